@@ -1,0 +1,5 @@
+"""`python -m tipl_bench`."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,175 @@
+"""The contract of a predictor; this page is the tutorial.
+
+A predictor forecasts the next weights of a policy in training from the past of that one training run::
+
+    from dataclasses import dataclass
+
+    from tipl_bench.baselines.predictor import Contexts, Fit, NoOptions, Predictor
+
+
+    class Persistence(Predictor[NoOptions]):
+        name, version, summary = "my-persistence", 1, "The last weights, again"
+
+        def predict(self, contexts: Contexts, horizon: int) -> Weights:
+            return np.repeat(contexts.weights[:, -1:], horizon, axis=1)
+
+Shapes: B windows, L checkpoints of past, H checkpoints ahead, P parameters, O observations.
+"""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Generic, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from ..registry.errors import PredictorError
+from ..registry.files import replace_atomically
+from ..registry.policy import PolicyLayout
+from ..registry.trial import Trial
+
+Weights = npt.NDArray[np.float32]
+Array = npt.NDArray[Any]
+
+BUDGETS = ("quick", "standard", "paper")
+"""Named amounts of training: minutes on two cores, an hour or so, as much as the paper."""
+
+
+@dataclass(frozen=True)
+class NoOptions:
+    """For predictors without options."""
+
+
+OptionsT = TypeVar("OptionsT")
+
+
+@dataclass(frozen=True)
+class Contexts:
+    """The pasts of B windows, the origin last; copies, with no way back to the dataset.
+
+    Parameters
+    ----------
+    weights
+        [B, L, P] float32.
+    observation_mean, observation_variance
+        [B, L, O] float64.
+    columns
+        `environment_steps`, `iteration`, `epoch`, `learning_rate` and `episodic_return`, each [B, L].
+    layout
+        Names and shapes of the parameters within P.
+    """
+
+    weights: Weights
+    observation_mean: npt.NDArray[np.float64]
+    observation_variance: npt.NDArray[np.float64]
+    columns: Mapping[str, Array]
+    layout: PolicyLayout
+
+    def __len__(self) -> int:
+        return len(self.weights)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What fitting is given.
+
+    Parameters
+    ----------
+    train, validation
+        Trials to fit on and to tune on.
+    horizon
+        H that will be asked for.
+    device
+        A torch device's name, "cpu" or "cuda".
+    seed
+        The only source of randomness.
+    progress
+        Call it with steps done, steps in all, and a word on how it goes.
+    """
+
+    train: Sequence[Trial]
+    validation: Sequence[Trial]
+    horizon: int
+    device: str = "cpu"
+    seed: int = 0
+    progress: Callable[[int, int, str], None] = lambda done, total, word: None
+
+
+class Predictor(ABC, Generic[OptionsT]):
+    """A forecaster of policy weights; see the module for the shortest one.
+
+    Class attributes say what it is: `name`; `version`, raised when its numbers change; `summary`, one line;
+    `options_type`, a frozen dataclass whose fields `--set` sets; `budgets`, option values by budget name;
+    `context_length`, how much past it wants (it is given between the protocol's context and that); `consumes`,
+    its information class.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int]
+    summary: ClassVar[str]
+    options_type: ClassVar[type[Any]] = NoOptions
+    budgets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    consumes: ClassVar[str] = "weights"
+    context_length: int = 20
+
+    def __init__(self, options: OptionsT) -> None:
+        self.options = options
+
+    def fit(self, task: Fit) -> None:
+        """Learn from the training trials; the default learns nothing."""
+        return
+
+    @abstractmethod
+    def predict(self, contexts: Contexts, horizon: int) -> Weights:
+        """Forecast the next `horizon` checkpoints, [B, H, P] float32; each window by itself."""
+
+    def state(self) -> dict[str, Array]:
+        """What `fit` learned, as named arrays; empty by default."""
+        return {}
+
+    def load_state(self, state: Mapping[str, Array]) -> None:
+        """Take up what `state` gave."""
+        return
+
+    @property
+    def parameter_count(self) -> int:
+        """Numbers learned."""
+        return sum(array.size for array in self.state().values())
+
+    def save(self, path: Path) -> None:
+        """Write the fitted state as safetensors, with name, version and options in its header."""
+        # A file needs at least one tensor, and some predictors learn nothing.
+        state = {"fitted": np.ones(1, dtype=np.uint8), **self.state()}
+        options = json.dumps(asdict(self.options), sort_keys=True)  # type: ignore[call-overload]
+        metadata = {"predictor": self.name, "version": str(self.version), "options": options}
+        with replace_atomically(path) as temporary:
+            save_file({name: np.ascontiguousarray(array) for name, array in state.items()}, temporary, metadata)
+
+    def load(self, path: Path) -> None:
+        """Read a state written by `save` of the same predictor, version and options.
+
+        Raises
+        ------
+        PredictorError
+            If the file is another predictor's or not readable.
+        """
+        try:
+            with safe_open(path, framework="numpy") as file:
+                metadata = file.metadata() or {}
+                state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (SafetensorError, OSError) as error:
+            raise PredictorError(f"{path}: not a saved predictor ({error}).") from None
+        options = json.dumps(asdict(self.options), sort_keys=True)  # type: ignore[call-overload]
+        wanted = {"predictor": self.name, "version": str(self.version), "options": options}
+        for key, value in wanted.items():
+            if metadata.get(key) != value:
+                raise PredictorError(f"{path}: saved with {key} {metadata.get(key)}, not {value}.")
+        state.pop("fitted", None)
+        self.load_state(state)

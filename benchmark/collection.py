@@ -1,0 +1,60 @@
+"""Collecting a dataset by name, complete with the reference returns of the current protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from ..registry.catalog import open_dataset
+from ..registry.collection.collect import collect, cut_head
+from ..registry.collection.presets import Head, preset, read_config
+from ..registry.dataset import Dataset
+from ..registry.errors import DatasetError
+from ..registry.manifest import MANIFEST_NAME, NAME_PATTERN, is_name
+from ..registry.store import dataset_folder, exclusive
+from .protocol import CURRENT
+from .reference import add_reference_returns
+from .returns import usable_threads
+
+Progress = Callable[[str, int, int, str], None]
+"""Called with a stage, steps done, steps in all, and a word on how it goes."""
+
+
+def collect_named(name: str, config: Path | None, threads: int | None, progress: Progress) -> Dataset:
+    """Collect a dataset into the store, or finish what an interruption left.
+
+    Parameters
+    ----------
+    name
+        A shipped collection's name, or with `config` a new one.
+    config
+        TOML file of `CollectionConfig`'s fields.
+    threads
+        Physics threads; all usable cores by default.
+    progress
+        Told of every stage's progress.
+
+    Raises
+    ------
+    DatasetError, UnknownNameError
+        If the name is malformed or not known, or the dataset is already complete.
+    """
+    if not is_name(name):
+        raise DatasetError(f"{name!r} is not a dataset name; one looks like inverted-pendulum/ppo-v1 ({NAME_PATTERN}).")
+    chosen = read_config(config) if config else preset(name)
+    folder = dataset_folder(name)
+
+    def training(done: int, total: int, mean: float) -> None:
+        progress("collect", done, total, f"mean return {mean:.1f}")
+
+    if not (folder / MANIFEST_NAME).is_file():
+        if isinstance(chosen, Head):
+            with exclusive(name):
+                cut_head(open_dataset(chosen.head_of), name, chosen.checkpoints, folder)
+        else:
+            collect(name, chosen, threads=threads or usable_threads(), progress=training)
+    dataset = Dataset.open(folder)
+    with exclusive(name):
+        return add_reference_returns(
+            dataset, CURRENT, lambda done, total: progress("reference", done, total, "returns of the true policies")
+        )

@@ -1,0 +1,55 @@
+"""Where a run was made: code, packages, machine."""
+
+from __future__ import annotations
+
+import platform
+import resource
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from .. import __version__
+from ..registry.dataset import VERSIONED, cpu_name
+from .record import Provenance
+
+PACKAGES = (*VERSIONED, "safetensors", "scipy", "pandas")
+
+
+def provenance(device: str) -> Provenance:
+    """This process's circumstances."""
+    commit, dirty = _git_state(Path(__file__).parents[1])
+    return Provenance(
+        tipl_bench=__version__,
+        git_commit=commit,
+        git_dirty=dirty,
+        python=platform.python_version(),
+        platform=platform.platform(),
+        cpu=cpu_name(),
+        gpu=torch.cuda.get_device_name() if device.startswith("cuda") else None,
+        torch_threads=torch.get_num_threads(),
+        packages={name: version(name) for name in PACKAGES},
+    )
+
+
+def peak_memory() -> int:
+    """The process's largest resident size so far, in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _git_state(folder: Path) -> tuple[str | None, bool | None]:
+    """The package's commit and whether files differ from it; None for an installed wheel."""
+    if not (folder / ".git").exists():
+        return None, None
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(folder), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain"))
+    except (OSError, subprocess.CalledProcessError):
+        return None, None

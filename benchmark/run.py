@@ -1,0 +1,234 @@
+"""A run: fit, forecast, evaluate, score, write down. Every stage leaves a file, so a killed run goes on from there."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from ..baselines import predictor_type
+from ..baselines.options import build_options
+from ..baselines.predictor import Fit, Predictor
+from ..registry.dataset import Dataset
+from ..registry.errors import OptionError, PredictorError, ProtocolError, TiplBenchError
+from ..registry.files import replace_atomically, sha256, write_text
+from ..registry.manifest import strict_json
+from ..registry.tensorfile import map_tensors
+from .forecast import write_forecasts
+from .provenance import peak_memory, provenance
+from .protocol import CURRENT, Protocol
+from .record import RECORD_NAME, Cost, DatasetIdentity, Metric, PredictorIdentity, Record, RunKey, read_record
+from .reference import reference_returns
+from .scoring import forecast_returns, score, window_rows
+from .windows import Window, test_windows
+
+KEY_NAME = "key.json"
+PREDICTOR_NAME = "predictor.safetensors"
+FORECASTS_NAME = "forecasts.safetensors"
+WINDOWS_NAME = "windows.parquet"
+
+Progress = Callable[[str, int, int, str], None]
+"""Called with a stage, steps done, steps in all, and a word on how it goes."""
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """What to run.
+
+    Parameters
+    ----------
+    model
+        The predictor's name.
+    dataset
+        The opened dataset.
+    budget, settings
+        Named budget, and `name=value` options on top of it.
+    seed
+        The predictor's seed.
+    device
+        "auto", "cpu" or "cuda".
+    protocol
+        The protocol; the current one by default.
+    """
+
+    model: str
+    dataset: Dataset
+    budget: str = "quick"
+    settings: tuple[str, ...] = ()
+    seed: int = 0
+    device: str = "auto"
+    protocol: Protocol = CURRENT
+
+    def build(self) -> tuple[Predictor[Any], RunKey]:
+        """The predictor, unfitted, and the run's key; raises on unknown names and unfit values."""
+        kind = predictor_type(self.model)
+        predictor = kind(build_options(kind, self.budget, self.settings))
+        key = RunKey(
+            protocol=self.protocol,
+            dataset=DatasetIdentity(
+                name=self.dataset.name, digest=self.dataset.digest, environment=self.dataset.environment
+            ),
+            predictor=PredictorIdentity(
+                name=kind.name,
+                version=kind.version,
+                consumes=kind.consumes,
+                budget=self.budget,
+                options=dataclasses.asdict(predictor.options),
+            ),
+            seed=self.seed,
+            device=resolve_device(self.device),
+        )
+        return predictor, key
+
+
+def resolve_device(name: str) -> str:
+    """The torch device a name stands for; raises `OptionError` if it is not to be had."""
+    if name not in ("auto", "cpu", "cuda"):
+        raise OptionError(f"Unknown device {name!r}. Known: auto, cpu, cuda.")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise OptionError("Device cuda was asked for, but torch sees no CUDA device here; use --device cpu or auto.")
+    return "cuda" if name != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+def default_folder(request: RunRequest) -> Path:
+    """`runs/<dataset>/<model>[-settings]-<budget>-seed<seed>`."""
+    settings = "".join(f"-{setting.replace('=', '-')}" for setting in sorted(request.settings))
+    name = f"{request.model}{settings}-{request.budget}-seed{request.seed}"
+    return Path("runs") / request.dataset.name.replace("/", "--") / name
+
+
+def run(
+    request: RunRequest, folder: Path, progress: Progress = lambda stage, done, total, word: None
+) -> tuple[Record, bool]:
+    """Run a predictor under the protocol into a folder, or go on with what is there.
+
+    Returns
+    -------
+    Record, bool
+        The record, and whether it was there already.
+
+    Raises
+    ------
+    ProtocolError
+        If the folder holds a run of another key.
+    PredictorError
+        If the predictor fails; what was done before stays in the folder.
+    """
+    predictor, key = request.build()
+    _claim(folder, key)
+    if (folder / RECORD_NAME).exists():
+        return read_record(folder / RECORD_NAME), True
+    windows = test_windows(request.dataset, request.protocol)
+    timings = _Timings(folder)
+    if not (folder / FORECASTS_NAME).exists():
+        with timings.of("fit_seconds"):
+            _fit(predictor, request, key.device, folder / PREDICTOR_NAME, progress)
+        with timings.of("forecast_seconds"):
+            write_forecasts(
+                predictor,
+                request.dataset,
+                windows,
+                request.protocol,
+                folder / FORECASTS_NAME,
+                lambda done, total: progress("forecast", done, total, ""),
+            )
+    if not (folder / WINDOWS_NAME).exists():
+        with timings.of("evaluation_seconds"):
+            _evaluate(request, windows, folder, progress)
+    if not predictor.state() and (folder / PREDICTOR_NAME).exists():
+        predictor.load(folder / PREDICTOR_NAME)
+    rows = pd.read_parquet(folder / WINDOWS_NAME)
+    record = Record(
+        key=key,
+        parameter_count=predictor.parameter_count,
+        forecasts_sha256=sha256(folder / FORECASTS_NAME),
+        provenance=provenance(key.device),
+        cost=Cost(**timings.seconds, peak_memory_bytes=peak_memory()),
+        metrics=tuple(Metric.model_validate(metric) for metric in score(rows, request.protocol)),
+    )
+    record.write(folder)
+    timings.path.unlink(missing_ok=True)
+    return record, False
+
+
+def _claim(folder: Path, key: RunKey) -> None:
+    """Write the run's key into its folder, or check that the folder is this run's."""
+    path = folder / KEY_NAME
+    if path.exists():
+        try:
+            found = RunKey.model_validate(strict_json(path.read_text(encoding="utf-8")))
+        except ValueError as error:
+            raise ProtocolError(f"{path}: not a run's key ({error}). Choose another folder with --out.") from None
+        if found != key:
+            different = "; ".join(key.differences(found))
+            raise ProtocolError(f"{folder} holds another run ({different}). Choose another folder with --out.")
+    elif folder.exists() and any(folder.iterdir()):
+        raise ProtocolError(f"{folder} is not empty and holds no run. Choose another folder with --out.")
+    else:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(path, key.model_dump_json(indent=1) + "\n")
+
+
+def _fit(predictor: Predictor[Any], request: RunRequest, device: str, path: Path, progress: Progress) -> None:
+    """Fit the predictor, or load what an interrupted run had fitted."""
+    if path.exists():
+        predictor.load(path)
+        return
+    split, dataset = request.dataset.manifest.split, request.dataset
+    task = Fit(
+        train=dataset.trials(split.train),
+        validation=dataset.trials(split.validation),
+        horizon=request.protocol.horizon,
+        device=device,
+        seed=request.seed,
+        progress=lambda done, total, word: progress("fit", done, total, word),
+    )
+    try:
+        predictor.fit(task)
+    except TiplBenchError:
+        raise
+    except Exception as error:  # whatever it raises is its own fault, and is said so
+        raise PredictorError(f"{predictor.name}: fitting raised {error!r}.") from error
+    predictor.save(path)
+
+
+def _evaluate(request: RunRequest, windows: list[Window], folder: Path, progress: Progress) -> None:
+    """J of the forecasts, and `windows.parquet`."""
+    dataset, protocol = request.dataset, request.protocol
+    forecasts = map_tensors(folder / FORECASTS_NAME)["forecasts"]
+    reference = reference_returns(dataset, protocol, lambda done, total: progress("reference", done, total, ""))
+    returns = forecast_returns(
+        dataset, windows, np.asarray(forecasts), protocol, lambda done, total: progress("returns", done, total, "")
+    )
+    rows = window_rows(dataset, windows, forecasts, returns, reference, protocol)
+    with replace_atomically(folder / WINDOWS_NAME) as temporary:
+        rows.to_parquet(temporary, index=False)
+
+
+class _Timings:
+    """Seconds of each stage, kept beside the run until it is finished so that a resumed run reports them all."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "timings.json"
+        self.seconds = {"fit_seconds": 0.0, "forecast_seconds": 0.0, "evaluation_seconds": 0.0}
+        if self.path.exists():
+            self.seconds |= strict_json(self.path.read_text(encoding="utf-8"))
+
+    @contextlib.contextmanager
+    def of(self, stage: str) -> Iterator[None]:
+        """Add the block's duration to a stage."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[stage] += time.perf_counter() - started
+            write_text(self.path, json.dumps(self.seconds))

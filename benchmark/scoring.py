@@ -1,0 +1,151 @@
+"""From forecasts to numbers: one row per window and horizon, then metrics per phase and horizon."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from ..registry.dataset import Dataset
+from . import intervals
+from .intervals import Estimate
+from .metrics import layer_errors, span_projection, weight_prediction_error
+from .protocol import Protocol
+from .reference import ReferenceReturns
+from .returns import Policies, evaluate_returns
+from .windows import Window
+
+Float64 = npt.NDArray[np.float64]
+Progress = Callable[[int, int], None]
+
+LAYER_PREFIX = "wpe_of_"
+
+
+def forecast_returns(
+    dataset: Dataset,
+    windows: Sequence[Window],
+    forecasts: npt.NDArray[np.float32],
+    protocol: Protocol,
+    progress: Progress = lambda done, total: None,
+) -> Float64:
+    """J of the forecasts [W, H, P], each with the normaliser at its window's origin; [W, H].
+
+    (The target's own normaliser would leak the future.)
+    """
+    horizon = forecasts.shape[1]
+    total, done = len(windows) * horizon, 0
+
+    def report(count: int) -> None:
+        nonlocal done
+        done += count
+        progress(done, total)
+
+    def normaliser(name: str) -> Float64:
+        rows = [dataset.trial(w.trial).read(name, w.origin, w.origin + 1)[0] for w in windows]
+        return np.repeat(np.stack(rows), horizon, axis=0)
+
+    flat = forecasts.reshape(total, -1)
+    mean, variance = normaliser("observation_mean"), normaliser("observation_variance")
+    returns = evaluate_returns(
+        dataset.environment, dataset.layout, Policies(flat, mean, variance), protocol.evaluation_seeds, progress=report
+    )
+    return returns.reshape(len(windows), horizon)
+
+
+def window_rows(
+    dataset: Dataset,
+    windows: Sequence[Window],
+    forecasts: npt.NDArray[np.float32],
+    returns: Float64,
+    reference: ReferenceReturns,
+    protocol: Protocol,
+) -> pd.DataFrame:
+    """One row per window and horizon: errors, the same for persistence and the span oracle, and returns.
+
+    Parameters
+    ----------
+    dataset, windows, protocol
+        What was forecast.
+    forecasts
+        [W, H, P].
+    returns
+        J of the forecasts [W, H].
+    reference
+        J of the true policies.
+    """
+    steps = np.arange(1, protocol.horizon + 1)
+    frames = []
+    trials = {index: dataset.trial(index) for index in {window.trial for window in windows}}
+    for number, window in enumerate(windows):
+        past = trials[window.trial].weights(window.origin + 1 - protocol.context, window.origin + 1)
+        true = trials[window.trial].weights(window.origin + 1, window.origin + 1 + protocol.horizon)
+        layers = layer_errors(true, forecasts[number], dataset.layout)
+        target = reference.target[number]
+        columns: dict[str, Any] = {
+            "trial": window.trial,
+            "origin": window.origin,
+            "phase": window.phase,
+            "position": window.position,
+            "horizon": steps,
+            "wpe": weight_prediction_error(true, forecasts[number]),
+            "wpe_persistence": weight_prediction_error(true, past[-1]),
+            "wpe_oracle": weight_prediction_error(true, span_projection(past, true)),
+            "return_forecast": returns[number],
+            "return_true": target,
+            "return_origin": reference.origin[number],
+            "repw": np.abs(target - returns[number]),
+            "repw_persistence": np.abs(target - reference.origin[number]),
+            "noise": np.abs(target - reference.target_noise[number]),
+            "gain": returns[number] - reference.origin[number],
+        }
+        columns |= {f"{LAYER_PREFIX}{name}": error for name, error in layers.items()}
+        frames.append(pd.DataFrame(columns))
+    return pd.concat(frames, ignore_index=True)
+
+
+def score(rows: pd.DataFrame, protocol: Protocol) -> list[dict[str, Any]]:
+    """Metrics per phase ("learning", "converged", "all") and horizon, with intervals over trials.
+
+    Returns
+    -------
+    list of dict
+        Each with `phase`, `horizon`, `windows`, `trials`, an `Estimate` for `skill`, `oracle_skill`, `wpe`,
+        `wpe_persistence`, `repw`, `repw_persistence`, `noise_floor` and `gain`, and `layers`: WPE by parameter tensor.
+    """
+    metrics = []
+    phases = [phase for phase in ("learning", "converged") if (rows["phase"] == phase).any()]
+    for phase in [*phases, "all"]:
+        chosen = rows if phase == "all" else rows[rows["phase"] == phase]
+        for horizon, part in chosen.groupby("horizon"):
+            metrics.append({"phase": phase, "horizon": int(horizon), **_score(part, protocol)})  # type: ignore[call-overload]
+    return metrics
+
+
+def _score(part: pd.DataFrame, protocol: Protocol) -> dict[str, Any]:
+    values = part.select_dtypes("number")
+    sums = values.groupby(part["trial"]).sum()
+    counts = part.groupby("trial").size().to_numpy(dtype=np.float64)
+
+    def total(name: str) -> Float64:
+        return sums[name].to_numpy(dtype=np.float64)
+
+    def mean(name: str) -> Estimate:
+        return intervals.mean(total(name), counts, protocol)
+
+    layers = [name for name in values.columns if name.startswith(LAYER_PREFIX)]
+    return {
+        "windows": len(part),
+        "trials": len(sums),
+        "skill": intervals.skill(total("wpe"), total("wpe_persistence"), protocol),
+        "oracle_skill": intervals.skill(total("wpe_oracle"), total("wpe_persistence"), protocol),
+        "wpe": mean("wpe"),
+        "wpe_persistence": mean("wpe_persistence"),
+        "repw": mean("repw"),
+        "repw_persistence": mean("repw_persistence"),
+        "noise_floor": mean("noise"),
+        "gain": mean("gain"),
+        "layers": {name.removeprefix(LAYER_PREFIX): float(values[name].mean()) for name in layers},
+    }

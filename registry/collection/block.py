@@ -1,0 +1,121 @@
+"""One block of trials on disk: recorded row by row, resumed after a kill, finished once."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..files import sync
+from ..tensorfile import create_tensors
+from ..trial import trial_name, trial_tensors
+from .config import CollectionConfig
+from .training import BlockTraining, Checkpoint
+
+logger = logging.getLogger(__name__)
+
+SNAPSHOT_SECONDS = 60.0
+
+Progress = Callable[[int, int, float], None]
+"""Called with iterations done, iterations in all, and the block's mean episodic return."""
+
+
+def collect_block(
+    config: CollectionConfig,
+    trials: list[int],
+    folder: Path,
+    *,
+    threads: int,
+    progress: Progress,
+    snapshot_seconds: float = SNAPSHOT_SECONDS,
+) -> None:
+    """Train the trials of a block and leave one finished file each in `folder`.
+
+    Finished trials are not touched. A block that was interrupted continues from its last snapshot and gives the same
+    bytes as one that was not.
+
+    Parameters
+    ----------
+    config
+        The collection.
+    trials
+        The block's trial numbers.
+    folder
+        Where finished trials stand; unfinished files carry the suffix `.partial`.
+    threads
+        Physics threads.
+    progress
+        Told of every iteration.
+    snapshot_seconds
+        Least time between snapshots.
+    """
+    finished = [folder / trial_name(trial) for trial in trials]
+    if all(path.exists() for path in finished):
+        return
+    partial = [path.with_name(f"{path.name}.partial") for path in finished]
+    for path, unfinished in zip(finished, partial, strict=True):
+        if path.exists():  # killed between two renames: the snapshot still needs this trial's rows
+            path.replace(unfinished)
+    snapshot = folder / f"block-{trials[0]:04d}-{trials[-1]:04d}.snapshot"
+    if not all(path.exists() for path in partial):
+        snapshot.unlink(missing_ok=True)
+    with torch.inference_mode():
+        training = BlockTraining(config, [config.seeds[trial] for trial in trials], threads=threads)
+        recorder = _Recorder(config, training, partial)
+        if snapshot.exists():
+            training.restore(snapshot)
+            logger.info("resuming at iteration %d of %d", training.iteration, config.iterations)
+        else:
+            recorder.write(training.start())
+        saved = time.monotonic()
+        while training.iteration < config.iterations:
+            for checkpoint in training.iterate():
+                recorder.write(checkpoint)
+            progress(training.iteration, config.iterations, _mean(checkpoint.episodic_return))
+            if training.resumable and time.monotonic() - saved >= snapshot_seconds:
+                recorder.flush()  # rows first: a snapshot must never be ahead of them
+                training.save(snapshot)
+                saved = time.monotonic()
+    recorder.finish(finished)
+    snapshot.unlink(missing_ok=True)
+
+
+def _mean(values: Any) -> float:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else float("nan")
+
+
+class _Recorder:
+    """Writes a block's checkpoints into its trials' partial files."""
+
+    def __init__(self, config: CollectionConfig, training: BlockTraining, paths: list[Path]) -> None:
+        layout = training.layout
+        tensors = trial_tensors(config.checkpoints, layout.parameter_count, layout.observation_size)
+        self.paths = paths
+        self.files = [create_tensors(path, tensors) for path in paths]
+
+    def write(self, checkpoint: Checkpoint) -> None:
+        row = checkpoint.row
+        for n, file in enumerate(self.files):
+            for name in ("weights", "observation_mean", "observation_variance", "observation_count", "episodic_return"):
+                file[name][row] = getattr(checkpoint, name)[n]
+            for name in ("environment_steps", "iteration", "epoch", "learning_rate"):
+                file[name][row] = getattr(checkpoint, name)
+
+    def flush(self) -> None:
+        for file in self.files:
+            for tensor in file.values():
+                tensor.flush()
+
+    def finish(self, targets: list[Path]) -> None:
+        self.flush()
+        self.files.clear()
+        for path, target in zip(self.paths, targets, strict=True):
+            sync(path)
+            path.replace(target)
+        sync(targets[0].parent)

@@ -1,0 +1,160 @@
+"""A whole collection: blocks in turn, then the manifest, then one rename into the store."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from ..dataset import TRIALS_FOLDER, Dataset, cpu_name, describe_trials, package_versions
+from ..environments import make
+from ..errors import DatasetError
+from ..files import write_text
+from ..manifest import Manifest, Origin, Split
+from ..policy import PolicyLayout
+from ..store import collecting_folder, dataset_folder, exclusive
+from ..tensorfile import create_tensors
+from ..trial import trial_name, trial_tensors
+from .block import collect_block
+from .config import CollectionConfig
+
+LICENCE = "MIT"
+BLOCK_BYTES = 512 << 20
+"""Agents (weights, critics, Adam's moments) of one block stay below about this."""
+
+Progress = Callable[[int, int, float], None]
+"""Called with trial-iterations done, trial-iterations in all, and the running block's mean return."""
+
+
+def block_size(config: CollectionConfig) -> int:
+    """Trials trained together: as many as fit `BLOCK_BYTES`, at most 64.
+
+    More trials share each operation's fixed cost; past a few dozen there is little left to share.
+    """
+    widest = max(config.hidden_sizes)
+    return max(1, min(64, config.trials, BLOCK_BYTES // (32 * (widest + 64) ** 2)))
+
+
+def collect(name: str, config: CollectionConfig, *, threads: int, progress: Progress) -> Dataset:
+    """Collect a dataset into the store, or continue one that was interrupted.
+
+    Parameters
+    ----------
+    name
+        `<environment>/<collection>-v<N>`.
+    config
+        What to collect; an unfinished collection of the same name must have the same.
+    threads
+        Physics threads.
+    progress
+        Told of every iteration.
+
+    Raises
+    ------
+    DatasetError
+        If the dataset exists already, another process collects it, or an unfinished collection has another config.
+    """
+    with exclusive(name):
+        target = dataset_folder(name)
+        if target.exists():
+            raise DatasetError(f"{name} is already in the store ({target}); remove that folder to collect it anew.")
+        folder = collecting_folder(name)
+        trials = folder / TRIALS_FOLDER
+        trials.mkdir(parents=True, exist_ok=True)
+        _claim(folder, name, config)
+        size = block_size(config)
+        total = config.trials * config.iterations
+        for first in range(0, config.trials, size):
+            block = list(range(first, min(first + size, config.trials)))
+
+            def report(done: int, _: int, mean: float, block: list[int] = block) -> None:
+                progress(block[0] * config.iterations + done * len(block), total, mean)
+
+            collect_block(config, block, trials, threads=threads, progress=report)
+        manifest = _manifest(name, config, folder)
+        (folder / "config.json").unlink()
+        (folder / "versions.json").unlink()
+        manifest.write(folder)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        folder.replace(target)
+        return Dataset.open(target)
+
+
+def _claim(folder: Path, name: str, config: CollectionConfig) -> None:
+    """Write down what is being collected under which versions, or check that it is what was begun."""
+    for file, text, what in (
+        ("config.json", config.model_dump_json(indent=1), "configuration"),
+        ("versions.json", json.dumps(_circumstances(), indent=1), "package versions or processor"),
+    ):
+        path = folder / file
+        if not path.exists():
+            write_text(path, text)
+        elif path.read_text(encoding="utf-8") != text:
+            raise DatasetError(
+                f"{folder} holds an unfinished collection of {name} with another {what} (see {path}). Continue with "
+                "that one, or remove the folder to start over."
+            )
+
+
+def _circumstances() -> dict[str, str]:
+    return {**package_versions(), "cpu": cpu_name()}
+
+
+def _manifest(name: str, config: CollectionConfig, folder: Path) -> Manifest:
+    environment = make(config.environment, [0])
+    layout = PolicyLayout(environment.observation_size, config.hidden_sizes, environment.action_size)
+    return Manifest(
+        name=name,
+        licence=LICENCE,
+        environment=config.environment,
+        checkpoints=config.checkpoints,
+        observation_size=layout.observation_size,
+        action_size=layout.action_size,
+        parameters=layout.shapes,
+        collection=config,
+        trial_seeds=tuple(config.seeds),
+        split=Split.proportional(config.trials),
+        versions=package_versions(),
+        cpu=cpu_name(),
+        trials=describe_trials(folder, range(config.trials)),
+    )
+
+
+def cut_head(source: Dataset, name: str, checkpoints: int, target: Path) -> Dataset:
+    """Write the first checkpoints of every trial of a dataset as a dataset of its own.
+
+    Parameters
+    ----------
+    source
+        The dataset to cut.
+    name
+        The new dataset's name.
+    checkpoints
+        How many checkpoints to keep, the initialisation included.
+    target
+        The new dataset's folder; must not exist.
+    """
+    if target.exists():
+        raise DatasetError(f"{target} exists already; remove it to cut {name} anew.")
+    if not 0 < checkpoints <= source.manifest.checkpoints:
+        raise DatasetError(f"{source.name} has {source.manifest.checkpoints} checkpoints, not {checkpoints}.")
+    partial = target.with_name(f".{target.name}.partial")
+    (partial / TRIALS_FOLDER).mkdir(parents=True, exist_ok=True)
+    tensors = trial_tensors(checkpoints, source.layout.parameter_count, source.layout.observation_size)
+    for trial in source.trials():
+        files = create_tensors(partial / TRIALS_FOLDER / trial_name(trial.index), tensors)
+        for tensor, rows in files.items():
+            rows[:] = trial.read(tensor, 0, checkpoints)
+            rows.flush()  # type: ignore[attr-defined]
+    manifest = source.manifest.model_copy(
+        update={
+            "name": name,
+            "checkpoints": checkpoints,
+            "cut_from": Origin(name=source.name, digest=source.digest),
+            "trials": describe_trials(partial, range(len(source))),
+            "sidecars": (),
+        }
+    )
+    manifest.write(partial)
+    partial.replace(target)
+    return Dataset.open(target)

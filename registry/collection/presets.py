@@ -1,0 +1,62 @@
+"""The collections that ship with the suite, and those read from a person's own file."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ..errors import DatasetError, UnknownNameError
+from .config import CollectionConfig
+
+
+class Head(BaseModel):
+    """A dataset that is the first checkpoints of another."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    head_of: str
+    checkpoints: int = Field(ge=1)
+
+
+def presets() -> dict[str, CollectionConfig | Head]:
+    """Collections by dataset name, from `collections.toml`."""
+    text = (Path(__file__).parent / "collections.toml").read_text(encoding="utf-8")
+    return {name: _parse(entry) for name, entry in tomllib.loads(text).items()}
+
+
+def preset(name: str) -> CollectionConfig | Head:
+    """The shipped collection of a dataset name."""
+    known = presets()
+    if name not in known:
+        raise UnknownNameError("collection", name, known)
+    return known[name]
+
+
+def read_config(path: Path) -> CollectionConfig:
+    """A collection's config from a TOML file of `CollectionConfig`'s fields.
+
+    Raises
+    ------
+    DatasetError
+        If the file is not TOML or a field is wrong; the message names it.
+    """
+    try:
+        config = _parse(tomllib.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        if isinstance(error, ValidationError):
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"]) or "config"
+            raise DatasetError(f"{path}: {where}: {first['msg']}.") from None
+        raise DatasetError(f"{path}: {error}.") from None
+    if isinstance(config, Head):
+        raise DatasetError(f"{path}: only shipped collections may be the head of another.")
+    return config
+
+
+def _parse(entry: dict[str, Any]) -> CollectionConfig | Head:
+    if "head_of" in entry:
+        return Head.model_validate(entry)
+    return CollectionConfig.model_validate(entry)

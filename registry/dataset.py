@@ -1,0 +1,199 @@
+"""A dataset on disk: opened by its manifest, read lazily, verified byte for byte."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+
+from .errors import DatasetError
+from .files import sha256
+from .manifest import FileEntry, Manifest, TensorEntry, read_manifest
+from .policy import PolicyLayout
+from .tensorfile import DTYPES, read_header, tensor_digests
+from .trial import Trial, trial_name, trial_tensors
+
+TRIALS_FOLDER = "trials"
+VERSIONED = ("gymnasium", "mujoco", "numpy", "torch", "numba")
+"""The packages that decide a trajectory's bits."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A trajectory dataset in a folder; opening reads the manifest and looks at file sizes, nothing else.
+
+    Parameters
+    ----------
+    folder
+        Where `manifest.json` and the files it lists stand.
+    manifest
+        Its validated manifest.
+    """
+
+    folder: Path
+    manifest: Manifest
+
+    @classmethod
+    def open(cls, folder: Path, *, digest: str | None = None) -> Dataset:
+        """Open a dataset folder.
+
+        Parameters
+        ----------
+        folder
+            The dataset's folder.
+        digest
+            The digest it must have, if known.
+
+        Raises
+        ------
+        DatasetError
+            If the manifest is invalid or not the expected one, or a listed file is missing or of another size.
+        """
+        dataset = cls(folder, read_manifest(folder))
+        if digest is not None and dataset.digest != digest:
+            raise DatasetError(
+                f"{folder}: the manifest has digest {dataset.digest}, but the catalog pins {digest} for "
+                f"{dataset.name}. The manifest was edited, or this is another collection: remove the folder and collect "
+                "or fetch the dataset again, or use it by its path."
+            )
+        for index, entry in enumerate(dataset.manifest.trials):
+            dataset._check_trial_entry(index, entry)
+        for entry in dataset.manifest.files:
+            dataset._check_size(entry)
+        return dataset
+
+    @property
+    def name(self) -> str:
+        return self.manifest.name
+
+    @property
+    def environment(self) -> str:
+        return self.manifest.environment
+
+    @property
+    def layout(self) -> PolicyLayout:
+        return self.manifest.layout
+
+    @cached_property
+    def digest(self) -> str:
+        """The dataset's identity: sha256 of the canonical manifest."""
+        return self.manifest.digest
+
+    def __len__(self) -> int:
+        return len(self.manifest.trials)
+
+    def trial(self, index: int) -> Trial:
+        """Open one trial lazily."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"{self.name} has trials 0 to {len(self) - 1}, not {index}")
+        entry = self.manifest.trials[index]
+        return Trial(self.folder / entry.path, index, self.layout, self.manifest.checkpoints)
+
+    def trials(self, indices: Iterable[int] | None = None) -> list[Trial]:
+        """Open the given trials lazily (all by default)."""
+        return [self.trial(index) for index in (range(len(self)) if indices is None else indices)]
+
+    def sidecar(self, path: str) -> Path | None:
+        """The file of a listed sidecar, or None."""
+        listed = any(entry.path == path for entry in self.manifest.sidecars)
+        return self.folder / path if listed else None
+
+    def verify(self, progress: Callable[[str, int], None] = lambda path, size: None) -> None:
+        """Hash every byte and compare with the manifest.
+
+        Parameters
+        ----------
+        progress
+            Called with each file's path and size once it has passed.
+
+        Raises
+        ------
+        DatasetError
+            Naming the first file, and the tensor in it, that is not what the manifest says.
+        """
+        for entry in self.manifest.files:
+            self._check_size(entry)
+            path = self.folder / entry.path
+            _check_header(path, entry)
+            for name, digest in tensor_digests(path).items():
+                if digest != entry.tensors[name].sha256:
+                    raise DatasetError(
+                        f"{path}: tensor {name!r} does not have the manifest's sha256; its bytes were changed. "
+                        f"Fetch or collect {self.name} again; nothing was removed."
+                    )
+            if sha256(path) != entry.sha256:
+                raise DatasetError(
+                    f"{path}: its tensors are intact but its header does not have the manifest's bytes. "
+                    f"Fetch or collect {self.name} again; nothing was removed."
+                )
+            progress(entry.path, entry.size)
+
+    def _check_size(self, entry: FileEntry) -> None:
+        path = self.folder / entry.path
+        if not path.is_file():
+            raise DatasetError(f"{path}: listed in the manifest but missing. Fetch or collect {self.name} again.")
+        size = path.stat().st_size
+        if size != entry.size:
+            raise DatasetError(
+                f"{path}: {size} bytes where the manifest says {entry.size}; the file is truncated or was replaced. "
+                f"Fetch or collect {self.name} again; nothing was removed."
+            )
+
+    def _check_trial_entry(self, index: int, entry: FileEntry) -> None:
+        layout, manifest = self.layout, self.manifest
+        expected = trial_tensors(manifest.checkpoints, layout.parameter_count, layout.observation_size)
+        stated = {name: (tensor.dtype, tensor.shape) for name, tensor in entry.tensors.items()}
+        if stated != expected:
+            wrong = sorted(name for name in {*stated, *expected} if stated.get(name) != expected.get(name))
+            raise DatasetError(
+                f"{self.folder}: the manifest's trial {index} ({entry.path}) does not have the tensors of the format "
+                f"for T = {manifest.checkpoints}, P = {layout.parameter_count}: {', '.join(wrong)}."
+            )
+
+
+def _check_header(path: Path, entry: FileEntry) -> None:
+    """The file's own header against the manifest's entry."""
+    stated = {name: (DTYPES[t.dtype], list(t.shape)) for name, t in entry.tensors.items()}
+    try:
+        found = {name: (value["dtype"], value["shape"]) for name, value in read_header(path).items()}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DatasetError(f"{path}: its header is not a safetensors header ({error!r}).") from None
+    if found != stated:
+        wrong = sorted(name for name in {*found, *stated} if found.get(name) != stated.get(name))
+        raise DatasetError(f"{path}: tensors {', '.join(wrong)} do not have the manifest's dtype and shape.")
+
+
+def describe_file(folder: Path, path: str) -> FileEntry:
+    """Hash one file of a dataset folder into its manifest entry."""
+    names = {short: dtype for dtype, short in DTYPES.items()}
+    digests = tensor_digests(folder / path)
+    tensors = {
+        name: TensorEntry(dtype=names[entry["dtype"]], shape=entry["shape"], sha256=digests[name])  # type: ignore[arg-type]
+        for name, entry in read_header(folder / path).items()
+    }
+    file = folder / path
+    return FileEntry(path=path, size=file.stat().st_size, sha256=sha256(file), tensors=tensors)
+
+
+def describe_trials(folder: Path, indices: Sequence[int]) -> tuple[FileEntry, ...]:
+    """Hash the trial files of a dataset folder."""
+    return tuple(describe_file(folder, f"{TRIALS_FOLDER}/{trial_name(index)}") for index in indices)
+
+
+def package_versions() -> dict[str, str]:
+    """Installed versions of the packages that decide a trajectory's bits."""
+    return {name: version(name) for name in VERSIONED}
+
+
+def cpu_name() -> str:
+    """The processor's name, as the operating system tells it."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

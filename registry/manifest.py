@@ -1,0 +1,199 @@
+"""The manifest: everything a dataset claims about itself, validated, and the digest that names it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from .collection.config import CollectionConfig
+from .errors import DatasetError
+from .files import write_text
+from .policy import PolicyLayout
+
+MANIFEST_NAME = "manifest.json"
+MANIFEST_LIMIT = 64 << 20
+NAME_PATTERN = r"^[a-z0-9]+(-[a-z0-9]+)*/[a-z0-9]+(-[a-z0-9]+)*-v[1-9][0-9]{0,3}$"
+"""`<environment>/<collection>-v<N>`."""
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Count = Annotated[int, Field(ge=1, le=2**40)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TensorEntry(_Model):
+    """One tensor of a file."""
+
+    dtype: Literal["float32", "float64", "int64"]
+    shape: tuple[Annotated[int, Field(ge=0, le=2**40)], ...]
+    sha256: Sha256
+
+
+class FileEntry(_Model):
+    """One file of a dataset: its relative path, size in bytes, and digests."""
+
+    path: str
+    size: Count
+    sha256: Sha256
+    tensors: dict[str, TensorEntry]
+
+    @field_validator("path")
+    @classmethod
+    def _stays_inside(cls, path: str) -> str:
+        parts = PurePosixPath(path).parts
+        if not parts or path.startswith("/") or ".." in parts or "\\" in path or str(PurePosixPath(path)) != path:
+            raise ValueError(f"{path!r} is not a plain relative path")
+        return path
+
+
+class Split(_Model):
+    """Which trials are for fitting, for tuning, and for testing; by trial, never by window."""
+
+    train: tuple[int, ...] = Field(min_length=1)
+    validation: tuple[int, ...] = Field(min_length=1)
+    test: tuple[int, ...] = Field(min_length=1)
+
+    @classmethod
+    def proportional(cls, trials: int) -> Split:
+        """60% train, 10% validation, 30% test (30 / 5 / 15 of 50), in trial order, at least one each.
+
+        Trials differ only by their seed, so their order is as random as any.
+        """
+        if trials < 3:
+            raise DatasetError(f"{trials} trials cannot be split three ways; collect at least 3.")
+        test = max(1, round(0.3 * trials))
+        validation = max(1, round(0.1 * trials))
+        train = trials - test - validation
+        ids = tuple(range(trials))
+        return cls(train=ids[:train], validation=ids[train : train + validation], test=ids[train + validation :])
+
+
+class Origin(_Model):
+    """The dataset that this one was cut from."""
+
+    name: str
+    digest: Sha256
+
+
+class Manifest(_Model):
+    """A dataset's whole description; unknown fields are refused.
+
+    The `digest` of a dataset is the sha256 of its manifest in canonical JSON, and the manifest lists the sha256 of every
+    other file: one hash vouches for all bytes.
+    """
+
+    format: Literal[1] = 1
+    name: str = Field(pattern=NAME_PATTERN)
+    licence: str
+    environment: str
+    checkpoints: Count
+    observation_size: Annotated[int, Field(ge=1, le=2**20)]
+    action_size: Annotated[int, Field(ge=1, le=2**20)]
+    activation: Literal["tanh"] = "tanh"
+    parameters: dict[str, tuple[int, ...]]
+    collection: CollectionConfig
+    trial_seeds: tuple[int, ...]
+    split: Split
+    versions: dict[str, str]
+    cpu: str
+    cut_from: Origin | None = None
+    trials: tuple[FileEntry, ...]
+    sidecars: tuple[FileEntry, ...] = ()
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> Manifest:
+        count = len(self.trials)
+        chosen = sorted([*self.split.train, *self.split.validation, *self.split.test])
+        if chosen != list(range(count)):
+            raise ValueError(f"the split must name each of the {count} trials once")
+        if len(self.trial_seeds) != count:
+            raise ValueError(f"{len(self.trial_seeds)} trial seeds for {count} trials")
+        paths = [entry.path for entry in self.files]
+        if len(set(paths)) != len(paths):
+            raise ValueError("a file is listed twice")
+        if self.parameters != self.layout.shapes:
+            raise ValueError("the parameters' names or shapes are not those of the layout")
+        return self
+
+    @property
+    def files(self) -> tuple[FileEntry, ...]:
+        """Trials, then sidecars."""
+        return (*self.trials, *self.sidecars)
+
+    @property
+    def layout(self) -> PolicyLayout:
+        """The policies' layout."""
+        return PolicyLayout(self.observation_size, self.collection.hidden_sizes, self.action_size, self.activation)
+
+    @property
+    def digest(self) -> str:
+        """The dataset's identity: sha256 of the canonical manifest."""
+        return hashlib.sha256(canonical_json(self.model_dump(mode="json")).encode()).hexdigest()
+
+    def write(self, folder: Path) -> None:
+        """Write `manifest.json` into the dataset's folder, atomically."""
+        write_text(folder / MANIFEST_NAME, self.model_dump_json(indent=1) + "\n")
+
+
+def canonical_json(value: Any) -> str:
+    """JSON with sorted keys and no spaces; NaN and infinities are refused."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+
+
+def strict_json(text: str) -> Any:
+    """Parse JSON, refusing duplicate keys and the non-standard NaN and infinities.
+
+    Raises
+    ------
+    ValueError
+        If the text is not such JSON.
+    """
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        seen = dict(pairs)
+        if len(seen) != len(pairs):
+            raise ValueError("an object repeats a key")
+        return seen
+
+    def refuse(constant: str) -> Any:
+        raise ValueError(f"{constant} is not JSON")
+
+    try:
+        return json.loads(text, object_pairs_hook=unique, parse_constant=refuse)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read and validate a dataset folder's manifest.
+
+    Raises
+    ------
+    DatasetError
+        If it is missing, oversized, not JSON, or breaks a rule of the format; the message says which.
+    """
+    path = folder / MANIFEST_NAME
+    try:
+        if path.stat().st_size > MANIFEST_LIMIT:
+            raise DatasetError(f"{path}: larger than {MANIFEST_LIMIT} bytes; this is not a manifest.")
+        return Manifest.model_validate(strict_json(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise DatasetError(f"{folder}: no {MANIFEST_NAME}; this folder is not a trajectory dataset.") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "manifest"
+        raise DatasetError(f"{path}: field {where}: {first['msg']} ({error.error_count()} problem(s) in all).") from None
+    except (ValueError, OSError) as error:
+        raise DatasetError(f"{path}: not a readable manifest ({error}).") from None
+
+
+def is_name(name: str) -> bool:
+    """Whether `name` has the form `<environment>/<collection>-v<N>`."""
+    return re.match(NAME_PATTERN, name) is not None

@@ -1,0 +1,99 @@
+"""One trial is one safetensors file, read lazily by ranges of checkpoints."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from .policy import PolicyLayout
+from .tensorfile import Array, map_tensors
+
+COLUMNS = ("environment_steps", "iteration", "epoch", "learning_rate", "episodic_return")
+"""The per-checkpoint scalars."""
+
+
+def trial_name(trial: int) -> str:
+    """The file name of a trial."""
+    return f"trial-{trial:04d}.safetensors"
+
+
+def trial_tensors(checkpoints: int, parameters: int, observations: int) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Names, dtypes and shapes of a trial's tensors for T checkpoints, P parameters, O observations."""
+    t = checkpoints
+    return {
+        "weights": ("float32", (t, parameters)),
+        "observation_mean": ("float64", (t, observations)),
+        "observation_variance": ("float64", (t, observations)),
+        "observation_count": ("float64", (t,)),
+        "environment_steps": ("int64", (t,)),
+        "iteration": ("int64", (t,)),
+        "epoch": ("int64", (t,)),
+        "learning_rate": ("float32", (t,)),
+        "episodic_return": ("float32", (t,)),
+    }
+
+
+def iteration_positions(epoch: Array) -> npt.NDArray[np.int64]:
+    """Each checkpoint's place among its PPO iteration's checkpoints, from 0.
+
+    The initialisation (epoch 0) has the last place: like an iteration's last checkpoint, it stands right before an
+    iteration's first.
+
+    Parameters
+    ----------
+    epoch
+        The `epoch` column [..., T] of a trial, or of any part of it that holds a whole iteration.
+    """
+    kinds = np.unique(epoch[epoch > 0])
+    last = kinds[-1] if len(kinds) else 0
+    return np.searchsorted(kinds, np.where(epoch == 0, last, epoch)).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A trial read lazily: a tensor or a range of its rows is read when asked for.
+
+    Parameters
+    ----------
+    path
+        The safetensors file.
+    index
+        The trial's number in its dataset.
+    layout
+        The policy's layout.
+    checkpoints
+        T, as the manifest says.
+    """
+
+    path: Path
+    index: int
+    layout: PolicyLayout
+    checkpoints: int
+
+    def __len__(self) -> int:
+        return self.checkpoints
+
+    @cached_property
+    def tensors(self) -> dict[str, Array]:
+        """All tensors, mapped read-only."""
+        return map_tensors(self.path)
+
+    def read(self, name: str, start: int = 0, stop: int | None = None) -> Array:
+        """Rows start..stop of a tensor as a new array; `weights` rows are [P] float32."""
+        stop = len(self) if stop is None else stop
+        if not 0 <= start <= stop <= len(self):
+            raise IndexError(f"{self.path.name}: rows {start}:{stop} are outside its {len(self)} checkpoints")
+        return np.array(self.tensors[name][start:stop])
+
+    def weights(self, start: int = 0, stop: int | None = None) -> npt.NDArray[np.float32]:
+        """Rows start..stop of the weights, [n, P] float32."""
+        return self.read("weights", start, stop)
+
+    @cached_property
+    def columns(self) -> dict[str, Array]:
+        """The per-checkpoint scalars, each [T]: steps, iteration, epoch, learning rate, return."""
+        return {name: self.read(name) for name in COLUMNS}
