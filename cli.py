@@ -115,6 +115,7 @@ def datasets() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
 def list_datasets(as_json: bool) -> None:
     """List the catalog and the local store."""
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
     from .registry.catalog import catalog, local_names, open_dataset
@@ -143,18 +144,16 @@ def list_datasets(as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(rows, indent=1))
         return
-    table = Table(show_edge=False, header_style="bold", pad_edge=False)
-    for title in ("dataset", "environment"):
-        table.add_column(title, no_wrap=True)
-    for title in ("trials", "checkpoints", "P", "size"):
-        table.add_column(title, justify="right")
-    for title in ("where", "summary"):
-        table.add_column(title)
+    table = Table(box=SIMPLE_HEAD, show_edge=False, header_style="bold", pad_edge=False, expand=True)
+    table.add_column("dataset", ratio=1)
+    for title in ("trials", "T", "P", "MB"):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("where", no_wrap=True)
     for row in rows:
-        size = f"{row['bytes'] / 1e6:.1f} MB" if "bytes" in row else "-"
+        size = f"{row['bytes'] / 1e6:,.1f}" if "bytes" in row else "-"
         counts = [f"{row[key]:,}" if key in row else "-" for key in ("trials", "checkpoints", "parameters")]
-        name = f"{row['name']} (default)" if row["default"] else row["name"]
-        table.add_row(name, row["environment"], *counts, size, row["where"], row["summary"])
+        default = f" (default of {row['environment']})" if row["default"] else ""
+        table.add_row(f"{row['name']}\n[dim]{row['summary']}{default}[/dim]", *counts, size, row["where"])
     _console().print(table)
 
 
@@ -238,6 +237,7 @@ def collect_dataset(name: str, config: Path | None, threads: int | None) -> None
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
 def models(name: str | None, as_json: bool) -> None:
     """List the predictors, or show one with its options and budgets."""
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
     from .baselines import predictor_names, predictor_type
@@ -258,7 +258,7 @@ def models(name: str | None, as_json: bool) -> None:
         ]
         click.echo(json.dumps(facts, indent=1))
         return
-    table = Table(show_edge=False, header_style="bold", pad_edge=False)
+    table = Table(box=SIMPLE_HEAD, show_edge=False, header_style="bold", pad_edge=False)
     if name is None:
         for title in ("predictor", "version", "consumes", "what it is"):
             table.add_column(title)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from scipy import stats
 from .protocol import Protocol
 
 Float64 = npt.NDArray[np.float64]
+Index = npt.NDArray[np.intp]
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
@@ -27,57 +29,52 @@ class Estimate:
 UNDEFINED = Estimate(None, None, None)
 
 
-def ratio(numerator: Float64, denominator: Float64, protocol: Protocol) -> Estimate:
-    """The ratio of two sums over trials, with its paired bootstrap interval over trials.
+def bootstrap(statistic: Callable[[Index], Any], trials: int, protocol: Protocol) -> Estimate:
+    """A statistic of a set of trials with its percentile bootstrap interval over trials.
 
     Parameters
     ----------
-    numerator, denominator
-        Per-trial sums [K]; a trial is drawn with both of its numbers.
+    statistic
+        Maps trial numbers [..., K] to values [...]; a trial is drawn with everything that belongs to it, so that
+        differences are paired. NaN where it is undefined.
+    trials
+        K.
     protocol
         Resamples, level and seed.
 
     Returns
     -------
     Estimate
-        Percentile interval; without bounds for a single trial, undefined where the denominator sums to 0.
+        Without bounds for a single trial; undefined where the statistic of all trials is.
     """
-    if denominator.sum() == 0:
-        return UNDEFINED
-    value = float(numerator.sum() / denominator.sum())
-    if len(numerator) < 2:
-        return Estimate(value, None, None)
-
-    def statistic(n: Any, d: Any, axis: int = -1) -> Any:
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return n.sum(axis=axis) / d.sum(axis=axis)
-
-    drawn = stats.bootstrap(
-        (numerator, denominator),
-        statistic,
-        paired=True,
-        vectorized=True,
-        n_resamples=protocol.resamples,
-        confidence_level=protocol.confidence,
-        method="percentile",
-        rng=np.random.default_rng(protocol.bootstrap_seed),
-    )
-    # A resample may hold only trials whose denominator is 0: it says nothing about the ratio.
-    finite = drawn.bootstrap_distribution[np.isfinite(drawn.bootstrap_distribution)]
+    everyone = np.arange(trials)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        value = float(statistic(everyone))
+        if not np.isfinite(value):
+            return UNDEFINED
+        if trials < 2:
+            return Estimate(value, None, None)
+        drawn = stats.bootstrap(
+            (everyone,),
+            lambda numbers, axis=-1: statistic(numbers),
+            vectorized=True,
+            n_resamples=protocol.resamples,
+            confidence_level=protocol.confidence,
+            method="percentile",
+            rng=np.random.default_rng(protocol.bootstrap_seed),
+        ).bootstrap_distribution
+    # A resample may hold only trials whose denominator is 0: it says nothing about the statistic.
+    finite = drawn[np.isfinite(drawn)]
     tail = (1 - protocol.confidence) / 2
     low, high = np.quantile(finite, [tail, 1 - tail])
     return Estimate(value, float(low), float(high))
 
 
+def ratio(numerator: Float64, denominator: Float64, protocol: Protocol) -> Estimate:
+    """The ratio of two sums over trials, from per-trial sums [K], with its paired interval."""
+    return bootstrap(lambda i: numerator[i].sum(-1) / denominator[i].sum(-1), len(numerator), protocol)
+
+
 def skill(error: Float64, baseline: Float64, protocol: Protocol) -> Estimate:
-    """1 - sum(error) / sum(baseline) from per-trial sums [K] on the same windows, with its interval."""
-    estimate = ratio(error, baseline, protocol)
-    if estimate.value is None:
-        return UNDEFINED
-    low, high = estimate.high, estimate.low
-    return Estimate(1 - estimate.value, None if low is None else 1 - low, None if high is None else 1 - high)
-
-
-def mean(values: Float64, counts: Float64, protocol: Protocol) -> Estimate:
-    """A mean over windows from per-trial sums and counts [K], with its interval."""
-    return ratio(values, counts, protocol)
+    """1 - sum(error) / sum(baseline) from per-trial sums [K] on the same windows, with its paired interval."""
+    return bootstrap(lambda i: 1 - error[i].sum(-1) / baseline[i].sum(-1), len(error), protocol)

@@ -97,6 +97,7 @@ class Metric(_Model):
     noise_floor: Estimate
     gain: Estimate
     layers: dict[str, float]
+    by_trial: dict[str, tuple[float, ...]]
 
 
 class Record(_Model):

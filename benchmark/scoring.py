@@ -22,6 +22,8 @@ Float64 = npt.NDArray[np.float64]
 Progress = Callable[[int, int], None]
 
 LAYER_PREFIX = "wpe_of_"
+BY_TRIAL = ("wpe", "wpe_persistence", "repw")
+"""Sums over each trial's windows that a record keeps, so that runs can be compared trial by trial."""
 
 
 def forecast_returns(
@@ -113,7 +115,8 @@ def score(rows: pd.DataFrame, protocol: Protocol) -> list[dict[str, Any]]:
     -------
     list of dict
         Each with `phase`, `horizon`, `windows`, `trials`, an `Estimate` for `skill`, `oracle_skill`, `wpe`,
-        `wpe_persistence`, `repw`, `repw_persistence`, `noise_floor` and `gain`, and `layers`: WPE by parameter tensor.
+        `wpe_persistence`, `repw`, `repw_persistence`, `noise_floor` and `gain`; `layers`, WPE by parameter tensor; and `by_trial`, per-trial sums in
+        the order of trial numbers.
     """
     metrics = []
     phases = [phase for phase in ("learning", "converged") if (rows["phase"] == phase).any()]
@@ -133,7 +136,7 @@ def _score(part: pd.DataFrame, protocol: Protocol) -> dict[str, Any]:
         return sums[name].to_numpy(dtype=np.float64)
 
     def mean(name: str) -> Estimate:
-        return intervals.mean(total(name), counts, protocol)
+        return intervals.ratio(total(name), counts, protocol)
 
     layers = [name for name in values.columns if name.startswith(LAYER_PREFIX)]
     return {
@@ -147,5 +150,6 @@ def _score(part: pd.DataFrame, protocol: Protocol) -> dict[str, Any]:
         "repw_persistence": mean("repw_persistence"),
         "noise_floor": mean("noise"),
         "gain": mean("gain"),
+        "by_trial": {name: total(name).tolist() for name in BY_TRIAL},
         "layers": {name.removeprefix(LAYER_PREFIX): float(values[name].mean()) for name in layers},
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -22,26 +23,26 @@ def render(record: Record) -> RenderableType:
         (f"budget {key.predictor.budget}{': ' + options if options else ''}\n", "dim"),
         (f"dataset digest {key.dataset.digest[:12]}, device {key.device}", "dim"),
     )
-    table = Table(show_edge=False, header_style="bold", pad_edge=False)
-    table.add_column("phase")
-    table.add_column("h", justify="right")
-    for title in ("skill", "95% interval", "span ceiling", "REPW", "95% interval", "persistence", "noise floor", "gain"):
-        table.add_column(title, justify="right")
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, header_style="bold", padding=0)
+    for title in ("h", "skill", "95% interval", "ceiling", "REPW", "95% interval", "persist.", "floor", "gain"):
+        table.add_column(title, justify="right", no_wrap=True)
     sections = {
         "learning": [m for m in record.metrics if m.phase == "learning"],
         "converged": [m for m in record.metrics if m.phase == "converged" and m.horizon in CONVERGED_HORIZONS],
     }
     for phase, metrics in sections.items():
         for row, metric in enumerate(metrics):
-            last = row == len(metrics) - 1
-            table.add_row(phase if row == 0 else "", *_cells(metric), end_section=last)
+            if row == 0:
+                table.add_row("", Text(phase, "bold"))
+            table.add_row(*_cells(metric), end_section=row == len(metrics) - 1)
     learning = next(iter(sections["learning"]), None)
     counts = ", ".join(
         f"{phase}: {rows[0].windows} windows of {rows[0].trials} trials" for phase, rows in sections.items() if rows
     )
     foot = Text.assemble(
         (f"{counts}. Skill is 1 - WPE / WPE of persistence. ", "dim"),
-        ("REPW, noise floor and gain are in units of return.\n", "dim"),
+        ("Ceiling: the best in the context's span. REPW (with persistence's and the noise floor) and gain ", "dim"),
+        ("are in units of return.\n", "dim"),
         f"cost: fit {cost.fit_seconds:.1f} s, forecast {cost.forecast_seconds:.1f} s, ",
         f"returns {cost.evaluation_seconds:.1f} s, peak memory {cost.peak_memory_bytes / 2**30:.2f} GiB, ",
         f"{record.parameter_count:,} learned parameters",

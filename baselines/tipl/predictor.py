@@ -57,7 +57,7 @@ class TIPL(Predictor[TIPLOptions]):
     summary: ClassVar[str] = "Decision-Transformer backbone over temporal-SVD coordinates (arXiv 2503.04074)."
     options_type: ClassVar[type[Any]] = TIPLOptions
     budgets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "quick": {"steps": 1_500, "learning_rate": 1e-3, "warmup": 100, "cosine": True, "validate_every": 250},
+        "quick": {"steps": 800, "learning_rate": 1e-3, "warmup": 80, "cosine": True, "validate_every": 200},
         "standard": {"steps": 30_000, "learning_rate": 5e-4, "warmup": 1_000, "cosine": True},
         "paper": {},
     }

@@ -41,6 +41,8 @@ def mlp(sizes, head_gain, generator):
 
 @dataclass
 class Iteration:
+    """What one PPO iteration leaves: policies [P] after every second epoch, the normaliser, returns of ended episodes."""
+
     checkpoints: list = field(default_factory=list)
     observation_mean: np.ndarray | None = None
     observation_var: np.ndarray | None = None
@@ -142,16 +144,18 @@ class ReferencePPO:
         out.observation_mean = self.observation_moments.mean.copy()
         out.observation_var = self.observation_moments.var.copy()
         for epoch in range(epochs):
-            order = torch.from_numpy(self.order.permutation(steps))
-            for ids in order.split(steps // minibatches):
-                batch = {k: v[ids] for k, v in data.items()}
-                self.adam.zero_grad()
-                self.loss(batch, advantage[ids], target[ids]).backward()
-                nn.utils.clip_grad_norm_(self.parameters, 0.5)
-                self.adam.step()
+            self.epoch(data, advantage, target, torch.from_numpy(self.order.permutation(steps)), minibatches)
             if epoch % 2 == 1:
                 out.checkpoints.append(self.policy())
         return out
+
+    def epoch(self, data, advantage, target, order, minibatches):
+        for ids in order.split(len(order) // minibatches):
+            batch = {k: v[ids] for k, v in data.items()}
+            self.adam.zero_grad()
+            self.loss(batch, advantage[ids], target[ids]).backward()
+            nn.utils.clip_grad_norm_(self.parameters, 0.5)
+            self.adam.step()
 
     def policy(self):
         parts = [*self.actor.parameters(), self.log_std]

@@ -1,0 +1,1 @@
+"""The board: records in, comparisons and pages out."""

@@ -1,0 +1,123 @@
+"""No leak: at an origin a predictor is handed the past, and nothing through which the future could be reached."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import numpy as np
+import pytest
+import toy
+from outside import NoOptions, Scribbling, Watching
+from tipl_bench.baselines import IN_TREE, predictor_type
+from tipl_bench.baselines.options import build_options
+from tipl_bench.baselines.predictor import Fit
+from tipl_bench.benchmark.forecast import write_forecasts
+from tipl_bench.benchmark.windows import test_windows
+from tipl_bench.registry.tensorfile import map_tensors
+
+QUICK = {
+    "tipl": ("steps=30", "width=16", "layers=1", "batch=16", "learning_rate=0.01", "warmup=1", "validate_every=10"),
+    "mlp": ("steps=30", "width=16", "windows=8", "weights=8", "learning_rate=0.01", "warmup=1", "validate_every=10"),
+}
+
+
+def watched(dataset, folder, length=20):
+    """The windows of a dataset and all contexts shown for them, in the order of the calls."""
+    predictor = Watching(NoOptions(), length)
+    windows = test_windows(dataset, toy.SMALL)
+    write_forecasts(predictor, dataset, windows, toy.SMALL, folder / "forecasts.safetensors")
+    return windows, predictor.shown
+
+
+def arrays(contexts):
+    """Every array within contexts, by name."""
+    named = {field.name: getattr(contexts, field.name) for field in fields(contexts)}
+    return {name: value for name, value in named.items() if isinstance(value, np.ndarray)} | dict(contexts.columns)
+
+
+def test_when_contexts_are_shown_then_no_array_is_a_view_of_a_file(walking, tmp_path):
+    _, shown = watched(walking, tmp_path)
+    assert shown
+    for contexts in shown:
+        for name, array in arrays(contexts).items():
+            seen = array
+            while seen is not None:
+                assert not isinstance(seen, np.memmap), name
+                seen = getattr(seen, "base", None)
+
+
+def test_when_contexts_are_shown_then_they_hold_arrays_and_the_layout_only(walking, tmp_path):
+    _, shown = watched(walking, tmp_path)
+    for contexts in shown:
+        others = {field.name for field in fields(contexts)} - set(arrays(contexts))
+        assert others == {"columns", "layout"}
+        assert contexts.layout == walking.layout
+
+
+@pytest.mark.parametrize("length", [20, 40])
+def test_when_contexts_are_shown_then_they_end_at_the_origin(length, walking, tmp_path):
+    windows, shown = watched(walking, tmp_path, length)
+    pasts = {}
+    for contexts in shown:
+        for row in range(len(contexts)):
+            past = {name: array[row] for name, array in arrays(contexts).items()}
+            pasts[past["weights"][-1].tobytes()] = past
+    assert len(pasts) == len(windows)
+    for window in windows:
+        trial = walking.trial(window.trial)
+        past = pasts[trial.weights(window.origin, window.origin + 1).tobytes()]
+        start = window.origin + 1 - min(length, window.origin + 1)
+        for name, rows in past.items():
+            np.testing.assert_array_equal(rows, trial.read(name, start, window.origin + 1))
+
+
+def test_when_a_predictor_wants_a_longer_past_then_it_gets_between_the_protocols_and_that(walking, tmp_path):
+    windows, shown = watched(walking, tmp_path, 40)
+    lengths = sorted(contexts.weights.shape[1] for contexts in shown for _ in range(len(contexts)))
+    assert lengths == sorted(min(40, window.origin + 1) for window in windows)
+    assert lengths[0] >= 20
+    assert lengths[0] < lengths[-1] == 40
+
+
+def test_when_a_predictor_writes_over_its_contexts_then_the_dataset_stays(walking, tmp_path):
+    windows = test_windows(walking, toy.SMALL)
+    write_forecasts(Scribbling(NoOptions()), walking, windows, toy.SMALL, tmp_path / "forecasts.safetensors")
+    walking.verify()
+    forecasts = map_tensors(tmp_path / "forecasts.safetensors")["forecasts"]
+    still = [walking.trial(w.trial).weights(w.origin, w.origin + 1).repeat(3, axis=0) for w in windows]
+    np.testing.assert_array_equal(forecasts, still)
+
+
+def forecast_all(model, dataset, path):
+    """Fit on a dataset and forecast its test windows."""
+    kind = predictor_type(model)
+    predictor = kind(build_options(kind, "quick", QUICK.get(model, ())))
+    split = dataset.manifest.split
+    predictor.fit(Fit(dataset.trials(split.train), dataset.trials(split.validation), toy.SMALL.horizon))
+    write_forecasts(predictor, dataset, test_windows(dataset, toy.SMALL), toy.SMALL, path)
+    return np.array(map_tensors(path)["forecasts"])
+
+
+@pytest.mark.parametrize("change", ["permuted", "replaced"])
+@pytest.mark.parametrize("model", IN_TREE)
+def test_when_the_future_of_test_trials_changes_then_no_forecast_before_it_does(model, change, tmp_path):
+    now = 60
+    stream = np.random.default_rng(9)
+    weights = [toy.random_walk(i, 81, 32) for i in range(8)]
+    moments = (stream.normal(size=(81, 4)), stream.uniform(1, 2, size=(81, 4)))
+    altered = [trajectory.copy() for trajectory in weights]
+    order = np.concatenate([np.arange(now + 1), now + 1 + np.roll(stream.permutation(80 - now), 1)])
+    for test in (6, 7):
+        altered[test] = altered[test][order]
+        if change == "replaced":
+            altered[test][now + 1 :] = stream.normal(size=(80 - now, 32))
+    as_it_was = toy.write_dataset(tmp_path / "one", weights, moments=moments)
+    otherwise = toy.write_dataset(tmp_path / "other", altered, moments=tuple(m[order] for m in moments))
+    windows = test_windows(as_it_was, toy.SMALL)
+    assert windows == test_windows(otherwise, toy.SMALL)
+    before = np.array([window.origin <= now for window in windows])
+    one = forecast_all(model, as_it_was, tmp_path / "one.safetensors")
+    other = forecast_all(model, otherwise, tmp_path / "other.safetensors")
+    np.testing.assert_array_equal(one[before], other[before])
+    assert before.any()
+    assert (one[~before] != other[~before]).any(axis=(1, 2)).all()

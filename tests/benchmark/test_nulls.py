@@ -1,0 +1,57 @@
+"""Nulls: where nothing can be forecast nobody has skill, and where something can, the test would see it."""
+
+from __future__ import annotations
+
+import pytest
+import toy
+from tipl_bench.baselines import IN_TREE
+from tipl_bench.benchmark.run import RunRequest, run
+from tipl_bench.registry.dataset import Dataset
+from tipl_bench.registry.manifest import Split
+
+PROTOCOL = toy.SMALL.model_copy(update={"version": 902, "origins_per_phase": 10, "evaluation_seeds": (1,)})
+SPLIT = Split(train=tuple(range(8)), validation=(8, 9), test=tuple(range(10, 22)))
+SETTINGS = {
+    "tipl": ("steps=150", "width=32", "layers=1", "learning_rate=0.003", "warmup=10", "validate_every=50"),
+    "mlp": ("steps=300", "width=32", "learning_rate=0.003", "warmup=10", "validate_every=100"),
+}
+
+
+def skill(model: str, dataset: Dataset, folder, phase="all"):
+    """The skill at h = 1 over all windows, with its interval."""
+    request = RunRequest(model, dataset, settings=SETTINGS.get(model, ()), device="cpu", protocol=PROTOCOL)
+    record, _ = run(request, folder / "run")
+    return record.metric(phase, 1).skill
+
+
+@pytest.fixture(scope="module")
+def noise(tmp_path_factory) -> Dataset:
+    """22 random walks, 12 of them for testing."""
+    return toy.walking_dataset(tmp_path_factory.mktemp("noise") / "set", trials=22, split=SPLIT)
+
+
+@pytest.fixture(scope="module")
+def signal(tmp_path_factory) -> Dataset:
+    """22 trials whose differences follow their last two."""
+    weights = [toy.autoregressive(i, 81, 32, (0.6, -0.2)) for i in range(22)]
+    return toy.write_dataset(tmp_path_factory.mktemp("signal") / "set", weights, split=SPLIT)
+
+
+@pytest.mark.parametrize("model", IN_TREE)
+def test_when_trials_are_random_walks_then_no_predictor_has_significant_skill(model, noise, tmp_path):
+    assert skill(model, noise, tmp_path).low <= 0
+
+
+def test_when_trials_are_random_walks_then_the_last_difference_is_as_bad_as_it_must_be(noise, tmp_path):
+    # the error is the sum of two independent differences: twice persistence's
+    estimate = skill("linear", noise, tmp_path)
+    assert estimate.low <= -1 <= estimate.high
+
+
+def test_when_differences_are_autoregressive_then_ridge_has_the_skill_that_theory_gives(signal, tmp_path):
+    # with a = (0.6, -0.2): rho_1 = a1 / (1 - a2), and the explained share of the variance is a1 rho_1 + a2 rho_2
+    first = 0.6 / 1.2
+    explained = 0.6 * first - 0.2 * (0.6 * first - 0.2)
+    estimate = skill("autoregression", signal, tmp_path)
+    assert estimate.low > 0
+    assert abs(estimate.value - explained) < 0.03

@@ -1,0 +1,128 @@
+"""Origins: where in a test trial forecasts are asked for."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+import toy
+from hypothesis import given
+from hypothesis import strategies as st
+from tipl_bench.benchmark.protocol import CURRENT, PROTOCOLS, protocol
+from tipl_bench.benchmark.windows import by_trial, converged_from, spread_origins, test_windows, trial_windows
+from tipl_bench.registry.errors import ProtocolError, UnknownNameError
+from tipl_bench.registry.trial import iteration_positions
+
+POSITIONS = iteration_positions(toy.epochs(401))
+
+
+@given(st.integers(19, 380), st.integers(0, 380), st.integers(1, 12))
+def test_when_origins_are_chosen_then_they_are_distinct_permitted_and_as_many_as_there_can_be(low, length, count):
+    high = min(low + length, 391)
+    origins = spread_origins(low, high, POSITIONS, count)
+    assert len(origins) == min(count, high - low)
+    assert origins == sorted(set(origins))
+    assert all(low <= origin < high for origin in origins)
+    assert origins == spread_origins(low, high, POSITIONS, count)
+
+
+@given(st.integers(19, 380), st.integers(10, 380))
+def test_when_a_phase_is_long_enough_then_each_place_in_the_iteration_gets_two_of_ten(low, length):
+    high = min(low + length, 391)
+    origins = spread_origins(low, high, POSITIONS, 10)
+    places = Counter(POSITIONS[origins].tolist())
+    assert len(origins) < 10 or places == dict.fromkeys(range(5), 2)
+
+
+@given(st.integers(19, 290), st.integers(100, 380))
+def test_when_a_phase_is_long_then_its_origins_lie_evenly(low, length):
+    high = min(low + length, 391)
+    ideal = low + (np.arange(10) + 0.5) * (high - low) / 10
+    origins = np.array(spread_origins(low, high, POSITIONS, 10))
+    assert np.abs(origins - ideal).max() <= 3.0  # half an iteration, to stand at the wanted place
+
+
+def test_when_a_range_is_empty_then_there_are_no_origins():
+    assert spread_origins(50, 50, POSITIONS, 10) == []
+
+
+def test_when_windows_are_drawn_then_each_has_its_whole_context_and_future(smooth):
+    windows = test_windows(smooth, CURRENT)
+    last = smooth.manifest.checkpoints - 1 - CURRENT.horizon
+    assert {window.trial for window in windows} == set(smooth.manifest.split.test)
+    assert all(CURRENT.context - 1 <= window.origin <= last for window in windows)
+    assert windows == test_windows(smooth, CURRENT)
+
+
+def test_when_both_phases_are_long_then_each_has_ten_windows_of_two_at_each_place(smooth):
+    for trial in smooth.trials(smooth.manifest.split.test):
+        windows = trial_windows(trial, CURRENT)
+        counted = Counter((window.phase, window.position) for window in windows)
+        assert counted == {(phase, place): 2 for phase in ("learning", "converged") for place in range(5)}
+
+
+def test_when_windows_are_labelled_then_the_phase_and_place_are_the_origins_own(smooth):
+    trial = smooth.trial(6)
+    boundary = converged_from(trial.columns["episodic_return"], CURRENT.smoothing, CURRENT.learned_fraction)
+    for window in trial_windows(trial, CURRENT):
+        assert (window.phase == "converged") == (window.origin >= boundary)
+        assert window.position == (window.origin - 1) % 5
+        assert window.trial == 6
+
+
+def test_when_the_learning_phase_is_short_then_all_of_it_is_taken(tmp_path):
+    dataset = toy.walking_dataset(tmp_path / "short", learned_at=3)
+    trial = dataset.trial(7)
+    boundary = converged_from(trial.columns["episodic_return"], CURRENT.smoothing, CURRENT.learned_fraction)
+    learning = [window.origin for window in trial_windows(trial, CURRENT) if window.phase == "learning"]
+    assert CURRENT.context - 1 < boundary < CURRENT.context + 9
+    assert learning == list(range(CURRENT.context - 1, boundary))
+
+
+def test_when_a_trial_learns_before_a_context_is_full_then_it_has_no_learning_windows(tmp_path):
+    dataset = toy.walking_dataset(tmp_path / "instant", learned_at=1)
+    assert {window.phase for window in test_windows(dataset, CURRENT)} == {"converged"}
+
+
+def test_when_a_trial_has_exactly_one_window_then_it_is_found(tmp_path):
+    weights = [toy.random_walk(i, 31, 32) for i in range(3)]
+    dataset = toy.write_dataset(tmp_path / "least", weights)
+    protocol_of_29 = CURRENT.model_copy(update={"context": 21})
+    assert [window.origin for window in test_windows(dataset, protocol_of_29)] == [20]
+
+
+def test_when_trials_are_too_short_then_the_error_says_how_long_they_must_be(tmp_path):
+    dataset = toy.write_dataset(tmp_path / "tiny", [toy.random_walk(i, 26, 32) for i in range(3)])
+    with pytest.raises(ProtocolError, match=r"toy-pendulum/synthetic-v1 has 26 checkpoints.* at least 30"):
+        test_windows(dataset, CURRENT)
+
+
+def test_when_windows_are_grouped_then_every_number_is_in_its_trials_group(smooth):
+    windows = test_windows(smooth, CURRENT)
+    groups = by_trial(windows)
+    assert sorted(number for group in groups.values() for number in group) == list(range(len(windows)))
+    assert all(windows[number].trial == trial for trial, group in groups.items() for number in group)
+
+
+def test_when_places_are_counted_then_the_initialisation_stands_with_the_last():
+    assert iteration_positions(np.array([0, 2, 4, 6, 8, 10, 2, 4])).tolist() == [4, 0, 1, 2, 3, 4, 0, 1]
+
+
+def test_when_places_are_counted_in_a_batch_of_parts_then_each_is_that_of_the_whole():
+    epoch = toy.epochs(81)
+    parts = np.stack([epoch[start : start + 20] for start in (0, 3, 17)])
+    whole = iteration_positions(epoch)
+    expected = np.stack([whole[start : start + 20] for start in (0, 3, 17)])
+    np.testing.assert_array_equal(iteration_positions(parts), expected)
+
+
+def test_when_checkpoints_come_every_epoch_then_there_are_ten_places():
+    epoch = np.concatenate([[0], np.tile(np.arange(1, 11), 3)])
+    assert iteration_positions(epoch)[:12].tolist() == [9, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0]
+
+
+def test_when_a_protocol_version_is_unknown_then_the_known_ones_are_named():
+    assert protocol(1) is CURRENT
+    with pytest.raises(UnknownNameError, match=f"protocol version '7'.*Known: {', '.join(map(str, PROTOCOLS))}"):
+        protocol(7)

@@ -1,0 +1,50 @@
+"""Fixtures for all tests: a store of their own, an empty working folder, and small datasets that are only read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import outside as outside_predictors
+import pytest
+import toy
+from hypothesis import settings
+from tipl_bench.registry.dataset import Dataset
+
+settings.register_profile("suite", deadline=None, max_examples=50, derandomize=True, database=None)
+settings.load_profile("suite")
+
+
+@pytest.fixture(autouse=True)
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty local store and an empty working folder; nothing of the machine's own is seen or touched."""
+    home, work = tmp_path / "store", tmp_path / "work"
+    work.mkdir()
+    monkeypatch.setenv("TIPL_BENCH_HOME", str(home))
+    monkeypatch.chdir(work)
+    return home
+
+
+@pytest.fixture(scope="session")
+def smooth(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """Eight smooth trials of InvertedPendulum policies: 5 train, 1 validation, 2 test."""
+    return toy.smooth_dataset(tmp_path_factory.mktemp("toys") / "smooth")
+
+
+@pytest.fixture(scope="session")
+def walking(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """Eight random walks, split likewise."""
+    return toy.walking_dataset(tmp_path_factory.mktemp("toys") / "walking")
+
+
+@pytest.fixture
+def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Install `outside.py`'s predictors as a package with entry points does; the folder to put on a path."""
+    site = tmp_path / "site"
+    information = site / "outside_predictors-1.0.dist-info"
+    information.mkdir(parents=True)
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: outside-predictors\nVersion: 1.0\n")
+    lines = [f"{kind.name} = outside:{kind.__name__}" for kind in outside_predictors.PREDICTORS]
+    lines.append("missing = outside:NotThere")
+    (information / "entry_points.txt").write_text("\n".join(["[tipl_bench.predictors]", *lines]) + "\n")
+    monkeypatch.syspath_prepend(str(site))
+    return site

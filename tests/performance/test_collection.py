@@ -1,0 +1,67 @@
+"""Collection beside the raw physics and the plain single-trial PPO."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from mujoco.batch import Batch
+
+from reference_ppo import ReferencePPO
+from tipl_bench.benchmark.returns import usable_threads
+from tipl_bench.registry.collection.config import CollectionConfig
+from tipl_bench.registry.collection.training import BlockTraining
+from tipl_bench.registry.environments.batched import load_model
+from tipl_bench.registry.environments.task import task
+
+pytestmark = pytest.mark.performance
+STEPS = 2048
+CASES = {"50 InvertedPendulum trials": ("InvertedPendulum-v4", (8, 8), 50),
+         "6 HalfCheetah trials": ("HalfCheetah-v4", (256, 256), 6)}  # fmt: skip
+
+
+@pytest.fixture(params=CASES)
+def case(request):
+    return request.param, *CASES[request.param]
+
+
+@pytest.mark.benchmark(group="collection: environment steps")
+def test_limit_raw_physics(case, timed):
+    name, environment, _, trials = case
+    kind = task(environment)
+    model = load_model(kind)
+    batch = Batch(model, trials, nthread=usable_threads())
+    actions = np.random.default_rng(0).uniform(-1, 1, (STEPS, trials, model.nu))
+
+    def work():
+        batch.reset(stage=0)
+        control = batch.bind("ctrl")
+        for action in actions:
+            control[:] = action
+            batch.step(nstep=kind.frame_skip)
+
+    timed(f"{name}: physics alone (limit)", work, STEPS * trials, "steps/s")
+
+
+@pytest.mark.benchmark(group="collection: environment steps")
+def test_collection_of_a_block(case, timed):
+    name, environment, hidden, trials = case
+    config = CollectionConfig(environment=environment, hidden_sizes=hidden, environment_steps=800_000, trials=trials)
+    with torch.inference_mode():
+        training = BlockTraining(config, config.seeds, threads=usable_threads())
+        training.start()
+        for _ in range(2):  # episodes are short at first, and resets are not what is timed
+            list(training.iterate())
+        timed(f"{name}: whole iterations", lambda: list(training.iterate()), STEPS * trials, "steps/s")
+
+
+@pytest.mark.benchmark(group="collection: environment steps")
+def test_peer_single_trial_ppo(case, timed):
+    name, environment, hidden, _ = case
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        training = ReferencePPO(environment, hidden, 1, 390)
+        timed(f"{name}: plain PPO, one trial (peer)", training.iterate, STEPS, "steps/s", rounds=1, warmup=0)
+    finally:
+        torch.set_num_threads(threads)

@@ -1,0 +1,43 @@
+"""Fixtures of the registry's tests: one small real collection, and copies of it to damage."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import mujoco
+import pytest
+from registry_helpers import TINY, silent, tiny_config
+from tipl_bench.registry.collection.collect import collect
+from tipl_bench.registry.dataset import Dataset
+from tipl_bench.registry.store import dataset_folder
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _quiet_mujoco() -> Iterator[None]:
+    """Gymnasium's model files make MuJoCo warn of deprecated attributes, into a file in the working directory."""
+    previous = mujoco.get_mju_user_warning()
+    mujoco.set_mju_user_warning(lambda text: None)
+    yield
+    mujoco.set_mju_user_warning(previous)
+
+
+@pytest.fixture(scope="session")
+def collected(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """A tiny real collection; only to be read."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("TIPL_BENCH_HOME", str(tmp_path_factory.mktemp("collected")))
+        return collect(TINY, tiny_config(), threads=1, progress=silent)
+
+
+@pytest.fixture
+def dataset(collected: Dataset, tmp_path: Path) -> Dataset:
+    """A copy of the tiny collection in a folder of its own, to do anything with."""
+    return Dataset.open(shutil.copytree(collected.folder, tmp_path / "dataset"))
+
+
+@pytest.fixture
+def stored(collected: Dataset) -> Dataset:
+    """A copy of the tiny collection under its name in the test's store."""
+    return Dataset.open(shutil.copytree(collected.folder, dataset_folder(TINY)))

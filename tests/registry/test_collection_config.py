@@ -1,0 +1,141 @@
+"""What may be collected: shipped collections, a person's own file, and what is refused."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+from registry_helpers import tiny_config
+from tipl_bench.registry.collection.config import CollectionConfig
+from tipl_bench.registry.collection.presets import Head, preset, presets, read_config
+from tipl_bench.registry.errors import DatasetError, UnknownNameError
+from tipl_bench.registry.manifest import is_name
+
+
+@pytest.mark.parametrize(
+    ("name", "environment", "hidden", "trials", "iterations", "checkpoints"),
+    [
+        ("inverted-pendulum/ppo-v1", "InvertedPendulum-v4", (8, 8), 50, 390, 1951),
+        ("half-cheetah/ppo-v1", "HalfCheetah-v4", (256, 256), 50, 976, 4881),
+    ],
+)
+def test_the_papers_collections_are_of_the_planned_size(name, environment, hidden, trials, iterations, checkpoints):
+    config = preset(name)
+    assert (config.environment, config.hidden_sizes, config.trials) == (environment, hidden, trials)
+    assert (config.iterations, config.checkpoints) == (iterations, checkpoints)
+    assert config.seeds == list(range(1, 51))
+
+
+def test_hyperparameters_default_to_cleanrls_published_ones():
+    assert preset("inverted-pendulum/ppo-v1").hyperparameters.model_dump() == {
+        "learning_rate": 3e-4,
+        "anneal_learning_rate": True,
+        "steps_per_iteration": 2048,
+        "minibatches": 32,
+        "epochs": 10,
+        "gamma": 0.99,
+        "gae_lambda": 0.95,
+        "clip": 0.2,
+        "value_coefficient": 0.5,
+        "max_gradient_norm": 0.5,
+        "adam_epsilon": 1e-5,
+    }
+
+
+def test_every_shipped_collection_has_a_proper_name_and_a_source():
+    known = presets()
+    for name, entry in known.items():
+        assert is_name(name)
+        if isinstance(entry, Head):
+            assert entry.checkpoints <= known[entry.head_of].checkpoints
+
+
+def test_the_bundled_head_is_the_first_401_checkpoints():
+    assert preset("inverted-pendulum/ppo-head-v1") == Head(head_of="inverted-pendulum/ppo-v1", checkpoints=401)
+
+
+def test_an_unknown_collection_suggests_the_nearest():
+    with pytest.raises(UnknownNameError, match="Did you mean 'half-cheetah/ppo-v1'"):
+        preset("half-cheeta/ppo-v1")
+
+
+SMALL = {"steps_per_iteration": 256, "minibatches": 4}
+
+
+def refusal(changes):
+    """Where and why a config is refused."""
+    with pytest.raises(ValidationError) as caught:
+        tiny_config(**changes)
+    (error,) = caught.value.errors()
+    return ".".join(map(str, error["loc"])), error["msg"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"checkpoint_every_epochs": 3}, "must divide 10 epochs"),
+        ({"hyperparameters": {"steps_per_iteration": 100, "minibatches": 32}}, "must divide 100 steps"),
+        ({"environment_steps": 255}, "less than one iteration of 256"),
+    ],
+)
+def test_a_config_whose_numbers_do_not_fit_is_refused_with_the_reason(changes, reason):
+    assert reason in refusal(changes)[1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "where"),
+    [
+        ({"hidden_sizes": []}, "hidden_sizes"),
+        ({"hidden_sizes": [8, 0]}, "hidden_sizes.1"),
+        ({"trials": 0}, "trials"),
+        ({"first_seed": -1}, "first_seed"),
+        ({"algorithm": "sac"}, "algorithm"),
+        ({"first_seeds": 3}, "first_seeds"),
+        ({"hyperparameters": SMALL | {"learning_rate": 0}}, "hyperparameters.learning_rate"),
+        ({"hyperparameters": SMALL | {"gamma": 1.1}}, "hyperparameters.gamma"),
+        ({"hyperparameters": SMALL | {"entropy": 0.1}}, "hyperparameters.entropy"),
+    ],
+)
+def test_a_field_that_is_wrong_is_refused_by_name(changes, where):
+    assert refusal(changes)[0] == where
+
+
+@pytest.mark.parametrize("field", ["learning_rate", "clip", "value_coefficient", "max_gradient_norm", "adam_epsilon"])
+def test_an_infinite_hyperparameter_is_refused_because_no_manifest_could_hold_it(field):
+    assert refusal({"hyperparameters": SMALL | {field: float("inf")}})[0] == f"hyperparameters.{field}"
+
+
+def test_a_trial_takes_whole_iterations_and_drops_the_rest():
+    config = tiny_config(environment_steps=1023)
+    assert (config.iterations, config.checkpoints) == (3, 16)
+
+
+def test_a_file_of_ones_own_is_read(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        'environment = "Pendulum-v1"\nhidden_sizes = [8]\nenvironment_steps = 4096\ntrials = 3\n'
+        "[hyperparameters]\nlearning_rate = 1e-3\n"
+    )
+    config = read_config(path)
+    assert isinstance(config, CollectionConfig)
+    assert (config.environment, config.hidden_sizes, config.hyperparameters.learning_rate) == ("Pendulum-v1", (8,), 1e-3)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("environment = ", "mine.toml"),
+        ('environment = "Pendulum-v1"\nhidden_sizes = [8]\ntrials = 3\n', "environment_steps: Field required"),
+        ('head_of = "inverted-pendulum/ppo-v1"\ncheckpoints = 3\n', "only shipped collections"),
+    ],
+)
+def test_a_file_that_is_wrong_is_refused_with_its_name_and_reason(tmp_path, text, message):
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    with pytest.raises(DatasetError, match=message) as caught:
+        read_config(path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(DatasetError, match=r"absent\.toml"):
+        read_config(tmp_path / "absent.toml")

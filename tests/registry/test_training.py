@@ -1,0 +1,111 @@
+"""A block in training: its checkpoints' columns, its trials' independence, and saved states that continue exactly."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from registry_helpers import tiny_config
+from tipl_bench.registry.collection.training import BlockTraining
+
+
+def checkpoints_of(block, iterations, start=True):
+    with torch.inference_mode():
+        checkpoints = [block.start()] if start else []
+        for _ in range(iterations):
+            checkpoints += block.iterate()
+    return checkpoints
+
+
+def final_weights(seeds, **changes):
+    return checkpoints_of(BlockTraining(tiny_config(**changes), seeds, threads=1), 2)[-1].weights
+
+
+def assert_same_bits(ours, theirs):
+    assert len(ours) == len(theirs)
+    for a, b in zip(ours, theirs, strict=True):
+        for name, value in vars(a).items():
+            assert np.array_equal(value, getattr(b, name), equal_nan=name == "episodic_return"), (a.row, name)
+
+
+def test_row_zero_is_the_initialisation_before_anything_was_observed():
+    block = BlockTraining(tiny_config(), [1, 2], threads=1)
+    initial = block.agent.policies.numpy().copy()
+    (row,) = checkpoints_of(block, 0)
+    assert (row.row, row.iteration, row.epoch, row.environment_steps) == (0, 0, 0, 0)
+    assert np.array_equal(row.weights, initial)
+    assert np.isnan(row.episodic_return).all()
+    assert not row.observation_mean.any()
+    assert (row.observation_variance == 1).all()
+    assert (row.observation_count == 1e-4).all()
+
+
+def test_columns_tell_where_in_training_each_checkpoint_was_taken():
+    config = tiny_config(checkpoint_every_epochs=5)
+    rows = checkpoints_of(BlockTraining(config, [1], threads=1), 3)
+    assert [c.row for c in rows] == [0, 1, 2, 3, 4, 5, 6]
+    assert [c.iteration for c in rows] == [0, 1, 1, 2, 2, 3, 3]
+    assert [c.epoch for c in rows] == [0, 5, 10, 5, 10, 5, 10]
+    assert [c.environment_steps for c in rows] == [0, 256, 256, 512, 512, 768, 768]
+
+
+def test_the_observation_count_is_steps_and_resets_seen_by_the_policy():
+    rows = checkpoints_of(BlockTraining(tiny_config(), [1], threads=1), 1)
+    counts = {float(c.observation_count[0]) for c in rows[1:]}
+    assert len(counts) == 1, "the normaliser moves while steps are collected, not while policies are updated"
+    resets = counts.pop() - 256 - 1e-4
+    assert resets > 10
+    assert resets == pytest.approx(round(resets), abs=1e-6)
+
+
+def test_the_learning_rate_falls_linearly_to_its_last_step():
+    rows = checkpoints_of(BlockTraining(tiny_config(), [1], threads=1), 4)
+    assert [c.learning_rate for c in rows[1::5]] == pytest.approx([3e-4, 2.25e-4, 1.5e-4, 0.75e-4], rel=1e-12)
+    assert all(rows[i].learning_rate == rows[i - 1].learning_rate for i in range(2, 21) if (i - 1) % 5)
+
+
+def test_without_annealing_the_learning_rate_stays():
+    settings = {"steps_per_iteration": 256, "minibatches": 4, "anneal_learning_rate": False}
+    rows = checkpoints_of(BlockTraining(tiny_config(hyperparameters=settings), [1], threads=1), 2)
+    assert {c.learning_rate for c in rows} == {3e-4}
+
+
+def test_a_trial_does_not_depend_on_the_trials_of_its_block_beyond_rounding():
+    together, reordered = final_weights([1, 2, 3]), final_weights([3, 9, 2, 1, 4])
+    alone = final_weights([2])
+    assert np.abs(together[1] - together[0]).max() > 0.1, "trials should differ"
+    np.testing.assert_allclose(together[1], alone[0], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(reordered[2], alone[0], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(reordered[0], together[2], rtol=0, atol=1e-6)
+
+
+def test_training_gives_the_same_bits_every_time_and_with_any_number_of_physics_threads():
+    first, second = (checkpoints_of(BlockTraining(tiny_config(), [1, 2, 3], threads=n), 2) for n in (1, 2))
+    assert_same_bits(first, second)
+
+
+@pytest.mark.parametrize("environment", ["InvertedPendulum-v4", "HalfCheetah-v4"])
+def test_a_saved_state_continues_with_the_same_bits(environment, tmp_path):
+    config = tiny_config(environment=environment)
+    original = BlockTraining(config, [1, 2], threads=1)
+    checkpoints_of(original, 2)
+    original.save(tmp_path / "snapshot")
+    expected = checkpoints_of(original, 2, start=False)
+    restored = BlockTraining(config, [1, 2], threads=2)
+    restored.restore(tmp_path / "snapshot")
+    assert restored.iteration == 2
+    assert_same_bits(checkpoints_of(restored, 2, start=False), expected)
+
+
+@pytest.mark.parametrize(("seeds", "changes"), [([1, 3], {}), ([1, 2], {"environment_steps": 2048})])
+def test_a_saved_state_of_another_collection_is_refused(seeds, changes, tmp_path):
+    original = BlockTraining(tiny_config(), [1, 2], threads=1)
+    checkpoints_of(original, 1)
+    original.save(tmp_path / "snapshot")
+    with pytest.raises(ValueError, match="another collection"):
+        BlockTraining(tiny_config(**changes), seeds, threads=1).restore(tmp_path / "snapshot")
+
+
+def test_only_batched_physics_can_be_saved():
+    assert BlockTraining(tiny_config(), [1]).resumable
+    assert not BlockTraining(tiny_config(environment="Pendulum-v1"), [1]).resumable
