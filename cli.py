@@ -51,7 +51,9 @@ def main(verbose: bool = False) -> None:
     """Forecast the weights of deep-RL policies as they train, and be scored for it."""
     import logging
 
-    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.WARNING, format="%(levelname)s %(name)s: %(message)s"
+    )
 
 
 @main.command()
@@ -140,7 +142,9 @@ def list_datasets(as_json: bool) -> None:
             if where == "broken":
                 click.echo(f"warning: {error}", err=True)
         summary = entry.summary if entry else "collected here"
-        rows.append({"name": name, **facts, "default": bool(entry and entry.default), "where": where, "summary": summary})
+        rows.append(
+            {"name": name, **facts, "default": bool(entry and entry.default), "where": where, "summary": summary}
+        )
     if as_json:
         click.echo(json.dumps(rows, indent=1))
         return
@@ -177,7 +181,7 @@ def show_dataset(name: str, as_json: bool) -> None:
         "folder": str(dataset.folder),
         "environment": dataset.environment,
         "licence": manifest.licence,
-        "trials": f"{len(dataset)}: {len(split.train)} train, {len(split.validation)} validation, {len(split.test)} test",
+        "trials": f"{len(split.train)} train, {len(split.validation)} validation, {len(split.test)} test",
         "checkpoints": f"{manifest.checkpoints} a trial, every {config.checkpoint_every_epochs} of "
         f"{config.hyperparameters.epochs} epochs",
         "policy": f"{' x '.join(map(str, dataset.layout.sizes))}, {manifest.activation}, P = "
@@ -213,7 +217,9 @@ def verify_dataset(name: str) -> None:
             progress.stage("verify", done, total, path)
 
         dataset.verify(report)
-    click.echo(f"{dataset.name}: {len(dataset.manifest.files)} files, {total:,} bytes, all as digest {dataset.digest} says.")
+    click.echo(
+        f"{dataset.name}: {len(dataset.manifest.files)} files, {total:,} bytes, all as digest {dataset.digest} says."
+    )
 
 
 @datasets.command("collect")

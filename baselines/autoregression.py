@@ -38,9 +38,9 @@ RIDGES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 class Autoregression(Predictor[AutoregressionOptions]):
     """Least squares from the last differences to the displacement at each horizon, shared by all weights.
 
-    phi(t + h) - phi(t) = sum_k a[q, h, k] * (phi(t - k + 1) - phi(t - k)), with one set of coefficients a[q] per position q
-    of the origin within its PPO iteration: checkpoints of one iteration share a batch, so their differences are alike, and
-    those across its edge are not.
+    phi(t + h) - phi(t) = sum_k a[q, h, k] * (phi(t - k + 1) - phi(t - k)), with one set of coefficients a[q] per
+    position q of the origin within its PPO iteration: checkpoints of one iteration share a batch, so their differences
+    are alike, and those across its edge are not.
     """
 
     name: ClassVar[str] = "autoregression"

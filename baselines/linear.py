@@ -39,9 +39,10 @@ class Linear(Predictor[LinearOptions]):
         design = np.stack([np.ones(points), time], axis=1)
         ahead = np.stack([np.ones(horizon), np.arange(1, horizon + 1)], axis=1)
         line = ahead @ np.linalg.pinv(design)  # [H, points]: the line's values ahead from the last values
-        line[:, -1] -= 1.0
+        line[:, -1] -= 1
         origin = contexts.weights[:, -1:]
         # Relative to the origin, so that float32 keeps the small differences.
         past = contexts.weights[:, -points:] - origin
         step = np.einsum("hk,bkp->bhp", (self.options.damping * line).astype(np.float32), past)
-        return origin + step
+        forecast: Weights = origin + step
+        return forecast

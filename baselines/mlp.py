@@ -1,6 +1,7 @@
 """A small MLP on each weight's own past, shared by all weights; all horizons at once.
 
-Kin to Introspection (Sinha et al. 2017) and to NiNo's WNN+ baseline (Knyazev et al., ICLR 2025): no weight sees another.
+Kin to Introspection (Sinha et al. 2017) and to the WNN+ baseline of NiNo (Knyazev et al., ICLR 2025): no weight sees
+another.
 """
 
 from __future__ import annotations
@@ -115,7 +116,8 @@ class MLP(Predictor[MLPOptions]):
                 return error(train_source.draw(options.windows, options.weights, stream, task.device))
 
             def error(batch: _Batch) -> Tensor:
-                return (network(batch.differences, batch.positions) - batch.displacements).square().mean()
+                wrong: Tensor = network(batch.differences, batch.positions) - batch.displacements
+                return wrong.square().mean()
 
             def validate() -> float:
                 return float(error(held_out) / held_out.displacements.square().mean())
@@ -190,8 +192,8 @@ class _Source:
             trial, origin = self.trials[self.owners[row]], self.origins[row]
             columns = stream.integers(trial.layout.parameter_count, size=weights)
             values[slot] = trial.tensors["weights"][origin - LAGS : origin + self.horizon + 1, columns]
-        values = values.transpose(0, 2, 1) / self.scale[rows, None, None].astype(np.float32)
-        differences = np.diff(values[..., : LAGS + 1], axis=-1)
-        displacements = values[..., LAGS + 1 :] - values[..., LAGS, None]
+        scaled = values.transpose(0, 2, 1) / self.scale[rows, None, None].astype(np.float32)
+        differences = np.diff(scaled[..., : LAGS + 1], axis=-1)
+        displacements = scaled[..., LAGS + 1 :] - scaled[..., LAGS, None]
         parts = (differences, displacements, self.positions[rows])
         return _Batch(*(torch.from_numpy(np.ascontiguousarray(part)).to(device) for part in parts))

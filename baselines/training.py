@@ -79,7 +79,7 @@ def train(
         progress(step, schedule.steps, word)
         if step < schedule.steps:
             optimizer.zero_grad(set_to_none=True)
-            loss(step).backward()
+            loss(step).backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(model.parameters(), schedule.gradient_clip)
             optimizer.step()
             scheduler.step()

@@ -14,7 +14,7 @@ from ..registry.files import replace_atomically
 from .record import Metric, Record
 
 BLUE, GREEN, GREY = "#1f5fa8", "#1a8f4c", "#8a8a8a"
-STYLE = {
+STYLE: Any = {
     "font.size": 9,
     "axes.spines.top": False,
     "axes.titlesize": 10,
@@ -44,7 +44,9 @@ def draw(record: Record, rows: pd.DataFrame, folder: Path) -> None:
         _errors(left, [m for m in record.metrics if m.phase == phase], phase)
         _returns(right, rows)
         key = record.key
-        figure.suptitle(f"{key.predictor.name} on {key.dataset.name} (seed {key.seed}, {key.predictor.budget})", size=11)
+        figure.suptitle(
+            f"{key.predictor.name} on {key.dataset.name} (seed {key.seed}, {key.predictor.budget})", size=11
+        )
         for suffix, metadata in (("svg", {"Date": None}), ("png", {"Software": None})):
             with replace_atomically(folder / f"figure.{suffix}") as temporary:
                 figure.savefig(temporary, format=suffix, dpi=160, metadata=metadata)
@@ -55,18 +57,17 @@ def _errors(axes: Axes, metrics: list[Metric], phase: str) -> None:
     steps = [m.horizon for m in metrics]
     handles = _band(axes, steps, metrics, "wpe", BLUE, "o", "WPE")
     handles += axes.plot(
-        steps, [m.wpe_persistence.value for m in metrics], color=BLUE, ls=":", lw=1.2, label="WPE, persistence"
+        steps, _values(metrics, "wpe_persistence"), color=BLUE, ls=":", lw=1.2, label="WPE, persistence"
     )
     axes.set_ylim(bottom=0)
+    axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 4))
     axes.set_xticks(steps)
     axes.set_xlabel("forward prediction step")
     axes.set_ylabel("weight prediction error (WPE)", color=BLUE)
     axes.tick_params(axis="y", colors=BLUE)
     twin = axes.twinx()
     handles += _band(twin, steps, metrics, "repw", GREEN, "s", "REPW")
-    handles += twin.plot(
-        steps, [m.noise_floor.value for m in metrics], color=GREEN, ls=":", lw=1.2, label="REPW, noise floor"
-    )
+    handles += twin.plot(steps, _values(metrics, "noise_floor"), color=GREEN, ls=":", lw=1.2, label="REPW, noise floor")
     twin.set_ylim(bottom=0)
     twin.spines["right"].set_visible(True)
     twin.set_ylabel("return error (REPW)", color=GREEN)
@@ -75,12 +76,18 @@ def _errors(axes: Axes, metrics: list[Metric], phase: str) -> None:
     axes.legend(handles=handles, loc="upper left")
 
 
-def _band(axes: Axes, steps: list[int], metrics: list[Metric], name: str, color: str, mark: str, label: str) -> list[Any]:
+def _band(
+    axes: Axes, steps: list[int], metrics: list[Metric], name: str, color: str, mark: str, label: str
+) -> list[Any]:
     estimates = [getattr(m, name) for m in metrics]
-    values = [e.value for e in estimates]
     if all(e.low is not None for e in estimates):
         axes.fill_between(steps, [e.low for e in estimates], [e.high for e in estimates], color=color, alpha=0.15, lw=0)
-    return list(axes.plot(steps, values, color=color, marker=mark, ms=3.5, lw=1.6, label=label))
+    return list(axes.plot(steps, _values(metrics, name), color=color, marker=mark, ms=3.5, lw=1.6, label=label))
+
+
+def _values(metrics: list[Metric], name: str) -> list[float]:
+    """A metric's values by horizon, NaN (a gap in the line) where undefined."""
+    return [float("nan") if (value := getattr(m, name).value) is None else value for m in metrics]
 
 
 def _returns(axes: Axes, rows: pd.DataFrame) -> None:

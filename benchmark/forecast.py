@@ -66,7 +66,7 @@ def write_forecasts(
             done += len(rows)
             progress(done, len(windows))
         for rows_of_file in files.values():
-            rows_of_file.flush()  # type: ignore[attr-defined]
+            rows_of_file.flush()
 
 
 def _batches(windows: Sequence[Window], wanted: int, dataset: Dataset) -> Iterator[tuple[list[int], int]]:
@@ -92,7 +92,8 @@ def _forecast(
         raise PredictorError(f"{first} (a batch of {len(windows)}): raised {error!r}.") from error
     if forecast.shape != expected or forecast.dtype.kind != "f":
         raise PredictorError(
-            f"{first}: forecasts of shape {list(forecast.shape)} and type {forecast.dtype}, not {list(expected)} float32."
+            f"{first}: forecasts of shape {list(forecast.shape)} and type {forecast.dtype}, "
+            f"not {list(expected)} float32."
         )
     forecast = forecast.astype(np.float32)
     bad = np.flatnonzero(~np.isfinite(forecast).all(axis=(1, 2)))

@@ -33,9 +33,7 @@ def weight_prediction_error(true: Weights, forecast: Weights) -> Float64:
 
 def layer_errors(true: Weights, forecast: Weights, layout: PolicyLayout) -> dict[str, Float64]:
     """WPE of each parameter tensor, by its name in the layout; shapes as in `weight_prediction_error`."""
-    return {
-        name: weight_prediction_error(true[..., part], forecast[..., part]) for name, part in layout.slices.items()
-    }
+    return {name: weight_prediction_error(true[..., part], forecast[..., part]) for name, part in layout.slices.items()}
 
 
 def span_projection(context: Weights, targets: Weights) -> Float64:

@@ -102,9 +102,7 @@ def _compute(dataset: Dataset, windows: Sequence[Window], protocol: Protocol, pr
         part = slice(start, start + step)
         policies = _true_policies(dataset, needed[part])
         for row, seeds in enumerate((protocol.evaluation_seeds, protocol.noise_seeds)):
-            returns[row, part] = evaluate_returns(
-                dataset.environment, dataset.layout, policies, seeds, progress=report
-            )
+            returns[row, part] = evaluate_returns(dataset.environment, dataset.layout, policies, seeds, progress=report)
     return ReferenceReturns(returns[0, rows[:, 0]], returns[0, rows[:, 1:]], returns[1, rows[:, 1:]])
 
 
@@ -119,7 +117,6 @@ def _true_policies(dataset: Dataset, checkpoints: Sequence[tuple[int, int]]) -> 
 
 
 def _write(path: Path, windows: Sequence[Window], returns: ReferenceReturns) -> None:
-    count, horizon = returns.target.shape
     arrays = {
         "trial": np.array([w.trial for w in windows], dtype=np.int64),
         "origin": np.array([w.origin for w in windows], dtype=np.int64),
@@ -131,7 +128,7 @@ def _write(path: Path, windows: Sequence[Window], returns: ReferenceReturns) -> 
         layout = {name: (array.dtype.name, array.shape) for name, array in arrays.items()}
         for name, rows in create_tensors(temporary, layout).items():
             rows[:] = arrays[name]
-            rows.flush()  # type: ignore[attr-defined]
+            rows.flush()
 
 
 def _read(path: Path, windows: Sequence[Window], protocol: Protocol) -> ReferenceReturns:

@@ -91,7 +91,11 @@ def evaluate_returns(
     ProtocolError
         If a weight or moment is not finite.
     """
-    for what, array in (("weights", policies.weights), ("normaliser", policies.mean), ("normaliser", policies.variance)):
+    for what, array in (
+        ("weights", policies.weights),
+        ("normaliser", policies.mean),
+        ("normaliser", policies.variance),
+    ):
         bad = np.flatnonzero(~np.isfinite(array).all(axis=1))
         if len(bad):
             raise ProtocolError(f"policy {bad[0]} of {len(policies)} has a {what} that is not finite; J is undefined.")

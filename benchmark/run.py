@@ -24,8 +24,8 @@ from ..registry.files import replace_atomically, sha256, write_text
 from ..registry.manifest import strict_json
 from ..registry.tensorfile import map_tensors
 from .forecast import write_forecasts
-from .provenance import peak_memory, provenance
 from .protocol import CURRENT, Protocol
+from .provenance import peak_memory, provenance
 from .record import RECORD_NAME, Cost, DatasetIdentity, Metric, PredictorIdentity, Record, RunKey, read_record
 from .reference import reference_returns
 from .scoring import forecast_returns, score, window_rows

@@ -115,22 +115,23 @@ def score(rows: pd.DataFrame, protocol: Protocol) -> list[dict[str, Any]]:
     -------
     list of dict
         Each with `phase`, `horizon`, `windows`, `trials`, an `Estimate` for `skill`, `oracle_skill`, `wpe`,
-        `wpe_persistence`, `repw`, `repw_persistence`, `noise_floor` and `gain`; `layers`, WPE by parameter tensor; and `by_trial`, per-trial sums in
-        the order of trial numbers.
+        `wpe_persistence`, `repw`, `repw_persistence`, `noise_floor` and `gain`; `layers`, WPE by parameter tensor; and
+        `by_trial`, per-trial sums in the order of trial numbers.
     """
     metrics = []
     phases = [phase for phase in ("learning", "converged") if (rows["phase"] == phase).any()]
     for phase in [*phases, "all"]:
         chosen = rows if phase == "all" else rows[rows["phase"] == phase]
-        for horizon, part in chosen.groupby("horizon"):
-            metrics.append({"phase": phase, "horizon": int(horizon), **_score(part, protocol)})  # type: ignore[call-overload]
+        for horizon in range(1, protocol.horizon + 1):
+            part = chosen[chosen["horizon"] == horizon]
+            metrics.append({"phase": phase, "horizon": horizon, **_score(part, protocol)})
     return metrics
 
 
 def _score(part: pd.DataFrame, protocol: Protocol) -> dict[str, Any]:
     values = part.select_dtypes("number")
     sums = values.groupby(part["trial"]).sum()
-    counts = part.groupby("trial").size().to_numpy(dtype=np.float64)
+    counts: Float64 = part.groupby("trial").size().to_numpy().astype(np.float64)
 
     def total(name: str) -> Float64:
         return sums[name].to_numpy(dtype=np.float64)

@@ -113,8 +113,8 @@ def test_windows(dataset: Dataset, protocol: Protocol) -> list[Window]:
     windows = [w for trial in dataset.trials(dataset.manifest.split.test) for w in trial_windows(trial, protocol)]
     if not windows:
         raise ProtocolError(
-            f"{dataset.name} has {dataset.manifest.checkpoints} checkpoints a trial; protocol {protocol.version} needs at "
-            f"least {protocol.context + protocol.horizon}."
+            f"{dataset.name} has {dataset.manifest.checkpoints} checkpoints a trial; protocol {protocol.version} needs "
+            f"at least {protocol.context + protocol.horizon}."
         )
     return windows
 

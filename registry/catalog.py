@@ -48,8 +48,8 @@ def default_dataset(environment: str) -> str:
 def open_dataset(name: str) -> Dataset:
     """Open a dataset by its name or by the path of its folder.
 
-    A name in the catalog must have the catalog's digest. A name that is not there is looked for in the local store, where
-    collections of one's own stand.
+    A name in the catalog must have the catalog's digest. A name that is not there is looked for in the local store,
+    where collections of one's own stand.
 
     Raises
     ------
@@ -65,8 +65,8 @@ def open_dataset(name: str) -> Dataset:
         return Dataset.open(folder, digest=entry.digest if entry else None)
     if entry:
         raise DatasetError(
-            f"{name} is not on this machine (looked in {folder}). Collect it with `tipl-bench datasets collect {name}`, "
-            f"or pass a folder's path."
+            f"{name} is not on this machine (looked in {folder}). Collect it with "
+            f"`tipl-bench datasets collect {name}`, or pass a folder's path."
         )
     if path.is_dir():
         raise DatasetError(f"{path}: no {MANIFEST_NAME}; this folder is not a trajectory dataset.")

@@ -56,8 +56,8 @@ class Dataset:
         if digest is not None and dataset.digest != digest:
             raise DatasetError(
                 f"{folder}: the manifest has digest {dataset.digest}, but the catalog pins {digest} for "
-                f"{dataset.name}. The manifest was edited, or this is another collection: remove the folder and collect "
-                "or fetch the dataset again, or use it by its path."
+                f"{dataset.name}. The manifest was edited, or this is another collection: remove the folder and "
+                "collect or fetch the dataset again, or use it by its path."
             )
         for index, entry in enumerate(dataset.manifest.trials):
             dataset._check_trial_entry(index, entry)
@@ -171,7 +171,7 @@ def describe_file(folder: Path, path: str) -> FileEntry:
     names = {short: dtype for dtype, short in DTYPES.items()}
     digests = tensor_digests(folder / path)
     tensors = {
-        name: TensorEntry(dtype=names[entry["dtype"]], shape=entry["shape"], sha256=digests[name])  # type: ignore[arg-type]
+        name: TensorEntry(dtype=names[entry["dtype"]], shape=entry["shape"], sha256=digests[name])
         for name, entry in read_header(folder / path).items()
     }
     file = folder / path

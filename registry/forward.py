@@ -110,7 +110,7 @@ def evaluation_actions(  # type: ignore[no-untyped-def]  # pragma: no cover
             stop += 1
         normalized = np.empty((stop - start, observation.shape[1]), np.float32)
         rows = np.arange(stop - start)
-        for e in rows:
+        for e in range(stop - start):
             _normalize(observation[start + e], mean[policy], variance[policy], normalized[e])
         _mean(weights[policy], sizes, normalized, rows, output[start:stop])
         for e in range(start, stop):

@@ -85,8 +85,8 @@ class Origin(_Model):
 class Manifest(_Model):
     """A dataset's whole description; unknown fields are refused.
 
-    The `digest` of a dataset is the sha256 of its manifest in canonical JSON, and the manifest lists the sha256 of every
-    other file: one hash vouches for all bytes.
+    The `digest` of a dataset is the sha256 of its manifest in canonical JSON, and the manifest lists the sha256 of
+    every other file: one hash vouches for all bytes.
     """
 
     format: Literal[1] = 1
@@ -189,7 +189,9 @@ def read_manifest(folder: Path) -> Manifest:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "manifest"
-        raise DatasetError(f"{path}: field {where}: {first['msg']} ({error.error_count()} problem(s) in all).") from None
+        raise DatasetError(
+            f"{path}: field {where}: {first['msg']} ({error.error_count()} problem(s) in all)."
+        ) from None
     except (ValueError, OSError) as error:
         raise DatasetError(f"{path}: not a readable manifest ({error}).") from None
 

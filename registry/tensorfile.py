@@ -17,6 +17,7 @@ import numpy.typing as npt
 from .errors import DatasetError
 
 Array = npt.NDArray[Any]
+Mapped = np.memmap[Any, np.dtype[Any]]
 TensorLayout = Mapping[str, tuple[str, tuple[int, ...]]]
 """Tensor name to NumPy dtype name and shape."""
 
@@ -27,26 +28,23 @@ DTYPES = {"float32": "F32", "float64": "F64", "int64": "I64"}
 """NumPy's names of the dtypes in use, and safetensors' names of them."""
 
 
-def create_tensors(path: Path, tensors: TensorLayout) -> dict[str, Array]:
+def create_tensors(path: Path, tensors: TensorLayout) -> dict[str, Mapped]:
     """Lay out a safetensors file of the given tensors and map them for writing.
 
-    The file gets its full size at once (a full disk is met here, not hours later) and rows are then written in place, so
-    that the content never has to fit in memory. An existing file of the same layout is mapped as it is.
+    The file gets its full size at once (a full disk is met here, not hours later) and rows are then written in place,
+    so that the content never has to fit in memory. An existing file of the same layout is mapped as it is.
 
     Returns
     -------
     dict
         Writable memory maps by tensor name.
     """
-    header, offset = {}, 0
+    header: dict[str, Any] = {}
+    offset = 0
     for name, (dtype, shape) in tensors.items():
-        size = math.prod(shape) * np.dtype(dtype).itemsize
-        header[name] = {
-            "dtype": DTYPES[dtype],
-            "shape": list(shape),
-            "data_offsets": [offset, offset + size],
-        }
-        offset += size
+        end = offset + math.prod(shape) * np.dtype(dtype).itemsize
+        header[name] = {"dtype": DTYPES[dtype], "shape": list(shape), "data_offsets": [offset, end]}
+        offset = end
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     start = 8 + len(text)
@@ -56,9 +54,7 @@ def create_tensors(path: Path, tensors: TensorLayout) -> dict[str, Array]:
             stream.write(prefix)
             _allocate(stream.fileno(), start + offset)
     return {
-        name: np.memmap(
-            path, dtype=dtype, mode="r+", offset=start + header[name]["data_offsets"][0], shape=shape
-        )
+        name: np.memmap(path, np.dtype(dtype), "r+", start + header[name]["data_offsets"][0], shape)
         for name, (dtype, shape) in tensors.items()
     }
 
@@ -104,7 +100,7 @@ def read_header(path: Path) -> dict[str, Any]:
     return header
 
 
-def map_tensors(path: Path) -> dict[str, Array]:
+def map_tensors(path: Path) -> dict[str, Mapped]:
     """Map every tensor of a safetensors file for reading; nothing is read before it is used.
 
     (The safetensors library reads whole row ranges; mapped arrays also give single columns of wide policies.)
@@ -119,15 +115,22 @@ def map_tensors(path: Path) -> dict[str, Array]:
     size = path.stat().st_size
     with path.open("rb") as stream:
         start = 8 + struct.unpack("<Q", stream.read(8))[0]
-    tensors = {}
+    tensors: dict[str, Mapped] = {}
     for name, entry in header.items():
         try:
             dtype, shape = names[entry["dtype"]], tuple(map(int, entry["shape"]))
             begin, end = map(int, entry["data_offsets"])
         except (KeyError, TypeError, ValueError) as error:
             raise DatasetError(f"{path}: tensor {name!r} has an unusable header entry ({error!r}).") from None
-        if begin < 0 or end - begin != math.prod(shape) * dtype.itemsize or start + end > size or min(shape, default=0) < 0:
-            raise DatasetError(f"{path}: tensor {name!r} does not fit its shape or the file. Fetch or collect it again.")
+        if (
+            begin < 0
+            or end - begin != math.prod(shape) * dtype.itemsize
+            or start + end > size
+            or min(shape, default=0) < 0
+        ):
+            raise DatasetError(
+                f"{path}: tensor {name!r} does not fit its shape or the file. Fetch or collect it again."
+            )
         tensors[name] = np.memmap(path, dtype=dtype, mode="r", offset=start + begin, shape=shape)
     return tensors
 

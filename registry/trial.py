@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .policy import PolicyLayout
-from .tensorfile import Array, map_tensors
+from .tensorfile import Array, Mapped, map_tensors
 
 COLUMNS = ("environment_steps", "iteration", "epoch", "learning_rate", "episodic_return")
 """The per-checkpoint scalars."""
@@ -78,7 +78,7 @@ class Trial:
         return self.checkpoints
 
     @cached_property
-    def tensors(self) -> dict[str, Array]:
+    def tensors(self) -> dict[str, Mapped]:
         """All tensors, mapped read-only."""
         return map_tensors(self.path)
 

@@ -92,7 +92,7 @@ def write_dataset(
     hidden: tuple[int, ...] = (3, 3),
     learned_at: int = 25,
     split: Split | None = None,
-    moments: tuple[Array, Array] | None = None,
+    moments: Sequence[tuple[Array, Array]] | None = None,
     cpu: str = "a test's",
 ) -> Dataset:
     """Write trajectories [T, P] as a dataset's trials and open it.
@@ -108,15 +108,16 @@ def write_dataset(
     split
         Proportional by default.
     moments
-        Observation mean and variance [T, O] of every trial; 0 and 1 by default.
+        Observation mean and variance [T, O] of each trial; 0 and 1 by default.
     """
     checkpoints = len(trajectories[0])
     layout = layout_of(environment, hidden)
     observations = layout.observation_size
-    mean, variance = moments or (np.zeros((checkpoints, observations)), np.ones((checkpoints, observations)))
+    plain = np.zeros((checkpoints, observations)), np.ones((checkpoints, observations))
     tensors = trial_tensors(checkpoints, layout.parameter_count, observations)
     (folder / TRIALS_FOLDER).mkdir(parents=True)
     for index, weights in enumerate(trajectories):
+        mean, variance = moments[index] if moments else plain
         values = {
             "weights": weights,
             "observation_mean": mean,

@@ -1,7 +1,7 @@
 """The Decision Transformer's backbone: a small GPT over checkpoint tokens.
 
-Source: Chen et al. 2021, `kzl/decision-transformer` (gym): GPT-2 blocks with ReLU, a learned timestep embedding added to
-every token, a LayerNorm on the embeddings and no further position embedding.
+Source: Chen et al. 2021, `kzl/decision-transformer` (gym): GPT-2 blocks with ReLU, a learned timestep embedding added
+to every token, a LayerNorm on the embeddings and no further position embedding.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 Stacking a context's checkpoints relative to the origin as rows, Y = U S V^T, the rows of U S are their coordinates in
 the basis V (Temporal SVD: Tang et al., NeurIPS 2024). The basis comes from the trial's own past up to the origin, never
-from its future or from other trials: a held-out trial's weights are nearly orthogonal to every other trial's, and a forecast
-of coordinates moves only what has moved. Y Y^T is all that is needed, so nothing here depends on P.
+from its future or from other trials: a held-out trial's weights are nearly orthogonal to every other trial's, and a
+forecast of coordinates moves only what has moved. Y Y^T is all that is needed, so nothing here depends on P.
 """
 
 from __future__ import annotations

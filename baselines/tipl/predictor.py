@@ -1,12 +1,12 @@
 """TIPL: Transformer as Implicit Policy Learner (Tang 2025, arXiv 2503.04074).
 
-A token is a checkpoint in temporal-SVD coordinates; a causal Transformer is trained on the next token's squared error in
-weight space and forecasts further ahead by feeding its forecasts back. Choices where the paper is silent:
+A token is a checkpoint in temporal-SVD coordinates; a causal Transformer is trained on the next token's squared error
+in weight space and forecasts further ahead by feeding its forecasts back. Choices where the paper is silent:
 
 - the basis is the SVD of the window's own context (`coordinates`), so it is honest for a trial never seen;
 - coordinates are in units of the window's mean step, and a token also carries its last displacement;
-- the timestep embedding counts from the window's start, and the place within the PPO iteration is embedded beside it: an
-  absolute timestep would let the model recite the mean trajectory;
+- the timestep embedding counts from the window's start, and the place within the PPO iteration is embedded beside it:
+  an absolute timestep would let the model recite the mean trajectory;
 - an SVD's signs and order are arbitrary, so training rotates every window's coordinates at random;
 - windows are drawn in proportion to their squared step, which is the weighting of squared error in weight space.
 """
@@ -80,7 +80,7 @@ class TIPL(Predictor[TIPLOptions]):
                 rows = torch.multinomial(fitted.weight, options.batch, replacement=True, generator=generator)
                 points = fitted.points[rows] @ _rotations(options, task.device, generator)
                 ahead = model(points[:, :-1], fitted.positions[rows, :-1])
-                wrong = points[:, :-1] + ahead - points[:, 1:]
+                wrong: Tensor = points[:, :-1] + ahead - points[:, 1:]
                 return wrong[:, FIRST_TRAINED:].square().sum(-1).mean()
 
             def validate() -> float:
@@ -168,4 +168,5 @@ def _rotations(options: TIPLOptions, device: str, generator: torch.Generator) ->
     """Random rotations and reflections of the coordinates, [batch, d, d]."""
     shape = (options.batch, options.rank, options.rank)
     q, r = torch.linalg.qr(torch.randn(shape, device=device, generator=generator))
-    return q * r.diagonal(dim1=1, dim2=2).sign()[:, None]
+    rotations: Tensor = q * r.diagonal(dim1=1, dim2=2).sign()[:, None]
+    return rotations

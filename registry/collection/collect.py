@@ -145,7 +145,7 @@ def cut_head(source: Dataset, name: str, checkpoints: int, target: Path) -> Data
         files = create_tensors(partial / TRIALS_FOLDER / trial_name(trial.index), tensors)
         for tensor, rows in files.items():
             rows[:] = trial.read(tensor, 0, checkpoints)
-            rows.flush()  # type: ignore[attr-defined]
+            rows.flush()
     manifest = source.manifest.model_copy(
         update={
             "name": name,

@@ -39,9 +39,8 @@ class CollectionConfig(BaseModel):
         if settings.steps_per_iteration % settings.minibatches:
             raise ValueError(f"{settings.minibatches} minibatches must divide {settings.steps_per_iteration} steps")
         if self.iterations < 1:
-            raise ValueError(
-                f"environment_steps {self.environment_steps} is less than one iteration of {settings.steps_per_iteration}"
-            )
+            iteration = settings.steps_per_iteration
+            raise ValueError(f"environment_steps {self.environment_steps} is less than one iteration of {iteration}")
         return self
 
     @property

@@ -28,7 +28,7 @@ class StackedMLP:
         self.layers: list[tuple[Tensor, Tensor]] = []
         start = 0
         for inputs, outputs in pairwise(sizes):
-            weight = flat[:, start : start + inputs * outputs].unflatten(1, (outputs, inputs))
+            weight = flat[:, start : start + inputs * outputs].view(-1, outputs, inputs)
             start += inputs * outputs
             self.layers.append((weight, flat[:, None, start : start + outputs]))
             start += outputs
@@ -149,9 +149,7 @@ class StackedAgent:
         self.second_moment.mul_(second).addcmul_(gradient, gradient, value=1 - second)
         deviation = self.second_moment.sqrt().div_(math.sqrt(1 - second**self.updates))
         deviation.add_(self.hyperparameters.adam_epsilon)
-        self.parameters.addcdiv_(
-            self.first_moment, deviation, value=-learning_rate / (1 - first**self.updates)
-        )
+        self.parameters.addcdiv_(self.first_moment, deviation, value=-learning_rate / (1 - first**self.updates))
 
     def epoch(self, batch: Tensor, permutation: Tensor, learning_rate: float) -> None:
         """One pass over an iteration's steps.
@@ -170,7 +168,7 @@ class StackedAgent:
         shuffled = batch.view(-1, width)[(permutation + offsets).flatten()].view(trials, steps, width)
         size = steps // self.hyperparameters.minibatches
         o, a = self.layout.observation_size, self.layout.action_size
-        for minibatch in shuffled.split(size, dim=1):
+        for minibatch in torch.split(shuffled, size, dim=1):
             advantage = minibatch[..., o + a + 1]
             advantage = (advantage - advantage.mean(1, keepdim=True)) / (advantage.std(1, keepdim=True) + 1e-8)
             gradient = self.gradient(

@@ -46,7 +46,8 @@ class Rollout:
         known = ~np.isnan(self.recent_returns)
         total = np.where(known, self.recent_returns, 0.0).sum(axis=1)
         with np.errstate(invalid="ignore"):
-            return (total / known.sum(axis=1)).astype(np.float32)
+            mean: npt.NDArray[np.float32] = (total / known.sum(axis=1)).astype(np.float32)
+        return mean
 
     def collect(self, policies: Tensor, noise: npt.NDArray[np.float32]) -> dict[str, Tensor]:
         """Take S steps in every environment.

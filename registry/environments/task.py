@@ -24,14 +24,31 @@ Bool = npt.NDArray[np.bool_]
 class Task(Protocol):
     """One environment of the batched kind; N is the number of simulations handed over."""
 
-    environment_id: str
-    model_file: str
-    frame_skip: int
-    time_limit: int
+    def __hash__(self) -> int:
+        """Tasks are constants."""
+        ...
 
-    def initial_state(
-        self, stream: np.random.Generator, qpos: Float64, qvel: Float64
-    ) -> tuple[Float64, Float64]:
+    @property
+    def environment_id(self) -> str:
+        """Gymnasium's id."""
+        ...
+
+    @property
+    def model_file(self) -> str:
+        """The MuJoCo model among Gymnasium's assets."""
+        ...
+
+    @property
+    def frame_skip(self) -> int:
+        """Physics steps an environment step."""
+        ...
+
+    @property
+    def time_limit(self) -> int:
+        """Environment steps after which an episode is truncated."""
+        ...
+
+    def initial_state(self, stream: np.random.Generator, qpos: Float64, qvel: Float64) -> tuple[Float64, Float64]:
         """Draw one episode's initial ([nq], [nv]) around the model's own, in Gymnasium's order of draws."""
         ...
 
@@ -57,9 +74,7 @@ class InvertedPendulum:
     frame_skip: int = 2
     time_limit: int = 1000
 
-    def initial_state(
-        self, stream: np.random.Generator, qpos: Float64, qvel: Float64
-    ) -> tuple[Float64, Float64]:
+    def initial_state(self, stream: np.random.Generator, qpos: Float64, qvel: Float64) -> tuple[Float64, Float64]:
         return (
             qpos + stream.uniform(size=qpos.size, low=-0.01, high=0.01),
             qvel + stream.uniform(size=qvel.size, low=-0.01, high=0.01),
@@ -85,9 +100,7 @@ class HalfCheetah:
     frame_skip: int = 5
     time_limit: int = 1000
 
-    def initial_state(
-        self, stream: np.random.Generator, qpos: Float64, qvel: Float64
-    ) -> tuple[Float64, Float64]:
+    def initial_state(self, stream: np.random.Generator, qpos: Float64, qvel: Float64) -> tuple[Float64, Float64]:
         return (
             qpos + stream.uniform(low=-0.1, high=0.1, size=qpos.size),
             qvel + 0.1 * stream.standard_normal(qvel.size),
@@ -99,8 +112,9 @@ class HalfCheetah:
     def reward(self, before: Float64, after: Float64, action: Float32, dt: float) -> Float64:
         # The control cost stays float32, as Gymnasium's does under NumPy 2.
         cost = 0.1 * np.sum(np.square(action), axis=1)
-        velocity: Float64 = (after[:, 0] - before[:, 0]) / dt
-        return velocity - cost
+        velocity = (after[:, 0] - before[:, 0]) / dt
+        reward: Float64 = velocity - cost
+        return reward
 
     def terminated(self, observation: Float64) -> Bool:
         return np.zeros(len(observation), dtype=np.bool_)

@@ -67,7 +67,7 @@ def test_when_the_seed_is_the_same_then_the_interval_is_the_same_and_else_anothe
 def test_when_numpys_global_stream_moves_then_the_interval_stays():
     error, baseline = sums(3)
     before = skill(error, baseline, CURRENT)
-    np.random.seed(99)  # noqa: NPY002  # the very stream that must not matter
+    np.random.seed(99)  # the very stream that must not matter
     assert skill(error, baseline, CURRENT) == before
 
 

@@ -104,15 +104,15 @@ def test_when_the_future_of_test_trials_changes_then_no_forecast_before_it_does(
     now = 60
     stream = np.random.default_rng(9)
     weights = [toy.random_walk(i, 81, 32) for i in range(8)]
-    moments = (stream.normal(size=(81, 4)), stream.uniform(1, 2, size=(81, 4)))
-    altered = [trajectory.copy() for trajectory in weights]
-    order = np.concatenate([np.arange(now + 1), now + 1 + np.roll(stream.permutation(80 - now), 1)])
-    for test in (6, 7):
-        altered[test] = altered[test][order]
-        if change == "replaced":
-            altered[test][now + 1 :] = stream.normal(size=(80 - now, 32))
+    moments = [(stream.normal(size=(81, 4)), stream.uniform(1, 2, size=(81, 4))) for _ in range(8)]
     as_it_was = toy.write_dataset(tmp_path / "one", weights, moments=moments)
-    otherwise = toy.write_dataset(tmp_path / "other", altered, moments=tuple(m[order] for m in moments))
+    order = np.concatenate([np.arange(now + 1), now + 1 + stream.permutation(80 - now)])
+    for test in (6, 7):
+        weights[test] = weights[test][order]
+        moments[test] = tuple(moment[order] for moment in moments[test])
+        if change == "replaced":
+            weights[test][now + 1 :] = stream.normal(size=(80 - now, 32))
+    otherwise = toy.write_dataset(tmp_path / "other", weights, moments=moments)
     windows = test_windows(as_it_was, toy.SMALL)
     assert windows == test_windows(otherwise, toy.SMALL)
     before = np.array([window.origin <= now for window in windows])

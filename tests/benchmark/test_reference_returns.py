@@ -17,7 +17,7 @@ from tipl_bench.registry.errors import DatasetError
 def drifting(tmp_path_factory) -> Dataset:
     """A dataset whose observation normaliser moves a great deal from checkpoint to checkpoint."""
     stream = np.random.default_rng(0)
-    moments = (stream.normal(size=(81, 4)), stream.uniform(0.05, 3.0, size=(81, 4)))
+    moments = [(stream.normal(size=(81, 4)), stream.uniform(0.05, 3.0, size=(81, 4))) for _ in range(8)]
     return toy.walking_dataset(tmp_path_factory.mktemp("drifting") / "set", moments=moments)
 
 
@@ -46,7 +46,9 @@ def test_when_a_forecast_is_evaluated_then_it_acts_with_the_normaliser_at_the_or
     true = [drifting.trial(w.trial).weights(w.origin + 1, w.origin + 4) for w in windows]
     returns = forecast_returns(drifting, windows, np.stack(true), toy.SMALL)
     at_origin = [[true_return(drifting, w.trial, w.origin + h, w.origin, (1, 2)) for h in (1, 2, 3)] for w in windows]
-    at_target = [[true_return(drifting, w.trial, w.origin + h, w.origin + h, (1, 2)) for h in (1, 2, 3)] for w in windows]
+    at_target = [
+        [true_return(drifting, w.trial, w.origin + h, w.origin + h, (1, 2)) for h in (1, 2, 3)] for w in windows
+    ]
     assert returns.tolist() == at_origin
     assert returns.tolist() != at_target
 
@@ -102,7 +104,9 @@ def test_when_stored_returns_lack_a_tensor_then_the_file_is_named(missing, tmp_p
     name = sidecar_name(toy.SMALL)
     kept = {key: np.array(rows) for key, rows in map_tensors(dataset.folder / name).items() if key != missing}
     (dataset.folder / name).unlink()
-    for key, rows in create_tensors(dataset.folder / name, {k: (a.dtype.name, a.shape) for k, a in kept.items()}).items():
+    for key, rows in create_tensors(
+        dataset.folder / name, {k: (a.dtype.name, a.shape) for k, a in kept.items()}
+    ).items():
         rows[:] = kept[key]
         rows.flush()
     manifest = dataset.manifest.model_copy(update={"sidecars": (describe_file(dataset.folder, name),)})

@@ -87,7 +87,9 @@ def float64_policy(layout, chosen: Policies, row: int, bound: float):
     ("environment", "hidden", "count"),
     [(toy.PENDULUM, (8, 8), 12), (toy.PENDULUM, (5,), 4), (toy.CHEETAH, (8, 6), 2), ("Pendulum-v1", (4, 4), 2)],
 )
-def test_when_gymnasium_steps_the_same_actions_one_episode_at_a_time_then_j_is_the_same_bits(environment, hidden, count):
+def test_when_gymnasium_steps_the_same_actions_one_episode_at_a_time_then_j_is_the_same_bits(
+    environment, hidden, count
+):
     layout = toy.layout_of(environment, hidden)
     chosen = policies(layout, count)
     expected = [
@@ -167,7 +169,9 @@ def test_when_policies_repeat_then_they_are_simulated_once_and_all_counted():
 def test_when_only_the_normaliser_differs_then_policies_are_not_equal():
     layout = toy.layout_of(toy.PENDULUM, (8, 8))
     pair = policies(layout, 1, seed=4)[np.zeros(2, dtype=np.intp)]
-    returns = evaluate_returns(toy.PENDULUM, layout, Policies(pair.weights, pair.mean * [[1], [8]], pair.variance), SEEDS)
+    returns = evaluate_returns(
+        toy.PENDULUM, layout, Policies(pair.weights, pair.mean * [[1], [8]], pair.variance), SEEDS
+    )
     assert returns[0] != returns[1]
 
 
@@ -186,7 +190,9 @@ def test_when_resets_differ_then_j_is_the_mean_over_them():
     layout = toy.layout_of(toy.PENDULUM, (8, 8))
     chosen = policies(layout, 8)
     single = [evaluate_returns(toy.PENDULUM, layout, chosen, [seed]) for seed in SEEDS]
-    np.testing.assert_allclose(evaluate_returns(toy.PENDULUM, layout, chosen, SEEDS), np.mean(single, axis=0), rtol=1e-15)
+    np.testing.assert_allclose(
+        evaluate_returns(toy.PENDULUM, layout, chosen, SEEDS), np.mean(single, axis=0), rtol=1e-15
+    )
 
 
 def test_when_progress_is_asked_for_then_every_policy_is_counted_once():

@@ -62,7 +62,9 @@ def test_when_windows_are_scored_then_errors_and_returns_are_those_of_plain_arit
         np.testing.assert_allclose(part["wpe_persistence"], still, rtol=1e-12)
         np.testing.assert_array_equal(part["return_forecast"], returns[number])
         np.testing.assert_array_equal(part["repw"], abs(reference.target[number] - returns[number]))
-        np.testing.assert_array_equal(part["repw_persistence"], abs(reference.target[number] - reference.origin[number]))
+        np.testing.assert_array_equal(
+            part["repw_persistence"], abs(reference.target[number] - reference.origin[number])
+        )
         np.testing.assert_array_equal(part["noise"], abs(reference.target[number] - reference.target_noise[number]))
         np.testing.assert_array_equal(part["gain"], returns[number] - reference.origin[number])
         columns = (weights[window.origin - 19 : window.origin] - weights[window.origin]).T

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from mujoco.batch import Batch
-
 from reference_ppo import ReferencePPO
 from tipl_bench.benchmark.returns import usable_threads
 from tipl_bench.registry.collection.config import CollectionConfig

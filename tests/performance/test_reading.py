@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from safetensors import safe_open
-
 from tipl_bench.registry.policy import PolicyLayout
 from tipl_bench.registry.tensorfile import create_tensors
 from tipl_bench.registry.trial import Trial, trial_tensors
@@ -31,7 +30,12 @@ MEGABYTES = COUNT * WINDOW * LAYOUT.parameter_count * 4 / 1e6
 @pytest.mark.benchmark(group="window reading")
 def test_limit_memory_copy(trial, timed):
     weights = trial.weights()
-    timed("copies of windows in memory (limit)", lambda: [weights[o : o + WINDOW].copy() for o in ORIGINS], MEGABYTES, "MB/s")
+    timed(
+        "copies of windows in memory (limit)",
+        lambda: [weights[o : o + WINDOW].copy() for o in ORIGINS],
+        MEGABYTES,
+        "MB/s",
+    )
 
 
 @pytest.mark.benchmark(group="window reading")

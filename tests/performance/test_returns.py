@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from mujoco.batch import Batch
-
 from tipl_bench.benchmark.protocol import CURRENT
 from tipl_bench.benchmark.returns import Policies, evaluate_returns, usable_threads
 from tipl_bench.registry.catalog import open_dataset

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import nn
-
 from tipl_bench.baselines.options import build_options
 from tipl_bench.baselines.predictor import Fit
 from tipl_bench.baselines.tipl import TIPL
 from tipl_bench.registry.catalog import open_dataset
+from torch import nn
 
 pytestmark = pytest.mark.performance
 BATCH, TOKENS, WIDTH, LAYERS, STEPS = 64, 29, 128, 3, 50

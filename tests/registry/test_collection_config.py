@@ -117,7 +117,11 @@ def test_a_file_of_ones_own_is_read(tmp_path):
     )
     config = read_config(path)
     assert isinstance(config, CollectionConfig)
-    assert (config.environment, config.hidden_sizes, config.hyperparameters.learning_rate) == ("Pendulum-v1", (8,), 1e-3)
+    assert (config.environment, config.hidden_sizes, config.hyperparameters.learning_rate) == (
+        "Pendulum-v1",
+        (8,),
+        1e-3,
+    )
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,11 @@ finite = st.floats(-1e6, 1e6)
 
 @given(st.lists(st.tuples(finite, finite), min_size=1, max_size=30))
 def test_moments_of_any_numbers_are_those_of_gymnasium(rows):
-    normalizer, out, oracle = ObservationNormalizer(1, 2), np.zeros((1, 2), dtype=np.float32), RunningMeanStd(shape=(2,))
+    normalizer, out, oracle = (
+        ObservationNormalizer(1, 2),
+        np.zeros((1, 2), dtype=np.float32),
+        RunningMeanStd(shape=(2,)),
+    )
     for row in np.array(rows):
         normalizer(np.zeros(1, dtype=np.int64), row[None], out)
         oracle.update(row[None])

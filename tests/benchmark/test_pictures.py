@@ -1,0 +1,107 @@
+"""The figure and the table of a run."""
+
+from __future__ import annotations
+
+import struct
+from xml.etree import ElementTree
+
+import pandas as pd
+import pytest
+import toy
+from rich.console import Console
+from tipl_bench.benchmark import figure, table
+from tipl_bench.benchmark.run import RunRequest, run
+from tipl_bench.benchmark.table import interval, number
+from tipl_bench.benchmark.intervals import UNDEFINED, Estimate
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A finished run's record and rows."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TIPL_BENCH_HOME", str(tmp_path_factory.mktemp("store")))
+        folder = tmp_path_factory.mktemp("pictures")
+        dataset = toy.smooth_dataset(folder / "set")
+        record, _ = run(RunRequest("linear", dataset, device="cpu"), folder / "run")
+        return record, pd.read_parquet(folder / "run" / "windows.parquet")
+
+
+def printed(record) -> str:
+    """The table as a wide terminal shows it."""
+    console = Console(record=True, width=200)
+    with console.capture():
+        console.print(table.render(record))
+    return console.export_text()
+
+
+def test_when_a_figure_is_drawn_then_both_files_are_what_their_names_say(finished, tmp_path):
+    figure.draw(*finished, tmp_path)
+    root = ElementTree.parse(tmp_path / "figure.svg").getroot()
+    assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    words = " ".join(root.itertext())
+    assert "linear on toy-pendulum/synthetic-v1 (seed 0, quick)" in words
+    for label in ("WPE, persistence", "REPW, noise floor", "forward prediction step", "learning phase", "converged"):
+        assert label in words
+    png = (tmp_path / "figure.png").read_bytes()
+    assert png.startswith(b"\x89PNG\r\n\x1a\n")
+    assert struct.unpack(">II", png[16:24]) == (1472, 592)
+
+
+def test_when_a_figure_is_drawn_twice_then_its_bytes_are_the_same(finished, tmp_path):
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        figure.draw(*finished, tmp_path / name)
+    for name in ("figure.svg", "figure.png"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "other" / name).read_bytes()
+
+
+def test_when_no_window_is_in_the_learning_phase_then_all_windows_are_drawn(finished, tmp_path):
+    record, rows = finished
+    metrics = tuple(metric for metric in record.metrics if metric.phase != "learning")
+    figure.draw(record.model_copy(update={"metrics": metrics}), rows[rows["phase"] == "converged"], tmp_path)
+    assert "all windows" in " ".join(ElementTree.parse(tmp_path / "figure.svg").getroot().itertext())
+
+
+def test_when_there_is_one_test_trial_then_the_figure_has_no_bands(tmp_path):
+    dataset = toy.smooth_dataset(tmp_path / "set", trials=3)
+    record, _ = run(RunRequest("linear", dataset, device="cpu", protocol=toy.SMALL), tmp_path / "run")
+    figure.draw(record, pd.read_parquet(tmp_path / "run" / "windows.parquet"), tmp_path)
+    text = (tmp_path / "figure.svg").read_text()
+    assert "FillBetweenPolyCollection" not in text
+    assert "[" not in printed(record).split("span ceiling")[1].split("converged:")[0]
+
+
+def test_when_a_record_is_shown_then_skill_interval_and_return_error_stand_in_each_row(finished):
+    record, _ = finished
+    shown = printed(record)
+    for phase, horizons in (("learning", range(1, 11)), ("converged", (1, 2, 5, 10))):
+        for horizon in horizons:
+            metric = record.metric(phase, horizon)
+            row = next(line for line in shown.splitlines() if f"[{metric.skill.low:.3f}, {metric.skill.high:.3f}]" in line)
+            for word in (f"{metric.skill.value:.3f}", f"{metric.oracle_skill.value:.3f}", f"{metric.repw.value:.1f}"):
+                assert f" {word} " in f"{row} "
+            assert f"{metric.gain.value:+.1f}" in row
+
+
+def test_when_a_record_is_shown_then_it_says_what_was_run_on_what(finished):
+    record, _ = finished
+    shown = printed(record)
+    assert "linear v1 on toy-pendulum/synthetic-v1 (InvertedPendulum-v4), protocol 1, seed 0" in shown
+    assert "budget quick: points=2, damping=1.0" in shown
+    assert record.key.dataset.digest[:12] in shown
+    assert "learning: 20 windows of 2 trials, converged: 20 windows of 2 trials" in shown
+
+
+def test_when_there_is_no_learning_phase_then_the_table_says_so(finished):
+    record, _ = finished
+    metrics = tuple(metric for metric in record.metrics if metric.phase != "learning")
+    shown = printed(record.model_copy(update={"metrics": metrics}))
+    assert "No test trial has a learning phase with a full context." in shown
+    assert "No test trial has a learning phase" not in printed(record)
+
+
+def test_when_a_value_is_undefined_then_a_dash_stands_for_it():
+    assert number(None, 3) == interval(UNDEFINED, 3) == interval(Estimate(1.0, None, None), 3) == "-"
+    assert number(-0.12345, 3) == "-0.123"
+    assert number(2.0, 1, sign=True) == "+2.0"
+    assert interval(Estimate(0.5, 0.25, 0.75), 2) == "[0.25, 0.75]"

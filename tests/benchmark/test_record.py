@@ -1,0 +1,129 @@
+"""The record: canonical, and hostile until checked when it is read back."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import toy
+from tipl_bench.benchmark.record import RECORD_LIMIT, Record, read_record
+from tipl_bench.benchmark.run import RunRequest, run
+from tipl_bench.registry.errors import ProtocolError
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Record:
+    """The record of a finished run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TIPL_BENCH_HOME", str(tmp_path_factory.mktemp("store")))
+        folder = tmp_path_factory.mktemp("record")
+        dataset = toy.smooth_dataset(folder / "set")
+        return run(RunRequest("linear", dataset, protocol=toy.SMALL, device="cpu"), folder / "run")[0]
+
+
+def test_when_a_record_is_written_then_reading_gives_it_back(finished, tmp_path):
+    finished.write(tmp_path)
+    assert read_record(tmp_path / "record.json") == finished
+
+
+def test_when_only_the_cost_differs_then_records_are_equal_without_it(finished):
+    slower = finished.model_copy(update={"cost": finished.cost.model_copy(update={"fit_seconds": 99.0})})
+    other = finished.model_copy(update={"parameter_count": 1})
+    assert slower != finished
+    assert slower.without_cost() == finished.without_cost() != other.without_cost()
+    assert "cost" not in json.loads(finished.without_cost())
+
+
+def changed(path, value):
+    """An edit of one dotted place of a record's JSON."""
+
+    def edit(record):
+        *parents, last = path
+        for key in parents:
+            record = record[key]
+        record[last] = value
+
+    return edit
+
+
+EDITS = {
+    "extra": changed(["extra"], 1),
+    "key.extra": changed(["key", "extra"], 1),
+    "cost.extra": changed(["cost", "extra"], 1),
+    "metrics.0.skill.extra": changed(["metrics", 0, "skill", "extra"], 0.5),
+    "metrics.2.phase": changed(["metrics", 2, "phase"], "winning"),
+    "metrics.0.horizon": changed(["metrics", 0, "horizon"], 0),
+    "metrics.0.windows": changed(["metrics", 0, "windows"], "many"),
+    "forecasts_sha256": changed(["forecasts_sha256"], "0" * 63 + "G"),
+    "key.dataset.digest": changed(["key", "dataset", "digest"], "short"),
+    "key.predictor.name": changed(["key", "predictor", "name"], "x" * 501),
+    "format": changed(["format"], 2),
+    "provenance.cpu": changed(["provenance", "cpu"], None),
+}
+
+
+@pytest.mark.parametrize("field", EDITS)
+def test_when_a_field_is_not_what_it_must_be_then_it_is_named(field, finished, tmp_path):
+    record = finished.model_dump(mode="json")
+    EDITS[field](record)
+    path = tmp_path / "record.json"
+    path.write_text(json.dumps(record))
+    with pytest.raises(ProtocolError) as caught:
+        read_record(path)
+    assert str(caught.value).startswith(f"{path}: field {field}")
+
+
+@pytest.mark.parametrize("field", ["key", "cost", "metrics", "forecasts_sha256", "provenance"])
+def test_when_a_field_is_missing_then_it_is_named(field, finished, tmp_path):
+    record = finished.model_dump(mode="json")
+    del record[field]
+    (tmp_path / "record.json").write_text(json.dumps(record))
+    with pytest.raises(ProtocolError, match=f"field {field}"):
+        read_record(tmp_path / "record.json")
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
+def test_when_a_number_is_not_finite_then_the_record_is_refused(number, finished, tmp_path):
+    text = finished.model_dump_json()
+    value = f'"fit_seconds":{json.dumps(finished.cost.fit_seconds)}'
+    assert text.count(value) == 1
+    (tmp_path / "record.json").write_text(text.replace(value, f'"fit_seconds":{number}'))
+    with pytest.raises(ProtocolError, match=r"record\.json: .*(is not JSON|finite)"):
+        read_record(tmp_path / "record.json")
+
+
+def test_when_a_key_is_repeated_then_the_record_is_refused(finished, tmp_path):
+    text = finished.model_dump_json().replace('"format":1', '"format":1,"parameter_count":0,"format":1', 1)
+    (tmp_path / "record.json").write_text(text)
+    with pytest.raises(ProtocolError, match="repeats a key"):
+        read_record(tmp_path / "record.json")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"[]", b"null", b'"record"', b"\xff\xfe{}", b"[" * 100_000, b"9" * 5000, b'{"format": 1} extra'],
+    ids=["empty", "open", "list", "null", "string", "not utf-8", "deep", "long integer", "trailing"],
+)
+def test_when_a_file_is_not_a_record_then_it_is_named(content, tmp_path):
+    (tmp_path / "record.json").write_bytes(content)
+    with pytest.raises(ProtocolError, match=r"record\.json: "):
+        read_record(tmp_path / "record.json")
+
+
+def test_when_a_record_is_oversized_then_it_is_not_even_parsed(finished, tmp_path):
+    text = finished.model_dump_json()
+    (tmp_path / "record.json").write_text(text + " " * (RECORD_LIMIT + 1 - len(text)))
+    with pytest.raises(ProtocolError, match=f"larger than {RECORD_LIMIT} bytes"):
+        read_record(tmp_path / "record.json")
+
+
+def test_when_there_is_no_record_then_its_path_is_named(tmp_path):
+    with pytest.raises(ProtocolError, match=r"record\.json: not a readable record"):
+        read_record(tmp_path / "record.json")
+
+
+def test_when_keys_differ_then_each_difference_is_named_with_both_values(finished):
+    protocol = finished.key.protocol.model_copy(update={"horizon": 4})
+    other = finished.key.model_copy(update={"seed": 7, "protocol": protocol})
+    assert finished.key.differences(finished.key) == []
+    assert finished.key.differences(other) == ["protocol.horizon: 3 here, 4 there", "seed: 0 here, 7 there"]

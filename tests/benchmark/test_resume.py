@@ -1,0 +1,124 @@
+"""Resuming: every stage leaves a file, and a run that was killed goes on from the last one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import toy
+from tipl_bench.benchmark.run import RunRequest, run
+
+STAGES = ("key.json", "predictor.safetensors", "forecasts.safetensors", "windows.parquet", "record.json")
+SETTINGS = {"mlp": ("steps=10", "width=16"), "tipl": ("steps=10", "width=16", "layers=1")}
+
+
+def request(model, dataset) -> RunRequest:
+    return RunRequest(model, dataset, settings=SETTINGS.get(model, ()), device="cpu", protocol=toy.SMALL)
+
+
+@pytest.mark.parametrize("finished", [1, 2, 3, 4])
+@pytest.mark.parametrize("model", ["persistence", "autoregression", "mlp", "tipl"])
+def test_when_a_run_stopped_after_a_stage_then_it_goes_on_from_there_to_the_same_record(
+    model, finished, smooth, tmp_path
+):
+    folder = tmp_path / "run"
+    whole, _ = run(request(model, smooth), folder)
+    for name in STAGES[finished:]:
+        (folder / name).unlink()
+    kept = {name: (folder / name).stat().st_mtime_ns for name in STAGES[:finished]}
+    resumed, repeated = run(request(model, smooth), folder)
+    assert not repeated
+    assert {name: (folder / name).stat().st_mtime_ns for name in kept} == kept
+    assert resumed.without_cost() == whole.without_cost()
+    assert {path.name for path in folder.iterdir()} == set(STAGES)
+
+
+def test_when_a_run_is_resumed_then_only_the_missing_stages_report(smooth, tmp_path):
+    folder = tmp_path / "run"
+    run(request("mlp", smooth), folder)
+    for name in STAGES[3:]:
+        (folder / name).unlink()
+    stages: list[str] = []
+    run(request("mlp", smooth), folder, lambda stage, *_: stages.append(stage))
+    assert set(stages) == {"returns"}
+
+
+def test_when_a_run_is_resumed_then_its_cost_counts_the_stages_before(outside, smooth, tmp_path, monkeypatch):
+    monkeypatch.setenv("HALTING_FOLDER", str(tmp_path))
+    folder = tmp_path / "run"
+    whole, _ = run(request("halting", smooth), folder)
+    (folder / "record.json").unlink()
+    (folder / "timings.json").write_text('{"fit_seconds": 12.5, "forecast_seconds": 2.5}')
+    resumed, _ = run(request("halting", smooth), folder)
+    assert (resumed.cost.fit_seconds, resumed.cost.forecast_seconds) == (12.5, 2.5)
+    assert resumed.without_cost() == whole.without_cost()
+
+
+def start(dataset, folder: Path, outside: Path, tmp_path: Path) -> subprocess.Popen[str]:
+    """A run of the halting predictor in a process of its own."""
+    paths = [str(outside), str(Path(__file__).parents[1]), *sys.path]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "HALTING_FOLDER": str(tmp_path)}
+    command = [sys.executable, "-m", "tipl_bench", "run", "--model", "halting", "--device", "cpu"]
+    arguments = ["--dataset", str(dataset.folder), "--out", str(folder)]
+    pipe = subprocess.PIPE
+    return subprocess.Popen([*command, *arguments], env=environment, stdout=pipe, stderr=pipe, text=True)
+
+
+def wait_for(log: Path, stage: str, process: subprocess.Popen[str]) -> None:
+    """Return once the predictor says that it began the stage."""
+    while not (log.exists() and stage in log.read_text().split()):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("stage", ["fit", "predict"])
+def test_when_a_run_is_killed_then_the_same_command_ends_it_as_if_nothing_had_happened(
+    stage, outside, smooth, tmp_path
+):
+    folder, log, halt = tmp_path / "run", tmp_path / "log", tmp_path / f"halt-in-{stage}"
+    halt.touch()
+    process = start(smooth, folder, outside, tmp_path)
+    wait_for(log, stage, process)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert not (folder / "record.json").exists()
+    halt.unlink()
+    log.unlink()
+    process = start(smooth, folder, outside, tmp_path)
+    _, errors = process.communicate()
+    assert process.returncode == 0, errors
+    assert ("fit" in log.read_text().split()) == (stage == "fit")  # a finished fit is not done again
+    process = start(smooth, tmp_path / "undisturbed", outside, tmp_path)
+    _, errors = process.communicate()
+    assert process.returncode == 0, errors
+    for name in ("key.json", "predictor.safetensors", "forecasts.safetensors", "windows.parquet"):
+        assert (folder / name).read_bytes() == (tmp_path / "undisturbed" / name).read_bytes(), name
+    assert {path.name for path in folder.iterdir()} == {path.name for path in (tmp_path / "undisturbed").iterdir()}
+
+
+def test_when_a_run_is_interrupted_then_it_says_that_finished_work_is_kept(outside, smooth, tmp_path):
+    folder = tmp_path / "run"
+    (tmp_path / "halt-in-predict").touch()
+    process = start(smooth, folder, outside, tmp_path)
+    wait_for(tmp_path / "log", "predict", process)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate()
+    assert process.returncode == 130
+    assert "Finished work is kept" in errors
+    assert "Traceback" not in errors
+    assert (folder / "predictor.safetensors").exists()
+    assert not list(folder.glob(".*.partial"))
+
+
+def test_when_a_killed_run_left_half_a_key_then_its_folder_is_still_its_own(smooth, tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / ".key.json.4194305.partial").write_text('{"protocol"')
+    run(request("persistence", smooth), folder)
+    assert {path.name for path in folder.iterdir()} == set(STAGES)

@@ -1,0 +1,190 @@
+"""A run: its folder, its record, and when it is refused."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import toy
+from tipl_bench.benchmark.protocol import CURRENT
+from tipl_bench.benchmark.record import read_record
+from tipl_bench.benchmark.run import RunRequest, default_folder, resolve_device, run
+from tipl_bench.benchmark.windows import test_windows
+from tipl_bench.registry.errors import OptionError, PredictorError, ProtocolError, TiplBenchError, UnknownNameError
+from tipl_bench.registry.files import sha256
+from tipl_bench.registry.tensorfile import map_tensors
+
+FILES = {"key.json", "predictor.safetensors", "forecasts.safetensors", "windows.parquet", "record.json"}
+
+
+def small(model, dataset, **settings) -> RunRequest:
+    """A request under the small protocol, on the CPU."""
+    return RunRequest(model, dataset, protocol=toy.SMALL, device="cpu", **settings)
+
+
+def contents(folder):
+    """File names of a folder."""
+    return {path.name for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("model", ["persistence", "linear"])
+def test_when_a_run_is_finished_then_its_folder_holds_what_it_says(model, smooth, tmp_path):
+    folder = tmp_path / "runs" / "one"
+    record, repeated = run(RunRequest(model, smooth, device="cpu"), folder)
+    assert not repeated
+    assert contents(folder) == FILES
+    assert read_record(folder / "record.json") == record
+    assert json.loads((folder / "key.json").read_text()) == record.key.model_dump(mode="json")
+    assert record.key.protocol == CURRENT
+    assert record.key.dataset.digest == smooth.digest
+    assert (record.key.predictor.name, record.key.device, record.key.seed) == (model, "cpu", 0)
+    assert record.forecasts_sha256 == sha256(folder / "forecasts.safetensors")
+    windows = test_windows(smooth, CURRENT)
+    assert map_tensors(folder / "forecasts.safetensors")["forecasts"].shape == (len(windows), 10, 32)
+    assert len(pd.read_parquet(folder / "windows.parquet")) == 10 * len(windows)
+    assert [(m.phase, m.horizon) for m in record.metrics] == [
+        (phase, horizon) for phase in ("learning", "converged", "all") for horizon in range(1, 11)
+    ]
+    assert record.metric("learning", 1).trials == 2
+    assert record.metric("learning", 11) is None
+
+
+def test_when_persistence_runs_then_its_skill_is_exactly_zero_everywhere(walking, tmp_path):
+    record, _ = run(small("persistence", walking), tmp_path / "run")
+    for metric in record.metrics:
+        assert (metric.skill.value, metric.skill.low, metric.skill.high) == (0.0, 0.0, 0.0)
+        assert metric.wpe == metric.wpe_persistence
+        # its return differs from the origin's only by the normaliser, which here never moves
+        assert metric.gain.value == 0.0
+        assert metric.repw == metric.repw_persistence
+
+
+@pytest.mark.parametrize(
+    ("model", "settings"),
+    [("persistence", ()), ("linear", ("points=4",)), ("autoregression", ())]
+    + [("tipl", ("steps=10", "width=16", "layers=1")), ("mlp", ("steps=10", "width=16"))],
+)
+def test_when_a_run_is_made_twice_then_all_but_its_cost_is_the_same_bits(model, settings, smooth, tmp_path):
+    records = [run(small(model, smooth, settings=settings, seed=3), tmp_path / name)[0] for name in ("one", "other")]
+    assert records[0].without_cost() == records[1].without_cost()
+    for name in FILES - {"record.json"}:
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "other" / name).read_bytes(), name
+
+
+def test_when_a_run_is_finished_then_it_is_not_repeated(smooth, tmp_path):
+    first, _ = run(small("linear", smooth), tmp_path / "run")
+    written = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").iterdir()}
+    stages: list[str] = []
+    again, repeated = run(small("linear", smooth), tmp_path / "run", lambda stage, *_: stages.append(stage))
+    assert repeated
+    assert again == first
+    assert stages == []
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run").iterdir()} == written
+
+
+@pytest.mark.parametrize(
+    ("request_of", "difference"),
+    [
+        (lambda data: small("persistence", data), "predictor.name: persistence here, linear there"),
+        (lambda data: small("linear", data, seed=1), "seed: 1 here, 0 there"),
+        (lambda data: small("linear", data, settings=("damping=0.5",)), "predictor.options.damping: 0.5 here, 1.0 there"),
+        (lambda data: small("linear", data, budget="paper"), "predictor.budget: paper here, quick there"),
+        (lambda data: RunRequest("linear", data, device="cpu"), "protocol.version: 1 here, 901 there"),
+    ],
+)
+def test_when_the_folder_holds_another_run_then_the_difference_is_named(request_of, difference, smooth, tmp_path):
+    run(small("linear", smooth), tmp_path / "run")
+    before = (tmp_path / "run" / "record.json").read_bytes()
+    with pytest.raises(ProtocolError, match=r"run holds another run .* Choose another folder with --out") as caught:
+        run(request_of(smooth), tmp_path / "run")
+    assert difference in str(caught.value)
+    assert (tmp_path / "run" / "record.json").read_bytes() == before
+
+
+def test_when_the_dataset_is_another_then_its_digest_is_named(smooth, walking, tmp_path):
+    run(small("linear", smooth), tmp_path / "run")
+    with pytest.raises(ProtocolError) as caught:
+        run(small("linear", walking), tmp_path / "run")
+    assert f"dataset.digest: {walking.digest} here, {smooth.digest} there" in str(caught.value)
+
+
+def test_when_the_folder_holds_something_else_then_it_is_left_alone(smooth, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    before = contents(tmp_path)
+    with pytest.raises(ProtocolError, match=r"is not empty and holds no run\. Choose another folder"):
+        run(small("linear", smooth), tmp_path)
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("text", ["{", "{}", "[1, 2]", '{"seed": NaN}'])
+def test_when_a_folders_key_is_not_one_then_it_is_named(text, smooth, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "key.json").write_text(text)
+    with pytest.raises(ProtocolError, match=r"key\.json: not a run's key"):
+        run(small("linear", smooth), tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("model", "kept"),
+    [("raising-in-fit", {"key.json"}), ("raising", {"key.json", "predictor.safetensors"})]
+    + [("undefined", {"key.json", "predictor.safetensors"})],
+)
+def test_when_a_predictor_fails_then_what_was_done_before_stays(model, kept, outside, smooth, tmp_path):
+    with pytest.raises(PredictorError, match=f"^{model}(:| at trial)"):
+        run(small(model, smooth), tmp_path / "run")
+    assert contents(tmp_path / "run") - {"timings.json"} == kept
+
+
+@pytest.mark.parametrize("environment", [toy.PENDULUM, toy.CHEETAH])
+def test_when_forecasts_are_enormous_then_every_number_stays_finite_or_the_run_is_refused(
+    environment, outside, tmp_path
+):
+    dataset = toy.walking_dataset(tmp_path / "set", trials=3, environment=environment, hidden=(2,))
+    protocol = toy.SMALL.model_copy(update={"origins_per_phase": 1, "evaluation_seeds": (1,), "noise_seeds": (2,)})
+    still, _ = run(RunRequest("outside", dataset, protocol=protocol), tmp_path / "still")
+    try:
+        record, _ = run(RunRequest("enormous", dataset, protocol=protocol), tmp_path / "run")
+    except TiplBenchError:
+        return
+    rows = pd.read_parquet(tmp_path / "run" / "windows.parquet")
+    assert np.isfinite(rows.select_dtypes("number")).all(axis=None)
+    assert record.metric("all", 1).repw.value > 0
+    assert still.metric("all", 1).wpe.value < record.metric("all", 1).wpe.value
+
+
+def test_when_a_name_is_unknown_then_nothing_is_written(smooth, tmp_path):
+    with pytest.raises(UnknownNameError, match=r"Unknown predictor 'tipi'\. Did you mean 'tipl'\? Known: "):
+        run(small("tipi", smooth), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_when_the_device_is_unknown_then_the_known_ones_are_named():
+    assert resolve_device("cpu") == "cpu"
+    with pytest.raises(OptionError, match=r"Unknown device 'tpu'\. Known: auto, cpu, cuda\."):
+        resolve_device("tpu")
+
+
+def test_when_no_folder_is_given_then_it_is_named_after_the_run(smooth):
+    request = small("linear", smooth, settings=("points=3", "damping=0.5"), budget="standard", seed=4)
+    parts = default_folder(request).parts
+    assert parts == ("runs", "toy-pendulum--synthetic-v1", "linear-damping-0.5-points-3-standard-seed4")
+
+
+def test_when_a_run_reports_progress_then_every_stage_reaches_its_end(smooth, tmp_path):
+    last: dict[str, tuple[int, int]] = {}
+    settings = ("steps=5", "width=16")
+    run(small("mlp", smooth, settings=settings), tmp_path / "run", lambda s, done, total, _: last.update({s: (done, total)}))
+    assert list(last) == ["fit", "forecast", "reference", "returns"]
+    assert all(done == total for done, total in last.values())
+
+
+def test_when_a_run_is_recorded_then_it_says_where_it_was_made(smooth, tmp_path):
+    record, _ = run(small("autoregression", smooth), tmp_path / "run")
+    assert record.parameter_count == 5 * 3 * 19
+    assert record.provenance.packages["numpy"] == np.__version__
+    assert record.provenance.gpu is None
+    assert record.provenance.torch_threads >= 1
+    assert record.cost.peak_memory_bytes > 2**20
+    assert record.cost.evaluation_seconds > 0

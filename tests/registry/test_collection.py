@@ -1,0 +1,172 @@
+"""Collecting a dataset: what is stored, that it can be repeated, and that nothing is lost or overwritten."""
+
+from __future__ import annotations
+
+import json
+
+import gymnasium
+import mujoco
+import numba
+import numpy as np
+import pytest
+import torch
+from registry_helpers import TINY, contents, silent, tiny_config, untouched
+from safetensors.numpy import load_file
+from tipl_bench.registry.collection.collect import block_size, collect
+from tipl_bench.registry.collection.training import BlockTraining
+from tipl_bench.registry.dataset import Dataset
+from tipl_bench.registry.errors import DatasetError
+from tipl_bench.registry.store import collecting_folder, dataset_folder
+
+ONE_A_BLOCK = {
+    "hidden_sizes": (4000,),
+    "environment_steps": 96,
+    "trials": 3,
+    "hyperparameters": {"steps_per_iteration": 32, "minibatches": 1, "epochs": 2},
+}
+"""A network so wide that every trial is a block of its own."""
+
+
+def interrupted_after(iterations):
+    """A progress callback that presses Ctrl-C."""
+    calls = []
+
+    def progress(*report):
+        calls.append(report)
+        if len(calls) == iterations:
+            raise KeyboardInterrupt
+
+    return progress
+
+
+def test_a_collection_holds_its_trials_and_its_manifest_and_nothing_else(collected):
+    trials = [f"trials/trial-{i:04d}.safetensors" for i in range(5)]
+    assert sorted(contents(collected.folder)) == ["manifest.json", *trials]
+    assert [entry.path for entry in collected.manifest.files] == trials
+
+
+def test_a_collection_passes_its_own_verification(collected):
+    passed = []
+    Dataset.open(collected.folder).verify(lambda path, size: passed.append((path, size)))
+    assert passed == [(entry.path, (collected.folder / entry.path).stat().st_size) for entry in collected.manifest.files]
+
+
+def test_the_manifest_tells_what_was_collected_and_with_what(collected):
+    manifest = json.loads((collected.folder / "manifest.json").read_text())
+    assert manifest["name"] == TINY
+    assert manifest["environment"] == "InvertedPendulum-v4"
+    assert manifest["checkpoints"] == 21
+    assert manifest["trial_seeds"] == [1, 2, 3, 4, 5]
+    assert manifest["split"] == {"train": [0, 1], "validation": [2], "test": [3, 4]}
+    assert manifest["collection"] == json.loads(tiny_config().model_dump_json())
+    assert manifest["versions"].keys() == {"gymnasium", "mujoco", "numba", "numpy", "torch"}
+    for module in (gymnasium, mujoco, numba, np):
+        assert manifest["versions"][module.__name__] == module.__version__
+    assert manifest["cpu"]
+
+
+def test_stored_rows_are_what_training_yielded(collected):
+    config = tiny_config()
+    with torch.inference_mode():
+        block = BlockTraining(config, config.seeds, threads=1)
+        checkpoints = [block.start()]
+        for _ in range(config.iterations):
+            checkpoints += block.iterate()
+    for n in range(5):
+        tensors = load_file(collected.folder / f"trials/trial-{n:04d}.safetensors")
+        for name in ("weights", "observation_mean", "observation_variance", "observation_count", "episodic_return"):
+            expected = np.array([getattr(c, name)[n] for c in checkpoints])
+            assert np.array_equal(tensors[name], expected, equal_nan=True), name
+            assert tensors[name].dtype == expected.dtype
+        for name in ("environment_steps", "iteration", "epoch", "learning_rate"):
+            expected = np.array([getattr(c, name) for c in checkpoints], dtype=tensors[name].dtype)
+            assert np.array_equal(tensors[name], expected), name
+
+
+def test_collecting_again_elsewhere_gives_the_same_bytes_and_digest(collected):
+    again = collect(TINY, tiny_config(), threads=2, progress=silent)
+    assert again.folder != collected.folder
+    assert contents(again.folder) == contents(collected.folder)
+    assert again.digest == collected.digest
+
+
+def test_progress_counts_every_iteration_of_every_trial():
+    reports = []
+    collect(TINY, tiny_config(), threads=1, progress=lambda *report: reports.append(report))
+    assert [report[:2] for report in reports] == [(5, 20), (10, 20), (15, 20), (20, 20)]
+    assert all(mean > 1 for *_, mean in reports)
+
+
+def test_a_dataset_that_exists_is_not_overwritten(stored):
+    before = untouched(stored.folder)
+    with pytest.raises(DatasetError, match="already in the store") as caught:
+        collect(TINY, tiny_config(first_seed=9), threads=1, progress=silent)
+    assert str(stored.folder) in str(caught.value)
+    assert untouched(stored.folder) == before
+
+
+@pytest.mark.parametrize("environment", ["InvertedPendulum-v4", "Pendulum-v1"])
+def test_after_ctrl_c_collecting_goes_on_to_the_same_bytes(environment, tmp_path, monkeypatch):
+    config = tiny_config(environment=environment, trials=3)
+    whole = collect(TINY, config, threads=1, progress=silent)
+    monkeypatch.setenv("TIPL_BENCH_HOME", str(tmp_path / "interrupted"))
+    with pytest.raises(KeyboardInterrupt):
+        collect(TINY, config, threads=1, progress=interrupted_after(2))
+    assert not dataset_folder(TINY).exists()
+    continued = collect(TINY, config, threads=1, progress=silent)
+    assert contents(continued.folder) == contents(whole.folder)
+
+
+def test_finished_blocks_are_not_redone():
+    config = tiny_config(**ONE_A_BLOCK)
+    assert block_size(config) == 1
+    with pytest.raises(KeyboardInterrupt):
+        collect(TINY, config, threads=1, progress=interrupted_after(5))  # in the second of three blocks
+    trials = collecting_folder(TINY) / "trials"
+    finished = {name: mark for name, mark in untouched(trials).items() if name.endswith(".safetensors")}
+    assert list(finished) == ["trial-0000.safetensors"]
+    reports = []
+    dataset = collect(TINY, config, threads=1, progress=lambda *report: reports.append(report))
+    assert reports[0][0] == 4
+    assert finished.items() <= untouched(dataset.folder / "trials").items()
+    dataset.verify()
+
+
+def test_an_unfinished_collection_is_not_continued_under_another_config():
+    with pytest.raises(KeyboardInterrupt):
+        collect(TINY, tiny_config(), threads=1, progress=interrupted_after(2))
+    folder = collecting_folder(TINY)
+    before = untouched(folder)
+    with pytest.raises(DatasetError, match="unfinished collection .* another configuration") as caught:
+        collect(TINY, tiny_config(first_seed=9), threads=1, progress=silent)
+    assert str(folder / "config.json") in str(caught.value)
+    assert untouched(folder) == before
+    collect(TINY, tiny_config(), threads=1, progress=silent).verify()
+
+
+def test_an_unfinished_collection_is_not_continued_under_other_package_versions():
+    with pytest.raises(KeyboardInterrupt):
+        collect(TINY, tiny_config(), threads=1, progress=interrupted_after(2))
+    versions = collecting_folder(TINY) / "versions.json"
+    versions.write_text(versions.read_text().replace(np.__version__, "1.26.4"))
+    with pytest.raises(DatasetError, match="another package versions or processor") as caught:
+        collect(TINY, tiny_config(), threads=1, progress=silent)
+    assert str(versions) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("InvertedPendulum/ppo", {}),
+        ("inverted-pendulum/tiny-v1\n", {}),
+        ("../outside/tiny-v1", {}),
+        (TINY, {"trials": 2}),
+    ],
+    ids=["malformed name", "newline after the name", "path out of the store", "too few trials to split"],
+)
+def test_what_cannot_become_a_dataset_is_refused_before_any_training(name, changes, store):
+    reports = []
+    with pytest.raises(DatasetError):
+        collect(name, tiny_config(**changes), threads=1, progress=lambda *report: reports.append(report))
+    assert not reports, "trained first, refused after"
+    assert not [path for path in store.parent.rglob("*.safetensors*")]
