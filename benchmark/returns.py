@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -128,7 +129,10 @@ def _unique(policies: Policies) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.in
     first: list[int] = []
     inverse = np.empty(len(policies), dtype=np.intp)
     for row in range(len(policies)):
-        key = b"".join(part[row].tobytes() for part in (policies.weights, policies.mean, policies.variance))
+        hashed = hashlib.sha256()
+        for part in (policies.weights, policies.mean, policies.variance):
+            hashed.update(part[row].tobytes())
+        key = hashed.digest()
         if key not in seen:
             seen[key] = len(first)
             first.append(row)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..benchmark.intervals import Estimate, bootstrap
+from ..benchmark.intervals import UNDEFINED, Estimate, bootstrap
 from ..benchmark.protocol import Protocol
 from ..benchmark.record import Record
 
@@ -51,7 +51,9 @@ class Entry:
         return self.records[0].key.predictor.name
 
     def skill(self, horizon: int | None = None) -> Estimate:
-        """Skill at a horizon, or its mean over all horizons, with its interval over trials."""
+        """Skill at a horizon, or its mean over all horizons, with its interval over trials; undefined beyond H."""
+        if horizon is not None and horizon > self.error.shape[1]:
+            return UNDEFINED
         columns = slice(None) if horizon is None else slice(horizon - 1, horizon)
         error, baseline = self.error[:, columns], self.baseline[:, columns]
         return bootstrap(lambda i: mean_skill(error, baseline, i), len(error), self.protocol)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import toy
 from tipl_bench.baselines import IN_TREE
+from tipl_bench.benchmark.reference import add_reference_returns
 from tipl_bench.benchmark.run import RunRequest, run
 from tipl_bench.registry.dataset import Dataset
 from tipl_bench.registry.manifest import Split
@@ -27,7 +28,8 @@ def skill(model: str, dataset: Dataset, folder, phase="all"):
 @pytest.fixture(scope="module")
 def noise(tmp_path_factory) -> Dataset:
     """22 random walks, 12 of them for testing."""
-    return toy.walking_dataset(tmp_path_factory.mktemp("noise") / "set", trials=22, split=SPLIT)
+    dataset = toy.walking_dataset(tmp_path_factory.mktemp("noise") / "set", trials=22, split=SPLIT)
+    return add_reference_returns(dataset, PROTOCOL)
 
 
 @pytest.fixture(scope="module")

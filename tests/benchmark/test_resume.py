@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import toy
+from tipl_bench.benchmark.record import read_record
 from tipl_bench.benchmark.run import RunRequest, run
 
 STAGES = ("key.json", "predictor.safetensors", "forecasts.safetensors", "windows.parquet", "record.json")
@@ -76,9 +77,9 @@ def wait_for(log: Path, stage: str, process: subprocess.Popen[str]) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize("stage", ["fit", "predict"])
+@pytest.mark.parametrize("stage", [pytest.param("fit", marks=pytest.mark.slow), "predict"])
 def test_when_a_run_is_killed_then_the_same_command_ends_it_as_if_nothing_had_happened(
-    stage, outside, smooth, tmp_path
+    stage, outside, smooth, tmp_path, monkeypatch
 ):
     folder, log, halt = tmp_path / "run", tmp_path / "log", tmp_path / f"halt-in-{stage}"
     halt.touch()
@@ -94,12 +95,21 @@ def test_when_a_run_is_killed_then_the_same_command_ends_it_as_if_nothing_had_ha
     _, errors = process.communicate()
     assert process.returncode == 0, errors
     assert ("fit" in log.read_text().split()) == (stage == "fit")  # a finished fit is not done again
-    process = start(smooth, tmp_path / "undisturbed", outside, tmp_path)
-    _, errors = process.communicate()
-    assert process.returncode == 0, errors
-    for name in ("key.json", "predictor.safetensors", "forecasts.safetensors", "windows.parquet"):
+    monkeypatch.setenv("HALTING_FOLDER", str(tmp_path))
+    undisturbed, _ = run(RunRequest("halting", smooth, device="cpu"), tmp_path / "undisturbed")
+    for name in ("key.json", "forecasts.safetensors", "windows.parquet"):
         assert (folder / name).read_bytes() == (tmp_path / "undisturbed" / name).read_bytes(), name
-    assert {path.name for path in folder.iterdir()} == {path.name for path in (tmp_path / "undisturbed").iterdir()}
+    assert read_record(folder / "record.json").without_cost() == undisturbed.without_cost()
+
+
+def test_when_a_killed_run_left_half_a_file_then_the_resumed_one_clears_it_away(smooth, tmp_path):
+    folder = tmp_path / "run"
+    run(request("persistence", smooth), folder)
+    for name in STAGES[2:]:
+        (folder / name).unlink()
+    (folder / ".forecasts.safetensors.4194305.partial").write_bytes(b"half")  # as a killed process leaves it
+    run(request("persistence", smooth), folder)
+    assert {path.name for path in folder.iterdir()} == set(STAGES)
 
 
 def test_when_a_run_is_interrupted_then_it_says_that_finished_work_is_kept(outside, smooth, tmp_path):

@@ -29,8 +29,8 @@ CONFIG = tiny_config(
     trials=3,
     hyperparameters={"steps_per_iteration": 16, "minibatches": 1, "epochs": 2},
 )
-LONG = tiny_config(environment_steps=16_384)
-CHANGES = ("os.rename", "os.remove", "os.mkdir", "open")
+LONG = tiny_config(environment_steps=8192)
+CHANGES = ("os.rename", "os.remove", "open")
 
 
 def collect(config=CONFIG, progress=silent, snapshot_seconds=0.0):
@@ -91,6 +91,7 @@ def stored(home):
     return contents(dataset_folder(TINY))
 
 
+@functools.cache
 def whole(folder, config=CONFIG):
     """The files of a collection that nobody interrupted."""
     home = folder / f"whole-{config.first_seed}-{config.environment_steps}"
@@ -126,13 +127,29 @@ def every_moment(folder):
     return results
 
 
-def random_moments(folder, kills):
-    """Kill a longer collection again and again, wherever it happens to be, until it is through."""
-    expected, home, deaths = whole(folder, LONG), folder / "random", 0
-    for attempt in range(kills):
-        delay = 0.05 + 1.9 * ((attempt * 0.618) % 1)
+def middle_of_a_block(folder):
+    """Kill a block between two iterations, then continue it and tell with which iteration it went on."""
+    home = folder / "middle"
 
-        def kill(pid, delay=delay):
+    def die(done, total, _):
+        if 3 * done >= total:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def go_on():
+        reports = []
+        collect(LONG, progress=lambda *report: reports.append(report[:2]))
+        return reports
+
+    death = in_child(home, lambda: bool(collect(LONG, progress=die)))
+    return {"death": death, "reports": in_child(home, go_on).get("done"), "equal": stored(home) == whole(folder, LONG)}
+
+
+def random_moments(folder):
+    """Kill a collection again and again, wherever it happens to be, then let it finish."""
+    home, deaths = folder / "random", 0
+    for attempt in range(40):
+
+        def kill(pid, delay=0.05 + 0.8 * ((attempt * 0.618) % 1)):
             time.sleep(delay)
             os.kill(pid, signal.SIGKILL)
 
@@ -140,9 +157,8 @@ def random_moments(folder, kills):
         deaths += "killed" in outcome
         if "done" in outcome:
             break
-    else:
-        assert in_child(home, lambda: bool(collect(LONG)))["done"]
-    return {"deaths": deaths, "equal": stored(home) == expected}
+    last = in_child(home, lambda: bool(collect(LONG)))
+    return {"deaths": deaths, "last": last, "lost": sorted(whole(folder, LONG).items() - stored(home).items())}
 
 
 def two_at_once(folder):
@@ -152,7 +168,7 @@ def two_at_once(folder):
 
     def hold(*_):
         os.write(tell, b"!")
-        time.sleep(600)
+        time.sleep(120)
 
     def meanwhile(pid):
         os.read(ready, 1)
@@ -161,34 +177,29 @@ def two_at_once(folder):
 
     answers["first"] = in_child(home, lambda: bool(collect(progress=hold)), meanwhile)
     answers["third"] = in_child(home, lambda: bool(collect()))
-    answers["equal"] = expected_equal(home, folder)
+    return answers | {"equal": stored(home) == whole(folder)}
+
+
+def full_disk(folder):
+    """Collect where no file may grow beyond a limit, too low for a trial or for a snapshot; then without the limit."""
+    answers = {}
+    for what, limit in (("trial", 100_000), ("snapshot", 500_000)):
+        home = folder / f"full-{what}"
+
+        def limited(limit=limit):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+            return bool(collect())
+
+        under_limit, left = in_child(home, limited), stored(home)
+        after = in_child(home, lambda: bool(collect()))
+        answers[what] = {"limited": under_limit, "left": left, "after": after, "equal": stored(home) == whole(folder)}
     return answers
 
 
-def expected_equal(home, folder):
-    return stored(home) == whole(folder)
-
-
-def full_disk(folder, limit):
-    """Collect where no file may grow beyond `limit` bytes, then again without the limit."""
-    home = folder / f"full-{limit}"
-
-    def limited():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-        return bool(collect())
-
-    answers = {"limited": in_child(home, limited)}
-    answers["finished_under_limit"] = bool(stored(home))
-    answers["after"] = in_child(home, lambda: bool(collect()))
-    answers["equal"] = expected_equal(home, folder)
-    return answers
-
-
-def main(folder, scenario, *arguments):
-    collect_here = folder / "warm"
-    os.environ["TIPL_BENCH_HOME"] = str(collect_here)
+def main(folder, *scenarios):
+    os.environ["TIPL_BENCH_HOME"] = str(folder / "warm")
     collect()  # loads and compiles everything once, for all the children
-    sys.stdout.write(json.dumps(globals()[scenario](folder, *map(int, arguments))))
+    sys.stdout.write(json.dumps({scenario: globals()[scenario](folder) for scenario in scenarios}))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,246 @@
+"""The contract of a predictor, kept by every one in the tree."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import toy
+import torch
+from tipl_bench.baselines import IN_TREE, predictor_type
+from tipl_bench.baselines.options import build_options
+from tipl_bench.baselines.predictor import BUDGETS, Contexts, Fit
+from tipl_bench.registry.errors import PredictorError
+
+TINY = {
+    "persistence": (),
+    "linear": ("points=4",),
+    "autoregression": (),
+    "mlp": ("steps=30", "width=16", "windows=8", "weights=8"),
+    "tipl": ("steps=30", "width=16", "layers=1", "batch=16"),
+}
+FAST = ("learning_rate=0.01", "warmup=1", "validate_every=10")
+TRAINED = ("mlp", "tipl")
+LEARNED = ("autoregression", *TRAINED)
+HORIZON = 3
+ORIGINS = (19, 30, 41, 55, 77)
+every_predictor = pytest.mark.parametrize("model", IN_TREE)
+
+
+def built(model: str, *settings: str):
+    """An unfitted predictor with tiny options."""
+    kind = predictor_type(model)
+    return kind(build_options(kind, "quick", (*TINY[model], *(FAST if model in TRAINED else ()), *settings)))
+
+
+def fit(predictor, dataset, seed: int = 0):
+    """The predictor, fitted on a dataset."""
+    split = dataset.manifest.split
+    predictor.fit(Fit(dataset.trials(split.train), dataset.trials(split.validation), HORIZON, seed=seed))
+    return predictor
+
+
+@pytest.fixture(scope="module")
+def fitted(smooth):
+    """Every predictor fitted once, with seed 0."""
+    return {model: fit(built(model), smooth) for model in IN_TREE}
+
+
+@pytest.fixture
+def contexts(smooth) -> Contexts:
+    """Five windows of a test trial."""
+    return toy.contexts_of(smooth, 7, ORIGINS)
+
+
+def rows_of(contexts: Contexts, rows: list[int]) -> Contexts:
+    """Some windows of a batch, in a given order."""
+    columns = {name: column[rows] for name, column in contexts.columns.items()}
+    mean, variance = contexts.observation_mean[rows], contexts.observation_variance[rows]
+    return Contexts(contexts.weights[rows], mean, variance, columns, contexts.layout)
+
+
+def test_when_a_predictor_is_in_the_tree_then_it_is_tested_here():
+    assert set(TINY) == set(IN_TREE)
+
+
+@every_predictor
+def test_when_a_predictor_is_described_then_it_says_what_it_is(model):
+    kind = predictor_type(model)
+    assert kind.name == model
+    assert kind.version >= 1
+    assert kind.summary.endswith(".")
+    assert kind.consumes == "weights"
+    assert set(kind.budgets) <= set(BUDGETS)
+    for budget in BUDGETS:
+        build_options(kind, budget, ())
+
+
+@every_predictor
+def test_when_a_batch_is_forecast_then_it_has_the_contracts_shape_and_type(model, fitted, contexts):
+    forecast = fitted[model].predict(contexts, HORIZON)
+    assert forecast.shape == (len(ORIGINS), HORIZON, 32)
+    assert forecast.dtype == np.float32
+    assert np.isfinite(forecast).all()
+
+
+@every_predictor
+def test_when_a_batch_is_forecast_then_the_contexts_are_left_as_they_were(model, fitted, contexts, smooth):
+    fitted[model].predict(contexts, HORIZON)
+    untouched = toy.contexts_of(smooth, 7, ORIGINS)
+    np.testing.assert_array_equal(contexts.weights, untouched.weights)
+    for name, column in contexts.columns.items():
+        np.testing.assert_array_equal(column, untouched.columns[name])
+
+
+@every_predictor
+def test_when_a_predictor_is_fitted_again_with_its_seed_then_its_forecasts_are_the_same_bits(
+    model, fitted, contexts, smooth
+):
+    again = fit(built(model), smooth).predict(contexts, HORIZON)
+    np.testing.assert_array_equal(again, fitted[model].predict(contexts, HORIZON))
+
+
+@pytest.mark.parametrize("model", TRAINED)
+def test_when_the_seed_is_another_then_a_trained_predictor_is_another(model, fitted, contexts, smooth):
+    other = fit(built(model), smooth, seed=1).predict(contexts, HORIZON)
+    assert (other != fitted[model].predict(contexts, HORIZON)).any(axis=(1, 2)).all()
+
+
+@pytest.mark.parametrize("model", LEARNED)
+def test_when_a_learned_predictor_forecasts_then_it_does_more_than_repeat_the_origin(model, fitted, contexts):
+    ahead = fitted[model].predict(contexts, HORIZON) - contexts.weights[:, -1:]
+    assert (ahead != 0).any(axis=(1, 2)).all()
+
+
+@pytest.mark.parametrize("model", LEARNED)
+def test_when_something_was_learned_then_its_size_is_counted(model, fitted):
+    state = fitted[model].state()
+    assert fitted[model].parameter_count == sum(np.size(array) for array in state.values()) > 0
+
+
+@pytest.mark.parametrize("model", set(IN_TREE) - set(LEARNED))
+def test_when_nothing_was_learned_then_nothing_is_counted(model, fitted):
+    assert fitted[model].parameter_count == 0
+
+
+@every_predictor
+def test_when_windows_come_in_another_order_then_each_has_the_same_forecast(model, fitted, contexts):
+    order = [3, 0, 4, 2, 1]
+    together = fitted[model].predict(contexts, HORIZON)
+    turned = fitted[model].predict(rows_of(contexts, order), HORIZON)
+    np.testing.assert_allclose(turned, together[order], rtol=0, atol=2e-7 * np.abs(together).max())
+
+
+@every_predictor
+def test_when_a_window_is_forecast_alone_then_its_forecast_is_the_same(model, fitted, contexts):
+    together = fitted[model].predict(contexts, HORIZON)
+    for row in range(len(ORIGINS)):
+        alone = fitted[model].predict(rows_of(contexts, [row]), HORIZON)
+        np.testing.assert_allclose(alone[0], together[row], rtol=0, atol=2e-7 * np.abs(together).max())
+
+
+@every_predictor
+def test_when_fewer_steps_are_asked_for_then_they_are_the_first_of_more(model, fitted, contexts):
+    more, fewer = (fitted[model].predict(contexts, steps) for steps in (HORIZON, 1))
+    np.testing.assert_allclose(fewer, more[:, :1], rtol=0, atol=2e-7 * np.abs(more).max())
+
+
+@every_predictor
+def test_when_the_policy_stands_still_then_so_does_the_forecast(model, fitted, contexts):
+    still = np.repeat(contexts.weights[:, :1], 20, axis=1)
+    columns, layout = contexts.columns, contexts.layout
+    frozen = Contexts(still, contexts.observation_mean, contexts.observation_variance, columns, layout)
+    forecast = fitted[model].predict(frozen, HORIZON)
+    np.testing.assert_array_equal(forecast, np.repeat(still[:, -1:], HORIZON, axis=1))
+
+
+@every_predictor
+def test_when_weights_are_moved_and_scaled_together_then_so_is_the_forecast(model, fitted, contexts):
+    # every one of them works on differences in their own units
+    moved = rows_of(contexts, list(range(5)))
+    moved.weights[:] = 4.0 * contexts.weights + 8.0
+    expected = 4.0 * fitted[model].predict(contexts, HORIZON) + 8.0
+    np.testing.assert_allclose(fitted[model].predict(moved, HORIZON), expected, rtol=0, atol=1e-4)
+
+
+@every_predictor
+def test_when_a_predictor_is_saved_and_loaded_then_its_forecasts_are_the_same_bits(model, fitted, contexts, tmp_path):
+    fitted[model].save(tmp_path / "state.safetensors")
+    loaded = built(model)
+    loaded.load(tmp_path / "state.safetensors")
+    np.testing.assert_array_equal(loaded.predict(contexts, HORIZON), fitted[model].predict(contexts, HORIZON))
+    assert loaded.parameter_count == fitted[model].parameter_count
+
+
+@pytest.mark.parametrize(
+    ("model", "setting"),
+    [("linear", "points=5"), ("autoregression", "lags=3"), ("mlp", "width=17"), ("tipl", "width=18")],
+)
+def test_when_a_state_was_saved_with_other_options_then_it_is_refused(model, setting, fitted, tmp_path):
+    fitted[model].save(tmp_path / "state.safetensors")
+    with pytest.raises(PredictorError, match=r"state\.safetensors: saved with options \{.*\}, not \{.*\}\."):
+        built(model, setting).load(tmp_path / "state.safetensors")
+
+
+@every_predictor
+def test_when_a_state_is_another_predictors_then_both_are_named(model, fitted, tmp_path):
+    other = next(name for name in IN_TREE if name != model)
+    fitted[other].save(tmp_path / "state.safetensors")
+    with pytest.raises(PredictorError, match=f"saved with predictor {other}, not {model}"):
+        built(model).load(tmp_path / "state.safetensors")
+
+
+@pytest.mark.parametrize("model", LEARNED)
+def test_when_a_learned_predictor_was_not_fitted_then_it_says_so(model, contexts):
+    with pytest.raises(RuntimeError, match=f"{model} was asked to predict before it was fitted"):
+        built(model).predict(contexts, HORIZON)
+
+
+@pytest.mark.parametrize("model", LEARNED)
+def test_when_a_predictor_was_not_fitted_then_it_has_no_state(model):
+    assert built(model).state() == {}
+
+
+@pytest.mark.parametrize("model", LEARNED)
+def test_when_a_predictor_is_fitted_then_progress_reaches_its_end(model, smooth):
+    split = smooth.manifest.split
+    calls: list[tuple[int, int, str]] = []
+    task = Fit(
+        smooth.trials(split.train),
+        smooth.trials(split.validation),
+        HORIZON,
+        progress=lambda done, total, word: calls.append((done, total, word)),
+    )
+    built(model).fit(task)
+    assert calls[-1][0] == calls[-1][1]
+    assert [done for done, _, _ in calls] == sorted(done for done, _, _ in calls)
+    assert calls[-1][2]
+
+
+@every_predictor
+def test_when_a_predictor_is_fitted_then_the_global_random_streams_stand_where_they_stood(model, smooth):
+    torch.manual_seed(7)
+    np.random.seed(7)  # noqa: NPY002  # the very stream that must not move
+    fit(built(model), smooth)
+    drawn = torch.rand(3), np.random.rand(3)  # noqa: NPY002
+    torch.manual_seed(7)
+    np.random.seed(7)  # noqa: NPY002
+    assert torch.equal(drawn[0], torch.rand(3))
+    np.testing.assert_array_equal(drawn[1], np.random.rand(3))  # noqa: NPY002
+
+
+@every_predictor
+def test_when_a_predictor_is_fitted_then_only_the_trials_it_was_given_are_read(model, smooth):
+    split = smooth.manifest.split
+    train, validation = smooth.trials(split.train), smooth.trials(split.validation)
+    predictor = built(model)
+    predictor.fit(Fit(train, validation, HORIZON))
+    read = {trial.index for trial in (*train, *validation) if "tensors" in vars(trial)}
+    assert read <= {*split.train, *split.validation}
+    assert bool(read) == (model in LEARNED)
+
+
+@pytest.mark.parametrize("model", LEARNED)
+def test_when_no_training_weight_ever_moves_then_fitting_ends_and_forecasts_stand_still(model, tmp_path, contexts):
+    frozen = [np.repeat(toy.random_walk(i, 1, 32), 81, axis=0) for i in range(8)]
+    predictor = fit(built(model), toy.write_dataset(tmp_path / "frozen", frozen))
+    assert np.isfinite(predictor.predict(contexts, HORIZON)).all()

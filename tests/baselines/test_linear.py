@@ -1,0 +1,70 @@
+"""Persistence and lines, against NumPy's polynomial fit."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import toy
+from hypothesis import given
+from hypothesis import strategies as st
+from tipl_bench.baselines.linear import Linear, LinearOptions
+from tipl_bench.baselines.persistence import Persistence
+from tipl_bench.baselines.predictor import Contexts, NoOptions
+
+LAYOUT = toy.layout_of(toy.PENDULUM, (3, 3))
+
+
+def walks(seed: int, batch: int = 3) -> Contexts:
+    """Contexts of random walks."""
+    weights = np.stack([toy.random_walk(seed + i, 20, LAYOUT.parameter_count) for i in range(batch)])
+    moments = np.zeros((batch, 20, 4))
+    return Contexts(weights.astype(np.float32), moments, moments + 1, {}, LAYOUT)
+
+
+@given(st.integers(0, 2**31), st.integers(2, 20), st.floats(0, 1), st.integers(1, 10))
+def test_when_a_line_is_fitted_then_numpys_polyfit_gives_its_values_ahead(seed, points, damping, horizon):
+    contexts = walks(seed)
+    forecast = Linear(LinearOptions(points, damping)).predict(contexts, horizon)
+    for past, ahead in zip(contexts.weights.astype(np.float64), forecast, strict=True):
+        slope, intercept = np.polyfit(np.arange(points), past[-points:], 1)
+        line = intercept + slope * (points - 1 + np.arange(1, horizon + 1))[:, None]
+        expected = past[-1] + damping * (line - past[-1])
+        np.testing.assert_allclose(ahead, expected, rtol=0, atol=1e-6)
+
+
+def test_when_options_are_plain_then_the_last_difference_is_repeated():
+    contexts = walks(0)
+    last = contexts.weights[:, -1] - contexts.weights[:, -2]
+    expected = contexts.weights[:, -1:] + np.arange(1, 4)[:, None] * last[:, None]
+    np.testing.assert_allclose(Linear(LinearOptions()).predict(contexts, 3), expected, rtol=0, atol=1e-6)
+
+
+def test_when_weights_move_on_a_line_then_the_forecast_is_exact():
+    contexts = walks(0)
+    contexts.weights[:] = np.arange(20)[:, None] * np.linspace(-2, 2, LAYOUT.parameter_count) + 3
+    for points in (2, 7, 20):
+        forecast = Linear(LinearOptions(points)).predict(contexts, 10)
+        expected = np.arange(20, 30)[:, None] * np.linspace(-2, 2, LAYOUT.parameter_count) + 3
+        np.testing.assert_allclose(forecast, np.stack([expected] * 3), rtol=2e-6)
+
+
+def test_when_damping_is_zero_then_the_line_is_persistence():
+    contexts = walks(1)
+    still = Persistence(NoOptions()).predict(contexts, 4)
+    np.testing.assert_array_equal(Linear(LinearOptions(5, 0.0)).predict(contexts, 4), still)
+    np.testing.assert_array_equal(still, contexts.weights[:, [-1] * 4])
+
+
+def test_when_weights_are_large_then_their_small_differences_are_kept():
+    contexts = walks(0)
+    steps = np.float32(2.0**-10) * np.arange(20, dtype=np.float32)[:, None]
+    contexts.weights[:] = 4096 + steps
+    forecast = Linear(LinearOptions(20)).predict(contexts, 1)
+    np.testing.assert_array_equal(forecast, np.full_like(forecast, 4096 + 20 * 2.0**-10))
+
+
+@pytest.mark.parametrize("options", [{"points": 1}, {"points": 21}, {"damping": -0.1}, {"damping": 1.1}])
+def test_when_an_option_is_out_of_range_then_it_is_named_with_its_value(options):
+    (name, value), *_ = options.items()
+    with pytest.raises(ValueError, match=f"{name} is {value}"):
+        LinearOptions(**options)

@@ -1,0 +1,215 @@
+"""The manifest: its digest, and what is refused in it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from registry_helpers import edit_manifest
+from tipl_bench.registry.errors import DatasetError
+from tipl_bench.registry.manifest import Manifest, canonical_json, is_name, read_manifest, strict_json
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda children: st.lists(children, max_size=4) | st.dictionaries(st.text(), children, max_size=4),
+    max_leaves=15,
+)
+
+
+def shuffled(value, stream):
+    """The same JSON value with every object's keys in another order."""
+    if isinstance(value, dict):
+        items = [(key, shuffled(item, stream)) for key, item in value.items()]
+        stream.shuffle(items)
+        return dict(items)
+    return [shuffled(item, stream) for item in value] if isinstance(value, list) else value
+
+
+@given(json_values, st.randoms(use_true_random=False))
+def test_canonical_json_is_independent_of_key_order_and_loses_nothing(value, stream):
+    text = canonical_json(value)
+    assert canonical_json(shuffled(value, stream)) == text
+    assert strict_json(text) == value
+    assert "\n" not in text
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+def test_canonical_json_refuses_what_json_has_no_word_for(number):
+    with pytest.raises(ValueError, match="JSON"):
+        canonical_json({"a": [number]})
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['{"a": 1, "a": 1}', '{"b": {"a": 1, "a": 2}}', "[NaN]", "[Infinity]", "[-Infinity]", "[1e999]", "[-1e999]",
+     '{"a": 1', "", "{'a': 1}", "[" * 100_000, "[" + "9" * 5000 + "]"],
+    ids=lambda text: text[:20],
+)  # fmt: skip
+def test_strict_json_refuses(text):
+    with pytest.raises(ValueError):  # noqa: PT011 - the caller adds the file and shows any of the reasons
+        strict_json(text)
+
+
+def test_the_digest_is_the_sha256_of_the_files_own_content_in_canonical_form(collected):
+    value = json.loads((collected.folder / "manifest.json").read_text(encoding="utf-8"))
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    assert collected.digest == hashlib.sha256(text.encode()).hexdigest()
+
+
+def test_the_digest_does_not_depend_on_key_order_or_spaces(dataset):
+    digest, path = dataset.digest, dataset.folder / "manifest.json"
+    path.write_text(json.dumps(shuffled(json.loads(path.read_text()), random.Random(0)), indent=7))
+    assert read_manifest(dataset.folder).digest == digest
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda m: m.update(licence="CC0-1.0"),
+        lambda m: m["collection"]["hyperparameters"].update(gamma=0.98),
+        lambda m: m["trial_seeds"].reverse(),
+        lambda m: m["trials"].reverse(),
+        lambda m: m["split"].update(train=[1, 0]),
+        lambda m: m["versions"].update(numpy="1.0"),
+        lambda m: m["trials"][0].update(sha256="0" * 64),
+    ],
+)
+def test_any_other_statement_has_another_digest(dataset, change):
+    digest = dataset.digest
+    edit_manifest(dataset.folder, change)
+    assert read_manifest(dataset.folder).digest != digest
+
+
+def test_a_manifest_survives_writing_and_reading(collected, tmp_path):
+    collected.manifest.write(tmp_path)
+    assert read_manifest(tmp_path) == collected.manifest
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["manifest.json"]
+
+
+def test_a_manifest_cannot_be_changed_in_place(collected):
+    with pytest.raises(ValueError, match="frozen"):
+        collected.manifest.name = "other/name-v1"
+
+
+def other_trial(manifest, **changes):
+    manifest["trials"][1].update(changes)
+
+
+HEX = "0123456789abcdef" * 4
+REFUSED = {
+    "an unknown field": (lambda m: m.update(note="hello"), "field note: Extra inputs"),
+    "an unknown field of a file": (lambda m: other_trial(m, url="x"), "field trials.1.url: Extra inputs"),
+    "an unknown hyperparameter": (
+        lambda m: m["collection"]["hyperparameters"].update(entropy=0.1),
+        "field collection.hyperparameters.entropy: Extra inputs",
+    ),
+    "a missing field": (lambda m: m.pop("licence"), "field licence: Field required"),
+    "another format": (lambda m: m.update(format=2), "field format"),
+    "another activation": (lambda m: m.update(activation="relu"), "field activation"),
+    "a name with capitals": (lambda m: m.update(name="InvertedPendulum/ppo-v1"), "field name"),
+    "a name without version": (lambda m: m.update(name="inverted-pendulum/ppo"), "field name"),
+    "a name ending in a newline": (lambda m: m.update(name="inverted-pendulum/ppo-v1\n"), "field name"),
+    "a name leading out": (lambda m: m.update(name="../ppo-v1"), "field name"),
+    "a path leading out": (lambda m: other_trial(m, path="../trial.safetensors"), "not a plain relative path"),
+    "a path leading out later": (lambda m: other_trial(m, path="trials/../../x"), "not a plain relative path"),
+    "an absolute path": (lambda m: other_trial(m, path="/etc/passwd"), "not a plain relative path"),
+    "a Windows path": (lambda m: other_trial(m, path="trials\\x"), "not a plain relative path"),
+    "a path of nothing": (lambda m: other_trial(m, path=""), "not a plain relative path"),
+    "a path of a dot": (lambda m: other_trial(m, path="."), "not a plain relative path"),
+    "a path with a dot inside": (lambda m: other_trial(m, path="trials/./x"), "not a plain relative path"),
+    "a file listed twice": (lambda m: other_trial(m, path=m["trials"][0]["path"]), "a file is listed twice"),
+    "a size of nothing": (lambda m: other_trial(m, size=0), "field trials.1.size"),
+    "a negative size": (lambda m: other_trial(m, size=-1), "field trials.1.size"),
+    "a size beyond any disk": (lambda m: other_trial(m, size=2**41), "field trials.1.size"),
+    "a short sha256": (lambda m: other_trial(m, sha256=HEX[:-1]), "field trials.1.sha256"),
+    "a sha256 in capitals": (lambda m: other_trial(m, sha256=HEX.upper()), "field trials.1.sha256"),
+    "an unknown dtype": (
+        lambda m: m["trials"][1]["tensors"]["weights"].update(dtype="float16"),
+        "field trials.1.tensors.weights.dtype",
+    ),
+    "a negative dimension": (
+        lambda m: m["trials"][1]["tensors"]["weights"].update(shape=[-21, 46]),
+        "field trials.1.tensors.weights.shape.0",
+    ),
+    "no checkpoints": (lambda m: m.update(checkpoints=0), "field checkpoints"),
+    "a trial in no part of the split": (lambda m: m["split"].update(train=[0]), "each of the 5 trials once"),
+    "a trial in two parts": (lambda m: m["split"].update(validation=[1, 2]), "each of the 5 trials once"),
+    "a trial that is not there": (lambda m: m["split"].update(test=[3, 4, 5]), "each of the 5 trials once"),
+    "nothing to test on": (lambda m: m["split"].update(train=[0, 1, 3, 4], test=[]), "field split.test"),
+    "a seed too few": (lambda m: m["trial_seeds"].pop(), "4 trial seeds for 5 trials"),
+    "another layout": (lambda m: m["parameters"].update(log_std=[2]), "not those of the layout"),
+    "another observation size": (lambda m: m.update(observation_size=5), "not those of the layout"),
+    "no hidden layer": (lambda m: m["collection"].update(hidden_sizes=[]), "field collection.hidden_sizes"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_a_manifest_that_breaks_a_rule_is_refused_with_the_field_and_the_reason(dataset, what):
+    change, reason = REFUSED[what]
+    edit_manifest(dataset.folder, change)
+    with pytest.raises(DatasetError) as caught:
+        read_manifest(dataset.folder)
+    assert f"{dataset.folder / 'manifest.json'}: " in str(caught.value)
+    assert reason in str(caught.value)
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999"])
+def test_a_number_that_is_not_finite_is_refused(dataset, number):
+    path = dataset.folder / "manifest.json"
+    text = path.read_text()
+    assert '"max_gradient_norm": 0.5' in text
+    path.write_text(text.replace('"max_gradient_norm": 0.5', f'"max_gradient_norm": {number}'))
+    with pytest.raises(DatasetError, match=r"manifest\.json"):
+        read_manifest(dataset.folder)
+
+
+def test_text_that_has_no_utf8_form_is_refused(dataset):
+    edit_manifest(dataset.folder, lambda m: m.update(cpu="\ud800"))
+    with pytest.raises(DatasetError, match=r"manifest\.json: field cpu"):
+        read_manifest(dataset.folder)
+
+
+def test_a_repeated_key_is_refused(dataset):
+    path = dataset.folder / "manifest.json"
+    path.write_text(path.read_text().replace('"licence": "MIT"', '"licence": "MIT", "licence": "GPL"'))
+    with pytest.raises(DatasetError, match="repeats a key"):
+        read_manifest(dataset.folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "valid"),
+    [
+        ("inverted-pendulum/ppo-v1", True),
+        ("half-cheetah/ppo-mini-v1234", True),
+        ("a/b-v9", True),
+        ("env2d/ppo2-v1", True),
+        ("a/b", False),
+        ("a/b-v0", False),
+        ("a/b-v01", False),
+        ("a/b-v12345", False),
+        ("a/b-v1/c", False),
+        ("a/b-v1 ", False),
+        ("a/b-v1\n", False),
+        ("\na/b-v1", False),
+        ("A/b-v1", False),
+        ("a--b/c-v1", False),
+        ("-a/b-v1", False),
+        ("a/-v1", False),
+        ("a_b/c-v1", False),
+        ("../b-v1", False),
+        ("/b-v1", False),
+        ("a/é-v1", False),
+        ("", False),
+    ],
+)
+def test_names_are_environment_collection_version(name, valid):
+    assert is_name(name) is valid
+
+
+def test_a_manifest_from_python_follows_the_same_rules_as_one_from_a_file(collected):
+    with pytest.raises(ValueError, match="each of the 5 trials once"):
+        Manifest.model_validate(collected.manifest.model_dump() | {"split": {"train": [0], "validation": [1], "test": [2]}})
