@@ -83,6 +83,7 @@ def run(
     """
     import pandas as pd
     from rich.console import Console
+    from rich.text import Text
 
     from .benchmark import figure, table
     from .benchmark.run import WINDOWS_NAME, RunRequest, default_folder
@@ -105,7 +106,7 @@ def run(
         return
     console = Console()
     console.print(table.render(record))
-    console.print(f"[dim]{'already finished' if repeated else 'written'}: {folder}[/dim]", highlight=False)
+    console.print(Text(f"{'already finished' if repeated else 'written'}: {folder}", "dim"), soft_wrap=True)
 
 
 @main.group(cls=Commands)
@@ -166,6 +167,8 @@ def list_datasets(as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="The manifest and digest as JSON.")
 def show_dataset(name: str, as_json: bool) -> None:
     """Show what a dataset says of itself."""
+    from rich.text import Text
+
     from .registry.catalog import open_dataset
 
     dataset = open_dataset(name)
@@ -197,7 +200,7 @@ def show_dataset(name: str, as_json: bool) -> None:
     console = _console()
     for key, value in lines.items():
         if value:
-            console.print(f"[bold]{key:>16}[/bold]  {value}", highlight=False)
+            console.print(Text.assemble((f"{key:>16}", "bold"), f"  {value}"), soft_wrap=True)
 
 
 @datasets.command("verify")
@@ -248,8 +251,16 @@ def models(name: str | None, as_json: bool) -> None:
 
     from .baselines import predictor_names, predictor_type
     from .baselines.options import describe_options
+    from .registry.errors import PredictorError
 
-    kinds = [predictor_type(known) for known in ([name] if name else predictor_names())]
+    kinds = []
+    for known in [name] if name else predictor_names():
+        try:
+            kinds.append(predictor_type(known))
+        except PredictorError as error:
+            if name:
+                raise
+            click.echo(f"warning: {error}", err=True)
     if as_json:
         facts = [
             {

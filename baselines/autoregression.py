@@ -50,7 +50,7 @@ class Autoregression(Predictor[AutoregressionOptions]):
 
     def __init__(self, options: AutoregressionOptions) -> None:
         super().__init__(options)
-        self.coefficients: Float64 = np.zeros((1, 0, options.lags))  # [Q, H, lags]
+        self.coefficients: Float64 | None = None  # [Q, H, lags]
 
     def fit(self, task: Fit) -> None:
         """Solve the ridge from inner products of differences; choose its penalty on the validation trials."""
@@ -92,6 +92,8 @@ class Autoregression(Predictor[AutoregressionOptions]):
 
     def predict(self, contexts: Contexts, horizon: int) -> Weights:
         """See `Predictor.predict`."""
+        if self.coefficients is None:
+            raise RuntimeError("autoregression was asked to predict before it was fitted or loaded.")
         lags = self.options.lags
         kinds = np.zeros(len(contexts), dtype=np.int64)
         if self.options.per_position:
@@ -103,7 +105,7 @@ class Autoregression(Predictor[AutoregressionOptions]):
 
     def state(self) -> dict[str, Array]:
         """See `Predictor.state`."""
-        return {"coefficients": self.coefficients}
+        return {} if self.coefficients is None else {"coefficients": self.coefficients}
 
     def load_state(self, state: Mapping[str, Array]) -> None:
         """See `Predictor.load_state`."""

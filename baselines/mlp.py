@@ -97,7 +97,6 @@ class MLP(Predictor[MLPOptions]):
 
     def __init__(self, options: MLPOptions) -> None:
         super().__init__(options)
-        self.device = "cpu"
         self.network: WeightNetwork | None = None
 
     def fit(self, task: Fit) -> None:
@@ -105,6 +104,8 @@ class MLP(Predictor[MLPOptions]):
         options, self.device = self.options, task.device
         stream = np.random.default_rng(task.seed)
         train_source = _Source(task.train, task.horizon)
+        if train_source.cumulative[-1] == 0:
+            raise ValueError("no training weight ever moves; there is nothing to learn.")
         held_out_source = _Source(task.validation, task.horizon)
         draw = np.random.default_rng(0)  # one validation batch for all seeds
         held_out = held_out_source.draw(VALIDATION_WINDOWS, options.weights, draw, task.device)
@@ -162,7 +163,7 @@ class MLP(Predictor[MLPOptions]):
         """See `Predictor.load_state`."""
         self.network = WeightNetwork(self.options, len(state["position.weight"]), len(state["head.bias"]))
         self.network.load_state_dict({name: torch.from_numpy(array) for name, array in state.items()})
-        self.network.eval()
+        self.network.to(self.device).eval()
 
 
 class _Source:

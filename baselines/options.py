@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -33,28 +34,32 @@ def build_options(predictor: type[Predictor[Any]], budget: str, settings: Sequen
         values[name] = parse_value(name, text, types[name])
     try:
         return predictor.options_type(**values)
-    except ValueError as error:
+    except (ValueError, TypeError) as error:  # out of range, or an option without a default left out
         raise OptionError(f"{predictor.name}: {error}") from None
 
 
 def parse_value(name: str, text: str, kind: Any) -> Any:
-    """Read an option's value: bool, int, float, str, or one of a Literal's choices."""
-    if get_origin(kind) is Literal:
-        if text not in get_args(kind):
-            raise UnknownNameError(f"value of {name}", text, get_args(kind))
-        return text
-    if type(None) in get_args(kind):
+    """Read an option's value: bool, int, finite float, str, one of a Literal's choices, or `none` where it may be."""
+    members = get_args(kind)
+    if type(None) in members:
         if text.lower() == "none":
             return None
-        kind = next(k for k in get_args(kind) if k is not type(None))
+        return parse_value(name, text, next(member for member in members if member is not type(None)))
+    if get_origin(kind) is Literal:
+        if text not in members:
+            raise UnknownNameError(f"value of {name}", text, members)
+        return text
     if kind is bool:
         if text.lower() not in ("true", "false"):
             raise OptionError(f"Option {name} is true or false, not {text!r}.")
         return text.lower() == "true"
     try:
-        return kind(text)
+        value = kind(text)
     except ValueError:
         raise OptionError(f"Option {name} takes a value of type {kind.__name__}, not {text!r}.") from None
+    if isinstance(value, float) and not math.isfinite(value):
+        raise OptionError(f"Option {name} takes a finite number, not {text!r}.")
+    return value
 
 
 def describe_options(predictor: type[Predictor[Any]]) -> Mapping[str, tuple[str, Any]]:

@@ -2,9 +2,9 @@
 
 A predictor forecasts the next weights of a policy in training from the past of that one training run::
 
-    from dataclasses import dataclass
+    import numpy as np
 
-    from tipl_bench.baselines.predictor import Contexts, Fit, NoOptions, Predictor
+    from tipl_bench.baselines.predictor import Contexts, NoOptions, Predictor, Weights
 
 
     class Persistence(Predictor[NoOptions]):
@@ -18,7 +18,6 @@ Shapes: B windows, L checkpoints of past, H checkpoints ahead, P parameters, O o
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -30,6 +29,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from ..registry.canonical import canonical_json, strict_json
 from ..registry.errors import PredictorError
 from ..registry.files import replace_atomically
 from ..registry.policy import PolicyLayout
@@ -40,6 +40,9 @@ Array = npt.NDArray[Any]
 
 BUDGETS = ("quick", "standard", "paper")
 """Named amounts of training: minutes on two cores, an hour or so, as much as the paper."""
+
+LABEL, NOTHING = "tipl_bench", "tipl_bench.nothing"
+"""Names in a saved state: the header's entry, and the tensor that stands for an empty state."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +124,8 @@ class Predictor(ABC, Generic[OptionsT]):
 
     def __init__(self, options: OptionsT) -> None:
         self.options = options
+        self.device = "cpu"
+        """Where it runs: the harness sets it before a state is loaded, and `fit` is told."""
 
     def fit(self, task: Fit) -> None:
         """Learn from the training trials; the default learns nothing."""
@@ -143,14 +148,20 @@ class Predictor(ABC, Generic[OptionsT]):
         """Numbers learned."""
         return sum(array.size for array in self.state().values())
 
+    def _label(self) -> dict[str, Any]:
+        """What a saved state must be of."""
+        options = asdict(self.options)  # type: ignore[call-overload]
+        return {"predictor": self.name, "version": self.version, "options": options}
+
     def save(self, path: Path) -> None:
         """Write the fitted state as safetensors, with name, version and options in its header."""
-        # A file needs at least one tensor, and some predictors learn nothing.
-        state = {"fitted": np.ones(1, dtype=np.uint8), **self.state()}
-        options = json.dumps(asdict(self.options), sort_keys=True)  # type: ignore[call-overload]
-        metadata = {"predictor": self.name, "version": str(self.version), "options": options}
+        state = {name: np.asarray(array, order="C") for name, array in self.state().items()}
         with replace_atomically(path) as temporary:
-            save_file({name: np.ascontiguousarray(array) for name, array in state.items()}, temporary, metadata)
+            # A file needs at least one tensor, and some predictors learn nothing. One header entry: the order of several
+            # is not fixed, and the same state gives the same bytes.
+            save_file(
+                state or {NOTHING: np.zeros(1, dtype=np.uint8)}, temporary, {LABEL: canonical_json(self._label())}
+            )
 
     def load(self, path: Path) -> None:
         """Read a state written by `save` of the same predictor, version and options.
@@ -162,14 +173,11 @@ class Predictor(ABC, Generic[OptionsT]):
         """
         try:
             with safe_open(path, framework="numpy") as file:
-                metadata = file.metadata() or {}
-                state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError) as error:
+                found = strict_json((file.metadata() or {}).get(LABEL, "{}"))
+                state = {name: file.get_tensor(name) for name in file.keys() if name != NOTHING}  # noqa: SIM118
+        except (SafetensorError, OSError, ValueError) as error:
             raise PredictorError(f"{path}: not a saved predictor ({error}).") from None
-        options = json.dumps(asdict(self.options), sort_keys=True)  # type: ignore[call-overload]
-        wanted = {"predictor": self.name, "version": str(self.version), "options": options}
-        for key, value in wanted.items():
-            if metadata.get(key) != value:
-                raise PredictorError(f"{path}: saved with {key} {metadata.get(key)}, not {value}.")
-        state.pop("fitted", None)
+        for key, value in self._label().items():
+            if found.get(key) != value:
+                raise PredictorError(f"{path}: saved with {key} {found.get(key)}, not {value}.")
         self.load_state(state)

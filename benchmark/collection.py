@@ -7,9 +7,10 @@ from pathlib import Path
 
 from ..registry.catalog import open_dataset
 from ..registry.collection.collect import collect, cut_head
+from ..registry.collection.config import CollectionConfig
 from ..registry.collection.presets import Head, preset, read_config
 from ..registry.dataset import Dataset
-from ..registry.errors import DatasetError
+from ..registry.errors import DatasetError, ProtocolError
 from ..registry.manifest import MANIFEST_NAME, NAME_PATTERN, is_name
 from ..registry.store import dataset_folder, exclusive
 from .protocol import CURRENT
@@ -42,6 +43,12 @@ def collect_named(name: str, config: Path | None, threads: int | None, progress:
     if not is_name(name):
         raise DatasetError(f"{name!r} is not a dataset name; one looks like inverted-pendulum/ppo-v1 ({NAME_PATTERN}).")
     chosen = read_config(config) if config else preset(name)
+    needed = CURRENT.context + CURRENT.horizon
+    if chosen.checkpoints < needed:
+        raise ProtocolError(
+            f"{name} would have {chosen.checkpoints} checkpoints a trial; protocol {CURRENT.version} needs at least "
+            f"{needed}. Collect more environment_steps, or checkpoints more often."
+        )
     folder = dataset_folder(name)
 
     def training(done: int, total: int, mean: float) -> None:
@@ -54,6 +61,8 @@ def collect_named(name: str, config: Path | None, threads: int | None, progress:
         else:
             collect(name, chosen, threads=threads or usable_threads(), progress=training)
     dataset = Dataset.open(folder)
+    if isinstance(chosen, CollectionConfig) and dataset.manifest.collection != chosen:
+        raise DatasetError(f"{folder} holds {name} collected with another configuration; remove it to collect it anew.")
     with exclusive(name):
         return add_reference_returns(
             dataset, CURRENT, lambda done, total: progress("reference", done, total, "returns of the true policies")

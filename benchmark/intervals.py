@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -48,7 +49,9 @@ def bootstrap(statistic: Callable[[Index], Any], trials: int, protocol: Protocol
         Without bounds for a single trial; undefined where the statistic of all trials is.
     """
     everyone = np.arange(trials)
-    with np.errstate(invalid="ignore", divide="ignore"):
+    with np.errstate(invalid="ignore", divide="ignore"), warnings.catch_warnings():
+        # Resamples without a value are set aside below; SciPy would warn of them.
+        warnings.simplefilter("ignore", stats.DegenerateDataWarning)
         value = float(statistic(everyone))
         if not np.isfinite(value):
             return UNDEFINED

@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from ..registry.canonical import canonical_json, strict_json
 from ..registry.errors import ProtocolError
 from ..registry.files import write_text
-from ..registry.manifest import canonical_json, strict_json
 from .intervals import Estimate
 from .protocol import Protocol
 

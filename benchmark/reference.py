@@ -134,8 +134,9 @@ def _write(path: Path, windows: Sequence[Window], returns: ReferenceReturns) -> 
 def _read(path: Path, windows: Sequence[Window], protocol: Protocol) -> ReferenceReturns:
     shape = [len(windows), protocol.horizon]
     expected = {"origin_return": shape[:1], "target_return": shape, "target_return_noise": shape}
+    layout = {**expected, "trial": shape[:1], "origin": shape[:1]}
     tensors = map_tensors(path)
-    if any(name not in tensors or list(tensors[name].shape) != wanted for name, wanted in expected.items()):
+    if any(name not in tensors or list(tensors[name].shape) != wanted for name, wanted in layout.items()):
         raise DatasetError(f"{path}: not the reference returns of {len(windows)} windows of {protocol.horizon} steps.")
     stated = list(zip(tensors["trial"].tolist(), tensors["origin"].tolist(), strict=True))
     if stated != [(w.trial, w.origin) for w in windows]:

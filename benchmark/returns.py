@@ -101,6 +101,8 @@ def evaluate_returns(
         if len(bad):
             raise ProtocolError(f"policy {bad[0]} of {len(policies)} has a {what} that is not finite; J is undefined.")
     layout.check(policies.weights, "J")
+    if len(policies) == 0:
+        return np.empty(0)
     unique, inverse = _unique(policies)
     policies = policies[unique]
     size = max(1, min(CHUNK_POLICIES, CHUNK_BYTES // (4 * layout.parameter_count)))

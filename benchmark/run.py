@@ -18,10 +18,10 @@ import torch
 from ..baselines import predictor_type
 from ..baselines.options import build_options
 from ..baselines.predictor import Fit, Predictor
+from ..registry.canonical import strict_json
 from ..registry.dataset import Dataset
 from ..registry.errors import OptionError, PredictorError, ProtocolError, TiplBenchError
-from ..registry.files import replace_atomically, sha256, write_text
-from ..registry.manifest import strict_json
+from ..registry.files import clear_leftovers, replace_atomically, sha256, write_text
 from ..registry.tensorfile import map_tensors
 from .forecast import write_forecasts
 from .protocol import CURRENT, Protocol
@@ -126,7 +126,10 @@ def run(
     predictor, key = request.build()
     _claim(folder, key)
     if (folder / RECORD_NAME).exists():
-        return read_record(folder / RECORD_NAME), True
+        record = read_record(folder / RECORD_NAME)
+        if record.key != key:
+            raise ProtocolError(f"{folder / RECORD_NAME} is of another run than {KEY_NAME} beside it; choose --out.")
+        return record, True
     windows = test_windows(request.dataset, request.protocol)
     timings = _Timings(folder)
     if not (folder / FORECASTS_NAME).exists():
@@ -163,6 +166,7 @@ def run(
 def _claim(folder: Path, key: RunKey) -> None:
     """Write the run's key into its folder, or check that the folder is this run's."""
     path = folder / KEY_NAME
+    clear_leftovers(folder)
     if path.exists():
         try:
             found = RunKey.model_validate(strict_json(path.read_text(encoding="utf-8")))
@@ -181,6 +185,7 @@ def _claim(folder: Path, key: RunKey) -> None:
 def _fit(predictor: Predictor[Any], request: RunRequest, device: str, path: Path, progress: Progress) -> None:
     """Fit the predictor, or load what an interrupted run had fitted."""
     if path.exists():
+        predictor.device = device
         predictor.load(path)
         return
     split, dataset = request.dataset.manifest.split, request.dataset
@@ -206,9 +211,12 @@ def _evaluate(request: RunRequest, windows: list[Window], folder: Path, progress
     dataset, protocol = request.dataset, request.protocol
     forecasts = map_tensors(folder / FORECASTS_NAME)["forecasts"]
     reference = reference_returns(dataset, protocol, lambda done, total: progress("reference", done, total, ""))
-    returns = forecast_returns(
-        dataset, windows, np.asarray(forecasts), protocol, lambda done, total: progress("returns", done, total, "")
-    )
+    try:
+        returns = forecast_returns(
+            dataset, windows, np.asarray(forecasts), protocol, lambda done, total: progress("returns", done, total, "")
+        )
+    except ProtocolError as error:
+        raise PredictorError(f"{request.model}: {error}") from None
     rows = window_rows(dataset, windows, forecasts, returns, reference, protocol)
     with replace_atomically(folder / WINDOWS_NAME) as temporary:
         rows.to_parquet(temporary, index=False)

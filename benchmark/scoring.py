@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from ..registry.dataset import Dataset
+from ..registry.errors import ProtocolError
 from . import intervals
 from .intervals import Estimate
 from .metrics import layer_errors, span_projection, weight_prediction_error
@@ -54,7 +55,15 @@ def forecast_returns(
     returns = evaluate_returns(
         dataset.environment, dataset.layout, Policies(flat, mean, variance), protocol.evaluation_seeds, progress=report
     )
-    return returns.reshape(len(windows), horizon)
+    returns = returns.reshape(len(windows), horizon)
+    bad = np.argwhere(~np.isfinite(returns))
+    if len(bad):
+        window = windows[bad[0][0]]
+        raise ProtocolError(
+            f"the forecast at trial {window.trial}, origin {window.origin}, step {bad[0][1] + 1} is a policy without a "
+            "finite return: its weights are so large that its actions overflow."
+        )
+    return returns
 
 
 def window_rows(
@@ -118,6 +127,11 @@ def score(rows: pd.DataFrame, protocol: Protocol) -> list[dict[str, Any]]:
         `wpe_persistence`, `repw`, `repw_persistence`, `noise_floor` and `gain`; `layers`, WPE by parameter tensor; and
         `by_trial`, per-trial sums in the order of trial numbers.
     """
+    bad = [name for name in rows.select_dtypes("number") if not np.isfinite(rows[name]).all()]
+    if bad:
+        raise ProtocolError(
+            f"columns {', '.join(map(str, bad))} hold numbers that are not finite and cannot be scored."
+        )
     metrics = []
     phases = [phase for phase in ("learning", "converged") if (rows["phase"] == phase).any()]
     for phase in [*phases, "all"]:

@@ -57,7 +57,9 @@ def converged_from(episodic_return: npt.NDArray[Any], smoothing: int, fraction: 
     with np.errstate(invalid="ignore"):
         smoothed = np.where(count > 0, total / count, np.nan)
     first = smoothed[np.isfinite(smoothed)][0]
-    threshold = first + fraction * (np.nanmax(smoothed) - first)
+    best = np.nanmax(smoothed)
+    # The slack is rounding's: sums of equal returns need not be equal.
+    threshold = first + fraction * (best - first) - 1e-9 * max(abs(first), abs(best))
     return int(np.flatnonzero(smoothed >= threshold)[0])
 
 

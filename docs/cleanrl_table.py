@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 
 import numpy as np
-
 from tipl_bench.registry.catalog import open_dataset
 
 ITERATIONS = 50  # of about two episodes each: the last 100

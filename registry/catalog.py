@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import tomllib
 from functools import cache
 from pathlib import Path
@@ -56,19 +55,22 @@ def open_dataset(name: str) -> Dataset:
     DatasetError, UnknownNameError
         If it is neither a name known here nor a dataset's folder, or not what the catalog pins.
     """
-    path = Path(name).expanduser()
-    if not is_name(name) and (path / MANIFEST_NAME).is_file():
+    path = _folder(name)
+    if path is not None and not is_name(name) and (path / MANIFEST_NAME).is_file():
         return Dataset.open(path)
     entry = catalog().get(name)
     folder = BUNDLED / name if entry and entry.bundled else dataset_folder(name)
     if is_name(name) and (folder / MANIFEST_NAME).is_file():
-        return Dataset.open(folder, digest=entry.digest if entry else None)
+        dataset = Dataset.open(folder, digest=entry.digest if entry else None)
+        if dataset.name != name:
+            raise DatasetError(f"{folder}: holds {dataset.name}, not {name}; move it to where its own name belongs.")
+        return dataset
     if entry:
         raise DatasetError(
             f"{name} is not on this machine (looked in {folder}). Collect it with "
             f"`tipl-bench datasets collect {name}`, or pass a folder's path."
         )
-    if path.is_dir():
+    if path is not None and path.is_dir():
         raise DatasetError(f"{path}: no {MANIFEST_NAME}; this folder is not a trajectory dataset.")
     raise UnknownNameError("dataset", name, {*catalog(), *local_names()})
 
@@ -76,5 +78,15 @@ def open_dataset(name: str) -> Dataset:
 def local_names() -> list[str]:
     """Names of the finished datasets in the local store, catalogued or not."""
     root = dataset_folder("")
-    found = (path.parent for path in root.glob(f"*/*/{MANIFEST_NAME}"))
-    return sorted(re.sub(r"\\", "/", str(folder.relative_to(root))) for folder in found)
+    found = (path.parent.relative_to(root).as_posix() for path in root.glob(f"*/*/{MANIFEST_NAME}"))
+    return sorted(name for name in found if is_name(name))
+
+
+def _folder(name: str) -> Path | None:
+    """The path a text stands for, or None where the system cannot even look."""
+    try:
+        path = Path(name).expanduser()
+        path.is_dir()
+    except (OSError, RuntimeError, ValueError):
+        return None
+    return path

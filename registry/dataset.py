@@ -13,7 +13,7 @@ from .errors import DatasetError
 from .files import sha256
 from .manifest import FileEntry, Manifest, TensorEntry, read_manifest
 from .policy import PolicyLayout
-from .tensorfile import DTYPES, read_header, tensor_digests
+from .tensorfile import read_header, tensor_digests
 from .trial import Trial, trial_name, trial_tensors
 
 TRIALS_FOLDER = "trials"
@@ -156,11 +156,8 @@ class Dataset:
 
 def _check_header(path: Path, entry: FileEntry) -> None:
     """The file's own header against the manifest's entry."""
-    stated = {name: (DTYPES[t.dtype], list(t.shape)) for name, t in entry.tensors.items()}
-    try:
-        found = {name: (value["dtype"], value["shape"]) for name, value in read_header(path).items()}
-    except (KeyError, TypeError, AttributeError) as error:
-        raise DatasetError(f"{path}: its header is not a safetensors header ({error!r}).") from None
+    stated = {name: (t.dtype, t.shape) for name, t in entry.tensors.items()}
+    found = {name: (span.dtype, span.shape) for name, span in read_header(path).items()}
     if found != stated:
         wrong = sorted(name for name in {*found, *stated} if found.get(name) != stated.get(name))
         raise DatasetError(f"{path}: tensors {', '.join(wrong)} do not have the manifest's dtype and shape.")
@@ -168,11 +165,10 @@ def _check_header(path: Path, entry: FileEntry) -> None:
 
 def describe_file(folder: Path, path: str) -> FileEntry:
     """Hash one file of a dataset folder into its manifest entry."""
-    names = {short: dtype for dtype, short in DTYPES.items()}
     digests = tensor_digests(folder / path)
     tensors = {
-        name: TensorEntry(dtype=names[entry["dtype"]], shape=entry["shape"], sha256=digests[name])
-        for name, entry in read_header(folder / path).items()
+        name: TensorEntry.model_validate({"dtype": span.dtype, "shape": span.shape, "sha256": digests[name]})
+        for name, span in read_header(folder / path).items()
     }
     file = folder / path
     return FileEntry(path=path, size=file.stat().st_size, sha256=sha256(file), tensors=tensors)

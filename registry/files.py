@@ -27,6 +27,24 @@ def replace_atomically(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def clear_leftovers(folder: Path) -> None:
+    """Remove what killed processes left half written in a folder; files of living processes stay."""
+    for path in folder.glob(".*.partial"):
+        process = path.name.split(".")[-2]
+        if process.isdigit() and not _alive(int(process)):
+            path.unlink(missing_ok=True)
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
 def sync(path: Path) -> None:
     """Flush a file's or folder's content to the disk."""
     descriptor = os.open(path, os.O_RDONLY)

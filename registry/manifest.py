@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from .canonical import canonical_json, strict_json
 from .collection.config import CollectionConfig
 from .errors import DatasetError
 from .files import write_text
@@ -17,6 +17,7 @@ from .policy import PolicyLayout
 
 MANIFEST_NAME = "manifest.json"
 MANIFEST_LIMIT = 64 << 20
+PATH_LIMIT = 200
 NAME_PATTERN = r"^[a-z0-9]+(-[a-z0-9]+)*/[a-z0-9]+(-[a-z0-9]+)*-v[1-9][0-9]{0,3}$"
 """`<environment>/<collection>-v<N>`."""
 
@@ -48,6 +49,8 @@ class FileEntry(_Model):
     @classmethod
     def _stays_inside(cls, path: str) -> str:
         parts = PurePosixPath(path).parts
+        if len(path) > PATH_LIMIT:
+            raise ValueError(f"a path of {len(path)} characters; {PATH_LIMIT} are allowed")
         if not parts or path.startswith("/") or ".." in parts or "\\" in path or str(PurePosixPath(path)) != path:
             raise ValueError(f"{path!r} is not a plain relative path")
         return path
@@ -142,35 +145,6 @@ class Manifest(_Model):
         write_text(folder / MANIFEST_NAME, self.model_dump_json(indent=1) + "\n")
 
 
-def canonical_json(value: Any) -> str:
-    """JSON with sorted keys and no spaces; NaN and infinities are refused."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
-
-
-def strict_json(text: str) -> Any:
-    """Parse JSON, refusing duplicate keys and the non-standard NaN and infinities.
-
-    Raises
-    ------
-    ValueError
-        If the text is not such JSON.
-    """
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        seen = dict(pairs)
-        if len(seen) != len(pairs):
-            raise ValueError("an object repeats a key")
-        return seen
-
-    def refuse(constant: str) -> Any:
-        raise ValueError(f"{constant} is not JSON")
-
-    try:
-        return json.loads(text, object_pairs_hook=unique, parse_constant=refuse)
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
-
-
 def read_manifest(folder: Path) -> Manifest:
     """Read and validate a dataset folder's manifest.
 
@@ -198,4 +172,4 @@ def read_manifest(folder: Path) -> Manifest:
 
 def is_name(name: str) -> bool:
     """Whether `name` has the form `<environment>/<collection>-v<N>`."""
-    return re.match(NAME_PATTERN, name) is not None
+    return re.fullmatch(NAME_PATTERN, name) is not None

@@ -8,13 +8,16 @@ import math
 import os
 import struct
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from .canonical import strict_json
 from .errors import DatasetError
+from .files import CHUNK
 
 Array = npt.NDArray[Any]
 Mapped = np.memmap[Any, np.dtype[Any]]
@@ -71,90 +74,98 @@ def _allocate(descriptor: int, size: int) -> None:
         os.ftruncate(descriptor, size)
 
 
-def read_header(path: Path) -> dict[str, Any]:
-    """A safetensors file's header, with its length checked before it is read.
+@dataclass(frozen=True)
+class TensorSpan:
+    """Where one tensor lies in its file: dtype by NumPy's name, shape, first byte and number of bytes."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+    size: int
+
+
+def read_header(path: Path) -> dict[str, TensorSpan]:
+    """A safetensors file's tensors, with everything the header says checked against the file before it is used.
 
     Raises
     ------
     DatasetError
-        If the file is missing, too short, or its header is oversized or not JSON.
+        If the file is missing or truncated, its header oversized or not strict JSON, a tensor of another dtype than the
+        format's, or the tensors do not fill the file one after the other.
     """
     try:
-        size = path.stat().st_size
-        with path.open("rb") as stream:
-            prefix = stream.read(8)
-            length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else size
-            if length > min(HEADER_LIMIT, size - 8):
-                raise DatasetError(
-                    f"{path}: its header claims {length} bytes, but the file has {size} and headers here are at most "
-                    f"{HEADER_LIMIT}; the file is truncated or not a trial. Fetch or collect it again."
-                )
-            header = json.loads(stream.read(length))
+        header, start, size = _load_header(path)
+        spans = {name: _span(name, entry, start) for name, entry in header.items() if name != "__metadata__"}
+        expected = start
+        for name, span in sorted(spans.items(), key=lambda item: (item[1].start, item[1].size)):
+            if span.start != expected:
+                raise ValueError(f"tensor {name!r} does not begin where the one before it ends")
+            expected += span.size
+        if expected != size:
+            raise ValueError(f"its tensors end at byte {expected}, the file at byte {size}")
     except FileNotFoundError:
         raise DatasetError(f"{path}: the file is missing. Fetch or collect it again.") from None
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise DatasetError(f"{path}: its header is not JSON ({error}). Fetch or collect it again.") from None
+    except ValueError as error:
+        raise DatasetError(f"{path}: {error}; the file is damaged or another. Fetch or collect it again.") from None
+    return spans
+
+
+def _load_header(path: Path) -> tuple[dict[str, Any], int, int]:
+    """The parsed header, where the tensors' bytes begin, and the file's size."""
+    size = path.stat().st_size
+    with path.open("rb") as stream:
+        prefix = stream.read(8)
+        length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else size
+        if length > min(HEADER_LIMIT, size - 8):
+            raise ValueError(
+                f"its header claims {length} bytes, where the file has {size} and headers are at most {HEADER_LIMIT}"
+            )
+        try:
+            header = strict_json(stream.read(length).decode())
+        except ValueError as error:
+            raise ValueError(f"its header is not JSON ({error})") from None
     if not isinstance(header, dict):
-        raise DatasetError(f"{path}: its header is not a JSON object. Fetch or collect it again.")
-    header.pop("__metadata__", None)
-    return header
+        raise ValueError("its header is not a JSON object")
+    return header, 8 + length, size
+
+
+def _span(name: str, entry: Any, start: int) -> TensorSpan:
+    """One header entry, checked for itself."""
+    try:
+        dtype = {short: name for name, short in DTYPES.items()}[entry["dtype"]]
+        shape, (begin, end) = entry["shape"], entry["data_offsets"]
+    except (KeyError, TypeError, ValueError):
+        raise ValueError(f"tensor {name!r} has an unusable header entry, {str(entry)[:200]}") from None
+    numbers = [*shape, begin, end] if isinstance(shape, list) else [None]
+    if not all(type(number) is int and 0 <= number < 2**48 for number in numbers):
+        raise ValueError(f"tensor {name!r}: shape {shape} or offsets {begin}, {end} are not natural numbers")
+    if end - begin != math.prod(shape) * np.dtype(dtype).itemsize:
+        raise ValueError(f"tensor {name!r}: shape {shape} does not fill bytes {begin} to {end}")
+    return TensorSpan(dtype, tuple(shape), start + begin, end - begin)
 
 
 def map_tensors(path: Path) -> dict[str, Mapped]:
     """Map every tensor of a safetensors file for reading; nothing is read before it is used.
 
-    (The safetensors library reads whole row ranges; mapped arrays also give single columns of wide policies.)
-
-    Raises
-    ------
-    DatasetError
-        If a tensor has another dtype than the format's, or its extent does not fit its shape or the file.
+    (The safetensors library reads whole row ranges; mapped arrays also give single columns of wide policies.) Raises as
+    `read_header`.
     """
-    names = {short: np.dtype(dtype) for dtype, short in DTYPES.items()}
-    header = read_header(path)
-    size = path.stat().st_size
-    with path.open("rb") as stream:
-        start = 8 + struct.unpack("<Q", stream.read(8))[0]
-    tensors: dict[str, Mapped] = {}
-    for name, entry in header.items():
-        try:
-            dtype, shape = names[entry["dtype"]], tuple(map(int, entry["shape"]))
-            begin, end = map(int, entry["data_offsets"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise DatasetError(f"{path}: tensor {name!r} has an unusable header entry ({error!r}).") from None
-        if (
-            begin < 0
-            or end - begin != math.prod(shape) * dtype.itemsize
-            or start + end > size
-            or min(shape, default=0) < 0
-        ):
-            raise DatasetError(
-                f"{path}: tensor {name!r} does not fit its shape or the file. Fetch or collect it again."
-            )
-        tensors[name] = np.memmap(path, dtype=dtype, mode="r", offset=start + begin, shape=shape)
-    return tensors
+    return {
+        name: np.memmap(path, np.dtype(span.dtype), "r", span.start, span.shape)
+        for name, span in read_header(path).items()
+    }
 
 
 def tensor_digests(path: Path) -> dict[str, str]:
-    """The sha256 of every tensor's bytes, read in pieces; the header is checked to cover the file exactly.
-
-    Raises
-    ------
-    DatasetError
-        If a tensor's extent does not fit the file.
-    """
-    header = read_header(path)
+    """The sha256 of every tensor's bytes, read in pieces; raises as `read_header`."""
+    digests = {}
+    spans = read_header(path)
     with path.open("rb") as stream:
-        start = 8 + struct.unpack("<Q", stream.read(8))[0]
-        digests = {}
-        for name, entry in header.items():
-            begin, end = entry["data_offsets"]
-            stream.seek(start + begin)
-            digest, left = hashlib.sha256(), end - begin
-            while left > 0 and (piece := stream.read(min(left, 1 << 20))):
+        for name, span in spans.items():
+            stream.seek(span.start)
+            digest, left = hashlib.sha256(), span.size
+            while left > 0 and (piece := stream.read(min(left, CHUNK))):
                 digest.update(piece)
                 left -= len(piece)
-            if left:
-                raise DatasetError(f"{path}: tensor {name!r} ends beyond the file. Fetch or collect it again.")
             digests[name] = digest.hexdigest()
     return digests

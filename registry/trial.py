@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from .errors import DatasetError
 from .policy import PolicyLayout
 from .tensorfile import Array, Mapped, map_tensors
 
@@ -79,8 +80,14 @@ class Trial:
 
     @cached_property
     def tensors(self) -> dict[str, Mapped]:
-        """All tensors, mapped read-only."""
-        return map_tensors(self.path)
+        """All tensors, mapped read-only; raises `DatasetError` if they are not those of the format."""
+        mapped = map_tensors(self.path)
+        found = {name: (array.dtype.name, array.shape) for name, array in mapped.items()}
+        expected = trial_tensors(len(self), self.layout.parameter_count, self.layout.observation_size)
+        wrong = sorted(name for name in {*found, *expected} if found.get(name) != expected.get(name))
+        if wrong:
+            raise DatasetError(f"{self.path}: tensors {', '.join(wrong)} do not have the format's dtype and shape.")
+        return mapped
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> Array:
         """Rows start..stop of a tensor as a new array; `weights` rows are [P] float32."""

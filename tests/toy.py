@@ -8,7 +8,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from tipl_bench.baselines.predictor import Contexts
+from tipl_bench.benchmark.forecast import build_contexts
 from tipl_bench.benchmark.protocol import CURRENT, Protocol
+from tipl_bench.benchmark.windows import Window
 from tipl_bench.registry.collection.config import CollectionConfig
 from tipl_bench.registry.dataset import TRIALS_FOLDER, Dataset, describe_trials
 from tipl_bench.registry.environments import make
@@ -168,10 +171,7 @@ def walking_dataset(folder: Path, trials: int = 8, **settings: Any) -> Dataset:
     return write_dataset(folder, [random_walk(i, CHECKPOINTS, parameters) for i in range(trials)], **settings)
 
 
-def contexts_of(dataset: Dataset, trial: int, origins: Sequence[int], protocol: Protocol = SMALL) -> Any:
+def contexts_of(dataset: Dataset, trial: int, origins: Sequence[int], protocol: Protocol = SMALL) -> Contexts:
     """Contexts of one trial's windows, as a run hands them over."""
-    from tipl_bench.benchmark.forecast import build_contexts
-    from tipl_bench.benchmark.windows import Window
-
     windows = [Window(trial, origin, "learning", 0) for origin in origins]
     return build_contexts({trial: dataset.trial(trial)}, windows, protocol.context)

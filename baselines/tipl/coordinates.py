@@ -64,7 +64,9 @@ def window_coordinates(grams: Tensor, context: int, rank: int) -> WindowCoordina
     values, vectors = values.flip(-1)[:, :rank], vectors.flip(-1)[..., :rank]
     kept = values > RANK_TOLERANCE * values[:, :1].clamp_min(torch.finfo(values.dtype).tiny)
     inverse = torch.where(kept, values.clamp_min(torch.finfo(values.dtype).tiny).rsqrt(), 0.0)
-    lift = (vectors * inverse[:, None]).mT  # [B, d, L]
+    # An SVD's signs are arbitrary: each coordinate's largest value is made positive, so that rounding decides nothing.
+    largest = vectors.gather(1, vectors.abs().argmax(dim=1, keepdim=True))  # [B, 1, d]
+    lift = (vectors * largest.sign() * inverse[:, None]).mT  # [B, d, L]
     scale = grams.diagonal(dim1=1, dim2=2)[:, : context - 1].mean(1).sqrt()
     safe = torch.where(scale > 0, scale, 1.0)
     points = products[:, :, :context] @ lift.mT / safe[:, None, None]

@@ -40,6 +40,8 @@ class TIPLOptions:
         for name in ("layers", "heads", "width", "rank", "steps", "batch", "validate_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1.")
+        if self.rank > 19:
+            raise ValueError(f"rank is {self.rank}; a context of 20 checkpoints has at most 19 coordinates.")
         if self.width % self.heads:
             raise ValueError(f"{self.heads} heads do not divide a width of {self.width}.")
         if not 0 <= self.dropout < 1:

@@ -55,13 +55,14 @@ def collect_block(
         Least time between snapshots.
     """
     finished = [folder / trial_name(trial) for trial in trials]
+    snapshot = folder / f"block-{trials[0]:04d}-{trials[-1]:04d}.snapshot"
     if all(path.exists() for path in finished):
+        snapshot.unlink(missing_ok=True)
         return
     partial = [path.with_name(f"{path.name}.partial") for path in finished]
     for path, unfinished in zip(finished, partial, strict=True):
         if path.exists():  # killed between two renames: the snapshot still needs this trial's rows
             path.replace(unfinished)
-    snapshot = folder / f"block-{trials[0]:04d}-{trials[-1]:04d}.snapshot"
     if not all(path.exists() for path in partial):
         snapshot.unlink(missing_ok=True)
     with torch.inference_mode():

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 from ..dataset import TRIALS_FOLDER, Dataset, cpu_name, describe_trials, package_versions
 from ..environments import make
 from ..errors import DatasetError
-from ..files import write_text
-from ..manifest import Manifest, Origin, Split
+from ..files import clear_leftovers, write_text
+from ..manifest import MANIFEST_NAME, Manifest, Origin, Split, is_name, read_manifest
 from ..policy import PolicyLayout
 from ..store import collecting_folder, dataset_folder, exclusive
 from ..tensorfile import create_tensors
@@ -19,6 +20,7 @@ from .block import collect_block
 from .config import CollectionConfig
 
 LICENCE = "MIT"
+CONFIG_NAME, VERSIONS_NAME = "config.json", "versions.json"
 BLOCK_BYTES = 512 << 20
 """Agents (weights, critics, Adam's moments) of one block stay below about this."""
 
@@ -54,6 +56,9 @@ def collect(name: str, config: CollectionConfig, *, threads: int, progress: Prog
     DatasetError
         If the dataset exists already, another process collects it, or an unfinished collection has another config.
     """
+    if not is_name(name):
+        raise DatasetError(f"{name!r} is not a dataset name; one looks like inverted-pendulum/ppo-v1.")
+    Split.proportional(config.trials)  # too few trials are better met before training than after
     with exclusive(name):
         target = dataset_folder(name)
         if target.exists():
@@ -71,10 +76,10 @@ def collect(name: str, config: CollectionConfig, *, threads: int, progress: Prog
                 progress(block[0] * config.iterations + done * len(block), total, mean)
 
             collect_block(config, block, trials, threads=threads, progress=report)
-        manifest = _manifest(name, config, folder)
-        (folder / "config.json").unlink()
-        (folder / "versions.json").unlink()
-        manifest.write(folder)
+        # From here on the manifest says what this is, whenever the process may end.
+        _manifest(name, config, folder).write(folder)
+        for claim in (CONFIG_NAME, VERSIONS_NAME):
+            (folder / claim).unlink()
         target.parent.mkdir(parents=True, exist_ok=True)
         folder.replace(target)
         return Dataset.open(target)
@@ -82,9 +87,16 @@ def collect(name: str, config: CollectionConfig, *, threads: int, progress: Prog
 
 def _claim(folder: Path, name: str, config: CollectionConfig) -> None:
     """Write down what is being collected under which versions, or check that it is what was begun."""
+    for place in (folder, folder / TRIALS_FOLDER):
+        clear_leftovers(place)
+    if (folder / MANIFEST_NAME).exists() and read_manifest(folder).collection != config:
+        raise DatasetError(
+            f"{folder} holds a collection of {name} with another configuration (see its {MANIFEST_NAME}). Continue with "
+            "that one, or remove the folder to start over."
+        )
     for file, text, what in (
-        ("config.json", config.model_dump_json(indent=1), "configuration"),
-        ("versions.json", json.dumps(_circumstances(), indent=1), "package versions or processor"),
+        (CONFIG_NAME, config.model_dump_json(indent=1), "configuration"),
+        (VERSIONS_NAME, json.dumps(_circumstances(), indent=1), "package versions or processor"),
     ):
         path = folder / file
         if not path.exists():
@@ -138,7 +150,9 @@ def cut_head(source: Dataset, name: str, checkpoints: int, target: Path) -> Data
         raise DatasetError(f"{target} exists already; remove it to cut {name} anew.")
     if not 0 < checkpoints <= source.manifest.checkpoints:
         raise DatasetError(f"{source.name} has {source.manifest.checkpoints} checkpoints, not {checkpoints}.")
+    source.verify()  # new digests must not vouch for damaged bytes
     partial = target.with_name(f".{target.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
     (partial / TRIALS_FOLDER).mkdir(parents=True, exist_ok=True)
     tensors = trial_tensors(checkpoints, source.layout.parameter_count, source.layout.observation_size)
     for trial in source.trials():

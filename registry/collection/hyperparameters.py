@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 class PPOHyperparameters(BaseModel):
     """What CleanRL's `ppo_continuous_action` calls its `Args`; source: its published file, MIT licence."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     learning_rate: float = Field(3e-4, gt=0)
     """Adam's learning rate at the first iteration."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 
 import mujoco
@@ -18,15 +19,22 @@ Index = npt.NDArray[np.intp]
 logger = logging.getLogger(__name__)
 
 
-@cache
-def load_model(task: Task) -> mujoco.MjModel:
-    """The task's MuJoCo model, loaded once a process; warnings of the compiler go to the log."""
+@contextlib.contextmanager
+def compiler_warnings_logged(what: str) -> Iterator[None]:
+    """Send MuJoCo's warnings on loading a model to the log, not to the terminal and a file in the working folder."""
     previous = mujoco.get_mju_user_warning()
-    mujoco.set_mju_user_warning(lambda text: logger.info("%s: %s", task.model_file, text))
+    mujoco.set_mju_user_warning(lambda text: logger.info("%s: %s", what, text))
     try:
-        return mujoco.MjModel.from_xml_path(str(model_path(task)))
+        yield
     finally:
         mujoco.set_mju_user_warning(previous)
+
+
+@cache
+def load_model(task: Task) -> mujoco.MjModel:
+    """The task's MuJoCo model, loaded once a process."""
+    with compiler_warnings_logged(task.model_file):
+        return mujoco.MjModel.from_xml_path(str(model_path(task)))
 
 
 class BatchedEnvironment:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import TiplBenchError
+from .batched import compiler_warnings_logged
 from .task import Bool, Float32, Float64
 
 Index = npt.NDArray[np.intp]
@@ -30,7 +31,8 @@ class VectorizedEnvironment:
                 return gymnasium.wrappers.FlattenObservation(gymnasium.make(environment_id))
 
         mode = gymnasium.vector.AutoresetMode.DISABLED
-        self._vector = gymnasium.vector.SyncVectorEnv([make] * len(seeds), autoreset_mode=mode)
+        with compiler_warnings_logged(environment_id):
+            self._vector = gymnasium.vector.SyncVectorEnv([make] * len(seeds), autoreset_mode=mode)
         space = self._vector.single_action_space
         if not isinstance(space, gymnasium.spaces.Box) or len(space.shape) != 1:
             raise TiplBenchError(

@@ -77,7 +77,9 @@ def test_when_a_predictor_misbehaves_then_it_and_the_first_window_are_named(kind
 
 def test_when_one_forecast_is_not_finite_then_its_own_window_is_named(walking, tmp_path):
     second = test_windows(walking, toy.SMALL)[1]
-    with pytest.raises(PredictorError, match=f"undefined at trial {second.trial}, origin {second.origin}: .*not finite"):
+    with pytest.raises(
+        PredictorError, match=f"undefined at trial {second.trial}, origin {second.origin}: .*not finite"
+    ):
         written(outside.Undefined(NoOptions()), walking, tmp_path / "forecasts.safetensors")
 
 
@@ -105,6 +107,8 @@ def test_when_a_predictor_fails_then_no_file_is_left_and_an_earlier_one_stays(ki
 def test_when_forecasts_are_float64_then_they_are_stored_as_the_nearest_float32(walking, tmp_path):
     doubles = written(outside.Double(NoOptions()), walking, tmp_path / "double.safetensors")["forecasts"]
     windows = test_windows(walking, toy.SMALL)
-    exact = np.stack([walking.trial(w.trial).weights(w.origin, w.origin + 1) for w in windows]).astype(np.float64) + 1e-9
+    exact = (
+        np.stack([walking.trial(w.trial).weights(w.origin, w.origin + 1) for w in windows]).astype(np.float64) + 1e-9
+    )
     assert doubles.dtype == np.float32
     np.testing.assert_array_equal(doubles, exact.astype(np.float32).repeat(3, axis=1))

@@ -11,6 +11,7 @@ from outside import NoOptions, Scribbling, Watching
 from tipl_bench.baselines import IN_TREE, predictor_type
 from tipl_bench.baselines.options import build_options
 from tipl_bench.baselines.predictor import Fit
+from tipl_bench.benchmark import forecast as forecast_module
 from tipl_bench.benchmark.forecast import write_forecasts
 from tipl_bench.benchmark.windows import test_windows
 from tipl_bench.registry.tensorfile import map_tensors
@@ -35,7 +36,9 @@ def arrays(contexts):
     return {name: value for name, value in named.items() if isinstance(value, np.ndarray)} | dict(contexts.columns)
 
 
-def test_when_contexts_are_shown_then_no_array_is_a_view_of_a_file(walking, tmp_path):
+@pytest.mark.parametrize("batch_bytes", [1, 128 << 20])
+def test_when_contexts_are_shown_then_no_array_is_a_view_of_a_file(batch_bytes, walking, tmp_path, monkeypatch):
+    monkeypatch.setattr(forecast_module, "BATCH_BYTES", batch_bytes)
     _, shown = watched(walking, tmp_path)
     assert shown
     for contexts in shown:

@@ -11,9 +11,9 @@ import pytest
 import toy
 from rich.console import Console
 from tipl_bench.benchmark import figure, table
+from tipl_bench.benchmark.intervals import UNDEFINED, Estimate
 from tipl_bench.benchmark.run import RunRequest, run
 from tipl_bench.benchmark.table import interval, number
-from tipl_bench.benchmark.intervals import UNDEFINED, Estimate
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,9 @@ def test_when_a_record_is_shown_then_skill_interval_and_return_error_stand_in_ea
     for phase, horizons in (("learning", range(1, 11)), ("converged", (1, 2, 5, 10))):
         for horizon in horizons:
             metric = record.metric(phase, horizon)
-            row = next(line for line in shown.splitlines() if f"[{metric.skill.low:.3f}, {metric.skill.high:.3f}]" in line)
+            row = next(
+                line for line in shown.splitlines() if f"[{metric.skill.low:.3f}, {metric.skill.high:.3f}]" in line
+            )
             for word in (f"{metric.skill.value:.3f}", f"{metric.oracle_skill.value:.3f}", f"{metric.repw.value:.1f}"):
                 assert f" {word} " in f"{row} "
             assert f"{metric.gain.value:+.1f}" in row

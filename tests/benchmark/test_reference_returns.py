@@ -9,8 +9,9 @@ from tipl_bench.benchmark.reference import add_reference_returns, reference_retu
 from tipl_bench.benchmark.returns import Policies, evaluate_returns
 from tipl_bench.benchmark.scoring import forecast_returns
 from tipl_bench.benchmark.windows import test_windows
-from tipl_bench.registry.dataset import Dataset
+from tipl_bench.registry.dataset import Dataset, describe_file
 from tipl_bench.registry.errors import DatasetError
+from tipl_bench.registry.tensorfile import create_tensors, map_tensors
 
 
 @pytest.fixture(scope="module")
@@ -97,9 +98,6 @@ def test_when_stored_returns_belong_to_other_windows_then_they_are_refused(chang
 
 @pytest.mark.parametrize("missing", ["trial", "origin", "target_return"])
 def test_when_stored_returns_lack_a_tensor_then_the_file_is_named(missing, tmp_path):
-    from tipl_bench.registry.dataset import describe_file
-    from tipl_bench.registry.tensorfile import create_tensors, map_tensors
-
     dataset = add_reference_returns(toy.walking_dataset(tmp_path / "set"), toy.SMALL)
     name = sidecar_name(toy.SMALL)
     kept = {key: np.array(rows) for key, rows in map_tensors(dataset.folder / name).items() if key != missing}

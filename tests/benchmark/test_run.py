@@ -63,8 +63,13 @@ def test_when_persistence_runs_then_its_skill_is_exactly_zero_everywhere(walking
 
 @pytest.mark.parametrize(
     ("model", "settings"),
-    [("persistence", ()), ("linear", ("points=4",)), ("autoregression", ())]
-    + [("tipl", ("steps=10", "width=16", "layers=1")), ("mlp", ("steps=10", "width=16"))],
+    [
+        ("persistence", ()),
+        ("linear", ("points=4",)),
+        ("autoregression", ()),
+        ("mlp", ("steps=10", "width=16")),
+        ("tipl", ("steps=10", "width=16", "layers=1")),
+    ],
 )
 def test_when_a_run_is_made_twice_then_all_but_its_cost_is_the_same_bits(model, settings, smooth, tmp_path):
     records = [run(small(model, smooth, settings=settings, seed=3), tmp_path / name)[0] for name in ("one", "other")]
@@ -89,7 +94,10 @@ def test_when_a_run_is_finished_then_it_is_not_repeated(smooth, tmp_path):
     [
         (lambda data: small("persistence", data), "predictor.name: persistence here, linear there"),
         (lambda data: small("linear", data, seed=1), "seed: 1 here, 0 there"),
-        (lambda data: small("linear", data, settings=("damping=0.5",)), "predictor.options.damping: 0.5 here, 1.0 there"),
+        (
+            lambda data: small("linear", data, settings=("damping=0.5",)),
+            "predictor.options.damping: 0.5 here, 1.0 there",
+        ),
         (lambda data: small("linear", data, budget="paper"), "predictor.budget: paper here, quick there"),
         (lambda data: RunRequest("linear", data, device="cpu"), "protocol.version: 1 here, 901 there"),
     ],
@@ -128,8 +136,11 @@ def test_when_a_folders_key_is_not_one_then_it_is_named(text, smooth, tmp_path):
 
 @pytest.mark.parametrize(
     ("model", "kept"),
-    [("raising-in-fit", {"key.json"}), ("raising", {"key.json", "predictor.safetensors"})]
-    + [("undefined", {"key.json", "predictor.safetensors"})],
+    [
+        ("raising-in-fit", {"key.json"}),
+        ("raising", {"key.json", "predictor.safetensors"}),
+        ("undefined", {"key.json", "predictor.safetensors"}),
+    ],
 )
 def test_when_a_predictor_fails_then_what_was_done_before_stays(model, kept, outside, smooth, tmp_path):
     with pytest.raises(PredictorError, match=f"^{model}(:| at trial)"):
@@ -175,7 +186,11 @@ def test_when_no_folder_is_given_then_it_is_named_after_the_run(smooth):
 def test_when_a_run_reports_progress_then_every_stage_reaches_its_end(smooth, tmp_path):
     last: dict[str, tuple[int, int]] = {}
     settings = ("steps=5", "width=16")
-    run(small("mlp", smooth, settings=settings), tmp_path / "run", lambda s, done, total, _: last.update({s: (done, total)}))
+    run(
+        small("mlp", smooth, settings=settings),
+        tmp_path / "run",
+        lambda s, done, total, _: last.update({s: (done, total)}),
+    )
     assert list(last) == ["fit", "forecast", "reference", "returns"]
     assert all(done == total for done, total in last.values())
 

@@ -9,7 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from tipl_bench.benchmark.protocol import CURRENT
-from tipl_bench.benchmark.record import RECORD_NAME, Cost, DatasetIdentity, PredictorIdentity, Provenance, Record, RunKey
+from tipl_bench.benchmark.record import (
+    Cost,
+    DatasetIdentity,
+    PredictorIdentity,
+    Provenance,
+    Record,
+    RunKey,
+)
 from tipl_bench.benchmark.scoring import score
 from tipl_bench.leaderboard.build import build
 from tipl_bench.leaderboard.entries import compare, entries, seed_skill
@@ -21,7 +28,7 @@ TRIALS, WINDOWS = 12, 4
 
 
 def record(name="tipl", ratio=0.5, noise=0.05, seed=0, dataset="toy/ppo-v1", tilt=0.0, **options):
-    """A record whose errors are about `ratio` of persistence's, more so on even trials and less on odd ones by `tilt`."""
+    """Errors of about `ratio` of persistence's, more by `tilt` on even trials and less on odd ones."""
     base = np.random.default_rng(0).uniform(0.5, 2.0, size=(TRIALS, WINDOWS, PROTOCOL.horizon))
     own = np.random.default_rng([seed, *name.encode()]).normal(size=base.shape)
     lean = tilt * np.where(np.arange(TRIALS) % 2, -1.0, 1.0)[:, None, None]

@@ -6,6 +6,7 @@ random numbers (initialisation, action noise, minibatch order, resets) come from
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from dataclasses import dataclass, field
 
@@ -30,7 +31,7 @@ class RunningMoments:
 
 def mlp(sizes, head_gain, generator):
     layers = []
-    for i, (fan_in, fan_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+    for i, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
         linear = nn.Linear(fan_in, fan_out)
         last = i == len(sizes) - 2
         nn.init.orthogonal_(linear.weight, head_gain if last else np.sqrt(2), generator=generator)
@@ -41,7 +42,7 @@ def mlp(sizes, head_gain, generator):
 
 @dataclass
 class Iteration:
-    """What one PPO iteration leaves: policies [P] after every second epoch, the normaliser, returns of ended episodes."""
+    """What one PPO iteration leaves: policies [P] after every second epoch, the normaliser, ended episodes' returns."""
 
     checkpoints: list = field(default_factory=list)
     observation_mean: np.ndarray | None = None

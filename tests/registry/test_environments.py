@@ -175,7 +175,8 @@ def test_when_an_environment_is_unknown_then_the_nearest_is_suggested():
 
 @pytest.mark.parametrize("environment_id", ["HalfCheetah-v4", "HalfCheetah-v5"])
 def test_making_an_environment_leaves_no_log_file_in_the_working_directory(environment_id, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
     load_model.cache_clear()
     quiet = mujoco.get_mju_user_warning()
     mujoco.set_mju_user_warning(None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -29,7 +31,7 @@ def float64_actor(layout, weights, observation):
     """The mean action of one policy [P] at observations [n, O], in float64 from the definition."""
     x, start = observation.astype(np.float64), 0
     sizes = layout.sizes
-    for layer, (inputs, outputs) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+    for layer, (inputs, outputs) in enumerate(itertools.pairwise(sizes)):
         matrix = weights[start : start + outputs * inputs].reshape(outputs, inputs).astype(np.float64)
         start += outputs * inputs
         x = x @ matrix.T + weights[start : start + outputs]
@@ -42,7 +44,7 @@ def float64_actor(layout, weights, observation):
 def torch_actor(layout, weights, observation):
     """The same by torch's own layers."""
     sizes, layers = layout.sizes, []
-    for inputs, outputs in zip(sizes[:-1], sizes[1:], strict=True):
+    for inputs, outputs in itertools.pairwise(sizes):
         layers += [torch.nn.Linear(inputs, outputs), torch.nn.Tanh()]
     network = torch.nn.Sequential(*layers[:-1])
     torch.nn.utils.vector_to_parameters(torch.from_numpy(weights[: -layout.action_size]), network.parameters())

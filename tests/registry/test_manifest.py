@@ -169,7 +169,7 @@ def test_a_number_that_is_not_finite_is_refused(dataset, number):
 
 def test_text_that_has_no_utf8_form_is_refused(dataset):
     edit_manifest(dataset.folder, lambda m: m.update(cpu="\ud800"))
-    with pytest.raises(DatasetError, match=r"manifest\.json: field cpu"):
+    with pytest.raises(DatasetError, match=r"manifest\.json"):
         read_manifest(dataset.folder)
 
 
@@ -212,4 +212,6 @@ def test_names_are_environment_collection_version(name, valid):
 
 def test_a_manifest_from_python_follows_the_same_rules_as_one_from_a_file(collected):
     with pytest.raises(ValueError, match="each of the 5 trials once"):
-        Manifest.model_validate(collected.manifest.model_dump() | {"split": {"train": [0], "validation": [1], "test": [2]}})
+        Manifest.model_validate(
+            collected.manifest.model_dump() | {"split": {"train": [0], "validation": [1], "test": [2]}}
+        )

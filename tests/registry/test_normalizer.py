@@ -32,7 +32,7 @@ def gymnasium_wrappers():
 
 @pytest.fixture(scope="module")
 def walked():
-    """Raw results of three InvertedPendulum streams under random actions, and what Gymnasium's wrappers make of them."""
+    """Raw results of three InvertedPendulum streams under random actions, and what the wrappers make of them."""
     raw = make("InvertedPendulum-v4", SEEDS)
     wrapped = [gymnasium_wrappers() for _ in SEEDS]
     actions = np.random.default_rng(0).uniform(-3, 3, (STEPS, len(SEEDS), 1)).astype(np.float32)

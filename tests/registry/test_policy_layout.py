@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -17,7 +19,7 @@ layouts = st.builds(PolicyLayout, widths, st.lists(widths, min_size=1, max_size=
 def torch_parameters(layout):
     """The same network built of torch's layers, its log-std last."""
     sizes = layout.sizes
-    layers = [torch.nn.Linear(a, b) for a, b in zip(sizes[:-1], sizes[1:], strict=True)]
+    layers = [torch.nn.Linear(a, b) for a, b in itertools.pairwise(sizes)]
     return [*(p for layer in layers for p in layer.parameters()), torch.zeros(layout.action_size)]
 
 

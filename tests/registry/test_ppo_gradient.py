@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -17,7 +18,7 @@ LAYOUTS = [PolicyLayout(4, (8, 8), 1), PolicyLayout(17, (32, 16), 6), PolicyLayo
 
 def network(flat, sizes, x):
     """A tanh MLP read off a flat vector, torch's order; returns the output and what is left of the vector."""
-    for layer, (inputs, outputs) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+    for layer, (inputs, outputs) in enumerate(itertools.pairwise(sizes)):
         weight, bias = flat[: inputs * outputs].view(outputs, inputs), flat[inputs * outputs :][:outputs]
         flat = flat[(inputs + 1) * outputs :]
         x = torch.nn.functional.linear(x, weight, bias)

@@ -11,7 +11,15 @@ from tipl_bench.registry.manifest import Split
 
 @pytest.mark.parametrize(
     ("trials", "sizes"),
-    [(50, (30, 5, 15)), (3, (1, 1, 1)), (4, (2, 1, 1)), (5, (2, 1, 2)), (6, (3, 1, 2)), (10, (6, 1, 3)), (100, (60, 10, 30))],
+    [
+        (50, (30, 5, 15)),
+        (3, (1, 1, 1)),
+        (4, (2, 1, 1)),
+        (5, (2, 1, 2)),
+        (6, (3, 1, 2)),
+        (10, (6, 1, 3)),
+        (100, (60, 10, 30)),
+    ],
 )
 def test_trials_are_divided_six_to_one_to_three(trials, sizes):
     split = Split.proportional(trials)

@@ -103,6 +103,7 @@ BROKEN = {
     "empty file": b"",
     "seven bytes": b"\0" * 7,
     "header longer than the file": (2**40).to_bytes(8, "little") + b"{}",
+    "header a little longer than the file": (100).to_bytes(8, "little") + b"{}",
     "header length bomb": (2**62).to_bytes(8, "little") + b"{}" + b"\0" * 64,
     "largest header length": b"\xff" * 8 + b"{}",
     "header over the limit": safetensors_bytes(b" " * (1 << 20) + b"{}"),

@@ -1,0 +1,41 @@
+"""JSON that means one thing: canonical when written, strict when read."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+
+def canonical_json(value: Any) -> str:
+    """JSON with sorted keys and no spaces; NaN and infinities are refused."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+
+
+def strict_json(text: str) -> Any:
+    """Parse JSON, refusing duplicate keys, numbers that are not finite and text that has no UTF-8 form.
+
+    Raises
+    ------
+    ValueError
+        If the text is not such JSON.
+    """
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        seen = dict(pairs)
+        if len(seen) != len(pairs):
+            raise ValueError("an object repeats a key")
+        return seen
+
+    def finite(number: str) -> float:
+        value = float(number)
+        if not math.isfinite(value):
+            raise ValueError(f"{number} is not a finite number")
+        return value
+
+    try:
+        value = json.loads(text, object_pairs_hook=unique, parse_constant=finite, parse_float=finite)
+        canonical_json(value).encode()
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    return value

@@ -1,0 +1,54 @@
+"""The MLP on each weight's own past."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import toy
+from tipl_bench.baselines import mlp
+from tipl_bench.baselines.mlp import MLP, MLPOptions
+from tipl_bench.baselines.predictor import Contexts, Fit
+
+HORIZON = 3
+
+
+@pytest.fixture(scope="module")
+def fitted(smooth) -> MLP:
+    """Trained for a few hundred small steps."""
+    split = smooth.manifest.split
+    predictor = MLP(MLPOptions(width=32, steps=300, windows=16, weights=16, learning_rate=3e-3, validate_every=100))
+    predictor.fit(Fit(smooth.trials(split.train), smooth.trials(split.validation), HORIZON))
+    return predictor
+
+
+def test_when_trials_are_smooth_then_a_few_hundred_steps_beat_persistence(fitted, smooth):
+    origins = tuple(range(19, 78))
+    for test in smooth.manifest.split.test:
+        weights = smooth.trial(test).weights().astype(np.float64)
+        forecast = fitted.predict(toy.contexts_of(smooth, test, origins), HORIZON)
+        true = np.stack([weights[t + 1 : t + 1 + HORIZON] for t in origins])
+        error = np.square(true - forecast).sum(axis=(0, 2))
+        still = np.square(true - weights[list(origins), None]).sum(axis=(0, 2))
+        assert (1 - error / still > 0.5).all()
+
+
+def test_when_weights_change_places_then_their_forecasts_do(fitted, smooth):
+    contexts = toy.contexts_of(smooth, 7, (30, 50))
+    order = np.random.default_rng(0).permutation(32)
+    mean, variance = contexts.observation_mean, contexts.observation_variance
+    turned = Contexts(contexts.weights[..., order], mean, variance, contexts.columns, contexts.layout)
+    expected = fitted.predict(contexts, HORIZON)[..., order]
+    np.testing.assert_allclose(fitted.predict(turned, HORIZON), expected, rtol=0, atol=1e-6)
+
+
+def test_when_a_policy_is_wider_than_one_piece_then_its_forecast_is_the_same(fitted, smooth, monkeypatch):
+    contexts = toy.contexts_of(smooth, 7, (30, 50))
+    whole = fitted.predict(contexts, HORIZON)
+    monkeypatch.setattr(mlp, "CHUNK_ROWS", 5)
+    np.testing.assert_allclose(fitted.predict(contexts, HORIZON), whole, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["width", "hidden_layers", "steps", "windows", "weights", "validate_every"])
+def test_when_a_size_is_zero_then_it_is_named(name):
+    with pytest.raises(ValueError, match=f"{name} is 0; it must be at least 1"):
+        MLPOptions(**{name: 0})

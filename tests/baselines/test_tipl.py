@@ -1,0 +1,144 @@
+"""TIPL: its backbone, its training, and what its forecasts keep."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import toy
+from tipl_bench.baselines.predictor import Contexts, Fit
+from tipl_bench.baselines.tipl import TIPL, TIPLOptions
+from tipl_bench.baselines.tipl.backbone import TIMESTEPS, Backbone
+from tipl_bench.benchmark.metrics import span_projection
+
+HORIZON = 3
+SMALL = TIPLOptions(layers=2, heads=2, width=16, rank=5)
+
+
+@pytest.fixture(scope="module")
+def fitted(smooth) -> TIPL:
+    """Trained for a few hundred small steps."""
+    split = smooth.manifest.split
+    options = TIPLOptions(layers=1, width=32, steps=300, batch=32, learning_rate=3e-3, warmup=10, validate_every=50)
+    predictor = TIPL(options)
+    predictor.fit(Fit(smooth.trials(split.train), smooth.trials(split.validation), HORIZON))
+    return predictor
+
+
+def backbone(options: TIPLOptions = SMALL) -> Backbone:
+    """A backbone whose every parameter is random, in evaluation mode."""
+    torch.manual_seed(0)
+    model = Backbone(options, 5)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    return model.eval()
+
+
+def tokens(batch: int = 3, length: int = 12):
+    """Points and positions."""
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(batch, length, SMALL.rank, generator=generator), torch.arange(length).expand(batch, -1) % 5
+
+
+def test_when_a_later_token_changes_then_no_earlier_output_does():
+    model, (points, positions) = backbone(), tokens()
+    before = model(points, positions)
+    for changed in range(1, points.shape[1]):
+        other = points.clone()
+        other[:, changed:] += 1.0
+        after = model(other, positions)
+        torch.testing.assert_close(after[:, :changed], before[:, :changed], rtol=0, atol=1e-6)
+        assert (after[:, changed] - before[:, changed]).abs().max() > 1e-3
+
+
+def test_when_later_positions_change_then_no_earlier_output_does():
+    model, (points, positions) = backbone(), tokens()
+    other = positions.clone()
+    other[:, 7:] = (other[:, 7:] + 1) % 5
+    before, after = model(points, positions), model(points, other)
+    torch.testing.assert_close(after[:, :7], before[:, :7], rtol=0, atol=1e-6)
+    assert (after[:, 7:] - before[:, 7:]).abs().max() > 1e-3
+
+
+def test_when_an_earlier_token_changes_then_every_later_output_does():
+    model, (points, positions) = backbone(), tokens()
+    other = points.clone()
+    other[:, 0] += 1.0
+    difference = (model(other, positions) - model(points, positions)).abs().amax(dim=(0, 2))
+    assert (difference > 1e-5).all()
+
+
+def test_when_windows_share_a_batch_then_none_sees_another():
+    model, (points, positions) = backbone(), tokens()
+    other = points.clone()
+    other[1] = 7.0
+    before, after = model(points, positions), model(other, positions)
+    torch.testing.assert_close(after[[0, 2]], before[[0, 2]], rtol=0, atol=1e-6)
+
+
+def test_when_a_backbone_is_new_then_it_forecasts_no_movement():
+    points, positions = tokens()
+    assert not Backbone(SMALL, 5)(points, positions).any()
+
+
+def test_when_context_and_horizon_are_the_protocols_then_every_timestep_has_an_embedding():
+    points, positions = tokens(length=TIMESTEPS)
+    assert backbone()(points, positions).isfinite().all()
+
+
+def test_when_trials_are_smooth_then_a_few_hundred_steps_beat_persistence(fitted, smooth):
+    origins = tuple(range(19, 78))
+    for test in smooth.manifest.split.test:
+        weights = smooth.trial(test).weights().astype(np.float64)
+        forecast = fitted.predict(toy.contexts_of(smooth, test, origins), HORIZON)
+        true = np.stack([weights[t + 1 : t + 1 + HORIZON] for t in origins])
+        error = np.square(true - forecast).sum(axis=(0, 2))
+        still = np.square(true - weights[list(origins), None]).sum(axis=(0, 2))
+        assert (1 - error / still > 0.5).all()
+
+
+def test_when_weights_are_forecast_then_the_forecast_lies_in_the_contexts_span(fitted, smooth):
+    contexts = toy.contexts_of(smooth, 7, (19, 40, 77))
+    for context, forecast in zip(contexts.weights, fitted.predict(contexts, HORIZON), strict=True):
+        np.testing.assert_allclose(forecast, span_projection(context, forecast), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["smooth", "walking"])
+def test_when_weights_change_places_then_their_forecasts_do(name, fitted, request):
+    dataset = request.getfixturevalue(name)
+    contexts = toy.contexts_of(dataset, 7, tuple(range(19, 78)))
+    order = np.random.default_rng(0).permutation(32)
+    mean, variance = contexts.observation_mean, contexts.observation_variance
+    turned = Contexts(contexts.weights[..., order], mean, variance, contexts.columns, contexts.layout)
+    expected = fitted.predict(contexts, HORIZON)[..., order]
+    step = np.abs(np.diff(contexts.weights, axis=1)).max()
+    np.testing.assert_allclose(fitted.predict(turned, HORIZON), expected, rtol=0, atol=1e-2 * step)
+
+
+def test_when_the_horizon_is_rolled_out_then_each_step_feeds_the_next(fitted, smooth):
+    contexts = toy.contexts_of(smooth, 7, (25, 50))
+    long = fitted.predict(contexts, 10)
+    assert long.shape == (2, 10, 32)
+    np.testing.assert_allclose(fitted.predict(contexts, 4), long[:, :4], rtol=0, atol=1e-6)
+
+
+def test_when_only_the_last_twenty_checkpoints_are_the_same_then_so_is_the_forecast(fitted, smooth):
+    longer = toy.SMALL.model_copy(update={"context": 30})
+    short, long = toy.contexts_of(smooth, 7, (40, 60)), toy.contexts_of(smooth, 7, (40, 60), longer)
+    np.testing.assert_array_equal(fitted.predict(long, HORIZON), fitted.predict(short, HORIZON))
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"layers": 0}, "layers is 0; it must be at least 1"),
+        ({"batch": -2}, "batch is -2; it must be at least 1"),
+        ({"width": 30, "heads": 4}, "4 heads do not divide a width of 30"),
+        ({"dropout": 1.0}, r"dropout is 1\.0; it must lie in \[0, 1\)"),
+        ({"dropout": -0.1}, r"dropout is -0\.1"),
+        ({"rank": 25}, "rank is 25"),
+    ],
+)
+def test_when_an_option_is_out_of_range_then_it_is_named_with_its_value(options, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        TIPLOptions(**options)

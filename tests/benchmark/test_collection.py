@@ -1,0 +1,111 @@
+"""Collecting by name: a dataset complete with its reference returns."""
+
+from __future__ import annotations
+
+import pytest
+from click.testing import CliRunner
+from tipl_bench.benchmark.collection import collect_named
+from tipl_bench.benchmark.protocol import CURRENT
+from tipl_bench.benchmark.reference import reference_returns, sidecar_name
+from tipl_bench.cli import main
+from tipl_bench.registry.catalog import open_dataset
+from tipl_bench.registry.errors import DatasetError, ProtocolError, UnknownNameError
+
+CONFIG = """
+environment = "InvertedPendulum-v4"
+hidden_sizes = [3]
+environment_steps = {steps}
+trials = 3
+first_seed = {seed}
+hyperparameters = {{ steps_per_iteration = 64, minibatches = 2 }}
+"""
+NAME = "my-pendulum/tiny-v1"
+
+
+@pytest.fixture
+def config(tmp_path):
+    """A collection of 3 trials of 41 checkpoints, a second of training."""
+    path = tmp_path / "config.toml"
+    path.write_text(CONFIG.format(steps=8 * 64, seed=1))
+    return path
+
+
+def silent(stage: str, done: int, total: int, word: str) -> None:
+    """Progress that nobody watches."""
+
+
+def test_when_a_collection_of_ones_own_is_collected_then_it_is_complete_and_can_be_run_on(config, store, tmp_path):
+    seen: dict[str, tuple[int, int]] = {}
+    dataset = collect_named(NAME, config, 1, lambda stage, done, total, _: seen.update({stage: (done, total)}))
+    assert list(seen) == ["collect", "reference"]
+    assert all(done == total for done, total in seen.values())
+    assert dataset.folder == store / "datasets" / NAME
+    assert (len(dataset), dataset.manifest.checkpoints) == (3, 41)
+    assert dataset.sidecar(sidecar_name(CURRENT)) is not None
+    dataset.verify()
+    assert open_dataset(NAME).digest == dataset.digest
+    calls: list[int] = []
+    reference_returns(dataset, CURRENT, lambda done, total: calls.append(done))
+    assert calls == []
+    command = ["run", "--model", "linear", "--dataset", NAME, "--out", str(tmp_path / "run"), "--json"]
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 0, result.output
+
+
+def test_when_only_the_reference_returns_are_missing_then_they_are_added(config, store):
+    dataset = collect_named(NAME, config, 1, silent)
+    digest = dataset.digest
+    dataset.manifest.model_copy(update={"sidecars": ()}).write(dataset.folder)
+    (dataset.folder / sidecar_name(CURRENT)).unlink()
+    stages: list[str] = []
+    again = collect_named(NAME, config, 1, lambda stage, *_: stages.append(stage))
+    assert set(stages) == {"reference"}
+    assert again.digest == digest
+
+
+def test_when_a_finished_collection_is_asked_for_with_another_configuration_then_it_is_refused(config, store):
+    collect_named(NAME, config, 1, silent)
+    config.write_text(CONFIG.format(steps=8 * 64, seed=100))
+    with pytest.raises(DatasetError, match=NAME):
+        collect_named(NAME, config, 1, silent)
+
+
+def test_when_trials_would_be_too_short_for_the_protocol_then_it_is_said_before_training(config, store):
+    config.write_text(CONFIG.format(steps=5 * 64, seed=1))
+    stages: list[str] = []
+    with pytest.raises((DatasetError, ProtocolError), match=r"26 checkpoints.* 30"):
+        collect_named(NAME, config, 1, lambda stage, *_: stages.append(stage))
+    assert stages == []
+
+
+@pytest.mark.parametrize("name", ["tiny", "my-pendulum/tiny", "My-Pendulum/tiny-v1", "../x/y-v1", "a/b-v0", "a/b-v1\n"])
+def test_when_a_name_is_malformed_then_one_that_is_not_is_shown(name, config):
+    with pytest.raises(DatasetError, match=r"is not a dataset name; one looks like inverted-pendulum/ppo-v1"):
+        collect_named(name, config, 1, silent)
+
+
+def test_when_a_collection_is_unknown_then_the_nearest_is_suggested():
+    with pytest.raises(
+        UnknownNameError, match=r"Unknown collection 'half-cheetah/ppo-v2'\. Did you mean 'half-cheetah/"
+    ):
+        collect_named("half-cheetah/ppo-v2", None, 1, silent)
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("environment = ", "config.toml: "),
+        ("trials = 3", "environment: Field required"),
+        ('head_of = "a/b-v1"', "checkpoi"),
+    ],
+)
+def test_when_a_configuration_is_wrong_then_the_file_and_field_are_named(text, complaint, config):
+    config.write_text(text)
+    with pytest.raises(DatasetError, match=complaint) as caught:
+        collect_named(NAME, config, 1, silent)
+    assert str(config) in str(caught.value)
+
+
+def test_when_there_is_no_configuration_file_then_its_path_is_named(tmp_path):
+    with pytest.raises(DatasetError, match=r"nowhere\.toml"):
+        collect_named(NAME, tmp_path / "nowhere.toml", 1, silent)

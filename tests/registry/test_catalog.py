@@ -1,0 +1,126 @@
+"""Datasets by name: bundled, catalogued, one's own, by path, and names that nobody knows."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+from registry_helpers import TINY, contents, edit_manifest
+from tipl_bench.registry import catalog as catalog_module
+from tipl_bench.registry.catalog import CatalogEntry, catalog, default_dataset, local_names, open_dataset
+from tipl_bench.registry.errors import DatasetError, UnknownNameError
+from tipl_bench.registry.manifest import is_name
+from tipl_bench.registry.store import dataset_folder
+
+
+@pytest.fixture
+def pinned(stored, monkeypatch):
+    """The stored dataset, with its digest in the catalog."""
+    entry = CatalogEntry(environment="InvertedPendulum-v4", summary="a tiny one", digest=stored.digest)
+    monkeypatch.setattr(catalog_module, "catalog", lambda: {TINY: entry})
+    return stored
+
+
+def test_the_default_of_inverted_pendulum_is_bundled_whole_and_as_pinned():
+    name = default_dataset("InvertedPendulum-v4")
+    dataset = open_dataset(name)
+    assert dataset.digest == catalog()[name].digest
+    assert (len(dataset), dataset.manifest.checkpoints, dataset.layout.parameter_count) == (50, 401, 122)
+    dataset.verify()
+    listed = {entry.path for entry in dataset.manifest.files}
+    assert contents(dataset.folder).keys() == listed | {"manifest.json"}
+
+
+def test_every_catalogued_name_is_a_name_and_every_bundled_one_opens():
+    for name, entry in catalog().items():
+        assert is_name(name)
+        if entry.bundled:
+            dataset = open_dataset(name)
+            assert (dataset.name, dataset.environment) == (name, entry.environment)
+
+
+def test_an_environment_has_at_most_one_default():
+    defaults = [entry.environment for entry in catalog().values() if entry.default]
+    assert len(defaults) == len(set(defaults))
+
+
+def test_an_environment_without_a_default_answers_with_those_that_have_one():
+    with pytest.raises(UnknownNameError, match="Did you mean 'InvertedPendulum-v4'"):
+        default_dataset("InvertedPendulum-v5")
+
+
+def test_a_dataset_of_ones_own_is_opened_by_its_name(stored):
+    assert open_dataset(TINY).digest == stored.digest
+
+
+def test_a_dataset_is_opened_by_the_path_of_its_folder(dataset, monkeypatch):
+    assert open_dataset(str(dataset.folder)).digest == dataset.digest
+    monkeypatch.setenv("HOME", str(dataset.folder.parent))
+    assert open_dataset("~/dataset").digest == dataset.digest
+
+
+def test_a_catalogued_dataset_must_have_the_catalogs_digest(pinned):
+    assert open_dataset(TINY).digest == pinned.digest
+    edit_manifest(pinned.folder, lambda m: m.update(cpu="another"))
+    before = contents(pinned.folder)
+    with pytest.raises(DatasetError, match="the catalog pins") as caught:
+        open_dataset(TINY)
+    assert str(pinned.folder) in str(caught.value)
+    assert contents(pinned.folder) == before
+    assert open_dataset(str(pinned.folder)).manifest.cpu == "another", "by its path it can still be used"
+
+
+def test_when_a_catalogued_dataset_is_not_here_then_the_error_tells_how_to_get_it(pinned):
+    shutil.rmtree(pinned.folder)
+    with pytest.raises(DatasetError, match="is not on this machine") as caught:
+        open_dataset(TINY)
+    assert f"tipl-bench datasets collect {TINY}" in str(caught.value)
+    assert str(pinned.folder) in str(caught.value)
+
+
+def test_an_unknown_name_suggests_the_nearest_known_one(stored):
+    with pytest.raises(UnknownNameError, match=f"Did you mean '{TINY}'") as caught:
+        open_dataset("inverted-pendulum/tiny-v2")
+    assert set(caught.value.choices) == {*catalog(), TINY}
+
+
+def test_a_folder_that_is_no_dataset_is_named_as_such(tmp_path):
+    with pytest.raises(DatasetError, match=r"no manifest\.json; this folder is not a trajectory dataset"):
+        open_dataset(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "nonsense", "a/b/c/d", "a\0b", "x" * 5000, "~no-such-user-here/ppo-v1", f"{TINY}\n", f"{TINY}/", "../" + TINY],
+    ids=lambda name: repr(name[:20]),
+)
+def test_any_text_that_is_no_dataset_gets_an_error_to_act_on(name, stored, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises((DatasetError, UnknownNameError)):
+        open_dataset(name)
+
+
+def test_a_dataset_under_another_datasets_name_is_refused(stored):
+    """Whoever asks for a name must not get the results of another."""
+    wrong = "half-cheetah/tiny-v1"
+    shutil.copytree(stored.folder, dataset_folder(wrong))
+    with pytest.raises(DatasetError, match=TINY):
+        open_dataset(wrong)
+
+
+def test_local_names_are_those_of_finished_datasets(stored):
+    other = "half-cheetah/ppo-v2"
+    shutil.copytree(stored.folder, dataset_folder(other))
+    dataset_folder("half-cheetah/empty-v1").mkdir()
+    assert local_names() == [other, TINY]
+
+
+def test_what_an_interrupted_cut_left_is_not_listed_as_a_dataset(stored):
+    # `cut_head` builds beside its target and renames at last; killed before that, this is what stands there.
+    shutil.copytree(stored.folder, stored.folder.with_name(".head-v1.partial"))
+    assert local_names() == [TINY]
+
+
+def test_an_empty_store_has_no_datasets(store):
+    assert local_names() == []
+    assert not store.exists(), "looking must not create anything"

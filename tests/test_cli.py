@@ -1,0 +1,324 @@
+"""The command line, as it is typed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import toy
+from click.testing import CliRunner, Result
+from tipl_bench import __version__
+from tipl_bench.baselines import IN_TREE
+from tipl_bench.benchmark.record import Record, read_record
+from tipl_bench.cli import main
+from tipl_bench.registry.tensorfile import create_tensors
+from tipl_bench.registry.trial import trial_tensors
+
+HEAVY = ("torch", "numpy", "pandas", "scipy", "matplotlib", "mujoco", "gymnasium", "numba", "pyarrow")
+
+
+@pytest.fixture(autouse=True)
+def wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A terminal wide enough that no line is folded."""
+    monkeypatch.setenv("COLUMNS", "300")
+
+
+def typed(*arguments: object) -> Result:
+    """What `tipl-bench ARGUMENTS` does."""
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def refused(*arguments: object) -> str:
+    """The message of a command that fails, in one piece and without a traceback."""
+    result = typed(*arguments)
+    assert result.exit_code in (1, 2), result.output
+    assert isinstance(result.exception, SystemExit), result.exception
+    assert "Error: " in result.stderr
+    assert "Traceback" not in result.output
+    return result.stderr
+
+
+def fine(*arguments: object) -> str:
+    """The standard output of a command that succeeds."""
+    result = typed(*arguments)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def in_a_process(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """The same in a process of its own."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, env=environment, check=False)
+
+
+def test_when_help_is_asked_for_then_every_command_is_listed():
+    shown = fine("--help")
+    for command in ("run", "datasets", "models", "leaderboard"):
+        assert f"\n  {command} " in shown
+    for command in ("list", "show", "verify", "collect"):
+        assert f"\n  {command} " in fine("datasets", "-h")
+    for option in ("--model", "--env", "--dataset", "--budget", "--seed", "--device", "--set", "--out", "--json"):
+        assert option in fine("run", "--help")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["datasets", "--help"], ["--version"]])
+def test_when_help_is_asked_for_then_nothing_heavy_is_imported(arguments):
+    code = f"import sys; from tipl_bench.cli import main; main({arguments}, standalone_mode=False); "
+    done = in_a_process("-c", f"{code} print('imported', *sorted(set(sys.modules) & set({HEAVY})))")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "imported"
+
+
+def test_when_the_package_is_run_as_a_module_then_it_is_the_same_command():
+    done = in_a_process("-m", "tipl_bench", "--version")
+    assert (done.returncode, done.stdout.split()) == (0, ["tipl-bench,", "version", __version__])
+
+
+def test_when_a_command_fails_then_the_process_has_a_message_and_an_exit_code():
+    done = in_a_process("-m", "tipl_bench", "datasets", "show", "no-such/set-v1")
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: Unknown dataset 'no-such/set-v1'.")
+    assert "Traceback" not in done.stderr
+
+
+def test_when_models_are_listed_then_every_predictor_has_its_line():
+    shown = fine("models")
+    for name in IN_TREE:
+        assert any(line.split()[:1] == [name] for line in shown.splitlines())
+
+
+def test_when_models_are_listed_as_json_then_every_fact_is_there():
+    facts = {fact["name"]: fact for fact in json.loads(fine("models", "--json"))}
+    assert list(facts)[: len(IN_TREE)] == list(IN_TREE)
+    assert facts["linear"]["options"]["damping"] == {"type": "float", "default": 1.0}
+    assert facts["tipl"]["budgets"]["paper"] == {}
+    assert facts["tipl"]["consumes"] == "weights"
+
+
+def test_when_a_model_is_shown_then_its_options_types_defaults_and_budgets_are():
+    shown = fine("models", "tipl")
+    assert shown.startswith("tipl v1 (consumes weights): ")
+    rows = {line.split()[0]: line.split()[1:] for line in shown.splitlines() if line.split()}
+    assert rows["width"] == ["int", "128"]
+    assert rows["steps"][:2] == ["int", "500000"]
+    assert len(rows["steps"]) == 4
+    assert [fact["name"] for fact in json.loads(fine("models", "tipl", "--json"))] == ["tipl"]
+
+
+def test_when_an_installed_predictor_is_broken_then_the_others_are_still_listed(outside):
+    result = typed("models")
+    assert result.exit_code == 0, result.output
+    assert "keeping" in result.stdout
+    assert "tipl" in result.stdout
+    assert "missing" in result.output
+    assert {"keeping", "tipl"} <= {fact["name"] for fact in json.loads(fine("models", "--json"))}
+
+
+def test_when_a_dataset_is_shown_then_its_facts_are(smooth):
+    shown = fine("datasets", "show", smooth.folder)
+    for word in (
+        smooth.digest,
+        "toy-pendulum/synthetic-v1",
+        "5 train, 1 validation, 2 test",
+        "4 x 3 x 3 x 1",
+        "P = 32",
+    ):
+        assert word in shown
+    as_json = json.loads(fine("datasets", "show", smooth.folder, "--json"))
+    assert as_json["digest"] == smooth.digest
+    assert as_json["manifest"] == smooth.manifest.model_dump(mode="json")
+
+
+def test_when_a_manifest_holds_square_brackets_then_they_are_shown_as_they_are(tmp_path):
+    trajectories = [toy.random_walk(i, 31, 32) for i in range(3)]
+    dataset = toy.write_dataset(tmp_path / "set [bold]", trajectories, cpu="Fancy [/red] CPU [link=x]")
+    shown = fine("datasets", "show", dataset.folder)
+    assert "Fancy [/red] CPU [link=x]" in shown
+    assert "set [bold]" in shown
+
+
+def test_when_a_dataset_is_verified_then_its_bytes_are_counted(smooth):
+    total = sum(file.size for file in smooth.manifest.files)
+    expected = f"toy-pendulum/synthetic-v1: 8 files, {total:,} bytes, all as digest {smooth.digest} says.\n"
+    assert fine("datasets", "verify", smooth.folder) == expected
+
+
+def test_when_a_byte_of_a_dataset_was_changed_then_verification_names_the_file_and_tensor(tmp_path):
+    dataset = toy.write_dataset(tmp_path / "set", [toy.random_walk(i, 31, 32) for i in range(3)])
+    create_tensors(dataset.folder / "trials/trial-0001.safetensors", trial_tensors(31, 32, 4))["weights"][7, 3] += 1
+    message = refused("datasets", "verify", dataset.folder)
+    assert "trial-0001.safetensors: tensor 'weights'" in message
+
+
+def test_when_the_store_holds_datasets_then_they_are_listed(store):
+    dataset = toy.write_dataset(
+        store / "datasets/toy-pendulum/synthetic-v1", [toy.random_walk(i, 31, 32) for i in range(3)]
+    )
+    rows = {row["name"]: row for row in json.loads(fine("datasets", "list", "--json"))}
+    own = rows["toy-pendulum/synthetic-v1"]
+    assert (own["environment"], own["trials"], own["checkpoints"], own["parameters"]) == (toy.PENDULUM, 3, 31, 32)
+    assert own["bytes"] == sum(file.size for file in dataset.manifest.files)
+    assert (own["where"], own["default"]) == ("local", False)
+    assert "toy-pendulum/synthetic-v1" in fine("datasets", "list")
+    assert dataset.digest in fine("datasets", "show", "toy-pendulum/synthetic-v1")
+
+
+def test_when_a_stored_dataset_is_broken_then_it_is_listed_as_such_with_a_warning(store):
+    folder = store / "datasets/toy-pendulum/broken-v1"
+    folder.mkdir(parents=True)
+    (folder / "manifest.json").write_text("{}")
+    result = typed("datasets", "list", "--json")
+    assert result.exit_code == 0
+    (row,) = [row for row in json.loads(result.stdout) if row["name"] == "toy-pendulum/broken-v1"]
+    assert row["where"] == "broken"
+    assert "warning: " in result.stderr
+    assert "manifest.json" in result.stderr
+
+
+def test_when_a_run_is_done_then_its_table_and_folder_are_told_and_its_files_stand_there(smooth, tmp_path):
+    out = tmp_path / "my run"
+    shown = fine("run", "--model", "linear", "--dataset", smooth.folder, "--out", out, "--set", "damping=0.5")
+    record = read_record(out / "record.json")
+    assert "linear v1 on toy-pendulum/synthetic-v1" in shown
+    assert "damping=0.5" in shown
+    assert f"{record.metric('learning', 1).skill.value:.3f}" in shown
+    assert f"written: {out}" in shown
+    names = {path.name for path in out.iterdir()}
+    assert {"record.json", "forecasts.safetensors", "windows.parquet", "figure.svg", "figure.png"} <= names
+
+
+def test_when_a_run_is_repeated_then_it_is_told_and_only_a_missing_figure_is_drawn(smooth, tmp_path):
+    command = ("run", "--model", "persistence", "--dataset", smooth.folder, "--out", tmp_path / "run")
+    fine(*command)
+    drawn = (tmp_path / "run" / "figure.svg").read_bytes()
+    (tmp_path / "run" / "figure.svg").unlink()
+    kept = (tmp_path / "run" / "record.json").stat().st_mtime_ns
+    assert f"already finished: {tmp_path / 'run'}" in fine(*command)
+    assert (tmp_path / "run" / "figure.svg").read_bytes() == drawn
+    assert (tmp_path / "run" / "record.json").stat().st_mtime_ns == kept
+
+
+def test_when_json_is_asked_for_then_standard_output_is_the_record_alone(smooth, tmp_path):
+    out = tmp_path / "run"
+    shown = fine(
+        "run", "--model", "persistence", "--dataset", smooth.folder, "--env", toy.PENDULUM, "--json", "--out", out
+    )
+    assert Record.model_validate(json.loads(shown)) == read_record(out / "record.json")
+
+
+def test_when_no_folder_is_given_then_the_run_goes_under_runs(smooth):
+    fine("run", "--model", "persistence", "--dataset", smooth.folder, "--seed", 3)
+    assert Path("runs/toy-pendulum--synthetic-v1/persistence-quick-seed3/record.json").is_file()
+
+
+def test_when_the_folder_has_square_brackets_then_it_is_told_as_it_is(smooth, tmp_path):
+    out = tmp_path / "[bold]"
+    assert f"written: {out}" in fine("run", "--model", "persistence", "--dataset", smooth.folder, "--out", out)
+
+
+UNKNOWN = {
+    "model": (["--model", "tipi"], "Unknown predictor 'tipi'. Did you mean 'tipl'? Known: autoregression, linear, "),
+    "option": (
+        ["--set", "dampin=1"],
+        "Unknown option of linear 'dampin'. Did you mean 'damping'? Known: damping, points.",
+    ),
+    "budget": (["--budget", "quik"], "Unknown budget 'quik'. Did you mean 'quick'? Known: paper, quick, standard."),
+    "device": (["--device", "tpu"], "Unknown device 'tpu'. Known: auto, cpu, cuda."),
+    "value": (["--set", "points=two"], "Option points takes a value of type int, not 'two'."),
+    "range": (["--set", "damping=2"], "damping is 2.0"),
+    "form": (["--set", "damping"], "--set 'damping' is not of the form name=value."),
+    "number": (["--set", "damping=nan"], "damping"),
+}
+
+
+@pytest.mark.parametrize("kind", UNKNOWN)
+def test_when_an_argument_is_unknown_then_the_valid_choices_are_named(kind, smooth, tmp_path):
+    arguments, message = UNKNOWN[kind]
+    given = ["run", "--dataset", smooth.folder, "--out", tmp_path / "run", "--model", "linear", *arguments]
+    assert message in refused(*given)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("setting", ["learning_rate=nan", "learning_rate=inf", "weight_decay=-inf"])
+def test_when_an_option_is_not_finite_then_it_is_named(setting, smooth, tmp_path):
+    message = refused("run", "--model", "tipl", "--dataset", smooth.folder, "--out", tmp_path / "run", "--set", setting)
+    assert setting.partition("=")[0] in message
+
+
+def test_when_a_dataset_is_unknown_then_the_known_ones_are_named(store):
+    toy.write_dataset(store / "datasets/toy-pendulum/synthetic-v1", [toy.random_walk(i, 31, 32) for i in range(3)])
+    for command in (["run", "--model", "linear", "--dataset"], ["datasets", "show"], ["datasets", "verify"]):
+        message = refused(*command, "toy-pendulum/synthetik-v1")
+        assert (
+            "Unknown dataset 'toy-pendulum/synthetik-v1'. Did you mean 'toy-pendulum/synthetic-v1'? Known: " in message
+        )
+
+
+def test_when_a_folder_is_no_dataset_then_it_is_said(tmp_path):
+    assert "no manifest.json; this folder is not a trajectory dataset" in refused("datasets", "show", tmp_path)
+
+
+def test_when_an_environment_has_no_dataset_then_the_known_ones_are_named():
+    message = refused("run", "--model", "linear", "--env", "InvertedPendulun-v4")
+    assert "Unknown environment 'InvertedPendulun-v4'." in message
+    assert "Known: " in message
+
+
+def test_when_environment_and_dataset_disagree_then_both_are_named(smooth):
+    message = refused("run", "--model", "linear", "--dataset", smooth.folder, "--env", toy.CHEETAH)
+    assert "Dataset toy-pendulum/synthetic-v1 is of InvertedPendulum-v4, not HalfCheetah-v4." in message
+
+
+def test_when_neither_environment_nor_dataset_is_given_then_both_are_offered():
+    assert "Give --env ENVIRONMENT or --dataset NAME." in refused("run", "--model", "linear")
+
+
+def test_when_no_model_is_given_then_the_option_is_named(smooth):
+    assert "Missing option '--model'" in refused("run", "--dataset", smooth.folder)
+
+
+def test_when_a_command_is_unknown_then_the_nearest_and_all_are_named():
+    message = refused("modles")
+    assert "Unknown command 'modles'. Did you mean 'models'? Known: " in message
+    assert all(name in message for name in ("datasets", "leaderboard", "models", "run"))
+    assert "Unknown command 'lst'. Did you mean 'list'? Known: " in refused("datasets", "lst")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_when_there_is_no_cuda_device_then_the_ways_out_are_named(smooth, tmp_path):
+    message = refused(
+        "run", "--model", "linear", "--dataset", smooth.folder, "--device", "cuda", "--out", tmp_path / "run"
+    )
+    assert "torch sees no CUDA device here; use --device cpu or auto" in message
+
+
+def test_when_the_folder_holds_another_run_then_the_difference_and_the_way_out_are_named(smooth, tmp_path):
+    command = ("run", "--model", "persistence", "--dataset", smooth.folder, "--out", tmp_path / "run")
+    fine(*command)
+    message = refused(*command, "--seed", "1")
+    assert "seed: 1 here, 0 there" in message
+    assert "--out" in message
+
+
+def test_when_the_folder_cannot_be_made_then_its_path_is_named(smooth, tmp_path):
+    (tmp_path / "file").write_text("")
+    command = ("run", "--model", "persistence", "--dataset", smooth.folder, "--out")
+    assert str(tmp_path / "file") in refused(*command, tmp_path / "file" / "run")
+    assert str(tmp_path / "file") in refused(*command, tmp_path / "file")
+
+
+def test_when_a_predictor_fails_then_it_and_the_window_are_named(outside, smooth, tmp_path):
+    message = refused("run", "--model", "raising", "--dataset", smooth.folder, "--out", tmp_path / "run")
+    assert "raising at trial 6, origin " in message
+    assert "LookupError('no idea')" in message
+
+
+def test_when_a_run_reports_progress_then_a_file_gets_none_of_it(smooth, tmp_path):
+    result = typed("run", "--model", "persistence", "--dataset", smooth.folder, "--out", tmp_path / "run", "--json")
+    assert result.stderr.strip() == ""
+    json.loads(result.stdout)
