@@ -157,8 +157,8 @@ class Predictor(ABC, Generic[OptionsT]):
         """Write the fitted state as safetensors, with name, version and options in its header."""
         state = {name: np.asarray(array, order="C") for name, array in self.state().items()}
         with replace_atomically(path) as temporary:
-            # A file needs at least one tensor, and some predictors learn nothing. One header entry: the order of several
-            # is not fixed, and the same state gives the same bytes.
+            # A file needs at least one tensor, and some predictors learn nothing. There is one header entry because the
+            # order of several is not fixed, and the same state must give the same bytes.
             save_file(
                 state or {NOTHING: np.zeros(1, dtype=np.uint8)}, temporary, {LABEL: canonical_json(self._label())}
             )

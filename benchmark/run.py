@@ -24,6 +24,7 @@ from ..registry.errors import OptionError, PredictorError, ProtocolError, TiplBe
 from ..registry.files import clear_leftovers, replace_atomically, sha256, write_text
 from ..registry.tensorfile import map_tensors
 from .forecast import write_forecasts
+from .memo import remembered_returns
 from .protocol import CURRENT, Protocol
 from .provenance import peak_memory, provenance
 from .record import RECORD_NAME, Cost, DatasetIdentity, Metric, PredictorIdentity, Record, RunKey, read_record
@@ -209,11 +210,19 @@ def _fit(predictor: Predictor[Any], request: RunRequest, device: str, path: Path
 def _evaluate(request: RunRequest, windows: list[Window], folder: Path, progress: Progress) -> None:
     """J of the forecasts, and `windows.parquet`."""
     dataset, protocol = request.dataset, request.protocol
-    forecasts = map_tensors(folder / FORECASTS_NAME)["forecasts"]
+    path = folder / FORECASTS_NAME
+    forecasts = map_tensors(path)["forecasts"]
     reference = reference_returns(dataset, protocol, lambda done, total: progress("reference", done, total, ""))
+
+    def report(done: int, total: int) -> None:
+        progress("returns", done, total, "")
+
     try:
-        returns = forecast_returns(
-            dataset, windows, np.asarray(forecasts), protocol, lambda done, total: progress("returns", done, total, "")
+        returns = remembered_returns(
+            path,
+            dataset,
+            protocol,
+            lambda: forecast_returns(dataset, windows, np.asarray(forecasts), protocol, report),
         )
     except ProtocolError as error:
         raise PredictorError(f"{request.model}: {error}") from None

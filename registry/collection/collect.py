@@ -91,8 +91,8 @@ def _claim(folder: Path, name: str, config: CollectionConfig) -> None:
         clear_leftovers(place)
     if (folder / MANIFEST_NAME).exists() and read_manifest(folder).collection != config:
         raise DatasetError(
-            f"{folder} holds a collection of {name} with another configuration (see its {MANIFEST_NAME}). Continue with "
-            "that one, or remove the folder to start over."
+            f"{folder} holds a collection of {name} with another configuration (see its {MANIFEST_NAME}). Continue "
+            "with that one, or remove the folder to start over."
         )
     for file, text, what in (
         (CONFIG_NAME, config.model_dump_json(indent=1), "configuration"),

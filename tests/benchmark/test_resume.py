@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -39,11 +40,12 @@ def test_when_a_run_stopped_after_a_stage_then_it_goes_on_from_there_to_the_same
     assert {path.name for path in folder.iterdir()} == set(STAGES)
 
 
-def test_when_a_run_is_resumed_then_only_the_missing_stages_report(smooth, tmp_path):
+def test_when_a_run_is_resumed_then_only_the_missing_stages_report(smooth, tmp_path, store):
     folder = tmp_path / "run"
     run(request("mlp", smooth), folder)
     for name in STAGES[3:]:
         (folder / name).unlink()
+    shutil.rmtree(store / "returns")
     stages: list[str] = []
     run(request("mlp", smooth), folder, lambda stage, *_: stages.append(stage))
     assert set(stages) == {"returns"}

@@ -203,3 +203,22 @@ def test_when_a_run_is_recorded_then_it_says_where_it_was_made(smooth, tmp_path)
     assert record.provenance.torch_threads >= 1
     assert record.cost.peak_memory_bytes > 2**20
     assert record.cost.evaluation_seconds > 0
+
+
+def test_when_a_predictor_draws_nothing_then_another_seed_looks_its_returns_up(smooth, tmp_path, store):
+    def stages(seed):
+        seen = []
+        request = RunRequest("linear", smooth, seed=seed, protocol=toy.SMALL)
+        record, _ = run(request, tmp_path / str(seed), lambda stage, *_: seen.append(stage))
+        return record, seen
+
+    first, evaluated = stages(0)
+    second, looked_up = stages(1)
+    assert "returns" in evaluated
+    assert "returns" not in looked_up
+    assert second.metrics == first.metrics
+    (memory,) = (store / "returns").glob("*.safetensors")
+    memory.write_bytes(memory.read_bytes()[:-1])
+    third, evaluated_again = stages(2)
+    assert "returns" in evaluated_again
+    assert third.metrics == first.metrics
