@@ -11,7 +11,7 @@ def timed(benchmark, request):
     group = request.node.get_closest_marker("benchmark").kwargs["group"]
     rows = request.config.stash.setdefault(ROWS, {}).setdefault(group, [])
 
-    def measure(name, work, amount, unit, rounds=3, warmup=1):
+    def measure(name, work, amount, unit, rounds=2, warmup=1):
         benchmark.pedantic(work, rounds=rounds, warmup_rounds=warmup)
         rate = amount / benchmark.stats.stats.min
         benchmark.extra_info.update({"rate": rate, "unit": unit})
