@@ -1,3 +1,50 @@
-"""Forecasting the weights of deep-RL policies as they train: datasets, predictors, one protocol, a leaderboard."""
+"""Forecasting the weights of deep-RL policies as they train: datasets, predictors, one protocol, a leaderboard.
+
+>>> import tipl_bench
+>>> dataset = tipl_bench.open_dataset("inverted-pendulum/ppo-head-v1")
+>>> dataset.trial(0).weights(0, 20).shape
+(20, 122)
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "Contexts": "baselines.predictor",
+    "Dataset": "registry.dataset",
+    "Fit": "baselines.predictor",
+    "NoOptions": "baselines.predictor",
+    "Predictor": "baselines.predictor",
+    "TiplBenchError": "registry.errors",
+    "Trial": "registry.trial",
+    "open_dataset": "registry.catalog",
+}
+"""Public names, imported when first used: the command line's `--help` must not wait for torch."""
+
+if TYPE_CHECKING:
+    from .baselines.predictor import Contexts, Fit, NoOptions, Predictor
+    from .registry.catalog import open_dataset
+    from .registry.dataset import Dataset
+    from .registry.errors import TiplBenchError
+    from .registry.trial import Trial
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+
+
+__all__ = [
+    "Contexts",
+    "Dataset",
+    "Fit",
+    "NoOptions",
+    "Predictor",
+    "TiplBenchError",
+    "Trial",
+    "__version__",
+    "open_dataset",
+]

@@ -1,0 +1,1 @@
+"""The benchmark: the fixed protocol, the run and its record."""

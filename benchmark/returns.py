@@ -92,14 +92,7 @@ def evaluate_returns(
     ProtocolError
         If a weight or moment is not finite.
     """
-    for what, array in (
-        ("weights", policies.weights),
-        ("normaliser", policies.mean),
-        ("normaliser", policies.variance),
-    ):
-        bad = np.flatnonzero(~np.isfinite(array).all(axis=1))
-        if len(bad):
-            raise ProtocolError(f"policy {bad[0]} of {len(policies)} has a {what} that is not finite; J is undefined.")
+    _check_finite(policies)
     layout.check(policies.weights, "J")
     if len(policies) == 0:
         return np.empty(0)
@@ -123,6 +116,14 @@ def evaluate_returns(
             pool.shutdown(cancel_futures=True)
             raise
     return returns[inverse]
+
+
+def _check_finite(policies: Policies) -> None:
+    parts = (("weights", policies.weights), ("normaliser", policies.mean), ("normaliser", policies.variance))
+    for what, array in parts:
+        bad = np.flatnonzero(~np.isfinite(array).all(axis=1))
+        if len(bad):
+            raise ProtocolError(f"policy {bad[0]} of {len(policies)} has a {what} that is not finite; J is undefined.")
 
 
 def _unique(policies: Policies) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:

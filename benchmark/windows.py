@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -122,11 +121,3 @@ def test_windows(dataset: Dataset, protocol: Protocol) -> list[Window]:
 
 
 test_windows.__test__ = False  # type: ignore[attr-defined]  # a name for users, not a pytest test
-
-
-def by_trial(windows: Sequence[Window]) -> dict[int, list[int]]:
-    """Window numbers by trial."""
-    groups: dict[int, list[int]] = {}
-    for number, window in enumerate(windows):
-        groups.setdefault(window.trial, []).append(number)
-    return groups

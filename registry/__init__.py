@@ -1,0 +1,1 @@
+"""The registry: what a trajectory dataset is."""

@@ -1,0 +1,1 @@
+"""Collection: PPO for many trials at once, recorded, resumable."""

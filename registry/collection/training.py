@@ -18,6 +18,7 @@ from ..environments import BatchedEnvironment, make
 from ..files import replace_atomically
 from ..policy import PolicyLayout
 from .config import CollectionConfig
+from .normalizer import ObservationNormalizer
 from .ppo import StackedAgent, generalized_advantage
 from .rollout import Rollout
 
@@ -196,7 +197,5 @@ class ObservationMoments:
     @classmethod
     def untouched(cls, layout: PolicyLayout, trials: int) -> ObservationMoments:
         """The moments before any observation."""
-        from .normalizer import ObservationNormalizer
-
         n = ObservationNormalizer(trials, layout.observation_size)
         return cls(n.mean, n.variance, n.count)

@@ -10,7 +10,7 @@ import toy
 from hypothesis import given
 from hypothesis import strategies as st
 from tipl_bench.benchmark.protocol import CURRENT, PROTOCOLS, protocol
-from tipl_bench.benchmark.windows import by_trial, converged_from, spread_origins, test_windows, trial_windows
+from tipl_bench.benchmark.windows import converged_from, spread_origins, test_windows, trial_windows
 from tipl_bench.registry.errors import ProtocolError, UnknownNameError
 from tipl_bench.registry.trial import iteration_positions
 
@@ -96,13 +96,6 @@ def test_when_trials_are_too_short_then_the_error_says_how_long_they_must_be(tmp
     dataset = toy.write_dataset(tmp_path / "tiny", [toy.random_walk(i, 26, 32) for i in range(3)])
     with pytest.raises(ProtocolError, match=r"toy-pendulum/synthetic-v1 has 26 checkpoints.* at least 30"):
         test_windows(dataset, CURRENT)
-
-
-def test_when_windows_are_grouped_then_every_number_is_in_its_trials_group(smooth):
-    windows = test_windows(smooth, CURRENT)
-    groups = by_trial(windows)
-    assert sorted(number for group in groups.values() for number in group) == list(range(len(windows)))
-    assert all(windows[number].trial == trial for trial, group in groups.items() for number in group)
 
 
 def test_when_places_are_counted_then_the_initialisation_stands_with_the_last():

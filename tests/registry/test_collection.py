@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 
 import gymnasium
 import mujoco
@@ -10,7 +12,7 @@ import numba
 import numpy as np
 import pytest
 import torch
-from registry_helpers import TINY, contents, silent, tiny_config, untouched
+from registry_helpers import TINY, contents, edit_manifest, silent, tiny_config, untouched
 from safetensors.numpy import load_file
 from tipl_bench.registry.collection.collect import block_size, collect
 from tipl_bench.registry.collection.training import BlockTraining
@@ -154,6 +156,27 @@ def test_an_unfinished_collection_is_not_continued_under_other_package_versions(
     with pytest.raises(DatasetError, match="another package versions or processor") as caught:
         collect(TINY, tiny_config(), threads=1, progress=silent)
     assert str(versions) in str(caught.value)
+
+
+def test_what_was_collected_under_other_versions_is_not_finished_under_these(collected):
+    # Killed right before the last rename, a collection stands in its folder with its manifest and nothing else.
+    folder = shutil.copytree(collected.folder, collecting_folder(TINY))
+    edit_manifest(folder, lambda manifest: manifest["versions"].update(numpy="1.26.4"))
+    try:
+        finished = collect(TINY, tiny_config(), threads=1, progress=silent)
+    except DatasetError as error:
+        assert str(folder) in str(error)  # noqa: PT017 - refusing is as good as keeping the old versions
+    else:
+        assert finished.manifest.versions["numpy"] == "1.26.4"
+
+
+def test_what_a_killed_process_of_the_same_number_left_does_not_get_into_the_dataset(collected):
+    # In a container every run tends to have the same process number.
+    with pytest.raises(KeyboardInterrupt):
+        collect(TINY, tiny_config(), threads=1, progress=interrupted_after(2))
+    (first, *_) = collecting_folder(TINY).rglob("trial-0000*")
+    first.with_name(f".block-0000-0004.snapshot.{os.getpid()}.partial").write_bytes(b"half of one")
+    assert contents(collect(TINY, tiny_config(), threads=1, progress=silent).folder) == contents(collected.folder)
 
 
 @pytest.mark.parametrize(

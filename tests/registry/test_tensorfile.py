@@ -67,6 +67,15 @@ def test_a_tensor_longer_than_one_piece_is_hashed_whole(tmp_path):
     assert digests == {name: hashlib.sha256(array.tobytes()).hexdigest() for name, array in tensors.items()}
 
 
+@pytest.mark.parametrize("length", [80, 4088, 8184])
+def test_a_tensor_without_elements_is_mapped_wherever_it_lies(tmp_path, length):
+    """A mapping cannot begin where the file ends, as it would behind a header of exactly one page."""
+    path = tmp_path / "empty.safetensors"
+    header = json.dumps({"a": entry(shape=(0, 3), offsets=(0, 0))}).encode()
+    path.write_bytes(safetensors_bytes(header.ljust(length)))
+    assert_equal(map_tensors(path), load_file(path))
+
+
 def test_a_new_file_has_its_full_size_and_zeros(tmp_path):
     path = tmp_path / "new.safetensors"
     create_tensors(path, {"a": ("float32", (1000, 7)), "b": ("int64", (5,))})
