@@ -27,11 +27,15 @@ def replace_atomically(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def clear_leftovers(folder: Path) -> None:
-    """Remove what killed processes left half written in a folder; files of living processes stay."""
+def clear_leftovers(folder: Path, *, held: bool = False) -> None:
+    """Remove what killed processes left half written in a folder.
+
+    Files of living processes stay, unless the caller holds the folder's lock: then no other process can be writing, and
+    a number that is in use again decides nothing.
+    """
     for path in folder.glob(".*.partial"):
         process = path.name.split(".")[-2]
-        if process.isdigit() and not _alive(int(process)):
+        if held or (process.isdigit() and not _alive(int(process))):
             path.unlink(missing_ok=True)
 
 

@@ -88,12 +88,14 @@ def collect(name: str, config: CollectionConfig, *, threads: int, progress: Prog
 def _claim(folder: Path, name: str, config: CollectionConfig) -> None:
     """Write down what is being collected under which versions, or check that it is what was begun."""
     for place in (folder, folder / TRIALS_FOLDER):
-        clear_leftovers(place)
-    if (folder / MANIFEST_NAME).exists() and read_manifest(folder).collection != config:
-        raise DatasetError(
-            f"{folder} holds a collection of {name} with another configuration (see its {MANIFEST_NAME}). Continue "
-            "with that one, or remove the folder to start over."
-        )
+        clear_leftovers(place, held=True)
+    if (folder / MANIFEST_NAME).exists():
+        begun = read_manifest(folder)
+        if (begun.collection, begun.versions, begun.cpu) != (config, package_versions(), cpu_name()):
+            raise DatasetError(
+                f"{folder} holds a collection of {name} with another configuration, package versions or processor (see "
+                f"its {MANIFEST_NAME}). Continue with those, or remove the folder to start over."
+            )
     for file, text, what in (
         (CONFIG_NAME, config.model_dump_json(indent=1), "configuration"),
         (VERSIONS_NAME, json.dumps(_circumstances(), indent=1), "package versions or processor"),

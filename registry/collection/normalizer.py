@@ -18,11 +18,12 @@ from ..forward import NORMALIZER_EPSILON, _normalize
 Float64 = npt.NDArray[np.float64]
 Float32 = npt.NDArray[np.float32]
 
+# Compiled anew by each process: a cache would not notice a change of `forward._normalize`, which is inlined here.
 INITIAL_COUNT = 1e-4
 REWARD_CLIP = 10.0
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _update(value, mean, variance, count):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Fold one value into running moments; the order of operations is Gymnasium's for a batch of one."""
     total = count + 1.0
@@ -30,7 +31,7 @@ def _update(value, mean, variance, count):  # type: ignore[no-untyped-def]  # pr
     return mean + delta * 1.0 / total, (variance * count + delta * delta * count * 1.0 / total) / total
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _observe(ids, observation, mean, variance, count, out):  # type: ignore[no-untyped-def]  # pragma: no cover
     for row in range(len(ids)):
         n = ids[row]
@@ -40,7 +41,7 @@ def _observe(ids, observation, mean, variance, count, out):  # type: ignore[no-u
         _normalize(observation[row], mean[n], variance[n], out[n])
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _reward(  # type: ignore[no-untyped-def]  # pragma: no cover
     reward, terminated, gamma, returns, mean, variance, count, out
 ):

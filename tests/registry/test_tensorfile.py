@@ -140,6 +140,7 @@ BROKEN = {
     "bytes behind the last tensor": safetensors_bytes(TWO, bytes(17)),
     "a hole between tensors": safetensors_bytes({"a": entry(), "b": entry(offsets=(12, 20))}, bytes(20)),
     "two tensors in one place": safetensors_bytes({"a": entry(), "b": entry()}, bytes(8)),
+    "two tensors in one place and an unused one": safetensors_bytes({"a": entry(), "b": entry()}, bytes(16)),
     "a name given twice": safetensors_bytes(
         b'{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"a":{"dtype":"F32","shape":[2],"data_offsets":[8,16]}}',
         bytes(16),
