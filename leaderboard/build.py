@@ -15,7 +15,7 @@ from ..benchmark.table import interval, number
 from ..registry.catalog import catalog
 from ..registry.files import write_text
 from . import records as stored
-from .entries import HEADLINE_PHASE, Entry, entries
+from .entries import FEWEST_TRIALS, HEADLINE_PHASE, Entry, entries
 
 HORIZONS = (1, 2, 5, 10)
 
@@ -49,11 +49,11 @@ def build(records: Path | None, out: Path) -> list[Path]:
 
 
 def _ordered(boards: dict[str, list[Entry]]) -> list[tuple[str, list[Entry]]]:
-    """Default datasets first, then by name."""
+    """Bundled datasets first, then by name."""
 
     def place(item: tuple[str, list[Entry]]) -> tuple[bool, str]:
         entry = catalog().get(item[1][0].records[0].key.dataset.name)
-        return not (entry and entry.default), item[0]
+        return not (entry and entry.bundled), item[0]
 
     return sorted(boards.items(), key=place)
 
@@ -75,6 +75,8 @@ def _board(anchor: str, board: list[Entry]) -> dict[str, Any]:
         "protocol": key.protocol.version,
         "phase": first[0].phase,
         "trials": first[0].trials,
+        "ranked": first[0].trials >= FEWEST_TRIALS,
+        "fewest": FEWEST_TRIALS,
         "windows": first[0].windows,
         "ceilings": {horizon: number(ceilings.get(horizon), 2) for horizon in HORIZONS},
         "ceiling": number(_mean([c for c in ceilings.values() if c is not None]), 3),

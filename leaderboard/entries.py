@@ -17,6 +17,9 @@ from ..benchmark.record import Record
 Float64 = npt.NDArray[np.float64]
 
 HEADLINE_PHASE = "learning"
+FEWEST_TRIALS = 6
+"""With fewer test trials nothing is ranked: K trials all agree by chance with probability 2^(1 - K), above 5% for K < 6,
+and a bootstrap over so few cannot know better."""
 
 
 @dataclass
@@ -143,9 +146,14 @@ def _rank(board: list[Entry]) -> None:
 
 
 def compare(one: Entry, other: Entry) -> int:
-    """1 if `one` has more skill, -1 if less, by the paired interval over trials; 0 if it covers 0 (tied)."""
+    """1 if `one` has more skill, -1 if less, by the paired interval over trials; 0 if it covers 0 (tied).
+
+    Below `FEWEST_TRIALS` everything is tied.
+    """
     if len(one.error) != len(other.error):
         raise ValueError("entries of different test trials cannot be paired")
+    if len(one.error) < FEWEST_TRIALS:
+        return 0
     difference = bootstrap(
         lambda i: mean_skill(one.error, one.baseline, i) - mean_skill(other.error, other.baseline, i),
         len(one.error),

@@ -178,3 +178,10 @@ def test_the_packages_own_records_are_valid_and_cover_five_predictors_and_three_
     found = {(r.key.predictor.name, r.key.seed) for r in load(RECORDS) if r.key.dataset.name.endswith("ppo-head-v1")}
     names = ("persistence", "linear", "autoregression", "mlp", "tipl")
     assert found >= {(name, seed) for name in names for seed in (0, 1, 2)}
+
+
+def test_when_there_are_too_few_trials_then_nothing_is_ranked(monkeypatch, tmp_path):
+    monkeypatch.setitem(record.__globals__, "TRIALS", 5)
+    records = [record("tipl", 0.2), record("mlp", 0.8)]
+    assert [entry.rank for entry in next(iter(entries(records).values()))] == [1, 1]
+    assert "Not ranked" in build(write(tmp_path / "records", *records), tmp_path)[0].read_text()
