@@ -18,8 +18,8 @@ Float64 = npt.NDArray[np.float64]
 
 HEADLINE_PHASE = "learning"
 FEWEST_TRIALS = 6
-"""With fewer test trials nothing is ranked: K trials all agree by chance with probability 2^(1 - K), above 5% for K < 6,
-and a bootstrap over so few cannot know better."""
+"""With fewer test trials nothing is ranked: K trials all agree by chance with probability 2^(1 - K), above 5% for
+K < 6, and a bootstrap over so few cannot know better."""
 
 
 @dataclass
