@@ -17,8 +17,15 @@ KILLED = {"killed": int(signal.SIGKILL)}
 
 
 def drive(folder, *scenarios):
+    # The driver forks after torch was used, and a child of a process with an OpenMP pool waits for it forever.
+    single = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     answer = subprocess.run(
-        [sys.executable, DRIVER, folder, *scenarios], check=False, capture_output=True, text=True, timeout=550
+        [sys.executable, DRIVER, folder, *scenarios],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=single,
     )
     assert answer.returncode == 0, answer.stderr
     return json.loads(answer.stdout)
