@@ -90,10 +90,10 @@ def run(
     from .benchmark.run import run as run_benchmark
     from .registry.catalog import default_dataset, open_dataset
 
-    if (environment is None) == (dataset_name is None) and environment is None:
+    if not environment and not dataset_name:
         raise click.UsageError("Give --env ENVIRONMENT or --dataset NAME.")
     dataset = open_dataset(dataset_name or default_dataset(str(environment)))
-    if environment is not None and dataset.environment != environment:
+    if environment and dataset.environment != environment:
         raise click.UsageError(f"Dataset {dataset.name} is of {dataset.environment}, not {environment}.")
     request = RunRequest(model, dataset, budget, settings, seed, device)
     folder = out or default_folder(request)

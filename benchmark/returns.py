@@ -98,10 +98,8 @@ def evaluate_returns(
         return np.empty(0)
     unique, inverse = _unique(policies)
     policies = policies[unique]
-    size = max(1, min(CHUNK_POLICIES, CHUNK_BYTES // (4 * layout.parameter_count)))
     threads = threads or usable_threads()
-    size = min(size, -(-len(policies) // threads))  # no thread idle when there are few
-    chunks = [slice(start, start + size) for start in range(0, len(policies), size)]
+    chunks = _chunks(len(policies), layout.parameter_count, threads)
     repeats = np.bincount(inverse, minlength=len(policies))
     returns = np.empty(len(policies))
 
@@ -116,6 +114,13 @@ def evaluate_returns(
             pool.shutdown(cancel_futures=True)
             raise
     return returns[inverse]
+
+
+def _chunks(policies: int, parameters: int, threads: int) -> list[slice]:
+    """Runs of policies that are stepped together."""
+    size = max(1, min(CHUNK_POLICIES, CHUNK_BYTES // (4 * parameters)))
+    size = min(size, -(-policies // threads))  # no thread idle when there are few
+    return [slice(start, start + size) for start in range(0, policies, size)]
 
 
 def _check_finite(policies: Policies) -> None:

@@ -24,7 +24,7 @@ Progress = Callable[[int, int], None]
 
 LAYER_PREFIX = "wpe_of_"
 BY_TRIAL = ("wpe", "wpe_persistence", "repw")
-"""Sums over each trial's windows that a record keeps, so that runs can be compared trial by trial."""
+"""Sums over each trial's windows that a record keeps, with their number, so that runs can be compared by trial."""
 
 
 def forecast_returns(
@@ -125,7 +125,7 @@ def score(rows: pd.DataFrame, protocol: Protocol) -> list[dict[str, Any]]:
     list of dict
         Each with `phase`, `horizon`, `windows`, `trials`, an `Estimate` for `skill`, `oracle_skill`, `wpe`,
         `wpe_persistence`, `repw`, `repw_persistence`, `noise_floor` and `gain`; `layers`, WPE by parameter tensor; and
-        `by_trial`, per-trial sums in the order of trial numbers.
+        `by_trial`, per-trial sums and numbers of windows in the order of trial numbers.
     """
     bad = [name for name in rows.select_dtypes("number") if not np.isfinite(rows[name]).all()]
     if bad:
@@ -165,6 +165,6 @@ def _score(part: pd.DataFrame, protocol: Protocol) -> dict[str, Any]:
         "repw_persistence": mean("repw_persistence"),
         "noise_floor": mean("noise"),
         "gain": mean("gain"),
-        "by_trial": {name: total(name).tolist() for name in BY_TRIAL},
+        "by_trial": {**{name: total(name).tolist() for name in BY_TRIAL}, "windows": counts.tolist()},
         "layers": {name.removeprefix(LAYER_PREFIX): float(values[name].mean()) for name in layers},
     }

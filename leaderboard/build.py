@@ -9,10 +9,13 @@ from typing import Any
 import jinja2
 
 from .. import __version__
+from ..baselines import predictor_type
+from ..baselines.options import build_options
 from ..benchmark.intervals import Estimate
 from ..benchmark.record import Record
 from ..benchmark.table import interval, number
 from ..registry.catalog import catalog
+from ..registry.errors import TiplBenchError
 from ..registry.files import write_text
 from . import records as stored
 from .entries import FEWEST_TRIALS, HEADLINE_PHASE, Entry, entries
@@ -136,10 +139,6 @@ def _verdict(skill: Estimate) -> str:
 
 def _variant(record: Record) -> str:
     """The options by which this entry differs from its predictor's budget, as `--set` takes them."""
-    from ..baselines import predictor_type
-    from ..baselines.options import build_options
-    from ..registry.errors import TiplBenchError
-
     stated = record.key.predictor
     try:
         kind = predictor_type(stated.name)

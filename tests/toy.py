@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from tipl_bench.baselines.predictor import Contexts
+from tipl_bench.baselines.predictor import Contexts, Predictor
 from tipl_bench.benchmark.forecast import build_contexts
 from tipl_bench.benchmark.protocol import CURRENT, Protocol
 from tipl_bench.benchmark.windows import Window
@@ -175,3 +175,13 @@ def contexts_of(dataset: Dataset, trial: int, origins: Sequence[int], protocol: 
     """Contexts of one trial's windows, as a run hands them over."""
     windows = [Window(trial, origin, "learning", 0) for origin in origins]
     return build_contexts({trial: dataset.trial(trial)}, windows, protocol.context)
+
+
+def skills(predictor: Predictor[Any], dataset: Dataset, trial: int, origins: Sequence[int], horizon: int) -> Array:
+    """A fitted predictor's skill [H] over windows of one trial."""
+    weights = dataset.trial(trial).weights().astype(np.float64)
+    forecast = predictor.predict(contexts_of(dataset, trial, origins), horizon)
+    true = np.stack([weights[t + 1 : t + 1 + horizon] for t in origins])
+    error = np.square(true - forecast).sum(axis=(0, 2))
+    still = np.square(true - weights[list(origins), None]).sum(axis=(0, 2))
+    return 1 - error / still
