@@ -1,0 +1,447 @@
+"""The stand-in Hub against the real clients: what they send is understood, and what they raise is what users see."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from safetensors.numpy import save
+
+from hub import Cut, Flip, Hang, HubServer, Lose, Slow, Status, Truncate
+from hub.client import environment
+
+huggingface_hub = pytest.importorskip("huggingface_hub")
+
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, errors  # noqa: E402
+
+REPO = "alice/walks"
+WEIGHTS = save({"policy": np.arange(30_000, dtype=np.float32)})  # 120 KB: more than one read of the header's range
+
+
+@pytest.fixture
+def api(hub: HubServer) -> HfApi:
+    """Alice's client, and her empty dataset."""
+    api = HfApi()
+    api.create_repo(REPO, repo_type="dataset")
+    return api
+
+
+@pytest.fixture
+def bob(hub: HubServer) -> HfApi:
+    return HfApi(token="hf_bob")
+
+
+Upload = Callable[..., str]
+
+
+@pytest.fixture
+def upload(api: HfApi) -> Upload:
+    """Upload files in one commit, as keyword arguments or a mapping; the commit."""
+
+    def upload(files: dict[str, bytes], api: HfApi = api, **options: object) -> str:
+        operations = [CommitOperationAdd(path, content) for path, content in files.items()]
+        return api.create_commit(REPO, operations, commit_message="Add", repo_type="dataset", **options).oid
+
+    return upload
+
+
+def download(path: str, revision: str | None = None, **options: object) -> bytes:
+    return Path(
+        huggingface_hub.hf_hub_download(REPO, path, repo_type="dataset", revision=revision, **options)
+    ).read_bytes()
+
+
+# Accounts and repositories
+
+
+def test_whoami_names_the_user_behind_the_token(hub: HubServer) -> None:
+    assert HfApi().whoami()["name"] == "alice"
+    with pytest.raises(errors.HfHubHTTPError, match="Invalid user token"):
+        HfApi(token="hf_nobody").whoami()
+
+
+def test_creating_a_repository_twice_conflicts_unless_that_is_fine(api: HfApi, hub: HubServer) -> None:
+    with pytest.raises(errors.HfHubHTTPError, match="409"):
+        api.create_repo(REPO, repo_type="dataset")
+    url = api.create_repo(REPO, repo_type="dataset", exist_ok=True)
+    assert (url.repo_id, url.repo_type, str(url)) == (REPO, "dataset", f"{hub.url}/datasets/{REPO}")
+
+
+def test_only_the_owner_writes(api: HfApi, bob: HfApi, upload: Upload) -> None:
+    for stranger, status in ((bob, 403), (HfApi(token="hf_reader"), 403), (HfApi(token=False), 401)):
+        with pytest.raises(errors.HfHubHTTPError) as caught:
+            upload({"a.txt": b"a"}, stranger)
+        assert caught.value.response.status_code == status
+    with pytest.raises(errors.HfHubHTTPError, match="403"):
+        bob.create_repo("alice/other", repo_type="dataset")
+    assert api.create_repo("lab/walks", repo_type="dataset").repo_id == "lab/walks"
+
+
+def test_private_repository_is_hidden_from_others(hub: HubServer, bob: HfApi) -> None:
+    HfApi().create_repo("alice/secret", repo_type="dataset", private=True)
+    assert HfApi().dataset_info("alice/secret").private
+    with pytest.raises(errors.RepositoryNotFoundError):
+        bob.dataset_info("alice/secret")
+
+
+def test_names_that_could_leave_the_root_are_refused(hub: HubServer, tmp_path: Path) -> None:
+    for name in ("../walks", "alice/..", "alice/walks--x", ".git/walks"):
+        response = huggingface_hub.get_session().get(f"{hub.url}/api/datasets/{name.replace('/', '%2F', 0)}")
+        assert response.status_code in (400, 401, 404)
+        with pytest.raises(Exception, match=r"Invalid repository name"):
+            hub.create(name)
+    assert [path.name for path in (tmp_path / "hub").iterdir()] == []
+
+
+# Commits
+
+
+def test_commit_holds_every_file_and_large_ones_as_pointers(api: HfApi, hub: HubServer, upload: Upload) -> None:
+    sha = upload({"README.md": b"---\nlicense: mit\ntags: [rl]\n---\n# Walks\n", "data/a.safetensors": WEIGHTS})
+    assert download("README.md", sha).endswith(b"# Walks\n")
+    assert download("data/a.safetensors", sha) == WEIGHTS
+    info = api.dataset_info(REPO, files_metadata=True)
+    assert (info.sha, info.card_data.license, info.tags) == (sha, "mit", ["rl"])
+    sizes = {sibling.rfilename: (sibling.size, sibling.lfs is not None) for sibling in info.siblings}
+    assert sizes["data/a.safetensors"] == (len(WEIGHTS), True)
+    assert not sizes["README.md"][1]
+    entry = hub.repository(REPO).file(sha, "data/a.safetensors")
+    assert hub.repository(REPO).git.read_blobs([entry.oid])[entry.oid].startswith(b"version https://git-lfs")
+
+
+def test_commit_on_an_old_parent_is_refused(api: HfApi, upload: Upload) -> None:
+    old = api.dataset_info(REPO).sha
+    new = upload({"a.txt": b"a"}, parent_commit=old)
+    with pytest.raises(errors.HfHubHTTPError, match="A commit has happened since") as caught:
+        upload({"b.txt": b"b"}, parent_commit=old)
+    assert caught.value.response.status_code == 412
+    assert api.dataset_info(REPO).sha == new
+    upload({"b.txt": b"b"}, parent_commit=new[:8])
+
+
+def test_large_file_that_is_present_is_not_sent_again(hub: HubServer, upload: Upload) -> None:
+    upload({"a.safetensors": WEIGHTS})
+    upload({"copy/b.safetensors": WEIGHTS})
+    assert len(hub.calls("^PUT /lfs-objects/")) == 1
+    commits = len(hub.calls("^POST .*/commit/"))
+    upload({"a.safetensors": WEIGHTS})  # unchanged: the client leaves the commit out
+    assert len(hub.calls("^POST .*/commit/")) == commits
+
+
+def test_file_on_disk_is_uploaded(api: HfApi, hub: HubServer, tmp_path: Path) -> None:
+    (tmp_path / "a.parquet").write_bytes(WEIGHTS)
+    api.upload_file(path_or_fileobj=tmp_path / "a.parquet", path_in_repo="a.parquet", repo_id=REPO, repo_type="dataset")
+    assert hub.repository(REPO).read("a.parquet") == WEIGHTS
+
+
+def test_storage_refuses_bytes_that_are_not_what_was_promised(hub: HubServer, upload: Upload) -> None:
+    session = huggingface_hub.get_session()
+    body = {"operation": "upload", "objects": [{"oid": "0" * 64, "size": 3}]}
+    batch = session.post(
+        f"{hub.url}/datasets/{REPO}.git/info/lfs/objects/batch", json=body, headers={"Authorization": "Bearer hf_alice"}
+    ).json()
+    href = batch["objects"][0]["actions"]["upload"]["href"]
+    assert session.put(href, content=b"abc").status_code == 400
+    assert session.put(href.replace("size=3", "size=4"), content=b"abcd").status_code == 403
+    assert not hub.repository(REPO).large.holds("0" * 64)
+
+
+def test_files_and_folders_are_deleted(api: HfApi, upload: Upload) -> None:
+    upload({"a.txt": b"a", "old/b.txt": b"b", "old/deep/c.png": b"c"})
+    operations = [CommitOperationDelete("a.txt"), CommitOperationDelete("old/")]
+    api.create_commit(REPO, operations, commit_message="Delete", repo_type="dataset")
+    assert api.list_repo_files(REPO, repo_type="dataset") == [".gitattributes"]
+    with pytest.raises(errors.EntryNotFoundError):
+        api.delete_file("a.txt", REPO, repo_type="dataset")
+
+
+def test_commit_whose_answer_is_lost_has_happened(api: HfApi, hub: HubServer, upload: Upload) -> None:
+    hub.faults.add(r"POST .*/commit/", Lose(), times=1)
+    with pytest.raises(Exception, match="disconnected"):
+        upload({"a.txt": b"a"})
+    assert "a.txt" in api.list_repo_files(REPO, repo_type="dataset")
+
+
+# Revisions
+
+
+def test_tags_are_put_up_once_and_can_be_deleted(api: HfApi, upload: Upload) -> None:
+    sha = upload({"a.txt": b"a"})
+    api.create_tag(REPO, tag="v1", revision=sha, tag_message="First", repo_type="dataset")
+    upload({"a.txt": b"b"})
+    with pytest.raises(errors.HfHubHTTPError, match="409"):
+        api.create_tag(REPO, tag="v1", repo_type="dataset")
+    api.create_tag(REPO, tag="v1", repo_type="dataset", exist_ok=True)
+    [tag] = api.list_repo_refs(REPO, repo_type="dataset").tags
+    assert (tag.name, tag.ref, tag.target_commit) == ("v1", "refs/tags/v1", sha)
+    assert download("a.txt", "v1") == b"a"
+    api.delete_tag(REPO, tag="v1", repo_type="dataset")
+    with pytest.raises(errors.RevisionNotFoundError):
+        api.dataset_info(REPO, revision="v1")
+
+
+def test_history_and_branches_are_listed(api: HfApi, upload: Upload) -> None:
+    first = api.dataset_info(REPO).sha
+    second = upload({"a.txt": b"a"}, commit_description="Why")
+    commits = api.list_repo_commits(REPO, repo_type="dataset")
+    assert [commit.commit_id for commit in commits] == [second, first]
+    assert (commits[0].title, commits[0].message, commits[0].authors) == ("Add", "Why", ["alice"])
+    api.create_branch(REPO, branch="old", revision=first, repo_type="dataset")
+    branches = {ref.name: ref.target_commit for ref in api.list_repo_refs(REPO, repo_type="dataset").branches}
+    assert branches == {"main": second, "old": first}
+    upload({"b.txt": b"b"}, revision="old")
+    assert download("b.txt", "old") == b"b"
+
+
+def test_stranger_opens_a_pull_request_and_the_owner_merges_it(api: HfApi, bob: HfApi, hub: HubServer) -> None:
+    add = [CommitOperationAdd("records/b.json", b"{}"), CommitOperationAdd("b.png", b"picture")]
+    opened = bob.create_commit(REPO, add, commit_message="Add b", repo_type="dataset", create_pr=True)
+    assert (opened.pr_num, opened.pr_revision) == (1, "refs/pr/1")
+    refs = api.list_repo_refs(REPO, repo_type="dataset", include_pull_requests=True)
+    assert [(ref.ref, ref.target_commit) for ref in refs.pull_requests] == [("refs/pr/1", opened.oid)]
+    assert download("records/b.json", "refs/pr/1") == b"{}"
+    bob.comment_discussion(REPO, 1, comment="Please look", repo_type="dataset")
+    with pytest.raises(errors.HfHubHTTPError, match="403"):
+        bob.merge_pull_request(REPO, 1, repo_type="dataset")
+    api.merge_pull_request(REPO, 1, comment="Thanks", repo_type="dataset")
+    details = api.get_discussion_details(REPO, 1, repo_type="dataset")
+    assert (details.author, details.status, details.target_branch) == ("bob", "merged", "refs/heads/main")
+    assert details.merge_commit_oid == api.dataset_info(REPO).sha
+    assert [event.type for event in details.events] == ["commit", "comment", "comment", "status-change"]
+    assert hub.repository(REPO).read("b.png") == b"picture"
+
+
+def test_pull_requests_that_conflict_are_not_merged(api: HfApi, upload: Upload, bob: HfApi) -> None:
+    upload({"a.txt": b"ours\n"}, bob, create_pr=True)
+    upload({"a.txt": b"theirs\n"})
+    assert api.get_discussion_details(REPO, 1, repo_type="dataset").conflicting_files == ["a.txt"]
+    with pytest.raises(errors.HfHubHTTPError, match="409"):
+        api.merge_pull_request(REPO, 1, repo_type="dataset")
+    bob.change_discussion_status(REPO, 1, "closed", repo_type="dataset")
+    listed = list(api.get_repo_discussions(REPO, repo_type="dataset", discussion_status="closed"))
+    assert [(item.num, item.is_pull_request) for item in listed] == [(1, True)]
+
+
+# Looking things up
+
+
+def test_paths_and_trees_are_described(api: HfApi, upload: Upload) -> None:
+    upload({"a.txt": b"abc", "data/one/b.safetensors": WEIGHTS})
+    found = api.get_paths_info(REPO, ["a.txt", "data", "missing"], repo_type="dataset")
+    assert [(type(item).__name__, item.path) for item in found] == [("RepoFile", "a.txt"), ("RepoFolder", "data")]
+    top = {item.path for item in api.list_repo_tree(REPO, repo_type="dataset")}
+    assert top == {".gitattributes", "a.txt", "data"}
+    [weights] = [
+        item
+        for item in api.list_repo_tree(REPO, "data", recursive=True, expand=True, repo_type="dataset")
+        if item.path.endswith(".safetensors")
+    ]
+    assert (weights.size, weights.lfs.size, weights.last_commit.title) == (len(WEIGHTS), len(WEIGHTS), "Add")
+
+
+def test_long_tree_comes_in_pages(api: HfApi, hub: HubServer) -> None:
+    hub.repository(REPO).write({f"data/{index:04}.txt": b"" for index in range(1200)})
+    listed = [item.path for item in api.list_repo_tree(REPO, "data", repo_type="dataset")]
+    assert listed == [f"data/{index:04}.txt" for index in range(1200)]
+    assert len(hub.calls("GET .*/tree/")) == 2
+
+
+def test_what_is_missing_is_named_by_the_kind_of_error(api: HfApi, hub: HubServer) -> None:
+    for client in (api, HfApi(token=False)):
+        with pytest.raises(errors.RepositoryNotFoundError):
+            client.dataset_info("alice/none")
+    with pytest.raises(errors.RepositoryNotFoundError):
+        huggingface_hub.hf_hub_download("alice/none", "a", repo_type="dataset")
+    with pytest.raises(errors.RepositoryNotFoundError):
+        api.model_info("alice/walks")
+    with pytest.raises(errors.RevisionNotFoundError):
+        download("a.txt", "none")
+    with pytest.raises(errors.RevisionNotFoundError):
+        api.dataset_info(REPO, revision="0" * 40)
+    with pytest.raises(errors.EntryNotFoundError):
+        download("none.txt")
+
+
+# Downloads
+
+
+def test_snapshot_is_complete_and_asked_for_once(hub: HubServer, upload: Upload) -> None:
+    sha = upload({"a.txt": b"a", "data/b.safetensors": WEIGHTS})
+    folder = Path(huggingface_hub.snapshot_download(REPO, repo_type="dataset", revision=sha, max_workers=1))
+    assert (folder / "data/b.safetensors").read_bytes() == WEIGHTS
+    assert folder.is_relative_to(hub.root / "client")
+    assert hub.bytes_sent > len(WEIGHTS)
+    hub.forget()
+    assert download("data/b.safetensors", sha) == WEIGHTS
+    assert hub.calls() == []
+
+
+def test_storage_is_another_origin_and_sees_no_token(hub: HubServer, upload: Upload) -> None:
+    sha = upload({"b.safetensors": WEIGHTS})
+    url = huggingface_hub.hf_hub_url(REPO, "b.safetensors", repo_type="dataset", revision=sha)
+    metadata = huggingface_hub.get_hf_file_metadata(url)
+    assert metadata.location.startswith(hub.storage_url)
+    assert (metadata.commit_hash, metadata.size, len(metadata.etag)) == (sha, len(WEIGHTS), 64)
+
+
+def test_names_with_odd_characters_survive(hub: HubServer, upload: Upload) -> None:
+    sha = upload({"a b/ü #1?.txt": b"text", "a b/ü #2%20.png": b"picture"})
+    assert download("a b/ü #1?.txt", sha) == b"text"
+    assert download("a b/ü #2%20.png", sha) == b"picture"
+
+
+def test_safetensors_header_is_read_by_range(api: HfApi, hub: HubServer, upload: Upload) -> None:
+    upload({"model.safetensors": WEIGHTS})
+    hub.forget()
+    metadata = api.get_safetensors_metadata(REPO, repo_type="dataset")
+    assert metadata.files_metadata["model.safetensors"].tensors["policy"].shape == [30_000]
+    assert hub.calls("^GET /lfs-objects/")[0].status == 206
+    assert hub.bytes_sent < len(WEIGHTS)
+    assert api.parse_safetensors_file_metadata(REPO, "model.safetensors", repo_type="dataset").parameter_count
+
+
+def test_range_beyond_the_end_is_refused(hub: HubServer, upload: Upload) -> None:
+    upload({"a.txt": b"abc"})
+    session, url = huggingface_hub.get_session(), f"{hub.url}/datasets/{REPO}/resolve/main/a.txt"
+    answers = {text: session.get(url, headers={"Range": text}) for text in ("bytes=1-", "bytes=-1", "bytes=3-")}
+    assert [(reply.status_code, reply.text) for reply in answers.values()] == [(206, "bc"), (206, "c"), (416, "")]
+    assert answers["bytes=3-"].headers["Content-Range"] == "bytes */3"
+
+
+@pytest.mark.parametrize("remote", [False, True])
+def test_parquet_index_loads_with_datasets(api: HfApi, upload: Upload, hub: HubServer, remote: bool) -> None:
+    datasets = pytest.importorskip("datasets")
+    from hub.client import connect
+
+    table = pa.table({"trial": [0, 1], "split": ["train", "test"]})
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink)
+    card = b"---\nconfigs:\n- config_name: index\n  data_files: index.parquet\n---\n"
+    sha = upload({"README.md": card, "index.parquet": sink.getvalue().to_pybytes()})
+    with pytest.MonkeyPatch.context() as patch:
+        connect(patch, hub)  # again, now that `datasets` is imported
+        loaded = datasets.load_dataset(REPO, "index", revision=sha, streaming=remote)
+        assert [row["split"] for row in loaded["train"]] == ["train", "test"]
+
+
+# Faults
+
+
+def test_rate_limit_is_waited_out(api: HfApi, hub: HubServer, no_waiting: list[float]) -> None:
+    hub.faults.add("GET .*/tree/", Status(429, retry_after=7), times=2)
+    assert [item.path for item in api.list_repo_tree(REPO, repo_type="dataset")] == [".gitattributes"]
+    assert no_waiting == [8.0, 8.0]
+    assert [call.status for call in hub.calls("GET .*/tree/")] == [429, 429, 200]
+
+
+def test_server_error_on_an_upload_is_retried(hub: HubServer, upload: Upload, no_waiting: list[float]) -> None:
+    hub.faults.add("PUT /lfs-objects/", Status(503), times=1)
+    upload({"a.safetensors": WEIGHTS})
+    assert [call.status for call in hub.calls("PUT")] == [503, 200]
+
+
+def test_download_resumes_after_a_cut(hub: HubServer, upload: Upload, no_waiting: list[float]) -> None:
+    sha = upload({"a.safetensors": WEIGHTS})
+    hub.faults.add(r"GET /lfs-objects/.*a\.safetensors", Cut(after=100_000), times=1)
+    hub.forget()
+    assert download("a.safetensors", sha) == WEIGHTS
+    assert [call.status for call in hub.calls("GET /lfs-objects/")] == [200, 206]
+    assert len(no_waiting) == 1
+    assert hub.bytes_sent < 1.5 * len(WEIGHTS)
+
+
+def test_truncated_body_is_noticed_by_its_size(hub: HubServer, upload: Upload, no_waiting: list[float]) -> None:
+    sha = upload({"a.safetensors": WEIGHTS})
+    hub.faults.add("GET /lfs-objects/", Truncate(to=500))
+    with pytest.raises(OSError, match="Consistency check failed"):
+        download("a.safetensors", sha)
+
+
+def test_flipped_byte_is_not_noticed_by_the_client(hub: HubServer, upload: Upload) -> None:
+    sha = upload({"a.safetensors": WEIGHTS})
+    hub.faults.add("GET /lfs-objects/", Flip(at=70_000), times=1)
+    content = download("a.safetensors", sha)
+    assert [index for index in range(len(WEIGHTS)) if content[index] != WEIGHTS[index]] == [70_000]
+
+
+def test_hanging_server_times_out(hub: HubServer, upload: Upload) -> None:
+    sha = upload({"a.txt": b"a"})
+    hub.faults.add("HEAD .*/resolve/", Hang())
+    with pytest.raises(errors.LocalEntryNotFoundError):
+        download("a.txt", sha, etag_timeout=0.1)
+    hub.faults.clear()
+    hub.faults.add("GET .*/resolve/", Slow(delay=0.01, chunk=1))
+    assert download("a.txt", sha) == b"a"
+
+
+def test_fault_can_wait_for_its_turn(hub: HubServer) -> None:
+    hub.faults.add("GET /api/whoami-v2", Status(500), skip=1, times=1)
+    statuses = [
+        huggingface_hub.get_session().get(f"{hub.url}/api/whoami-v2", headers={"Authorization": "Bearer hf_bob"})
+        for _ in range(3)
+    ]
+    assert [reply.status_code for reply in statuses] == [200, 500, 200]
+
+
+def test_closed_server_cannot_be_reached(hub: HubServer, upload: Upload) -> None:
+    sha = upload({"a.txt": b"a"})
+    hub.close()
+    with pytest.raises(errors.LocalEntryNotFoundError):
+        download("a.txt", sha)
+
+
+# Edits that no client could make
+
+
+def test_hostile_edits_are_served_as_they_are(api: HfApi, hub: HubServer, upload: Upload) -> None:
+    first = upload({"a.safetensors": WEIGHTS})
+    api.create_tag(REPO, tag="v1", repo_type="dataset")
+    repository = hub.repository(REPO)
+    second = repository.write({"../outside.txt": b"x", "b.txt": b"b", ".gitattributes": None}, "Hostile")
+    repository.move_tag("v1", second)
+    assert api.dataset_info(REPO, revision="v1").sha == second
+    assert "../outside.txt" in api.list_repo_files(REPO, repo_type="dataset")
+    repository.symlink("link", "/etc/passwd")
+    assert repository.entries(repository.resolve("main"))["link"].mode == "120000"
+    repository.corrupt("a.safetensors", offset=3)
+    content = download("a.safetensors", first)
+    assert content != WEIGHTS
+    assert content[4:] == WEIGHTS[4:]
+    repository.write({"c.safetensors": b"not a pointer"}, raw=True)
+    assert download("c.safetensors") == b"not a pointer"
+
+
+# In processes of their own
+
+
+def test_environment_points_a_subprocess_at_the_server(hub_server: HubServer) -> None:
+    hub_server.create(REPO).write({"a.txt": b"hello"})
+    code = f"""
+import huggingface_hub
+print(open(huggingface_hub.hf_hub_download("{REPO}", "a.txt", repo_type="dataset")).read())
+print(huggingface_hub.whoami()["name"])
+"""
+    variables = {**os.environ, **environment(hub_server, "hf_bob")}
+    done = subprocess.run([sys.executable, "-c", code], env=variables, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["hello", "bob"]
+
+
+def test_server_runs_by_hand(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "hub", "--root", str(tmp_path / "by-hand")]
+    with subprocess.Popen(command, cwd=Path(__file__).parents[1], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            url = process.stdout.readline().strip()
+            reply = huggingface_hub.get_session().get(
+                f"{url}/api/whoami-v2", headers={"Authorization": "Bearer hf_bob"}
+            )
+            assert json.loads(reply.text)["name"] == "bob"
+        finally:
+            process.terminate()
