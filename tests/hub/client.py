@@ -40,6 +40,7 @@ def environment(server: HubServer, token: str | None = "hf_alice", *, home: Path
         "HF_HUB_DISABLE_XET": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
         "HF_HUB_DISABLE_UPDATE_CHECK": "1",
         **{name: "" for proxy in _PROXIES for name in (proxy, proxy.lower())},
         "NO_PROXY": "127.0.0.1",
@@ -56,15 +57,16 @@ def connect(monkeypatch: pytest.MonkeyPatch, server: HubServer, token: str | Non
     """
     import huggingface_hub
     from huggingface_hub import hf_api, hf_file_system
-    from huggingface_hub.utils import _http, tqdm
+    from huggingface_hub.utils import _http
 
-    assert tqdm
     variables = environment(server, token)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     home = Path(variables["HF_HOME"])
     replacements = {
         **_relocated(huggingface_hub.constants, huggingface_hub.constants.HF_HOME, home),
+        "HF_HUB_CACHE": variables["HF_HUB_CACHE"],
+        "HF_TOKEN_PATH": str(home / "token"),
         "ENDPOINT": server.url,
         "HF_ENDPOINT": server.url,
         "HUGGINGFACE_CO_URL_TEMPLATE": server.url + "/{repo_id}/resolve/{revision}/{filename}",
@@ -74,11 +76,13 @@ def connect(monkeypatch: pytest.MonkeyPatch, server: HubServer, token: str | Non
         "HF_HUB_DISABLE_XET": True,
         "HF_HUB_DISABLE_TELEMETRY": True,
         "HF_HUB_DISABLE_PROGRESS_BARS": True,
+        "HF_DATASETS_DISABLE_PROGRESS_BARS": True,
         "HF_HUB_DISABLE_UPDATE_CHECK": True,
     }
     if "datasets.config" in sys.modules:
         config = sys.modules["datasets.config"]
         replacements |= _relocated(config, config.HF_CACHE_HOME, home)
+        replacements["HF_DATASETS_CACHE"] = home / "datasets"
     _replace_everywhere(monkeypatch, replacements)
     origins = {_http._url_origin(url) for url in ("https://huggingface.co", server.url)}
     monkeypatch.setattr(_http, "_HUB_ORIGINS", frozenset(origins))
