@@ -1,5 +1,61 @@
-"""The fixtures of the stand-in Hub, for the tests of it."""
+"""Alice's dataset on a stand-in Hub, for the tests of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from safetensors.numpy import save
 
 from hub.fixtures import hub, hub_server, no_waiting
+from hub.server import HubServer
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
 
 __all__ = ["hub", "hub_server", "no_waiting"]
+
+REPO = "alice/walks"
+WEIGHTS = save({"policy": np.arange(30_000, dtype=np.float32)})  # 120 KB: more than one read of the header's range
+
+Upload = Callable[..., str]
+
+
+@pytest.fixture
+def api(hub: HubServer) -> HfApi:
+    """Alice's client; her dataset is there, and empty."""
+    import huggingface_hub
+
+    api = huggingface_hub.HfApi()
+    api.create_repo(REPO, repo_type="dataset")
+    return api
+
+
+@pytest.fixture
+def bob(hub: HubServer) -> HfApi:
+    import huggingface_hub
+
+    return huggingface_hub.HfApi(token="hf_bob")
+
+
+@pytest.fixture
+def upload(api: HfApi) -> Upload:
+    """Commit files, path to content, as alice unless another client is given; the commit."""
+    from huggingface_hub import CommitOperationAdd
+
+    def upload(files: dict[str, bytes], api: HfApi = api, **options: object) -> str:
+        operations = [CommitOperationAdd(path, content) for path, content in files.items()]
+        return api.create_commit(REPO, operations, commit_message="Add", repo_type="dataset", **options).oid
+
+    return upload
+
+
+def download(path: str, revision: str | None = None, **options: object) -> bytes:
+    """A file's bytes, through the client's cache."""
+    import huggingface_hub
+
+    file = huggingface_hub.hf_hub_download(REPO, path, repo_type="dataset", revision=revision, **options)
+    return Path(file).read_bytes()
