@@ -1,7 +1,7 @@
 """Forecasting the weights of deep-RL policies as they train: datasets, predictors, one protocol, a leaderboard.
 
 >>> import tipl_bench
->>> dataset = tipl_bench.open_dataset("inverted-pendulum/ppo-head-v1")
+>>> dataset = tipl_bench.load("inverted-pendulum/ppo-head-v1")
 >>> dataset.trial(0).weights(0, 20).shape
 (20, 122)
 """
@@ -19,6 +19,7 @@ _HOMES = {
     "Predictor": "baselines.predictor",
     "TiplBenchError": "registry.errors",
     "Trial": "registry.trial",
+    "load": "registry.hub.download",
     "open_dataset": "registry.catalog",
 }
 """Public names, imported when first used: the command line's `--help` must not wait for torch."""
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from .registry.catalog import open_dataset
     from .registry.dataset import Dataset
     from .registry.errors import TiplBenchError
+    from .registry.hub.download import load
     from .registry.trial import Trial
 
 
@@ -46,5 +48,6 @@ __all__ = [
     "TiplBenchError",
     "Trial",
     "__version__",
+    "load",
     "open_dataset",
 ]

@@ -8,10 +8,11 @@ from pathlib import Path
 from ..registry.catalog import open_dataset
 from ..registry.collection.collect import collect, cut_head
 from ..registry.collection.config import CollectionConfig
-from ..registry.collection.presets import Head, preset, read_config
+from ..registry.collection.presets import Extension, Head, preset, read_config
 from ..registry.dataset import Dataset
 from ..registry.errors import DatasetError, ProtocolError
-from ..registry.manifest import MANIFEST_NAME, NAME_PATTERN, is_name
+from ..registry.manifest import MANIFEST_NAME
+from ..registry.naming import NAME_PATTERN, is_name
 from ..registry.store import dataset_folder, exclusive
 from .protocol import CURRENT
 from .reference import add_reference_returns
@@ -43,10 +44,11 @@ def collect_named(name: str, config: Path | None, threads: int | None, progress:
     if not is_name(name):
         raise DatasetError(f"{name!r} is not a dataset name; one looks like inverted-pendulum/ppo-v1 ({NAME_PATTERN}).")
     chosen = read_config(config) if config else preset(name)
+    wanted, base = _extended(chosen) if isinstance(chosen, Extension) else (chosen, None)
     needed = CURRENT.context + CURRENT.horizon
-    if chosen.checkpoints < needed:
+    if wanted.checkpoints < needed:
         raise ProtocolError(
-            f"{name} would have {chosen.checkpoints} checkpoints a trial; protocol {CURRENT.version} needs at least "
+            f"{name} would have {wanted.checkpoints} checkpoints a trial; protocol {CURRENT.version} needs at least "
             f"{needed}. Collect more environment_steps, or checkpoints more often."
         )
     folder = dataset_folder(name)
@@ -55,15 +57,23 @@ def collect_named(name: str, config: Path | None, threads: int | None, progress:
         progress("collect", done, total, f"mean return {mean:.1f}")
 
     if not (folder / MANIFEST_NAME).is_file():
-        if isinstance(chosen, Head):
+        if isinstance(wanted, Head):
             with exclusive(name):
-                cut_head(open_dataset(chosen.head_of), name, chosen.checkpoints, folder)
+                cut_head(open_dataset(wanted.head_of), name, wanted.checkpoints, folder)
         else:
-            collect(name, chosen, threads=threads or usable_threads(), progress=training)
+            collect(name, wanted, threads=threads or usable_threads(), progress=training, base=base)
     dataset = Dataset.open(folder)
-    if isinstance(chosen, CollectionConfig) and dataset.manifest.collection != chosen:
+    if isinstance(wanted, CollectionConfig) and dataset.manifest.collection != wanted:
         raise DatasetError(f"{folder} holds {name} collected with another configuration; remove it to collect it anew.")
     with exclusive(name):
         return add_reference_returns(
             dataset, CURRENT, lambda done, total: progress("reference", done, total, "returns of the true policies")
         )
+
+
+def _extended(extension: Extension) -> tuple[CollectionConfig, Dataset]:
+    """The collection of the dataset that is extended, with more trials, and that dataset."""
+    base = open_dataset(extension.extends)
+    if extension.trials <= len(base):
+        raise DatasetError(f"{base.name} has {len(base)} trials already; an extension to {extension.trials} adds none.")
+    return base.manifest.collection.model_copy(update={"trials": extension.trials}), base

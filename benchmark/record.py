@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ..registry.canonical import canonical_json, strict_json
+from ..registry.canonical import canonical_json, flatten, strict_json
 from ..registry.errors import ProtocolError
 from ..registry.files import write_text
 from .intervals import Estimate
@@ -53,7 +53,7 @@ class RunKey(_Model):
 
     def differences(self, other: RunKey) -> list[str]:
         """Dotted names of the fields that differ, with both values."""
-        mine, theirs = _flatten(self.model_dump(mode="json")), _flatten(other.model_dump(mode="json"))
+        mine, theirs = flatten(self.model_dump(mode="json")), flatten(other.model_dump(mode="json"))
         names = sorted(name for name in {*mine, *theirs} if mine.get(name) != theirs.get(name))
         return [f"{name}: {mine.get(name)} here, {theirs.get(name)} there" for name in names]
 
@@ -142,13 +142,3 @@ def read_record(path: Path) -> Record:
         raise ProtocolError(f"{path}: field {where}: {first['msg']}.") from None
     except (OSError, ValueError) as error:
         raise ProtocolError(f"{path}: not a readable record ({error}).") from None
-
-
-def _flatten(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, item in value.items():
-        if isinstance(item, dict):
-            flat |= _flatten(item, f"{prefix}{name}.")
-        else:
-            flat[f"{prefix}{name}"] = item
-    return flat

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 import tomllib
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+import tomlkit
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from .dataset import Dataset
 from .errors import DatasetError, UnknownNameError
-from .manifest import MANIFEST_NAME, is_name
-from .store import dataset_folder
+from .files import write_text
+from .manifest import MANIFEST_NAME
+from .naming import COMMIT_PATTERN, HUB_PREFIX, HubLocation, NamedDataset, is_name, is_repo, parse_hub, parse_name
+from .snapshots import snapshot_folder
+from .store import dataset_folder, home
 
 BUNDLED = Path(__file__).parent / "bundled"
+SHIPPED_CATALOG = Path(__file__).parent / "catalog.toml"
+
+logger = logging.getLogger(__name__)
 
 
 class CatalogEntry(BaseModel):
@@ -27,13 +36,77 @@ class CatalogEntry(BaseModel):
     digest: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     default: bool = False
     bundled: bool = False
+    repo: str | None = None
+    commit: Annotated[str, Field(pattern=f"^{COMMIT_PATTERN}$")] | None = None
+    yanked: str | None = None
+
+    @model_validator(mode="after")
+    def _pinned(self) -> CatalogEntry:
+        if (self.repo is None) != (self.commit is None):
+            raise ValueError("a published dataset has both a repo and a commit")
+        if self.repo is not None and not is_repo(self.repo):
+            raise ValueError(f"repo {self.repo!r} is not of the form OWNER/NAME")
+        return self
+
+    @property
+    def location(self) -> HubLocation | None:
+        """Where it is published, at its pinned commit."""
+        return HubLocation(self.repo, self.commit) if self.repo else None
+
+
+def catalog() -> dict[str, CatalogEntry]:
+    """All catalog entries by dataset name: those that ship with the package, and those of `own_catalog`.
+
+    Raises
+    ------
+    DatasetError
+        If the person's own catalog is not valid, or gives a shipped name another meaning.
+    """
+    entries = dict(_shipped())
+    path = own_catalog()
+    if path.is_file():
+        for name, entry in _read(path).items():
+            if entries.get(name, entry).digest != entry.digest:
+                raise DatasetError(f"{path}: {name} has another digest than the catalog that ships with tipl-bench.")
+            entries[name] = entry
+    return entries
+
+
+def own_catalog() -> Path:
+    """The catalog of this machine's own datasets, beside the store; it need not exist."""
+    return home() / "catalog.toml"
 
 
 @cache
-def catalog() -> dict[str, CatalogEntry]:
-    """All catalog entries by dataset name."""
-    text = (Path(__file__).parent / "catalog.toml").read_text(encoding="utf-8")
-    return {name: CatalogEntry.model_validate(entry) for name, entry in tomllib.loads(text).items()}
+def _shipped() -> dict[str, CatalogEntry]:
+    return _read(SHIPPED_CATALOG)
+
+
+def write_yanked(name: str, reason: str) -> Path:
+    """Write into the catalog file that holds an entry that it is yanked, and nothing else; returns the file."""
+    for path in (own_catalog(), SHIPPED_CATALOG):
+        document = tomlkit.parse(path.read_text(encoding="utf-8")) if path.is_file() else tomlkit.document()
+        if name in document:
+            document[name]["yanked"] = reason
+            write_text(path, tomlkit.dumps(document))
+            _shipped.cache_clear()
+            return path
+    raise UnknownNameError("dataset", name, catalog())
+
+
+def _read(path: Path) -> dict[str, CatalogEntry]:
+    try:
+        entries = tomllib.loads(path.read_text(encoding="utf-8"))
+        wrong = [name for name in entries if not is_name(name)]
+        if wrong:
+            raise ValueError(f"{wrong[0]!r} is not a dataset name")
+        return {name: CatalogEntry.model_validate(entry) for name, entry in entries.items()}
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise DatasetError(f"{path}: {where}: {first['msg']}.") from None
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"{path}: not a readable catalog ({error}).") from None
 
 
 def default_dataset(environment: str) -> str:
@@ -44,35 +117,77 @@ def default_dataset(environment: str) -> str:
     return defaults[environment]
 
 
-def open_dataset(name: str) -> Dataset:
-    """Open a dataset by its name or by the path of its folder.
+def resolve(text: str) -> Path | HubLocation | NamedDataset:
+    """What a text stands for: a dataset's folder, a place on the Hub, or a known name.
 
-    A name in the catalog must have the catalog's digest. A name that is not there is looked for in the local store,
-    where collections of one's own stand.
+    Raises
+    ------
+    DatasetError, UnknownNameError
+        If it is none of these.
+    """
+    if text.startswith(HUB_PREFIX):
+        return parse_hub(text)
+    path = _folder(text)
+    if path is not None and not is_name(text) and (path / MANIFEST_NAME).is_file():
+        return path
+    known = {*catalog(), *local_names()}
+    named = parse_name(text, known)
+    if named and named.name in known:
+        return named
+    if path is not None and path.is_dir():
+        raise DatasetError(f"{path}: no {MANIFEST_NAME}; this folder is not a trajectory dataset.")
+    raise UnknownNameError("dataset", named.name if named else text, known)
+
+
+def home_folder(name: str) -> Path:
+    """Where a named dataset stands on this machine, if it is here."""
+    entry = catalog().get(name)
+    return BUNDLED / name if entry and entry.bundled else dataset_folder(name)
+
+
+def open_dataset(text: str, trials: Iterable[int] | None = None) -> Dataset:
+    """Open a dataset that is on this machine; the network is not asked.
+
+    Parameters
+    ----------
+    text
+        Its name, its folder's path, or `hf://datasets/OWNER/NAME[@REVISION]` if it was downloaded from there. A name in
+        the catalog must have the catalog's digest; another is looked for in the local store, where collections of one's
+        own stand.
+    trials
+        The trials that will be used; by default all must be here.
 
     Raises
     ------
     DatasetError, UnknownNameError
         If it is neither a name known here nor a dataset's folder, or not what the catalog pins.
     """
-    path = _folder(name)
-    if path is not None and not is_name(name) and (path / MANIFEST_NAME).is_file():
-        return Dataset.open(path)
+    chosen = resolve(text)
+    if isinstance(chosen, Path):
+        return Dataset.open(chosen, trials=trials)
+    if isinstance(chosen, HubLocation):
+        folder = snapshot_folder(chosen)
+        if folder is None or not (folder / MANIFEST_NAME).is_file():
+            raise DatasetError(f"{chosen} is not on this machine; `tipl-bench datasets download {chosen}` fetches it.")
+        return Dataset.open(folder, trials=trials)
+    return _open_named(chosen.name, trials)
+
+
+def _open_named(name: str, trials: Iterable[int] | None) -> Dataset:
     entry = catalog().get(name)
-    folder = BUNDLED / name if entry and entry.bundled else dataset_folder(name)
-    if is_name(name) and (folder / MANIFEST_NAME).is_file():
-        dataset = Dataset.open(folder, digest=entry.digest if entry else None)
-        if dataset.name != name:
-            raise DatasetError(f"{folder}: holds {dataset.name}, not {name}; move it to where its own name belongs.")
-        return dataset
-    if entry:
+    folder = home_folder(name)
+    if not (folder / MANIFEST_NAME).is_file():
+        download = f"download it with `tipl-bench datasets download {name}`, " if entry and entry.repo else ""
         raise DatasetError(
-            f"{name} is not on this machine (looked in {folder}). Collect it with "
+            f"{name} is not on this machine (looked in {folder}): {download}collect it with "
             f"`tipl-bench datasets collect {name}`, or pass a folder's path."
         )
-    if path is not None and path.is_dir():
-        raise DatasetError(f"{path}: no {MANIFEST_NAME}; this folder is not a trajectory dataset.")
-    raise UnknownNameError("dataset", name, {*catalog(), *local_names()})
+    dataset = Dataset.open(folder, digest=entry.digest if entry else None, trials=trials)
+    if dataset.name != name:
+        raise DatasetError(f"{folder}: holds {dataset.name}, not {name}; move it to where its own name belongs.")
+    if entry and entry.yanked:
+        logger.warning("%s was yanked: %s. Results on it are greyed on the board.", name, entry.yanked)
+    return dataset
 
 
 def local_names() -> list[str]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .errors import DatasetError
 from .files import sha256
@@ -16,9 +17,16 @@ from .policy import PolicyLayout
 from .tensorfile import read_header, tensor_digests
 from .trial import Trial, trial_name, trial_tensors
 
+if TYPE_CHECKING:
+    import datasets
+
+    from .sequences import WindowDataset
+    from .statistics import ReturnStatistics
+
 TRIALS_FOLDER = "trials"
 VERSIONED = ("gymnasium", "mujoco", "numpy", "torch", "numba")
 """The packages that decide a trajectory's bits."""
+MEND = "Fetch it again (`tipl-bench datasets download NAME`) or collect it again; nothing was removed."
 
 
 @dataclass(frozen=True)
@@ -37,7 +45,7 @@ class Dataset:
     manifest: Manifest
 
     @classmethod
-    def open(cls, folder: Path, *, digest: str | None = None) -> Dataset:
+    def open(cls, folder: Path, *, digest: str | None = None, trials: Iterable[int] | None = None) -> Dataset:
         """Open a dataset folder.
 
         Parameters
@@ -46,6 +54,8 @@ class Dataset:
             The dataset's folder.
         digest
             The digest it must have, if known.
+        trials
+            The trials that will be used; files of others may be missing. All by default.
 
         Raises
         ------
@@ -59,11 +69,24 @@ class Dataset:
                 f"{dataset.name}. The manifest was edited, or this is another collection: remove the folder and "
                 "collect or fetch the dataset again, or use it by its path."
             )
-        for index, entry in enumerate(dataset.manifest.trials):
-            dataset._check_trial_entry(index, entry)
-        for entry in dataset.manifest.files:
-            dataset._check_size(entry)
+        check_trials(dataset.manifest, str(folder))
+        for entry in dataset.files(trials):
+            check_size(folder / entry.path, entry)
         return dataset
+
+    def files(self, trials: Iterable[int] | None = None) -> list[FileEntry]:
+        """The files that the given trials need (all by default), sidecars included.
+
+        Raises
+        ------
+        DatasetError
+            If there is no such trial.
+        """
+        indices = range(len(self)) if trials is None else sorted(set(trials))
+        wrong = [index for index in indices if not 0 <= index < len(self)]
+        if wrong:
+            raise DatasetError(f"{self.name} has trials 0 to {len(self) - 1}; there is no trial {wrong[0]}.")
+        return [*(self.manifest.trials[index] for index in indices), *self.manifest.sidecars]
 
     @property
     def name(self) -> str:
@@ -96,6 +119,28 @@ class Dataset:
         """Open the given trials lazily (all by default)."""
         return [self.trial(index) for index in (range(len(self)) if indices is None else indices)]
 
+    def windows(
+        self, trials: Iterable[int] | None = None, *, context: int = 20, horizon: int = 10, stride: int = 1
+    ) -> WindowDataset:
+        """Windows of some trials (the training trials by default) as a torch `Dataset`; see `WindowDataset`."""
+        from .sequences import WindowDataset
+
+        return WindowDataset(self, trials, context=context, horizon=horizon, stride=stride)
+
+    def index(self, trials: Iterable[int] | None = None) -> datasets.Dataset:
+        """One row a checkpoint, with everything but the tensors, as a Hugging Face `datasets.Dataset`."""
+        import datasets
+
+        from .index import index_table
+
+        return datasets.Dataset(index_table(self.manifest, {t.index: t.columns for t in self.trials(trials)}))
+
+    def statistics(self, trials: Iterable[int] | None = None) -> ReturnStatistics:
+        """Final and best training returns over some trials (all by default)."""
+        from .statistics import return_statistics
+
+        return return_statistics({t.index: t.columns["episodic_return"] for t in self.trials(trials)})
+
     def sidecar(self, path: str) -> Path | None:
         """The file of a listed sidecar, or None."""
         listed = any(entry.path == path for entry in self.manifest.sidecars)
@@ -115,42 +160,51 @@ class Dataset:
             Naming the first file, and the tensor in it, that is not what the manifest says.
         """
         for entry in self.manifest.files:
-            self._check_size(entry)
-            path = self.folder / entry.path
-            _check_header(path, entry)
-            for name, digest in tensor_digests(path).items():
-                if digest != entry.tensors[name].sha256:
-                    raise DatasetError(
-                        f"{path}: tensor {name!r} does not have the manifest's sha256; its bytes were changed. "
-                        f"Fetch or collect {self.name} again; nothing was removed."
-                    )
-            if sha256(path) != entry.sha256:
-                raise DatasetError(
-                    f"{path}: its tensors are intact but its header does not have the manifest's bytes. "
-                    f"Fetch or collect {self.name} again; nothing was removed."
-                )
+            verify_file(self.folder / entry.path, entry)
             progress(entry.path, entry.size)
 
-    def _check_size(self, entry: FileEntry) -> None:
-        path = self.folder / entry.path
-        if not path.is_file():
-            raise DatasetError(f"{path}: listed in the manifest but missing. Fetch or collect {self.name} again.")
-        size = path.stat().st_size
-        if size != entry.size:
-            raise DatasetError(
-                f"{path}: {size} bytes where the manifest says {entry.size}; the file is truncated or was replaced. "
-                f"Fetch or collect {self.name} again; nothing was removed."
-            )
 
-    def _check_trial_entry(self, index: int, entry: FileEntry) -> None:
-        layout, manifest = self.layout, self.manifest
-        expected = trial_tensors(manifest.checkpoints, layout.parameter_count, layout.observation_size)
+def verify_file(path: Path, entry: FileEntry) -> None:
+    """Hash every byte of a file and compare with its manifest entry.
+
+    Raises
+    ------
+    DatasetError
+        Naming the file, and the tensor in it, that is not what the manifest says.
+    """
+    check_size(path, entry)
+    _check_header(path, entry)
+    for name, digest in tensor_digests(path).items():
+        if digest != entry.tensors[name].sha256:
+            raise DatasetError(
+                f"{path}: tensor {name!r} does not have the manifest's sha256; its bytes were changed. {MEND}"
+            )
+    if sha256(path) != entry.sha256:
+        raise DatasetError(f"{path}: its tensors are intact but its header does not have the manifest's bytes. {MEND}")
+
+
+def check_size(path: Path, entry: FileEntry) -> None:
+    """A file's presence and size against its manifest entry; raises `DatasetError`."""
+    if not path.is_file():
+        raise DatasetError(f"{path}: listed in the manifest but missing. {MEND}")
+    size = path.stat().st_size
+    if size != entry.size:
+        raise DatasetError(
+            f"{path}: {size} bytes where the manifest says {entry.size}; the file is truncated or was replaced. {MEND}"
+        )
+
+
+def check_trials(manifest: Manifest, where: str) -> None:
+    """The manifest's trials against the format; raises `DatasetError` naming the first wrong one and `where`."""
+    layout = manifest.layout
+    expected = trial_tensors(manifest.checkpoints, layout.parameter_count, layout.observation_size)
+    for index, entry in enumerate(manifest.trials):
         stated = {name: (tensor.dtype, tensor.shape) for name, tensor in entry.tensors.items()}
         if stated != expected:
             wrong = sorted(name for name in {*stated, *expected} if stated.get(name) != expected.get(name))
             raise DatasetError(
-                f"{self.folder}: the manifest's trial {index} ({entry.path}) does not have the tensors of the format "
-                f"for T = {manifest.checkpoints}, P = {layout.parameter_count}: {', '.join(wrong)}."
+                f"{where}: the manifest's trial {index} ({entry.path}) does not have the tensors of the format for "
+                f"T = {manifest.checkpoints}, P = {layout.parameter_count}: {', '.join(wrong)}."
             )
 
 

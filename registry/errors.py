@@ -29,6 +29,10 @@ class DatasetError(TiplBenchError):
     """A dataset's files do not say what its manifest or the format says they must."""
 
 
+class HubError(DatasetError):
+    """The Hub does not have what was asked of it, cannot be reached, or does not permit it."""
+
+
 class ProtocolError(TiplBenchError):
     """A dataset, forecast or record cannot be scored under the protocol."""
 
@@ -39,3 +43,7 @@ class PredictorError(TiplBenchError):
 
 class OptionError(TiplBenchError, ValueError):
     """An option's name or value is not valid; the message lists what is."""
+
+
+class MissingFileError(HubError):
+    """A repository is there, but not the file."""

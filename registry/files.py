@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -47,6 +48,15 @@ def _alive(process: int) -> bool:
     except PermissionError:
         pass
     return True
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Give a finished file a second place: a link where the file system permits one, else a copy."""
+    with replace_atomically(target) as temporary:
+        try:
+            os.link(source, temporary)
+        except OSError:
+            shutil.copyfile(source, temporary)
 
 
 def sync(path: Path) -> None:

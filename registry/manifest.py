@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 import hashlib
-import re
+import math
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+import numpy as np
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from .canonical import canonical_json, strict_json
 from .collection.config import CollectionConfig
 from .errors import DatasetError
 from .files import write_text
+from .naming import NAME_PATTERN, version_number
 from .policy import PolicyLayout
+from .tensorfile import HEADER_LIMIT
 
 MANIFEST_NAME = "manifest.json"
 MANIFEST_LIMIT = 64 << 20
 PATH_LIMIT = 200
-NAME_PATTERN = r"^[a-z0-9]+(-[a-z0-9]+)*/[a-z0-9]+(-[a-z0-9]+)*-v[1-9][0-9]{0,3}$"
-"""`<environment>/<collection>-v<N>`."""
+PROPORTIONS = {"train": 0.6, "validation": 0.1, "test": 0.3}
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=1, le=2**40)]
@@ -55,6 +66,14 @@ class FileEntry(_Model):
             raise ValueError(f"{path!r} is not a plain relative path")
         return path
 
+    @model_validator(mode="after")
+    def _holds_its_tensors(self) -> FileEntry:
+        """A file is its tensors and a small header; what claims more is refused before it is fetched."""
+        content = sum(math.prod(t.shape) * np.dtype(t.dtype).itemsize for t in self.tensors.values())
+        if not content < self.size <= content + HEADER_LIMIT + 8:
+            raise ValueError(f"{self.path}: {self.size} bytes cannot be a header and tensors of {content} bytes")
+        return self
+
 
 class Split(_Model):
     """Which trials are for fitting, for tuning, and for testing; by trial, never by window."""
@@ -71,15 +90,23 @@ class Split(_Model):
         """
         if trials < 3:
             raise DatasetError(f"{trials} trials cannot be split three ways; collect at least 3.")
-        test = max(1, round(0.3 * trials))
-        validation = max(1, round(0.1 * trials))
+        test = max(1, round(PROPORTIONS["test"] * trials))
+        validation = max(1, round(PROPORTIONS["validation"] * trials))
         train = trials - test - validation
         ids = tuple(range(trials))
         return cls(train=ids[:train], validation=ids[train : train + validation], test=ids[train + validation :])
 
+    def grown(self, trials: int) -> Split:
+        """This split for more trials: those there stay in their parts, each new one goes where most are wanting."""
+        parts = {name: list(getattr(self, name)) for name in PROPORTIONS}
+        for trial in range(sum(map(len, parts.values())), trials):
+            wanting = {name: share * (trial + 1) - len(parts[name]) for name, share in PROPORTIONS.items()}
+            parts[max(wanting, key=lambda name: wanting[name])].append(trial)
+        return Split(**{name: tuple(chosen) for name, chosen in parts.items()})
+
 
 class Origin(_Model):
-    """The dataset that this one was cut from."""
+    """The dataset that this one was made from."""
 
     name: str
     digest: Sha256
@@ -89,7 +116,8 @@ class Manifest(_Model):
     """A dataset's whole description; unknown fields are refused.
 
     The `digest` of a dataset is the sha256 of its manifest in canonical JSON, and the manifest lists the sha256 of
-    every other file: one hash vouches for all bytes.
+    every other file: one hash vouches for all bytes. `extends` names the version whose trials come first here, bit for
+    bit; `versions` and `cpu` are then those of the trials added.
     """
 
     format: Literal[1] = 1
@@ -107,6 +135,7 @@ class Manifest(_Model):
     versions: dict[str, str]
     cpu: str
     cut_from: Origin | None = None
+    extends: Origin | None = None
     trials: tuple[FileEntry, ...]
     sidecars: tuple[FileEntry, ...] = ()
 
@@ -125,10 +154,21 @@ class Manifest(_Model):
             raise ValueError("the parameters' names or shapes are not those of the layout")
         return self
 
+    @model_serializer(mode="wrap")
+    def _without_absent_extends(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """`extends` came after the first digests, which must not change: it is written only where it says something."""
+        fields: dict[str, Any] = dump(self)
+        return {name: value for name, value in fields.items() if name != "extends" or value is not None}
+
     @property
     def files(self) -> tuple[FileEntry, ...]:
         """Trials, then sidecars."""
         return (*self.trials, *self.sidecars)
+
+    @property
+    def version(self) -> int:
+        """N of the name's `-vN`."""
+        return version_number(self.name)
 
     @property
     def layout(self) -> PolicyLayout:
@@ -145,6 +185,26 @@ class Manifest(_Model):
         write_text(folder / MANIFEST_NAME, self.model_dump_json(indent=1) + "\n")
 
 
+def parse_manifest(text: str, where: str) -> Manifest:
+    """Validate a manifest's text.
+
+    Raises
+    ------
+    DatasetError
+        If it is not JSON or breaks a rule of the format; the message says which, and `where`.
+    """
+    try:
+        return Manifest.model_validate(strict_json(text))
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "manifest"
+        raise DatasetError(
+            f"{where}: field {field}: {first['msg']} ({error.error_count()} problem(s) in all)."
+        ) from None
+    except ValueError as error:
+        raise DatasetError(f"{where}: not a readable manifest ({error}).") from None
+
+
 def read_manifest(folder: Path) -> Manifest:
     """Read and validate a dataset folder's manifest.
 
@@ -157,19 +217,9 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         if path.stat().st_size > MANIFEST_LIMIT:
             raise DatasetError(f"{path}: larger than {MANIFEST_LIMIT} bytes; this is not a manifest.")
-        return Manifest.model_validate(strict_json(path.read_text(encoding="utf-8")))
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise DatasetError(f"{folder}: no {MANIFEST_NAME}; this folder is not a trajectory dataset.") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "manifest"
-        raise DatasetError(
-            f"{path}: field {where}: {first['msg']} ({error.error_count()} problem(s) in all)."
-        ) from None
     except (ValueError, OSError) as error:
         raise DatasetError(f"{path}: not a readable manifest ({error}).") from None
-
-
-def is_name(name: str) -> bool:
-    """Whether `name` has the form `<environment>/<collection>-v<N>`."""
-    return re.fullmatch(NAME_PATTERN, name) is not None
+    return parse_manifest(text, str(path))

@@ -32,8 +32,15 @@ def collecting_folder(name: str) -> Path:
 
 
 @contextlib.contextmanager
-def exclusive(name: str) -> Iterator[None]:
+def exclusive(name: str, *, wait: bool = False) -> Iterator[None]:
     """Hold the store's lock on one dataset; the lock goes with the process, however it ends.
+
+    Parameters
+    ----------
+    name
+        The dataset.
+    wait
+        Wait for another process that holds it, rather than raise.
 
     Raises
     ------
@@ -44,7 +51,7 @@ def exclusive(name: str) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path)
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=-1 if wait else 0)
     except Timeout:
         raise DatasetError(
             f"Another process is working on {name} in {home()} (lock {path}); wait for it, or set {HOME_VARIABLE} to "

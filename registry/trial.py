@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy.typing as npt
 
 from .errors import DatasetError
 from .policy import PolicyLayout
-from .tensorfile import Array, Mapped, map_tensors
+from .tensorfile import Array, Mapped, TensorSpan, read_header
 
 COLUMNS = ("environment_steps", "iteration", "epoch", "learning_rate", "episodic_return")
 """The per-checkpoint scalars."""
@@ -79,22 +80,39 @@ class Trial:
         return self.checkpoints
 
     @cached_property
-    def tensors(self) -> dict[str, Mapped]:
-        """All tensors, mapped read-only; raises `DatasetError` if they are not those of the format."""
-        mapped = map_tensors(self.path)
-        found = {name: (array.dtype.name, array.shape) for name, array in mapped.items()}
+    def _spans(self) -> dict[str, TensorSpan]:
+        """Where the tensors lie; raises `DatasetError` if they are not those of the format."""
+        spans = read_header(self.path)
+        found = {name: (span.dtype, span.shape) for name, span in spans.items()}
         expected = trial_tensors(len(self), self.layout.parameter_count, self.layout.observation_size)
         wrong = sorted(name for name in {*found, *expected} if found.get(name) != expected.get(name))
         if wrong:
             raise DatasetError(f"{self.path}: tensors {', '.join(wrong)} do not have the format's dtype and shape.")
-        return mapped
+        return spans
+
+    @cached_property
+    def tensors(self) -> dict[str, Mapped]:
+        """All tensors, mapped read-only: for reading single columns of wide policies."""
+        return {
+            name: np.memmap(self.path, np.dtype(span.dtype), "r", span.start, span.shape)
+            for name, span in self._spans.items()
+        }
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> Array:
         """Rows start..stop of a tensor as a new array; `weights` rows are [P] float32."""
         stop = len(self) if stop is None else stop
         if not 0 <= start <= stop <= len(self):
             raise IndexError(f"{self.path.name}: rows {start}:{stop} are outside its {len(self)} checkpoints")
-        return np.array(self.tensors[name][start:stop])
+        span = self._spans[name]
+        shape = span.shape[1:]
+        row = math.prod(shape)
+        # A plain read, not a copy out of a memory map: a map's pages count as this process's memory until they are
+        # needed elsewhere, and a pass over 70 GB would look like 70 GB.
+        itemsize = np.dtype(span.dtype).itemsize
+        flat = np.fromfile(self.path, span.dtype, (stop - start) * row, offset=span.start + start * row * itemsize)
+        if len(flat) < (stop - start) * row:
+            raise DatasetError(f"{self.path}: became shorter while it was read. Fetch or collect it again.")
+        return flat.reshape(stop - start, *shape)
 
     def weights(self, start: int = 0, stop: int | None = None) -> npt.NDArray[np.float32]:
         """Rows start..stop of the weights, [n, P] float32."""

@@ -7,11 +7,12 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from ..dataset import TRIALS_FOLDER, Dataset, cpu_name, describe_trials, package_versions
+from ..dataset import TRIALS_FOLDER, Dataset, cpu_name, describe_trials, package_versions, verify_file
 from ..environments import make
 from ..errors import DatasetError
-from ..files import clear_leftovers, write_text
-from ..manifest import MANIFEST_NAME, Manifest, Origin, Split, is_name, read_manifest
+from ..files import clear_leftovers, link_or_copy, write_text
+from ..manifest import MANIFEST_NAME, Manifest, Origin, Split, read_manifest
+from ..naming import is_name
 from ..policy import PolicyLayout
 from ..store import collecting_folder, dataset_folder, exclusive
 from ..tensorfile import create_tensors
@@ -37,7 +38,9 @@ def block_size(config: CollectionConfig) -> int:
     return max(1, min(64, config.trials, BLOCK_BYTES // (32 * (widest + 64) ** 2)))
 
 
-def collect(name: str, config: CollectionConfig, *, threads: int, progress: Progress) -> Dataset:
+def collect(
+    name: str, config: CollectionConfig, *, threads: int, progress: Progress, base: Dataset | None = None
+) -> Dataset:
     """Collect a dataset into the store, or continue one that was interrupted.
 
     Parameters
@@ -50,6 +53,8 @@ def collect(name: str, config: CollectionConfig, *, threads: int, progress: Prog
         Physics threads.
     progress
         Told of every iteration.
+    base
+        A dataset of the same collection with fewer trials: its files are taken over and only the others are trained.
 
     Raises
     ------
@@ -67,9 +72,11 @@ def collect(name: str, config: CollectionConfig, *, threads: int, progress: Prog
         trials = folder / TRIALS_FOLDER
         trials.mkdir(parents=True, exist_ok=True)
         _claim(folder, name, config)
+        if base:
+            _take_over(base, folder)
         size = block_size(config)
         total = config.trials * config.iterations
-        for first in range(0, config.trials, size):
+        for first in range(len(base) if base else 0, config.trials, size):
             block = list(range(first, min(first + size, config.trials)))
 
             def report(done: int, _: int, mean: float, block: list[int] = block) -> None:
@@ -77,7 +84,7 @@ def collect(name: str, config: CollectionConfig, *, threads: int, progress: Prog
 
             collect_block(config, block, trials, threads=threads, progress=report)
         # From here on the manifest says what this is, whenever the process may end.
-        _manifest(name, config, folder).write(folder)
+        _manifest(name, config, folder, base).write(folder)
         for claim in (CONFIG_NAME, VERSIONS_NAME):
             (folder / claim).unlink()
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -114,7 +121,16 @@ def _circumstances() -> dict[str, str]:
     return {**package_versions(), "cpu": cpu_name()}
 
 
-def _manifest(name: str, config: CollectionConfig, folder: Path) -> Manifest:
+def _take_over(base: Dataset, folder: Path) -> None:
+    """Link the trials of the dataset that is extended, each verified."""
+    for entry in base.manifest.trials:
+        target = folder / entry.path
+        if not target.exists():
+            verify_file(base.folder / entry.path, entry)
+            link_or_copy(base.folder / entry.path, target)
+
+
+def _manifest(name: str, config: CollectionConfig, folder: Path, base: Dataset | None) -> Manifest:
     environment = make(config.environment, [0])
     layout = PolicyLayout(environment.observation_size, config.hidden_sizes, environment.action_size)
     return Manifest(
@@ -127,9 +143,10 @@ def _manifest(name: str, config: CollectionConfig, folder: Path) -> Manifest:
         parameters=layout.shapes,
         collection=config,
         trial_seeds=tuple(config.seeds),
-        split=Split.proportional(config.trials),
+        split=base.manifest.split.grown(config.trials) if base else Split.proportional(config.trials),
         versions=package_versions(),
         cpu=cpu_name(),
+        extends=Origin(name=base.name, digest=base.digest) if base else None,
         trials=describe_trials(folder, range(config.trials)),
     )
 

@@ -21,13 +21,25 @@ class Head(BaseModel):
     checkpoints: int = Field(ge=1)
 
 
-def presets() -> dict[str, CollectionConfig | Head]:
+class Extension(BaseModel):
+    """A dataset that is another one with more trials, whose seeds go on from there."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    extends: str
+    trials: int = Field(ge=1)
+
+
+Preset = CollectionConfig | Head | Extension
+
+
+def presets() -> dict[str, Preset]:
     """Collections by dataset name, from `collections.toml`."""
     text = (Path(__file__).parent / "collections.toml").read_text(encoding="utf-8")
     return {name: _parse(entry) for name, entry in tomllib.loads(text).items()}
 
 
-def preset(name: str) -> CollectionConfig | Head:
+def preset(name: str) -> Preset:
     """The shipped collection of a dataset name."""
     known = presets()
     if name not in known:
@@ -35,8 +47,8 @@ def preset(name: str) -> CollectionConfig | Head:
     return known[name]
 
 
-def read_config(path: Path) -> CollectionConfig:
-    """A collection's config from a TOML file of `CollectionConfig`'s fields.
+def read_config(path: Path) -> CollectionConfig | Extension:
+    """A collection's config from a TOML file of `CollectionConfig`'s fields, or of `Extension`'s.
 
     Raises
     ------
@@ -56,7 +68,8 @@ def read_config(path: Path) -> CollectionConfig:
     return config
 
 
-def _parse(entry: dict[str, Any]) -> CollectionConfig | Head:
-    if "head_of" in entry:
-        return Head.model_validate(entry)
+def _parse(entry: dict[str, Any]) -> Preset:
+    for kind, mark in ((Head, "head_of"), (Extension, "extends")):
+        if mark in entry:
+            return kind.model_validate(entry)
     return CollectionConfig.model_validate(entry)

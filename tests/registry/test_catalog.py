@@ -9,7 +9,7 @@ from registry_helpers import TINY, contents, edit_manifest
 from tipl_bench.registry import catalog as catalog_module
 from tipl_bench.registry.catalog import CatalogEntry, catalog, default_dataset, local_names, open_dataset
 from tipl_bench.registry.errors import DatasetError, UnknownNameError
-from tipl_bench.registry.manifest import is_name
+from tipl_bench.registry.naming import is_name
 from tipl_bench.registry.store import dataset_folder
 
 

@@ -8,7 +8,7 @@ from registry_helpers import tiny_config
 from tipl_bench.registry.collection.config import CollectionConfig
 from tipl_bench.registry.collection.presets import Head, preset, presets, read_config
 from tipl_bench.registry.errors import DatasetError, UnknownNameError
-from tipl_bench.registry.manifest import is_name
+from tipl_bench.registry.naming import is_name
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from registry_helpers import edit_manifest
 from tipl_bench.registry.errors import DatasetError
-from tipl_bench.registry.manifest import Manifest, canonical_json, is_name, read_manifest, strict_json
+from tipl_bench.registry.manifest import Manifest, canonical_json, read_manifest, strict_json
+from tipl_bench.registry.naming import is_name
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),

@@ -1,0 +1,28 @@
+"""The command line: thin commands; everything heavy is imported inside them, so that `--help` is quick."""
+
+from __future__ import annotations
+
+import click
+
+from .. import __version__
+from .datasets import datasets
+from .groups import Commands
+from .leaderboard import leaderboard
+from .models import models
+from .run import run
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="tipl-bench")
+@click.option("-v", "--verbose", is_flag=True, help="Show the log.")
+def main(verbose: bool = False) -> None:
+    """Forecast the weights of deep-RL policies as they train, and be scored for it."""
+    import logging
+
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.WARNING, format="%(levelname)s %(name)s: %(message)s"
+    )
+
+
+for command in (run, datasets, models, leaderboard):
+    main.add_command(command)

@@ -1,0 +1,236 @@
+"""`tipl-bench datasets`: looking at datasets, checking them, collecting them; `hub.py` has the commands of the Hub."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .groups import Commands
+from .hub import download_dataset, publish_dataset, yank_dataset
+from .output import Bars, console, print_fields
+
+if TYPE_CHECKING:
+    from ..registry.manifest import Manifest
+
+CURVES = 10
+"""Trials whose training returns are drawn when each must be asked for."""
+
+
+@click.group(cls=Commands)
+def datasets() -> None:
+    """List, show, verify, collect, download and publish trajectory datasets."""
+
+
+@datasets.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
+def list_datasets(as_json: bool) -> None:
+    """List the catalog and the local store."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    from ..registry.catalog import catalog, local_names
+
+    rows = [_listed(name) for name in sorted({*catalog(), *local_names()})]
+    if as_json:
+        click.echo(json.dumps(rows, indent=1))
+        return
+    table = Table(box=SIMPLE_HEAD, show_edge=False, header_style="bold", pad_edge=False, expand=True)
+    table.add_column("dataset", ratio=1)
+    for title in ("trials", "T", "P", "MB"):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("where", no_wrap=True)
+    for row in rows:
+        size = f"{row['bytes'] / 1e6:,.1f}" if "bytes" in row else "-"
+        counts = [f"{row[key]:,}" if key in row else "-" for key in ("trials", "checkpoints", "parameters")]
+        default = f" (default of {row['environment']})" if row["default"] else ""
+        yanked = f"\n[red]yanked: {row['yanked']}[/red]" if row["yanked"] else ""
+        table.add_row(f"{row['name']}\n[dim]{row['summary']}{default}[/dim]{yanked}", *counts, size, row["where"])
+    console().print(table)
+
+
+def _listed(name: str) -> dict[str, Any]:
+    """What the list says of one dataset."""
+    from ..registry.catalog import catalog, local_names, open_dataset
+    from ..registry.errors import DatasetError
+
+    entry = catalog().get(name)
+    try:
+        dataset = open_dataset(name)
+        where = "bundled" if entry and entry.bundled else "local"
+        facts: dict[str, Any] = {
+            "environment": dataset.environment,
+            "trials": len(dataset),
+            "checkpoints": dataset.manifest.checkpoints,
+            "parameters": dataset.layout.parameter_count,
+            "bytes": sum(file.size for file in dataset.manifest.files),
+        }
+    except DatasetError as error:
+        where = "broken" if name in local_names() else "on the Hub" if entry and entry.repo else "not here"
+        facts = {"environment": entry.environment if entry else "?"}
+        if where == "broken":
+            click.echo(f"warning: {error}", err=True)
+    return {
+        "name": name,
+        **facts,
+        "default": bool(entry and entry.default),
+        "where": where,
+        "repo": entry.repo if entry else None,
+        "yanked": entry.yanked if entry else None,
+        "summary": entry.summary if entry else "collected here",
+    }
+
+
+@datasets.command("show")
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="The manifest and digest as JSON.")
+def show_dataset(name: str, as_json: bool) -> None:
+    """Show what a dataset says of itself, without downloading it.
+
+    Of a dataset that is on the Hub only the manifest and the training returns are read, by range requests.
+    """
+    from rich.text import Text
+
+    from ..registry.hub.view import view
+    from ..registry.statistics import return_statistics, terminal_curves
+
+    seen = view(name)
+    manifest = seen.manifest
+    if as_json:
+        facts = {"digest": manifest.digest, "where": seen.where, "manifest": manifest.model_dump(mode="json")}
+        click.echo(json.dumps(facts, indent=1))
+        return
+    print_fields(_described(manifest, seen.where))
+    count = len(manifest.trials)
+    chosen = sorted({round(i * (count - 1) / max(1, CURVES - 1)) for i in range(min(CURVES, count))})
+    returns = {trial: columns["episodic_return"] for trial, columns in seen.columns(chosen).items()}
+    lines = terminal_curves(list(returns.values())) if returns else []
+    if lines:
+        statistics = return_statistics(returns)
+        title = f"\ntraining return, {len(returns)} of {count} trials: mean █, range ·; "
+        title += f"at the end {statistics.final_mean:,.1f} ± {statistics.final_deviation:,.1f}"
+        console().print(Text("\n".join([title, *lines])), soft_wrap=True)
+
+
+def _described(manifest: Manifest, where: str) -> dict[str, str]:
+    """The manifest's facts as lines."""
+    split, config = manifest.split, manifest.collection
+    made_from = {"cut from": manifest.cut_from, "extends": manifest.extends}
+    return {
+        "dataset": manifest.name,
+        "digest": manifest.digest,
+        "where": where,
+        "environment": manifest.environment,
+        "licence": manifest.licence,
+        "trials": f"{len(split.train)} train, {len(split.validation)} validation, {len(split.test)} test",
+        "checkpoints": f"{manifest.checkpoints} a trial, every {config.checkpoint_every_epochs} of "
+        f"{config.hyperparameters.epochs} epochs",
+        "policy": f"{' x '.join(map(str, manifest.layout.sizes))}, {manifest.activation}, P = "
+        f"{manifest.layout.parameter_count:,}",
+        "tensors": ", ".join(f"{name} {list(t.shape)} {t.dtype}" for name, t in manifest.trials[0].tensors.items()),
+        "algorithm": f"{config.algorithm}, {config.environment_steps:,} environment steps, seeds "
+        f"{manifest.trial_seeds[0]} to {manifest.trial_seeds[-1]}",
+        "hyperparameters": ", ".join(f"{k}={v}" for k, v in config.hyperparameters.model_dump().items()),
+        **{what: f"{origin.name} ({origin.digest[:12]})" for what, origin in made_from.items() if origin},
+        "sidecars": ", ".join(file.path for file in manifest.sidecars),
+        "size": f"{sum(file.size for file in manifest.files) / 1e6:,.1f} MB in {len(manifest.files)} files",
+        "made with": ", ".join(f"{k} {v}" for k, v in manifest.versions.items()) + f" on {manifest.cpu}",
+    }
+
+
+@datasets.command("verify")
+@click.argument("name")
+def verify_dataset(name: str) -> None:
+    """Hash every byte of a dataset and compare with its manifest and the catalog."""
+    from ..registry.catalog import open_dataset
+
+    dataset = open_dataset(name)
+    total = sum(file.size for file in dataset.manifest.files)
+    done = 0
+    with Bars() as bars:
+
+        def report(path: str, size: int) -> None:
+            nonlocal done
+            done += size
+            bars.stage("verify", done, total, path)
+
+        dataset.verify(report)
+    click.echo(
+        f"{dataset.name}: {len(dataset.manifest.files)} files, {total:,} bytes, all as digest {dataset.digest} says."
+    )
+
+
+@datasets.command("collect")
+@click.argument("name")
+@click.option("--config", type=click.Path(path_type=Path), help="TOML file of a collection of your own.")
+@click.option("--threads", type=click.IntRange(1), help="Physics threads. [default: all usable cores]")
+def collect_dataset(name: str, config: Path | None, threads: int | None) -> None:
+    """Collect a dataset by training its policies, or continue an interrupted collection.
+
+    NAME is that of a shipped collection, or with --config a new name such as my-env/ppo-v1. A configuration with
+    `extends = "my-env/ppo-v1"` and more `trials` makes a version that shares the old one's trials.
+    """
+    from ..benchmark.collection import collect_named
+
+    with Bars() as bars:
+        dataset = collect_named(name, config, threads, bars.stage)
+    click.echo(f"{dataset.name}: {len(dataset)} trials in {dataset.folder}, digest {dataset.digest}")
+
+
+@datasets.command("index")
+@click.argument("name")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("index.parquet"), show_default=True)
+def index_dataset(name: str, out: Path) -> None:
+    """Write a dataset's index as parquet: one row a checkpoint, no weights, and none are downloaded."""
+    from ..registry.hub.view import view
+    from ..registry.index import index_table, write_index
+
+    seen = view(name)
+    table = index_table(seen.manifest, seen.columns(range(len(seen.manifest.trials))))
+    write_index(table, out)
+    click.echo(f"wrote {out}: {table.num_rows:,} checkpoints of {seen.manifest.name}")
+
+
+@datasets.command("diff")
+@click.argument("a")
+@click.argument("b")
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
+def diff_datasets(a: str, b: str, as_json: bool) -> None:
+    """Tell what changed from dataset A to dataset B."""
+    from ..registry.difference import difference
+    from ..registry.hub.view import view
+
+    old, new = view(a).manifest, view(b).manifest
+    found = difference(old, new)
+    if as_json:
+        click.echo(json.dumps(dataclasses.asdict(found), indent=1))
+        return
+    changes = {name: f"{before} -> {after}" for name, (before, after) in found.fields.items()}
+    trials = {
+        "same bytes": _numbers(found.shared),
+        "changed": _numbers(found.changed),
+        "added": _numbers(found.added),
+        "removed": _numbers(found.removed),
+        "moved": ", ".join(f"{trial} ({before} to {after})" for trial, (before, after) in found.moved.items()),
+    }
+    click.echo(f"{old.name} ({old.digest[:12]}) -> {new.name} ({new.digest[:12]})")
+    print_fields(changes | {f"trials {what}": numbers for what, numbers in trials.items()})
+    click.echo(f"{found.shared_bytes:,} bytes are shared, {found.new_bytes:,} are new")
+
+
+def _numbers(numbers: list[int]) -> str:
+    """Numbers as runs: `0-49, 52`."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return ", ".join(f"{first}-{last}" if last > first else f"{first}" for first, last in runs)
+
+
+for command in (download_dataset, publish_dataset, yank_dataset):
+    datasets.add_command(command)

@@ -1,0 +1,37 @@
+"""Groups of commands, and what a failure looks like to a person."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+
+class Commands(click.Group):
+    """A group that prints this package's own errors without a traceback and suggests the nearest command."""
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        """Find a subcommand, or name the nearest and all valid ones."""
+        if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
+            from ..registry.errors import UnknownNameError
+
+            raise click.UsageError(str(UnknownNameError("command", args[0], self.list_commands(ctx))), ctx)
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run, turning expected failures into one message and an exit code of 1."""
+        if ctx.parent is not None:
+            return super().invoke(ctx)
+        from ..registry.errors import TiplBenchError
+
+        try:
+            return super().invoke(ctx)
+        except TiplBenchError as error:
+            raise click.ClickException(str(error)) from error
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            raise click.ClickException(f"{where}{error.strerror or error}. Finished work is kept.") from error
+        except KeyboardInterrupt:
+            click.echo("Interrupted. Finished work is kept; the same command goes on from there.", err=True)
+            sys.exit(130)

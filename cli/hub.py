@@ -1,0 +1,100 @@
+"""`tipl-bench datasets download | publish | yank`."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from .output import Bars
+
+
+def downloading(bars: Bars) -> Callable[[int, int, str], None]:
+    """A progress report with size and rate."""
+    started, first = time.monotonic(), -1
+
+    def report(done: int, total: int, path: str) -> None:
+        nonlocal first
+        first = done if first < 0 else first
+        rate = (done - first) / max(1e-3, time.monotonic() - started)
+        bars.stage(
+            "download", done, total, f"{done / 1e6:,.1f} of {total / 1e6:,.1f} MB, {rate / 1e6:,.1f} MB/s, {path}"
+        )
+
+    return report
+
+
+def _trials(context: click.Context, option: click.Parameter, text: str | None) -> range | None:
+    """Read `0:10` or `7`."""
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d{1,9})(?::(\d{1,9}))?", text)
+    if found is None or (found[2] is not None and int(found[2]) <= int(found[1])):
+        raise click.BadParameter(f"{text!r} is not a range of trials; write FIRST:LAST+1, such as 0:10, or one number.")
+    first = int(found[1])
+    return range(first, int(found[2]) if found[2] is not None else first + 1)
+
+
+@click.command("download")
+@click.argument("name")
+@click.option("--trials", callback=_trials, metavar="FIRST:END", help="Only these trials, such as 0:10.")
+@click.option("--to", type=click.Path(path_type=Path), help="A folder to download into. [default: the store]")
+def download_dataset(name: str, trials: range | None, to: Path | None) -> None:
+    """Download a dataset and verify every byte; an interrupted download goes on.
+
+    NAME is a catalogued name (half-cheetah/ppo-v1, or half-cheetah/ppo@v1, or half-cheetah/ppo-v1@COMMIT), or a place
+    on the Hub: hf://datasets/OWNER/NAME[@REVISION].
+    """
+    from ..registry.hub.download import download
+
+    with Bars() as bars:
+        dataset = download(name, trials=trials, to=to, progress=downloading(bars))
+    size = sum(entry.size for entry in dataset.files(trials))
+    count = len(dataset) if trials is None else len(trials)
+    click.echo(
+        f"{dataset.name}: {count} trials, {size:,} bytes in {dataset.folder}, all as digest {dataset.digest} says."
+    )
+
+
+@click.command("publish")
+@click.argument("name")
+@click.option("--repo", required=True, metavar="OWNER/NAME", help="Dataset repository on the Hub; made if need be.")
+@click.option("--dry-run", is_flag=True, help="Print what would change, and change nothing.")
+def publish_dataset(name: str, repo: str, dry_run: bool) -> None:
+    """Publish a dataset as a version of a Hub repository: shards, manifest, index, card, and a tag.
+
+    A version is never overwritten and a tag never moved. An interrupted publishing goes on when repeated.
+    """
+    from ..registry.catalog import open_dataset
+    from ..registry.hub.publish import catalog_lines, publish
+
+    dataset = open_dataset(name)
+    with Bars() as bars:
+        plan, location = publish(dataset, repo, dry_run=dry_run, progress=bars.stage)
+    for line in plan.lines():
+        click.echo(line)
+    if location is None:
+        click.echo("Dry run: nothing was changed.")
+    else:
+        click.echo(f"\nPublished at {location}. The catalog entry:\n\n{catalog_lines(dataset, location)}", nl=False)
+
+
+@click.command("yank")
+@click.argument("name")
+@click.option("--reason", required=True, help="Why, in a line.")
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
+def yank_dataset(name: str, reason: str, as_json: bool) -> None:
+    """Withdraw a version: later use warns, and board rows that used it are greyed. Nothing is deleted."""
+    from ..registry.hub.yank import yank
+
+    yanked, path, commit = yank(name, reason)
+    if as_json:
+        click.echo(json.dumps({"name": yanked, "catalog": str(path), "commit": commit}))
+        return
+    click.echo(f"{yanked} is yanked in {path}; commit that file.")
+    if commit:
+        click.echo(f"Its card on the Hub says so too (commit {commit}).")

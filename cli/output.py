@@ -1,0 +1,58 @@
+"""What a terminal shows: tables on standard output, progress on standard error."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import TaskID
+
+
+def console() -> Console:
+    """Standard output."""
+    from rich.console import Console
+
+    return Console()
+
+
+def print_fields(fields: Mapping[str, str]) -> None:
+    """Names in bold beside their values, a line each; empty ones are left out."""
+    from rich.text import Text
+
+    width = max((len(name) for name, value in fields.items() if value), default=0)
+    for name, value in fields.items():
+        if value:
+            console().print(Text.assemble((f"{name:>{width}}", "bold"), f"  {value}"), soft_wrap=True)
+
+
+class Bars:
+    """A progress bar per stage, on standard error, gone when done; silent where that is no terminal."""
+
+    def __enter__(self) -> Bars:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+        columns = (
+            TextColumn("{task.description:>10}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f}%"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[word]}", style="dim"),
+        )
+        self.bars = Progress(*columns, console=Console(stderr=True), transient=True)
+        self.tasks: dict[str, TaskID] = {}
+        self.bars.start()
+        return self
+
+    def stage(self, name: str, done: int, total: int, word: str) -> None:
+        """Show a stage's progress."""
+        if name not in self.tasks:
+            self.tasks[name] = self.bars.add_task(name, total=total, word=word)
+        self.bars.update(self.tasks[name], completed=done, total=total, word=word)
+
+    def __exit__(self, *exception: object) -> None:
+        self.bars.stop()

@@ -1,0 +1,65 @@
+"""`tipl-bench run`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from .hub import downloading
+from .output import Bars
+
+
+@click.command()
+@click.option("--model", required=True, help="Predictor; `tipl-bench models` lists them.")
+@click.option("--env", "environment", help="Environment id; its default dataset is used.")
+@click.option("--dataset", "dataset_name", help="Dataset name or folder, instead of the environment's default.")
+@click.option("--budget", default="quick", show_default=True, help="Training budget: quick, standard or paper.")
+@click.option("--seed", default=0, show_default=True, help="The predictor's seed.")
+@click.option("--device", default="auto", show_default=True, help="Where to train and forecast: auto, cpu or cuda.")
+@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="An option of the predictor; repeatable.")
+@click.option("--out", type=click.Path(path_type=Path), help="Run folder. [default: runs/<dataset>/<model>-...]")
+@click.option("--json", "as_json", is_flag=True, help="Print the record as JSON instead of the table.")
+def run(
+    model: str,
+    environment: str | None,
+    dataset_name: str | None,
+    budget: str,
+    seed: int,
+    device: str,
+    settings: tuple[str, ...],
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Train, forecast and score a predictor; write the run folder and print a table.
+
+    An interrupted run goes on when the command is repeated; a finished one is not repeated.
+    """
+    import pandas as pd
+    from rich.console import Console
+    from rich.text import Text
+
+    from ..benchmark import figure, table
+    from ..benchmark.run import WINDOWS_NAME, RunRequest, default_folder
+    from ..benchmark.run import run as run_benchmark
+    from ..registry.catalog import default_dataset
+    from ..registry.hub.download import load
+
+    if not environment and not dataset_name:
+        raise click.UsageError("Give --env ENVIRONMENT or --dataset NAME.")
+    with Bars() as bars:
+        dataset = load(dataset_name or default_dataset(str(environment)), progress=downloading(bars))
+    if environment and dataset.environment != environment:
+        raise click.UsageError(f"Dataset {dataset.name} is of {dataset.environment}, not {environment}.")
+    request = RunRequest(model, dataset, budget, settings, seed, device)
+    folder = out or default_folder(request)
+    with Bars() as progress:
+        record, repeated = run_benchmark(request, folder, progress.stage)
+    if not (folder / "figure.svg").exists() or not (folder / "figure.png").exists():
+        figure.draw(record, pd.read_parquet(folder / WINDOWS_NAME), folder)
+    if as_json:
+        click.echo(record.model_dump_json(indent=1))
+        return
+    console = Console()
+    console.print(table.render(record))
+    console.print(Text(f"{'already finished' if repeated else 'written'}: {folder}", "dim"), soft_wrap=True)

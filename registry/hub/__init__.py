@@ -1,0 +1,1 @@
+"""Trajectory datasets on the Hugging Face Hub: published, pinned, fetched and verified."""

@@ -1,0 +1,110 @@
+"""The Hub's client as this package uses it: whose errors say what to do, and whose answers are limited in size."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from huggingface_hub import HfApi, hf_hub_url
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    GatedRepoError,
+    HfHubHTTPError,
+    LocalTokenNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, http_stream_backoff
+
+from ... import __version__
+from ..errors import HubError, MissingFileError
+from ..naming import HubLocation
+
+TRANSPORT_ERROR: type[Exception] = HfHubHTTPError.__bases__[0]
+"""The base of all errors of the HTTP library underneath; which library that is depends on the client's version."""
+TIMEOUT = 30.0
+"""Seconds without an answer or a byte."""
+
+
+def api() -> HfApi:
+    """The client, with the token of huggingface_hub's own login."""
+    return HfApi(library_name="tipl-bench", library_version=__version__)
+
+
+@contextlib.contextmanager
+def speaking_of(location: HubLocation) -> Iterator[None]:
+    """Turn the client's errors into ones that say what is wrong, where, and the way out."""
+    try:
+        yield
+    except OfflineModeIsEnabled:
+        raise HubError(f"{location}: not on this machine, and HF_HUB_OFFLINE forbids fetching it; unset it.") from None
+    except (GatedRepoError, RepositoryNotFoundError):
+        raise HubError(
+            f"{location}: there is no such dataset repository, or it is private and you are not logged in to an "
+            "account that may see it (`hf auth login`)."
+        ) from None
+    except RevisionNotFoundError:
+        raise HubError(f"{location}: the repository has no such revision.") from None
+    except EntryNotFoundError as error:
+        raise MissingFileError(f"{location}: a file is missing there ({_first_line(error)}).") from None
+    except LocalTokenNotFoundError:
+        raise HubError(f"{location}: writing needs a login; run `hf auth login`.") from None
+    except HfHubHTTPError as error:
+        status = error.response.status_code
+        way_out = {
+            401: "log in with `hf auth login`",
+            403: "your account may not do this there; log in to another with `hf auth login`",
+            429: "the Hub limits requests; wait some minutes and repeat the command, which goes on from there",
+        }.get(status, "repeat the command later; it goes on from there")
+        raise HubError(f"{location}: the Hub answered {status} ({_first_line(error)}); {way_out}.") from error
+    except TRANSPORT_ERROR as error:
+        raise HubError(
+            f"{location}: the Hub cannot be reached ({_first_line(error) or type(error).__name__}); repeat the command "
+            "when it can, it goes on from there."
+        ) from error
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0][:200]
+
+
+def file_url(location: HubLocation, path: str) -> str:
+    """Where a file of a dataset repository is served."""
+    return hf_hub_url(location.repo, path, repo_type="dataset", revision=location.revision)
+
+
+@contextlib.contextmanager
+def streaming(
+    location: HubLocation, path: str, first: int = 0, last: int | None = None
+) -> Iterator[tuple[int, Iterator[bytes]]]:
+    """Ask for a file, or for its bytes first..last, both included.
+
+    Yields
+    ------
+    int, iterator of bytes
+        The position of the first byte that comes (0 where the server ignored the range), and the pieces.
+    """
+    # Bytes as they are stored: a digest is of those, and a range counts those.
+    headers = build_hf_headers(library_name="tipl-bench", library_version=__version__) | {"Accept-Encoding": "identity"}
+    if first or last is not None:
+        headers["Range"] = f"bytes={first}-{'' if last is None else last}"
+    url = file_url(location, path)
+    with http_stream_backoff("GET", url, headers=headers, timeout=TIMEOUT, follow_redirects=True) as response:
+        hf_raise_for_status(response)
+        yield (first if response.status_code == 206 else 0), response.iter_bytes(1 << 20)
+
+
+def read_bytes(location: HubLocation, path: str, *, limit: int, first: int = 0, last: int | None = None) -> bytes:
+    """A small file's bytes, or a range of a large one's; raises `HubError` if more than `limit` come."""
+    content = bytearray()
+    with speaking_of(location), streaming(location, path, first, last) as (start, pieces):
+        skip = first - start  # where the range was ignored
+        for piece in pieces:
+            content += piece
+            if len(content) - skip > limit:
+                if last is not None:
+                    break
+                raise HubError(f"{location}: {path} is larger than {limit} bytes; this is not a trajectory dataset's.")
+    wanted = None if last is None else last - first + 1
+    return bytes(content[skip:][:wanted])

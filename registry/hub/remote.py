@@ -1,0 +1,129 @@
+"""A published dataset that is not here: its manifest, and its columns by range requests, all of it verified."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..dataset import check_trials
+from ..errors import DatasetError, HubError, MissingFileError
+from ..manifest import MANIFEST_LIMIT, MANIFEST_NAME, FileEntry, Manifest, parse_manifest
+from ..naming import HubLocation
+from ..tensorfile import HEADER_LIMIT, Array
+from ..trial import COLUMNS
+from .client import api, read_bytes, speaking_of
+
+WORKERS = 8
+"""Files asked for at once."""
+
+
+@dataclass(frozen=True)
+class RemoteDataset:
+    """A dataset in a repository at one commit; only its manifest was fetched.
+
+    Parameters
+    ----------
+    location
+        The repository, at a commit.
+    manifest
+        Its validated manifest.
+    """
+
+    location: HubLocation
+    manifest: Manifest
+
+    @classmethod
+    def open(cls, location: HubLocation, *, digest: str | None = None) -> RemoteDataset:
+        """Look a revision up and read its manifest.
+
+        Parameters
+        ----------
+        location
+            Where.
+        digest
+            The digest it must have, if known.
+
+        Raises
+        ------
+        HubError
+            If there is no such repository, revision or manifest, or the Hub cannot be reached.
+        DatasetError
+            If the manifest is invalid or has another digest.
+        """
+        with speaking_of(location):
+            commit = api().dataset_info(location.repo, revision=location.revision).sha
+        if commit is None or (location.pinned and commit != location.revision):
+            raise HubError(f"{location}: the Hub answered with commit {commit}, which is not the one asked for.")
+        found = HubLocation(location.repo, commit)
+        try:
+            text = read_bytes(found, MANIFEST_NAME, limit=MANIFEST_LIMIT).decode()
+        except UnicodeDecodeError as error:
+            raise DatasetError(f"{found}: {MANIFEST_NAME} is not text ({error}).") from None
+        except MissingFileError:
+            raise DatasetError(f"{location}: no {MANIFEST_NAME}; this is not a trajectory dataset.") from None
+        manifest = parse_manifest(text, f"{found}: {MANIFEST_NAME}")
+        check_trials(manifest, str(found))
+        if digest is not None and manifest.digest != digest:
+            raise DatasetError(
+                f"{found}: the manifest has digest {manifest.digest}, but the catalog pins {digest}. What is published "
+                "there is not what the catalog vouches for; nothing was fetched."
+            )
+        return cls(found, manifest)
+
+    def columns(self, trial: int, names: Iterable[str] = COLUMNS) -> dict[str, Array]:
+        """Per-checkpoint scalars [T] of one trial, by range requests, checked against the manifest's digests.
+
+        Raises
+        ------
+        DatasetError
+            If the file's header or a column's bytes are not what the manifest says.
+        """
+        entry = self.manifest.trials[trial]
+        header = self._header(entry)
+        columns = {}
+        for name in names:
+            begin, end = header[name]
+            raw = read_bytes(self.location, entry.path, limit=end - begin, first=begin, last=end - 1)
+            tensor = entry.tensors[name]
+            if hashlib.sha256(raw).hexdigest() != tensor.sha256:
+                raise DatasetError(f"{self.location}: {entry.path}: {name!r} does not have the manifest's sha256.")
+            columns[name] = np.frombuffer(raw, dtype=tensor.dtype).reshape(tensor.shape)
+        return columns
+
+    def all_columns(
+        self,
+        trials: Iterable[int],
+        names: Iterable[str] = COLUMNS,
+        progress: Callable[[int], None] = lambda trial: None,
+    ) -> dict[int, dict[str, Array]]:
+        """`columns` of several trials, some at once."""
+        names = tuple(names)
+
+        def one(trial: int) -> tuple[int, dict[str, Array]]:
+            found = self.columns(trial, names)
+            progress(trial)
+            return trial, found
+
+        with ThreadPoolExecutor(WORKERS) as pool:
+            return dict(pool.map(one, trials))
+
+    def _header(self, entry: FileEntry) -> dict[str, tuple[int, int]]:
+        """First and last byte (excluded) of every tensor in the remote file."""
+        probe = read_bytes(self.location, entry.path, limit=HEADER_LIMIT + 8, first=0, last=4095)
+        try:
+            (length,) = struct.unpack("<Q", probe[:8])
+            if length > HEADER_LIMIT:
+                raise ValueError(f"its header claims {length} bytes")
+            if length + 8 > len(probe):
+                probe = read_bytes(self.location, entry.path, limit=HEADER_LIMIT + 8, first=0, last=length + 7)
+            header = json.loads(probe[8 : 8 + length])
+            spans = {name: tuple(header[name]["data_offsets"]) for name in entry.tensors}
+            return {name: (8 + length + int(begin), 8 + length + int(end)) for name, (begin, end) in spans.items()}
+        except (struct.error, KeyError, TypeError, ValueError) as error:
+            raise DatasetError(f"{self.location}: {entry.path}: not a usable safetensors header ({error}).") from None

@@ -1,0 +1,54 @@
+"""A dataset's index: one row a checkpoint, everything but the weights and observation moments."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from .files import replace_atomically
+from .manifest import Manifest
+from .tensorfile import Array
+from .trial import COLUMNS
+
+INDEX_NAME = "index.parquet"
+
+
+def index_table(manifest: Manifest, columns: Mapping[int, Mapping[str, Array]]) -> pa.Table:
+    """The index of some trials.
+
+    Parameters
+    ----------
+    manifest
+        The dataset's manifest.
+    columns
+        Per-checkpoint scalars [T] by name, by trial.
+
+    Returns
+    -------
+    pyarrow.Table
+        Columns `trial`, `split`, `seed`, `file`, `checkpoint` (the row of the file's tensors), then the scalars.
+    """
+    parts = {trial: name for name in ("train", "validation", "test") for trial in getattr(manifest.split, name)}
+    frames = []
+    for trial, scalars in sorted(columns.items()):
+        count = manifest.checkpoints
+        where = {
+            "trial": np.full(count, trial),
+            "split": parts[trial],
+            "seed": np.full(count, manifest.trial_seeds[trial]),
+            "file": manifest.trials[trial].path,
+            "checkpoint": np.arange(count),
+        }
+        frames.append(pd.DataFrame(where | {name: scalars[name] for name in COLUMNS}))
+    return pa.Table.from_pandas(pd.concat(frames, ignore_index=True), preserve_index=False).replace_schema_metadata()
+
+
+def write_index(table: pa.Table, path: Path) -> None:
+    """Write an index as parquet, atomically."""
+    with replace_atomically(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
