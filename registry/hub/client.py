@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 from huggingface_hub import HfApi, hf_hub_url
 from huggingface_hub.errors import (
@@ -25,6 +27,8 @@ TRANSPORT_ERROR: type[Exception] = HfHubHTTPError.__bases__[0]
 """The base of all errors of the HTTP library underneath; which library that is depends on the client's version."""
 TIMEOUT = 30.0
 """Seconds without an answer or a byte."""
+ATTEMPTS = 5
+Answer = TypeVar("Answer")
 
 
 def api() -> HfApi:
@@ -63,6 +67,29 @@ def speaking_of(location: HubLocation) -> Iterator[None]:
             f"{location}: the Hub cannot be reached ({_first_line(error) or type(error).__name__}); repeat the command "
             "when it can, it goes on from there."
         ) from error
+
+
+def patiently(location: HubLocation, ask: Callable[[], Answer]) -> Answer:
+    """The answer to a question that changes nothing; asked again where the Hub is busy or the connection is cut.
+
+    (The client itself does so for files, but not for questions.) Errors are as from `speaking_of`.
+    """
+    for attempt in range(ATTEMPTS):
+        try:
+            with speaking_of(location):
+                return ask()
+        except HubError as error:
+            if attempt == ATTEMPTS - 1 or not may_pass(error.__cause__):
+                raise
+            time.sleep(min(8.0, 0.25 * 2**attempt))
+    raise AssertionError("unreachable")
+
+
+def may_pass(cause: BaseException | None) -> bool:
+    """Whether a failure may pass by itself: a cut connection or a busy server."""
+    if isinstance(cause, HfHubHTTPError):
+        return cause.response.status_code in (408, 416, 429) or cause.response.status_code >= 500
+    return isinstance(cause, TRANSPORT_ERROR)
 
 
 def _first_line(error: BaseException) -> str:

@@ -8,14 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-from huggingface_hub.errors import HfHubHTTPError
-
 from ..dataset import verify_file
 from ..errors import DatasetError, HubError
 from ..files import sync
 from ..manifest import FileEntry
 from ..naming import HubLocation
-from .client import TRANSPORT_ERROR, speaking_of, streaming
+from .client import may_pass, speaking_of, streaming
 
 ATTEMPTS = 6
 """Tries that bring not one new byte before giving up."""
@@ -81,7 +79,7 @@ def _fill(location: HubLocation, entry: FileEntry, partial: Path, progress: Call
                     _append(location, entry, stream, progress)
             except HubError as error:
                 failure = error
-                if not _passing(error.__cause__):
+                if not may_pass(error.__cause__):
                     raise
             if stream.tell() > have:
                 idle = 0
@@ -106,10 +104,3 @@ def _append(location: HubLocation, entry: FileEntry, stream: BinaryIO, progress:
             progress(len(wanted))
             if len(wanted) < len(piece):
                 break
-
-
-def _passing(cause: BaseException | None) -> bool:
-    """Whether a failure may pass by itself: a cut connection or a busy server."""
-    if isinstance(cause, HfHubHTTPError):
-        return cause.response.status_code in (408, 416, 429) or cause.response.status_code >= 500
-    return isinstance(cause, TRANSPORT_ERROR)

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import tomlkit
-from huggingface_hub import CommitOperationAdd, CommitOperationDelete, RepoFile
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, GitRefs
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
+from huggingface_hub.hf_api import RepoFile, RepoFolder
 
 from ..catalog import CatalogEntry, catalog
 from ..dataset import TRIALS_FOLDER, Dataset
@@ -20,7 +21,7 @@ from ..naming import HubLocation, family, is_repo
 from ..statistics import draw_curves, return_statistics
 from ..store import exclusive, home
 from .card import CARD_NAME, FIGURE_NAME, render_card
-from .client import api, read_bytes, speaking_of
+from .client import api, patiently, read_bytes, speaking_of
 
 FILES_PER_COMMIT = 2_000
 """More are spread over several commits; the manifest, which makes them a dataset, always comes with the last."""
@@ -142,14 +143,7 @@ def plan_publication(dataset: Dataset, repo: str, described: Callable[[dict[str,
     """
     manifest, location = dataset.manifest, HubLocation(repo)
     tag = f"v{manifest.version}"
-    with speaking_of(location):
-        try:
-            refs = api().list_repo_refs(repo, repo_type="dataset")
-        except RepositoryNotFoundError:
-            refs = None
-    tags = {found.name: found.target_commit for found in refs.tags} if refs else {}
-    head = next((branch.target_commit for branch in refs.branches if branch.name == "main"), None) if refs else None
-    tagged = tags.get(tag)
+    head, tagged = _refs(location, tag)
     for commit in filter(None, (tagged, head)):
         if _same_version(HubLocation(repo, commit), manifest, tagged=commit == tagged):
             return Plan(HubLocation(repo, head), tag, commit)
@@ -163,6 +157,22 @@ def plan_publication(dataset: Dataset, repo: str, described: Callable[[dict[str,
     rest = tuple((path, _size(content), content) for path, content in described(_yanked(manifest)).items())
     stale = sorted(p for p in there if p.startswith(f"{TRIALS_FOLDER}/") and p not in contents)
     return Plan(base, tag, None, trials, rest, tuple(kept), tuple(stale))
+
+
+def _refs(location: HubLocation, tag: str) -> tuple[str | None, str | None]:
+    """The commits of the main branch and of a tag; None for what is not there."""
+
+    def ask() -> GitRefs | None:
+        try:
+            return api().list_repo_refs(location.repo, repo_type="dataset")
+        except RepositoryNotFoundError:
+            return None
+
+    refs = patiently(location, ask)
+    if refs is None:
+        return None, None
+    head = next((branch.target_commit for branch in refs.branches if branch.name == "main"), None)
+    return head, next((found.target_commit for found in refs.tags if found.name == tag), None)
 
 
 def _same_version(location: HubLocation, mine: Manifest, *, tagged: bool) -> bool:
@@ -188,9 +198,14 @@ def _same_version(location: HubLocation, mine: Manifest, *, tagged: bool) -> boo
 
 def _files(location: HubLocation) -> dict[str, str | None]:
     """The sha256 of every LFS file at a commit, by path; None for files that git itself holds."""
-    with speaking_of(location):
-        tree = api().list_repo_tree(location.repo, recursive=True, revision=location.revision, repo_type="dataset")
-        return {item.path: item.lfs.sha256 if item.lfs else None for item in tree if isinstance(item, RepoFile)}
+
+    def ask() -> list[RepoFile | RepoFolder]:
+        return list(
+            api().list_repo_tree(location.repo, recursive=True, revision=location.revision, repo_type="dataset")
+        )
+
+    tree = patiently(location, ask)
+    return {item.path: item.lfs.sha256 if item.lfs else None for item in tree if isinstance(item, RepoFile)}
 
 
 def _yanked(manifest: Manifest) -> dict[str, str]:
@@ -264,8 +279,7 @@ def _tag(location: HubLocation, tag: str) -> None:
         except HfHubHTTPError as error:
             if error.response.status_code != 409:
                 raise
-        refs = api().list_repo_refs(location.repo, repo_type="dataset")
-    target = next((found.target_commit for found in refs.tags if found.name == tag), None)
+    _, target = _refs(location, tag)
     if target != location.revision:
         raise DatasetError(f"{location}: tag {tag} is on commit {target} already, and tags are never moved.")
 

@@ -17,7 +17,7 @@ from ..manifest import MANIFEST_LIMIT, MANIFEST_NAME, FileEntry, Manifest, parse
 from ..naming import HubLocation
 from ..tensorfile import HEADER_LIMIT, Array
 from ..trial import COLUMNS
-from .client import api, read_bytes, speaking_of
+from .client import api, patiently, read_bytes
 
 WORKERS = 8
 """Files asked for at once."""
@@ -56,8 +56,7 @@ class RemoteDataset:
         DatasetError
             If the manifest is invalid or has another digest.
         """
-        with speaking_of(location):
-            commit = api().dataset_info(location.repo, revision=location.revision).sha
+        commit = patiently(location, lambda: api().dataset_info(location.repo, revision=location.revision).sha)
         if commit is None or (location.pinned and commit != location.revision):
             raise HubError(f"{location}: the Hub answered with commit {commit}, which is not the one asked for.")
         found = HubLocation(location.repo, commit)
