@@ -85,10 +85,16 @@ def patiently(location: HubLocation, ask: Callable[[], Answer]) -> Answer:
     raise AssertionError("unreachable")
 
 
+def status_of(error: HubError) -> int | None:
+    """The HTTP status that an error came from, if it came from one."""
+    cause = error.__cause__
+    return cause.response.status_code if isinstance(cause, HfHubHTTPError) else None
+
+
 def may_pass(cause: BaseException | None) -> bool:
     """Whether a failure may pass by itself: a cut connection or a busy server."""
     if isinstance(cause, HfHubHTTPError):
-        return cause.response.status_code in (408, 416, 429) or cause.response.status_code >= 500
+        return cause.response.status_code in (408, 429) or cause.response.status_code >= 500
     return isinstance(cause, TRANSPORT_ERROR)
 
 
@@ -117,21 +123,27 @@ def streaming(
     if first or last is not None:
         headers["Range"] = f"bytes={first}-{'' if last is None else last}"
     url = file_url(location, path)
-    with http_stream_backoff("GET", url, headers=headers, timeout=TIMEOUT, follow_redirects=True) as response:
+    # A cut connection is the caller's: it knows what has come.
+    options = {"headers": headers, "timeout": TIMEOUT, "follow_redirects": True, "retry_on_exceptions": ()}
+    with http_stream_backoff("GET", url, **options) as response:
         hf_raise_for_status(response)
-        yield (first if response.status_code == 206 else 0), response.iter_bytes(1 << 20)
+        yield (first if response.status_code == 206 else 0), response.iter_bytes()
 
 
 def read_bytes(location: HubLocation, path: str, *, limit: int, first: int = 0, last: int | None = None) -> bytes:
     """A small file's bytes, or a range of a large one's; raises `HubError` if more than `limit` come."""
-    content = bytearray()
-    with speaking_of(location), streaming(location, path, first, last) as (start, pieces):
-        skip = first - start  # where the range was ignored
-        for piece in pieces:
-            content += piece
-            if len(content) - skip > limit:
-                if last is not None:
-                    break
-                raise HubError(f"{location}: {path} is larger than {limit} bytes; this is not a trajectory dataset's.")
-    wanted = None if last is None else last - first + 1
-    return bytes(content[skip:][:wanted])
+
+    def ask() -> bytes:
+        content = bytearray()
+        with streaming(location, path, first, last) as (start, pieces):
+            skip = first - start  # where the range was ignored
+            for piece in pieces:
+                content += piece
+                if len(content) - skip > limit:
+                    if last is not None:
+                        break
+                    raise HubError(f"{location}: {path} is larger than {limit} bytes; it is no trajectory dataset's.")
+        wanted = None if last is None else last - first + 1
+        return bytes(content[skip:][:wanted])
+
+    return patiently(location, ask)

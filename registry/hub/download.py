@@ -124,7 +124,7 @@ def download(
         _fetch(remote, folder, trials, relatives, progress)
         if to is None and isinstance(chosen, HubLocation):
             remember_revision(location, remote.location.revision)
-    return Dataset.open(folder, digest=digest, trials=trials)
+    return open_dataset(text if to is None else str(to), trials)
 
 
 def _check_tag(location: HubLocation, remote: RemoteDataset) -> None:

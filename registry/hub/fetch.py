@@ -6,19 +6,22 @@ import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 from ..dataset import verify_file
 from ..errors import DatasetError, HubError
 from ..files import sync
 from ..manifest import FileEntry
 from ..naming import HubLocation
-from .client import may_pass, speaking_of, streaming
+from .client import may_pass, speaking_of, status_of, streaming
 
 ATTEMPTS = 6
 """Tries that bring not one new byte before giving up."""
 FRESH_STARTS = 2
 """Times a file that came whole but wrong is fetched anew."""
+
+PAST_THE_END = 416
+"""The status of a range that begins where the file has ended."""
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +74,7 @@ def fetch_file(
 def _fill(location: HubLocation, entry: FileEntry, partial: Path, progress: Callable[[int], None]) -> None:
     """Bring the partial file to its full size, resuming as often as new bytes come."""
     idle = 0
-    with partial.open("ab") as stream:
+    with partial.open("ab", buffering=0) as stream:  # what came is kept, whatever happens to this process
         while (have := stream.tell()) < entry.size:
             failure: Exception | None = None
             try:
@@ -79,6 +82,8 @@ def _fill(location: HubLocation, entry: FileEntry, partial: Path, progress: Call
                     _append(location, entry, stream, progress)
             except HubError as error:
                 failure = error
+                if status_of(error) == PAST_THE_END:
+                    raise _too_short(location, entry, have) from None
                 if not may_pass(error.__cause__):
                     raise
             if stream.tell() > have:
@@ -86,11 +91,18 @@ def _fill(location: HubLocation, entry: FileEntry, partial: Path, progress: Call
                 continue
             idle += 1
             if idle >= ATTEMPTS:
-                raise failure or HubError(f"{location}: {entry.path} ends after {have} of {entry.size} bytes there.")
+                raise failure or _too_short(location, entry, have)
             time.sleep(min(8.0, 0.25 * 2**idle))
 
 
-def _append(location: HubLocation, entry: FileEntry, stream: BinaryIO, progress: Callable[[int], None]) -> None:
+def _too_short(location: HubLocation, entry: FileEntry, have: int) -> HubError:
+    return HubError(
+        f"{location}: {entry.path} ends after {have:,} bytes there, where the manifest says {entry.size:,}. The "
+        "repository is damaged or was changed."
+    )
+
+
+def _append(location: HubLocation, entry: FileEntry, stream: IO[bytes], progress: Callable[[int], None]) -> None:
     have = stream.tell()
     with streaming(location, entry.path, have) as (start, pieces):
         if start != have:  # the server ignored the range
