@@ -95,7 +95,7 @@ def read_header(path: Path) -> dict[str, TensorSpan]:
     """
     try:
         header, start, size = _load_header(path)
-        spans = {name: _span(name, entry, start) for name, entry in header.items() if name != "__metadata__"}
+        spans = {name: tensor_span(name, entry, start) for name, entry in header.items() if name != "__metadata__"}
         expected = start
         for name, span in sorted(spans.items(), key=lambda item: (item[1].start, item[1].size)):
             if span.start != expected:
@@ -129,8 +129,8 @@ def _load_header(path: Path) -> tuple[dict[str, Any], int, int]:
     return header, 8 + length, size
 
 
-def _span(name: str, entry: Any, start: int) -> TensorSpan:
-    """One header entry, checked for itself."""
+def tensor_span(name: str, entry: Any, start: int) -> TensorSpan:
+    """One header entry, checked for itself; `start` is where the tensors' bytes begin. Raises `ValueError`."""
     try:
         dtype = {short: name for name, short in DTYPES.items()}[entry["dtype"]]
         shape, (begin, end) = entry["shape"], entry["data_offsets"]

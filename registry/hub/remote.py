@@ -15,7 +15,7 @@ from ..dataset import check_trials
 from ..errors import DatasetError, HubError, MissingFileError
 from ..manifest import MANIFEST_LIMIT, MANIFEST_NAME, FileEntry, Manifest, parse_manifest
 from ..naming import HubLocation
-from ..tensorfile import HEADER_LIMIT, Array
+from ..tensorfile import HEADER_LIMIT, Array, TensorSpan, tensor_span
 from ..trial import COLUMNS
 from .client import api, patiently, read_bytes
 
@@ -87,9 +87,9 @@ class RemoteDataset:
         header = self._header(entry)
         columns = {}
         for name in names:
-            begin, end = header[name]
-            raw = read_bytes(self.location, entry.path, limit=end - begin, first=begin, last=end - 1)
-            tensor = entry.tensors[name]
+            span, tensor = header[name], entry.tensors[name]
+            last = span.start + span.size - 1
+            raw = read_bytes(self.location, entry.path, limit=span.size, first=span.start, last=last)
             if hashlib.sha256(raw).hexdigest() != tensor.sha256:
                 raise DatasetError(f"{self.location}: {entry.path}: {name!r} does not have the manifest's sha256.")
             columns[name] = np.frombuffer(raw, dtype=tensor.dtype).reshape(tensor.shape)
@@ -112,8 +112,8 @@ class RemoteDataset:
         with ThreadPoolExecutor(WORKERS) as pool:
             return dict(pool.map(one, trials))
 
-    def _header(self, entry: FileEntry) -> dict[str, tuple[int, int]]:
-        """First and last byte (excluded) of every tensor in the remote file."""
+    def _header(self, entry: FileEntry) -> dict[str, TensorSpan]:
+        """Where every tensor lies in the remote file."""
         probe = read_bytes(self.location, entry.path, limit=HEADER_LIMIT + 8, first=0, last=4095)
         try:
             (length,) = struct.unpack("<Q", probe[:8])
@@ -122,7 +122,10 @@ class RemoteDataset:
             if length + 8 > len(probe):
                 probe = read_bytes(self.location, entry.path, limit=HEADER_LIMIT + 8, first=0, last=length + 7)
             header = json.loads(probe[8 : 8 + length])
-            spans = {name: tuple(header[name]["data_offsets"]) for name in entry.tensors}
-            return {name: (8 + length + int(begin), 8 + length + int(end)) for name, (begin, end) in spans.items()}
+            spans = {name: tensor_span(name, header[name], 8 + length) for name in entry.tensors}
+            for name, tensor in entry.tensors.items():
+                if (spans[name].dtype, spans[name].shape) != (tensor.dtype, tensor.shape):
+                    raise ValueError(f"{name!r} does not have the manifest's dtype and shape")
+            return spans
         except (struct.error, KeyError, TypeError, ValueError) as error:
             raise DatasetError(f"{self.location}: {entry.path}: not a usable safetensors header ({error}).") from None
