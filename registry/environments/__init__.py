@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from ..errors import UnknownNameError
 from .batched import BatchedEnvironment
-from .task import TASKS, Bool, Float32, Float64
+from .task import Bool, Float32, Float64
+from .tasks import TASKS
 from .vectorized import VectorizedEnvironment
 
 Index = npt.NDArray[np.intp]

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from mujoco.batch import Batch
 
-from .task import Bool, Float32, Float64, Task, model_path
+from .task import Bool, Float32, Float64, State, Task, model_path
 
 Index = npt.NDArray[np.intp]
 
@@ -45,7 +45,7 @@ class BatchedEnvironment:
     Parameters
     ----------
     task
-        The task, an entry of `registry.environments.task.TASKS`.
+        The task, an entry of `registry.environments.tasks.TASKS`.
     seeds
         One seed an episode stream; stream i draws what `gymnasium.make(id).reset(seed=seeds[i])` and the
         resets after it draw.
@@ -61,6 +61,7 @@ class BatchedEnvironment:
         self._batch = Batch(model, len(seeds), nthread=threads)
         self._qpos, self._qvel = self._batch.bind("qpos"), self._batch.bind("qvel")
         self._control = self._batch.bind("ctrl")
+        self._state: State = {name: self._batch.bind(name) for name in task.state_fields}
         self._dt = model.opt.timestep * task.frame_skip
         self.elapsed_steps = np.zeros(len(seeds), dtype=np.int64)
         # What gymnasium.utils.seeding.np_random builds from a seed.
@@ -68,7 +69,7 @@ class BatchedEnvironment:
         limits = model.actuator_ctrlrange.astype(np.float32)
         self.action_low, self.action_high = limits[:, 0].copy(), limits[:, 1].copy()
         self.action_size = int(model.nu)
-        self.observation_size = task.observe(self._qpos[:1], self._qvel[:1]).shape[1]
+        self.observation_size = task.observe(self._rows(np.arange(1))).shape[1]
         self._all: Index = np.arange(len(seeds))
 
     def __len__(self) -> int:
@@ -82,7 +83,7 @@ class BatchedEnvironment:
             self._qpos[i], self._qvel[i] = self.task.initial_state(self.streams[i], *self._initial)
         self._batch.forward(ids)
         self.elapsed_steps[ids] = 0
-        return self.task.observe(self._qpos[ids], self._qvel[ids])
+        return self.task.observe(self._rows(ids))
 
     def step(self, action: Float32, ids: Index | None = None) -> tuple[Float64, Float64, Bool, Bool]:
         """Advance the simulations `ids` (all by default) by one environment step.
@@ -105,19 +106,26 @@ class BatchedEnvironment:
             self._control[:] = action
             self._batch.step(nstep=self.task.frame_skip)
             self.elapsed_steps += 1
-            qpos, qvel, elapsed = self._qpos, self._qvel, self.elapsed_steps
+            state, elapsed = self._state, self.elapsed_steps
         else:
             before = self._qpos[ids]
             self._control[ids] = action
             self._batch.step(ids, nstep=self.task.frame_skip)
             self.elapsed_steps[ids] += 1
-            qpos, qvel, elapsed = self._qpos[ids], self._qvel[ids], self.elapsed_steps[ids]
-        observation = self.task.observe(qpos, qvel)
-        reward = self.task.reward(before, qpos, action, self._dt)
-        return observation, reward, self.task.terminated(observation), elapsed >= self.task.time_limit
+            state, elapsed = self._rows(ids), self.elapsed_steps[ids]
+        observation = self.task.observe(state)
+        reward = self.task.reward(before, state, action, self._dt)
+        return observation, reward, self.task.terminated(state, observation), elapsed >= self.task.time_limit
+
+    def _rows(self, ids: Index) -> State:
+        """The state fields of the simulations `ids`."""
+        return {name: field[ids] for name, field in self._state.items()}
 
     def state(self) -> dict[str, npt.NDArray[np.float64] | npt.NDArray[np.int64]]:
-        """Everything but the random streams that later steps depend on, to hand to `restore`."""
+        """Everything but the random streams that later steps depend on, to hand to `restore`.
+
+        Derived fields such as `site_xpos` are no part of it: a step computes them before they are read.
+        """
         return {"physics": self._batch.state.copy(), "elapsed_steps": self.elapsed_steps.copy()}
 
     def restore(self, physics: Float64, elapsed_steps: npt.NDArray[np.int64]) -> None:

@@ -11,7 +11,7 @@ from tipl_bench.benchmark.returns import usable_threads
 from tipl_bench.registry.collection.config import CollectionConfig
 from tipl_bench.registry.collection.training import BlockTraining
 from tipl_bench.registry.environments.batched import load_model
-from tipl_bench.registry.environments.task import task
+from tipl_bench.registry.environments.tasks import task
 
 pytestmark = pytest.mark.performance
 STEPS = 2048

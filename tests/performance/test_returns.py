@@ -13,7 +13,7 @@ from tipl_bench.benchmark.protocol import CURRENT
 from tipl_bench.benchmark.returns import Policies, evaluate_returns, usable_threads
 from tipl_bench.registry.catalog import open_dataset
 from tipl_bench.registry.environments.batched import BatchedEnvironment, load_model
-from tipl_bench.registry.environments.task import task
+from tipl_bench.registry.environments.tasks import task
 from tipl_bench.registry.forward import evaluation_actions
 from tipl_bench.registry.policy import PolicyLayout
 

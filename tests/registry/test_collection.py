@@ -109,7 +109,7 @@ def test_a_dataset_that_exists_is_not_overwritten(stored):
     assert untouched(stored.folder) == before
 
 
-@pytest.mark.parametrize("environment", ["InvertedPendulum-v4", "Pendulum-v1"])
+@pytest.mark.parametrize("environment", ["InvertedPendulum-v4", "InvertedDoublePendulum-v4", "Pendulum-v1"])
 def test_after_ctrl_c_collecting_goes_on_to_the_same_bytes(environment, tmp_path, monkeypatch):
     config = tiny_config(environment=environment, trials=3)
     whole = collect(TINY, config, threads=1, progress=silent)

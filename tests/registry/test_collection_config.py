@@ -7,6 +7,7 @@ from pydantic import ValidationError
 from registry_helpers import tiny_config
 from tipl_bench.registry.collection.config import CollectionConfig
 from tipl_bench.registry.collection.presets import Head, preset, presets, read_config
+from tipl_bench.registry.environments import TASKS
 from tipl_bench.registry.errors import DatasetError, UnknownNameError
 from tipl_bench.registry.naming import is_name
 
@@ -23,6 +24,21 @@ def test_the_papers_collections_are_of_the_planned_size(name, environment, hidde
     assert (config.environment, config.hidden_sizes, config.trials) == (environment, hidden, trials)
     assert (config.iterations, config.checkpoints) == (iterations, checkpoints)
     assert config.seeds == list(range(1, 51))
+
+
+@pytest.mark.parametrize(
+    ("robot", "environment"),
+    [
+        ("hopper", "Hopper-v4"),
+        ("inverted-double-pendulum", "InvertedDoublePendulum-v4"),
+        ("swimmer", "Swimmer-v4"),
+        ("walker2d", "Walker2d-v4"),
+    ],
+)
+def test_the_other_batched_tasks_have_a_small_collection_each(robot, environment):
+    config = preset(f"{robot}/ppo-mini-v1")
+    assert (config.environment, config.hidden_sizes, config.trials) == (environment, (64, 64), 20)
+    assert (config.iterations, config.checkpoints) == (146, 731)
 
 
 def test_hyperparameters_default_to_cleanrls_published_ones():
@@ -47,6 +63,8 @@ def test_every_shipped_collection_has_a_proper_name_and_a_source():
         assert is_name(name)
         if isinstance(entry, Head):
             assert entry.checkpoints <= known[entry.head_of].checkpoints
+        else:
+            assert entry.environment in TASKS
 
 
 def test_the_bundled_head_is_the_first_401_checkpoints():

@@ -11,12 +11,37 @@ import numpy as np
 import pytest
 from tipl_bench.registry.environments import TASKS, BatchedEnvironment, VectorizedEnvironment, make
 from tipl_bench.registry.environments.batched import load_model
-from tipl_bench.registry.environments.task import task
+from tipl_bench.registry.environments.task import model_path
+from tipl_bench.registry.environments.tasks import task
 from tipl_bench.registry.errors import TiplBenchError, UnknownNameError
 
 SEEDS = [3, 11, 2**32 + 5]
-BALANCE = np.array([[1.0], [15.0], [1.0], [2.0]])
-"""A feedback that keeps InvertedPendulum-v4 up until its time limit."""
+
+
+def joint_springs(joints, stiffness, damping):
+    """The feedback of a legged robot that pulls every joint back to 0, [O, A]."""
+    gains = np.zeros((2 * joints + 5, joints))
+    for joint in range(joints):
+        gains[2 + joint, joint], gains[5 + joints + joint, joint] = -stiffness, -damping
+    return gains
+
+
+def standing_walker():
+    gains = joint_springs(6, 1.5, 0.13)
+    gains[0] = 0.1, -0.08, 0.15, 0.15, -0.14, -0.01  # one foot in front; the height is about 1.25
+    gains[1, [2, 5]], gains[1, [0, 3]] = -1.4, -1.1  # ankles and hips against the torso's lean
+    gains[10, [2, 5]], gains[10, [0, 3]] = -0.15, -0.07
+    gains[8, [2, 5]] = 0.04
+    return gains
+
+
+FEEDBACK = {
+    "InvertedPendulum-v4": np.array([[1.0], [15.0], [1.0], [2.0]]),
+    "InvertedDoublePendulum-v4": np.array([[-0.08, -0.8, -4.06, 0, 0, -0.15, -0.54, -0.6, 0, 0, 0]]).T,
+    "Hopper-v4": joint_springs(3, 2.0, 0.2),
+    "Walker2d-v4": standing_walker(),
+}
+"""What keeps the tasks that end early up until their time limit: action = observation @ feedback."""
 
 
 class PlainGymnasium:
@@ -42,18 +67,23 @@ class PlainGymnasium:
         return np.array(observation, dtype=np.float64), np.array(reward), np.array(terminated), np.array(truncated)
 
 
-def drive(environment, low, high, steps, *, balanced=(), partial=False):
+def drive(environment, low, high, steps, *, feedback=None, steadied=(), partial=False, saturated=False):
     """Step with random float32 actions, resetting what ends, and note all that comes back.
 
-    Streams in `balanced` follow the feedback instead; with `partial` a random part of the streams advances each time.
+    Streams in `steadied` act a tenth as much, and on top follow the feedback if there is one; with `partial` a random
+    part of the streams advances each time; with `saturated` every action is at a bound.
     """
     stream, size = np.random.default_rng(0), len(SEEDS)
     observation = environment.reset()
     resets, returned, ends = [observation.copy()], [], np.zeros((2, size), dtype=int)
     for _ in range(steps):
-        action = stream.uniform(low, high, (size, len(low))).astype(np.float32)
-        for i in balanced:
-            action[i] = np.clip(0.2 * action[i] + observation[i] @ BALANCE, low, high)
+        action = stream.uniform(low, high, (size, len(low)))
+        if saturated:
+            action = np.where(action < (low + high) / 2, low, high)
+        for i in steadied:
+            held = 0.0 if feedback is None else observation[i] @ feedback
+            action[i] = np.clip(0.1 * action[i] + held, low, high)
+        action = action.astype(np.float32)
         ids = np.flatnonzero(stream.random(size) < 0.7) if partial else np.arange(size)
         if not len(ids):
             continue
@@ -69,12 +99,16 @@ def drive(environment, low, high, steps, *, balanced=(), partial=False):
     return resets, returned, ends
 
 
+def same_bits(a, b):
+    return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
+
+
 def assert_equal_bits(ours, oracle):
     assert len(ours[0]) == len(oracle[0])
-    assert all(np.array_equal(a, b) for a, b in zip(ours[0], oracle[0], strict=True)), "resets differ"
+    assert all(map(same_bits, ours[0], oracle[0])), "resets differ"
     for step, (mine, theirs) in enumerate(zip(ours[1], oracle[1], strict=True)):
         for what, a, b in zip(("observation", "reward", "terminated", "truncated"), mine, theirs, strict=True):
-            assert np.array_equal(a, b), f"{what} of step {step}: {a} against {b}"
+            assert same_bits(a, b), f"{what} of step {step}: {a} against {b}"
 
 
 def run_both(environment_id, steps, threads=1, **options):
@@ -85,33 +119,85 @@ def run_both(environment_id, steps, threads=1, **options):
     return ours, oracle
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-def test_inverted_pendulum_equals_gymnasium_over_fallen_and_full_episodes(threads):
-    ours, oracle = run_both("InvertedPendulum-v4", 1100, threads, balanced=[1])
-    assert_equal_bits(ours, oracle)
-    falls, limits = ours[2]
-    assert falls[0] > 20
-    assert falls[2] > 20
-    assert limits[1] == 1
+def run_steadied(environment_id, steps, threads, **options):
+    return run_both(environment_id, steps, threads, feedback=FEEDBACK.get(environment_id), **options)
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_half_cheetah_equals_gymnasium_over_several_episodes(threads):
-    ours, oracle = run_both("HalfCheetah-v4", 2050, threads)
+@pytest.mark.parametrize("environment_id", TASKS)
+def test_a_batched_task_equals_gymnasium_over_failed_and_full_episodes(environment_id, threads):
+    ours, oracle = run_steadied(environment_id, 2050, threads, steadied=[1])
     assert_equal_bits(ours, oracle)
-    assert ours[2].tolist() == [[0, 0, 0], [2, 2, 2]]
+    failed, full = ours[2]
+    assert full[1] == 2, "the steadied stream should run to its time limit"
+    if environment_id in FEEDBACK:
+        assert (failed[[0, 2]] > 20).all()
+    else:
+        assert failed.tolist() == [0, 0, 0]
 
 
-@pytest.mark.parametrize(("environment_id", "balanced"), [("InvertedPendulum-v4", [0]), ("HalfCheetah-v4", [])])
-def test_when_only_some_streams_advance_then_each_still_equals_gymnasium(environment_id, balanced):
-    ours, oracle = run_both(environment_id, 1600, threads=2, balanced=balanced, partial=True)
+@pytest.mark.parametrize("environment_id", TASKS)
+def test_when_actions_saturate_then_a_batched_task_still_equals_gymnasium(environment_id):
+    ours, oracle = run_both(environment_id, 1050, threads=2, saturated=True)
     assert_equal_bits(ours, oracle)
-    assert ours[2][1].any(), "no episode reached its limit"
+    assert (ours[2].sum(axis=0) > 0).all(), "some stream saw no whole episode"
+
+
+@pytest.mark.parametrize("environment_id", TASKS)
+def test_when_only_some_streams_advance_then_each_still_equals_gymnasium(environment_id):
+    ours, oracle = run_steadied(environment_id, 1600, threads=2, steadied=[0], partial=True)
+    assert_equal_bits(ours, oracle)
+    assert ours[2][1, 0] == 1, "the steadied stream should run to its time limit"
+    assert (ours[2].sum(axis=0) > 0).all(), "some stream saw no whole episode"
+
+
+@pytest.mark.parametrize("environment_id", ["Hopper-v4", "Walker2d-v4"])
+def test_a_robot_is_unhealthy_exactly_where_gymnasium_says(environment_id):
+    kind, plain = task(environment_id), PlainGymnasium(environment_id, [0]).environments[0].unwrapped
+    # At both robots' bounds, on either side of them, and where nothing is finite.
+    bounds = [x for bound in (0.2, 0.7, 0.8, 1.0, 2.0, 100.0) for x in (bound, np.nextafter(bound, 0))]
+    extremes = [0.0, *bounds, *np.negative(bounds), np.inf, -np.inf, np.nan]
+    qpos, qvel = plain.init_qpos, plain.init_qvel
+    cases = [(place, value) for place in range(1, qpos.size + qvel.size) for value in extremes]
+    rows = np.tile(np.concatenate([qpos, qvel]), (len(cases), 1))
+    for row, (place, value) in zip(rows, cases, strict=True):
+        row[place] = value
+    expected = []
+    for row in rows:
+        plain.data.qpos[:], plain.data.qvel[:] = np.split(row, [qpos.size])
+        expected.append(plain.terminated)
+    state = {"qpos": rows[:, : qpos.size], "qvel": rows[:, qpos.size :]}
+    assert 0 < sum(expected) < len(expected)
+    assert kind.terminated(state, kind.observe(state)).tolist() == expected
+
+
+def test_the_double_pendulums_reward_is_squared_as_gymnasium_squares():
+    # Large velocities and distances, so that a square's last bit is not lost beside the reward's 10.
+    plain = PlainGymnasium("InvertedDoublePendulum-v4", [0]).environments[0].unwrapped
+    plain.frame_skip = 0  # step() then judges the state it is given
+    stream = np.random.default_rng(0)
+    qvel, site_xpos = 100 * stream.standard_normal((6000, 3)), 100 * stream.standard_normal((6000, 1, 3))
+    action = np.zeros((6000, 1), dtype=np.float32)
+    expected = np.empty(6000)
+    for row in range(6000):
+        plain.data.qvel[:], plain.data.site_xpos[:] = qvel[row], site_xpos[row]
+        expected[row] = plain.step(action[row])[1]
+    state = {"qvel": qvel, "site_xpos": site_xpos}
+    assert same_bits(task("InvertedDoublePendulum-v4").reward(np.zeros((6000, 3)), state, action, 0.05), expected)
+
+
+@pytest.mark.parametrize("environment_id", TASKS)
+def test_a_batched_tasks_constants_are_those_gymnasium_registers(environment_id):
+    kind, plain = task(environment_id), PlainGymnasium(environment_id, [0]).environments[0].unwrapped
+    assert kind.environment_id == environment_id
+    assert kind.time_limit == gymnasium.registry[environment_id].max_episode_steps
+    assert kind.frame_skip == plain.frame_skip
+    assert Path(plain.fullpath).samefile(model_path(kind))
 
 
 @pytest.mark.parametrize("partial", [False, True])
 @pytest.mark.parametrize(
-    ("environment_id", "steps"), [("Pendulum-v1", 650), ("InvertedDoublePendulum-v4", 200), ("Reacher-v4", 200)]
+    ("environment_id", "steps"), [("Pendulum-v1", 650), ("InvertedDoublePendulum-v5", 200), ("Reacher-v4", 200)]
 )
 def test_any_other_continuous_environment_equals_gymnasium(environment_id, steps, partial):
     assert isinstance(make(environment_id, SEEDS), VectorizedEnvironment)
@@ -159,7 +245,7 @@ def test_a_restored_state_continues_as_the_original_did(environment_id):
     continued = continue_with(restored)
     assert len(continued) == len(expected) > len(actions), "no episode ended after the restore"
     for a, b in zip(continued, expected, strict=True):
-        assert all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
+        assert all(map(same_bits, a, b))
 
 
 def test_when_actions_are_discrete_then_the_error_says_what_works():

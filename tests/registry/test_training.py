@@ -84,9 +84,19 @@ def test_training_gives_the_same_bits_every_time_and_with_any_number_of_physics_
     assert_same_bits(first, second)
 
 
-@pytest.mark.parametrize(("environment", "steps"), [("InvertedPendulum-v4", 256), ("HalfCheetah-v4", 500)])
+@pytest.mark.parametrize(
+    ("environment", "steps"),
+    [
+        ("InvertedPendulum-v4", 256),
+        ("InvertedDoublePendulum-v4", 256),
+        ("HalfCheetah-v4", 500),
+        ("Hopper-v4", 256),
+        ("Swimmer-v4", 500),
+        ("Walker2d-v4", 256),
+    ],
+)
 def test_a_saved_state_continues_with_the_same_bits(environment, steps, tmp_path):
-    # Of 500 steps: HalfCheetah is saved when its first episode has ended, and its second ends after the restore.
+    # Of 500 steps: episodes that never end early have their first end before the save, their second after it.
     settings = {"steps_per_iteration": steps, "minibatches": 4}
     config = tiny_config(environment=environment, environment_steps=4 * steps, hyperparameters=settings)
     original = BlockTraining(config, [1, 2], threads=1)
