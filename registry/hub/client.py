@@ -124,8 +124,9 @@ def streaming(
         headers["Range"] = f"bytes={first}-{'' if last is None else last}"
     url = file_url(location, path)
     # A cut connection is the caller's: it knows what has come.
-    options = {"headers": headers, "timeout": TIMEOUT, "follow_redirects": True, "retry_on_exceptions": ()}
-    with http_stream_backoff("GET", url, **options) as response:
+    with http_stream_backoff(
+        "GET", url, retry_on_exceptions=(), headers=headers, timeout=TIMEOUT, follow_redirects=True
+    ) as response:
         hf_raise_for_status(response)
         yield (first if response.status_code == 206 else 0), response.iter_bytes()
 

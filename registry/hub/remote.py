@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -86,31 +86,31 @@ class RemoteDataset:
         entry = self.manifest.trials[trial]
         header = self._header(entry)
         columns = {}
-        for name in names:
-            span, tensor = header[name], entry.tensors[name]
-            last = span.start + span.size - 1
-            raw = read_bytes(self.location, entry.path, limit=span.size, first=span.start, last=last)
+        for name, raw in self._tensors(entry, {name: header[name] for name in names}).items():
+            tensor = entry.tensors[name]
             if hashlib.sha256(raw).hexdigest() != tensor.sha256:
                 raise DatasetError(f"{self.location}: {entry.path}: {name!r} does not have the manifest's sha256.")
             columns[name] = np.frombuffer(raw, dtype=tensor.dtype).reshape(tensor.shape)
         return columns
 
-    def all_columns(
-        self,
-        trials: Iterable[int],
-        names: Iterable[str] = COLUMNS,
-        progress: Callable[[int], None] = lambda trial: None,
-    ) -> dict[int, dict[str, Array]]:
+    def all_columns(self, trials: Iterable[int], names: Iterable[str] = COLUMNS) -> dict[int, dict[str, Array]]:
         """`columns` of several trials, some at once."""
-        names = tuple(names)
-
-        def one(trial: int) -> tuple[int, dict[str, Array]]:
-            found = self.columns(trial, names)
-            progress(trial)
-            return trial, found
-
+        trials, names = list(trials), tuple(names)
         with ThreadPoolExecutor(WORKERS) as pool:
-            return dict(pool.map(one, trials))
+            return dict(zip(trials, pool.map(lambda trial: self.columns(trial, names), trials), strict=True))
+
+    def _tensors(self, entry: FileEntry, spans: dict[str, TensorSpan]) -> dict[str, bytes]:
+        """The bytes of some tensors; neighbours, as the scalars are, come with one request."""
+        parts: dict[str, bytes] = {}
+        left = sorted(spans.items(), key=lambda item: item[1].start)
+        while left:
+            run = [left.pop(0)]
+            while left and left[0][1].start == run[-1][1].start + run[-1][1].size:
+                run.append(left.pop(0))
+            begin, end = run[0][1].start, run[-1][1].start + run[-1][1].size
+            raw = read_bytes(self.location, entry.path, limit=end - begin, first=begin, last=end - 1)
+            parts |= {name: raw[span.start - begin :][: span.size] for name, span in run}
+        return parts
 
     def _header(self, entry: FileEntry) -> dict[str, TensorSpan]:
         """Where every tensor lies in the remote file."""

@@ -27,8 +27,8 @@ PROTOCOL = CURRENT.model_copy(update={"horizon": 3, "resamples": 499})
 TRIALS, WINDOWS = 12, 4
 
 
-def record(name="tipl", ratio=0.5, noise=0.05, seed=0, dataset="toy/ppo-v1", tilt=0.0, **options):
-    """Errors of about `ratio` of persistence's, more by `tilt` on even trials and less on odd ones."""
+def record(name="tipl", ratio=0.5, noise=0.05, seed=0, dataset="toy/ppo-v1", tilt=0.0, keep=WINDOWS, **options):
+    """Errors of about `ratio` of persistence's, more by `tilt` on even trials, less on odd; `keep` of trial 0."""
     base = np.random.default_rng(0).uniform(0.5, 2.0, size=(TRIALS, WINDOWS, PROTOCOL.horizon))
     own = np.random.default_rng([seed, *name.encode()]).normal(size=base.shape)
     lean = tilt * np.where(np.arange(TRIALS) % 2, -1.0, 1.0)[:, None, None]
@@ -39,6 +39,7 @@ def record(name="tipl", ratio=0.5, noise=0.05, seed=0, dataset="toy/ppo-v1", til
     rows["phase"] = "learning"
     for column in ("repw", "repw_persistence", "noise", "gain", "wpe_of_layer0.weight"):
         rows[column] = rows["wpe"] * 10
+    rows = rows[(rows["trial"] > 0) | (rows["origin"] < keep)]
     return Record(
         key=RunKey(
             protocol=PROTOCOL,
@@ -185,3 +186,25 @@ def test_when_there_are_too_few_trials_then_nothing_is_ranked(monkeypatch, tmp_p
     records = [record("tipl", 0.2), record("mlp", 0.8)]
     assert [entry.rank for entry in next(iter(entries(records).values()))] == [1, 1]
     assert "Not ranked" in build(write(tmp_path / "records", *records), tmp_path)[0].read_text()
+
+
+def test_when_a_trial_has_fewer_windows_then_the_return_error_is_still_the_mean_over_windows():
+    run = record(keep=1)
+    ((entry,),) = entries([run]).values()
+    estimate = entry.return_error()
+    mean = np.mean([metric.repw.value for metric in run.metrics if metric.phase == "learning"])
+    assert estimate.value == pytest.approx(mean, rel=1e-12)
+    assert estimate.low < estimate.value < estimate.high
+
+
+def test_when_the_dataset_is_yanked_then_its_rows_are_greyed_and_the_reason_is_told(tmp_path, store):
+    folder = write(tmp_path / "records", record("tipl", 0.5))
+    assert "yanked:" not in build(folder, tmp_path)[1].read_text()
+    store.mkdir()
+    entry = {"environment": "InvertedPendulum-v4", "summary": "A toy", "yanked": "wrong <seeds>"}
+    lines = [f"{name} = {value!r}" for name, value in (entry | {"digest": "a" * 64}).items()]
+    (store / "catalog.toml").write_text("\n".join(['["toy/ppo-v1"]', *lines]))
+    markdown, page = (path.read_text() for path in build(folder, tmp_path))
+    assert "wrong &lt;seeds&gt;" in markdown
+    assert "wrong &lt;seeds&gt;" in page
+    assert 'class="scroll yanked"' in page
