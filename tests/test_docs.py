@@ -9,8 +9,11 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner
+from hub.fixtures import hub, hub_server
 from tipl_bench.cli import main
 from tipl_bench.registry.collection.presets import preset
+
+__all__ = ["hub", "hub_server"]
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = sorted(
@@ -20,7 +23,9 @@ COMMANDS = sorted(
         for match in re.finditer(r"(?m)^(?:.*\.venv/bin/)?tipl-bench (.+)$", document.read_text(encoding="utf-8"))
     }
 )
-QUICK = [command for command in COMMANDS if command.split()[0] == "models" or command.startswith("datasets")]
+HUB = ("OWNER", "yank", "more.toml")
+"""What needs a Hub, or a file of one's own."""
+QUICK = [c for c in COMMANDS if c.split()[0] in ("models", "datasets") and not any(word in c for word in HUB)]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -49,3 +54,27 @@ def test_the_readme_has_its_two_commands():
     assert len(COMMANDS) > 8
     assert "run --model tipl --env InvertedPendulum-v4" in COMMANDS
     assert "<!-- tests -->\n```bash\npython3 -m venv" in text
+
+
+def test_the_commands_about_the_hub_run_one_after_the_other_against_one(hub, store, monkeypatch):
+    text = (ROOT / "docs" / "hub.md").read_text(encoding="utf-8").replace("OWNER", "alice")
+    commands = re.findall(r"(?m)^tipl-bench (.+)$", text)
+    publishing = [command for command in commands if "publish" in command]
+    assert len(publishing) == 2
+    output = ""
+    for command in [*publishing, *(c for c in commands if c not in publishing and "yank" not in c)]:
+        result = CliRunner().invoke(main, shlex.split(command))
+        assert result.exit_code == 0, result.output
+        output = result.output if "Published" in result.output else output
+    entry = output.partition("The catalog entry:\n\n")[2].replace("ppo-head-v1", "ppo-other-v1")
+    store.mkdir(exist_ok=True)
+    (store / "catalog.toml").write_text(entry)
+    (yank,) = (command.replace("ppo-head", "ppo-other") for command in commands if "yank" in command)
+    result = CliRunner().invoke(main, shlex.split(yank))
+    assert result.exit_code == 0, result.output
+
+
+def test_the_python_of_the_readme_and_of_the_hub_page_runs():
+    for name in ("README.md", "docs/hub.md"):
+        for block in re.findall(r"```python\n(.+?)```", (ROOT / name).read_text(encoding="utf-8"), re.DOTALL):
+            exec(compile(block, name, "exec"), {})
