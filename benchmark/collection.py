@@ -76,4 +76,10 @@ def _extended(extension: Extension) -> tuple[CollectionConfig, Dataset]:
     base = open_dataset(extension.extends)
     if extension.trials <= len(base):
         raise DatasetError(f"{base.name} has {len(base)} trials already; an extension to {extension.trials} adds none.")
-    return base.manifest.collection.model_copy(update={"trials": extension.trials}), base
+    wanted = base.manifest.collection.model_copy(update={"trials": extension.trials})
+    if base.manifest.cut_from:
+        raise DatasetError(
+            f"{base.name} is cut from {base.manifest.cut_from.name}: it holds {base.manifest.checkpoints} of the "
+            f"{wanted.checkpoints} checkpoints that new trials would have. Extend that one, and cut it anew."
+        )
+    return wanted, base

@@ -105,7 +105,8 @@ def show_dataset(name: str, as_json: bool) -> None:
         return
     print_fields(_described(manifest, seen.where))
     count = len(manifest.trials)
-    chosen = sorted({round(i * (count - 1) / max(1, CURVES - 1)) for i in range(min(CURVES, count))})
+    drawn = min(CURVES, count)
+    chosen = [round(i * (count - 1) / max(1, drawn - 1)) for i in range(drawn)]
     returns = {trial: columns["episodic_return"] for trial, columns in seen.columns(chosen).items()}
     lines = terminal_curves(list(returns.values())) if returns else []
     if lines:

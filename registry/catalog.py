@@ -7,10 +7,10 @@ import tomllib
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tomlkit
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from .dataset import Dataset
 from .errors import DatasetError, UnknownNameError
@@ -66,9 +66,10 @@ def catalog() -> dict[str, CatalogEntry]:
     path = own_catalog()
     if path.is_file():
         for name, entry in _read(path).items():
-            if entries.get(name, entry).digest != entry.digest:
+            shipped = entries.get(name, entry)
+            if shipped.digest != entry.digest:
                 raise DatasetError(f"{path}: {name} has another digest than the catalog that ships with tipl-bench.")
-            entries[name] = entry
+            entries[name] = entry.model_copy(update={"yanked": entry.yanked or shipped.yanked})
     return entries
 
 
@@ -87,11 +88,21 @@ def write_yanked(name: str, reason: str) -> Path:
     for path in (own_catalog(), SHIPPED_CATALOG):
         document = tomlkit.parse(path.read_text(encoding="utf-8")) if path.is_file() else tomlkit.document()
         if name in document:
-            document[name]["yanked"] = reason
+            _add_last(document[name], "yanked", reason)
             write_text(path, tomlkit.dumps(document))
             _shipped.cache_clear()
             return path
     raise UnknownNameError("dataset", name, catalog())
+
+
+def _add_last(table: Any, key: str, value: str) -> None:
+    """Set a key of a TOML table, a new one before the comments at its end: those belong to what comes next."""
+    body, tail = table.value.body, []
+    while isinstance(table, tomlkit.items.Table) and body and body[-1][0] is None:
+        tail.append(body.pop()[1])
+    table[key] = value
+    for item in reversed(tail):
+        table.add(item)
 
 
 def _read(path: Path) -> dict[str, CatalogEntry]:
@@ -100,7 +111,7 @@ def _read(path: Path) -> dict[str, CatalogEntry]:
         wrong = [name for name in entries if not is_name(name)]
         if wrong:
             raise ValueError(f"{wrong[0]!r} is not a dataset name")
-        return {name: CatalogEntry.model_validate(entry) for name, entry in entries.items()}
+        return TypeAdapter(dict[str, CatalogEntry]).validate_python(entries)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

@@ -82,11 +82,12 @@ class Dataset:
         DatasetError
             If there is no such trial.
         """
-        indices = range(len(self)) if trials is None else sorted(set(trials))
-        wrong = [index for index in indices if not 0 <= index < len(self)]
-        if wrong:
-            raise DatasetError(f"{self.name} has trials 0 to {len(self) - 1}; there is no trial {wrong[0]}.")
-        return [*(self.manifest.trials[index] for index in indices), *self.manifest.sidecars]
+        indices = set()
+        for index in range(len(self)) if trials is None else trials:
+            if not 0 <= index < len(self):  # met before a range of billions is gone through
+                raise DatasetError(f"{self.name} has trials 0 to {len(self) - 1}; there is no trial {index}.")
+            indices.add(index)
+        return [*(self.manifest.trials[index] for index in sorted(indices)), *self.manifest.sidecars]
 
     @property
     def name(self) -> str:

@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from .errors import DatasetError
 from .files import replace_atomically
 from .manifest import Manifest
 from .tensorfile import Array
@@ -33,6 +34,8 @@ def index_table(manifest: Manifest, columns: Mapping[int, Mapping[str, Array]]) 
     pyarrow.Table
         Columns `trial`, `split`, `seed`, `file`, `checkpoint` (the row of the file's tensors), then the scalars.
     """
+    if not columns:
+        raise DatasetError(f"{manifest.name}: an index needs at least one trial that is here.")
     parts = {trial: name for name in ("train", "validation", "test") for trial in getattr(manifest.split, name)}
     frames = []
     for trial, scalars in sorted(columns.items()):

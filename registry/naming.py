@@ -11,8 +11,9 @@ from .errors import DatasetError
 NAME_PATTERN = r"^[a-z0-9]+(-[a-z0-9]+)*/[a-z0-9]+(-[a-z0-9]+)*-v[1-9][0-9]{0,3}$"
 """`<environment>/<collection>-v<N>`."""
 HUB_PREFIX = "hf://"
-REPO_PATTERN = r"(?!.*(?:--|\.\.))[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}"
-"""`OWNER/NAME`; the Hub itself refuses `--` and `..` in both."""
+_PART = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?"
+REPO_PATTERN = rf"(?![^@]*(?:--|\.\.)){_PART}/{_PART}(?<!\.git)"
+"""`OWNER/NAME`; the Hub itself refuses `--` and `..` in both, an end in `-` or `.`, and names ending in `.git`."""
 COMMIT_PATTERN = r"[0-9a-f]{40}"
 REVISION_PATTERN = r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._/-]{0,99}"
 
@@ -96,19 +97,19 @@ def parse_name(text: str, known: Iterable[str]) -> NamedDataset | None:
     DatasetError
         If the text names two versions that differ.
     """
-    base, _, revision = text.partition("@")
+    base, at, revision = text.partition("@")
     if is_name(base):
         version = base.rpartition("-")[2]
-        if revision and re.fullmatch(r"v\d+", revision) and revision != version:
+        if at and re.fullmatch(r"v\d+", revision) and revision != version:
             raise DatasetError(f"{text!r} names two versions, {version} and {revision}; give one.")
-        if revision and revision != version and re.fullmatch(COMMIT_PATTERN, revision) is None:
+        if at and revision != version and re.fullmatch(COMMIT_PATTERN, revision) is None:
             raise DatasetError(f"{text!r}: {revision!r} is neither a version (v1, v2, ...) nor a 40-hex commit.")
         return NamedDataset(base, revision if re.fullmatch(COMMIT_PATTERN, revision) else None)
     if not is_name(f"{base}-v1"):
         return None
-    if revision:
+    if at:
         named = f"{base}-{revision}"
-        return NamedDataset(named) if is_name(named) else None
+        return NamedDataset(named) if "-" not in revision and is_name(named) else None
     versions = [name for name in known if family(name) == base]
     return NamedDataset(max(versions, key=version_number)) if versions else None
 

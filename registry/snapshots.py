@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from .canonical import canonical_json, strict_json
 from .errors import DatasetError
 from .files import write_text
-from .naming import HubLocation
+from .naming import COMMIT_PATTERN, HubLocation
 from .store import home
 
 REVISIONS_NAME = "revisions.json"
@@ -31,11 +32,13 @@ def known_revisions(repo: str) -> dict[str, str]:
         return {}
     try:
         found = strict_json(path.read_text(encoding="utf-8"))
+        if not isinstance(found, dict) or not all(re.fullmatch(COMMIT_PATTERN, str(c)) for c in found.values()):
+            raise ValueError("not a table of commits")
     except ValueError as error:
         raise DatasetError(
             f"{path}: not readable ({error}); remove this file to have revisions looked up again."
         ) from None
-    return {str(revision): str(commit) for revision, commit in found.items()}
+    return {revision: str(commit) for revision, commit in found.items()}
 
 
 def remember_revision(location: HubLocation, commit: str) -> None:

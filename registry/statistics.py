@@ -26,9 +26,10 @@ class ReturnStatistics:
     trials
         How many.
     final_mean, final_deviation
-        Mean and standard deviation over trials of each one's mean return at its end; NaN where unknown.
+        Mean and standard deviation over trials of each one's mean return at its end, where that is known; NaN if it
+        nowhere is.
     best
-        The highest return of any checkpoint.
+        The highest return of any checkpoint; NaN if none is known.
     """
 
     trials: int
@@ -40,18 +41,20 @@ class ReturnStatistics:
 def return_statistics(returns: Mapping[int, Array]) -> ReturnStatistics:
     """Statistics of training returns [T] by trial; NaN marks checkpoints before the first finished episode."""
     finals = np.array([_mean(values[-FINAL_CHECKPOINTS:]) for values in returns.values()])
-    known = np.concatenate([values[np.isfinite(values)] for values in returns.values()])
+    finals = finals[np.isfinite(finals)]
+    known = [values[np.isfinite(values)] for values in returns.values()]
+    deviation = float(np.std(finals, ddof=1)) if len(finals) > 1 else 0.0
     return ReturnStatistics(
         trials=len(returns),
         final_mean=_mean(finals),
-        final_deviation=float(np.std(finals, ddof=1)) if len(finals) > 1 else 0.0,
-        best=float(known.max()) if len(known) else float("nan"),
+        final_deviation=deviation if len(finals) else float("nan"),
+        best=max((float(values.max()) for values in known if len(values)), default=float("nan")),
     )
 
 
 def _mean(values: Array) -> float:
     known = values[np.isfinite(values)]
-    return float(known.mean()) if len(known) else float("nan")
+    return float(known.mean(dtype=np.float64)) if len(known) else float("nan")
 
 
 def terminal_curves(returns: Sequence[Array], *, width: int = 64, height: int = 10) -> list[str]:

@@ -7,6 +7,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from pydantic_core import to_json
+
 from ..dataset import TRIALS_FOLDER, Dataset, cpu_name, describe_trials, package_versions, verify_file
 from ..environments import make
 from ..errors import DatasetError
@@ -71,7 +73,7 @@ def collect(
         folder = collecting_folder(name)
         trials = folder / TRIALS_FOLDER
         trials.mkdir(parents=True, exist_ok=True)
-        _claim(folder, name, config)
+        _claim(folder, name, config, base)
         if base:
             _take_over(base, folder)
         size = block_size(config)
@@ -92,19 +94,26 @@ def collect(
         return Dataset.open(target)
 
 
-def _claim(folder: Path, name: str, config: CollectionConfig) -> None:
-    """Write down what is being collected under which versions, or check that it is what was begun."""
+def _claim(folder: Path, name: str, config: CollectionConfig, base: Dataset | None) -> None:
+    """Write down what is being collected under which versions, or check that it is what was begun.
+
+    The dataset that is extended is part of it: its trials are links, and must never pass for trials begun here, which
+    are written in place.
+    """
+    extends = Origin(name=base.name, digest=base.digest) if base else None
+    wanted = config.model_dump(mode="json") | ({"extends": extends.model_dump()} if extends else {})
     for place in (folder, folder / TRIALS_FOLDER):
         clear_leftovers(place, held=True)
     if (folder / MANIFEST_NAME).exists():
         begun = read_manifest(folder)
-        if (begun.collection, begun.versions, begun.cpu) != (config, package_versions(), cpu_name()):
+        found = (begun.collection, begun.extends, begun.versions, begun.cpu)
+        if found != (config, extends, package_versions(), cpu_name()):
             raise DatasetError(
                 f"{folder} holds a collection of {name} with another configuration, package versions or processor (see "
                 f"its {MANIFEST_NAME}). Continue with those, or remove the folder to start over."
             )
     for file, text, what in (
-        (CONFIG_NAME, config.model_dump_json(indent=1), "configuration"),
+        (CONFIG_NAME, to_json(wanted, indent=1).decode(), "configuration"),
         (VERSIONS_NAME, json.dumps(_circumstances(), indent=1), "package versions or processor"),
     ):
         path = folder / file
@@ -123,8 +132,8 @@ def _circumstances() -> dict[str, str]:
 
 def _take_over(base: Dataset, folder: Path) -> None:
     """Link the trials of the dataset that is extended, each verified."""
-    for entry in base.manifest.trials:
-        target = folder / entry.path
+    for index, entry in enumerate(base.manifest.trials):
+        target = folder / TRIALS_FOLDER / trial_name(index)
         if not target.exists():
             verify_file(base.folder / entry.path, entry)
             link_or_copy(base.folder / entry.path, target)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 
 import numpy as np
 import pytest
@@ -86,3 +87,20 @@ def test_verifying_changes_nothing(dataset):
     before = contents(dataset.folder)
     dataset.verify()
     assert contents(dataset.folder) == before
+
+
+@pytest.mark.parametrize("first", [5, -1, 10**9])
+def test_a_trial_that_is_not_there_is_refused_however_many_follow(collected, first):
+    def endless():
+        yield 0
+        for count in itertools.count(first):
+            assert count - first < 100, "went on past what is there"
+            yield count
+
+    with pytest.raises(DatasetError, match=f"has trials 0 to 4; there is no trial {first}"):
+        Dataset.open(collected.folder, trials=endless())
+
+
+def test_the_files_of_some_trials_are_each_listed_once_in_order(collected):
+    paths = [entry.path for entry in collected.files(iter([3, 1, 3]))]
+    assert paths == ["trials/trial-0001.safetensors", "trials/trial-0003.safetensors"]

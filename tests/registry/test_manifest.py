@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from registry_helpers import edit_manifest
+from tipl_bench.registry.catalog import open_dataset
 from tipl_bench.registry.errors import DatasetError
-from tipl_bench.registry.manifest import Manifest, canonical_json, read_manifest, strict_json
+from tipl_bench.registry.manifest import FileEntry, Manifest, Origin, canonical_json, read_manifest, strict_json
 from tipl_bench.registry.naming import is_name
 
 json_values = st.recursive(
@@ -216,3 +217,46 @@ def test_a_manifest_from_python_follows_the_same_rules_as_one_from_a_file(collec
         Manifest.model_validate(
             collected.manifest.model_dump() | {"split": {"train": [0], "validation": [1], "test": [2]}}
         )
+
+
+def test_that_a_version_extends_nothing_is_not_written_and_leaves_the_digest_as_it_was(collected):
+    assert collected.manifest.extends is None
+    assert "extends" not in json.loads(collected.manifest.model_dump_json())
+    assert "extends" not in json.loads((collected.folder / "manifest.json").read_text())
+    bundled = open_dataset("inverted-pendulum/ppo-head-v1")
+    assert bundled.digest == "9b686edc86d7b37e102c78204a493a88a48db6389d2aaeef7641098bd386819c"
+
+
+def test_what_a_version_extends_is_written_read_and_part_of_its_digest(collected, tmp_path):
+    origin = Origin(name=collected.name, digest=collected.digest)
+    changed = collected.manifest.model_copy(update={"extends": origin})
+    changed.write(tmp_path)
+    assert read_manifest(tmp_path).extends == origin
+    assert read_manifest(tmp_path).digest == changed.digest != collected.digest
+    other = changed.model_copy(update={"extends": Origin(name=collected.name, digest=HEX)})
+    assert other.digest != changed.digest
+
+
+CONTENT = 8 * (3 + 4)
+
+
+def entry_of(size):
+    """A file of two tensors, 56 bytes in all, that claims a size."""
+    tensors = {name: {"dtype": "float64", "shape": [n], "sha256": HEX} for name, n in (("a", 3), ("b", 4))}
+    return FileEntry.model_validate({"path": "x.safetensors", "size": size, "sha256": HEX, "tensors": tensors})
+
+
+@pytest.mark.parametrize("header", [1, 10, 1000, 1 << 20, (1 << 20) + 8])
+def test_a_file_is_its_tensors_and_a_header_of_at_most_a_mebibyte(header):
+    assert entry_of(CONTENT + header).size == CONTENT + header
+
+
+@pytest.mark.parametrize("header", [-CONTENT + 1, -1, 0, (1 << 20) + 9, 200_000_000])
+def test_a_size_that_its_tensors_do_not_account_for_is_refused(header, dataset):
+    with pytest.raises(ValueError, match=f"cannot be a header and tensors of {CONTENT} bytes"):
+        entry_of(CONTENT + header)
+    tensors = sum(t.nbytes for t in dataset.trial(1).tensors.values())
+    edit_manifest(dataset.folder, lambda m: other_trial(m, size=tensors + header))
+    if tensors + header > 0:
+        with pytest.raises(DatasetError, match=r"manifest\.json: field trials\.1: .*cannot be a header"):
+            read_manifest(dataset.folder)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -45,6 +47,38 @@ def test_what_was_read_is_a_copy_of_ones_own(collected):
 def test_rows_outside_the_trial_are_refused(collected, start, stop):
     with pytest.raises(IndexError, match=r"trial-0002\.safetensors: rows .* outside its 21 checkpoints"):
         collected.trial(2).weights(start, stop)
+
+
+@given(st.sampled_from(["weights", "observation_mean", *COLUMNS]), st.integers(0, 21), st.integers(0, 21))
+def test_any_range_of_any_tensor_is_what_its_memory_map_shows(collected, name, one, other):
+    trial = collected.trial(1)
+    start, stop = sorted((one, other))
+    rows, mapped = trial.read(name, start, stop), trial.tensors[name][start:stop]
+    assert (rows.dtype, rows.shape) == (mapped.dtype, mapped.shape)
+    assert rows.tobytes() == mapped.tobytes()
+
+
+@pytest.mark.parametrize("left", [0, 1, 100, 2000])
+def test_when_a_file_shrinks_after_its_header_was_read_then_reading_names_it(dataset, left):
+    trial = dataset.trial(3)
+    trial.weights(0, 1)
+    os.truncate(trial.path, left)
+    with pytest.raises(DatasetError, match=r"trial-0003\.safetensors: became shorter while it was read"):
+        trial.weights()
+
+
+def test_rows_that_a_shrunken_file_still_has_are_read_and_the_next_one_is_not(dataset):
+    trial = dataset.trial(0)
+    whole = trial.weights()
+    os.truncate(trial.path, trial.path.stat().st_size - trial.tensors["weights"][8:].nbytes - rest(trial))
+    assert np.array_equal(trial.weights(0, 8), whole[:8])
+    with pytest.raises(DatasetError, match="became shorter"):
+        trial.weights(0, 9)
+
+
+def rest(trial):
+    """Bytes of the tensors that lie behind the weights, which lie first."""
+    return sum(tensor.nbytes for name, tensor in trial.tensors.items() if name != "weights")
 
 
 @pytest.mark.parametrize("index", [-1, 5])
