@@ -192,7 +192,9 @@ def index_dataset(name: str, out: Path) -> None:
     seen = view(name)
     table = index_table(seen.manifest, seen.columns(range(len(seen.manifest.trials))))
     write_index(table, out)
-    click.echo(f"wrote {out}: {table.num_rows:,} checkpoints of {seen.manifest.name}")
+    here, count = table.num_rows // seen.manifest.checkpoints, len(seen.manifest.trials)
+    partly = "" if here == count else f" (of the {here} of {count} trials that are here)"
+    click.echo(f"wrote {out}: {table.num_rows:,} checkpoints of {seen.manifest.name}{partly}")
 
 
 @datasets.command("diff")
@@ -215,10 +217,12 @@ def diff_datasets(a: str, b: str, as_json: bool) -> None:
         "changed": _numbers(found.changed),
         "added": _numbers(found.added),
         "removed": _numbers(found.removed),
+        "with another seed": _numbers(found.reseeded),
         "moved": ", ".join(f"{trial} ({before} to {after})" for trial, (before, after) in found.moved.items()),
     }
     click.echo(f"{old.name} ({old.digest[:12]}) -> {new.name} ({new.digest[:12]})")
-    print_fields(changes | {f"trials {what}": numbers for what, numbers in trials.items()})
+    files = {"sidecars changed": ", ".join(found.sidecars)}
+    print_fields(changes | {f"trials {what}": numbers for what, numbers in trials.items()} | files)
     click.echo(f"{found.shared_bytes:,} bytes are shared, {found.new_bytes:,} are new")
 
 

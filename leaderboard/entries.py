@@ -32,15 +32,17 @@ class Entry:
         One per seed.
     error, baseline
         Per-trial sums of WPE and of persistence's WPE in the headline phase, [K, H]; the seeds' mean.
-    repw, windows
-        Per-trial sums of REPW [K, H], the seeds' mean, and windows in all.
+    repw
+        Per-trial sums of REPW, [K, H]; the seeds' mean.
+    windows
+        Windows of each trial in the headline phase, [K, H].
     """
 
     records: list[Record]
     error: Float64
     baseline: Float64
     repw: Float64
-    windows: int
+    windows: Float64
     rank: int = 0
     tied_with: list[str] = field(default_factory=list)
 
@@ -50,7 +52,7 @@ class Entry:
 
     @property
     def label(self) -> str:
-        """The predictor's name, with the options that differ from its budget's defaults left to the details."""
+        """The predictor's name."""
         return self.records[0].key.predictor.name
 
     def skill(self, horizon: int | None = None) -> Estimate:
@@ -63,15 +65,9 @@ class Entry:
 
     def return_error(self) -> Estimate:
         """Mean REPW over horizons, with its interval over trials."""
-        per_trial = self.windows_by_trial
         return bootstrap(
-            lambda i: (self.repw[i].sum(-2) / per_trial[i].sum(-1)[..., None]).mean(-1), len(self.repw), self.protocol
+            lambda i: (self.repw[i].sum(-2) / self.windows[i].sum(-2)).mean(-1), len(self.repw), self.protocol
         )
-
-    @property
-    def windows_by_trial(self) -> Float64:
-        """Windows of each trial in the headline phase; the protocol gives every trial as many unless it is short."""
-        return np.full(len(self.error), self.windows / len(self.error))
 
     @property
     def seed_spread(self) -> float:
@@ -114,12 +110,8 @@ def entries(records: Sequence[Record]) -> dict[str, list[Entry]]:
 
 def _entry(group: list[Record]) -> Entry:
     group = sorted(group, key=lambda record: record.key.seed)
-    stacked = {
-        name: np.mean([_sums(record, name) for record in group], axis=0) for name in ("wpe", "wpe_persistence", "repw")
-    }
-    first = group[0].metric(_phase(group[0]), 1)
-    assert first is not None
-    return Entry(group, stacked["wpe"], stacked["wpe_persistence"], stacked["repw"], first.windows)
+    names = ("wpe", "wpe_persistence", "repw", "windows")
+    return Entry(group, *(np.mean([_sums(record, name) for record in group], axis=0) for name in names))
 
 
 def _phase(record: Record) -> str:

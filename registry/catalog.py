@@ -57,19 +57,25 @@ class CatalogEntry(BaseModel):
 def catalog() -> dict[str, CatalogEntry]:
     """All catalog entries by dataset name: those that ship with the package, and those of `own_catalog`.
 
+    A person's own entries may add datasets, places to have them from, and defaults where none ships; what a shipped
+    name means, and what an environment's default is, is the same on every machine.
+
     Raises
     ------
     DatasetError
-        If the person's own catalog is not valid, or gives a shipped name another meaning.
+        If the person's own catalog is not valid, or gives a shipped name another digest.
     """
     entries = dict(_shipped())
+    defaults = {entry.environment for entry in entries.values() if entry.default}
     path = own_catalog()
     if path.is_file():
         for name, entry in _read(path).items():
             shipped = entries.get(name, entry)
             if shipped.digest != entry.digest:
                 raise DatasetError(f"{path}: {name} has another digest than the catalog that ships with tipl-bench.")
-            entries[name] = entry.model_copy(update={"yanked": entry.yanked or shipped.yanked})
+            kept = {"yanked": entry.yanked or shipped.yanked, "default": shipped.default, "bundled": shipped.bundled}
+            own = {"default": entry.default and entry.environment not in defaults, "bundled": False}
+            entries[name] = entry.model_copy(update=kept if name in entries else own)
     return entries
 
 
@@ -144,6 +150,9 @@ def resolve(text: str) -> Path | HubLocation | NamedDataset:
     known = {*catalog(), *local_names()}
     named = parse_name(text, known)
     if named and named.name in known:
+        entry = catalog().get(named.name)
+        if named.commit and not (entry and entry.repo):
+            raise DatasetError(f"{named.name} is not published, as far as the catalog knows; leave out the commit.")
         return named
     if path is not None and path.is_dir():
         raise DatasetError(f"{path}: no {MANIFEST_NAME}; this folder is not a trajectory dataset.")

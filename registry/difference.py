@@ -9,7 +9,7 @@ from .canonical import flatten
 from .manifest import Manifest
 
 APART = ("trials", "sidecars", "split", "trial_seeds")
-"""Fields that are compared trial by trial."""
+"""Fields that are compared by trial or file."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,10 @@ class Difference:
         Trials by number: with the same bytes in both, with others, only in B, only in A.
     moved
         Trials that are in another part of the split: number to both parts.
+    reseeded
+        Trials in both that have another seed.
+    sidecars
+        Paths of sidecars that are only in one, or have other bytes.
     shared_bytes, new_bytes
         Size of B's files that A has too, and of those that it has not.
     """
@@ -34,6 +38,8 @@ class Difference:
     added: list[int]
     removed: list[int]
     moved: dict[int, tuple[str, str]]
+    reseeded: list[int]
+    sidecars: list[str]
     shared_bytes: int
     new_bytes: int
 
@@ -45,6 +51,7 @@ def difference(a: Manifest, b: Manifest) -> Difference:
     both = range(min(len(a.trials), len(b.trials)))
     same = [i for i in both if a.trials[i].sha256 == b.trials[i].sha256]
     parts = [{t: p for p in ("train", "validation", "test") for t in getattr(m.split, p)} for m in (a, b)]
+    beside = [{entry.path: entry.sha256 for entry in m.sidecars} for m in (a, b)]
     held = {entry.sha256 for entry in a.files}
     return Difference(
         fields={name: (mine.get(name), theirs.get(name)) for name in names},
@@ -53,6 +60,8 @@ def difference(a: Manifest, b: Manifest) -> Difference:
         added=list(range(len(a.trials), len(b.trials))),
         removed=list(range(len(b.trials), len(a.trials))),
         moved={t: (parts[0][t], parts[1][t]) for t in both if parts[0][t] != parts[1][t]},
+        reseeded=[i for i in both if a.trial_seeds[i] != b.trial_seeds[i]],
+        sidecars=sorted({path for path, _ in beside[0].items() ^ beside[1].items()}),
         shared_bytes=sum(entry.size for entry in b.files if entry.sha256 in held),
         new_bytes=sum(entry.size for entry in b.files if entry.sha256 not in held),
     )

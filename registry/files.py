@@ -19,6 +19,7 @@ def replace_atomically(path: Path) -> Iterator[Path]:
     If the block raises, the temporary file is removed and whatever stood at `path` stays.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    temporary.unlink(missing_ok=True)  # a killed process of this number may have left one, even a link to another file
     try:
         yield temporary
         sync(temporary)

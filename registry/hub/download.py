@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from ..catalog import catalog, open_dataset, resolve
+from ..catalog import catalog, home_folder, open_dataset, resolve
 from ..dataset import Dataset, verify_file
 from ..errors import DatasetError
 from ..files import link_or_copy
@@ -51,7 +51,7 @@ def load(
     """
     trials = None if trials is None else list(trials)
     chosen = resolve(text)
-    if not isinstance(chosen, Path) and location_of(chosen) is not None and _missing(chosen, trials):
+    if not isinstance(chosen, Path) and location_of(chosen) is not None and is_missing(chosen, trials):
         return download(text, trials=trials, progress=progress)
     return open_dataset(text, trials)
 
@@ -61,13 +61,13 @@ def location_of(chosen: HubLocation | NamedDataset) -> HubLocation | None:
     if isinstance(chosen, HubLocation):
         return chosen
     entry = catalog().get(chosen.name)
-    location = entry.location if entry and not entry.bundled else None
+    location = entry.location if entry else None
     return HubLocation(location.repo, chosen.commit) if location and chosen.commit else location
 
 
-def _missing(chosen: HubLocation | NamedDataset, trials: list[int] | None) -> bool:
+def is_missing(chosen: HubLocation | NamedDataset, trials: list[int] | None = None) -> bool:
     """Whether a needed file is not on this machine."""
-    folder = snapshot_folder(chosen) if isinstance(chosen, HubLocation) else dataset_folder(chosen.name)
+    folder = snapshot_folder(chosen) if isinstance(chosen, HubLocation) else home_folder(chosen.name)
     if folder is None or not (folder / MANIFEST_NAME).is_file():
         return True
     files = Dataset(folder, read_manifest(folder)).files(trials)
@@ -106,6 +106,10 @@ def download(
     if isinstance(chosen, Path) or location is None:
         open_dataset(text)
         raise DatasetError(f"{text} is on this machine, and is not published; there is nothing to download.")
+    if to is None and isinstance(chosen, NamedDataset) and catalog()[chosen.name].bundled:
+        raise DatasetError(
+            f"{chosen.name} comes with the package; there is nothing to download, except elsewhere (--to)."
+        )
     digest = None
     if isinstance(chosen, NamedDataset):
         digest = catalog()[chosen.name].digest

@@ -120,6 +120,10 @@ def publish(
             plan = plan_publication(dataset, repo, described)
             if dry_run:
                 return plan, None
+            if plan.location.revision is None:
+                # Planned anew on what it then holds: a rival may have been first.
+                _create(plan.location)
+                continue
             progress("publish", 0, 1, f"{len(plan.trials) + len(plan.rest)} files")
             commit = plan.done or _commit(plan, dataset)
             if commit:
@@ -239,14 +243,16 @@ def _size(content: Content) -> int:
     return len(content) if isinstance(content, bytes) else Path(content).stat().st_size
 
 
+def _create(location: HubLocation) -> None:
+    with speaking_of(location):
+        api().create_repo(location.repo, repo_type="dataset", exist_ok=True)
+
+
 def _commit(plan: Plan, dataset: Dataset) -> str | None:
     """Commit the plan on top of the head it was made on; None if someone else committed there in between."""
     repo = plan.location.repo
     parent = plan.location.revision
     with speaking_of(HubLocation(repo)):
-        if parent is None:
-            api().create_repo(repo, repo_type="dataset", exist_ok=True)
-            parent = api().dataset_info(repo).sha
         batches = list(_batches(plan.trials))
         for number, batch in enumerate([*batches[:-1], (*(batches[-1] if batches else ()), *plan.rest)]):
             last = number >= len(batches) - 1

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..catalog import catalog, home_folder, open_dataset, resolve
+from ..catalog import catalog, open_dataset, resolve
 from ..dataset import Dataset
-from ..manifest import MANIFEST_NAME, Manifest
-from ..naming import HubLocation, NamedDataset
+from ..manifest import Manifest
+from ..naming import NamedDataset
 from ..tensorfile import Array
-from .download import location_of
+from .download import is_missing, location_of
 from .remote import RemoteDataset
 
 Columns = dict[int, dict[str, Array]]
@@ -45,19 +45,13 @@ def view(text: str) -> View:
         If it is nowhere to be had, or is not what the catalog pins.
     """
     chosen = resolve(text)
-    if isinstance(chosen, NamedDataset) and not (home_folder(chosen.name) / MANIFEST_NAME).is_file():
-        location = location_of(chosen)
-        if location is not None:
-            return _remote(location, catalog()[chosen.name].digest)
-    if isinstance(chosen, HubLocation):
-        return _remote(chosen, None)
-    dataset = open_dataset(text, () if isinstance(chosen, Path | NamedDataset) else None)
+    location = None if isinstance(chosen, Path) else location_of(chosen)
+    if location is not None and not isinstance(chosen, Path) and is_missing(chosen):
+        digest = catalog()[chosen.name].digest if isinstance(chosen, NamedDataset) else None
+        remote = RemoteDataset.open(location, digest=digest)
+        return View(remote.manifest, str(remote.location), remote.all_columns)
+    dataset = open_dataset(text, ())
     return View(dataset.manifest, str(dataset.folder), lambda trials: _local(dataset, trials))
-
-
-def _remote(location: HubLocation, digest: str | None) -> View:
-    remote = RemoteDataset.open(location, digest=digest)
-    return View(remote.manifest, str(remote.location), remote.all_columns)
 
 
 def _local(dataset: Dataset, trials: Iterable[int]) -> Columns:

@@ -54,7 +54,7 @@ def test_the_way_back_swaps_everything(versions):
 def test_nothing_changed_from_a_version_to_itself(versions):
     manifest = versions[0].manifest
     assert difference(manifest, manifest) == Difference(
-        {}, [0, 1, 2, 3], [], [], [], {}, sizes(versions[0], *range(4)), 0
+        {}, [0, 1, 2, 3], [], [], [], {}, [], [], sizes(versions[0], *range(4)), 0
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import threading
 import time
 
 import datasets
@@ -20,7 +19,7 @@ from registry_helpers import TINY
 from tipl_bench.cli import main
 from tipl_bench.registry.catalog import catalog
 from tipl_bench.registry.dataset import Dataset, describe_file
-from tipl_bench.registry.errors import DatasetError, HubError, TiplBenchError
+from tipl_bench.registry.errors import DatasetError, HubError
 from tipl_bench.registry.hub import publish as module
 from tipl_bench.registry.hub.publish import publish
 
@@ -233,27 +232,42 @@ def test_when_someone_commits_in_between_then_their_work_stays_and_ours_comes_af
     assert hub.repository(REPO).read("NOTES.md", location.revision) == b"theirs"
 
 
+def test_when_a_rival_is_first_in_a_new_repository_then_their_version_stays(
+    hub, dataset, collected, monkeypatch, tmp_path
+):
+    original, rivals = module.plan_publication, []
+    theirs = altered(dataset)
+
+    def overtaken(*arguments):
+        plan = original(*arguments)
+        if not rivals:
+            monkeypatch.setattr(module, "plan_publication", original)
+            with pytest.MonkeyPatch.context() as elsewhere:
+                elsewhere.setenv("TIPL_BENCH_HOME", str(tmp_path / "rival"))
+                rivals.append(published(theirs))
+        return plan
+
+    monkeypatch.setattr(module, "plan_publication", overtaken)
+    with pytest.raises(DatasetError, match="never overwritten"):
+        publish(collected, REPO)
+    assert tags() == {"v1": rivals[0].revision}
+    assert hub.repository(REPO).resolve("main") == rivals[0].revision
+
+
 def test_when_two_publish_different_content_as_one_version_then_one_wins_whole(hub, dataset, collected, tmp_path):
-    other = altered(dataset)
-    outcomes: dict[str, object] = {}
-
-    def attempt(mine):
-        try:
-            outcomes[mine.digest] = publish(mine, REPO)[1]
-        except TiplBenchError as error:
-            outcomes[mine.digest] = error
-
-    threads = [threading.Thread(target=attempt, args=(mine,)) for mine in (collected, other)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    won = [digest for digest, outcome in outcomes.items() if not isinstance(outcome, Exception)]
-    assert len(won) <= 1, "a version has one content"
-    final = published(collected if won != [other.digest] else other)
-    got = tipl_bench.load(f"{PLACE}@v1")
-    assert got.digest in outcomes
-    assert tags() == {"v1": final.revision}
+    candidates = {found.digest: found for found in (collected, altered(dataset))}
+    rivals = {
+        digest: command(
+            hub, "datasets", "publish", str(found.folder), "--repo", REPO, TIPL_BENCH_HOME=str(tmp_path / digest)
+        )
+        for digest, found in candidates.items()
+    }
+    said = {digest: process.communicate(timeout=120)[1] for digest, process in rivals.items()}
+    won, lost = sorted(rivals, key=lambda digest: rivals[digest].returncode)
+    assert (rivals[won].returncode, rivals[lost].returncode) == (0, 1), said
+    assert "never overwritten" in said[lost]
+    tipl_bench.load(f"{PLACE}@v1").verify()
+    assert tipl_bench.open_dataset(f"{PLACE}@v1").digest == won
 
 
 def test_when_killed_while_uploading_then_repeating_sends_only_the_rest(hub_server, stored):
