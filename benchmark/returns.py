@@ -107,13 +107,18 @@ def evaluate_returns(
         returns[chunk] = _evaluate_chunk(environment, layout, policies[chunk], seeds)
         progress(int(repeats[chunk].sum()))
 
+    _all_of(run, chunks, threads)
+    return returns[inverse]
+
+
+def _all_of(run: Callable[[slice], None], chunks: list[slice], threads: int) -> None:
+    """Run all chunks, some at once; after a failure nothing more is begun."""
     with ThreadPoolExecutor(threads) as pool:
         try:
             list(pool.map(run, chunks))
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    return returns[inverse]
 
 
 def _chunks(policies: int, parameters: int, threads: int) -> list[slice]:

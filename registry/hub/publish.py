@@ -3,73 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import tomlkit
-from huggingface_hub import CommitOperationAdd, CommitOperationDelete, GitRefs
-from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
-from huggingface_hub.hf_api import RepoFile, RepoFolder
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+from huggingface_hub.errors import HfHubHTTPError
 
 from ..catalog import CatalogEntry, catalog
-from ..dataset import TRIALS_FOLDER, Dataset
-from ..errors import DatasetError, HubError, MissingFileError
+from ..dataset import Dataset
+from ..errors import DatasetError, HubError
 from ..index import INDEX_NAME, index_table, write_index
-from ..manifest import MANIFEST_LIMIT, MANIFEST_NAME, Manifest, parse_manifest
-from ..naming import HubLocation, family, is_repo
+from ..manifest import MANIFEST_NAME
+from ..naming import HubLocation, is_repo
 from ..statistics import draw_curves, return_statistics
 from ..store import exclusive, home
 from .card import CARD_NAME, FIGURE_NAME, render_card
-from .client import api, patiently, read_bytes, speaking_of
+from .client import api, speaking_of
+from .plan import Content, Plan, plan_publication, refs
 
 FILES_PER_COMMIT = 2_000
 """More are spread over several commits; the manifest, which makes them a dataset, always comes with the last."""
 ROUNDS = 5
 """Times the plan is made anew because someone else committed in between."""
 
-Content = str | bytes
-"""A local file's path, or the bytes themselves."""
 Progress = Callable[[str, int, int, str], None]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What publishing changes.
-
-    Parameters
-    ----------
-    location
-        The repository, at the head that the plan is made on; without a revision if it does not exist yet.
-    tag
-        The version's tag.
-    done
-        The commit that holds this very version already, if one does.
-    trials, rest
-        Files to add or replace, as path, size and content; trials first, then what describes them.
-    kept
-        Paths that are there already with the same bytes.
-    deleted
-        Trial files there that this version does not have.
-    """
-
-    location: HubLocation
-    tag: str
-    done: str | None
-    trials: tuple[tuple[str, int, Content], ...] = ()
-    rest: tuple[tuple[str, int, Content], ...] = ()
-    kept: tuple[str, ...] = ()
-    deleted: tuple[str, ...] = ()
-
-    def lines(self) -> list[str]:
-        """What would change, a line each."""
-        if self.done:
-            return [f"= {self.location} holds this version already (commit {self.done}, tag {self.tag})"]
-        lines = [] if self.location.revision else [f"+ dataset repository {self.location.repo}"]
-        lines += [f"+ {path} ({size:,} bytes)" for path, size, _ in (*self.trials, *self.rest)]
-        lines += [f"= {path}" for path in self.kept]
-        lines += [f"- {path}" for path in self.deleted]
-        return [*lines, f"+ tag {self.tag}"]
 
 
 def publish(
@@ -106,14 +63,7 @@ def publish(
     """
     if not is_repo(repo):
         raise DatasetError(f"{repo!r} is not a repository; one looks like OWNER/NAME.")
-    size, done = sum(file.size for file in dataset.manifest.files), 0
-
-    def hashed(path: str, count: int) -> None:
-        nonlocal done
-        done += count
-        progress("verify", done, size, path)
-
-    dataset.verify(hashed)
+    _verify(dataset, progress)
     with exclusive(f"publish-{dataset.name}"):
         described = _describe(dataset, repo)
         for _ in range(ROUNDS):
@@ -135,87 +85,15 @@ def publish(
     )
 
 
-def plan_publication(dataset: Dataset, repo: str, described: Callable[[dict[str, str]], dict[str, Content]]) -> Plan:
-    """Compare a dataset with what the repository holds.
+def _verify(dataset: Dataset, progress: Progress) -> None:
+    size, done = sum(file.size for file in dataset.manifest.files), 0
 
-    Parameters
-    ----------
-    dataset, repo
-        As for `publish`.
-    described
-        Gives the files that describe the dataset, from the yanked versions of this repository.
-    """
-    manifest, location = dataset.manifest, HubLocation(repo)
-    tag = f"v{manifest.version}"
-    head, tagged = _refs(location, tag)
-    for commit in filter(None, (tagged, head)):
-        if _same_version(HubLocation(repo, commit), manifest, tagged=commit == tagged):
-            return Plan(HubLocation(repo, head), tag, commit)
-    base = HubLocation(repo, head)
-    there = _files(base) if head else {}
-    contents: dict[str, Content] = {entry.path: str(dataset.folder / entry.path) for entry in manifest.files}
-    sizes = {entry.path: entry.size for entry in manifest.files}
-    digests = {entry.path: entry.sha256 for entry in manifest.files}
-    kept = sorted(path for path in contents if there.get(path) == digests[path])
-    trials = tuple((p, sizes[p], contents[p]) for p in contents if p not in kept)
-    rest = tuple((path, _size(content), content) for path, content in described(_yanked(manifest)).items())
-    stale = sorted(p for p in there if p.startswith(f"{TRIALS_FOLDER}/") and p not in contents)
-    return Plan(base, tag, None, trials, rest, tuple(kept), tuple(stale))
+    def hashed(path: str, count: int) -> None:
+        nonlocal done
+        done += count
+        progress("verify", done, size, path)
 
-
-def _refs(location: HubLocation, tag: str) -> tuple[str | None, str | None]:
-    """The commits of the main branch and of a tag; None for what is not there."""
-
-    def ask() -> GitRefs | None:
-        try:
-            return api().list_repo_refs(location.repo, repo_type="dataset")
-        except RepositoryNotFoundError:
-            return None
-
-    refs = patiently(location, ask)
-    if refs is None:
-        return None, None
-    head = next((branch.target_commit for branch in refs.branches if branch.name == "main"), None)
-    return head, next((found.target_commit for found in refs.tags if found.name == tag), None)
-
-
-def _same_version(location: HubLocation, mine: Manifest, *, tagged: bool) -> bool:
-    """Whether a commit holds this very version; raises if it holds what must not be overwritten."""
-    try:
-        text = read_bytes(location, MANIFEST_NAME, limit=MANIFEST_LIMIT).decode()
-    except MissingFileError:
-        if tagged:
-            raise DatasetError(f"{location}: tag v{mine.version} exists there and holds no dataset.") from None
-        return False
-    theirs = parse_manifest(text, f"{location}: {MANIFEST_NAME}")
-    if family(theirs.name) != family(mine.name):
-        raise DatasetError(f"{location} holds {theirs.name}; {mine.name} needs a repository of its own.")
-    if theirs.version == mine.version and theirs.digest != mine.digest:
-        raise DatasetError(
-            f"{location} holds {theirs.name} with digest {theirs.digest}, not {mine.digest}. A version is never "
-            f"overwritten: publish the new content as {family(mine.name)}-v{mine.version + 1}."
-        )
-    if not tagged and theirs.version > mine.version:
-        raise DatasetError(f"{location} is at {theirs.name} already; {mine.name} cannot be published after it.")
-    return theirs.digest == mine.digest
-
-
-def _files(location: HubLocation) -> dict[str, str | None]:
-    """The sha256 of every LFS file at a commit, by path; None for files that git itself holds."""
-
-    def ask() -> list[RepoFile | RepoFolder]:
-        return list(
-            api().list_repo_tree(location.repo, recursive=True, revision=location.revision, repo_type="dataset")
-        )
-
-    tree = patiently(location, ask)
-    return {item.path: item.lfs.sha256 if item.lfs else None for item in tree if isinstance(item, RepoFile)}
-
-
-def _yanked(manifest: Manifest) -> dict[str, str]:
-    """Yanked versions of the same family, as the catalog knows them."""
-    entries = {name: entry for name, entry in catalog().items() if family(name) == family(manifest.name)}
-    return {name.rpartition("-")[2]: entry.yanked for name, entry in entries.items() if entry.yanked}
+    dataset.verify(hashed)
 
 
 def _describe(dataset: Dataset, repo: str) -> Callable[[dict[str, str]], dict[str, Content]]:
@@ -237,10 +115,6 @@ def _describe(dataset: Dataset, repo: str) -> Callable[[dict[str, str]], dict[st
         }
 
     return described
-
-
-def _size(content: Content) -> int:
-    return len(content) if isinstance(content, bytes) else Path(content).stat().st_size
 
 
 def _create(location: HubLocation) -> None:
@@ -285,7 +159,7 @@ def _tag(location: HubLocation, tag: str) -> None:
         except HfHubHTTPError as error:
             if error.response.status_code != 409:
                 raise
-    _, target = _refs(location, tag)
+    _, target = refs(location, tag)
     if target != location.revision:
         raise DatasetError(f"{location}: tag {tag} is on commit {target} already, and tags are never moved.")
 
