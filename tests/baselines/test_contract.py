@@ -9,7 +9,7 @@ import toy
 from tipl_bench.baselines import IN_TREE, predictor_type
 from tipl_bench.baselines.options import build_options
 from tipl_bench.baselines.predictor import BUDGETS, Contexts, Fit
-from tipl_bench.registry.errors import PredictorError
+from tipl_bench.registry.errors import DatasetError, PredictorError
 
 TINY = {
     "persistence": (),
@@ -230,14 +230,17 @@ def test_when_a_predictor_is_fitted_then_the_global_random_streams_stand_where_t
 
 
 @every_predictor
-def test_when_a_predictor_is_fitted_then_only_the_trials_it_was_given_are_read(model, smooth):
-    split = smooth.manifest.split
-    train, validation = smooth.trials(split.train), smooth.trials(split.validation)
-    predictor = built(model)
-    predictor.fit(Fit(train, validation, HORIZON))
-    read = {trial.index for trial in (*train, *validation) if "tensors" in vars(trial)}
-    assert read <= {*split.train, *split.validation}
-    assert bool(read) == (model in LEARNED)
+def test_when_a_predictor_is_fitted_then_the_training_trials_are_read_and_no_test_trial(model, tmp_path):
+    dataset = toy.smooth_dataset(tmp_path / "set")
+    split = dataset.manifest.split
+    for trial in split.test:
+        dataset.trial(trial).path.unlink()
+    fit(built(model), dataset)
+    for trial in split.train:
+        dataset.trial(trial).path.unlink()
+    if model in LEARNED:
+        with pytest.raises(DatasetError, match="missing"):
+            fit(built(model), dataset)
 
 
 @pytest.fixture(scope="module")
