@@ -5,21 +5,33 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from typing import Protocol as Interface
 
 import numpy as np
 import numpy.typing as npt
 
-from ..baselines.predictor import Contexts, Predictor
+from ..baselines.predictor import Contexts
 from ..registry.dataset import Dataset
 from ..registry.errors import PredictorError
 from ..registry.files import replace_atomically
 from ..registry.tensorfile import create_tensors
 from ..registry.trial import COLUMNS, Trial
+from .process.host import PredictorFaultError
 from .protocol import Protocol
 from .windows import Window
 
 BATCH_BYTES = 128 << 20
 """Contexts handed over at once stay below about this."""
+
+
+class Forecaster(Interface):
+    """A predictor, or its process."""
+
+    name: str
+    context_length: int
+
+    def predict(self, contexts: Contexts, horizon: int) -> npt.NDArray[Any]:
+        """See `Predictor.predict`."""
 
 
 def build_contexts(trials: dict[int, Trial], windows: Sequence[Window], length: int) -> Contexts:
@@ -38,7 +50,7 @@ def build_contexts(trials: dict[int, Trial], windows: Sequence[Window], length: 
 
 
 def write_forecasts(
-    predictor: Predictor[Any],
+    predictor: Forecaster,
     dataset: Dataset,
     windows: Sequence[Window],
     protocol: Protocol,
@@ -81,13 +93,15 @@ def _batches(windows: Sequence[Window], wanted: int, dataset: Dataset) -> Iterat
 
 
 def _forecast(
-    predictor: Predictor[Any], contexts: Contexts, windows: Sequence[Window], protocol: Protocol
+    predictor: Forecaster, contexts: Contexts, windows: Sequence[Window], protocol: Protocol
 ) -> npt.NDArray[np.float32]:
     """The predictor's forecasts [B, H, P], checked."""
     first = f"{predictor.name} at trial {windows[0].trial}, origin {windows[0].origin}"
     expected = (len(windows), protocol.horizon, contexts.weights.shape[-1])
     try:
         forecast = np.asarray(predictor.predict(contexts, protocol.horizon))
+    except PredictorFaultError as fault:
+        raise PredictorError(f"{first} (a batch of {len(windows)}): {fault}.") from None
     except Exception as error:  # whatever it raises is its own fault, and is said so
         raise PredictorError(f"{first} (a batch of {len(windows)}): raised {error!r}.") from error
     if forecast.shape != expected or forecast.dtype.kind != "f":

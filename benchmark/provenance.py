@@ -18,8 +18,8 @@ from .record import Provenance
 PACKAGES = (*VERSIONED, "safetensors", "scipy", "pandas")
 
 
-def provenance(device: str) -> Provenance:
-    """This process's circumstances."""
+def provenance(device: str, isolation: str) -> Provenance:
+    """This process's circumstances, and what kept the predictor from its targets (`process.sandbox`)."""
     commit, dirty = _git_state(Path(__file__).parents[1])
     return Provenance(
         tipl_bench=__version__,
@@ -30,13 +30,14 @@ def provenance(device: str) -> Provenance:
         cpu=cpu_name(),
         gpu=torch.cuda.get_device_name() if device.startswith("cuda") else None,
         torch_threads=torch.get_num_threads(),
+        isolation=isolation,
         packages={name: version(name) for name in PACKAGES},
     )
 
 
 def peak_memory() -> int:
-    """The process's largest resident size so far, in bytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    """The largest resident size so far of this process, or of one that it started and that has ended, in bytes."""
+    peak = max(resource.getrusage(whose).ru_maxrss for whose in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return peak if sys.platform == "darwin" else peak * 1024
 
 

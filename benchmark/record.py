@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -17,6 +17,7 @@ RECORD_NAME = "record.json"
 RECORD_LIMIT = 4 << 20
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 Text = Annotated[str, Field(max_length=500)]
 
 
@@ -69,6 +70,7 @@ class Provenance(_Model):
     cpu: Text
     gpu: Text | None
     torch_threads: int
+    isolation: Literal["landlock", "none"]
     packages: dict[str, Text]
 
 
@@ -100,8 +102,20 @@ class Metric(_Model):
     by_trial: dict[str, tuple[float, ...]]
 
 
+class ReturnPair(NamedTuple):
+    """The true and the forecast policy's return at one window and horizon."""
+
+    phase: Literal["learning", "converged"]
+    horizon: int
+    true: Finite
+    forecast: Finite
+
+
 class Record(_Model):
-    """A finished run."""
+    """A finished run.
+
+    `returns` is a sample, see `scoring.sample_returns`.
+    """
 
     format: Literal[1] = 1
     key: RunKey
@@ -110,6 +124,7 @@ class Record(_Model):
     provenance: Provenance
     cost: Cost
     metrics: tuple[Metric, ...]
+    returns: tuple[ReturnPair, ...]
 
     def metric(self, phase: str, horizon: int) -> Metric | None:
         """The metrics of one phase and horizon, or None."""

@@ -3,33 +3,39 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 
-from ..baselines import predictor_type
-from ..baselines.options import build_options
-from ..baselines.predictor import Fit, Predictor
+from ..baselines.predictor import Fit
 from ..registry.canonical import strict_json
 from ..registry.dataset import Dataset
-from ..registry.errors import OptionError, PredictorError, ProtocolError, TiplBenchError
+from ..registry.errors import OptionError, PredictorError, ProtocolError
 from ..registry.files import clear_leftovers, replace_atomically, sha256, write_text
 from ..registry.tensorfile import map_tensors
 from .forecast import write_forecasts
 from .memo import remembered_returns
+from .process.host import Limits, PredictorFaultError, PredictorProcess
 from .protocol import CURRENT, Protocol
 from .provenance import peak_memory, provenance
-from .record import RECORD_NAME, Cost, DatasetIdentity, Metric, PredictorIdentity, Record, RunKey, read_record
+from .record import (
+    RECORD_NAME,
+    Cost,
+    DatasetIdentity,
+    Metric,
+    PredictorIdentity,
+    Record,
+    RunKey,
+    read_record,
+)
 from .reference import reference_returns
-from .scoring import forecast_returns, score, window_rows
+from .scoring import forecast_returns, sample_returns, score, window_rows
 from .windows import Window, test_windows
 
 KEY_NAME = "key.json"
@@ -59,6 +65,8 @@ class RunRequest:
         "auto", "cpu" or "cuda".
     protocol
         The protocol; the current one by default.
+    limits
+        Time and memory that the predictor may use; not part of what is run.
     """
 
     model: str
@@ -68,27 +76,40 @@ class RunRequest:
     seed: int = 0
     device: str = "auto"
     protocol: Protocol = CURRENT
+    limits: Limits = field(default_factory=Limits)
 
-    def build(self) -> tuple[Predictor[Any], RunKey]:
-        """The predictor, unfitted, and the run's key; raises on unknown names and unfit values."""
-        kind = predictor_type(self.model)
-        predictor = kind(build_options(kind, self.budget, self.settings))
-        key = RunKey(
+    def start(self) -> PredictorProcess:
+        """The predictor, unfitted, in a process that can read no trial but the training and validation ones.
+
+        Raises on unknown names and unfit values.
+        """
+        split = self.dataset.manifest.split
+        return PredictorProcess(
+            self.model,
+            self.budget,
+            self.settings,
+            hidden=[self.dataset.folder],
+            shown=[trial.path for trial in self.dataset.trials((*split.train, *split.validation))],
+            limits=self.limits,
+        )
+
+    def key(self, predictor: PredictorProcess) -> RunKey:
+        """The key of this run."""
+        return RunKey(
             protocol=self.protocol,
             dataset=DatasetIdentity(
                 name=self.dataset.name, digest=self.dataset.digest, environment=self.dataset.environment
             ),
             predictor=PredictorIdentity(
-                name=kind.name,
-                version=kind.version,
-                consumes=kind.consumes,
+                name=predictor.name,
+                version=predictor.version,
+                consumes=predictor.consumes,
                 budget=self.budget,
-                options=dataclasses.asdict(predictor.options),
+                options=predictor.options,
             ),
             seed=self.seed,
             device=resolve_device(self.device),
         )
-        return predictor, key
 
 
 def resolve_device(name: str) -> str:
@@ -124,40 +145,44 @@ def run(
     PredictorError
         If the predictor fails; what was done before stays in the folder.
     """
-    predictor, key = request.build()
-    _claim(folder, key)
-    if (folder / RECORD_NAME).exists():
-        record = read_record(folder / RECORD_NAME)
-        if record.key != key:
-            raise ProtocolError(f"{folder / RECORD_NAME} is of another run than {KEY_NAME} beside it; choose --out.")
-        return record, True
-    windows = test_windows(request.dataset, request.protocol)
-    timings = _Timings(folder)
-    if not (folder / FORECASTS_NAME).exists():
-        with timings.of("fit_seconds"):
-            _fit(predictor, request, key.device, folder / PREDICTOR_NAME, progress)
-        with timings.of("forecast_seconds"):
-            write_forecasts(
-                predictor,
-                request.dataset,
-                windows,
-                request.protocol,
-                folder / FORECASTS_NAME,
-                lambda done, total: progress("forecast", done, total, ""),
-            )
+    with request.start() as predictor:
+        key = request.key(predictor)
+        _claim(folder, key)
+        if (folder / RECORD_NAME).exists():
+            record = read_record(folder / RECORD_NAME)
+            if record.key != key:
+                raise ProtocolError(
+                    f"{folder / RECORD_NAME} is of another run than {KEY_NAME} beside it; choose --out."
+                )
+            return record, True
+        windows = test_windows(request.dataset, request.protocol)
+        timings = _Timings(folder)
+        if not (folder / FORECASTS_NAME).exists():
+            seconds = _fit(predictor, request, key.device, folder / PREDICTOR_NAME, progress)
+            timings.add("fit_seconds", seconds)
+            with timings.of("forecast_seconds"):
+                write_forecasts(
+                    predictor,
+                    request.dataset,
+                    windows,
+                    request.protocol,
+                    folder / FORECASTS_NAME,
+                    lambda done, total: progress("forecast", done, total, ""),
+                )
+        elif predictor.parameter_count is None:
+            predictor.load(folder / PREDICTOR_NAME, key.device)
     if not (folder / WINDOWS_NAME).exists():
         with timings.of("evaluation_seconds"):
             _evaluate(request, windows, folder, progress)
-    if not predictor.state() and (folder / PREDICTOR_NAME).exists():
-        predictor.load(folder / PREDICTOR_NAME)
     rows = pd.read_parquet(folder / WINDOWS_NAME)
     record = Record(
         key=key,
-        parameter_count=predictor.parameter_count,
+        parameter_count=predictor.parameter_count or 0,
         forecasts_sha256=sha256(folder / FORECASTS_NAME),
-        provenance=provenance(key.device),
+        provenance=provenance(key.device, predictor.isolation),
         cost=Cost(**timings.seconds, peak_memory_bytes=peak_memory()),
         metrics=tuple(Metric.model_validate(metric) for metric in score(rows, request.protocol)),
+        returns=sample_returns(rows),
     )
     record.write(folder)
     timings.path.unlink(missing_ok=True)
@@ -183,12 +208,11 @@ def _claim(folder: Path, key: RunKey) -> None:
         write_text(path, key.model_dump_json(indent=1) + "\n")
 
 
-def _fit(predictor: Predictor[Any], request: RunRequest, device: str, path: Path, progress: Progress) -> None:
-    """Fit the predictor, or load what an interrupted run had fitted."""
+def _fit(predictor: PredictorProcess, request: RunRequest, device: str, path: Path, progress: Progress) -> float:
+    """Fit the predictor, or load what an interrupted run had fitted; the seconds that fitting took now."""
     if path.exists():
-        predictor.device = device
-        predictor.load(path)
-        return
+        predictor.load(path, device)
+        return 0.0
     split, dataset = request.dataset.manifest.split, request.dataset
     task = Fit(
         train=dataset.trials(split.train),
@@ -199,12 +223,11 @@ def _fit(predictor: Predictor[Any], request: RunRequest, device: str, path: Path
         progress=lambda done, total, word: progress("fit", done, total, word),
     )
     try:
-        predictor.fit(task)
-    except TiplBenchError:
-        raise
-    except Exception as error:  # whatever it raises is its own fault, and is said so
-        raise PredictorError(f"{predictor.name}: fitting raised {error!r}.") from error
+        seconds = predictor.fit(task)
+    except PredictorFaultError as fault:
+        raise PredictorError(f"{predictor.name}: fitting {fault}.") from None
     predictor.save(path)
+    return seconds
 
 
 def _evaluate(request: RunRequest, windows: list[Window], folder: Path, progress: Progress) -> None:
@@ -247,5 +270,9 @@ class _Timings:
         try:
             yield
         finally:
-            self.seconds[stage] += time.perf_counter() - started
-            write_text(self.path, json.dumps(self.seconds))
+            self.add(stage, time.perf_counter() - started)
+
+    def add(self, stage: str, seconds: float) -> None:
+        """Add seconds to a stage."""
+        self.seconds[stage] += seconds
+        write_text(self.path, json.dumps(self.seconds))

@@ -15,6 +15,7 @@ from . import intervals
 from .intervals import Estimate
 from .metrics import layer_errors, span_projection, weight_prediction_error
 from .protocol import Protocol
+from .record import ReturnPair
 from .reference import ReferenceReturns
 from .returns import Policies, evaluate_returns
 from .windows import Window
@@ -23,6 +24,8 @@ Float64 = npt.NDArray[np.float64]
 Progress = Callable[[int, int], None]
 
 LAYER_PREFIX = "wpe_of_"
+PICTURED = 100
+"""Rows of each phase in a record's sample of returns."""
 BY_TRIAL = ("wpe", "wpe_persistence", "repw")
 """Sums over each trial's windows that a record keeps, with their number, so that runs can be compared by trial."""
 
@@ -140,6 +143,14 @@ def score(rows: pd.DataFrame, protocol: Protocol) -> list[dict[str, Any]]:
             part = chosen[chosen["horizon"] == horizon]
             metrics.append({"phase": phase, "horizon": horizon, **_score(part, protocol)})
     return metrics
+
+
+def sample_returns(rows: pd.DataFrame) -> tuple[ReturnPair, ...]:
+    """Phase, horizon, true and forecast return of some rows, spread evenly over each phase: enough for a picture."""
+    names = ["phase", "horizon", "return_true", "return_forecast"]
+    parts = [part[names] for _, part in rows.groupby("phase", sort=False)]
+    chosen = [part.iloc[np.unique(np.linspace(0, len(part) - 1, PICTURED).astype(int))] for part in parts]
+    return tuple(ReturnPair(*row) for part in chosen for row in part.itertuples(index=False, name=None))
 
 
 def _score(part: pd.DataFrame, protocol: Protocol) -> dict[str, Any]:

@@ -19,6 +19,18 @@ from .output import Bars
 @click.option("--device", default="auto", show_default=True, help="Where to train and forecast: auto, cpu or cuda.")
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="An option of the predictor; repeatable.")
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder. [default: runs/<dataset>/<model>-...]")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="What the predictor may take to fit, and for each batch of forecasts. [default: any time]",
+)
+@click.option(
+    "--memory",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="GIB",
+    help="What memory the predictor may use. [default: the machine's]",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the record as JSON instead of the table.")
 def run(
     model: str,
@@ -29,6 +41,8 @@ def run(
     device: str,
     settings: tuple[str, ...],
     out: Path | None,
+    timeout: float | None,
+    memory: float | None,
     as_json: bool,
 ) -> None:
     """Train, forecast and score a predictor; write the run folder and print a table.
@@ -40,6 +54,7 @@ def run(
     from rich.text import Text
 
     from ..benchmark import figure, table
+    from ..benchmark.process.host import Limits
     from ..benchmark.run import WINDOWS_NAME, RunRequest, default_folder
     from ..benchmark.run import run as run_benchmark
     from ..registry.catalog import default_dataset
@@ -51,7 +66,8 @@ def run(
         dataset = load(dataset_name or default_dataset(str(environment)), progress=downloading(bars))
     if environment and dataset.environment != environment:
         raise click.UsageError(f"Dataset {dataset.name} is of {dataset.environment}, not {environment}.")
-    request = RunRequest(model, dataset, budget, settings, seed, device)
+    limits = Limits(timeout, int(memory * 2**30)) if memory else Limits(timeout)
+    request = RunRequest(model, dataset, budget, settings, seed, device, limits=limits)
     folder = out or default_folder(request)
     with Bars() as progress:
         record, repeated = run_benchmark(request, folder, progress.stage)

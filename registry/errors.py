@@ -14,7 +14,7 @@ class UnknownNameError(TiplBenchError, KeyError):
     """A name that is not in a table; the message gives the nearest one and all valid ones."""
 
     def __init__(self, kind: str, name: str, choices: Iterable[str]) -> None:
-        self.choices = sorted(choices)
+        self.kind, self.name, self.choices = kind, name, sorted(choices)
         near = difflib.get_close_matches(name, self.choices, n=1, cutoff=0.5)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         known = ", ".join(self.choices) or "(none)"

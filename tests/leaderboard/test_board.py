@@ -52,10 +52,11 @@ def record(name="tipl", ratio=0.5, noise=0.05, seed=0, dataset="toy/ppo-v1", til
         forecasts_sha256="b" * 64,
         provenance=Provenance(
             tipl_bench="0", git_commit=None, git_dirty=None, python="3", platform="p", cpu="c", gpu=None,
-            torch_threads=1, packages={"numpy": "2"},
+            torch_threads=1, isolation="none", packages={"numpy": "2"},
         ),
         cost=Cost(fit_seconds=1.0, forecast_seconds=0.0, evaluation_seconds=0.0, peak_memory_bytes=2**30),
         metrics=score(rows, PROTOCOL),
+        returns=(),
     )  # fmt: skip
 
 

@@ -1,0 +1,266 @@
+"""The run's side of a predictor's process: whatever goes wrong over there is reported as that predictor's fault."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from ...baselines import predictor_names
+from ...baselines.predictor import Contexts, Fit
+from ...registry import errors
+from ...registry.errors import PredictorError, UnknownNameError
+from ...registry.files import replace_atomically
+from ...registry.policy import PolicyLayout
+from ...registry.store import home
+from .channel import Channel
+
+BOOT = (
+    "import json, sys; specification = json.load(sys.stdin); sys.path[:] = specification['path']; "
+    "from tipl_bench.benchmark.process.worker import main; main(specification)"
+)
+STATE_LIMIT = 16 << 30
+"""Bytes of a fitted state at most."""
+SLACK = 1 << 16
+PATIENCE = 5.0
+"""Seconds that a process whose socket is closed gets to end."""
+KNOWN = {
+    kind.__name__: kind
+    for kind in vars(errors).values()
+    if isinstance(kind, type) and issubclass(kind, errors.TiplBenchError)
+}
+
+
+class PredictorFaultError(PredictorError):
+    """What a predictor's process did wrong, in words that follow the predictor's name."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a predictor may use.
+
+    Parameters
+    ----------
+    timeout
+        Seconds for fitting, and for each batch of forecasts; None for any.
+    memory
+        Bytes of writable memory; this machine's physical memory by default, so that a blow-up ends that process and
+        not others.
+    """
+
+    timeout: float | None = None
+    memory: int = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+class PredictorProcess:
+    """A predictor in a process of its own; use it as a context manager.
+
+    Parameters
+    ----------
+    model, budget, settings
+        As for `build_options`.
+    hidden
+        Folders that it must not read, beside the store and the bundled datasets.
+    shown
+        Files within them that it may.
+    limits
+        Time and memory.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        budget: str = "quick",
+        settings: Sequence[str] = (),
+        *,
+        hidden: Sequence[Path] = (),
+        shown: Sequence[Path] = (),
+        limits: Limits | None = None,
+    ) -> None:
+        if model not in predictor_names():
+            raise UnknownNameError("predictor", model, predictor_names())
+        self.limits = limits or Limits()
+        self.name = model
+        self.parameter_count: int | None = None
+        self._state: npt.NDArray[np.uint8] | None = None
+        self._scratch = tempfile.TemporaryDirectory(prefix="tipl-bench-")
+        ours, theirs = socket.socketpair()
+        self._channel = Channel(ours)
+        bundled = Path(errors.__file__).parent / "bundled"
+        try:
+            with theirs:
+                self._process = self._start(theirs, [*hidden, home(), bundled], shown)
+            facts = self._ask("describe", {"model": model, "budget": budget, "settings": list(settings)})
+            self.version, self.consumes = int(facts["version"]), str(facts["consumes"])
+            self.options: dict[str, Any] = facts["options"]
+            self.context_length = int(facts["context_length"])
+            self.isolation = str(facts["isolation"])
+        except BaseException:
+            self.close()
+            raise
+
+    def _start(self, end: socket.socket, hidden: Sequence[Path], shown: Sequence[Path]) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen(
+            [sys.executable, "-c", BOOT],
+            stdin=subprocess.PIPE,
+            stdout=2,  # what a predictor prints must not land in the run's own output
+            cwd=self._scratch.name,
+            # As many threads as here, without importing torch for predictors that do not.
+            env=os.environ | {"TMPDIR": self._scratch.name, "OMP_NUM_THREADS": str(torch.get_num_threads())},
+            pass_fds=[end.fileno()],
+            start_new_session=True,
+        )
+        specification = {
+            "path": [str(Path(entry).absolute()) for entry in sys.path],
+            "socket": end.fileno(),
+            "scratch": self._scratch.name,
+            "hidden": [str(folder) for folder in hidden],
+            "shown": [str(path) for path in shown],
+            "memory": self.limits.memory,
+        }
+        assert process.stdin is not None
+        with contextlib.suppress(BrokenPipeError), process.stdin as stream:
+            stream.write(json.dumps(specification).encode())
+        return process
+
+    def fit(self, task: Fit) -> float:
+        """Fit over there; the seconds it took."""
+        layout = task.train[0].layout
+        order = {
+            "train": [(str(trial.path.absolute()), trial.index, len(trial)) for trial in task.train],
+            "validation": [(str(trial.path.absolute()), trial.index, len(trial)) for trial in task.validation],
+            "layout": dataclasses.asdict(layout),
+            "horizon": task.horizon,
+            "device": task.device,
+            "seed": task.seed,
+        }
+        facts, arrays = self._exchange("fit", order, limit=STATE_LIMIT, progress=task.progress)
+        self._state = arrays["state"]
+        self._take(facts)
+        return float(facts["seconds"])
+
+    def save(self, path: Path) -> None:
+        """Write the state that `fit` gave."""
+        assert self._state is not None
+        with replace_atomically(path) as temporary:
+            temporary.write_bytes(self._state.tobytes())
+
+    def load(self, path: Path, device: str) -> None:
+        """Hand over a saved state."""
+        self._take(self._ask("load", {"device": device}, {"state": np.fromfile(path, dtype=np.uint8)}))
+
+    def _take(self, facts: Mapping[str, Any]) -> None:
+        self.parameter_count, self.context_length = int(facts["parameter_count"]), int(facts["context_length"])
+
+    def predict(self, contexts: Contexts, horizon: int) -> npt.NDArray[Any]:
+        """Forecasts [B, H, P] as the predictor gave them; `PredictorFaultError` for anything else."""
+        batch, _, parameters = contexts.weights.shape
+        arrays = {
+            "weights": contexts.weights,
+            "observation_mean": contexts.observation_mean,
+            "observation_variance": contexts.observation_variance,
+            **contexts.columns,
+        }
+        order = {"layout": _layout(contexts.layout), "columns": list(contexts.columns), "horizon": horizon}
+        size = 8 * batch * horizon * parameters + SLACK
+        facts, answer = self._exchange("predict", order, arrays, limit=size)
+        if "forecast" not in answer:
+            raise PredictorFaultError(
+                f"forecasts of shape {facts['shape']} and type {facts['type']}, "
+                f"not {[batch, horizon, parameters]} float32"
+            )
+        forecast: npt.NDArray[Any] = answer["forecast"]
+        return forecast
+
+    def _ask(self, order: str, parameters: Mapping[str, Any], arrays: Mapping[str, Any] | None = None) -> Any:
+        return self._exchange(order, parameters, arrays)[0]
+
+    def _exchange(
+        self,
+        order: str,
+        parameters: Mapping[str, Any],
+        arrays: Mapping[str, Any] | None = None,
+        *,
+        limit: int = 0,
+        progress: Callable[[int, int, str], None] = lambda done, total, word: None,
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Give an order and wait for its answer, passing reports of progress on."""
+        allowed = self.limits.timeout
+        deadline = None if allowed is None else time.monotonic() + allowed
+        try:
+            self._channel.end.settimeout(allowed)
+            self._channel.send({"order": order, **parameters}, arrays)
+            while True:
+                head, answer = self._channel.receive(limit, deadline)
+                if "progress" not in head:
+                    break
+                progress(*head["progress"])
+        except TimeoutError:
+            self.close()
+            raise PredictorFaultError(f"gave no answer within {allowed:g} s; --timeout allows more") from None
+        except (EOFError, OSError):
+            raise PredictorFaultError(f"its process {self._end()}") from None
+        except (ValueError, TypeError) as error:
+            raise PredictorFaultError(f"its process answered with {error}") from None
+        if "fault" in head:
+            raise self._fault(head)
+        return head, answer
+
+    def _fault(self, head: Mapping[str, Any]) -> Exception:
+        if head["fault"] in KNOWN:
+            return KNOWN[head["fault"]](*head["arguments"])
+        if head["fault"] == "memory":
+            return PredictorFaultError(
+                f"ran out of memory; it may use {self.limits.memory / 2**30:.1f} GiB, and --memory allows more"
+            )
+        return PredictorFaultError(f"raised {head['arguments'][0]}")
+
+    def _end(self) -> str:
+        """How the process ended, in words."""
+        try:
+            code = self._process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            return "closed its connection and goes on"
+        if code >= 0:
+            return f"ended by itself (exit status {code})"
+        name = signal.Signals(-code).name
+        return f"was killed by {name}" + ("; the machine may be out of memory" if name == "SIGKILL" else "")
+
+    def close(self) -> None:
+        """End the process, and all that it started."""
+        self._channel.end.close()
+        if hasattr(self, "_process"):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(0.2)
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+        self._scratch.cleanup()
+
+    def __enter__(self) -> PredictorProcess:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _layout(layout: PolicyLayout) -> dict[str, Any]:
+    return dataclasses.asdict(layout)

@@ -1,0 +1,191 @@
+"""A predictor's process: what it is shown, what it cannot reach, and whose fault its faults are."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import toy
+from tipl_bench.baselines.predictor import Fit
+from tipl_bench.benchmark.process.channel import PREFIX, Channel
+from tipl_bench.benchmark.process.host import Limits, PredictorFaultError, PredictorProcess
+from tipl_bench.benchmark.process.sandbox import LANDLOCK
+from tipl_bench.benchmark.run import RunRequest, run
+from tipl_bench.registry.errors import OptionError, PredictorError, UnknownNameError
+from tipl_bench.registry.store import home
+
+PACKAGE = Path(__file__).parents[1] / "wayward.py"
+
+
+@pytest.fixture
+def wayward(tmp_path, monkeypatch) -> Path:
+    """Install `wayward.py`'s predictors; the folder in which they leave notes."""
+    site = tmp_path / "site"
+    information = site / "wayward-1.0.dist-info"
+    information.mkdir(parents=True)
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: wayward\nVersion: 1.0\n")
+    names = ["crashing", "exiting", "hanging", "devouring", "chattering", "reading", "dialling", "flooding", "idling"]
+    lines = [f"{name} = wayward:{name.title()}" for name in names]
+    (information / "entry_points.txt").write_text("\n".join(["[tipl_bench.predictors]", *lines]) + "\n")
+    monkeypatch.syspath_prepend(str(site))
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    monkeypatch.setenv("WAYWARD_NOTES", str(notes))
+    return notes
+
+
+def request(model, dataset, **settings) -> RunRequest:
+    return RunRequest(model, dataset, device="cpu", protocol=toy.SMALL, **settings)
+
+
+@pytest.mark.parametrize(
+    ("model", "limits", "message"),
+    [
+        ("crashing", Limits(), r"crashing at trial \d+, origin \d+ .*was killed by SIGSEGV"),
+        ("exiting", Limits(), r"exiting at trial .*ended by itself \(exit status 7\)"),
+        ("hanging", Limits(timeout=5.0), r"hanging: fitting gave no answer within 5 s; --timeout allows more"),
+        (
+            "devouring",
+            Limits(memory=2 << 30),
+            r"devouring: fitting ran out of memory; it may use 2.0 GiB, and --memory",
+        ),
+        ("flooding", Limits(), r"flooding at trial .*its process answered with a message of"),
+    ],
+)
+def test_when_the_process_fails_then_the_fault_is_the_predictors_and_what_was_done_is_kept(
+    model, limits, message, wayward, smooth, tmp_path
+):
+    folder = tmp_path / "run"
+    with pytest.raises(PredictorError, match=message):
+        run(request(model, smooth, limits=limits), folder)
+    kept = {path.name for path in folder.iterdir()}
+    fitted = {"predictor.safetensors", "timings.json"} if model not in ("hanging", "devouring") else set()
+    assert kept == {"key.json", *fitted}
+    assert not _alive(wayward)
+
+
+def test_when_a_predictor_prints_then_the_runs_own_output_stays_clean(wayward, smooth, tmp_path, capfd):
+    run(request("chattering", smooth), tmp_path / "run")
+    captured = capfd.readouterr()
+    assert captured.out == ""
+    assert "chatter" in captured.err
+
+
+def test_a_predictor_cannot_open_a_test_trial_the_store_or_the_manifest(wayward, smooth, tmp_path, monkeypatch):
+    home().mkdir()
+    (home() / "secret").write_text("returns of true policies")
+    monkeypatch.setenv("WAYWARD_STORE", str(home()))
+    monkeypatch.setenv("WAYWARD_DATASET", str(smooth.folder))
+    record, _ = run(request("reading", smooth), tmp_path / "run")
+    if record.provenance.isolation != LANDLOCK:
+        pytest.skip("this kernel has no Landlock")
+    seen = {Path(line).relative_to(smooth.folder) for line in (wayward / "opened").read_text().split()}
+    split = smooth.manifest.split
+    assert seen == {Path("trials") / f"trial-{i:04d}.safetensors" for i in (*split.train, *split.validation)}
+    assert (wayward / "refused").read_text().split() == sorted(
+        [str(home() / "secret"), str(smooth.folder / "manifest.json")]
+        + [str(smooth.trial(index).path) for index in split.test]
+    )
+
+
+def test_a_predictor_cannot_reach_the_network(wayward, smooth, tmp_path, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setenv("WAYWARD_PORT", str(server.getsockname()[1]))
+        record, _ = run(request("dialling", smooth), tmp_path / "run")
+    if record.provenance.isolation != LANDLOCK:
+        pytest.skip("this kernel has no Landlock")
+    assert (wayward / "dialled").read_text() == "PermissionError"
+
+
+def test_when_the_run_is_killed_then_its_predictor_does_not_live_on(wayward, smooth, tmp_path):
+    if sys.platform != "linux":
+        pytest.skip("only Linux ends a child with its parent")
+    child = os.fork()
+    if child == 0:
+        try:
+            run(request("hanging", smooth), tmp_path / "run")
+        finally:
+            os._exit(1)
+    note = wayward / "process"
+    while not note.exists() or not note.read_text():
+        time.sleep(0.05)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    for _ in range(100):
+        if not _alive(wayward):
+            return
+        time.sleep(0.05)
+    raise AssertionError("the predictor's process goes on")
+
+
+def _alive(notes: Path) -> bool:
+    """Whether the process that left its number is still there."""
+    try:
+        os.kill(int((notes / "process").read_text()), 0)
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return True
+
+
+def test_forecasts_of_the_process_are_those_of_the_predictor_itself(smooth):
+    from tipl_bench.baselines import predictor_type
+    from tipl_bench.baselines.options import build_options
+
+    settings = ["steps=10", "width=16"]
+    split = smooth.manifest.split
+    task = Fit(smooth.trials(split.train), smooth.trials(split.validation), 3, seed=5)
+    contexts = toy.contexts_of(smooth, split.test[0], [25, 40])
+    kind = predictor_type("mlp")
+    here = kind(build_options(kind, "quick", settings))
+    here.fit(task)
+    with PredictorProcess("mlp", settings=settings) as there:
+        there.fit(task)
+        assert np.array_equal(there.predict(contexts, 3), here.predict(contexts, 3))
+        assert there.parameter_count == here.parameter_count
+
+
+def test_unknown_names_and_unfit_values_are_told_as_if_there_were_no_process():
+    with pytest.raises(UnknownNameError, match="Did you mean 'linear'"):
+        PredictorProcess("lineal")
+    with pytest.raises(UnknownNameError, match="Did you mean 'damping'"):
+        PredictorProcess("linear", settings=["dampin=1"])
+    with pytest.raises(OptionError, match="damping"):
+        PredictorProcess("linear", settings=["damping=much"])
+
+
+def test_when_the_predictor_runs_out_of_time_then_the_error_says_how_to_give_more(wayward, smooth):
+    split = smooth.manifest.split
+    with (
+        PredictorProcess("hanging", limits=Limits(timeout=2.0)) as predictor,
+        pytest.raises(PredictorFaultError, match="--timeout"),
+    ):
+        predictor.fit(Fit(smooth.trials(split.train), smooth.trials(split.validation), 3))
+
+
+@pytest.mark.parametrize(
+    "bytes_sent",
+    [
+        b"",
+        b"\x00" * 5,
+        PREFIX.pack(1 << 30, 0),
+        PREFIX.pack(2, 1 << 40) + b"{}",
+        PREFIX.pack(2, 0) + b"[]",
+        PREFIX.pack(4, 0) + b"nope",
+        PREFIX.pack(13, 0) + b'{"a":1,"a":2}',
+        PREFIX.pack(2, 8) + b"{}" + b"\xff" * 8,
+        PREFIX.pack(2, 12) + b"{}" + (4).to_bytes(8, "little") + b'{"":',
+    ],
+)
+def test_when_bytes_are_no_message_then_they_are_refused(bytes_sent):
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(bytes_sent)
+        theirs.shutdown(socket.SHUT_WR)
+        with pytest.raises((ValueError, EOFError)):
+            Channel(ours).receive(1 << 16, time.monotonic() + 5)

@@ -1,0 +1,114 @@
+"""Predictors that do what a process of its own is for: crash, hang, devour memory, look where they should not."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from pathlib import Path
+
+import numpy as np
+from tipl_bench.baselines.predictor import Contexts, Fit, NoOptions, Predictor, Weights
+
+
+class Wayward(Predictor[NoOptions]):
+    name, version, summary = "wayward", 1, "A predictor that misbehaves."
+
+    def __init__(self, options: NoOptions) -> None:
+        super().__init__(options)
+        note("process", str(os.getpid()))
+
+    def predict(self, contexts: Contexts, horizon: int) -> Weights:
+        return np.repeat(contexts.weights[:, -1:], horizon, axis=1)
+
+
+def note(name: str, text: str) -> None:
+    (Path(os.environ["WAYWARD_NOTES"]) / name).write_text(text)
+
+
+class Idling(Wayward):
+    name = "idling"
+
+
+class Crashing(Wayward):
+    name = "crashing"
+
+    def predict(self, contexts: Contexts, horizon: int) -> Weights:
+        os.kill(os.getpid(), signal.SIGSEGV)
+        raise AssertionError
+
+
+class Exiting(Wayward):
+    name = "exiting"
+
+    def predict(self, contexts: Contexts, horizon: int) -> Weights:
+        os._exit(7)
+
+
+class Hanging(Wayward):
+    name = "hanging"
+
+    def fit(self, task: Fit) -> None:
+        while True:
+            time.sleep(1)
+
+
+class Devouring(Wayward):
+    name = "devouring"
+
+    def fit(self, task: Fit) -> None:
+        eaten = []
+        while True:
+            eaten.append(np.ones(1 << 27))
+
+
+class Flooding(Wayward):
+    """Answers past the worker: it finds the socket and announces a terabyte."""
+
+    name = "flooding"
+
+    def predict(self, contexts: Contexts, horizon: int) -> Weights:
+        for descriptor in map(int, (entry.name for entry in Path("/proc/self/fd").iterdir())):
+            place = Path(f"/proc/self/fd/{descriptor}")
+            if place.is_socket() and place.readlink().name.startswith("socket:"):
+                os.write(descriptor, (2).to_bytes(4, "little") + (1 << 40).to_bytes(8, "little") + b"{}")
+        return super().predict(contexts, horizon)
+
+
+class Chattering(Wayward):
+    name = "chattering"
+
+    def predict(self, contexts: Contexts, horizon: int) -> Weights:
+        print("chatter", flush=True)
+        os.write(1, b"more chatter\n")
+        return super().predict(contexts, horizon)
+
+
+class Reading(Wayward):
+    """Opens all that it can find of the dataset and of the store."""
+
+    name = "reading"
+
+    def fit(self, task: Fit) -> None:
+        opened, refused = [], []
+        folders = (os.environ["WAYWARD_STORE"], os.environ["WAYWARD_DATASET"])
+        for path in (path for folder in folders for path in Path(folder).rglob("*") if path.is_file()):
+            try:
+                path.read_bytes()
+                opened.append(str(path))
+            except PermissionError:
+                refused.append(str(path))
+        note("opened", "\n".join(opened))
+        note("refused", "\n".join(sorted(refused)))
+
+
+class Dialling(Wayward):
+    name = "dialling"
+
+    def fit(self, task: Fit) -> None:
+        try:
+            socket.create_connection(("127.0.0.1", int(os.environ["WAYWARD_PORT"])), timeout=5).close()
+            note("dialled", "answered")
+        except OSError as error:
+            note("dialled", type(error).__name__)
