@@ -2,23 +2,39 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from ..registry.canonical import canonical_json, flatten, strict_json
 from ..registry.errors import ProtocolError
 from ..registry.files import write_text
+from ..registry.naming import COMMIT_PATTERN, NAME_PATTERN
 from .intervals import Estimate
 from .protocol import Protocol
 
 RECORD_NAME = "record.json"
 RECORD_LIMIT = 4 << 20
 
+
+def _plain(text: str) -> str:
+    """Refuse characters that are not seen but change what is: control, format (bidirectional), private, unassigned."""
+    odd = [character for character in text if unicodedata.category(character).startswith("C")]
+    if odd:
+        raise ValueError(f"holds the unseen character U+{ord(odd[0]):04X}")
+    return text
+
+
+# A record may be a stranger's: whatever it holds has a form and a size.
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Text = Annotated[str, Field(max_length=500), AfterValidator(_plain)]
+Slug = Annotated[str, Field(pattern=r"^[A-Za-z0-9]+([._-][A-Za-z0-9]+)*$", max_length=80)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
-Text = Annotated[str, Field(max_length=500)]
+Count = Annotated[int, Field(ge=0, le=2**53)]
+Seconds = Annotated[float, Field(ge=0, le=1e9)]
+Option = bool | Annotated[int, Field(ge=-(2**63), lt=2**63)] | float | Text | None
 
 
 class _Model(BaseModel):
@@ -28,7 +44,7 @@ class _Model(BaseModel):
 class DatasetIdentity(_Model):
     """Which bytes were used."""
 
-    name: Text
+    name: Annotated[str, Field(pattern=NAME_PATTERN, max_length=200)]
     digest: Sha256
     environment: Text
 
@@ -36,11 +52,11 @@ class DatasetIdentity(_Model):
 class PredictorIdentity(_Model):
     """Which predictor, exactly."""
 
-    name: Text
-    version: int
-    consumes: Text
-    budget: Text
-    options: dict[str, bool | int | float | str | None]
+    name: Slug
+    version: Count
+    consumes: Slug
+    budget: Slug
+    options: Annotated[dict[Slug, Option], Field(max_length=100)]
 
 
 class RunKey(_Model):
@@ -49,8 +65,8 @@ class RunKey(_Model):
     protocol: Protocol
     dataset: DatasetIdentity
     predictor: PredictorIdentity
-    seed: int
-    device: Text
+    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)]
+    device: Slug
 
     def differences(self, other: RunKey) -> list[str]:
         """Dotted names of the fields that differ, with both values."""
@@ -63,33 +79,36 @@ class Provenance(_Model):
     """Where and with what a run was made."""
 
     tipl_bench: Text
-    git_commit: Text | None
+    git_commit: Annotated[str, Field(pattern=f"^{COMMIT_PATTERN}$")] | None
     git_dirty: bool | None
     python: Text
     platform: Text
     cpu: Text
     gpu: Text | None
-    torch_threads: int
+    torch_threads: Count
     isolation: Literal["landlock", "none"]
-    packages: dict[str, Text]
+    packages: Annotated[dict[Text, Text], Field(max_length=100)]
 
 
 class Cost(_Model):
     """What a run took; the only part that differs between two runs of one key on one machine."""
 
-    fit_seconds: float
-    forecast_seconds: float
-    evaluation_seconds: float
-    peak_memory_bytes: int
+    fit_seconds: Seconds
+    forecast_seconds: Seconds
+    evaluation_seconds: Seconds
+    peak_memory_bytes: Count
+
+
+PerTrial = Annotated[tuple[float, ...], Field(max_length=10_000)]
 
 
 class Metric(_Model):
     """All metrics of one phase and horizon, see `scoring.score`."""
 
     phase: Literal["learning", "converged", "all"]
-    horizon: Annotated[int, Field(ge=1)]
-    windows: int
-    trials: int
+    horizon: Annotated[int, Field(ge=1, le=1000)]
+    windows: Count
+    trials: Count
     skill: Estimate
     oracle_skill: Estimate
     wpe: Estimate
@@ -98,15 +117,15 @@ class Metric(_Model):
     repw_persistence: Estimate
     noise_floor: Estimate
     gain: Estimate
-    layers: dict[str, float]
-    by_trial: dict[str, tuple[float, ...]]
+    layers: Annotated[dict[Text, float], Field(max_length=1000)]
+    by_trial: Annotated[dict[Slug, PerTrial], Field(max_length=10)]
 
 
 class ReturnPair(NamedTuple):
     """The true and the forecast policy's return at one window and horizon."""
 
     phase: Literal["learning", "converged"]
-    horizon: int
+    horizon: Annotated[int, Field(ge=1, le=1000)]
     true: Finite
     forecast: Finite
 
@@ -119,12 +138,12 @@ class Record(_Model):
 
     format: Literal[1] = 1
     key: RunKey
-    parameter_count: int
+    parameter_count: Count
     forecasts_sha256: Sha256
     provenance: Provenance
     cost: Cost
-    metrics: tuple[Metric, ...]
-    returns: tuple[ReturnPair, ...]
+    metrics: Annotated[tuple[Metric, ...], Field(max_length=3000)]
+    returns: Annotated[tuple[ReturnPair, ...], Field(max_length=1000)]
 
     def metric(self, phase: str, horizon: int) -> Metric | None:
         """The metrics of one phase and horizon, or None."""

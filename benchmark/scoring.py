@@ -24,7 +24,7 @@ Float64 = npt.NDArray[np.float64]
 Progress = Callable[[int, int], None]
 
 LAYER_PREFIX = "wpe_of_"
-PICTURED = 100
+PICTURED = 97  # no divisor of a number of horizons, so that all of them come up
 """Rows of each phase in a record's sample of returns."""
 BY_TRIAL = ("wpe", "wpe_persistence", "repw")
 """Sums over each trial's windows that a record keeps, with their number, so that runs can be compared by trial."""

@@ -10,6 +10,7 @@ from .groups import Commands
 from .leaderboard import leaderboard
 from .models import models
 from .run import run
+from .verification import reproduce, submit, verify
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -24,5 +25,5 @@ def main(verbose: bool = False) -> None:
     )
 
 
-for command in (run, datasets, models, leaderboard):
+for command in (run, datasets, models, verify, reproduce, submit, leaderboard):
     main.add_command(command)

@@ -2,30 +2,106 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from .groups import Commands
+from .output import Bars
+from .verification import records_option
+
+if TYPE_CHECKING:
+    from ..leaderboard.verification.check import Checked
+    from ..registry.dataset import Dataset
 
 
 @click.group(cls=Commands)
 def leaderboard() -> None:
-    """Build the leaderboard from records."""
+    """Check submissions, and build the board from records."""
 
 
 @leaderboard.command("add")
 @click.argument("run_folder", type=click.Path(path_type=Path))
-@click.option("--records", type=click.Path(path_type=Path), help="Records folder. [default: the package's own]")
-def add_record(run_folder: Path, records: Path | None) -> None:
-    """Put a finished run's record among the board's records."""
+@records_option
+@click.option("--claimed", is_flag=True, help="Take the record as it is, without re-scoring it.")
+def add_record(run_folder: Path, records: Path | None, claimed: bool) -> None:
+    """Put a finished run's record among the board's records, re-scored."""
+    from ..leaderboard import evidence
     from ..leaderboard.records import add
 
-    click.echo(f"added {add(run_folder, records)}")
+    if claimed:
+        click.echo(f"added {add(run_folder, records)}")
+        return
+    checked = report_checked([run_folder], records)[0]
+    if checked.problems or checked.rescored is None:
+        raise click.ClickException("This run cannot be taken; nothing was changed.")
+    path = add(run_folder, records)
+    evidence.keep(path, checked.rescored.record, evidence.rescored(checked.rescored))
+    click.echo(f"added {path}")
+
+
+@leaderboard.command("check")
+@click.argument("submission")
+@records_option
+@click.option("--dataset", "dataset_name", help="Name, place or folder. [default: the records' names]")
+def check_submission(submission: str, records: Path | None, dataset_name: str | None) -> None:
+    """Check a submission: form, sizes, identity, re-scoring, and the rows that are there.
+
+    SUBMISSION is a run folder, a folder of run folders, or a pull request (hf://datasets/OWNER/NAME@refs/pr/N, or its
+    address). Exits with 1 if it cannot be taken, or not without a person's look.
+    """
+    import tempfile
+
+    from ..leaderboard.submission import fetch, parse_pull_request
+    from ..leaderboard.verification.check import run_folders
+
+    request = parse_pull_request(submission)
+    with tempfile.TemporaryDirectory(prefix="tipl-bench-") as scratch:
+        folders = fetch(request, Path(scratch)) if request else run_folders(Path(submission))
+        checked = report_checked(folders, records, dataset_name)
+    if not all(one.passed for one in checked):
+        sys.exit(1)
+
+
+def report_checked(folders: list[Path], records: Path | None, dataset_name: str | None = None) -> list[Checked]:
+    """Check runs and print what is wrong with each."""
+    from ..leaderboard.records import RECORDS
+    from ..leaderboard.verification.check import check
+    from .verification import open_dataset_of
+
+    def dataset(name: str) -> Dataset:
+        return open_dataset_of(dataset_name or name)
+
+    with Bars() as bars:
+        results = check(folders, records or RECORDS, dataset, bars.stage)
+    for one in results:
+        click.echo(f"{'ok' if one.passed else 'REFUSED' if one.problems else 'TO BE LOOKED AT'}: {one.folder.name}")
+        for problem in one.problems:
+            click.echo(f"  {problem}")
+        for doubt in one.doubts:
+            click.echo(f"  doubtful: {doubt}")
+        if one.rescored and one.rescored.agrees:
+            click.echo(f"  {one.rescored.numbers:,} numbers recomputed from the forecasts; all agree")
+    return results
+
+
+@leaderboard.command("dispute")
+@click.argument("record", type=click.Path(path_type=Path))
+@click.option("--reason", required=True, help="Why, in a line.")
+@click.option("--settle", is_flag=True, help="End a dispute instead.")
+def dispute_row(record: Path, reason: str, settle: bool) -> None:
+    """Mark a row as disputed, or a dispute as settled. RECORD is the row's file among the records."""
+    from ..benchmark.record import read_record
+    from ..leaderboard.evidence import keep, said
+
+    found = read_record(record)
+    click.echo(f"kept in {keep(record, found, said('settled' if settle else 'disputed', found, reason))}")
 
 
 @leaderboard.command("build")
-@click.option("--records", type=click.Path(path_type=Path), help="Records folder. [default: the package's own]")
+@records_option
 @click.option("--out", type=click.Path(path_type=Path), default=Path(), show_default="here", help="Where to write.")
 def build_board(records: Path | None, out: Path) -> None:
     """Render LEADERBOARD.md and index.html from the records."""

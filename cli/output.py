@@ -43,7 +43,8 @@ class Bars:
             TimeRemainingColumn(),
             TextColumn("{task.fields[word]}", style="dim"),
         )
-        self.bars = Progress(*columns, console=Console(stderr=True), transient=True)
+        console = Console(stderr=True)
+        self.bars = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
         self.tasks: dict[str, TaskID] = {}
         self.bars.start()
         return self

@@ -36,6 +36,14 @@ def file_name(record: Record) -> str:
     return f"{dataset}__{key.predictor.name}-{key.predictor.budget}-{short}__seed{key.seed}.json"
 
 
+def find(record: Record, folder: Path | None = None) -> Path:
+    """Where the board keeps this very record; raises `ProtocolError` if it does not."""
+    path = (folder or RECORDS) / file_name(record)
+    if not path.exists() or read_record(path).without_cost() != record.without_cost():
+        raise ProtocolError(f"{path} is not there, or is another result; add the run first (`leaderboard add RUN`).")
+    return path
+
+
 def add(run: Path, folder: Path | None = None) -> Path:
     """Copy a finished run's record into the records folder.
 

@@ -161,9 +161,9 @@ def test_the_page_holds_every_row_and_asks_nothing_of_the_network(tmp_path):
     assert not re.search("https?:", html)
 
 
-def test_when_a_name_holds_markup_then_the_page_shows_it_as_text(tmp_path):
+def test_when_an_option_holds_markup_then_the_page_shows_it_as_text(tmp_path):
     name = "<script>alert(1)</script>"
-    folder = write(tmp_path / "records", record(name, 0.5))
+    folder = write(tmp_path / "records", record("tipl", 0.5, note=name))
     plain = Page((build(write(tmp_path / "plain", record("tipl")), tmp_path)[1]).read_text())
     page = Page(build(folder, tmp_path)[1].read_text())
     assert page.tags.count("script") == plain.tags.count("script")

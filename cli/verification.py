@@ -1,0 +1,162 @@
+"""`tipl-bench verify | reproduce | submit`: what is true of a run, and handing it in."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from .output import Bars
+
+if TYPE_CHECKING:
+    from ..leaderboard.verification.folder import RunFolder
+    from ..leaderboard.verification.rescore import Rescored
+    from ..registry.dataset import Dataset
+
+SHOWN = 20
+run_argument = click.argument("run_folder", metavar="RUN", type=click.Path(path_type=Path))
+dataset_option = click.option("--dataset", "dataset_name", help="Name, place or folder. [default: the record's name]")
+attest_option = click.option("--attest", is_flag=True, help="Keep the result as evidence of the board's row.")
+records_option = click.option(
+    "--records", type=click.Path(path_type=Path), help="Records folder of the board. [default: the package's own]"
+)
+
+
+def open_dataset_of(name: str) -> Dataset:
+    """A dataset by name, downloaded if need be."""
+    from ..registry.hub.download import load
+    from .hub import downloading
+
+    with Bars() as bars:
+        return load(name, progress=downloading(bars))
+
+
+def open_checked(run_folder: Path, dataset_name: str | None) -> RunFolder:
+    """A run folder with its dataset, checked."""
+    from ..leaderboard.verification.folder import open_record, open_run
+
+    record = open_record(run_folder)
+    return open_run(run_folder, open_dataset_of(dataset_name or record.key.dataset.name))
+
+
+def rescore_with_bars(run: RunFolder) -> Rescored:
+    """Re-score with a progress bar."""
+    from ..leaderboard.verification.rescore import rescore
+
+    with Bars() as bars:
+        return rescore(run, lambda done, total: bars.stage("returns", done, total, ""))
+
+
+@click.command()
+@run_argument
+@dataset_option
+@attest_option
+@records_option
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
+def verify(run_folder: Path, dataset_name: str | None, attest: bool, records: Path | None, as_json: bool) -> None:
+    """Recompute every number of a run from its forecasts and the dataset, and say exactly what differs.
+
+    Works offline, for anyone's run. Exits with 1 if a number differs, or if the forecasts are better than they can be.
+    """
+    from ..leaderboard import evidence
+
+    found = rescore_with_bars(open_checked(run_folder, dataset_name))
+    if as_json:
+        differences = [{"where": d.where, "claimed": d.claimed, "recomputed": d.recomputed} for d in found.differences]
+        facts = {"numbers": found.numbers, "exact": found.exact, "differences": differences}
+        click.echo(json.dumps({**facts, "suspicions": found.suspicions}, indent=1))
+    else:
+        _report(found)
+    if not found.agrees or found.suspicions:
+        sys.exit(1)
+    if attest:
+        click.echo(f"kept in {_attest(records, evidence.rescored(found), found.record)}", err=as_json)
+
+
+def _report(found: Rescored) -> None:
+    for difference in found.differences[:SHOWN]:
+        click.echo(difference)
+    if len(found.differences) > SHOWN:
+        click.echo(f"... and {len(found.differences) - SHOWN} more")
+    for suspicion in found.suspicions:
+        click.echo(f"doubtful: {suspicion}")
+    how = "to the last digit" if found.exact else "within the tolerances of another machine or other versions"
+    if found.agrees:
+        click.echo(f"{found.numbers:,} numbers recomputed from the forecasts; all agree, {how}.")
+    else:
+        click.echo(f"{len(found.differences):,} of {found.numbers:,} numbers are not what the record says.")
+
+
+def _attest(records: Path | None, evidence: object, record: object) -> Path:
+    from ..leaderboard.evidence import keep
+    from ..leaderboard.records import find
+
+    return keep(find(record, records), record, evidence)  # type: ignore[arg-type]
+
+
+@click.command()
+@run_argument
+@dataset_option
+@attest_option
+@records_option
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the new run. [default: RUN-reproduced]")
+@click.option("--device", help="Another device than the record's: auto, cpu or cuda.")
+def reproduce(
+    run_folder: Path, dataset_name: str | None, attest: bool, records: Path | None, out: Path | None, device: str | None
+) -> None:
+    """Run a run again from its record, and grade how far it comes out the same.
+
+    RUN is a run folder or a record file. Grades: bitwise, within tolerance, drifted (exits with 1).
+    """
+    from ..benchmark.record import read_record
+    from ..leaderboard import evidence
+    from ..leaderboard.verification.folder import open_record
+    from ..leaderboard.verification.reproduce import TOLERANCE
+    from ..leaderboard.verification.reproduce import reproduce as run_again
+
+    record = read_record(run_folder) if run_folder.is_file() else open_record(run_folder)
+    dataset = open_dataset_of(dataset_name or record.key.dataset.name)
+    if dataset.digest != record.key.dataset.digest:
+        raise click.ClickException(
+            f"The record is of digest {record.key.dataset.digest}, the dataset here has {dataset.digest}."
+        )
+    folder = out or Path(f"{run_folder.with_suffix('') if run_folder.is_file() else run_folder}-reproduced")
+    with Bars() as bars:
+        found = run_again(record, dataset, folder, device=device, progress=bars.stage)
+    click.echo(
+        f"{found.grade}: the largest difference of a skill is {found.largest:.2g} ({found.where}; tolerance "
+        f"{TOLERANCE}). The new run is in {folder}."
+    )
+    if attest:
+        click.echo(f"kept in {_attest(records, evidence.reproduced(found), record)}")
+    if found.grade == "drifted":
+        sys.exit(1)
+
+
+@click.command()
+@run_argument
+@dataset_option
+@records_option
+@click.option("--repo", metavar="OWNER/NAME", help="The leaderboard's dataset repository. [default: the project's]")
+@click.option("--dry-run", is_flag=True, help="Check, print what would be sent, and send nothing.")
+def submit(run_folder: Path, dataset_name: str | None, records: Path | None, repo: str | None, dry_run: bool) -> None:
+    """Check a run as the leaderboard will, and open a pull request that adds it."""
+    from ..leaderboard.submission import FOLDER, REPOSITORY, submission_name
+    from ..leaderboard.submission import submit as open_request
+    from ..leaderboard.verification.folder import SUBMITTED
+    from .leaderboard import report_checked
+
+    checked = report_checked([run_folder], records, dataset_name)
+    record = checked[0].record
+    if checked[0].problems or record is None:
+        raise click.ClickException("This run cannot be submitted; nothing was sent.")
+    for name in SUBMITTED:
+        size = (run_folder / name).stat().st_size
+        click.echo(f"+ {FOLDER}/{submission_name(record)}/{name} ({size:,} bytes)")
+    if dry_run:
+        click.echo("Dry run: nothing was sent.")
+        return
+    click.echo(f"Opened {open_request(open_checked(run_folder, dataset_name), repo or REPOSITORY)}")

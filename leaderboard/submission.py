@@ -1,0 +1,146 @@
+"""Submitting a run: a pull request on the leaderboard's dataset repository; and fetching one to check it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from huggingface_hub import CommitOperationAdd
+from huggingface_hub.hf_api import RepoFile
+
+from ..benchmark.record import RECORD_LIMIT, RECORD_NAME, Record
+from ..benchmark.run import FORECASTS_NAME
+from ..registry.errors import ProtocolError
+from ..registry.hub.client import api, patiently, read_bytes, speaking_of, streaming
+from ..registry.naming import HubLocation, parse_hub
+from .evidence import fingerprint
+from .records import file_name
+from .verification.check import MOST_RUNS
+from .verification.folder import SUBMITTED, RunFolder
+
+REPOSITORY = "tipl-bench/leaderboard"
+FOLDER = "submissions"
+FORECASTS_LIMIT = 4 << 30
+"""Bytes of one forecasts file; HalfCheetah's take 0.9 GB for 15 test trials."""
+PLACE = re.compile(rf"{FOLDER}/([A-Za-z0-9][A-Za-z0-9._-]{{0,199}})/({'|'.join(map(re.escape, SUBMITTED))})")
+
+
+def submission_name(record: Record) -> str:
+    """The folder of a run in the repository."""
+    return file_name(record).removesuffix(".json")
+
+
+def submit(run: RunFolder, repo: str = REPOSITORY) -> str:
+    """Open a pull request that adds a run; returns its address.
+
+    Raises
+    ------
+    ProtocolError
+        If the repository has this row already.
+    HubError
+        If the Hub refuses.
+    """
+    location, name = HubLocation(repo), submission_name(run.record)
+    if any(path.startswith(f"{FOLDER}/{name}/") for path in _tree(location)):
+        raise ProtocolError(f"{location} has {FOLDER}/{name} already; a row is never changed. Raise the version.")
+    operations = [CommitOperationAdd(f"{FOLDER}/{name}/{file}", str(run.folder / file)) for file in SUBMITTED]
+    key = run.record.key
+    with speaking_of(location):
+        made = api().create_commit(
+            repo,
+            operations,
+            commit_message=f"{key.predictor.name} v{key.predictor.version} on {key.dataset.name}, seed {key.seed}",
+            commit_description=f"Record {fingerprint(run.record)}, forecasts {run.record.forecasts_sha256}.",
+            repo_type="dataset",
+            create_pr=True,
+        )
+    return str(made.pr_url)
+
+
+@dataclass(frozen=True)
+class PullRequest:
+    """A pull request of a repository."""
+
+    location: HubLocation
+    number: int
+
+    @property
+    def head(self) -> HubLocation:
+        """What it proposes."""
+        return HubLocation(self.location.repo, f"refs/pr/{self.number}")
+
+
+def parse_pull_request(text: str) -> PullRequest | None:
+    """Read `hf://datasets/OWNER/NAME@refs/pr/N` or the address of its page; None if it is neither."""
+    page = re.fullmatch(r"https?://[^/\s]+/datasets/([^/\s]+/[^/\s]+)/discussions/(\d{1,9})", text)
+    if page:
+        return PullRequest(parse_hub(f"hf://datasets/{page[1]}"), int(page[2]))
+    place = re.fullmatch(r"(hf://datasets/[^@\s]+)@refs/pr/(\d{1,9})", text)
+    return PullRequest(parse_hub(place[1]), int(place[2])) if place else None
+
+
+def fetch(request: PullRequest, folder: Path) -> list[Path]:
+    """Download the runs that a pull request adds, once it is seen to do nothing else; their folders.
+
+    Raises
+    ------
+    ProtocolError
+        If it changes or removes what is there, or adds anything but runs; nothing is downloaded then.
+    HubError
+        If it cannot be had.
+    """
+    before, after = _tree(request.location), _tree(request.head)
+    gone = sorted(before.keys() - after.keys())
+    changed = sorted(path for path in before.keys() & after.keys() if before[path][1] != after[path][1])
+    if gone or changed:
+        raise ProtocolError(
+            f"{request.head}: removes {gone[:3]} and changes {changed[:3]}; a submission only adds. Rebase it if the "
+            "repository went on."
+        )
+    added = {path: size for path, (size, _) in after.items() if path not in before}
+    names = set()
+    for path, size in added.items():
+        place = PLACE.fullmatch(path)
+        if place is None:
+            raise ProtocolError(
+                f"{request.head}: adds {path!r}, which is no run's ({FOLDER}/NAME/{'|'.join(SUBMITTED)})."
+            )
+        limit = RECORD_LIMIT if place[2] == RECORD_NAME else FORECASTS_LIMIT
+        if size > limit:
+            raise ProtocolError(f"{request.head}: {path} takes {size:,} bytes, where {limit:,} may be.")
+        names.add(place[1])
+    if not names or len(names) > MOST_RUNS:
+        raise ProtocolError(f"{request.head}: adds {len(names)} runs; a submission has 1 to {MOST_RUNS}.")
+    for path, size in added.items():
+        target = folder / PurePosixPath(path).parent.name / PurePosixPath(path).name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.name == FORECASTS_NAME:
+            _download(request.head, path, size, target)
+        else:
+            target.write_bytes(read_bytes(request.head, path, limit=size))
+    return sorted(folder / name for name in names)
+
+
+def _download(location: HubLocation, path: str, size: int, target: Path) -> None:
+    """A large file in pieces, never more than it was said to have."""
+    with speaking_of(location), streaming(location, path) as (_, pieces), target.open("wb") as stream:
+        for piece in pieces:
+            stream.write(piece)
+            if stream.tell() > size:
+                raise ProtocolError(f"{location}: {path} is longer than the {size:,} bytes it was said to have.")
+
+
+def _tree(location: HubLocation) -> dict[str, tuple[int, str]]:
+    """Size and content id of every file at a revision, by path."""
+
+    def ask() -> list[object]:
+        return list(
+            api().list_repo_tree(location.repo, recursive=True, revision=location.revision, repo_type="dataset")
+        )
+
+    return {
+        item.path: (item.size, item.lfs.sha256 if item.lfs else item.blob_id)
+        for item in patiently(location, ask)
+        if isinstance(item, RepoFile)
+    }

@@ -1,0 +1,156 @@
+"""What a submission must be to get onto the board; this is what continuous integration runs on one."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ...benchmark.record import RECORD_NAME, Record, read_record
+from ...registry.catalog import catalog
+from ...registry.dataset import Dataset
+from ...registry.errors import ProtocolError, TiplBenchError
+from ..records import file_name
+from .folder import open_record, open_run
+from .rescore import Rescored, rescore
+
+MOST_RUNS = 100
+"""Runs in one submission; several seeds of several predictors on all datasets are fewer."""
+MOST_SHOWN = 20
+"""Differences that a report spells out."""
+
+Progress = Callable[[str, int, int, str], None]
+OpenDataset = Callable[[str], Dataset]
+
+
+@dataclass
+class Checked:
+    """What is wrong with one run of a submission; nothing, if it may be taken.
+
+    Parameters
+    ----------
+    folder
+        The run folder.
+    record
+        Its record, if that could be read.
+    problems
+        Why it cannot be taken.
+    doubts
+        What a person must look at before it is taken.
+    rescored
+        What re-scoring found, if it came to that.
+    """
+
+    folder: Path
+    record: Record | None = None
+    problems: list[str] = field(default_factory=list)
+    doubts: list[str] = field(default_factory=list)
+    rescored: Rescored | None = None
+
+    @property
+    def passed(self) -> bool:
+        """Whether it may be taken as it is."""
+        return not self.problems and not self.doubts
+
+
+def run_folders(folder: Path) -> list[Path]:
+    """The run folders of a submission: the folder itself, or those in it; raises `ProtocolError` if there is none."""
+    if not folder.is_dir():
+        raise ProtocolError(f"{folder}: not a folder. Give a run folder, or a folder of run folders.")
+    if (folder / RECORD_NAME).exists():
+        return [folder]
+    inside = sorted(folder.iterdir())
+    if len(inside) > MOST_RUNS:
+        raise ProtocolError(f"{folder}: holds {len(inside)} entries; a submission has at most {MOST_RUNS} runs.")
+    for path in inside:
+        if path.is_symlink() or not path.is_dir():
+            raise ProtocolError(f"{folder}: {path.name!r} is not a run folder.")
+    if not inside:
+        raise ProtocolError(f"{folder}: holds no run.")
+    return inside
+
+
+def check(
+    folders: Sequence[Path],
+    records: Path,
+    open_dataset: OpenDataset,
+    progress: Progress = lambda stage, done, total, word: None,
+) -> list[Checked]:
+    """Check the runs of a submission, each by itself and against each other and the board.
+
+    Parameters
+    ----------
+    folders
+        The run folders.
+    records
+        The board's records.
+    open_dataset
+        Opens a dataset by its name; it is held against the record's digest.
+    progress
+        Progress of the re-scoring.
+    """
+    results = []
+    taken: dict[str, Path] = {}
+    for number, folder in enumerate(folders):
+        checked = Checked(folder)
+        results.append(checked)
+        try:
+            checked.record = record = open_record(folder)
+            _against_others(checked, record, records, taken)
+            run = open_run(folder, open_dataset(record.key.dataset.name))
+            name = f"run {number + 1} of {len(folders)}"
+            found = rescore(run, lambda done, total, name=name: progress(name, done, total, ""))  # type: ignore[misc]
+        except TiplBenchError as error:
+            checked.problems.append(str(error))
+            continue
+        checked.rescored = found
+        checked.problems += [str(difference) for difference in found.differences[:MOST_SHOWN]]
+        more = len(found.differences) - MOST_SHOWN
+        checked.problems += [f"{more} more numbers differ"] if more > 0 else []
+        checked.doubts += [*found.suspicions, *_doubts(record)]
+    return results
+
+
+def _against_others(checked: Checked, record: Record, records: Path, taken: dict[str, Path]) -> None:
+    """One entry per predictor version and configuration, and no silent change of a row."""
+    name = file_name(record)
+    if name in taken:
+        checked.problems.append(
+            f"the same dataset, predictor, configuration and seed as {taken[name].name}; one of them has to go."
+        )
+    taken.setdefault(name, checked.folder)
+    if (records / name).exists() and read_record(records / name).without_cost() != record.without_cost():
+        checked.problems.append(
+            f"the board has another result of the same dataset, predictor, configuration and seed ({name}); rows are "
+            "never changed silently. Raise the predictor's version, or ask for the row to be disputed."
+        )
+
+
+def _doubts(record: Record) -> list[str]:
+    """Claims that cannot be recomputed, where they do not fit."""
+    entry, doubts = catalog().get(record.key.dataset.name), []
+    if entry is None:
+        doubts.append(f"{record.key.dataset.name} is not in the catalog; nobody else can score a run on it")
+    elif entry.digest != record.key.dataset.digest:
+        doubts.append(f"the catalog pins another digest of {record.key.dataset.name}")
+    elif entry.yanked:
+        doubts.append(f"{record.key.dataset.name} is yanked: {entry.yanked}")
+    origin = record.provenance
+    if origin.git_dirty:
+        doubts.append("made with uncommitted changes of tipl-bench")
+    if origin.git_commit and _known(origin.git_commit) is False:
+        doubts.append(f"names commit {origin.git_commit}, which this repository does not have")
+    return doubts
+
+
+def _known(commit: str) -> bool | None:
+    """Whether this package's repository has a commit; None where there is no repository to ask."""
+    folder = Path(__file__).parents[2]
+    if not (folder / ".git").exists():
+        return None
+    command = ["git", "-C", str(folder), "cat-file", "-e", f"{commit}^{{commit}}"]
+    try:
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+    except OSError:
+        return None

@@ -1,0 +1,112 @@
+"""A run made again from its record, and how far it comes out the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ...benchmark.process.host import Limits
+from ...benchmark.record import Record
+from ...benchmark.run import Progress, RunRequest, run
+from ...registry.dataset import Dataset
+from ...registry.errors import ProtocolError
+
+Grade = Literal["bitwise", "within tolerance", "drifted"]
+TOLERANCE = 0.01
+"""Largest difference of any skill that is still the same result; seeds of one predictor differ by about 0.005."""
+
+
+@dataclass(frozen=True)
+class Reproduced:
+    """What running again gave.
+
+    Parameters
+    ----------
+    record
+        The record that was reproduced.
+    again
+        The record of the new run.
+    grade
+        "bitwise" (the same forecasts, bit for bit), "within tolerance" (no skill differs by more than `TOLERANCE`) or
+        "drifted".
+    largest
+        The largest difference of a skill.
+    where
+        Its phase and horizon.
+    """
+
+    record: Record
+    again: Record
+    grade: Grade
+    largest: float
+    where: str
+
+
+def reproduce(
+    record: Record,
+    dataset: Dataset,
+    folder: Path,
+    *,
+    device: str | None = None,
+    limits: Limits | None = None,
+    progress: Progress = lambda stage, done, total, word: None,
+) -> Reproduced:
+    """Run a record's key again into a folder of its own.
+
+    Parameters
+    ----------
+    record, dataset
+        What to run, and the dataset that it names.
+    folder
+        The new run's folder.
+    device
+        Another device than the record's.
+    limits, progress
+        As for a run.
+
+    Raises
+    ------
+    ProtocolError
+        If the predictor that is installed here is another version, or has other options.
+    """
+    key = record.key
+    request = RunRequest(
+        key.predictor.name,
+        dataset,
+        key.predictor.budget,
+        tuple(f"{name}={_setting(value)}" for name, value in key.predictor.options.items()),
+        key.seed,
+        device or key.device,
+        key.protocol,
+        limits or Limits(),
+    )
+    with request.start() as predictor:
+        found = request.key(predictor).predictor
+    if found != key.predictor:
+        raise ProtocolError(
+            f"The record is of {key.predictor.name} v{key.predictor.version} with options {key.predictor.options}; "
+            f"installed here is v{found.version} with {found.options}. Install the version that the record names."
+        )
+    again, _ = run(request, folder, progress)
+    return grade(record, again)
+
+
+def grade(record: Record, again: Record) -> Reproduced:
+    """Compare two records of one key."""
+    gaps = {}
+    for metric in record.metrics:
+        other = again.metric(metric.phase, metric.horizon)
+        mine, theirs = metric.skill.value, other.skill.value if other else None
+        if mine is not None or theirs is not None:
+            gap = float("inf") if mine is None or theirs is None else abs(mine - theirs)
+            gaps[f"{metric.phase}, h = {metric.horizon}"] = gap
+    where = max(gaps, key=lambda name: gaps[name], default="")
+    largest = gaps.get(where, 0.0)
+    if record.forecasts_sha256 == again.forecasts_sha256:
+        return Reproduced(record, again, "bitwise", largest, where)
+    return Reproduced(record, again, "within tolerance" if largest <= TOLERANCE else "drifted", largest, where)
+
+
+def _setting(value: object) -> str:
+    return str(value).lower() if value is None or isinstance(value, bool) else str(value)

@@ -1,0 +1,219 @@
+"""Every number of a record, computed again from its forecasts and the dataset, and what differs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ...benchmark import intervals
+from ...benchmark.provenance import provenance
+from ...benchmark.record import Metric, Record
+from ...benchmark.reference import reference_returns
+from ...benchmark.run import WINDOWS_NAME
+from ...benchmark.scoring import forecast_returns, sample_returns, score, window_rows
+from ...registry.errors import ProtocolError
+from .folder import RunFolder
+
+Progress = Callable[[int, int], None]
+
+EXACT = 1e-9
+"""Relative difference that adding in another order makes."""
+OF_WEIGHTS = 1e-6
+"""The same for errors of weights computed on another machine, whose matrix products add in another order."""
+OF_RETURNS = 0.05
+"""The same for returns: an episode may go another way from its last bit on, so only means are comparable. Beside it
+stands the noise floor, which says how far the return of one and the same policy goes."""
+FIXED = (pa.int64(), pa.float64())
+RETURN_METRICS = ("repw", "repw_persistence", "noise_floor", "gain")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A number that is not what the record says."""
+
+    where: str
+    claimed: Any
+    recomputed: Any
+
+    def __str__(self) -> str:
+        return f"{self.where}: the record says {_spell(self.claimed)}, recomputed {_spell(self.recomputed)}"
+
+
+@dataclass(frozen=True)
+class Rescored:
+    """What re-scoring found.
+
+    Parameters
+    ----------
+    record
+        The record that was checked.
+    numbers
+        How many numbers were compared.
+    differences
+        Those that differ by more than is allowed.
+    suspicions
+        Reasons to doubt that the forecasts were made without the targets.
+    exact
+        Whether this machine has the record's processor and versions, so that nothing may differ.
+    """
+
+    record: Record
+    numbers: int
+    differences: tuple[Difference, ...]
+    suspicions: tuple[str, ...]
+    exact: bool
+
+    @property
+    def agrees(self) -> bool:
+        """Whether every number is as the record says."""
+        return not self.differences
+
+
+def rescore(run: RunFolder, progress: Progress = lambda done, total: None) -> Rescored:
+    """Evaluate the forecasts again and compare every number of the record, and of `windows.parquet` if it is there.
+
+    Raises
+    ------
+    ProtocolError
+        If the forecasts cannot be scored at all, or `windows.parquet` is not readable.
+    """
+    protocol, record = run.record.key.protocol, run.record
+    returns = forecast_returns(run.dataset, run.windows, run.forecasts, protocol, progress)
+    reference = reference_returns(run.dataset, protocol)
+    rows = window_rows(run.dataset, run.windows, run.forecasts, returns, reference, protocol)
+    metrics = [Metric.model_validate(metric) for metric in score(rows, protocol)]
+    exact = _same_machine(record)
+    compare = _Comparison(exact)
+    compare.metrics(record.metrics, metrics)
+    if (run.folder / WINDOWS_NAME).exists():
+        compare.rows(read_windows(run, rows), rows)
+    compare.returns([list(pair) for pair in record.returns], [list(pair) for pair in sample_returns(rows)])
+    return Rescored(record, compare.numbers, tuple(compare.differences), tuple(_suspicions(rows, record)), exact)
+
+
+def read_windows(run: RunFolder, like: pd.DataFrame) -> pd.DataFrame:
+    """The numbers of `windows.parquet`, if it has the rows and columns of `like`.
+
+    A few bytes of Parquet can stand for gigabytes: only columns of fixed width are read, as many rows as there must be,
+    and only uncompressed or in the one compression that cannot blow up (Snappy).
+    """
+    path = run.folder / WINDOWS_NAME
+    numbers = list(like.select_dtypes("number").columns)
+    try:
+        facts = pq.read_metadata(path)
+        schema = facts.schema.to_arrow_schema()
+        groups = [facts.row_group(i) for i in range(min(facts.num_row_groups, 100))]
+        codecs = {group.column(k).compression for group in groups for k in range(group.num_columns)}
+        if facts.num_rows != len(like) or sum(group.num_rows for group in groups) != len(like):
+            raise ProtocolError(f"{path}: holds {facts.num_rows} rows, where the protocol asks for {len(like)}.")
+        if schema.names != list(like.columns) or any(schema.field(n).type not in FIXED for n in numbers):
+            raise ProtocolError(f"{path}: its columns are not those of a run.")
+        if not codecs <= {"SNAPPY", "UNCOMPRESSED"}:
+            raise ProtocolError(f"{path}: compressed as {', '.join(sorted(codecs))}, which a run is not.")
+        table: pd.DataFrame = pq.read_table(path, columns=numbers).to_pandas()
+        return table
+    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
+        raise ProtocolError(f"{path}: not readable as Parquet ({str(error)[:200]}).") from None
+
+
+class _Comparison:
+    """Counts what is compared and keeps what differs."""
+
+    def __init__(self, exact: bool) -> None:
+        self.exact = exact
+        self.numbers = 0
+        self.differences: list[Difference] = []
+
+    def metrics(self, claimed: tuple[Metric, ...], found: list[Metric]) -> None:
+        theirs = {(metric.phase, metric.horizon): metric for metric in claimed}
+        ours = {(metric.phase, metric.horizon): metric for metric in found}
+        if len(theirs) != len(claimed) or theirs.keys() != ours.keys():
+            self.differences.append(Difference("metrics: phases and horizons", sorted(theirs), sorted(ours)))
+            return
+        for key, mine in ours.items():
+            floor = mine.noise_floor.value or 0.0
+            place = f"{key[0]}, h = {key[1]}"
+            his = dict(_leaves(theirs[key].model_dump()))
+            for name, value in _leaves(mine.model_dump()):
+                self.number(f"{place}: {name}", his.pop(name, None), value, self._allowed(name, value, floor))
+            for name, value in his.items():
+                self.differences.append(Difference(f"{place}: {name}", value, None))
+
+    def _allowed(self, name: str, value: Any, floor: float) -> float:
+        size = abs(value) if isinstance(value, float) else 0.0
+        if self.exact:
+            return EXACT * size
+        of_returns = name.partition(".")[0] in RETURN_METRICS or name.startswith("by_trial.repw")
+        return OF_RETURNS * size + floor if of_returns else OF_WEIGHTS * size + 1e-12
+
+    def rows(self, claimed: pd.DataFrame, found: pd.DataFrame) -> None:
+        for name in claimed.columns:
+            mine, his = found[name].tolist(), claimed[name].tolist()
+            loose = not self.exact and name.startswith(("return", "repw", "noise", "gain"))
+            for row, (value, claim) in enumerate(zip(mine, his, strict=True)):
+                size = abs(value) if isinstance(value, float) else 0.0
+                # One window's return may go anywhere on another machine; the means above are what is compared there.
+                allowed = math.inf if loose else (EXACT if self.exact else OF_WEIGHTS) * size + 1e-15
+                self.number(f"{WINDOWS_NAME}: row {row}, {name}", claim, value, allowed)
+
+    def returns(self, claimed: list[Any], found: list[Any]) -> None:
+        if [pair[:2] for pair in claimed] != [pair[:2] for pair in found]:
+            self.differences.append(Difference("returns: phases and horizons of the sample", len(claimed), len(found)))
+            return
+        for row, (his, mine) in enumerate(zip(claimed, found, strict=True)):
+            for name, claim, value in zip(("true", "forecast"), his[2:], mine[2:], strict=True):
+                allowed = EXACT * abs(value) if self.exact else math.inf
+                self.number(f"returns: pair {row}, {name}", claim, value, allowed)
+
+    def number(self, where: str, claimed: Any, found: Any, allowed: float) -> None:
+        self.numbers += 1
+        both = isinstance(claimed, int | float) and isinstance(found, int | float)
+        if both and math.isfinite(claimed) and abs(claimed - found) <= allowed:
+            return
+        if claimed != found:
+            self.differences.append(Difference(where, claimed, found))
+
+
+def _leaves(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every number and word within nested objects and lists, by dotted name."""
+    if isinstance(value, dict):
+        for name, item in value.items():
+            yield from _leaves(item, f"{prefix}.{name}" if prefix else str(name))
+    elif isinstance(value, list | tuple):
+        yield f"{prefix}.length", len(value)
+        for number, item in enumerate(value):
+            yield from _leaves(item, f"{prefix}.{number}")
+    else:
+        yield prefix, value
+
+
+def _same_machine(record: Record) -> bool:
+    """Whether everything that the numbers depend on is here as it was there."""
+    ours, theirs = provenance("cpu", record.provenance.isolation), record.provenance
+    names = ("tipl_bench", "cpu", "packages")
+    return all(getattr(ours, name) == getattr(theirs, name) for name in names)
+
+
+def _suspicions(rows: pd.DataFrame, record: Record) -> Iterator[str]:
+    """Where forecasts are better than anything that their contexts span, as copies of the targets would be."""
+    protocol = record.key.protocol
+    for (phase, horizon), part in rows.groupby(["phase", "horizon"], sort=False):
+        sums = part.groupby("trial")[["wpe", "wpe_oracle", "wpe_persistence"]].sum().to_numpy().T
+        beyond = intervals.ratio(sums[1] - sums[0], sums[2], protocol)
+        edge = beyond.value if beyond.low is None else beyond.low
+        if edge is not None and edge > EXACT:
+            skill, ceiling = (1 - sums[k].sum() / sums[2].sum() for k in (0, 1))
+            yield (
+                f"{phase}, h = {horizon}: skill {skill:.4f} is above the span ceiling {ceiling:.4f}; no forecast that "
+                "recombines its context can be there, a copy of the target is"
+            )
+
+
+def _spell(value: Any) -> str:
+    return repr(value)[:200]
