@@ -19,6 +19,7 @@ _HOMES = {
     "Predictor": "baselines.predictor",
     "TiplBenchError": "registry.errors",
     "Trial": "registry.trial",
+    "check_predictor": "benchmark.rehearsal.check",
     "load": "registry.hub.download",
     "open_dataset": "registry.catalog",
 }
@@ -26,6 +27,7 @@ _HOMES = {
 
 if TYPE_CHECKING:
     from .baselines.predictor import Contexts, Fit, NoOptions, Predictor
+    from .benchmark.rehearsal.check import check_predictor
     from .registry.catalog import open_dataset
     from .registry.dataset import Dataset
     from .registry.errors import TiplBenchError
@@ -48,6 +50,7 @@ __all__ = [
     "TiplBenchError",
     "Trial",
     "__version__",
+    "check_predictor",
     "load",
     "open_dataset",
 ]

@@ -90,6 +90,7 @@ class MLP(Predictor[MLPOptions]):
     summary: ClassVar[str] = "MLP on each weight's own past differences, shared by all weights, all horizons at once."
     options_type: ClassVar[type[Any]] = MLPOptions
     budgets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "smoke": {"steps": 50, "validate_every": 25},
         "quick": {"steps": 4_000, "validate_every": 500},
         "standard": {"steps": 50_000},
         "paper": {},

@@ -38,8 +38,9 @@ from ..registry.trial import Trial
 Weights = npt.NDArray[np.float32]
 Array = npt.NDArray[Any]
 
-BUDGETS = ("quick", "standard", "paper")
-"""Named amounts of training: minutes on two cores, an hour or so, as much as the paper."""
+BUDGETS = ("smoke", "quick", "standard", "paper")
+"""Named amounts of training: seconds (for `models check`; its numbers mean nothing), minutes on two cores, an hour or
+so, as much as the paper."""
 
 LABEL, NOTHING = "tipl_bench", "tipl_bench.nothing"
 """Names in a saved state: the header's entry, and the tensor that stands for an empty state."""

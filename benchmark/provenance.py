@@ -5,7 +5,6 @@ from __future__ import annotations
 import platform
 import resource
 import subprocess
-import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import torch
 
 from .. import __version__
 from ..registry.dataset import VERSIONED, cpu_name
+from .process import sandbox
 from .record import Provenance
 
 PACKAGES = (*VERSIONED, "safetensors", "scipy", "pandas")
@@ -37,8 +37,7 @@ def provenance(device: str, isolation: str) -> Provenance:
 
 def peak_memory() -> int:
     """The largest resident size so far of this process, or of one that it started and that has ended, in bytes."""
-    peak = max(resource.getrusage(whose).ru_maxrss for whose in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return peak if sys.platform == "darwin" else peak * 1024
+    return max(sandbox.peak_memory(), sandbox.peak_memory(resource.RUSAGE_CHILDREN))
 
 
 def _git_state(folder: Path) -> tuple[str | None, bool | None]:

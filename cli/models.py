@@ -1,60 +1,132 @@
-"""`tipl-bench models`."""
+"""`tipl-bench models`: list, show, new, check."""
 
 from __future__ import annotations
 
 import json
+import sys
+from pathlib import Path
+from typing import Any
 
 import click
 
+from .groups import Commands
 from .output import console
 
 
-@click.command()
-@click.argument("name", required=False)
-@click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
-def models(name: str | None, as_json: bool) -> None:
-    """List the predictors, or show one with its options and budgets."""
+class ModelCommands(Commands):
+    """`models NAME` is short for `models show NAME`."""
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        """Take what is no command for a predictor's name."""
+        if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
+            args = ["show", *args]
+        return super().resolve_command(ctx, args)
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
+
+
+@click.group(cls=ModelCommands, invoke_without_command=True)
+@json_option
+@click.pass_context
+def models(ctx: click.Context, as_json: bool) -> None:
+    """List the predictors; show, check or begin one."""
+    if ctx.invoked_subcommand is not None:
+        return
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
     from ..baselines import predictor_names, predictor_type
-    from ..baselines.options import describe_options
     from ..registry.errors import PredictorError
 
     kinds = []
-    for known in [name] if name else predictor_names():
+    for known in predictor_names():
         try:
             kinds.append(predictor_type(known))
         except PredictorError as error:
-            if name:
-                raise
             click.echo(f"warning: {error}", err=True)
     if as_json:
-        facts = [
-            {
-                "name": kind.name,
-                "version": kind.version,
-                "summary": kind.summary,
-                "consumes": kind.consumes,
-                "options": {k: {"type": t, "default": d} for k, (t, d) in describe_options(kind).items()},
-                "budgets": {k: dict(v) for k, v in kind.budgets.items()},
-            }
-            for kind in kinds
-        ]
-        click.echo(json.dumps(facts, indent=1))
+        click.echo(json.dumps([_facts(kind) for kind in kinds], indent=1))
         return
     table = Table(box=SIMPLE_HEAD, show_edge=False, header_style="bold", pad_edge=False)
-    if name is None:
-        for title in ("predictor", "version", "consumes", "what it is"):
-            table.add_column(title)
-        for kind in kinds:
-            table.add_row(kind.name, str(kind.version), kind.consumes, kind.summary)
-    else:
-        kind = kinds[0]
-        click.echo(f"{kind.name} v{kind.version} (consumes {kind.consumes}): {kind.summary}\n")
-        budgets = {budget: values for budget, values in kind.budgets.items() if values}
-        for title in ("option", "type", "default", *budgets):
-            table.add_column(title)
-        for option, (kind_name, default) in describe_options(kind).items():
-            table.add_row(option, kind_name, str(default), *(str(v.get(option, "")) for v in budgets.values()))
+    for title in ("predictor", "version", "consumes", "what it is"):
+        table.add_column(title)
+    for kind in kinds:
+        table.add_row(kind.name, str(kind.version), kind.consumes, kind.summary)
     console().print(table)
+
+
+def _facts(kind: Any) -> dict[str, Any]:
+    from ..baselines.options import describe_options
+
+    return {
+        "name": kind.name,
+        "version": kind.version,
+        "summary": kind.summary,
+        "consumes": kind.consumes,
+        "options": {k: {"type": t, "default": d} for k, (t, d) in describe_options(kind).items()},
+        "budgets": {k: dict(v) for k, v in kind.budgets.items()},
+    }
+
+
+@models.command("show")
+@click.argument("name")
+@json_option
+def show_model(name: str, as_json: bool) -> None:
+    """Show a predictor with its options and budgets."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    from ..baselines import predictor_type
+    from ..baselines.options import describe_options
+
+    kind = predictor_type(name)
+    if as_json:
+        click.echo(json.dumps([_facts(kind)], indent=1))
+        return
+    click.echo(f"{kind.name} v{kind.version} (consumes {kind.consumes}): {kind.summary}\n")
+    table = Table(box=SIMPLE_HEAD, show_edge=False, header_style="bold", pad_edge=False)
+    budgets = {budget: values for budget, values in kind.budgets.items() if values}
+    for title in ("option", "type", "default", *budgets):
+        table.add_column(title)
+    for option, (kind_name, default) in describe_options(kind).items():
+        table.add_row(option, kind_name, str(default), *(str(v.get(option, "")) for v in budgets.values()))
+    console().print(table)
+
+
+@models.command("new")
+@click.argument("name")
+@click.option("--out", type=click.Path(path_type=Path), help="Where to write it. [default: NAME]")
+def new_model(name: str, out: Path | None) -> None:
+    """Write an installable package with a predictor of one's own and its test."""
+    from ..baselines.scaffold import write_package
+
+    folder = out or Path(name)
+    for path in write_package(name, folder):
+        click.echo(f"wrote {path}")
+    click.echo(f"\nNext:\n  pip install -e {folder}\n  tipl-bench models check {name}")
+
+
+@models.command("check")
+@click.argument("name")
+@click.option("--budget", default="smoke", show_default=True, help="Training budget; smoke takes seconds.")
+@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="An option of the predictor; repeatable.")
+@click.option("--timeout", default=30.0, show_default=True, help="Seconds that each step may take.")
+@json_option
+def check_model(name: str, budget: str, settings: tuple[str, ...], timeout: float, as_json: bool) -> None:
+    """Prove a predictor's contract offline, on toy trajectories, and print a report to paste.
+
+    Shapes, finite numbers, horizons, batches, determinism, saving, time and memory. Exits with 1 if a point fails.
+    """
+    from ..benchmark.process.host import Limits
+    from ..benchmark.rehearsal.check import check_predictor
+
+    report = check_predictor(name, budget=budget, settings=settings, limits=Limits(timeout))
+    if as_json:
+        points = [{"name": point.name, "passed": point.passed, "seen": point.seen} for point in report.points]
+        facts = {"predictor": name, "passed": report.passed, "points": points, "seconds": report.seconds}
+        click.echo(json.dumps({**facts, "circumstances": report.circumstances}, indent=1))
+    else:
+        click.echo(report)
+    if not report.passed:
+        sys.exit(1)

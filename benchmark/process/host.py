@@ -98,6 +98,7 @@ class PredictorProcess:
         self.limits = limits or Limits()
         self.name = model
         self.parameter_count: int | None = None
+        self.peak_memory = 0
         self._state: npt.NDArray[np.uint8] | None = None
         self._scratch = tempfile.TemporaryDirectory(prefix="tipl-bench-")
         ours, theirs = socket.socketpair()
@@ -188,6 +189,10 @@ class PredictorProcess:
         forecast: npt.NDArray[Any] = answer["forecast"]
         return forecast
 
+    def can_open(self, path: Path) -> bool:
+        """Whether that process can open a file."""
+        return bool(self._ask("probe", {"path": str(path.absolute())})["opened"])
+
     def _ask(self, order: str, parameters: Mapping[str, Any], arrays: Mapping[str, Any] | None = None) -> Any:
         return self._exchange(order, parameters, arrays)[0]
 
@@ -220,6 +225,7 @@ class PredictorProcess:
             raise PredictorFaultError(f"its process answered with {error}") from None
         if "fault" in head:
             raise self._fault(head)
+        self.peak_memory = int(head["peak_memory"])
         return head, answer
 
     def _fault(self, head: Mapping[str, Any]) -> Exception:

@@ -40,6 +40,12 @@ def limit_memory(size: int | None) -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (size, size))
 
 
+def peak_memory(whose: int = resource.RUSAGE_SELF) -> int:
+    """The largest resident size so far, in bytes: of this process, or of those that it started and that have ended."""
+    peak = resource.getrusage(whose).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
 def hide(hidden: Iterable[Path], shown: Iterable[Path]) -> str:
     """Make everything under the hidden folders unreadable to this process, and the network unreachable.
 

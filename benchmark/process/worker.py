@@ -32,6 +32,7 @@ def main(specification: dict[str, Any]) -> None:
         "fit": worker.fit,
         "load": worker.load,
         "predict": worker.predict,
+        "probe": worker.probe,
     }
     while True:
         try:
@@ -40,7 +41,7 @@ def main(specification: dict[str, Any]) -> None:
             return
         try:
             head, answer = orders[order.pop("order")](arrays, **order)
-            channel.send({"isolation": isolation, **head}, answer)
+            channel.send({"isolation": isolation, "peak_memory": sandbox.peak_memory(), **head}, answer)
         except (BrokenPipeError, ConnectionResetError):
             return
         except BaseException as error:
@@ -135,6 +136,14 @@ class Worker:
         facts = {"type": str(forecast.dtype), "shape": list(forecast.shape)}
         fits = forecast.shape == expected and forecast.dtype in (np.float16, np.float32, np.float64)
         return facts, {"forecast": forecast} if fits else None
+
+    def probe(self, arrays: Any, path: str) -> Any:
+        """Whether this process can open a file: the sandbox shown from inside."""
+        try:
+            Path(path).open("rb").close()
+        except PermissionError:
+            return {"opened": False}, None
+        return {"opened": True}, None
 
     def _report(self) -> Callable[[int, int, str], None]:
         """A progress report that does not slow down whoever reports every step."""

@@ -1,0 +1,71 @@
+"""A new predictor's package: everything that is needed to install, check and run it."""
+
+from __future__ import annotations
+
+import keyword
+import re
+from pathlib import Path
+
+import jinja2
+
+from .. import __version__
+from ..registry.errors import OptionError, PredictorError
+from ..registry.files import write_text
+from . import predictor_names
+
+TEMPLATES = Path(__file__).parent / "template"
+
+
+def write_package(name: str, folder: Path) -> list[Path]:
+    """Write an installable package with one predictor and its test.
+
+    Parameters
+    ----------
+    name
+        The predictor's name: lower-case words joined by hyphens.
+    folder
+        A new or empty folder.
+
+    Returns
+    -------
+    list of Path
+        The files written.
+
+    Raises
+    ------
+    OptionError
+        If the name cannot be one, or is another predictor's.
+    PredictorError
+        If the folder holds something.
+    """
+    module = name.replace("-", "_")
+    if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name) or len(name) > 60 or keyword.iskeyword(module):
+        raise OptionError(
+            f"{name!r} cannot be a predictor's name: lower-case words joined by hyphens, such as my-predictor."
+        )
+    if name in predictor_names():
+        raise OptionError(f"There is a predictor {name!r} already; choose another name.")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise PredictorError(f"{folder} is there and not empty; choose another place with --out.")
+    facts = {
+        "name": name,
+        "module": module,
+        "class_name": "".join(word.capitalize() for word in name.split("-")),
+        "version": __version__,
+    }
+    places = {
+        "pyproject.toml": "pyproject.toml.j2",
+        f"{module}.py": "predictor.py.j2",
+        f"tests/test_{module}.py": "test_predictor.py.j2",
+        "README.md": "README.md.j2",
+    }
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES), undefined=jinja2.StrictUndefined, keep_trailing_newline=True
+    )
+    written = []
+    for place, template in places.items():
+        path = folder / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, environment.get_template(template).render(facts))
+        written.append(path)
+    return written
