@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import outside as outside_predictors
 import pytest
 import toy
+import wayward as wayward_predictors
 from hypothesis import settings
 from tipl_bench.registry.dataset import Dataset
 
@@ -39,12 +41,27 @@ def walking(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 @pytest.fixture
 def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Install `outside.py`'s predictors as a package with entry points does; the folder to put on a path."""
-    site = tmp_path / "site"
-    information = site / "outside_predictors-1.0.dist-info"
+    points = {kind.name: f"outside:{kind.__name__}" for kind in outside_predictors.PREDICTORS}
+    return install(tmp_path / "site", "outside-predictors", points | {"missing": "outside:NotThere"}, monkeypatch)
+
+
+@pytest.fixture
+def wayward(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Install `wayward.py`'s predictors; the folder in which they leave notes."""
+    points = {kind.name: f"wayward:{kind.__name__}" for kind in wayward_predictors.PREDICTORS}
+    install(tmp_path / "wayward-site", "wayward", points, monkeypatch)
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    monkeypatch.setenv("WAYWARD_NOTES", str(notes))
+    return notes
+
+
+def install(site: Path, name: str, points: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Put a package's metadata, with predictors as entry points, onto the path."""
+    information = site / f"{name.replace('-', '_')}-1.0.dist-info"
     information.mkdir(parents=True)
-    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: outside-predictors\nVersion: 1.0\n")
-    lines = [f"{kind.name} = outside:{kind.__name__}" for kind in outside_predictors.PREDICTORS]
-    lines.append("missing = outside:NotThere")
+    (information / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    lines = [f"{point} = {place}" for point, place in points.items()]
     (information / "entry_points.txt").write_text("\n".join(["[tipl_bench.predictors]", *lines]) + "\n")
     monkeypatch.syspath_prepend(str(site))
     return site

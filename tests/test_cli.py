@@ -104,9 +104,9 @@ def test_when_a_model_is_shown_then_its_options_types_defaults_and_budgets_are()
     shown = fine("models", "tipl")
     assert shown.startswith("tipl v1 (consumes weights): ")
     rows = {line.split()[0]: line.split()[1:] for line in shown.splitlines() if line.split()}
-    assert rows["width"] == ["int", "128"]
+    assert rows["heads"] == ["int", "1"]
     assert rows["steps"][:2] == ["int", "500000"]
-    assert len(rows["steps"]) == 4
+    assert len(rows["steps"]) == 5
     assert [fact["name"] for fact in json.loads(fine("models", "tipl", "--json"))] == ["tipl"]
 
 
@@ -227,7 +227,10 @@ UNKNOWN = {
         ["--set", "dampin=1"],
         "Unknown option of linear 'dampin'. Did you mean 'damping'? Known: damping, points.",
     ),
-    "budget": (["--budget", "quik"], "Unknown budget 'quik'. Did you mean 'quick'? Known: paper, quick, standard."),
+    "budget": (
+        ["--budget", "quik"],
+        "Unknown budget 'quik'. Did you mean 'quick'? Known: paper, quick, smoke, standard.",
+    ),
     "device": (["--device", "tpu"], "Unknown device 'tpu'. Known: auto, cpu, cuda."),
     "value": (["--set", "points=two"], "Option points takes a value of type int, not 'two'."),
     "range": (["--set", "damping=2"], "damping is 2.0"),

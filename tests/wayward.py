@@ -6,10 +6,11 @@ import os
 import signal
 import socket
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from tipl_bench.baselines.predictor import Contexts, Fit, NoOptions, Predictor, Weights
+from tipl_bench.baselines.predictor import Array, Contexts, Fit, NoOptions, Predictor, Weights
 
 
 class Wayward(Predictor[NoOptions]):
@@ -25,10 +26,6 @@ class Wayward(Predictor[NoOptions]):
 
 def note(name: str, text: str) -> None:
     (Path(os.environ["WAYWARD_NOTES"]) / name).write_text(text)
-
-
-class Idling(Wayward):
-    name = "idling"
 
 
 class Crashing(Wayward):
@@ -103,6 +100,82 @@ class Reading(Wayward):
         note("refused", "\n".join(sorted(refused)))
 
 
+class Peeking(Wayward):
+    """Gives a window a part of the next one's weights."""
+
+    name = "peeking"
+
+    def predict(self, contexts: Contexts, horizon: int) -> Weights:
+        return super().predict(contexts, horizon) + 0.1 * np.roll(contexts.weights[:, -1:], 1, axis=0)
+
+
+class Averaging(Wayward):
+    """Centres a batch by its mean."""
+
+    name = "averaging"
+
+    def predict(self, contexts: Contexts, horizon: int) -> Weights:
+        forecast = super().predict(contexts, horizon)
+        return forecast - 0.1 * forecast.mean(axis=0, keepdims=True)
+
+
+class Restless(Wayward):
+    """Draws from a stream that goes on."""
+
+    name = "restless"
+
+    def __init__(self, options: NoOptions) -> None:
+        super().__init__(options)
+        self.stream = np.random.default_rng(0)
+
+    def predict(self, contexts: Contexts, horizon: int) -> Weights:
+        forecast = super().predict(contexts, horizon)
+        return forecast + self.stream.normal(size=forecast.shape).astype(np.float32)
+
+
+class Learning(Wayward):
+    """Adds a number to the last weights that it learned in `fit`."""
+
+    name = "learning"
+    learned = 0.0
+
+    def fit(self, task: Fit) -> None:
+        self.learned = 1.0
+
+    def predict(self, contexts: Contexts, horizon: int) -> Weights:
+        return super().predict(contexts, horizon) + np.float32(self.learned)
+
+
+class Forgetful(Learning):
+    """Has no state to save."""
+
+    name = "forgetful"
+
+
+class Seedless(Learning):
+    """Learns something else each time."""
+
+    name = "seedless"
+
+    def fit(self, task: Fit) -> None:
+        self.learned = float(np.random.default_rng().normal())
+
+    def state(self) -> dict[str, Array]:
+        return {"learned": np.float32([self.learned])}
+
+    def load_state(self, state: Mapping[str, Array]) -> None:
+        self.learned = float(state["learned"][0])
+
+
+class Shortsighted(Wayward):
+    """Forecasts h = 1 otherwise when less is asked for."""
+
+    name = "shortsighted"
+
+    def predict(self, contexts: Contexts, horizon: int) -> Weights:
+        return super().predict(contexts, horizon) + np.float32(horizon)
+
+
 class Dialling(Wayward):
     name = "dialling"
 
@@ -112,3 +185,10 @@ class Dialling(Wayward):
             note("dialled", "answered")
         except OSError as error:
             note("dialled", type(error).__name__)
+
+
+PREDICTORS = (
+    *(Crashing, Exiting, Hanging, Devouring, Flooding, Chattering, Reading, Dialling),
+    *(Peeking, Averaging, Restless, Forgetful, Seedless, Shortsighted),
+)
+"""Those that `conftest.wayward` announces by entry points."""

@@ -33,7 +33,8 @@ class Channel:
         text = json.dumps(head).encode()
         body = save({name: np.ascontiguousarray(array) for name, array in arrays.items()}) if arrays else b""
         self.end.sendall(PREFIX.pack(len(text), len(body)) + text)
-        self.end.sendall(body)
+        if body:
+            self.end.sendall(body)
 
     def receive(self, limit: int, deadline: float | None = None) -> tuple[dict[str, Any], dict[str, Array]]:
         """Receive a message.

@@ -5,6 +5,7 @@ Started by `host` with a `specification` on standard input. Nothing heavy is imp
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import traceback
 from collections.abc import Callable
@@ -45,7 +46,8 @@ def main(specification: dict[str, Any]) -> None:
         except (BrokenPipeError, ConnectionResetError):
             return
         except BaseException as error:
-            channel.send(_fault(error))
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                channel.send(_fault(error))
 
 
 def _fault(error: BaseException) -> dict[str, Any]:

@@ -20,25 +20,6 @@ from tipl_bench.benchmark.run import RunRequest, run
 from tipl_bench.registry.errors import OptionError, PredictorError, UnknownNameError
 from tipl_bench.registry.store import home
 
-PACKAGE = Path(__file__).parents[1] / "wayward.py"
-
-
-@pytest.fixture
-def wayward(tmp_path, monkeypatch) -> Path:
-    """Install `wayward.py`'s predictors; the folder in which they leave notes."""
-    site = tmp_path / "site"
-    information = site / "wayward-1.0.dist-info"
-    information.mkdir(parents=True)
-    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: wayward\nVersion: 1.0\n")
-    names = ["crashing", "exiting", "hanging", "devouring", "chattering", "reading", "dialling", "flooding", "idling"]
-    lines = [f"{name} = wayward:{name.title()}" for name in names]
-    (information / "entry_points.txt").write_text("\n".join(["[tipl_bench.predictors]", *lines]) + "\n")
-    monkeypatch.syspath_prepend(str(site))
-    notes = tmp_path / "notes"
-    notes.mkdir()
-    monkeypatch.setenv("WAYWARD_NOTES", str(notes))
-    return notes
-
 
 def request(model, dataset, **settings) -> RunRequest:
     return RunRequest(model, dataset, device="cpu", protocol=toy.SMALL, **settings)

@@ -1,0 +1,82 @@
+"""`models new`: the package that it writes installs, passes its own tests and runs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from tipl_bench.baselines.predictor import Fit
+from tipl_bench.benchmark.process.host import PredictorProcess
+from tipl_bench.cli import main
+from toy import skills
+
+
+def new(name: str, *options: str) -> str:
+    result = CliRunner().invoke(main, ["models", "new", name, *options])
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def install(package: Path, site: Path) -> None:
+    """Install a package as pip does, into a folder of its own; it needs nothing that is not here."""
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--target"]
+    subprocess.run([*command, str(site), str(package)], check=True)
+
+
+def test_a_new_package_installs_and_passes_its_own_tests_and_learns(tmp_path, monkeypatch, smooth):
+    printed = new("my-forecaster")
+    package = Path("my-forecaster").absolute()
+    assert "pip install -e my-forecaster" in printed
+    assert {str(path.relative_to(package)) for path in package.rglob("*") if path.is_file()} == {
+        "pyproject.toml",
+        "README.md",
+        "my_forecaster.py",
+        "tests/test_my_forecaster.py",
+    }
+    site = tmp_path / "site"
+    install(package, site)
+    monkeypatch.syspath_prepend(str(site))
+    paths = os.pathsep.join([str(site), *filter(None, sys.path)])
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(package)],
+        env=os.environ | {"PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 passed" in done.stdout
+    split = smooth.manifest.split
+    with PredictorProcess("my-forecaster") as predictor:
+        predictor.fit(Fit(smooth.trials(split.train), smooth.trials(split.validation), 3))
+        assert (skills(predictor, smooth, split.test[0], [25, 40, 55], 3) > 0).all()
+
+
+def test_the_predictor_is_about_forty_lines(tmp_path):
+    new("short-one")
+    lines = Path("short-one/short_one.py").read_text().splitlines()
+    assert len([line for line in lines if line.strip() and not line.strip().startswith('"""')]) < 45
+
+
+@pytest.mark.parametrize("name", ["Mine", "my forecaster", "../mine", "1st", "class", "linear", "a--b", "", "x" * 61])
+def test_a_name_that_cannot_be_one_is_refused_and_nothing_is_written(name):
+    before = sorted(Path().rglob("*"))
+    result = CliRunner().invoke(main, ["models", "new", name])
+    assert result.exit_code == 1
+    assert "name" in result.output
+    assert sorted(Path().rglob("*")) == before
+
+
+def test_a_folder_with_content_is_never_written_into():
+    Path("mine").mkdir()
+    Path("mine/notes.txt").write_text("keep me")
+    result = CliRunner().invoke(main, ["models", "new", "mine"])
+    assert result.exit_code == 1
+    assert "--out" in result.output
+    assert [path.name for path in Path("mine").iterdir()] == ["notes.txt"]
+    new("mine", "--out", "elsewhere")
+    assert Path("elsewhere/mine.py").exists()

@@ -1,0 +1,66 @@
+"""`models check`: good predictors pass every point, and a bad one fails at the point that it breaks."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from click.testing import CliRunner
+from tipl_bench import check_predictor
+from tipl_bench.baselines import IN_TREE
+from tipl_bench.benchmark.process.host import Limits
+from tipl_bench.cli import main
+from tipl_bench.registry.errors import UnknownNameError
+
+BROKEN = {
+    "raising": ("forecasts: shape, type, finite", "raised LookupError('no idea')"),
+    "raising-in-fit": ("fits", "raised LookupError"),
+    "short": ("forecasts: shape, type, finite", "forecasts of shape [6, 9, 32]"),
+    "integers": ("forecasts: shape, type, finite", "type int64"),
+    "undefined": ("forecasts: shape, type, finite", "not finite"),
+    "peeking": ("batch order", "differs by"),
+    "averaging": ("batch size", "differs by"),
+    "restless": ("the same again, asked twice", "differs by"),
+    "forgetful": ("save, load in a new process", "differs by"),
+    "seedless": ("same seed, same forecasts", "differs by"),
+    "shortsighted": ("fewer horizons", "differs by"),
+    "crashing": ("forecasts: shape, type, finite", "was killed by SIGSEGV"),
+}
+
+
+@pytest.mark.parametrize("model", IN_TREE)
+def test_every_predictor_of_this_package_keeps_the_contract(model):
+    report = check_predictor(model)
+    assert report.passed, report
+    assert len(report.points) == 11
+
+
+@pytest.mark.parametrize("model", BROKEN)
+def test_when_a_predictor_breaks_a_point_then_that_point_fails(model, outside, wayward):
+    report = check_predictor(model)
+    point, seen = BROKEN[model]
+    failed = {p.name: p.seen for p in report.points if not p.passed}
+    assert seen in failed[point], report
+
+
+def test_when_a_predictor_hangs_then_the_check_ends_and_says_so(wayward):
+    report = check_predictor("hanging", limits=Limits(timeout=1.0))
+    assert [(p.name, p.passed) for p in report.points] == [("describes itself", True), ("fits", False)]
+    assert "--timeout allows more" in report.points[-1].seen
+
+
+def test_an_unknown_predictor_is_told_as_one():
+    with pytest.raises(UnknownNameError, match="Did you mean 'linear'"):
+        check_predictor("linar")
+
+
+def test_the_command_prints_a_report_to_paste_and_its_exit_code_tells(outside, wayward):
+    good = CliRunner().invoke(main, ["models", "check", "persistence"])
+    assert good.exit_code == 0, good.output
+    assert "persistence: 11 of 11 points kept" in good.output
+    assert "isolation" in good.output.splitlines()[-1]
+    bad = CliRunner().invoke(main, ["models", "check", "short", "--json"])
+    assert bad.exit_code == 1
+    facts = json.loads(bad.output)
+    assert not facts["passed"]
+    assert facts["points"][-1]["name"] == "forecasts: shape, type, finite"

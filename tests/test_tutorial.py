@@ -1,0 +1,72 @@
+"""The tutorial's commands, run in order against the stand-in Hub; at its end the predictor is on the board."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import toy
+from click.testing import CliRunner
+from hub.fixtures import hub, hub_server, no_waiting
+from tipl_bench.benchmark import provenance
+from tipl_bench.cli import main
+from tipl_bench.registry.store import dataset_folder
+
+TUTORIAL = Path(__file__).parents[1] / "docs" / "your-own-predictor.md"
+__all__ = ["hub", "hub_server", "no_waiting"]
+
+DATASET = "toy-pendulum/tutorial-v1"
+
+
+def commands() -> list[str]:
+    blocks = re.findall(r"```bash\n(.*?)```", TUTORIAL.read_text(), flags=re.DOTALL)
+    return [line for block in blocks for line in block.splitlines()]
+
+
+@pytest.fixture
+def catalogued(store) -> None:
+    """A small dataset in one's own catalog, where the tutorial takes the bundled one."""
+    dataset = toy.smooth_dataset(dataset_folder(DATASET), trials=8, name=DATASET)
+    entry = f'["{DATASET}"]\nenvironment = "{toy.PENDULUM}"\nsummary = "A toy."\ndigest = "{dataset.digest}"\n'
+    (store / "catalog.toml").write_text(entry)
+
+
+def test_the_tutorial_leads_to_the_board(catalogued, hub, monkeypatch, tmp_path):
+    monkeypatch.setattr(provenance, "_git_state", lambda folder: (None, None))
+    site = tmp_path / "site"
+    printed = {}
+    hub_command("alice/leaderboard")
+    for command in commands():
+        words = command.replace("OWNER", "alice").replace("--env InvertedPendulum-v4", f"--dataset {DATASET}").split()
+        if words[0] == "pip":
+            target = ["--quiet", "--no-deps", "--no-build-isolation", "--target", str(site)]
+            subprocess.run([sys.executable, "-m", "pip", "install", *target, words[-1]], check=True)
+            monkeypatch.syspath_prepend(str(site))
+        elif words[0] == "pytest":
+            paths = os.pathsep.join(filter(None, sys.path))
+            arguments = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *words[1:]]
+            subprocess.run(arguments, env=os.environ | {"PYTHONPATH": paths}, check=True, capture_output=True)
+        else:
+            assert words[0] == "tipl-bench"
+            result = CliRunner().invoke(main, words[1:])
+            assert result.exit_code == 0, f"{command}\n{result.output}"
+            printed[command] = result.output
+    assert "11 of 11 points kept" in printed["tipl-bench models check my-forecaster"]
+    assert "all agree, to the last digit" in printed["tipl-bench verify my-run"]
+    assert printed["tipl-bench reproduce my-run"].startswith("bitwise")
+    assert "/discussions/1" in printed["tipl-bench submit my-run --repo OWNER/leaderboard"]
+    assert "my-forecaster" in Path("board/LEADERBOARD.md").read_text()
+    rows = json.loads(Path("board/leaderboard.json").read_text())["rows"]
+    assert [(row["predictor"], row["state"]) for row in rows] == [("my-forecaster", "reproduced")]
+
+
+def hub_command(repo: str) -> None:
+    """The leaderboard's repository, which the project has and the tutorial's reader has not to make."""
+    from huggingface_hub import HfApi
+
+    HfApi().create_repo(repo, repo_type="dataset")
