@@ -59,17 +59,22 @@ def bounds(drawn: Float64, tail: Any) -> tuple[Float64, Float64]:
 
     Draws without a finite value are set aside: a resample whose denominator is 0 says nothing about the statistic.
     """
-    ordered = np.where(np.isfinite(drawn), drawn, np.nan)
-    ordered.sort(axis=-1)
-    last = np.isfinite(ordered).sum(-1) - 1  # NaN stands last
+    finite = np.isfinite(drawn)
+    values = drawn.copy() if finite.all() else np.where(finite, drawn, np.nan)  # NaN is put last
+    last = np.maximum(finite.sum(-1) - 1, 0)
     tail = np.broadcast_to(np.asarray(tail, dtype=np.float64), last.shape)
+    places = [tail * last, (1 - tail) * last]
+    below = [np.floor(place).astype(np.intp) for place in places]
+    above = [np.minimum(number + 1, last) for number in below]
+    needed = np.unique([*below, *above])
+    if len(needed) <= 4:  # one tail and one number of draws for all: no need to sort everything
+        values.partition(needed, axis=-1)
+    else:
+        values.sort(axis=-1)
 
-    def quantile(share: Float64) -> Float64:
-        place = np.maximum(share * last, 0)
-        below = np.floor(place).astype(np.intp)
-        above = np.minimum(below + 1, np.maximum(last, 0))
-        first, second = (np.take_along_axis(ordered, at[..., None], -1)[..., 0] for at in (below, above))
-        value: Float64 = first + (second - first) * (place - below)
+    def quantile(side: int) -> Float64:
+        first, second = (np.take_along_axis(values, at[side][..., None], -1)[..., 0] for at in (below, above))
+        value: Float64 = first + (second - first) * (places[side] - below[side])
         return value
 
-    return quantile(tail), quantile(1 - tail)
+    return quantile(0), quantile(1)

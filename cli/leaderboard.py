@@ -28,7 +28,7 @@ def add_record(run_folder: Path, records: Path | None) -> None:
 @click.option("--records", type=click.Path(path_type=Path), help="Records folder. [default: the package's own]")
 @click.option("--out", type=click.Path(path_type=Path), default=Path(), show_default="here", help="Where to write.")
 def build_board(records: Path | None, out: Path) -> None:
-    """Render LEADERBOARD.md and index.html from the records."""
+    """Build leaderboard.json and .parquet, LEADERBOARD.md and index.html from the records."""
     from ..leaderboard.build import build
 
     for path in build(records, out):

@@ -90,18 +90,27 @@ def mean_ratio(numerator: Float64, denominator: Float64) -> Float64:
 
 def resampled_ratio(numerator: Float64, denominator: Float64, counts: Float64) -> Float64:
     """`mean_ratio` of every resample: [N, K, H] and how often each holds each trial [R, K], to [N, R]."""
+    parts = [
+        _resampled(numerator[i : i + CHUNK], denominator[i : i + CHUNK], counts).mean(1) for i in _starts(numerator)
+    ]
+    drawn: Float64 = np.concatenate(parts)
+    return drawn
+
+
+def _starts(sums: Float64) -> range:
+    return range(0, len(sums), CHUNK)
+
+
+def _resampled(numerator: Float64, denominator: Float64, counts: Float64) -> Float64:
+    """Ratios at each horizon, [n, H, R], NaN where undefined."""
     entries, trials, horizons = numerator.shape
-    result = np.empty((entries, len(counts)))
-    for start in range(0, entries, CHUNK):
-        part = slice(start, start + CHUNK)
-        above, below = (  # [R, n, H]
-            (counts @ sums[part].transpose(1, 0, 2).reshape(trials, -1)).reshape(len(counts), -1, horizons)
-            for sums in (numerator, denominator)
-        )
-        with np.errstate(invalid="ignore", divide="ignore"):
-            result[part] = (above / below).mean(-1).T
-    result[~np.isfinite(result)] = np.nan
-    return result
+    above, below = (  # [n H, R]
+        sums.transpose(0, 2, 1).reshape(-1, trials) @ counts.T for sums in (numerator, denominator)
+    )
+    with np.errstate(invalid="ignore", divide="ignore"):
+        ratio = above / below
+    ratio[~np.isfinite(ratio)] = np.nan
+    return ratio.reshape(entries, horizons, -1)
 
 
 def draw_counts(trials: int, resamples: int, seed: Any) -> Float64:
@@ -114,7 +123,7 @@ def draw_counts(trials: int, resamples: int, seed: Any) -> Float64:
 def estimates(
     entries: list[str], numerator: Float64, denominator: Float64, *, resamples: int, level: float, seed: int
 ) -> pd.DataFrame:
-    """Mean over horizons of a ratio of sums, with its interval over trials.
+    """A ratio of sums at each horizon and its mean over horizons, with intervals over trials.
 
     Parameters
     ----------
@@ -128,16 +137,23 @@ def estimates(
     Returns
     -------
     DataFrame
-        By entry: `value`, `low`, `high`; NaN where undefined, bounds NaN for a single trial.
+        By entry and horizon (0 for the mean, then 1 to H): `value`, `low`, `high`; NaN where undefined, bounds NaN for
+        a single trial.
     """
-    trials = numerator.shape[1]
-    table = pd.DataFrame({"value": mean_ratio(numerator, denominator)}, index=pd.Index(entries, name="entry"))
-    if trials < 2:
-        return table.assign(low=np.nan, high=np.nan)
-    drawn = resampled_ratio(numerator, denominator, draw_counts(trials, resamples, seed))
-    low, high = bounds(drawn, expanded_tail(level, trials))
-    known = np.isfinite(table["value"])
-    return table.assign(low=np.where(known, low, np.nan), high=np.where(known, high, np.nan))
+    trials, horizons = numerator.shape[1:]
+    each = [mean_ratio(numerator[..., [h]], denominator[..., [h]]) for h in range(horizons)]
+    value = np.stack([mean_ratio(numerator, denominator), *each], axis=1)  # [N, 1 + H]
+    low, high = np.full_like(value, np.nan), np.full_like(value, np.nan)
+    if trials > 1:
+        counts, tail = draw_counts(trials, resamples, seed), expanded_tail(level, trials)
+        for start in _starts(numerator):
+            part = slice(start, start + CHUNK)
+            drawn = _resampled(numerator[part], denominator[part], counts)
+            low[part], high[part] = bounds(np.concatenate([drawn.mean(1, keepdims=True), drawn], axis=1), tail)
+    unknown = ~np.isfinite(value)
+    low[unknown], high[unknown] = np.nan, np.nan
+    index = pd.MultiIndex.from_product([entries, range(horizons + 1)], names=["entry", "horizon"])
+    return pd.DataFrame({"value": value.ravel(), "low": low.ravel(), "high": high.ravel()}, index=index)
 
 
 def skills(frame: pd.DataFrame, horizon: int | None = None, *, resamples: int, level: float, seed: int) -> pd.DataFrame:
@@ -152,6 +168,7 @@ def skills(frame: pd.DataFrame, horizon: int | None = None, *, resamples: int, l
     chosen = frame if horizon is None else frame[frame["horizon"] == horizon]
     sums = board_sums(chosen)
     table = estimates(sums.entries, sums.gained, sums.baseline, resamples=resamples, level=level, seed=seed)
+    table = table[table.index.get_level_values("horizon") == 0].droplevel("horizon")
     by_seed = seed_skills(chosen).groupby("entry")
     return table.assign(spread=by_seed.std().fillna(0.0))
 
