@@ -10,6 +10,7 @@ import pandas as pd
 
 from ..benchmark.protocol import CURRENT, Protocol
 from ..benchmark.record import Metric
+from ..registry.canonical import canonical_json
 from ..registry.catalog import CatalogEntry
 from .describing import describe_entry
 from .entries import Entry, frame
@@ -90,7 +91,7 @@ class Board:
         table = frame(self.entries, self.headline)
         skill = skills(table, **self.settings)
         pairs, wins = differences(table, **self.settings), win_rates(table, level=self.settings["level"])
-        greyed = {entry.id: self.greyed or self._replaced(entry) for entry in self.entries}
+        greyed = {name: self.greyed or replaced for name, replaced in self._replaced().items()}
         standing = sorted(name for name, reason in greyed.items() if self.ranked and reason is None)
         kept = pairs[pairs.index.isin(standing, level=0) & pairs.index.isin(standing, level=1)]
         place = ranks(standing, kept)
@@ -118,15 +119,21 @@ class Board:
             )
         return sorted(rows, key=lambda row: (row["greyed"] is not None, -best[row["id"]], row["id"]))
 
-    def _replaced(self, entry: Entry) -> str | None:
-        """Whether the board holds a later version of the predictor in the same configuration."""
-
-        def configuration(one: Entry) -> Json:
-            return one.first.key.predictor.model_dump(exclude={"version"}) | {"device": one.first.key.device}
-
-        mine = entry.first.key.predictor.version
-        versions = [o.first.key.predictor.version for o in self.entries if configuration(o) == configuration(entry)]
-        return f"superseded by version {max(versions)}" if max(versions) > mine else None
+    def _replaced(self) -> dict[str, str | None]:
+        """By entry, whether the board holds a later version of its predictor in the same configuration."""
+        latest: dict[str, int] = {}
+        configurations: dict[str, str] = {}
+        for entry in self.entries:
+            key = entry.first.key
+            same = canonical_json([key.predictor.model_dump(mode="json", exclude={"version"}), key.device])
+            configurations[entry.id] = same
+            latest[same] = max(key.predictor.version, latest.get(same, key.predictor.version))
+        found: dict[str, str | None] = {}
+        for entry in self.entries:
+            newest = latest[configurations[entry.id]]
+            later = newest > entry.first.key.predictor.version
+            found[entry.id] = f"superseded by version {newest}" if later else None
+        return found
 
     def _phase(self, phase: str) -> dict[str, Json]:
         """Every entry's metrics in one phase."""

@@ -41,10 +41,14 @@ class Entry:
         One per seed, in order of seeds, by their files.
     standings
         How far each was checked.
+    settings
+        The options by which it differs from its predictor's budget, as `--set` takes them; all of them for a predictor
+        that is not installed here.
     """
 
     records: Mapping[Path, Record]
     standings: tuple[Standing, ...]
+    settings: tuple[str, ...]
 
     @property
     def first(self) -> Record:
@@ -77,21 +81,6 @@ class Entry:
         found = zip(seeds, self.standings, strict=True)
         return "; ".join(f"seed {seed}: {one.disputed}" for seed, one in found if one.disputed is not None) or None
 
-    @property
-    def settings(self) -> tuple[str, ...]:
-        """The options by which this entry differs from its predictor's budget, as `--set` takes them.
-
-        All of them for a predictor that is not installed here.
-        """
-        stated = self.first.key.predictor
-        try:
-            usual = vars(build_options(predictor_type(stated.name), stated.budget, ()))
-        except TiplBenchError:
-            usual = {}
-        return tuple(
-            f"{name}={value}" for name, value in stated.options.items() if name not in usual or usual[name] != value
-        )
-
     def commands(self) -> dict[str, str]:
         """Shell commands that run the first seed, check its run folder, and run it again from its record."""
         key = self.first.key
@@ -123,13 +112,18 @@ def boards(stored: Mapping[Path, Record]) -> dict[str, list[Entry]]:
     groups: dict[str, list[tuple[Path, Record]]] = {}
     for path, record in stored.items():
         groups.setdefault(_configuration(record), []).append((path, record))
+    usual: dict[tuple[str, str], Mapping[str, Any]] = {}  # finding an outside predictor takes a while: once each
     found: dict[str, list[Entry]] = {}
     for _, group in sorted(groups.items()):
         group.sort(key=lambda item: item[1].key.seed)
         for (path, record), (other, another) in itertools.pairwise(group):
             if record.key.seed == another.key.seed:
                 raise ProtocolError(f"{other}: the same configuration and seed as {path}; a row has one of them.")
-        entry = Entry(dict(group), tuple(standing(path, record) for path, record in group))
+        stated = group[0][1].key.predictor
+        kind = (stated.name, stated.budget)
+        usual[kind] = known = usual[kind] if kind in usual else _usual_options(*kind)
+        settings = tuple(f"{n}={value}" for n, value in stated.options.items() if n not in known or known[n] != value)
+        entry = Entry(dict(group), tuple(standing(path, record) for path, record in group), settings)
         found.setdefault(entry.board, []).append(entry)
     for board in found.values():
         _comparable(board)
@@ -147,6 +141,15 @@ def frame(entries: Sequence[Entry], phase: str) -> pd.DataFrame:
             columns["horizon"] = horizons + 1
             parts.append(pd.DataFrame(columns | {name: values.ravel() for name, values in sums.items()}))
     return pd.concat(parts, ignore_index=True)
+
+
+def _usual_options(name: str, budget: str) -> Mapping[str, Any]:
+    """A predictor's options under a budget; empty if it is not installed here."""
+    try:
+        options: Mapping[str, Any] = vars(build_options(predictor_type(name), budget, ()))
+    except TiplBenchError:
+        return {}
+    return options
 
 
 def _configuration(record: Record) -> str:
