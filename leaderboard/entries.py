@@ -167,14 +167,17 @@ def _configuration(record: Record) -> str:
 
 
 def _comparable(board: Sequence[Entry]) -> None:
-    """Check that all records of a board are of one protocol and of the same phases, horizons and trials."""
+    """Check that all records of a board are of one dataset, protocol, and of the same phases, horizons and trials."""
     records = {path: record for entry in board for path, record in entry.records.items()}
-    first, *others = ((path, record.key.protocol, _shape(path, record)) for path, record in sorted(records.items()))
-    for path, protocol, shape in others:
-        if protocol != first[1]:
-            raise ProtocolError(f"{path}: another protocol {protocol.version} than that of {first[0]}.")
-        if shape != first[2]:
-            raise ProtocolError(f"{path}: other phases, horizons or test trials than {first[0]} of the same dataset.")
+    (first, one), *others = sorted(records.items())
+    shape = _shape(first, one)
+    for path, other in others:
+        if other.key.dataset != one.key.dataset:
+            raise ProtocolError(f"{path}: another digest or environment of {one.key.dataset.name} than {first}.")
+        if other.key.protocol != one.key.protocol:
+            raise ProtocolError(f"{path}: another protocol {one.key.protocol.version} than that of {first}.")
+        if _shape(path, other) != shape:
+            raise ProtocolError(f"{path}: other phases, horizons or test trials than {first} of the same dataset.")
 
 
 def _shape(path: Path, record: Record) -> dict[str, tuple[int, ...]]:

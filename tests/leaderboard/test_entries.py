@@ -64,6 +64,12 @@ def test_when_records_of_a_board_are_of_another_protocol_under_its_number_then_t
         group(one, other.model_copy(update={"key": other.key.model_copy(update={"protocol": protocol})}))
 
 
+@pytest.mark.parametrize("other", [{"digest": "a" * 12 + "b" * 52}, {"environment": "Another-v4"}])
+def test_when_a_record_only_looks_like_one_of_the_board_then_the_file_is_named(other):
+    with pytest.raises(ProtocolError, match=r"1\.json.*0\.json"):
+        group(record("tipl"), record("mlp", **other))
+
+
 @pytest.mark.parametrize("change", [{"wpe": (1.0,)}, {"repw": ()}])
 def test_when_sums_by_trial_are_not_of_all_trials_then_the_file_is_named(change):
     one = record()
