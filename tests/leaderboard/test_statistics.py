@@ -251,3 +251,16 @@ def test_forty_copies_of_an_entry_are_all_tied_with_one_another():
     table = ranks(sorted(set(copies["entry"])), differences(copies, **SETTINGS))
     assert set(table["rank"]) == {1}
     assert {len(tied) for tied in table["tied"]} == {39}
+
+
+def test_entries_whose_seeds_have_the_same_numbers_in_another_order_are_tied_despite_rounding():
+    error, baseline = board(entries=7, trials=12, ratios=(0.5,))
+    orders = {"a": range(7), "b": [3, 6, 0, 5, 1, 4, 2], "c": range(6, -1, -1)}
+    parts = [
+        frame(error[[number]], baseline, seed=seed, names=[name])
+        for name, order in orders.items()
+        for seed, number in enumerate(order)
+    ]
+    pairs = differences(pd.concat(parts), **SETTINGS)
+    assert list(ranks(list("abc"), pairs)["rank"]) == [1, 1, 1]
+    assert (pairs == 0.0).all().all()
