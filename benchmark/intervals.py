@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
-from scipy import stats
 
 from .protocol import Protocol
-
-Float64 = npt.NDArray[np.float64]
-Index = npt.NDArray[np.intp]
+from .resampling import Float64, Index, bounds, draw, expanded_tail
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
@@ -31,7 +26,7 @@ UNDEFINED = Estimate(None, None, None)
 
 
 def bootstrap(statistic: Callable[[Index], Any], trials: int, protocol: Protocol) -> Estimate:
-    """A statistic of a set of trials with its percentile bootstrap interval over trials.
+    """A statistic of a set of trials with its expanded percentile bootstrap interval over trials.
 
     Parameters
     ----------
@@ -48,28 +43,14 @@ def bootstrap(statistic: Callable[[Index], Any], trials: int, protocol: Protocol
     Estimate
         Without bounds for a single trial; undefined where the statistic of all trials is.
     """
-    everyone = np.arange(trials)
-    with np.errstate(invalid="ignore", divide="ignore"), warnings.catch_warnings():
-        # Resamples without a value are set aside below; SciPy would warn of them.
-        warnings.simplefilter("ignore", stats.DegenerateDataWarning)
-        value = float(statistic(everyone))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        value = float(statistic(np.arange(trials)))
         if not np.isfinite(value):
             return UNDEFINED
         if trials < 2:
             return Estimate(value, None, None)
-        drawn = stats.bootstrap(
-            (everyone,),
-            lambda numbers, axis=-1: statistic(numbers),
-            vectorized=True,
-            n_resamples=protocol.resamples,
-            confidence_level=protocol.confidence,
-            method="percentile",
-            rng=np.random.default_rng(protocol.bootstrap_seed),
-        ).bootstrap_distribution
-    # A resample may hold only trials whose denominator is 0: it says nothing about the statistic.
-    finite = drawn[np.isfinite(drawn)]
-    tail = (1 - protocol.confidence) / 2
-    low, high = np.quantile(finite, [tail, 1 - tail])
+        drawn = statistic(draw(trials, protocol.resamples, protocol.bootstrap_seed))
+    low, high = bounds(drawn, expanded_tail(protocol.confidence, trials))
     return Estimate(value, float(low), float(high))
 
 

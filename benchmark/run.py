@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -123,9 +123,13 @@ def resolve_device(name: str) -> str:
 
 def default_folder(request: RunRequest) -> Path:
     """`runs/<dataset>/<model>[-settings]-<budget>-seed<seed>`."""
-    settings = "".join(f"-{setting.replace('=', '-')}" for setting in sorted(request.settings))
-    name = f"{request.model}{settings}-{request.budget}-seed{request.seed}"
-    return Path("runs") / request.dataset.name.replace("/", "--") / name
+    return run_folder(request.dataset.name, request.model, request.settings, request.budget, request.seed)
+
+
+def run_folder(dataset: str, model: str, settings: Iterable[str], budget: str, seed: int) -> Path:
+    """The default folder of a run, by names alone."""
+    chosen = "".join(f"-{setting.replace('=', '-')}" for setting in sorted(settings))
+    return Path("runs") / dataset.replace("/", "--") / f"{model}{chosen}-{budget}-seed{seed}"
 
 
 def run(

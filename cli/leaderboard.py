@@ -104,7 +104,7 @@ def dispute_row(record: Path, reason: str, settle: bool) -> None:
 @records_option
 @click.option("--out", type=click.Path(path_type=Path), default=Path(), show_default="here", help="Where to write.")
 def build_board(records: Path | None, out: Path) -> None:
-    """Render LEADERBOARD.md and index.html from the records."""
+    """Build leaderboard.json and .parquet, LEADERBOARD.md and index.html from the records."""
     from ..leaderboard.build import build
 
     for path in build(records, out):

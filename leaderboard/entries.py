@@ -1,156 +1,196 @@
-"""Entries: the seeds of one predictor configuration together, ranked with ties."""
+"""Entries: the seeds of one predictor configuration together, and boards: the entries of one dataset and protocol."""
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
-from ..benchmark.intervals import UNDEFINED, Estimate, bootstrap
-from ..benchmark.protocol import Protocol
-from ..benchmark.record import Record
+from ..baselines import predictor_type
+from ..baselines.options import build_options
+from ..benchmark.record import Metric, Record
+from ..benchmark.run import run_folder
+from ..registry.errors import ProtocolError, TiplBenchError
+from .evidence import Standing, State, standing
+from .statistics import SUMS
 
 Float64 = npt.NDArray[np.float64]
 
-HEADLINE_PHASE = "learning"
-FEWEST_TRIALS = 6
-"""With fewer test trials nothing is ranked: K trials all agree by chance with probability 2^(1 - K), above 5% for
-K < 6, and a bootstrap over so few cannot know better."""
+SOURCES = dict(zip(SUMS, ("wpe", "wpe_persistence", "repw", "windows"), strict=True))
+"""Which of a record's sums by trial stand in which column of the statistics."""
+STATES: tuple[State, ...] = ("claimed", "rescored", "reproduced")
 
 
-@dataclass
+@dataclass(frozen=True)
 class Entry:
-    """One row of a board: a predictor's configuration on a dataset, its seeds averaged.
+    """One row of a board: a predictor's configuration on a dataset, its seeds together.
 
     Parameters
     ----------
     records
-        One per seed.
-    error, baseline
-        Per-trial sums of WPE and of persistence's WPE in the headline phase, [K, H]; the seeds' mean.
-    repw
-        Per-trial sums of REPW, [K, H]; the seeds' mean.
-    windows
-        Windows of each trial in the headline phase, [K, H].
+        One per seed, in order of seeds, by their files.
+    standings
+        How far each was checked.
+    settings
+        The options by which it differs from its predictor's budget, as `--set` takes them; all of them for a predictor
+        that is not installed here.
     """
 
-    records: list[Record]
-    error: Float64
-    baseline: Float64
-    repw: Float64
-    windows: Float64
-    rank: int = 0
-    tied_with: list[str] = field(default_factory=list)
+    records: Mapping[Path, Record]
+    standings: tuple[Standing, ...]
+    settings: tuple[str, ...]
 
     @property
-    def protocol(self) -> Protocol:
-        return self.records[0].key.protocol
+    def first(self) -> Record:
+        """The record of the lowest seed."""
+        return next(iter(self.records.values()))
 
     @property
-    def label(self) -> str:
-        """The predictor's name."""
-        return self.records[0].key.predictor.name
-
-    def skill(self, horizon: int | None = None) -> Estimate:
-        """Skill at a horizon, or its mean over all horizons, with its interval over trials; undefined beyond H."""
-        if horizon is not None and horizon > self.error.shape[1]:
-            return UNDEFINED
-        columns = slice(None) if horizon is None else slice(horizon - 1, horizon)
-        error, baseline = self.error[:, columns], self.baseline[:, columns]
-        return bootstrap(lambda i: mean_skill(error, baseline, i), len(error), self.protocol)
-
-    def return_error(self) -> Estimate:
-        """Mean REPW over horizons, with its interval over trials."""
-        return bootstrap(
-            lambda i: (self.repw[i].sum(-2) / self.windows[i].sum(-2)).mean(-1), len(self.repw), self.protocol
-        )
+    def board(self) -> str:
+        """The board's id: dataset, the digest's start, protocol."""
+        dataset = self.first.key.dataset
+        return f"{dataset.name}@{dataset.digest[:12]}/p{self.first.key.protocol.version}"
 
     @property
-    def seed_spread(self) -> float:
-        """Standard deviation over seeds of the mean skill; 0 for one seed."""
-        skills = [seed_skill(record) for record in self.records]
-        return float(np.std(skills, ddof=1)) if len(skills) > 1 else 0.0
+    def id(self) -> str:
+        """A slug of letters, digits and hyphens, unique among rows and the same whenever the board is built."""
+        key = self.first.key
+        names = (key.dataset.name, key.predictor.name, key.predictor.budget)
+        words = [re.sub("[^a-z0-9]+", "-", name.lower()).strip("-")[:40] for name in names]
+        return "-".join([*filter(None, words), hashlib.sha256(_configuration(self.first).encode()).hexdigest()[:10]])
+
+    @property
+    def state(self) -> State:
+        """The lowest of the seeds' states."""
+        return min((one.state for one in self.standings), key=STATES.index)
+
+    @property
+    def disputed(self) -> str | None:
+        """What disputes any of the seeds."""
+        seeds = (record.key.seed for record in self.records.values())
+        found = zip(seeds, self.standings, strict=True)
+        return "; ".join(f"seed {seed}: {one.disputed}" for seed, one in found if one.disputed is not None) or None
+
+    def commands(self) -> dict[str, str]:
+        """Shell commands that run the first seed, check its run folder, and run it again from its record."""
+        key = self.first.key
+        folder = run_folder(
+            key.dataset.name, key.predictor.name, self.settings, key.predictor.budget, key.seed
+        ).as_posix()
+        words = ["--model", key.predictor.name, "--dataset", key.dataset.name, "--budget", key.predictor.budget]
+        words += ["--seed", str(key.seed), *(word for setting in self.settings for word in ("--set", setting))]
+        return {
+            "run": shlex.join(["tipl-bench", "run", *words]),
+            "verify": shlex.join(["tipl-bench", "verify", folder]),
+            "reproduce": shlex.join(["tipl-bench", "reproduce", folder]),
+        }
+
+    def metrics(self, phase: str) -> list[list[Metric]]:
+        """Each seed's metrics of a phase, by horizon; empty where a seed has none."""
+        found = [[metric for metric in record.metrics if metric.phase == phase] for record in self.records.values()]
+        return [sorted(metrics, key=lambda metric: metric.horizon) for metrics in found]
 
 
-def mean_skill(error: Float64, baseline: Float64, trials: npt.NDArray[np.intp]) -> Any:
-    """Mean over horizons of 1 - sum(error) / sum(baseline); arrays [K, H], trial numbers [..., K] to [...]."""
-    return (1 - error[trials].sum(-2) / baseline[trials].sum(-2)).mean(-1)
+def boards(stored: Mapping[Path, Record]) -> dict[str, list[Entry]]:
+    """Entries by board id, in order of ids.
 
-
-def seed_skill(record: Record) -> float:
-    """The headline of one run: skill averaged over horizons."""
-    error, baseline = _sums(record, "wpe"), _sums(record, "wpe_persistence")
-    return float(mean_skill(error, baseline, np.arange(len(error))))
-
-
-def entries(records: Sequence[Record]) -> dict[str, list[Entry]]:
-    """Boards by dataset name and digest: entries, best first, ranked with ties.
-
-    An entry's rank is one more than the number of entries that are better by a paired interval that excludes 0; entries
-    whose intervals do not tell them apart are tied.
+    Raises
+    ------
+    ProtocolError
+        If two files hold one configuration and seed, or records of one board cannot be compared.
     """
-    groups: dict[tuple[str, str, str], list[Record]] = {}
-    for record in records:
-        key = record.key
-        dataset = f"{key.dataset.name}@{key.dataset.digest[:12]}/p{key.protocol.version}"
-        predictor = json.dumps(key.predictor.model_dump(mode="json"), sort_keys=True)
-        groups.setdefault((dataset, predictor, key.device), []).append(record)
-    boards: dict[str, list[Entry]] = {}
-    for (dataset, _, _), group in sorted(groups.items()):
-        boards.setdefault(dataset, []).append(_entry(group))
-    for board in boards.values():
-        board.sort(key=lambda entry: -(entry.skill().value or 0.0))
-        _rank(board)
-    return boards
+    groups: dict[str, list[tuple[Path, Record]]] = {}
+    for path, record in stored.items():
+        groups.setdefault(_configuration(record), []).append((path, record))
+    usual: dict[tuple[str, str], Mapping[str, Any]] = {}  # finding an outside predictor takes a while: once each
+    found: dict[str, list[Entry]] = {}
+    for _, group in sorted(groups.items()):
+        group.sort(key=lambda item: item[1].key.seed)
+        for (path, record), (other, another) in itertools.pairwise(group):
+            if record.key.seed == another.key.seed:
+                raise ProtocolError(f"{other}: the same configuration and seed as {path}; a row has one of them.")
+        stated = group[0][1].key.predictor
+        kind = (stated.name, stated.budget)
+        usual[kind] = known = usual[kind] if kind in usual else _usual_options(*kind)
+        settings = tuple(f"{n}={value}" for n, value in stated.options.items() if n not in known or known[n] != value)
+        entry = Entry(dict(group), tuple(standing(path, record) for path, record in group), settings)
+        found.setdefault(entry.board, []).append(entry)
+    for board in found.values():
+        _comparable(board)
+    return dict(sorted(found.items()))
 
 
-def _entry(group: list[Record]) -> Entry:
-    group = sorted(group, key=lambda record: record.key.seed)
-    names = ("wpe", "wpe_persistence", "repw", "windows")
-    return Entry(group, *(np.mean([_sums(record, name) for record in group], axis=0) for name in names))
+def frame(entries: Sequence[Entry], phase: str) -> pd.DataFrame:
+    """The entries' sums by trial in one phase, as `statistics` takes them."""
+    parts = []
+    for entry in entries:
+        for record, metrics in zip(entry.records.values(), entry.metrics(phase), strict=True):
+            sums = {name: np.array([m.by_trial[source] for m in metrics]).T for name, source in SOURCES.items()}
+            trials, horizons = np.indices(sums["error"].shape).reshape(2, -1)
+            columns: dict[str, Any] = {"entry": entry.id, "seed": record.key.seed, "trial": trials}
+            columns["horizon"] = horizons + 1
+            parts.append(pd.DataFrame(columns | {name: values.ravel() for name, values in sums.items()}))
+    return pd.concat(parts, ignore_index=True)
 
 
-def _phase(record: Record) -> str:
-    return HEADLINE_PHASE if record.metric(HEADLINE_PHASE, 1) is not None else "all"
+def _usual_options(name: str, budget: str) -> Mapping[str, Any]:
+    """A predictor's options under a budget; empty if it is not installed here."""
+    try:
+        options: Mapping[str, Any] = vars(build_options(predictor_type(name), budget, ()))
+    except TiplBenchError:
+        return {}
+    return options
 
 
-def _sums(record: Record, name: str) -> Float64:
-    """Per-trial sums [K, H] in the headline phase."""
-    metrics = [metric for metric in record.metrics if metric.phase == _phase(record)]
-    return np.array([metric.by_trial[name] for metric in sorted(metrics, key=lambda m: m.horizon)]).T
-
-
-def _rank(board: list[Entry]) -> None:
-    for entry in board:
-        entry.rank = 1
-        for other in board:
-            if other is entry:
-                continue
-            verdict = compare(other, entry)
-            if verdict > 0:
-                entry.rank += 1
-            elif verdict == 0:
-                entry.tied_with.append(other.label)
-
-
-def compare(one: Entry, other: Entry) -> int:
-    """1 if `one` has more skill, -1 if less, by the paired interval over trials; 0 if it covers 0 (tied).
-
-    Below `FEWEST_TRIALS` everything is tied.
-    """
-    if len(one.error) != len(other.error):
-        raise ValueError("entries of different test trials cannot be paired")
-    if len(one.error) < FEWEST_TRIALS:
-        return 0
-    difference = bootstrap(
-        lambda i: mean_skill(one.error, one.baseline, i) - mean_skill(other.error, other.baseline, i),
-        len(one.error),
-        one.protocol,
+def _configuration(record: Record) -> str:
+    """What the seeds of an entry have in common."""
+    key = record.key
+    return json.dumps(
+        [
+            key.dataset.model_dump(mode="json"),
+            key.protocol.version,
+            key.predictor.model_dump(mode="json"),
+            key.device,
+        ],
+        sort_keys=True,
     )
-    if difference.low is None or difference.high is None:
-        return 0
-    return int(difference.low > 0) - int(difference.high < 0)
+
+
+def _comparable(board: Sequence[Entry]) -> None:
+    """Check that all records of a board are of one dataset, protocol, and of the same phases, horizons and trials."""
+    records = {path: record for entry in board for path, record in entry.records.items()}
+    (first, one), *others = sorted(records.items())
+    shape = _shape(first, one)
+    for path, other in others:
+        if other.key.dataset != one.key.dataset:
+            raise ProtocolError(f"{path}: another digest or environment of {one.key.dataset.name} than {first}.")
+        if other.key.protocol != one.key.protocol:
+            raise ProtocolError(f"{path}: another protocol {one.key.protocol.version} than that of {first}.")
+        if _shape(path, other) != shape:
+            raise ProtocolError(f"{path}: other phases, horizons or test trials than {first} of the same dataset.")
+
+
+def _shape(path: Path, record: Record) -> dict[str, tuple[int, ...]]:
+    """Test trials at each horizon of each phase."""
+    shape: dict[str, tuple[int, ...]] = {}
+    horizons: dict[str, list[int]] = {}
+    for metric in sorted(record.metrics, key=lambda metric: metric.horizon):
+        lengths = {len(metric.by_trial.get(source, ())) for source in SOURCES.values()}
+        if lengths != {metric.trials}:
+            raise ProtocolError(f"{path}: its sums by trial are not of {metric.trials} trials each.")
+        shape[metric.phase] = (*shape.get(metric.phase, ()), metric.trials)
+        horizons.setdefault(metric.phase, []).append(metric.horizon)
+    steps = list(range(1, record.key.protocol.horizon + 1))
+    if not shape or any(horizons[phase] != steps or len(set(trials)) > 1 for phase, trials in shape.items()):
+        raise ProtocolError(f"{path}: not of horizons 1 to {len(steps)} on the same test trials in every phase.")
+    return shape

@@ -12,8 +12,8 @@ from ..registry.errors import ProtocolError
 RECORDS = Path(__file__).parent / "records"
 
 
-def load(folder: Path | None = None) -> list[Record]:
-    """All records of a folder, by file name.
+def load(folder: Path | None = None) -> dict[Path, Record]:
+    """All records of a folder by their files, in order of file names.
 
     Raises
     ------
@@ -24,7 +24,7 @@ def load(folder: Path | None = None) -> list[Record]:
     paths = sorted(folder.glob("*.json"))
     if not paths:
         raise ProtocolError(f"{folder} holds no records; add runs with `tipl-bench leaderboard add RUN`.")
-    return [read_record(path) for path in paths]
+    return {path: read_record(path) for path in paths}
 
 
 def file_name(record: Record) -> str:

@@ -12,8 +12,16 @@ from pydantic import ValidationError
 from scipy import stats
 from tipl_bench.benchmark.intervals import UNDEFINED, Estimate, bootstrap, ratio, skill
 from tipl_bench.benchmark.protocol import CURRENT
+from tipl_bench.benchmark.resampling import bounds, expanded_tail
 
+STUDENT = {2: 12.7062, 3: 4.3027, 6: 2.5706, 15: 2.1448}
+"""Two-sided 95% points of Student's t with one degree of freedom less than trials, as printed in tables."""
 SEEDED = CURRENT.model_copy(update={"bootstrap_seed": 2})
+
+
+def tail(trials: int) -> float:
+    """Where an expanded percentile interval ends (Hesterberg 2015), by the error function alone."""
+    return math.erfc(math.sqrt(trials / (trials - 1)) * STUDENT[trials] / math.sqrt(2)) / 2
 
 
 def sums(seed: int, trials: int = 15):
@@ -32,13 +40,37 @@ def test_when_a_ratio_is_estimated_then_scipys_paired_bootstrap_gives_the_same_i
         paired=True,
         vectorized=True,
         n_resamples=CURRENT.resamples,
-        confidence_level=CURRENT.confidence,
+        confidence_level=1 - 2 * tail(trials),
         method="percentile",
         rng=np.random.default_rng(CURRENT.bootstrap_seed),
     ).confidence_interval
     ours = ratio(error, baseline, CURRENT)
     assert ours.value == pytest.approx(error.sum() / baseline.sum(), rel=1e-14)
-    assert [ours.low, ours.high] == pytest.approx([theirs.low, theirs.high], rel=1e-12)
+    assert [ours.low, ours.high] == pytest.approx([theirs.low, theirs.high], rel=1e-5)  # the printed t has five digits
+
+
+@pytest.mark.parametrize("trials", STUDENT)
+def test_the_tail_of_few_trials_is_the_one_of_the_tables(trials):
+    assert expanded_tail(0.95, trials) == pytest.approx(tail(trials), rel=1e-3, abs=1e-12)
+
+
+def test_the_tail_of_many_trials_is_the_nominal_one():
+    assert expanded_tail(0.95, 10**7) == pytest.approx(0.025, rel=1e-5)
+
+
+def test_the_tail_of_equal_strata_counts_their_degrees_of_freedom_together():
+    # four strata of 6: variances short by 5 / 6, 4 x 5 degrees of freedom, t(20) = 2.0860
+    expected = math.erfc(math.sqrt(6 / 5) * 2.0860 / math.sqrt(2)) / 2
+    assert expanded_tail(0.95, [6, 6, 6, 6], [2.0, 2.0, 2.0, 2.0]) == pytest.approx(expected, rel=1e-3)
+    assert expanded_tail(0.95, [6, 15], [1.0, 0.0]) == pytest.approx(expanded_tail(0.95, 6))
+    assert expanded_tail(0.95, [6, 15], [[0.0, 0.0], [1.0, 1.0]]).shape == (2,)
+
+
+@given(st.lists(st.floats(-1e9, 1e9), min_size=2, max_size=40), st.floats(0.0, 0.5))
+def test_bounds_are_numpys_quantiles_with_undefined_draws_set_aside(values, share):
+    low, high = bounds(np.array([*values, math.nan, math.inf]), share)
+    expected = np.quantile(values, [share, 1 - share])
+    assert [low, high] == pytest.approx(expected, rel=1e-9, abs=1e-6)
 
 
 def test_when_trials_are_drawn_by_a_plain_loop_then_its_quantiles_bracket_the_bounds():
@@ -49,7 +81,7 @@ def test_when_trials_are_drawn_by_a_plain_loop_then_its_quantiles_bracket_the_bo
         chosen = [stream.integers(len(error)) for _ in error]
         drawn.append(1 - sum(error[i] for i in chosen) / sum(baseline[i] for i in chosen))
     ours = skill(error, baseline, CURRENT)
-    for bound, quantile in ((ours.low, 0.025), (ours.high, 0.975)):
+    for bound, quantile in ((ours.low, tail(15)), (ours.high, 1 - tail(15))):
         # five standard errors of each of the two empirical quantiles
         slack = 5 * sum(math.sqrt(quantile * (1 - quantile) / count) for count in (len(drawn), CURRENT.resamples))
         least, most = np.quantile(drawn, [max(quantile - slack, 0), min(quantile + slack, 1)])

@@ -1,0 +1,197 @@
+"""The board's files: pages, data and table, from the same records the same bytes."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from board_records import record, write
+from markdown_it import MarkdownIt
+from tipl_bench.leaderboard import entries as entries_module
+from tipl_bench.leaderboard.build import build
+from tipl_bench.leaderboard.data import document
+from tipl_bench.leaderboard.evidence import Standing
+from tipl_bench.registry.errors import ProtocolError
+
+ROOT = Path(__file__).parents[2]
+EVIL = "<script>alert(1)</script> | `x` [a](https://evil.example) # b"
+
+
+class Page(HTMLParser):
+    """Tags, attributes and text of a page."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.links, self.words = [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.links += [value for name, value in attrs if name in ("src", "href")]
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+
+def made(folder, *records):
+    """The files by name."""
+    return {path.name: path for path in build(write(folder / "records", *records), folder / "out")}
+
+
+def tables(markdown):
+    """Each table of a page as a list of rows of shown cells."""
+    found, row = [], []
+    tokens = MarkdownIt("commonmark").enable("table").parse(markdown)
+    for number, token in enumerate(tokens):
+        if token.type == "table_open":
+            found.append([])
+        elif token.type == "tr_open":
+            row = []
+            found[-1].append(row)
+        elif token.type in ("td_open", "th_open"):
+            kinds = ("text", "text_special")
+            row.append("".join(part.content for part in tokens[number + 1].children if part.type in kinds))
+    return found
+
+
+def test_the_html_page_holds_every_row_and_asks_nothing_of_the_network(tmp_path):
+    files = made(tmp_path, record("mlp", 0.8), record("tipl", 0.5), record("tipl", 0.5, seed=1))
+    html = files["index.html"].read_text()
+    page = Page(html)
+    assert page.links == ["data:,"]
+    assert page.tags.count("tbody") == 2
+    assert not re.search("https?:", html)
+
+
+def test_the_markdown_page_holds_every_row_with_rank_seeds_state_and_ties(tmp_path):
+    records = [record("mlp", 0.8), record("tipl", 0.5), record("tipl", 0.5, seed=1), record("tipl", 0.5, copy=1)]
+    text = made(tmp_path, *records)["LEADERBOARD.md"].read_text()
+    ((head, *rows),) = tables(text)
+    found = [dict(zip(head, row, strict=True)) for row in rows]
+    assert {row["predictor"] for row in found[:2]} == {"tipl", "tipl copy=1"}
+    assert found[2]["predictor"] == "mlp"
+    assert [row["rank"] for row in found] == ["1", "1", "3"]
+    (two,) = [row for row in found if row["seeds (spread)"].startswith("2 (0.")]
+    assert two["state"] == "claimed"
+    assert two["tied with"] == "tipl copy=1"
+
+
+def test_when_texts_hold_markup_then_both_pages_show_them_as_text(tmp_path):
+    records = [
+        record("tipl", 0.3),
+        record("mlp", 0.5, note=EVIL),
+        record("mlp", 0.5, dataset="a/b-v1", environment=EVIL),
+    ]
+    files = made(tmp_path / "evil", *records)
+    plain = made(
+        tmp_path / "plain", record("tipl", 0.3), record("mlp", 0.5, note=1), record("mlp", 0.5, dataset="a/b-v1")
+    )
+    page, other = (Page(one["index.html"].read_text()) for one in (files, plain))
+    assert sorted(page.tags) == sorted(other.tags)
+    assert any("<script>alert(1)</script>" in words for words in page.words)
+    text = files["LEADERBOARD.md"].read_text()
+    parsed = MarkdownIt("commonmark").enable("table").parse(text)
+    kinds = {child.type for token in parsed for child in token.children or []}
+    assert not kinds & {"link_open", "image", "html_inline"}
+    assert [token for token in parsed if token.type == "html_block"] == []
+    assert [len(table) for table in tables(text)] == [
+        len(table) for table in tables(plain["LEADERBOARD.md"].read_text())
+    ]
+    assert text.count("\n") == plain["LEADERBOARD.md"].read_text().count("\n")
+    assert "://" not in text
+
+
+def test_the_same_records_give_the_same_bytes(tmp_path):
+    folder = write(tmp_path / "records", record("mlp", 0.8), record("tipl", 0.5))
+    first = [path.read_bytes() for path in build(folder, tmp_path / "a")]
+    assert [path.read_bytes() for path in build(folder, tmp_path / "b")] == first
+    assert len(first) == 4
+
+
+def test_the_json_file_is_the_document(tmp_path):
+    files = made(tmp_path, record("mlp", 0.8), record("tipl", 0.5, note=EVIL))
+    assert json.loads(files["leaderboard.json"].read_text()) == document(tmp_path / "records")
+
+
+def test_the_table_has_a_line_for_each_row_phase_and_horizon_with_the_documents_numbers(tmp_path):
+    files = made(tmp_path, record("mlp", 0.8), record("tipl", 0.5), record("tipl", 0.5, seed=1))
+    board, table = document(tmp_path / "records"), pd.read_parquet(files["leaderboard.parquet"])
+    assert len(table) == 2 * 2 * 4  # rows, phases, horizons and their mean
+    assert set(table["horizon"]) == {"1", "2", "3", "mean"}
+    for row in board["rows"]:
+        for phase, metrics in row["phases"].items():
+            own = table[(table["row"] == row["id"]) & (table["phase"] == phase)].set_index("horizon")
+            for horizon in (1, 2, 3):
+                for name in ("skill", "repw", "wpe", "gain"):
+                    found = own.loc[str(horizon), [name, f"{name}_low", f"{name}_high"]]
+                    assert list(found) == list(metrics[f"{name}_by_horizon"][horizon - 1].values())
+            assert list(own.loc["mean", ["skill", "skill_low", "skill_high"]]) == list(metrics["skill"].values())
+            assert own["wpe"].isna().to_dict() == {"1": False, "2": False, "3": False, "mean": True}
+            assert set(own["state"]) == {"claimed"}
+            assert set(own["digest"]) == {"a" * 64}
+            assert [list(seeds) for seeds in own["seeds"]] == [row["seeds"]] * 4
+            assert [list(hashes) for hashes in own["forecasts_sha256"]] == [["b" * 64] * len(row["seeds"])] * 4
+
+
+def test_when_the_dataset_is_yanked_then_its_rows_are_greyed_and_the_reason_is_told(tmp_path, store):
+    assert "yanked" not in made(tmp_path / "before", record("tipl", 0.5))["LEADERBOARD.md"].read_text()
+    store.mkdir()
+    entry = {"environment": "InvertedPendulum-v4", "summary": "A toy", "yanked": "wrong <seeds>"}
+    lines = [f"{name} = {value!r}" for name, value in (entry | {"digest": "a" * 64}).items()]
+    (store / "catalog.toml").write_text("\n".join(['["toy/ppo-v1"]', *lines]))
+    files = made(tmp_path, record("tipl", 0.5))
+    markdown, page = (files[name].read_text() for name in ("LEADERBOARD.md", "index.html"))
+    assert markdown.count("wrong &lt;seeds&gt;") == 2
+    assert "wrong &lt;seeds&gt;" in page
+    assert 'class="scroll yanked"' in page
+    assert tables(markdown)[0][1][0] == "-"
+
+
+def test_greyed_rows_stand_last_with_their_reason_and_disputed_ones_are_marked(tmp_path, monkeypatch):
+    standing = Standing("rescored", "skill is *0.1* lower", ())
+    monkeypatch.setattr(entries_module, "standing", lambda path, one: standing)
+    text = made(tmp_path, record("tipl", 0.3), record("tipl", 0.5, version=2))["LEADERBOARD.md"].read_text()
+    ((_, first, last),) = tables(text)
+    assert first[1] == "tipl (disputed: seed 0: skill is *0.1* lower)"
+    assert last[0] == "-"
+    assert last[1].startswith("tipl (greyed: superseded by version 2)")
+
+
+def test_overall_stands_first_with_each_environments_skill(tmp_path, store):
+    store.mkdir()
+    entry = 'summary = "A toy"\ndefault = true\ndigest = "' + "a" * 64 + '"\n'
+    names = ("env0", "env1")
+    (store / "catalog.toml").write_text("".join(f'["{n}/ppo-v1"]\nenvironment = "{n}"\n{entry}' for n in names))
+    runs = [record(p, r, dataset=f"{n}/ppo-v1", environment=n) for n in names for p, r in (("mlp", 0.8), ("tipl", 0.5))]
+    text = made(tmp_path, *runs)["LEADERBOARD.md"].read_text()
+    assert text.index("## Overall") < text.index("## env0")
+    head, first, second = tables(text)[0]
+    assert head[:2] == ["rank", "predictor"]
+    assert head[5:7] == ["env0", "env1"]
+    assert (first[:2], second[:2]) == (["1", "tipl"], ["2", "mlp"])
+
+
+def test_when_there_are_too_few_trials_then_nothing_is_ranked(tmp_path):
+    text = made(tmp_path, record("tipl", 0.2, trials=5), record("mlp", 0.8, trials=5))["LEADERBOARD.md"].read_text()
+    assert "Not ranked" in text
+    assert [row[0] for row in tables(text)[0][1:]] == ["-", "-"]
+
+
+def test_when_a_record_is_wrong_then_no_file_is_written(tmp_path):
+    folder = write(tmp_path / "records", record())
+    (folder / "0.json").write_text("{}")
+    with pytest.raises(ProtocolError):
+        build(folder, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_head_of_the_board_in_the_readme_is_that_of_the_leaderboard():
+    readme, board = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "LEADERBOARD.md"))
+    lines = [line for line in readme.splitlines() if re.match(r"\| (rank|\d+) \|", line)]
+    assert len(lines) > 3
+    assert "\n".join(lines[1:]) in board
+    assert lines[0] in board

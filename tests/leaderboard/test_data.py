@@ -1,0 +1,283 @@
+"""The board's document: what the pages are made from."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+
+import numpy as np
+import pytest
+from board_records import PROTOCOL, record, write
+from hypothesis import given
+from hypothesis import strategies as st
+from tipl_bench.leaderboard import entries as entries_module
+from tipl_bench.leaderboard.data import document
+from tipl_bench.leaderboard.evidence import Standing
+from tipl_bench.leaderboard.numbers import rounded
+from tipl_bench.leaderboard.overall import common_environments
+from tipl_bench.registry.errors import ProtocolError
+
+NAMES = [f"env{number}" for number in range(3)]
+
+
+def made(folder, *records):
+    return document(write(folder / "records", *records))
+
+
+def rows_of(board):
+    return {row["predictor"]: row for row in board["rows"]}
+
+
+def catalogue(store, **changes):
+    """A catalog of this machine's own with one default dataset for each environment of `NAMES`."""
+    store.mkdir(exist_ok=True)
+    lines = []
+    for name in NAMES:
+        entry = {"environment": name, "summary": "A toy", "digest": "a" * 64, "default": True} | changes.get(name, {})
+        lines += [f'["{name}/ppo-v1"]', *(f"{key} = {json.dumps(value)}" for key, value in entry.items())]
+    (store / "catalog.toml").write_text("\n".join(lines))
+
+
+def across(names=NAMES, predictors=(("mlp", 0.8), ("tipl", 0.5)), **more):
+    return [
+        record(name, ratio, dataset=f"{environment}/ppo-v1", environment=environment, **more)
+        for environment in names
+        for name, ratio in predictors
+    ]
+
+
+def test_the_document_has_the_fields_of_its_format(tmp_path):
+    board = made(tmp_path, record("mlp", 0.8), record("tipl", 0.5), record("tipl", 0.5, seed=1))
+    assert set(board) == {"format", "version", "protocols", "boards", "rows", "overall", "overall_scope"}
+    assert board["format"] == 1
+    assert board["protocols"] == {"1": json.loads(PROTOCOL.model_dump_json())}
+    (about,) = board["boards"]
+    assert about["id"] == "toy/ppo-v1@aaaaaaaaaaaa/p1"
+    assert set(about) == {
+        "id", "dataset", "digest", "environment", "repo", "commit", "published", "yanked", "superseded", "protocol",
+        "trials", "ranked", "headline", "phases",
+    }  # fmt: skip
+    assert (about["trials"], about["ranked"], about["published"]) == (12, True, False)
+    assert set(about["phases"]) == {"learning", "all"}
+    assert about["phases"]["learning"]["ceiling"] == pytest.approx([0.9] * 3)
+    row = rows_of(board)["tipl"]
+    assert set(row) == {
+        "id", "board", "predictor", "version", "consumes", "budget", "variant", "options", "device", "state", "greyed",
+        "disputed", "evidence", "rank", "tied", "phases", "comparisons", "seeds", "seed_skills", "spread", "cost",
+        "returns", "provenance", "commands",
+    }  # fmt: skip
+    assert set(row["phases"]["learning"]) == {
+        "skill", "skill_by_horizon", "repw", "repw_by_horizon", "wpe_by_horizon", "gain_by_horizon", "layers",
+    }  # fmt: skip
+    assert set(row["provenance"][0]) == {
+        "seed", "record", "commit", "dirty", "forecasts_sha256", "cpu", "gpu", "threads", "isolation", "python",
+        "platform", "packages",
+    }  # fmt: skip
+    assert [origin["record"] for origin in row["provenance"]] == ["1.json", "2.json"]
+    assert set(row["commands"]) == {"run", "verify", "reproduce"}
+
+
+def test_the_numbers_of_a_row_are_those_of_its_records(tmp_path):
+    runs = [record(seed=seed, noise=0.3) for seed in (0, 1)]
+    (row,) = made(tmp_path, *runs)["rows"]
+    metrics = row["phases"]["learning"]
+    for horizon in (1, 2, 3):
+        found = [run.metric("learning", horizon) for run in runs]
+        for name in ("skill", "repw", "wpe", "gain"):
+            expected = np.mean([getattr(one, name).value for one in found])
+            assert metrics[f"{name}_by_horizon"][horizon - 1]["value"] == pytest.approx(expected, rel=1e-5)
+        layer = np.mean([one.layers["layer0.weight"] for one in found])
+        assert metrics["layers"]["layer0.weight"][horizon - 1] == pytest.approx(layer, rel=1e-5)
+    each = [np.mean([run.metric("learning", h).skill.value for h in (1, 2, 3)]) for run in runs]
+    assert metrics["skill"]["value"] == pytest.approx(np.mean(each), rel=1e-5)
+    assert row["seed_skills"] == pytest.approx(each, rel=1e-5)
+    assert row["spread"] == pytest.approx(np.std(each, ddof=1), rel=1e-4)
+    assert row["seeds"] == [0, 1]
+
+
+def test_the_interval_of_one_seed_at_one_horizon_is_its_records(tmp_path):
+    run = record()
+    (row,) = made(tmp_path, run)["rows"]
+    for name in ("skill", "repw", "wpe"):
+        theirs = getattr(run.metric("learning", 2), name)
+        ours = row["phases"]["learning"][f"{name}_by_horizon"][1]
+        assert [ours["low"], ours["high"]] == pytest.approx([theirs.low, theirs.high], rel=1e-5)
+
+
+def test_when_a_trial_has_fewer_windows_then_the_return_error_is_still_the_mean_over_windows(tmp_path):
+    run = record(keep=1)
+    (row,) = made(tmp_path, run)["rows"]
+    mean = np.mean([metric.repw.value for metric in run.metrics if metric.phase == "learning"])
+    found = row["phases"]["learning"]["repw"]
+    assert found["value"] == pytest.approx(mean, rel=1e-5)
+    assert found["low"] < found["value"] < found["high"]
+
+
+def test_when_skills_differ_clearly_then_ranks_follow_them_and_rows_stand_best_first(tmp_path):
+    board = made(tmp_path, record("mlp", 0.8), record("tipl", 0.5), record("linear", 1.4))
+    assert [(row["predictor"], row["rank"], row["tied"]) for row in board["rows"]] == [
+        ("tipl", 1, []),
+        ("mlp", 2, []),
+        ("linear", 3, []),
+    ]
+    first, second, _ = board["rows"]
+    (comparison,) = [one for one in first["comparisons"] if one["row"] == second["id"]]
+    assert comparison["difference"]["low"] > 0
+    assert comparison["win_rate"]["value"] == 1.0
+    assert all(len(row["comparisons"]) == 2 for row in board["rows"])
+
+
+def test_when_the_paired_interval_covers_zero_then_entries_share_a_rank(tmp_path):
+    rows = rows_of(made(tmp_path, record("mlp", 0.5, tilt=0.2), record("tipl", 0.5, tilt=-0.2)))
+    assert [row["rank"] for row in rows.values()] == [1, 1]
+    assert rows["mlp"]["tied"] == [rows["tipl"]["id"]]
+    assert rows["tipl"]["tied"] == [rows["mlp"]["id"]]
+
+
+def test_when_trials_differ_more_than_predictors_then_pairing_still_tells_them_apart(tmp_path):
+    rows = rows_of(made(tmp_path, record("mlp", 0.50, 0.01, tilt=0.2), record("tipl", 0.48, 0.01, tilt=0.2)))
+    one, other = (rows[name]["phases"]["learning"]["skill"] for name in ("mlp", "tipl"))
+    assert one["low"] < other["value"] < one["high"]
+    assert (rows["tipl"]["rank"], rows["mlp"]["rank"]) == (1, 2)
+
+
+def test_when_there_are_too_few_trials_then_nothing_is_ranked_but_everything_is_measured(tmp_path):
+    board = made(tmp_path, record("tipl", 0.2, trials=5), record("mlp", 0.8, trials=5), record("a", 0.5, 0.9, trials=5))
+    assert not board["boards"][0]["ranked"]
+    assert {row["rank"] for row in board["rows"]} == {None}
+    assert all(row["tied"] == [] and len(row["comparisons"]) == 2 for row in board["rows"])
+
+
+def test_when_no_trial_is_learning_then_everything_there_is_decides(tmp_path):
+    (about,) = made(tmp_path, record(phase="converged"))["boards"]
+    assert set(about["phases"]) == {"converged", "all"}
+    assert about["headline"] == "all"
+
+
+def test_the_same_records_under_other_file_names_and_orders_give_the_same_numbers(tmp_path):
+    records = [record("mlp", 0.8), record("tipl", 0.5), record("tipl", 0.5, seed=1)]
+    one, other = made(tmp_path / "a", *records), made(tmp_path / "b", *reversed(records))
+    for board in (one, other):
+        for row in board["rows"]:
+            for origin in row["provenance"]:
+                origin.pop("record")
+    assert json.dumps(one) == json.dumps(other)
+
+
+def test_when_a_predictor_has_a_later_version_then_the_earlier_is_greyed_unranked_and_last(tmp_path):
+    board = made(tmp_path, record("tipl", 0.4), record("tipl", 0.5, version=2), record("mlp", 0.8))
+    assert [(row["predictor"], row["version"], row["rank"]) for row in board["rows"]] == [
+        ("tipl", 2, 1),
+        ("mlp", 1, 2),
+        ("tipl", 1, None),
+    ]
+    assert board["rows"][-1]["greyed"] == "superseded by version 2"
+    assert all(board["rows"][-1]["id"] not in row["tied"] for row in board["rows"])
+
+
+@pytest.fixture
+def toys(tmp_path, store):
+    catalogue(store)
+    return tmp_path
+
+
+def test_when_the_dataset_is_yanked_then_its_rows_are_greyed_with_the_reason_and_its_board_is_last(toys, store):
+    catalogue(store, env0={"yanked": "wrong seeds"})
+    board = made(toys, *across(NAMES[:2]))
+    assert [about["environment"] for about in board["boards"]] == ["env1", "env0"]
+    assert board["boards"][1]["yanked"] == "wrong seeds"
+    greyed = [row for row in board["rows"] if row["greyed"]]
+    assert {row["board"] for row in greyed} == {board["boards"][1]["id"]}
+    assert all("wrong seeds" in row["greyed"] and row["rank"] is None for row in greyed)
+
+
+def test_when_the_catalog_has_other_bytes_under_the_name_then_the_board_is_superseded(toys):
+    board = made(toys, *across(NAMES[:1], digest="c" * 64))
+    assert board["boards"][0]["superseded"]
+    assert not board["boards"][0]["published"]
+    assert all("superseded" in row["greyed"] for row in board["rows"])
+
+
+def test_evidence_and_disputes_of_a_record_stand_on_its_row(tmp_path, monkeypatch):
+    standing = Standing("rescored", "the forecasts give 0.1 less", ({"kind": "rescore", "text": "by CI"},))
+    monkeypatch.setattr(entries_module, "standing", lambda path, one: standing)
+    (row,) = made(tmp_path, record())["rows"]
+    assert row["state"] == "rescored"
+    assert row["disputed"] == "seed 0: the forecasts give 0.1 less"
+    assert row["evidence"] == [{"seed": 0, "kind": "rescore", "text": "by CI"}]
+
+
+def test_overall_is_the_mean_skill_of_what_is_on_every_default_board(toys):
+    mixed = [*across(), *across(NAMES[:2], [("linear", 1.5)]), record("tipl", 0.1, dataset="env0/other-v1")]
+    board = made(toys, *mixed)
+    first, second = board["overall"]
+    assert (first["predictor"], first["rank"], first["tied"]) == ("tipl", 1, [])
+    assert (second["predictor"], second["rank"]) == ("mlp", 2)
+    assert board["overall_scope"] == {"environments": NAMES, "left_out": [], "resampled": "trials"}
+    rows = {row["id"]: row for row in board["rows"]}
+    each = [rows[name]["phases"]["learning"]["skill"]["value"] for name in first["rows"]]
+    assert first["environments"] == NAMES
+    assert first["skill"]["value"] == pytest.approx(np.mean(each), rel=1e-5)
+    assert first["skill"]["low"] < first["skill"]["value"] < first["skill"]["high"]
+
+
+def test_overall_leaves_out_unranked_yanked_and_superseded_boards(toys, store):
+    catalogue(store, env2={"yanked": "broken"})
+    board = made(toys, *across())
+    assert board["overall_scope"]["environments"] == NAMES[:2]
+    few = made(toys / "few", *across(NAMES[:2]), *across(NAMES[2:], trials=5))
+    assert few["overall_scope"]["environments"] == NAMES[:2]
+
+
+def test_when_no_two_predictors_are_everywhere_then_overall_is_of_the_largest_common_set(toys):
+    records = [*across(NAMES[:2]), *across(NAMES[2:], [("linear", 1.5), ("tipl", 0.5)])]
+    board = made(toys, *records)
+    assert board["overall_scope"] == {"environments": NAMES[:2], "left_out": ["env2"], "resampled": "trials"}
+    assert {row["predictor"] for row in board["overall"]} == {"mlp", "tipl"}
+
+
+def test_when_one_environment_is_ranked_then_there_is_no_overall(toys):
+    board = made(toys, *across(NAMES[:1]))
+    assert board["overall"] == []
+
+
+def test_of_two_devices_the_overall_takes_the_cpu_whatever_is_better(toys):
+    board = made(toys, *across(), *across(predictors=[("tipl", 0.1)], device="cuda"))
+    rows = {row["id"]: row for row in board["rows"]}
+    assert {rows[name]["device"] for row in board["overall"] for name in row["rows"]} == {"cpu"}
+
+
+present = st.dictionaries(st.sampled_from("abcde"), st.sets(st.tuples(st.sampled_from("uvwxyz")), max_size=6))
+
+
+@given(present)
+def test_the_common_environments_are_the_largest_set_with_two_predictors_in_common(found):
+    chosen = common_environments(found)
+    best = 0
+    for bits in range(1, 2 ** len(found)):
+        subset = [name for number, name in enumerate(sorted(found)) if bits >> number & 1]
+        if len(set.intersection(*(found[name] for name in subset))) >= 2:
+            best = max(best, len(subset))
+    assert len(chosen) == best
+    if chosen:
+        assert len(set.intersection(*(found[name] for name in chosen))) >= 2
+
+
+def test_when_a_record_was_edited_then_its_file_is_named(tmp_path):
+    folder = write(tmp_path / "records", record())
+    path = folder / "0.json"
+    path.write_text(path.read_text().replace('"windows":', '"wins":', 1))
+    with pytest.raises(ProtocolError, match=re.escape(str(path))):
+        document(folder)
+
+
+@given(st.floats())
+def test_numbers_have_six_significant_digits_or_are_null(value):
+    found = rounded(value)
+    if math.isfinite(value):
+        assert found == pytest.approx(value, rel=5.1e-6, abs=1e-300)
+        assert len(f"{abs(found):e}".split("e")[0].rstrip("0").replace(".", "")) <= 6
+        assert not (found == 0 and math.copysign(1, found) < 0)
+    else:
+        assert found is None

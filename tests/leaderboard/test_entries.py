@@ -1,0 +1,124 @@
+"""Entries: seeds together, everything else apart; what cannot be compared is named."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import click
+import pytest
+from board_records import record
+from tipl_bench.benchmark.run import RunRequest, default_folder
+from tipl_bench.cli import main
+from tipl_bench.leaderboard import entries as module
+from tipl_bench.leaderboard.entries import boards
+from tipl_bench.leaderboard.evidence import Standing
+from tipl_bench.registry.errors import ProtocolError
+
+
+def group(*records):
+    return boards({Path(f"{number}.json"): one for number, one in enumerate(records)})
+
+
+def single(*records):
+    ((entry,),) = group(*records).values()
+    return entry
+
+
+def test_seeds_of_one_configuration_are_one_entry_in_their_order():
+    entry = single(*(record(seed=seed) for seed in (2, 0, 1)))
+    assert [one.key.seed for one in entry.records.values()] == [0, 1, 2]
+    assert [path.name for path in entry.records] == ["1.json", "2.json", "0.json"]
+
+
+def test_other_options_versions_devices_and_datasets_are_other_entries_with_other_ids():
+    records = [record(), record(width=3), record(version=2), record(device="cuda"), record(dataset="toy/ppo-v2")]
+    found = group(*records, record(digest="c" * 64))
+    assert sorted(len(board) for board in found.values()) == [1, 1, 4]
+    names = [entry.id for board in found.values() for entry in board]
+    assert len(set(names)) == 6
+    assert all(re.fullmatch("[a-z0-9-]+", name) for name in names)
+
+
+def test_the_id_of_an_entry_is_a_slug_and_tells_options_apart():
+    assert re.fullmatch("[a-z0-9-]+", single(record("My.Own_name", note="../<b>|x")).id)
+    assert single(record(note="<b>")).id != single(record(note="<i>")).id
+
+
+def test_when_a_configuration_and_seed_is_there_twice_then_both_files_are_named():
+    with pytest.raises(ProtocolError, match=r"1\.json.*0\.json"):
+        group(record(ratio=0.4), record(ratio=0.5))
+
+
+@pytest.mark.parametrize("other", [{"trials": 11}, {"phase": "converged"}])
+def test_when_records_of_a_board_have_other_trials_or_phases_then_the_file_is_named(other):
+    with pytest.raises(ProtocolError, match=r"1\.json.*0\.json"):
+        group(record("tipl"), record("mlp", **other))
+
+
+def test_when_records_of_a_board_are_of_another_protocol_under_its_number_then_the_file_is_named():
+    one, other = record("tipl"), record("mlp")
+    protocol = other.key.protocol.model_copy(update={"resamples": 7})
+    with pytest.raises(ProtocolError, match=r"1\.json.*protocol"):
+        group(one, other.model_copy(update={"key": other.key.model_copy(update={"protocol": protocol})}))
+
+
+@pytest.mark.parametrize("other", [{"digest": "a" * 12 + "b" * 52}, {"environment": "Another-v4"}])
+def test_when_a_record_only_looks_like_one_of_the_board_then_the_file_is_named(other):
+    with pytest.raises(ProtocolError, match=r"1\.json.*0\.json"):
+        group(record("tipl"), record("mlp", **other))
+
+
+@pytest.mark.parametrize("change", [{"wpe": (1.0,)}, {"repw": ()}])
+def test_when_sums_by_trial_are_not_of_all_trials_then_the_file_is_named(change):
+    one = record()
+    wrong = one.metrics[0].model_copy(update={"by_trial": one.metrics[0].by_trial | change})
+    with pytest.raises(ProtocolError, match=r"0\.json.*12 trials"):
+        group(one.model_copy(update={"metrics": (wrong, *one.metrics[1:])}))
+
+
+def test_when_a_horizon_is_missing_or_repeated_then_the_file_is_named():
+    one = record()
+    for metrics in (one.metrics[1:], (one.metrics[1], *one.metrics[1:]), ()):
+        with pytest.raises(ProtocolError, match=r"0\.json.*horizons 1 to 3"):
+            group(one.model_copy(update={"metrics": metrics}))
+
+
+def test_the_state_is_the_lowest_of_the_seeds_and_a_dispute_of_any_counts(monkeypatch):
+    states = {0: Standing("reproduced", None, ()), 1: Standing("rescored", "skill is 0.1 lower", ())}
+    monkeypatch.setattr(module, "standing", lambda path, one: states[one.key.seed])
+    entry = single(record(seed=0), record(seed=1))
+    assert entry.state == "rescored"
+    assert entry.disputed == "seed 1: skill is 0.1 lower"
+
+
+def parse(command):
+    words = shlex.split(command)
+    assert words[:2] == ["tipl-bench", "run"]
+    found = main.get_command(click.Context(main), "run")
+    return found.make_context("run", words[2:]).params
+
+
+def test_the_run_command_names_what_differs_from_the_budget_and_verify_its_folder(smooth):
+    options = {"points": 5, "damping": 0.25}
+    entry = single(record("linear", seed=3, dataset=smooth.name, **options))
+    parameters = parse(entry.commands()["run"])
+    assert (parameters["model"], parameters["dataset_name"], parameters["seed"]) == ("linear", smooth.name, 3)
+    request = RunRequest("linear", smooth, "quick", parameters["settings"], 3)
+    with request.start() as predictor:
+        assert predictor.options == options
+    for name in ("verify", "reproduce"):
+        assert shlex.split(entry.commands()[name]) == ["tipl-bench", name, default_folder(request).as_posix()]
+
+
+def test_when_the_predictor_is_not_installed_then_all_options_are_named():
+    assert single(record("theirs", width=3, name_of="a b")).settings == ("width=3", "name_of=a b")
+
+
+def test_when_names_hold_shell_syntax_then_the_commands_are_still_single_words():
+    evil = "x; rm -rf $HOME `id` '"
+    entry = single(record("theirs", option=evil))
+    parameters = parse(entry.commands()["run"])
+    assert parameters["settings"] == (f"option={evil}",)
+    assert all(len(shlex.split(entry.commands()[name])) == 3 for name in ("verify", "reproduce"))
