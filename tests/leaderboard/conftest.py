@@ -54,7 +54,7 @@ class Visit:
     def column(self, heading):
         """One column's cells as shown, from the top."""
         headings = self.page.locator("#head th").all_inner_texts()
-        cells = self.page.locator(f"#body tr:not(.details) > :nth-child({headings.index(heading) + 1})")
+        cells = self.page.locator(f"#body > tr:not(.details) > :nth-child({headings.index(heading) + 1})")
         return cells.all_inner_texts()
 
     def clean(self):

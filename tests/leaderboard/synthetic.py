@@ -82,6 +82,26 @@ def hostile(boards=2):
     return made
 
 
+def sparse():
+    """A document in which every number that may be missing is."""
+    made = document(6, 2, returns=0)
+    nothing = {"value": None, "low": None, "high": None}
+    for board in made["boards"]:
+        board.update(repo=None, commit=None, ranked=False)
+        board["phases"] = {"all": {**board["phases"]["all"], "ceiling": [None] * H}}
+    for row in made["rows"]:
+        row.update(
+            rank=None, tied=[], comparisons=[], evidence=[], seeds=[0], seed_skills=[0.0], spread=0.0, options={}
+        )
+        row["cost"].update(fit_seconds=0.0, parameters=0)
+        row["provenance"] = [{**row["provenance"][0], "commit": None, "dirty": None}]
+        series = {name: [nothing] * H for name in row["phases"]["all"] if name.endswith("_by_horizon")}
+        row["phases"] = {"all": {"skill": nothing, "repw": nothing, **series, "layers": {}}}
+    for entry in made["overall"]:
+        entry.update(rank=None, skill=nothing)
+    return made
+
+
 def _board(number, phases):
     environment = ENVIRONMENTS[number % len(ENVIRONMENTS)]
     dataset = f"{environment.removesuffix('-v4').lower()}/ppo-v{1 + number // len(ENVIRONMENTS)}"

@@ -173,3 +173,39 @@ def test_when_a_script_is_of_another_build_then_the_row_says_so(visit, site, tmp
     (folder / "board" / "rows-000.js").write_text("tiplBoard('rows-000', '{}');")
     page = visit(folder).go(f"#open={ROW['id']}")
     page.get_by_text("of another build").wait_for()
+
+
+def test_when_a_phase_cannot_be_read_then_the_page_says_so_and_another_choice_works(browser, site, tmp_path):
+    folder = tmp_path / "partial"
+    shutil.copytree(site, folder)
+    (folder / "board" / "phase-converged.js").unlink()
+    page = browser.new_page()
+    page.goto((folder / "index.html").as_uri() + "#view=rows")
+    page.select_option("#choose-phase", "converged")
+    page.get_by_role("alert").get_by_text("phase-converged.js could not be read").wait_for()
+    page.select_option("#choose-phase", "all")
+    until(page, "document.querySelector('#caption').textContent.includes('all phase')")
+    assert not page.get_by_role("alert").is_visible()
+    page.close()
+
+
+def test_a_row_of_which_little_is_known_says_so_everywhere(visit, tmp_path):
+    document = synthetic.sparse()
+    render(document, tmp_path)
+    visiting = visit(tmp_path)
+    visiting.go()
+    assert {cell.split("\n")[0] for cell in visiting.column("rank")} == {"-"}
+    page = visiting.go(f"#open={document['rows'][0]['id']}")
+    place = opened(page)
+    assert page.locator("#choose-phase option").all_inner_texts() == ["All"]
+    assert {cell.strip() for cell in visiting.column("skill")} == {"\u2013"}
+    for said in (
+        "no other row to compare",
+        "None beyond the record",
+        "one seed only",
+        "not on the Hub",
+        "released package",
+    ):
+        assert said in place.text_content()
+    assert "NaN" not in page.locator("main").inner_html()
+    assert "undefined" not in page.locator("main").inner_html()

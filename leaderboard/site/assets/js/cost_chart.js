@@ -63,7 +63,7 @@ const costChart = (() => {
 
   function summary(points, best, low) {
     if (!points.length) return "No row of this view has a skill and a cost.";
-    const ends = best.length ? ` The front goes from ${sentence(best[0])} to ${sentence(best.at(-1))}.` : "";
+    const ends = best.length === 1 ? ` Alone on the front: ${sentence(best[0])}.` : best.length ? ` The front goes from ${sentence(best[0])} to ${sentence(best.at(-1))}.` : "";
     const clipped = points.some(point => point.skill < FLOOR) ? ` Rows below a skill of ${text.skill(FLOOR)} are drawn at the lower edge.` : "";
     const zeros = points.some(point => point.fit < low) ? ` Fits of no time are drawn at the left edge.` : "";
     return `${text.plural(points.length, "row")}.${ends}${clipped}${zeros}`;

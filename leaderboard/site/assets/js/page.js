@@ -36,7 +36,8 @@ const page = (() => {
     try {
       view = await look();
     } catch (error) {
-      place("count").textContent = error.message;
+      place("problem").textContent = error.message;
+      place("problem").hidden = false;
       return false;
     }
     if (turn !== latest) return false; // another choice was made while this one was read

@@ -4,7 +4,7 @@ const table = (() => {
   const PAGE = 100;
   const head = document.getElementById("head"), body = document.getElementById("body"), caption = document.getElementById("caption");
   const pager = document.getElementById("pager"), pageText = document.getElementById("page-text");
-  let headings = [], change = () => {};
+  let headings = [], change = () => {}, filling = [];
 
   // `changed(changes, address kind)` is told what the reader asks for.
   function listen(changed) {
@@ -25,10 +25,13 @@ const table = (() => {
     const pages = Math.max(1, Math.ceil(view.rows.length / PAGE));
     const first = view.now.open.length && !view.now.page ? view.rows.findIndex(row => row.id === view.now.open[0]) : -1;
     shown = { pages, page: Math.min(pages, view.now.page || (first < 0 ? 1 : 1 + Math.floor(first / PAGE))) };
+    const held = document.activeElement?.dataset.opener; // the focus stays on its row where that is still shown
     const rows = view.rows.slice((shown.page - 1) * PAGE, shown.page * PAGE);
     body.replaceChildren(...rows.flatMap(row => drawRow(row, view)));
     if (!rows.length) body.append(html("tr", {}, html("td", { colspan: view.columns.length, class: "empty" }, "No row matches. Choose less, or clear the search.")));
+    filling = [];
     for (const row of rows) if (view.now.open.includes(row.id)) toggle(row, view, true);
+    if (held) body.querySelector(`[data-opener="${CSS.escape(held)}"]`)?.focus({ preventScroll: true });
     caption.textContent = view.caption;
     drawPager();
   }
@@ -98,12 +101,14 @@ const table = (() => {
     const place = html("div", { id, class: "inside", role: "region", "aria-label": `Details of ${text.clean(data.label(row), 80)}` });
     button.setAttribute("aria-controls", id);
     line.after(html("tr", { class: "details" }, html("td", { colspan: view.columns.length }, place)));
-    details.fill(place, row, view);
+    filling.push(details.fill(place, row, view));
   }
 
-  function focus(id) {
+  // Goes to a row, at last when its details are there: before, the page may be too short to scroll so far.
+  async function focus(id) {
     const button = body.querySelector(`[data-opener="${CSS.escape(id)}"]`);
     button?.focus({ preventScroll: true });
+    await Promise.all(filling);
     button?.closest("tr").scrollIntoView({ block: "start" });
   }
 

@@ -27,6 +27,7 @@ const text = (() => {
 
   function seconds(value) {
     if (!Number.isFinite(value)) return NONE;
+    if (value > 0 && value < 0.01) return "<0.01";
     return value >= 100 ? Math.round(value).toLocaleString("en-US") : value.toFixed(value < 1 && value > 0 ? 2 : 1);
   }
 
