@@ -49,7 +49,7 @@ const columns = (() => {
       ...AT.filter(h => h <= data.about.horizons).map(h =>
         numeric(`h${h}`, `h = ${h}`, row => view.byHorizon(row)[h - 1], row => text.skill(view.byHorizon(row)[h - 1]), `skill ${h} checkpoints ahead`)),
       { ...numeric("repw", "REPW", row => view.repw(row)[0], row => plain(view.repw(row), text.points), "return error of predicted weights, with its 95% interval"), bestHigh: false },
-      text_("state", "state", row => row.state, row => badge(text.clean(row.state, 20), MEANING[row.state], Object.hasOwn(MEANING, row.state) ? row.state : ""), "claimed, rescored or reproduced"),
+      text_("state", "state", row => row.state, row => badge(text.clean(row.state, 20), ...(Object.hasOwn(MEANING, row.state) ? [MEANING[row.state], row.state] : [])), "claimed, rescored or reproduced"),
       numeric("seeds", "seeds", row => row.seeds, row => String(row.seeds)),
       { ...numeric("spread", "spread", row => row.spread, row => (row.seeds > 1 ? text.skill(row.spread) : text.NONE), "standard deviation of skill over seeds"), bestHigh: false },
       FIT, PARAMETERS, CONSUMES,

@@ -66,7 +66,7 @@ const sections = (() => {
       } }, `Show all ${text.count(made.length)} comparisons`);
       place.append(more);
     }
-    return html("section", { class: "wide" }, html("h3", {}, "Comparisons"), place);
+    return section("Comparisons", place);
   }
 
   const REPOSITORY = /^[A-Za-z0-9][\w.-]*\/[A-Za-z0-9][\w.-]*$/, COMMIT = /^[0-9a-f]{40}$/;
