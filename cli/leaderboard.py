@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -109,3 +110,17 @@ def build_board(records: Path | None, out: Path) -> None:
 
     for path in build(records, out):
         click.echo(f"wrote {path}")
+
+
+@leaderboard.command("serve")
+@click.option("--out", type=click.Path(path_type=Path), default=Path(), show_default="here", help="The built page.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 for any free one.")
+def serve_board(out: Path, port: int) -> None:
+    """Show the built page on this machine's own address, until Ctrl-C."""
+    from ..leaderboard.site.serving import HOST, server
+
+    with server(out, port) as serving:
+        click.echo(f"http://{HOST}:{serving.server_port}/ shows {out / 'index.html'}; Ctrl-C ends it.")
+        with contextlib.suppress(KeyboardInterrupt):
+            serving.serve_forever()
+    click.echo("ended")

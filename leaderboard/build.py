@@ -6,9 +6,8 @@ import json
 from pathlib import Path
 
 from ..registry.files import write_text
-from . import table
+from . import markdown_page, site, table
 from .data import document
-from .pages import render
 
 
 def build(records: Path | None, out: Path) -> list[Path]:
@@ -19,13 +18,13 @@ def build(records: Path | None, out: Path) -> list[Path]:
     records
         Folder of records; the package's own by default.
     out
-        Folder to write `LEADERBOARD.md`, `index.html`, `leaderboard.json` and `leaderboard.parquet` into.
+        Folder to write `LEADERBOARD.md`, `leaderboard.json`, `leaderboard.parquet`, `index.html` and the `board/` that
+        it reads into.
     """
     board = document(records)
-    pages = {"LEADERBOARD.md": render(board, "board.md.j2"), "index.html": render(board, "board.html.j2")}
     data = json.dumps(board, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     out.mkdir(parents=True, exist_ok=True)
-    for name, text in {**pages, "leaderboard.json": data + "\n"}.items():
+    for name, text in {"LEADERBOARD.md": markdown_page.render(board), "leaderboard.json": data + "\n"}.items():
         write_text(out / name, text)
     table.write(board, out / "leaderboard.parquet")
-    return [out / name for name in (*pages, "leaderboard.json", "leaderboard.parquet")]
+    return [out / "LEADERBOARD.md", out / "leaderboard.json", out / "leaderboard.parquet", *site.render(board, out)]

@@ -45,7 +45,9 @@ def test_the_tutorial_leads_to_the_board(catalogued, hub, monkeypatch, tmp_path)
         words = command.replace("OWNER", "alice").replace("--env InvertedPendulum-v4", f"--dataset {DATASET}").split()
         if words[0] == "pip":
             target = ["--quiet", "--no-deps", "--no-build-isolation", "--target", str(site)]
-            subprocess.run([sys.executable, "-m", "pip", "install", *target, words[-1]], check=True)
+            subprocess.run(
+                [sys.executable, "-m", "pip", "install", *target, str(Path(words[-1]).absolute())], check=True
+            )
             monkeypatch.syspath_prepend(str(site))
         elif words[0] == "pytest":
             paths = os.pathsep.join(filter(None, sys.path))

@@ -1,36 +1,235 @@
-"""Synthetic boards: per-trial sums whose true skill is known."""
+"""Data documents of any size that keep the contract of `leaderboard.json`, with made-up numbers."""
 
 from __future__ import annotations
 
-import numpy as np
-import pandas as pd
+import functools
+import hashlib
+import math
+import random
 
-COVARIANCE = np.array([[0.06, -0.03], [-0.03, 0.06]])
-"""Of log baseline and log error ratio over trials: what the boards of InvertedPendulum have at one step."""
-CORRECTION = float(np.exp(COVARIANCE[1, 1] / 2 + COVARIANCE[0, 1]))
-"""E[error] / E[baseline] for a ratio of 1."""
-SETTINGS = {"resamples": 1999, "level": 0.95, "seed": 1}
+H = 10
+ENVIRONMENTS = ("InvertedPendulum-v4", "HalfCheetah-v4", "Hopper-v4", "Walker2d-v4", "Swimmer-v4")
+PREDICTORS = ("persistence", "linear", "autoregression", "mlp", "tipl", "nino", "wnn", "koopman", "holt", "pptb")
+STATES = ("claimed", "rescored", "reproduced")
+HOSTILE = (
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(2)>',
+    "</script><script>alert(3)</script>",
+    "<!--<script>",
+    "'); alert(4); ('",
+    "${alert(5)}{{7*7}}",
+    "javascript:alert(6)",
+    "__proto__",
+    "constructor",
+    "\u202egnp.lpit",
+    "a\u2066b\u2028c\u2029d\x00e\x1b[31mf\u200bg\ufeffh",
+    "z\u0351\u0352\u0353\u0354\u0355\u0356\u0357\u0358\u0359\u035a\u035b" * 8,
+    "\ud800 lone",
+    "long" * 500,
+    "<svg/onload=alert(7)>",
+    "\\u003cimg src=x onerror=alert(8)\\u003e",
+)
 
 
-def sums(stream, shape, ratio):
-    """Errors and baselines of a shape whose skill is 1 - ratio in the limit of many trials."""
-    logs = stream.multivariate_normal([0.0, 0.0], COVARIANCE, size=shape)
-    baseline = np.exp(logs[..., 0])
-    return baseline * np.exp(logs[..., 1]) * ratio / CORRECTION, baseline
+def document(rows=24, boards=3, *, seed=0, phases=("learning", "converged", "all"), comparisons=None, returns=40):
+    """A document of `rows` rows dealt to `boards` boards.
+
+    `comparisons` limits each row's comparisons to its nearest neighbours: all of them are as many as the rows squared.
+    """
+    rng = random.Random(seed)
+    places = [_board(number, phases) for number in range(boards)]
+    made = []
+    for number, board in enumerate(places):
+        count = rows // boards + (number < rows % boards)
+        made += _rows(board, count, rng, phases, comparisons, returns)
+    return {
+        "format": 1,
+        "version": "0.1.0",
+        "protocols": {"1": {"version": 1, "context": 20, "horizon": H, "confidence": 0.95}},
+        "boards": places,
+        "rows": made,
+        "overall": _overall(places, made),
+    }
 
 
-def frame(error, baseline, repw=None, *, seed=0, names=None):
-    """A board's frame from sums [N, K, H]; baselines are [N, K, H] or of all entries [K, H]."""
-    entries, trials, horizons = error.shape
-    names = names or [f"entry{number:04d}" for number in range(entries)]
-    index = pd.MultiIndex.from_product(
-        [names, [seed], range(trials), range(1, horizons + 1)], names=["entry", "seed", "trial", "horizon"]
-    )
-    columns = {"error": error.ravel(), "baseline": np.broadcast_to(baseline, error.shape).ravel()}
-    columns |= {"repw": error.ravel() if repw is None else repw.ravel(), "windows": np.full(error.size, 10.0)}
-    return pd.DataFrame(columns, index=index).reset_index()
+def hostile(boards=2):
+    """A document in which every free text is one of `HOSTILE`."""
+    made = document(len(HOSTILE), boards, returns=5)
+    for number, row in enumerate(made["rows"]):
+        text = HOSTILE[number % len(HOSTILE)]
+        row.update(
+            predictor=text, variant=text, consumes=text, budget=text, device=text, options={text: text},
+            greyed=text if number % 3 == 0 else None, disputed=text if number % 3 == 1 else None,
+            evidence=[{"kind": text, "text": text, text: text}],
+            commands={"run": text, "verify": text, "reproduce": text},
+        )  # fmt: skip
+        for table in row["phases"].values():
+            table["layers"] = {text: [1e-6] * H}
+        for origin in row["provenance"]:
+            origin.update(
+                commit=text, cpu=text, gpu=text, isolation=text, python=text, platform=text, record=text,
+                packages={text: text},
+            )  # fmt: skip
+    for number, board in enumerate(made["boards"]):
+        text = HOSTILE[number]
+        for row in made["rows"]:
+            if row["board"] == board["id"]:
+                row["board"] = text
+        board.update(id=text, environment=text, dataset=text, repo=text, commit=text, yanked=text)
+    for number, entry in enumerate(made["overall"]):
+        text = HOSTILE[number % len(HOSTILE)]
+        entry.update(predictor=text, variant=text, environments=[text], consumes=text, budget=text)
+    return made
 
 
-def coverage(table, truth):
-    """The share of intervals that hold the truth."""
-    return float(((table["low"] <= truth) & (truth <= table["high"])).mean())
+def sparse():
+    """A document in which every number that may be missing is."""
+    made = document(6, 2, returns=0)
+    nothing = {"value": None, "low": None, "high": None}
+    for board in made["boards"]:
+        board.update(repo=None, commit=None, ranked=False)
+        board["phases"] = {"all": {**board["phases"]["all"], "ceiling": [None] * H}}
+    for row in made["rows"]:
+        row.update(
+            rank=None, tied=[], comparisons=[], evidence=[], seeds=[0], seed_skills=[0.0], spread=0.0, options={}
+        )
+        row["cost"].update(fit_seconds=0.0, parameters=0)
+        row["provenance"] = [{**row["provenance"][0], "commit": None, "dirty": None}]
+        series = {name: [nothing] * H for name in row["phases"]["all"] if name.endswith("_by_horizon")}
+        row["phases"] = {"all": {"skill": nothing, "repw": nothing, **series, "layers": {}}}
+    for entry in made["overall"]:
+        entry.update(rank=None, skill=nothing)
+    return made
+
+
+def _board(number, phases):
+    environment = ENVIRONMENTS[number % len(ENVIRONMENTS)]
+    dataset = f"{environment.removesuffix('-v4').lower()}/ppo-v{1 + number // len(ENVIRONMENTS)}"
+    digest = hashlib.sha256(dataset.encode()).hexdigest()
+    table = {
+        "windows": 150,
+        "trials": 15,
+        "ceiling": [round(0.95 - 0.02 * h, 4) for h in range(H)],
+        "noise_floor": [1.3 + 0.1 * h for h in range(H)],
+        "repw_persistence": [7.5 + 10.0 * h for h in range(H)],
+        "wpe_persistence": [1e-5 * (h + 1) for h in range(H)],
+    }
+    return {
+        "id": f"{dataset}@{digest[:12]}/p1", "dataset": dataset, "digest": digest, "environment": environment,
+        "repo": "tipl/trajectories", "commit": digest[:40], "published": number % 3 != 1, "yanked": None,
+        "superseded": number >= len(ENVIRONMENTS), "protocol": 1, "trials": 15, "ranked": True,
+        "phases": dict.fromkeys(phases, table),
+    }  # fmt: skip
+
+
+def _rows(board, count, rng, phases, comparisons, returns):
+    skills = sorted((round(rng.uniform(-0.4, 0.9), 4) for _ in range(count)), reverse=True)
+    slug = board["dataset"].replace("/", "-")
+    identifiers = [f"{slug}-{PREDICTORS[i % len(PREDICTORS)]}-{i}" for i in range(count)]
+    rows = []
+    for place, skill in enumerate(skills):
+        others = [other for other in range(count) if other != place]
+        if comparisons is not None:
+            others = sorted(others, key=lambda other: abs(other - place))[:comparisons]
+        tied = [other for other in others if abs(skills[other] - skill) < 0.01]
+        greyed = "the dataset is yanked" if place % 11 == 7 else None
+        rows.append({
+            "id": identifiers[place], "board": board["id"], "predictor": PREDICTORS[place % len(PREDICTORS)],
+            "version": 1 + place // 100, "consumes": "weights" if place % 4 else "gradients",
+            "budget": "quick" if place % 3 else "paper",
+            "variant": "" if place < 10 and place % 2 == 0 else f"width={64 + place}",
+            "options": {"layers": 3, "width": 64 + place}, "device": "cpu" if place % 5 else "cuda",
+            "state": STATES[place % 3], "greyed": greyed,
+            "disputed": "another machine measured 0.2 less" if place % 13 == 5 else None,
+            "evidence": [{"kind": "rescored", "text": "scored again from its forecasts", "at": "2026-11-01"}],
+            "rank": None if greyed else place + 1, "tied": [identifiers[other] for other in tied],
+            "phases": {phase: _phase(round(skill - 0.05 * n, 2), n) for n, phase in enumerate(phases)},
+            "comparisons": [
+                {
+                    "row": identifiers[other],
+                    "difference": _estimate(round(skill - skills[other], 4), 0.02),
+                    "win_rate": _estimate(0.5 + 0.5 * math.tanh(skill - skills[other]), 0.05),
+                }
+                for other in others
+            ],
+            "seeds": [0, 1, 2], "seed_skills": [skill - 0.01, skill, skill + 0.01], "spread": 0.01,
+            "cost": {
+                "fit_seconds": 0.0 if place % 10 == 0 else round(10 ** rng.uniform(-2, 4), 3),
+                "forecast_seconds": 0.7, "evaluation_seconds": 96.7, "peak_memory_bytes": 897826816,
+                "parameters": 10 * place,
+            },
+            "returns": _returns(returns), "provenance": _provenance(),
+            "commands": {
+                "run": f"tipl-bench run --model {PREDICTORS[place % len(PREDICTORS)]}",
+                "verify": f"tipl-bench leaderboard verify {identifiers[place]}",
+                "reproduce": f"tipl-bench leaderboard reproduce {identifiers[place]}",
+            },
+        })  # fmt: skip
+    return rows
+
+
+def _estimate(value, width):
+    return {"value": value, "low": round(value - width, 6), "high": round(value + width, 6)}
+
+
+@functools.cache
+def _phase(skill, number):
+    """One phase's numbers; rows of the same skill share them, which keeps large documents small in memory."""
+    by_horizon = [round(skill * (1.1 - 0.03 * h), 4) for h in range(H)]
+    return {
+        "skill": _estimate(skill, 0.03),
+        "skill_by_horizon": [_estimate(value, 0.04) for value in by_horizon],
+        "repw": _estimate(round(60 * (1.2 - skill) / (1 + number), 3), 5.0),
+        "repw_by_horizon": [_estimate(round((7 + 10 * h) * (1.2 - skill), 3), 2.0) for h in range(H)],
+        "wpe_by_horizon": [_estimate(1e-5 * (h + 1) * (1 - value), 5e-7) for h, value in enumerate(by_horizon)],
+        "gain_by_horizon": [_estimate(round(skill * h, 3), 1.0) for h in range(H)],
+        "layers": {name: [1e-6 * (h + 1) for h in range(H)] for name in ("layer0.weight", "layer0.bias", "log_std")},
+    }
+
+
+@functools.cache
+def _returns(count):
+    rng = random.Random(count)
+    points = []
+    for number in range(count):
+        true = rng.uniform(0, 1000)
+        phase = "learning" if number % 2 else "converged"
+        points.append([phase, 1 + number % H, round(true, 1), round(true + rng.gauss(0, 60), 1)])
+    return points
+
+
+@functools.cache
+def _provenance():
+    return [
+        {
+            "seed": seed, "record": f"toy__seed{seed}.json", "commit": "85ffe6ba3229e6a9e086e12861610ae35fcc893b",
+            "dirty": False, "forecasts_sha256": "6" * 64, "cpu": "AMD EPYC", "gpu": None, "threads": 2,
+            "isolation": "none", "python": "3.11.7", "platform": "Linux", "packages": {"numpy": "2.4.6"},
+        }
+        for seed in range(3)
+    ]  # fmt: skip
+
+
+def _overall(boards, rows):
+    """Across the first board of every environment: entries of equal label together."""
+    default = {}
+    for board in boards:
+        default.setdefault(board["environment"], board["id"])
+    groups = {}
+    for row in rows:
+        if row["board"] in default.values():
+            label = (row["predictor"], row["version"], row["consumes"], row["budget"], row["variant"])
+            groups.setdefault(label, []).append(row)
+    names = {identifier: environment for environment, identifier in default.items()}
+    entries = []
+    for (predictor, version, consumes, budget, variant), group in groups.items():
+        mean = sum(next(iter(row["phases"].values()))["skill"]["value"] for row in group) / len(group)
+        entries.append({
+            "predictor": predictor, "version": version, "consumes": consumes, "budget": budget, "variant": variant,
+            "environments": [names[row["board"]] for row in group], "skill": _estimate(round(mean, 4), 0.03),
+            "tied": [], "rows": [row["id"] for row in group],
+        })  # fmt: skip
+    entries.sort(key=lambda entry: -entry["skill"]["value"])
+    for place, entry in enumerate(entries):
+        entry["rank"] = place + 1
+    return entries

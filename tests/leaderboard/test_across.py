@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from synthetic import SETTINGS, frame, sums
+from sampled import SETTINGS, frame, sums
 from tipl_bench.leaderboard.across import ENOUGH_ENVIRONMENTS, overall
 
 

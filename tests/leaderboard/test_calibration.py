@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from synthetic import SETTINGS, coverage, frame, sums
+from sampled import SETTINGS, coverage, frame, sums
 from tipl_bench.benchmark.intervals import skill
 from tipl_bench.benchmark.protocol import CURRENT
 from tipl_bench.leaderboard.across import overall

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from sampled import SETTINGS, frame, sums
 from scipy import stats
-from synthetic import SETTINGS, frame, sums
 from tipl_bench.benchmark.intervals import skill as record_skill
 from tipl_bench.benchmark.protocol import CURRENT
 from tipl_bench.leaderboard.statistics import (

@@ -1,4 +1,4 @@
-"""The document as pages: what the templates of `LEADERBOARD.md` and `index.html` show."""
+"""The document as `LEADERBOARD.md`."""
 
 from __future__ import annotations
 
@@ -20,32 +20,22 @@ MOST_TIES = 5
 """Names of tied entries that a cell shows."""
 
 
-def render(document: Json, template: str) -> str:
-    """A page of the document.
-
-    Every text is escaped for the page's format, unless the view marks it as made here.
-    """
-    html = ".html" in template
+def render(document: Json) -> str:
+    """`LEADERBOARD.md`; every text is escaped, unless it is marked as made here."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=html,
-        finalize=None if html else _markdown,
+        finalize=lambda value: value if isinstance(value, (Markup, int)) else escape(str(value)),
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
         keep_trailing_newline=True,
     )
-    return environment.get_template(template).render(
+    return environment.get_template("board.md.j2").render(
         boards=[_board(board, document["rows"]) for board in document["boards"]],
         overall=_overall(document),
         scope=document["overall_scope"],
         horizons=HORIZONS,
-        version=document["version"],
     )
-
-
-def _markdown(value: Any) -> Any:
-    return value if isinstance(value, (Markup, int)) else escape(str(value))
 
 
 def number(value: float | None, digits: int) -> Markup:
@@ -80,13 +70,11 @@ def _board(board: Json, rows: Sequence[Json]) -> Json:
     own = [row for row in rows if row["board"] == board["id"]]
     titles = {row["id"]: _title(row) for row in own}
     return board | {
-        "anchor": board["id"].replace("/", "-").replace("@", "-"),
         "digest": board["digest"][:12],
         "phase": board["headline"],
         "windows": about["windows"],
         "fewest": FEWEST_TRIALS,
         "ceilings": {horizon: number(_at(about["ceiling"], horizon), 2) for horizon in HORIZONS},
-        "ceiling": number(_mean(about["ceiling"]), 3),
         "noise_floor": number(_mean(about["noise_floor"]), 1),
         "repw_persistence": number(_mean(about["repw_persistence"]), 1),
         "rows": [_row(row, board["headline"], titles) for row in own],
@@ -104,39 +92,12 @@ def _row(row: Json, phase: str, titles: dict[str, str]) -> Json:
         "title": _title(row),
         "skill": number(skill["value"], 3),
         "skill_interval": interval(skill, 3),
-        "verdict": _verdict(skill),
-        "by_horizon": {
-            horizon: {"value": number(found["value"], 3), "interval": interval(found, 3)}
-            for horizon, found in by_horizon.items()
-        },
+        "by_horizon": {horizon: number(found["value"], 3) for horizon, found in by_horizon.items()},
         "spread": number(row["spread"], 3),
         "repw": number(repw["value"], 1),
         "repw_interval": interval(repw, 1),
         "fit_seconds": number(cost["fit_seconds"], 1),
         "parameters": Markup(f"{cost['parameters']:,}"),
-        "memory": number(cost["peak_memory_bytes"] / 2**30, 2),
-        "memory_sort": cost["peak_memory_bytes"],
-        "options": ", ".join(f"{name}={value}" for name, value in row["options"].items()) or "none",
-        "provenance": [_provenance(origin, row["device"]) for origin in row["provenance"]],
-        "command": row["commands"]["run"],
-    }
-
-
-def _verdict(skill: Json) -> str:
-    """Whether the interval excludes 0, for colour."""
-    if skill["low"] is None or skill["high"] is None:
-        return "open"
-    return "better" if skill["low"] > 0 else "worse" if skill["high"] < 0 else "open"
-
-
-def _provenance(origin: Json, device: str) -> Json:
-    packages = ", ".join(f"{name} {version}" for name, version in origin["packages"].items())
-    return {
-        "seed": origin["seed"],
-        "commit": (origin["commit"] or "wheel")[:12] + ("+dirty" if origin["dirty"] else ""),
-        "forecasts": origin["forecasts_sha256"][:12],
-        "machine": f"{device}: {origin['gpu'] or origin['cpu']}, {origin['threads']} threads",
-        "versions": f"Python {origin['python']}, {packages}",
     }
 
 

@@ -1,0 +1,78 @@
+// The table's columns: heading, what sorting compares, and what the cell shows.
+const columns = (() => {
+  const { html, bdi, unseen } = dom;
+  const AT = [1, 2, 5, 10];
+  const MEANING = {
+    claimed: "as the submitter measured it", rescored: "scored again from its forecasts", reproduced: "run again elsewhere with the same result",
+  };
+
+  const numeric = (key, label, value, cell, hint) => ({ key, label, value, cell, hint, numeric: true, bestHigh: true });
+
+  function estimate([value, low, high], format) {
+    const verdict = low > 0 ? "better" : high < 0 ? "worse" : "";
+    return [html("span", { class: `value ${verdict}` }, format(value)), " ", html("span", { class: "interval" }, text.interval(low, high, format))];
+  }
+
+  function rank(row) {
+    if (row.rank === null) return [html("span", { "aria-hidden": "true" }, "-"), unseen("not ranked")];
+    if (!row.ties) return String(row.rank);
+    const tied = `tied with ${text.plural(row.ties, "other")}`;
+    return [String(row.rank), html("span", { class: "tied", title: tied, "aria-hidden": "true" }, "="), unseen(`, ${tied}`)];
+  }
+
+  const badge = (label, hint, className = "") => html("span", { class: `badge ${className}`, title: hint }, label);
+  const reason = (kind, why) => why && html("span", { class: `reason ${kind}` }, `${kind}: `, bdi(why, 160));
+
+  // The predictor's cell: the button that opens the row, and what sets the row apart.
+  function predictor(row, view) {
+    return [
+      view.opener(row),
+      html("span", { class: "about" }, row.variant && [dom.code(row.variant, 80), " "],
+        html("span", { class: "soft" }, `v${text.clean(row.version, 12)} · `, bdi(row.budget, 40))),
+      reason("greyed", row.greyed), reason("disputed", row.disputed),
+    ];
+  }
+
+  const text_ = (key, label, value, cell, hint) => ({ key, label, value, cell, hint, numeric: false });
+  const RANK = { ...text_("rank", "rank", row => row.rank, rank, "one more than the rows that are better by a paired interval; = marks ties"), className: "rank" };
+  const PREDICTOR = { ...text_("predictor", "predictor", data.label, predictor), className: "predictor" };
+  const CONSUMES = text_("consumes", "information", row => row.consumes, row => bdi(row.consumes, 40), "what the predictor reads besides the past weights");
+  const FIT = { ...numeric("fit", "fit, s", row => row.fit, row => text.seconds(row.fit), "seconds of fitting"), bestHigh: false };
+  const PARAMETERS = { ...numeric("parameters", "parameters", row => row.parameters, row => text.count(row.parameters)), bestHigh: false };
+
+  function ofBoard(view) {
+    const many = view.now.view === "rows";
+    return [
+      RANK, PREDICTOR,
+      many && text_("dataset", "dataset", row => row.board.dataset, row => html("a", { href: state.link({ view: row.board.id }) }, bdi(row.board.dataset, 60))),
+      numeric("skill", "skill", row => view.skill(row)[0], row => estimate(view.skill(row), text.skill), `1 − WPE / WPE of persistence; ${view.name}; with its 95% interval`),
+      ...AT.filter(h => h <= data.about.horizons).map(h =>
+        numeric(`h${h}`, `h = ${h}`, row => view.byHorizon(row)[h - 1], row => text.skill(view.byHorizon(row)[h - 1]), `skill ${h} checkpoints ahead`)),
+      { ...numeric("repw", "REPW", row => view.repw(row)[0], row => plain(view.repw(row), text.points), "return error of predicted weights, with its 95% interval"), bestHigh: false },
+      text_("state", "state", row => row.state, row => badge(text.clean(row.state, 20), ...(Object.hasOwn(MEANING, row.state) ? [MEANING[row.state], row.state] : [])), "claimed, rescored or reproduced"),
+      numeric("seeds", "seeds", row => row.seeds, row => String(row.seeds)),
+      { ...numeric("spread", "spread", row => row.spread, row => (row.seeds > 1 ? text.skill(row.spread) : text.NONE), "standard deviation of skill over seeds"), bestHigh: false },
+      FIT, PARAMETERS, CONSUMES,
+      text_("device", "device", row => row.device, row => bdi(row.device, 40)),
+    ].filter(Boolean);
+  }
+
+  const plain = ([value, low, high], format) => [html("span", { class: "value" }, format(value)), " ", html("span", { class: "interval" }, text.interval(low, high, format))];
+
+  function ofOverall(view) {
+    const member = (entry, environment) => entry.rows.find(row => row.board.environment === environment);
+    const skillIn = (entry, environment) => { const row = member(entry, environment); return row ? data.about.headline.skill[0][row.index] : null; };
+    return [
+      RANK, PREDICTOR,
+      numeric("skill", "skill", entry => entry.skill.value, entry => estimate(view.skill(entry), text.skill), "over its environments, learning phase, mean over horizons; with its 95% interval"),
+      ...data.environments.slice(0, 12).map((environment, number) =>
+        numeric(`env${number}`, bdi(environment, 40), entry => skillIn(entry, environment), entry => text.skill(skillIn(entry, environment)), "skill in this environment")),
+      numeric("environments", "environments", entry => entry.environments.length, entry => String(entry.environments.length)),
+      { ...FIT, hint: "seconds of fitting, all environments together" }, { ...PARAMETERS, hint: "of its largest" }, CONSUMES,
+    ];
+  }
+
+  const of = view => (view.now.view === "overall" ? ofOverall(view) : ofBoard(view));
+
+  return { of, badge, reason, plain };
+})();

@@ -1,0 +1,46 @@
+// The page's own data: boards, rows and overall entries, from the JSON that stands in the page.
+const data = (() => {
+  const about = JSON.parse(document.getElementById("data").textContent);
+  const boards = new Map(about.boards.map(board => [board.id, board]));
+  const names = ["board", "predictor", "version", "consumes", "budget", "variant", "device", "state", "greyed", "disputed"];
+
+  const rows = about.rows.id.map((id, index) => {
+    const row = { id, index, chunk: null };
+    for (const name of names) row[name] = about.rows[name].values[about.rows[name].index[index]];
+    for (const name of ["rank", "ties", "seeds", "spread", "fit", "parameters"]) row[name] = about.rows[name][index];
+    row.board = boards.get(row.board);
+    return row;
+  });
+
+  let first = 0;
+  about.chunks.forEach((length, number) => {
+    for (const row of rows.slice(first, first + length)) row.chunk = `rows-${String(number).padStart(3, "0")}`;
+    first += length;
+  });
+
+  const entries = about.overall.map(entry => ({
+    ...entry,
+    rows: entry.rows.map(index => rows[index]),
+    ties: entry.tied.length,
+    fit: entry.rows.reduce((sum, index) => sum + rows[index].fit, 0),
+    parameters: Math.max(0, ...entry.rows.map(index => rows[index].parameters)),
+    overall: true,
+  }));
+  const environments = [...new Set(entries.flatMap(entry => entry.environments))];
+
+  const byId = new Map([...rows, ...entries].map(row => [row.id, row]));
+
+  function haystack(row) {
+    const board = row.board ?? {};
+    row.haystack ??= [row.predictor, row.variant, row.budget, row.consumes, row.device, row.state, board.dataset, board.environment,
+      row.greyed, row.disputed, ...(row.environments ?? [])].filter(Boolean).join("\n").toLowerCase();
+    return row.haystack;
+  }
+
+  // The phases that are measured on a board, or on any board.
+  const phasesOf = board => about.phases.filter(phase => !board || Object.hasOwn(board.phases, phase));
+
+  const label = row => `${row.predictor}${row.variant ? " " + row.variant : ""}`;
+
+  return { about, boards, rows, entries, environments, byId, haystack, phasesOf, label, headline: "learning" };
+})();

@@ -1,0 +1,58 @@
+// Skill by horizon of the view's first rows, below the span ceiling.
+const horizonChart = (() => {
+  const SHOWN = 6;
+  const FLOOR = -0.5;
+
+  function draw(rows, view, width) {
+    const shown = rows.filter(row => !row.greyed && view.byHorizon(row).some(Number.isFinite)).slice(0, SHOWN);
+    const lines = shown.map(row => ({ row, values: view.byHorizon(row) }));
+    const ceiling = ceilingOf(shown, view);
+    const values = [...lines.flatMap(({ values }) => values), ...ceiling].filter(value => value >= FLOOR);
+    const [bottom, top] = scales.span(values, [0]);
+    const count = data.about.horizons;
+    const words = summary(lines, ceiling, rows.length);
+    const chart = charts.frame({
+      width, height: 300, title: "Skill by horizon", summary: words,
+      x: range => Object.assign(scales.linear([1, Math.max(count, 2)], range), { ticks: Array.from({ length: count }, (_, index) => index + 1) }),
+      y: range => scales.linear([bottom, top], range),
+      xLabel: "horizon, checkpoints", yLabel: `skill, ${view.phase}`, yFormat: value => text.skill(value).replace(/0+$/, "").replace(/\.$/, ""),
+    });
+    if (bottom < 0) charts.line(chart, [[1, 0], [count, 0]], "zero");
+    const at = series => series.map((value, index) => [index + 1, Number.isFinite(value) ? Math.max(value, bottom - 1) : NaN]);
+    charts.line(chart, at(ceiling), "ceiling");
+    lines.forEach(({ values }, number) => {
+      charts.line(chart, at(values), `s${number + 1}`);
+      values.forEach((value, index) => value >= bottom && charts.mark(chart, index + 1, value, number, `s${number + 1}`));
+    });
+    const names = lines.map(({ row }, number) => ({ label: name(row, view), className: `s${number + 1}`, shape: number }));
+    return charts.figure({
+      title: "Skill by horizon", picture: chart.picture, words,
+      below: charts.legend([...names, ...(ceiling.some(Number.isFinite) ? [{ label: "span ceiling", className: "ceiling" }] : [])]),
+      numbers: dom.table("Skill by horizon", ["predictor", ...at(ceiling).map(([horizon]) => `h = ${horizon}`)],
+        [...lines.map(({ row, values }) => [name(row, view), ...values.map(text.skill)]), ["span ceiling", ...ceiling.map(text.skill)]]),
+    });
+  }
+
+  const name = (row, view) => [dom.bdi(data.label(row), 48), " ", dom.html("span", { class: "soft" }, dom.bdi(view.now.view === "rows" ? row.board.dataset : row.budget, 40))];
+
+  // The ceiling where the rows stand: their board's, or the mean over the boards of overall entries.
+  function ceilingOf(rows, view) {
+    const boards = [...new Set(rows.flatMap(row => (row.overall ? row.rows : [row])).map(row => row.board))];
+    if (view.now.view !== "overall" && boards.length > 1) return Array(data.about.horizons).fill(NaN);
+    return Array.from({ length: data.about.horizons }, (_, index) => {
+      const values = boards.map(board => board.phases[view.phase]?.ceiling[index]).filter(Number.isFinite);
+      return values.length ? values.reduce((a, b) => a + b) / values.length : NaN;
+    });
+  }
+
+  function summary(lines, ceiling, total) {
+    if (!lines.length) return "No row of this view has a skill by horizon.";
+    const best = lines[0];
+    const under = ceiling.some(Number.isFinite) ? ` The span ceiling, which no recombination of the context passes, falls from ${text.skill(ceiling[0])} to ${text.skill(ceiling.at(-1))}.` : "";
+    const clipped = lines.some(({ values }) => values.some(value => value < FLOOR)) ? ` Values below ${text.skill(FLOOR)} are off the picture.` : "";
+    const shown = lines.length < total ? `The first ${lines.length} of ${text.plural(total, "row")}, in the table's order. ` : "";
+    return `${shown}${text.clean(data.label(best.row), 60)} goes from ${text.skill(best.values[0])} at h = 1 to ${text.skill(best.values.at(-1))} at h = ${best.values.length}.${under}${clipped}`;
+  }
+
+  return { draw };
+})();

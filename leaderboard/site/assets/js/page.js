@@ -1,0 +1,125 @@
+// From the address to the page, and back: every change goes through the address.
+const page = (() => {
+  const { html, bdi } = dom;
+  const place = name => document.getElementById(name);
+  let now = state.parse(location.hash), latest = 0;
+
+  // What is drawn: the address, its rows, and how to read a number of a row.
+  async function look() {
+    const numbers = await loading.numbers(now.phase, now.horizon);
+    const triple = (series, row) => series.map(column => column[row.index]);
+    const mean = values => { const kept = values.filter(Number.isFinite); return kept.length ? kept.reduce((a, b) => a + b) / kept.length : null; };
+    const at = row => numbers.at.map(column => column[row.index]);
+    const view = {
+      now, phase: now.phase, name: `${now.phase} phase, ${now.horizon === "mean" ? "mean over horizons" : `h = ${now.horizon}`}`,
+      skill: row => (row.overall ? [row.skill.value, row.skill.low, row.skill.high] : triple(numbers.skill, row)),
+      repw: row => triple(numbers.repw, row),
+      byHorizon: row => (row.overall ? numbers.at.map(column => mean(row.rows.map(member => column[member.index]))) : at(row)),
+      opener: table.opener,
+    };
+    view.columns = columns.of(view);
+    const key = now.sort.replace("-", "");
+    const column = view.columns.find(candidate => candidate.key === key) ?? view.columns[0];
+    view.sort = { key: column.key, descending: column.key === key && now.sort.startsWith("-") };
+    const best = selection.sorted(selection.filtered(now), { value: row => view.skill(row)[0] }, true);
+    view.rows = selection.sorted(best, column, view.sort.descending);
+    view.caption = `${title()}, ${view.name}`;
+    return view;
+  }
+
+  const board = () => data.boards.get(now.view);
+  const title = () => (now.view === "overall" ? "Overall, across environments" : now.view === "rows" ? "Every row of every board" : text.clean(board().environment, 80));
+
+  async function draw() {
+    const turn = ++latest;
+    let view;
+    try {
+      view = await look();
+    } catch (error) {
+      place("problem").textContent = error.message;
+      place("problem").hidden = false;
+      return false;
+    }
+    if (turn !== latest) return false; // another choice was made while this one was read
+    place("problem").hidden = true;
+    controls.draw(view);
+    heading(view);
+    table.draw(view);
+    const all = selection.base(now).length;
+    place("count").textContent = view.rows.length === all ? text.plural(all, "row") : `${text.count(view.rows.length)} of ${text.plural(all, "row")}`;
+    drawn = view;
+    plots(true);
+    return true;
+  }
+
+  let drawn = null, width = 0;
+  function plots(anew) {
+    const whole = place("plots").clientWidth;
+    if (!drawn || (!anew && whole === width)) return;
+    width = whole;
+    const each = Math.min(660, whole >= 760 ? Math.floor(whole / 2) - 16 : whole);
+    place("plots").replaceChildren(horizonChart.draw(drawn.rows, drawn, each), costChart.draw(drawn.rows, drawn, each));
+  }
+
+  function heading(view) {
+    const where = board();
+    document.title = `${title()} - tipl-bench leaderboard`;
+    place("view-title").replaceChildren(bdi(title()), ...(where ? [" ", html("span", { class: "soft" }, bdi(where.dataset, 80))] : []));
+    place("view-about").replaceChildren(...(where ? aboutBoard(where, view) : aboutMany()).filter(Boolean));
+  }
+
+  function aboutMany() {
+    if (now.view === "rows") return [html("p", {}, "Skills of different boards are not comparable; ranks are each board's own.")];
+    return [html("p", {}, `Mean skill over ${text.plural(data.environments.length, "environment")}, each on its default dataset: learning phase, mean over horizons. Open a row for its results in each; choose a board above for phases and horizons.`)];
+  }
+
+  function aboutBoard(where, view) {
+    const measured = where.phases[now.phase];
+    const mean = series => { const kept = (series ?? []).filter(Number.isFinite); return kept.length ? kept.reduce((a, b) => a + b) / kept.length : null; };
+    const pick = series => (now.horizon === "mean" ? mean(series) : series?.[Number(now.horizon) - 1]);
+    return [
+      where.yanked && html("p", { class: "notice" }, html("b", {}, "The dataset is yanked: "), bdi(where.yanked), ". These rows stand for the record only."),
+      where.superseded && html("p", { class: "notice" }, html("b", {}, "Superseded: "), "a newer version of the dataset or of the protocol exists."),
+      !where.ranked && html("p", { class: "notice" }, html("b", {}, "Not ranked: "), `${text.plural(where.trials, "test trial")} cannot tell rows apart.`),
+      measured && html("dl", { class: "facts" }, [
+        ["phase", `${view.name}`], ["windows", `${text.count(measured.windows)} of ${text.plural(measured.trials, "test trial")}`],
+        ["span ceiling", text.skill(pick(measured.ceiling))], ["REPW of persistence", text.points(pick(measured.repw_persistence))],
+        ["noise floor", text.points(pick(measured.noise_floor))], ["protocol", text.clean(where.protocol, 20)],
+        ["dataset", [dom.code(where.digest.slice(0, 12)), " ", columns.badge(where.published ? "published" : "local", where.published ? "bundled or on the Hub" : "not published: rows can be checked only by collecting it again")]],
+      ].map(([name, value]) => html("div", {}, html("dt", {}, name), html("dd", {}, value)))),
+      (now.phase !== data.headline || now.horizon !== "mean") && html("p", { class: "soft" }, "Ranks and ties are those of the headline: learning phase, mean over horizons."),
+    ];
+  }
+
+  // A change by the reader; `replace` for what should not be a step back, `drawn` when the page shows it already.
+  async function change(changes, { replace = false, drawn: shown = false } = {}) {
+    const before = state.address(now);
+    now = state.parse(state.address({ ...now, ...changes }));
+    const address = state.address(now);
+    if (address !== before) history[replace ? "replaceState" : "pushState"](null, "", address);
+    if (shown && drawn) drawn.now = now;
+    else await draw();
+  }
+
+  async function arrive(focused) {
+    now = state.parse(location.hash);
+    if ((await draw()) && focused && now.open.length) table.focus(now.open[0]);
+  }
+
+  let followed = false;
+  document.addEventListener("click", event => { followed = Boolean(event.target.closest?.('a[href^="#"]')); });
+  addEventListener("popstate", () => {
+    arrive(followed);
+    followed = false;
+  });
+  place("skip").addEventListener("click", event => {
+    event.preventDefault(); // the address is the view's
+    place("table").focus();
+  });
+  controls.listen(change);
+  table.listen(change);
+  new ResizeObserver(() => plots(false)).observe(place("plots"));
+  place("version").textContent = text.clean(data.about.version, 40);
+  arrive(true);
+  return { change };
+})();

@@ -1,0 +1,50 @@
+// What is looked at: all of it stands in the address after #, so that a view can be shared and gone back to.
+const state = (() => {
+  const HORIZONS = ["mean", ...Array.from({ length: data.about.horizons }, (_, index) => String(index + 1))];
+  const STATES = ["claimed", "rescored", "reproduced"];
+  const FLAGS = ["plain", "greyed", "disputed"];
+  const values = name => [...new Set(data.rows.map(row => row[name]))].sort();
+  const CHOICES = { consumes: values("consumes"), budget: values("budget"), device: values("device"), state: STATES, flag: FLAGS };
+
+  const firstView = data.environments.length > 1 ? "overall" : data.about.boards[0]?.id ?? "rows";
+  const EMPTY = { view: firstView, phase: "", horizon: "mean", consumes: "", budget: "", device: "", state: "", flag: "", q: "", sort: "rank", page: 0, open: [] };
+
+  const knownView = view => view === "overall" || view === "rows" || data.boards.has(view);
+
+  // Reads an address; whatever is unknown in it counts as not said.
+  function parse(hash) {
+    const said = new URLSearchParams(hash.replace(/^#/, ""));
+    const one = (name, known) => (known.includes(said.get(name)) ? said.get(name) : EMPTY[name]);
+    const now = { ...EMPTY, q: (said.get("q") ?? "").slice(0, 200), open: said.getAll("open").filter(id => data.byId.has(id)).slice(0, 20) };
+    now.view = knownView(said.get("view")) ? said.get("view") : viewOf(now.open[0]);
+    const phases = data.phasesOf(data.boards.get(now.view));
+    now.phase = now.view === "overall" || !phases.includes(said.get("phase")) ? phases[0] ?? data.headline : said.get("phase");
+    now.horizon = now.view === "overall" ? "mean" : one("horizon", HORIZONS);
+    for (const name of Object.keys(CHOICES)) now[name] = one(name, CHOICES[name]);
+    now.sort = /^-?[a-z0-9]{1,60}$/.test(said.get("sort") ?? "") ? said.get("sort") : EMPTY.sort;
+    now.page = Math.max(0, Math.min(1e6, Number.parseInt(said.get("page") ?? "0", 10) || 0));
+    return now;
+  }
+
+  // A row's address needs no view: its own board is meant.
+  function viewOf(id) {
+    const row = id && data.byId.get(id);
+    if (!row) return firstView;
+    return row.overall ? "overall" : row.board.id;
+  }
+
+  function address(now) {
+    const said = new URLSearchParams();
+    for (const [name, value] of Object.entries(now)) {
+      if (name === "open" || value === EMPTY[name] || (name === "phase" && value === data.phasesOf(data.boards.get(now.view))[0])) continue;
+      said.set(name, value);
+    }
+    for (const id of now.open) said.append("open", id);
+    return "#" + said.toString();
+  }
+
+  const link = changes => address({ ...EMPTY, ...changes });
+  const rowLink = row => link({ view: row.overall ? "overall" : row.board.id, open: [row.id] });
+
+  return { parse, address, link, rowLink, EMPTY, HORIZONS, CHOICES };
+})();

@@ -1,0 +1,211 @@
+"""An opened row: read on demand, drawn, told in tables, with commands to copy."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+import synthetic
+from tipl_bench.leaderboard.site import render
+from waiting import until
+
+DOCUMENT = synthetic.document(rows=36, boards=3)
+ROW = DOCUMENT["rows"][2]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("site")
+    render(DOCUMENT, folder)
+    return folder
+
+
+def opener(page, row):
+    return page.locator(f'[data-opener="{row["id"]}"]')
+
+
+def opened(page):
+    page.wait_for_selector(".inside .sections")
+    return page.locator(".inside").first
+
+
+def test_a_row_opens_on_demand_and_closes(visit, site):
+    visiting = visit(site)
+    page = visiting.go(f"#view={ROW['board']}")
+    assert not [url for url in visiting.requests if "/board/" in url]
+    button = opener(page, ROW)
+    assert button.get_attribute("aria-expanded") == "false"
+    button.click()
+    place = opened(page)
+    assert button.get_attribute("aria-expanded") == "true"
+    assert button.get_attribute("aria-controls") == place.get_attribute("id")
+    assert [url.split("/")[-1].split("?")[0] for url in visiting.requests if "/board/" in url] == ["rows-000.js"]
+    assert f"open={ROW['id']}" in page.evaluate("location.hash")
+    button.click()
+    assert button.get_attribute("aria-expanded") == "false"
+    assert page.locator(".inside").count() == 0
+    page.go_back()
+    opened(page)
+
+
+def test_a_link_to_a_row_opens_it_on_its_board_with_the_focus_on_it(visit, site):
+    page = visit(site).go(f"#open={ROW['id']}")
+    opened(page)
+    assert page.locator("#choose-view").input_value() == ROW["board"]
+    assert page.evaluate("document.activeElement.dataset.opener") == ROW["id"]
+    link = page.get_by_role("link", name="Link to this row").get_attribute("href")
+    again = visit(site).go(link)
+    opened(again)
+    assert opener(again, ROW).get_attribute("aria-expanded") == "true"
+
+
+def table(place, caption):
+    """A table's cells by its caption."""
+    found = place.locator("table", has=place.page.locator("caption", has_text=caption)).first
+    return [line.locator("th, td").all_text_contents() for line in found.locator("tbody tr").all()]
+
+
+def number(text):
+    return float(text.replace("\u2212", "-").replace(",", ""))
+
+
+def test_the_figure_shows_both_errors_with_bands_and_the_returns_with_the_diagonal(visit, site):
+    page = visit(site).go(f"#open={ROW['id']}")
+    place = opened(page)
+    wpe, repw, returns = place.locator(".panels figure").all()
+    measured = ROW["phases"]["learning"]
+    for panel, series in ((wpe, "wpe_by_horizon"), (repw, "repw_by_horizon")):
+        assert panel.get_by_role("img").count() == 1
+        assert panel.locator("svg.chart path.band").count() == 1
+        assert panel.locator("svg.chart circle").count() == len(measured[series])
+        cells = table(panel, "by horizon")
+        for line, estimate in zip(cells, measured[series], strict=True):
+            assert number(line[1]) == pytest.approx(estimate["value"], rel=0.006, abs=0.006)
+    learning = [point for point in ROW["returns"] if point[0] == "learning"]
+    assert returns.locator("svg.chart circle.s1").count() == len(learning)
+    assert returns.locator("svg.chart path.hollow").count() == len(ROW["returns"]) - len(learning)
+    assert returns.locator("svg.chart path.zero").count() == 1
+    # higher on paper is a higher prediction: the marks are where the numbers say
+    x, y = (
+        [
+            float(c)
+            for c in returns.locator("svg.chart circle.s1").evaluate_all(
+                f"all => all.map(c => c.getAttribute('{axis}'))"
+            )
+        ]
+        for axis in ("cx", "cy")
+    )
+    order = sorted(range(len(learning)), key=lambda i: learning[i][3])
+    assert [y[i] for i in order] == sorted(y, reverse=True)
+    assert [x[i] for i in sorted(range(len(learning)), key=lambda i: learning[i][2])] == sorted(x)
+
+
+def test_comparisons_name_every_other_row_with_difference_and_win_rate(visit, site):
+    page = visit(site).go(f"#open={ROW['id']}")
+    place = opened(page)
+    cells = table(place, "Against every other row")
+    assert len(cells) == len(ROW["comparisons"])
+    wanted = sorted(ROW["comparisons"], key=lambda c: c["difference"]["value"])
+    for line, comparison in zip(cells, wanted, strict=True):
+        assert number(line[1].split(" ")[0]) == pytest.approx(comparison["difference"]["value"], abs=6e-4)
+        assert number(line[2].split(" ")[0]) == pytest.approx(comparison["win_rate"]["value"], abs=0.011)
+        low, high = (comparison["difference"][end] for end in ("low", "high"))
+        assert line[3] == ("better" if low > 0 else "worse" if high < 0 else "tied")
+    place.locator("section", has_text="Comparisons").locator("a").first.click()
+    until(page, f"!location.hash.includes('open={ROW['id']}')")
+
+
+def test_cost_provenance_layers_and_evidence_are_told(visit, site):
+    place = opened(visit(site).go(f"#open={ROW['id']}"))
+    words = place.text_content()
+    board = next(board for board in DOCUMENT["boards"] if board["id"] == ROW["board"])
+    for said in (
+        board["digest"],
+        board["commit"],
+        *(p["record"] for p in ROW["provenance"]),
+        "scored again from its forecasts",
+    ):
+        assert said in words
+    assert ROW["provenance"][0]["commit"] in words
+    assert f"layers={ROW['options']['layers']}" in words
+    assert [line[0] for line in table(place, "WPE of each layer")] == list(ROW["phases"]["learning"]["layers"])
+    link = place.get_by_role("link", name="tipl/trajectories").get_attribute("href")
+    assert link == f"https://huggingface.co/datasets/tipl/trajectories/tree/{board['commit']}"
+
+
+def test_a_command_is_copied_as_it_is_shown(visit, site):
+    page = visit(site, permissions=["clipboard-read", "clipboard-write"]).go(f"#open={ROW['id']}")
+    place = opened(page)
+    place.get_by_role("button", name="Copy: Verify").click()
+    place.get_by_text("copied").wait_for()
+    assert page.evaluate("navigator.clipboard.readText()") == ROW["commands"]["verify"]
+
+
+def test_an_overall_entry_opens_to_its_rows_in_each_environment(visit, site):
+    page = visit(site).go()
+    entry = DOCUMENT["overall"][0]
+    page.locator(".opener").first.click()
+    cells = table(page.locator(".inside"), "one per environment")
+    assert [line[0] for line in cells] == entry["environments"]
+    page.locator(".inside a").first.click()
+    opened(page)
+    assert f"open={entry['rows'][0]}" in page.evaluate("location.hash")
+
+
+def test_when_the_folder_beside_the_page_is_missing_then_the_row_says_so_and_can_be_tried_again(
+    browser, site, tmp_path
+):
+    folder = tmp_path / "moved"
+    shutil.copytree(site, folder)
+    (folder / "board").rename(folder / "elsewhere")
+    page = browser.new_page()
+    page.goto((folder / "index.html").as_uri() + f"#open={ROW['id']}")
+    page.get_by_role("alert").get_by_text("could not be read").wait_for()
+    (folder / "elsewhere").rename(folder / "board")
+    page.get_by_role("button", name="Try again").click()
+    opened(page)
+    page.close()
+
+
+def test_when_a_script_is_of_another_build_then_the_row_says_so(visit, site, tmp_path):
+    folder = tmp_path / "mixed"
+    shutil.copytree(site, folder)
+    (folder / "board" / "rows-000.js").write_text("tiplBoard('rows-000', '{}');")
+    page = visit(folder).go(f"#open={ROW['id']}")
+    page.get_by_text("of another build").wait_for()
+
+
+def test_when_a_phase_cannot_be_read_then_the_page_says_so_and_another_choice_works(browser, site, tmp_path):
+    folder = tmp_path / "partial"
+    shutil.copytree(site, folder)
+    (folder / "board" / "phase-converged.js").unlink()
+    page = browser.new_page()
+    page.goto((folder / "index.html").as_uri() + "#view=rows")
+    page.select_option("#choose-phase", "converged")
+    page.get_by_role("alert").get_by_text("phase-converged.js could not be read").wait_for()
+    page.select_option("#choose-phase", "all")
+    until(page, "document.querySelector('#caption').textContent.includes('all phase')")
+    assert not page.get_by_role("alert").is_visible()
+    page.close()
+
+
+def test_a_row_of_which_little_is_known_says_so_everywhere(visit, tmp_path):
+    document = synthetic.sparse()
+    render(document, tmp_path)
+    visiting = visit(tmp_path)
+    visiting.go()
+    assert {cell.split("\n")[0] for cell in visiting.column("rank")} == {"-"}
+    page = visiting.go(f"#open={document['rows'][0]['id']}")
+    place = opened(page)
+    assert page.locator("#choose-phase option").all_inner_texts() == ["All"]
+    assert {cell.strip() for cell in visiting.column("skill")} == {"\u2013"}
+    for said in (
+        "no other row to compare",
+        "None beyond the record",
+        "one seed only",
+        "not on the Hub",
+        "released package",
+    ):
+        assert said in place.text_content()
+    assert "NaN" not in page.locator("main").inner_html()
+    assert "undefined" not in page.locator("main").inner_html()

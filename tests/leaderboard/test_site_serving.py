@@ -1,0 +1,122 @@
+"""`tipl-bench leaderboard serve`, over a real socket."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+import synthetic
+from tipl_bench.leaderboard.site import render
+
+SOCKETS = Path("/proc/net/tcp")
+
+
+@pytest.fixture
+def site(tmp_path):
+    folder = tmp_path / "site"
+    render(synthetic.document(), folder)
+    for place in (tmp_path / "secret.txt", folder / "own.txt"):
+        place.write_text("not of the page")
+    return folder
+
+
+@pytest.fixture
+def serve():
+    """`serve(folder)` starts the command as it is typed; gives the process and its address."""
+    started = []
+
+    def start(*arguments):
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        command = [sys.executable, "-m", "tipl_bench", "leaderboard", "serve", *map(str, arguments)]
+        pipe = subprocess.PIPE
+        process = subprocess.Popen(
+            command, stdout=pipe, stderr=pipe, text=True, env=environment | {"PYTHONUNBUFFERED": "1"}
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def address(process):
+    return re.match(r"(http://127\.0\.0\.1:\d+)/ ", process.stdout.readline())[1]
+
+
+def get(url):
+    with urllib.request.urlopen(url, timeout=20) as answer:
+        return answer.headers, answer.read()
+
+
+def test_the_page_and_its_scripts_are_served_until_ctrl_c(serve, site):
+    process = serve("--out", site, "--port", 0)
+    at = address(process)
+    headers, page = get(at + "/")
+    assert page == (site / "index.html").read_bytes()
+    assert headers["Content-Type"].startswith("text/html")
+    headers, script = get(at + "/board/rows-000.js?12345678")
+    assert script == (site / "board" / "rows-000.js").read_bytes()
+    assert "javascript" in headers["Content-Type"]
+    process.send_signal(signal.SIGINT)
+    out, errors = process.communicate(timeout=20)
+    assert (process.returncode, out, errors) == (0, "ended\n", "")
+    with socket.socket() as again:  # the port is free again
+        assert again.connect_ex(("127.0.0.1", int(at.rsplit(":", 1)[1]))) != 0
+
+
+@pytest.mark.parametrize("path", ["/board/", "/../secret.txt", "/%2e%2e/secret.txt", "/board/rows-999.js", "/own.txt"])
+def test_nothing_but_the_page_s_files_is_served(serve, site, path):
+    at = address(serve("--out", site, "--port", 0))
+    host, port = at.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=20) as connection:
+        connection.sendall(f"GET {path} HTTP/1.0\r\n\r\n".encode())
+        answer = connection.makefile("rb").read()
+    assert answer.split(b" ", 2)[1] == b"404"
+    assert b"not of the page" not in answer
+
+
+@pytest.mark.skipif(not SOCKETS.exists(), reason="reads Linux's table of sockets")
+def test_it_listens_on_the_loopback_address_alone(serve, site):
+    at = address(serve("--out", site, "--port", 0))
+    port = int(at.rsplit(":", 1)[1])
+    listening = [line.split()[1] for line in SOCKETS.read_text().splitlines() if line.split()[3] == "0A"]
+    assert [entry.split(":")[0] for entry in listening if int(entry.split(":")[1], 16) == port] == ["0100007F"]
+
+
+def test_when_there_is_no_page_then_the_command_says_how_to_build_it(serve, tmp_path):
+    out, errors = serve("--out", tmp_path).communicate(timeout=60)
+    assert "leaderboard build" in errors
+    assert "Traceback" not in errors
+    assert out == ""
+
+
+def test_when_the_port_is_taken_then_the_command_names_another_way(serve, site):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        _, errors = serve("--out", site, "--port", port).communicate(timeout=60)
+    assert f"Port {port} cannot be used" in errors
+    assert "--port" in errors
+
+
+def test_the_page_works_over_http_as_from_a_file(serve, site, browser):
+    at = address(serve("--out", site, "--port", 0))
+    page = browser.new_page()
+    said = []
+    page.on("console", lambda message: said.append(message.text))
+    page.goto(at + "/#view=rows")
+    page.locator(".opener").first.click()
+    page.wait_for_selector(".inside .sections")
+    page.close()
+    assert said == []

@@ -1,0 +1,225 @@
+"""What a reader chooses: boards, phases, horizons, filters, search, order; all of it in the address."""
+
+from __future__ import annotations
+
+import pytest
+import synthetic
+from tipl_bench.leaderboard.site import render
+from waiting import until
+
+DOCUMENT = synthetic.document(rows=36, boards=3)
+BOARD = DOCUMENT["boards"][0]["id"]
+ROWS = [row for row in DOCUMENT["rows"] if row["board"] == BOARD]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("site")
+    render(DOCUMENT, folder)
+    return folder
+
+
+def address(**said):
+    from urllib.parse import urlencode
+
+    return "#" + urlencode({"view": BOARD, **said})
+
+
+def shown(value, digits=3):
+    return f"{value:.{digits}f}".replace("-", "\u2212") if round(value, digits) else f"{0:.{digits}f}"
+
+
+def first_line(cells):
+    return [cell.split("\n")[0] for cell in cells]
+
+
+def best_first(rows, value):
+    return [row["predictor"] for row in sorted(rows, key=lambda row: -value(row))]
+
+
+def test_the_first_view_is_the_overall_table(visit, site):
+    visiting = visit(site)
+    page = visiting.go()
+    assert page.locator("#view-title").inner_text() == "Overall, across environments"
+    assert visiting.names() == [entry["predictor"] for entry in DOCUMENT["overall"]]
+    assert first_line(visiting.column("skill")) == [shown(e["skill"]["value"]) for e in DOCUMENT["overall"]]
+    first = DOCUMENT["overall"][0]
+    member = next(row for row in DOCUMENT["rows"] if row["id"] == first["rows"][0])
+    skill = member["phases"]["learning"]["skill"]["value"]
+    assert visiting.column(first["environments"][0])[0] == shown(skill)
+    assert not page.locator("#choose-phase").is_visible()
+
+
+def test_a_board_shows_every_row_with_rank_ties_skill_interval_and_reasons(visit, site):
+    visiting = visit(site)
+    page = visiting.go(address())
+    ranked = sorted(ROWS, key=lambda row: (row["rank"] is None, row["rank"]))
+    assert visiting.names() == [row["predictor"] for row in ranked]
+    skills = [row["phases"]["learning"]["skill"] for row in ranked]
+    assert visiting.column("skill") == [f"{shown(s['value'])}\n[{shown(s['low'])}, {shown(s['high'])}]" for s in skills]
+    for h in (1, 2, 5, 10):
+        values = [row["phases"]["learning"]["skill_by_horizon"][h - 1]["value"] for row in ranked]
+        assert visiting.column(f"h = {h}") == [shown(value) for value in values]
+    assert visiting.column("state") == [row["state"] for row in ranked]
+    assert visiting.column("parameters") == [f"{row['cost']['parameters']:,}" for row in ranked]
+    for row in ranked:
+        line = page.locator(f'tr[data-row="{row["id"]}"]')
+        words = line.inner_text()
+        assert (f"greyed: {row['greyed']}" in words) == bool(row["greyed"])
+        assert (f"disputed: {row['disputed']}" in words) == bool(row["disputed"])
+        assert ("tied with" in line.text_content()) == (bool(row["tied"]) and row["rank"] is not None)
+    assert page.locator("#count").inner_text() == f"{len(ROWS)} rows"
+
+
+def test_sorting_by_a_heading_turns_around_on_the_second_press_and_says_so(visit, site):
+    visiting = visit(site)
+    page = visiting.go(address())
+    values = {row["id"]: row["phases"]["learning"]["repw"]["value"] for row in ROWS}
+    heading = page.locator("#head th", has_text="REPW")
+    heading.get_by_role("button").click()
+    assert heading.get_attribute("aria-sort") == "ascending"
+    assert visiting.names() == best_first(ROWS, lambda row: -values[row["id"]])
+    heading.get_by_role("button").click()
+    assert heading.get_attribute("aria-sort") == "descending"
+    assert visiting.names() == best_first(ROWS, lambda row: values[row["id"]])
+    assert page.locator("#head th[aria-sort]").count() == 1
+    assert page.evaluate("document.activeElement.textContent") == "REPW"
+
+
+@pytest.mark.parametrize("descending", ["", "-"])
+def test_rows_without_a_rank_come_last_whichever_way(visit, site, descending):
+    visiting = visit(site)
+    visiting.go(address(sort=f"{descending}rank"))
+    unranked = sum(row["rank"] is None for row in ROWS)
+    assert unranked
+    assert [rank.split("\n")[0][0] for rank in visiting.column("rank")[-unranked:]] == ["-"] * unranked
+
+
+def test_phase_and_horizon_choose_the_numbers(visit, site):
+    visiting = visit(site)
+    page = visiting.go(address())
+    page.select_option("#choose-phase", "converged")
+    page.select_option("#choose-horizon", "5")
+    until(page, "document.querySelector('#caption').textContent.includes('h = 5')")
+    ranked = sorted(ROWS, key=lambda row: (row["rank"] is None, row["rank"]))
+    tables = [row["phases"]["converged"] for row in ranked]
+    assert first_line(visiting.column("skill")) == [shown(t["skill_by_horizon"][4]["value"]) for t in tables]
+    repw = [table["repw_by_horizon"][4]["value"] for table in tables]
+    assert first_line(visiting.column("REPW")) == [shown(v, 2 if abs(v) < 10 else 1) for v in repw]
+    assert "Ranks and ties are those of the headline" in page.locator("#view-about").inner_text()
+
+
+def test_filters_and_search_narrow_the_rows_and_the_count_says_so(visit, site):
+    visiting = visit(site)
+    page = visiting.go(address())
+    page.select_option("#choose-consumes", "gradients")
+    wanted = [row for row in ROWS if row["consumes"] == "gradients"]
+    assert sorted(visiting.names()) == sorted(row["predictor"] for row in wanted)
+    assert page.locator("#count").inner_text() == f"{len(wanted)} of {len(ROWS)} rows"
+    page.select_option("#choose-consumes", "")
+    page.select_option("#choose-flag", "disputed")
+    assert sorted(visiting.names()) == sorted(row["predictor"] for row in ROWS if row["disputed"])
+    page.select_option("#choose-flag", "")
+    page.fill("#choose-q", "QUICK width=67")
+    until(page, "document.querySelector('#count').textContent.includes(' of ')")
+    found = [row for row in ROWS if row["budget"] == "quick" and "width=67" in row["variant"]]
+    assert visiting.names() == [row["predictor"] for row in found]
+    page.fill("#choose-q", "no such row")
+    page.get_by_text("No row matches").wait_for()
+    assert page.locator("#count").inner_text() == f"0 of {len(ROWS)} rows"
+    page.click("#clear")
+    until(page, f"document.querySelector('#count').textContent === '{len(ROWS)} rows'")
+    assert page.locator("#choose-q").input_value() == ""
+
+
+def test_the_address_holds_the_view_and_gives_it_back(visit, site):
+    visiting = visit(site)
+    page = visiting.go(address())
+    page.select_option("#choose-phase", "all")
+    page.select_option("#choose-state", "rescored")
+    page.get_by_role("button", name="fit, s").click()
+    page.fill("#choose-q", "o")
+    until(page, "location.hash.includes('q=o')")
+    seen = (visiting.names(), visiting.column("skill"), page.evaluate("location.hash"))
+    again = visit(site)
+    again.go(seen[2])
+    until(again.page, "document.querySelector('#caption').textContent.includes('all phase')")
+    assert (again.names(), again.column("skill"), again.page.evaluate("location.hash")) == seen
+    assert again.page.locator("#choose-q").input_value() == "o"
+
+
+def test_back_and_forward_walk_through_the_views(visit, site):
+    visiting = visit(site)
+    page = visiting.go()
+    page.select_option("#choose-view", BOARD)
+    page.get_by_role("button", name="h = 10").click()
+    by_horizon = visiting.names()
+    page.select_option("#choose-consumes", "gradients")
+    page.go_back()
+    until(page, "document.querySelector('#choose-consumes').value === ''")
+    assert visiting.names() == by_horizon
+    page.go_back()
+    page.go_back()
+    until(page, "document.querySelector('#choose-view').value === 'overall'")
+    assert visiting.names() == [entry["predictor"] for entry in DOCUMENT["overall"]]
+    page.go_forward()
+    until(page, "document.querySelector('#choose-view').value !== 'overall'")
+    assert page.locator("#head th[aria-sort]").inner_text() == "rank"
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        "#%",
+        "#view=nowhere&phase=never&horizon=99&sort=--x&page=-4&open=none",
+        "#view=__proto__",
+        "#" + "x" * 5000,
+        "#&=&=",
+    ],
+)
+def test_an_address_of_nonsense_shows_the_first_view(visit, site, nonsense):
+    visiting = visit(site)
+    visiting.go(nonsense)
+    assert visiting.names() == [entry["predictor"] for entry in DOCUMENT["overall"]]
+
+
+def test_the_plots_follow_the_view_and_say_in_words_what_they_show(visit, site):
+    visiting = visit(site)
+    page = visiting.go(address())
+    plots = page.locator("#plots figure")
+    assert plots.count() == 2
+    horizon, cost = plots.nth(0), plots.nth(1)
+    best = max((row for row in ROWS if not row["greyed"]), key=lambda row: row["phases"]["learning"]["skill"]["value"])
+    assert f"{best['predictor']}" in horizon.get_by_role("img").text_content()
+    assert horizon.locator("path.line.ceiling").first.get_attribute("d")
+    front = pareto(ROWS)
+    assert cost.locator("table tbody th").all_text_contents() == front
+    page.select_option("#choose-consumes", "gradients")
+    until(page, "document.querySelector('#count').textContent.includes(' of ')")
+    assert cost.locator("table tbody th").all_text_contents() == pareto(
+        [r for r in ROWS if r["consumes"] == "gradients"]
+    )
+
+
+def pareto(rows):
+    """Labels of the rows that no other row beats in both, by trying all pairs."""
+    rows = [row for row in rows if not row["greyed"]]
+
+    def point(row):
+        return row["cost"]["fit_seconds"], row["phases"]["learning"]["skill"]["value"]
+
+    def beaten(row):
+        seconds, skill = point(row)
+        return any(s <= seconds and v >= skill and (s, v) != (seconds, skill) for s, v in map(point, rows))
+
+    kept = sorted((row for row in rows if not beaten(row)), key=point)
+    return [f"{row['predictor']} {row['variant']}".strip() for row in kept]
+
+
+def test_every_row_view_names_the_dataset_and_links_to_its_board(visit, site):
+    visiting = visit(site)
+    page = visiting.go("#view=rows")
+    assert len(visiting.names()) == len(DOCUMENT["rows"])
+    page.locator("#body a").first.click()
+    until(page, "document.querySelector('#choose-view').value !== 'rows'")
+    assert page.locator("#choose-view").input_value() in {board["id"] for board in DOCUMENT["boards"]}
