@@ -88,6 +88,21 @@ def report_checked(folders: list[Path], records: Path | None, dataset_name: str 
     return results
 
 
+@leaderboard.command("export")
+@records_option
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Where to write.")
+def export_results(records: Path | None, out: Path) -> None:
+    """Write the published boards' rows as .eval_results files, the Hub's own form, for the predictors' repositories."""
+    from ..leaderboard.data import document
+    from ..leaderboard.export import export
+
+    written = export(document(records), out)
+    for path in written:
+        click.echo(f"wrote {path}")
+    if not written:
+        click.echo("Nothing to write: no ranked board of a dataset that is on the Hub.")
+
+
 @leaderboard.command("dispute")
 @click.argument("record", type=click.Path(path_type=Path))
 @click.option("--reason", required=True, help="Why, in a line.")

@@ -30,7 +30,9 @@ def export(document: Mapping[str, Any], out: Path) -> list[Path]:
     list of Path
         The files written.
     """
-    boards = {board["id"]: board for board in document["boards"] if board["repo"] and board["ranked"]}
+    boards = {
+        board["id"]: board for board in document["boards"] if board["repo"] and board["commit"] and board["ranked"]
+    }
     files: dict[Path, list[EvalResultEntry]] = {}
     for row in document["rows"]:
         board = boards.get(row["board"])
