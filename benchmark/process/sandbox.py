@@ -89,9 +89,14 @@ def _threads() -> int:
 
 
 def _around(hidden: list[Path]) -> list[Path]:
-    """The largest files and folders that hold nothing hidden."""
+    """The largest files and folders that hold nothing hidden.
+
+    Where Python itself or a package lies within a hidden folder (an environment in the store's), it has to be readable.
+    """
     permitted: list[Path] = []
-    open_folders = [Path("/")]
+    code = [Path(entry).resolve() for entry in (sys.prefix, sys.base_prefix, *sys.path)]
+    within = [folder for folder in code if any(one in folder.parents for one in hidden) and folder.is_dir()]
+    open_folders = [Path("/"), *within]
     while open_folders:
         for path in _entries(open_folders.pop()):
             above = any(path in folder.parents for folder in hidden)

@@ -75,6 +75,14 @@ def test_a_predictor_cannot_open_a_test_trial_the_store_or_the_manifest(wayward,
     )
 
 
+def test_when_the_predictors_package_lies_in_the_store_then_it_is_still_found(wayward, smooth, tmp_path, monkeypatch):
+    monkeypatch.setenv("TIPL_BENCH_HOME", str(tmp_path))
+    (tmp_path / "secret").write_text("returns of true policies")
+    with PredictorProcess("peeking") as predictor:
+        assert predictor.version == 1
+        assert predictor.isolation != LANDLOCK or not predictor.can_open(tmp_path / "secret")
+
+
 def test_a_predictor_cannot_reach_the_network(wayward, smooth, tmp_path, monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as server:
         monkeypatch.setenv("WAYWARD_PORT", str(server.getsockname()[1]))
