@@ -26,10 +26,14 @@ EXACT = 1e-9
 """Relative difference that adding in another order makes."""
 OF_WEIGHTS = 1e-6
 """The same for errors of weights computed on another machine, whose matrix products add in another order."""
+COPY = 1e-3
+"""A forecast with less than this fraction of the span oracle's error is a copy of its target."""
 OF_RETURNS = 0.05
 """The same for returns: an episode may go another way from its last bit on, so only means are comparable. Beside it
 stands the noise floor, which says how far the return of one and the same policy goes."""
 FIXED = (pa.int64(), pa.float64())
+WINDOWS_LIMIT = 64 << 20
+"""Bytes of `windows.parquet`, and of the numbers in it; HalfCheetah's take 0.5 MB."""
 RETURN_METRICS = ("repw", "repw_persistence", "noise_floor", "gain")
 
 
@@ -106,17 +110,25 @@ def read_windows(run: RunFolder, like: pd.DataFrame) -> pd.DataFrame:
     path = run.folder / WINDOWS_NAME
     numbers = list(like.select_dtypes("number").columns)
     try:
+        if path.stat().st_size > WINDOWS_LIMIT:
+            raise ProtocolError(f"{path}: larger than {WINDOWS_LIMIT} bytes.")
         facts = pq.read_metadata(path)
         schema = facts.schema.to_arrow_schema()
         groups = [facts.row_group(i) for i in range(min(facts.num_row_groups, 100))]
-        codecs = {group.column(k).compression for group in groups for k in range(group.num_columns)}
+        chunks = [group.column(k) for group in groups for k in range(group.num_columns)]
+        codecs = {chunk.compression for chunk in chunks}
         if facts.num_rows != len(like) or sum(group.num_rows for group in groups) != len(like):
             raise ProtocolError(f"{path}: holds {facts.num_rows} rows, where the protocol asks for {len(like)}.")
         if schema.names != list(like.columns) or any(schema.field(n).type not in FIXED for n in numbers):
             raise ProtocolError(f"{path}: its columns are not those of a run.")
         if not codecs <= {"SNAPPY", "UNCOMPRESSED"}:
             raise ProtocolError(f"{path}: compressed as {', '.join(sorted(codecs))}, which a run is not.")
-        table: pd.DataFrame = pq.read_table(path, columns=numbers).to_pandas()
+        if sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema in numbers) > WINDOWS_LIMIT:
+            raise ProtocolError(f"{path}: its numbers take more than {WINDOWS_LIMIT} bytes.")
+        # What the file says of pandas' own types is a stranger's too.
+        table: pd.DataFrame = pq.read_table(path, columns=numbers).to_pandas(ignore_metadata=True)
+        if len(table) != len(like):
+            raise ProtocolError(f"{path}: says that it holds {len(like)} rows, but has {len(table)}.")
         return table
     except (OSError, ValueError, KeyError, pa.ArrowException) as error:
         raise ProtocolError(f"{path}: not readable as Parquet ({str(error)[:200]}).") from None
@@ -203,6 +215,15 @@ def _same_machine(record: Record) -> bool:
 def _suspicions(rows: pd.DataFrame, record: Record) -> Iterator[str]:
     """Where forecasts are better than anything that their contexts span, as copies of the targets would be."""
     protocol = record.key.protocol
+    # A few copies among honest forecasts do not show in the sums below.
+    copies = rows[(rows["wpe"] < COPY * rows["wpe_oracle"]) & (rows["wpe_oracle"] > EXACT * rows["wpe_persistence"])]
+    if len(copies):
+        one = copies.iloc[0]
+        yield (
+            f"{len(copies)} of {len(rows)} forecasts are all but their targets, the first at trial {one['trial']}, "
+            f"origin {one['origin']}, h = {one['horizon']}: WPE {one['wpe']:.3g}, where the best in the context's span "
+            f"has {one['wpe_oracle']:.3g}"
+        )
     for (phase, horizon), part in rows.groupby(["phase", "horizon"], sort=False):
         sums = part.groupby("trial")[["wpe", "wpe_oracle", "wpe_persistence"]].sum().to_numpy().T
         beyond = intervals.ratio(sums[1] - sums[0], sums[2], protocol)

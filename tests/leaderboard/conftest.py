@@ -1,0 +1,36 @@
+"""Fixtures of the leaderboard's tests: one good run, made once and copied for each test."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import submissions
+import toy
+from hub.fixtures import hub, hub_server, no_waiting
+from submissions import Desk
+from tipl_bench.benchmark.protocol import PROTOCOLS
+
+__all__ = ["hub", "hub_server", "no_waiting"]
+
+
+@pytest.fixture
+def known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The toys' protocol is one of the package's."""
+    monkeypatch.setitem(PROTOCOLS, toy.SMALL.version, toy.SMALL)
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A desk to copy: `home`, `submission` and `records`."""
+    folder = tmp_path_factory.mktemp("made")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TIPL_BENCH_HOME", str(folder / "home"))
+        submissions.make_desk(folder)
+    return folder
+
+
+@pytest.fixture
+def desk(made: Path, tmp_path: Path, known: None) -> Desk:
+    """A maintainer's desk with a good submission on it."""
+    return submissions.copy_desk(made, tmp_path)
