@@ -20,8 +20,8 @@ RECORD_LIMIT = 4 << 20
 
 
 def _plain(text: str) -> str:
-    """Refuse characters that are not seen but change what is: control, format (bidirectional), private, unassigned."""
-    odd = [character for character in text if unicodedata.category(character).startswith("C")]
+    """Refuse what is not seen but changes what is: control, format (bidirectional), private, unassigned, line ends."""
+    odd = [character for character in text if unicodedata.category(character)[0] == "C" or character in "\u2028\u2029"]
     if odd:
         raise ValueError(f"holds the unseen character U+{ord(odd[0]):04X}")
     return text

@@ -14,7 +14,7 @@ from ..benchmark.record import RECORD_LIMIT, RECORD_NAME, Record
 from ..benchmark.run import FORECASTS_NAME
 from ..registry.errors import DatasetError, HubError, ProtocolError
 from ..registry.hub.client import api, patiently, read_bytes, speaking_of, streaming
-from ..registry.naming import COMMIT_PATTERN, HubLocation, parse_hub
+from ..registry.naming import COMMIT_PATTERN, HubLocation, is_repo, parse_hub
 from .evidence import fingerprint
 from .records import file_name
 from .verification.check import MOST_RUNS
@@ -41,11 +41,15 @@ def submit(run: RunFolder, repo: str = REPOSITORY) -> str:
 
     Raises
     ------
+    DatasetError
+        If `repo` is not of the form OWNER/NAME.
     ProtocolError
         If the repository has this row already.
     HubError
         If the Hub refuses.
     """
+    if not is_repo(repo):
+        raise DatasetError(f"{repo!r} is not a repository; one looks like OWNER/NAME.")
     location, name = HubLocation(repo), submission_name(run.record)
     if any(path.startswith(f"{FOLDER}/{name}/") for path in _tree(location)):
         raise ProtocolError(f"{location} has {FOLDER}/{name} already; a row is never changed. Raise the version.")
