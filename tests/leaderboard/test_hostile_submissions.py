@@ -27,6 +27,9 @@ from submissions import NAME, Desk, write_catalog
 from tipl_bench.benchmark.record import RECORD_LIMIT, read_record
 from tipl_bench.leaderboard.records import file_name
 from tipl_bench.leaderboard.verification.check import check
+from tipl_bench.leaderboard.verification.folder import open_run
+from tipl_bench.leaderboard.verification.rescore import read_windows
+from tipl_bench.registry.errors import ProtocolError
 from tipl_bench.registry.hub.download import load
 
 REFUSED, DOUBTFUL = "REFUSED: run", "TO BE LOOKED AT: run"
@@ -360,6 +363,15 @@ def when_the_returns_are_left_out(desk):
     desk.edit("returns", to=[])
 
 
+@told(r"windows\.parquet: not readable as Parquet; the process that read it did not live")
+def when_a_codec_that_there_is_not_makes_arrow_abort(desk):
+    path = desk.run / "windows.parquet"
+    content = path.read_bytes()
+    column = b"\x19\x18\x05trial\x15"  # Thrift's path of a column, and the field of its codec
+    assert column + b"\x02" in content
+    path.write_bytes(content.replace(column + b"\x02", column + b"\x7f"))
+
+
 def rows_changed(change, **options):
     """`windows.parquet`, rewritten."""
 
@@ -382,7 +394,7 @@ def one_missing(rows):
 
 PARQUETS = {
     r"windows\.parquet: row 7, wpe: the record says": rows_changed(one_number),
-    r"windows\.parquet: row 7, origin: the record says nan": rows_changed(one_missing),
+    r"windows\.parquet: row 7, origin: the record says None": rows_changed(one_missing),
     r"windows\.parquet: holds 10000 rows, where the protocol asks for 60": rows_changed(
         lambda rows: pd.concat([rows] * 167, ignore_index=True)[:10_000]
     ),
@@ -595,6 +607,26 @@ def test_when_any_byte_of_the_forecasts_flips_then_it_does_not_pass(desk, data):
         assert found.rescored is None
     finally:
         path.write_bytes(good)
+
+
+@given(data=st.data())
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_when_any_byte_of_the_windows_flips_then_it_is_told_or_read_in_full(desk, data):
+    path = desk.run / "windows.parquet"
+    good = path.read_bytes()
+    like = pd.read_parquet(path)
+    run = open_run(desk.run, desk.dataset)
+    content = bytearray(good)
+    content[data.draw(st.integers(len(good) // 2, len(good) - 1))] ^= data.draw(st.integers(1, 255))
+    path.write_bytes(content)
+    try:
+        found = read_windows(run, like)
+    except ProtocolError:
+        found = None
+    finally:
+        path.write_bytes(good)
+    if found is not None:
+        assert {name: len(values) for name, values in found.items()} == dict.fromkeys(found, len(like))
 
 
 def numbers(record):
