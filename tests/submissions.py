@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -174,6 +174,3 @@ def write_catalog(**facts: Any) -> None:
     lines = [f'["{NAME}"]', *(f"{key} = {json.dumps(value)}" for key, value in entry.items())]
     home().mkdir(parents=True, exist_ok=True)
     (home() / "catalog.toml").write_text("\n".join(lines) + "\n")
-
-
-Attack = Callable[[Desk], Any]
