@@ -20,8 +20,8 @@ RECORD_LIMIT = 4 << 20
 
 
 def _plain(text: str) -> str:
-    """Refuse characters that are not seen but change what is: control, format (bidirectional), private, unassigned."""
-    odd = [character for character in text if unicodedata.category(character).startswith("C")]
+    """Refuse what is not seen but changes what is: control, format (bidirectional), private, unassigned, line ends."""
+    odd = [character for character in text if unicodedata.category(character)[0] == "C" or character in "\u2028\u2029"]
     if odd:
         raise ValueError(f"holds the unseen character U+{ord(odd[0]):04X}")
     return text
@@ -30,7 +30,8 @@ def _plain(text: str) -> str:
 # A record may be a stranger's: whatever it holds has a form and a size.
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Text = Annotated[str, Field(max_length=500), AfterValidator(_plain)]
-Slug = Annotated[str, Field(pattern=r"^[A-Za-z0-9]+([._-][A-Za-z0-9]+)*$", max_length=80)]
+Slug = Annotated[str, Field(pattern=r"^[A-Za-z0-9]+([._-][A-Za-z0-9]+)*$", max_length=50)]
+"""Short enough that a dataset, a predictor and a budget fit into one file name."""
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0, le=2**53)]
 Seconds = Annotated[float, Field(ge=0, le=1e9)]
@@ -44,7 +45,7 @@ class _Model(BaseModel):
 class DatasetIdentity(_Model):
     """Which bytes were used."""
 
-    name: Annotated[str, Field(pattern=NAME_PATTERN, max_length=200)]
+    name: Annotated[str, Field(pattern=NAME_PATTERN, max_length=80)]
     digest: Sha256
     environment: Text
 
@@ -66,7 +67,7 @@ class RunKey(_Model):
     dataset: DatasetIdentity
     predictor: PredictorIdentity
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)]
-    device: Slug
+    device: Literal["cpu", "cuda"]
 
     def differences(self, other: RunKey) -> list[str]:
         """Dotted names of the fields that differ, with both values."""
@@ -172,7 +173,12 @@ def read_record(path: Path) -> Record:
         return Record.model_validate(strict_json(path.read_text(encoding="utf-8")))
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
+        where = ".".join(_shown(part) for part in first["loc"])
         raise ProtocolError(f"{path}: field {where}: {first['msg']}.") from None
     except (OSError, ValueError) as error:
         raise ProtocolError(f"{path}: not a readable record ({error}).") from None
+
+
+def _shown(part: int | str) -> str:
+    """A field's name as a message may hold it: a stranger's may be of any characters and length."""
+    return str(part).encode("unicode_escape").decode()[:80]

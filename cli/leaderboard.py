@@ -38,6 +38,11 @@ def add_record(run_folder: Path, records: Path | None, claimed: bool) -> None:
     checked = report_checked([run_folder], records)[0]
     if checked.problems or checked.rescored is None:
         raise click.ClickException("This run cannot be taken; nothing was changed.")
+    if checked.rescored.suspicions:
+        raise click.ClickException(
+            "Forecasts that are better than they can be are not attested; nothing was changed. If they are honest, "
+            "--claimed takes the record without evidence."
+        )
     path = add(run_folder, records)
     evidence.keep(path, checked.rescored.record, evidence.rescored(checked.rescored))
     click.echo(f"added {path}")
@@ -59,6 +64,9 @@ def check_submission(submission: str, records: Path | None, dataset_name: str | 
     from ..leaderboard.verification.check import run_folders
 
     request = parse_pull_request(submission)
+    if request:
+        request = request.pinned()
+        click.echo(f"{request.location}, pull request {request.number} at commit {request.commit}")
     with tempfile.TemporaryDirectory(prefix="tipl-bench-") as scratch:
         folders = fetch(request, Path(scratch)) if request else run_folders(Path(submission))
         checked = report_checked(folders, records, dataset_name)

@@ -111,13 +111,12 @@ def reproduce(
 
     RUN is a run folder or a record file. Grades: bitwise, within tolerance, drifted (exits with 1).
     """
-    from ..benchmark.record import read_record
     from ..leaderboard import evidence
-    from ..leaderboard.verification.folder import open_record
+    from ..leaderboard.verification.folder import open_record, open_record_file
     from ..leaderboard.verification.reproduce import TOLERANCE
     from ..leaderboard.verification.reproduce import reproduce as run_again
 
-    record = read_record(run_folder) if run_folder.is_file() else open_record(run_folder)
+    record = open_record_file(run_folder) if run_folder.is_file() else open_record(run_folder)
     dataset = open_dataset_of(dataset_name or record.key.dataset.name)
     if dataset.digest != record.key.dataset.digest:
         raise click.ClickException(

@@ -86,18 +86,12 @@ def said(kind: Literal["disputed", "settled"], record: Record, reason: str) -> E
 
 def _evidence(kind: str, record: Record, text: str, **facts: Any) -> Evidence:
     here = provenance("cpu", record.provenance.isolation)
-    return Evidence.model_validate(
-        {
-            "kind": kind,
-            "record": fingerprint(record),
-            "text": text,
-            **facts,
-            "tipl_bench": here.tipl_bench,
-            "git_commit": here.git_commit,
-            "cpu": here.cpu,
-            "platform": here.platform,
-        }
-    )
+    place = {name: getattr(here, name) for name in ("tipl_bench", "git_commit", "cpu", "platform")}
+    try:
+        return Evidence.model_validate({"kind": kind, "record": fingerprint(record), "text": text, **facts, **place})
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ProtocolError(f"{kind}: {'.'.join(map(str, first['loc']))}: {first['msg']}.") from None
 
 
 def evidence_path(record_path: Path) -> Path:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from huggingface_hub import CommitOperationAdd
@@ -11,9 +12,9 @@ from huggingface_hub.hf_api import RepoFile
 
 from ..benchmark.record import RECORD_LIMIT, RECORD_NAME, Record
 from ..benchmark.run import FORECASTS_NAME
-from ..registry.errors import ProtocolError
+from ..registry.errors import DatasetError, HubError, ProtocolError
 from ..registry.hub.client import api, patiently, read_bytes, speaking_of, streaming
-from ..registry.naming import HubLocation, parse_hub
+from ..registry.naming import COMMIT_PATTERN, HubLocation, is_repo, parse_hub
 from .evidence import fingerprint
 from .records import file_name
 from .verification.check import MOST_RUNS
@@ -23,7 +24,11 @@ REPOSITORY = "tipl-bench/leaderboard"
 FOLDER = "submissions"
 FORECASTS_LIMIT = 4 << 30
 """Bytes of one forecasts file; HalfCheetah's take 0.9 GB for 15 test trials."""
-PLACE = re.compile(rf"{FOLDER}/([A-Za-z0-9][A-Za-z0-9._-]{{0,199}})/({'|'.join(map(re.escape, SUBMITTED))})")
+SUBMISSION_LIMIT = 16 << 30
+"""Bytes of one pull request."""
+MOST_FILES = 200_000
+"""Files of the repository; a listing that goes on is no leaderboard's."""
+PLACE = re.compile(rf"{FOLDER}/([A-Za-z0-9][A-Za-z0-9._-]{{0,229}})/({'|'.join(map(re.escape, SUBMITTED))})")
 
 
 def submission_name(record: Record) -> str:
@@ -36,11 +41,15 @@ def submit(run: RunFolder, repo: str = REPOSITORY) -> str:
 
     Raises
     ------
+    DatasetError
+        If `repo` is not of the form OWNER/NAME.
     ProtocolError
         If the repository has this row already.
     HubError
         If the Hub refuses.
     """
+    if not is_repo(repo):
+        raise DatasetError(f"{repo!r} is not a repository; one looks like OWNER/NAME.")
     location, name = HubLocation(repo), submission_name(run.record)
     if any(path.startswith(f"{FOLDER}/{name}/") for path in _tree(location)):
         raise ProtocolError(f"{location} has {FOLDER}/{name} already; a row is never changed. Raise the version.")
@@ -60,23 +69,40 @@ def submit(run: RunFolder, repo: str = REPOSITORY) -> str:
 
 @dataclass(frozen=True)
 class PullRequest:
-    """A pull request of a repository."""
+    """A pull request of a repository, as it stands or at one of its commits."""
 
     location: HubLocation
     number: int
+    commit: str | None = None
 
     @property
     def head(self) -> HubLocation:
         """What it proposes."""
-        return HubLocation(self.location.repo, f"refs/pr/{self.number}")
+        return HubLocation(self.location.repo, self.commit or f"refs/pr/{self.number}")
+
+    def pinned(self) -> PullRequest:
+        """The same at its newest commit, so that what is checked cannot move; raises `HubError`."""
+        head = self.head
+        found = patiently(head, lambda: api().dataset_info(head.repo, revision=head.revision))
+        if not re.fullmatch(COMMIT_PATTERN, found.sha or ""):
+            raise HubError(f"{head}: the Hub names no commit of it.")
+        return replace(self, commit=found.sha)
 
 
 def parse_pull_request(text: str) -> PullRequest | None:
-    """Read `hf://datasets/OWNER/NAME@refs/pr/N` or the address of its page; None if it is neither."""
-    page = re.fullmatch(r"https?://[^/\s]+/datasets/([^/\s]+/[^/\s]+)/discussions/(\d{1,9})", text)
+    """Read `hf://datasets/OWNER/NAME@refs/pr/N` or the address of its page; None for what is no address at all.
+
+    Raises `DatasetError` for any other address.
+    """
+    page = re.fullmatch(r"https?://[^/\s]+/datasets/([^/\s]+/[^/\s]+)/discussions/(\d{1,9})(?:[/?#]\S*)?", text)
     if page:
         return PullRequest(parse_hub(f"hf://datasets/{page[1]}"), int(page[2]))
     place = re.fullmatch(r"(hf://datasets/[^@\s]+)@refs/pr/(\d{1,9})", text)
+    if place is None and re.match(r"(https?|hf)://", text):
+        raise DatasetError(
+            f"{text!r} is not a pull request; one looks like hf://datasets/OWNER/NAME@refs/pr/N or "
+            "https://HUB/datasets/OWNER/NAME/discussions/N."
+        )
     return PullRequest(parse_hub(place[1]), int(place[2])) if place else None
 
 
@@ -110,6 +136,8 @@ def fetch(request: PullRequest, folder: Path) -> list[Path]:
         if size > limit:
             raise ProtocolError(f"{request.head}: {path} takes {size:,} bytes, where {limit:,} may be.")
         names.add(place[1])
+    if sum(added.values()) > SUBMISSION_LIMIT:
+        raise ProtocolError(f"{request.head}: adds {sum(added.values()):,} bytes, where {SUBMISSION_LIMIT:,} may be.")
     if not names or len(names) > MOST_RUNS:
         raise ProtocolError(f"{request.head}: adds {len(names)} runs; a submission has 1 to {MOST_RUNS}.")
     for path, size in added.items():
@@ -135,12 +163,14 @@ def _tree(location: HubLocation) -> dict[str, tuple[int, str]]:
     """Size and content id of every file at a revision, by path."""
 
     def ask() -> list[object]:
-        return list(
-            api().list_repo_tree(location.repo, recursive=True, revision=location.revision, repo_type="dataset")
-        )
+        items = api().list_repo_tree(location.repo, recursive=True, revision=location.revision, repo_type="dataset")
+        return list(itertools.islice(items, MOST_FILES + 1))
 
+    found = patiently(location, ask)
+    if len(found) > MOST_FILES:
+        raise ProtocolError(f"{location}: holds more than {MOST_FILES:,} files.")
     return {
         item.path: (item.size, item.lfs.sha256 if item.lfs else item.blob_id)
-        for item in patiently(location, ask)
+        for item in found
         if isinstance(item, RepoFile)
     }

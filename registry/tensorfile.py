@@ -27,6 +27,8 @@ TensorLayout = Mapping[str, tuple[str, tuple[int, ...]]]
 HEADER_LIMIT = 1 << 20
 """The headers of this format are about 1 KiB; anything near this is something else."""
 
+MOST_AXES = 8
+
 DTYPES = {"float32": "F32", "float64": "F64", "int64": "I64"}
 """NumPy's names of the dtypes in use, and safetensors' names of them."""
 
@@ -106,7 +108,8 @@ def read_header(path: Path) -> dict[str, TensorSpan]:
     except FileNotFoundError:
         raise DatasetError(f"{path}: the file is missing. Fetch or collect it again.") from None
     except ValueError as error:
-        raise DatasetError(f"{path}: {error}; the file is damaged or another. Fetch or collect it again.") from None
+        what = str(error)[:500]
+        raise DatasetError(f"{path}: {what}; the file is damaged or another. Fetch or collect it again.") from None
     return spans
 
 
@@ -136,7 +139,7 @@ def tensor_span(name: str, entry: Any, start: int) -> TensorSpan:
         shape, (begin, end) = entry["shape"], entry["data_offsets"]
     except (KeyError, TypeError, ValueError):
         raise ValueError(f"tensor {name!r} has an unusable header entry, {str(entry)[:200]}") from None
-    numbers = [*shape, begin, end] if isinstance(shape, list) else [None]
+    numbers = [*shape, begin, end] if isinstance(shape, list) and len(shape) <= MOST_AXES else [None]
     if not all(type(number) is int and 0 <= number < 2**48 for number in numbers):
         raise ValueError(f"tensor {name!r}: shape {shape} or offsets {begin}, {end} are not natural numbers")
     if end - begin != math.prod(shape) * np.dtype(dtype).itemsize:

@@ -64,7 +64,7 @@ def run_folders(folder: Path) -> list[Path]:
     if len(inside) > MOST_RUNS:
         raise ProtocolError(f"{folder}: holds {len(inside)} entries; a submission has at most {MOST_RUNS} runs.")
     for path in inside:
-        if path.is_symlink() or not path.is_dir():
+        if path.is_symlink() or not path.is_dir() or not path.name.isprintable():
             raise ProtocolError(f"{folder}: {path.name!r} is not a run folder.")
     if not inside:
         raise ProtocolError(f"{folder}: holds no run.")

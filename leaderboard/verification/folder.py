@@ -58,13 +58,24 @@ class RunFolder:
 def open_record(folder: Path) -> Record:
     """The record of a run folder, of a protocol that is known; raises `ProtocolError` for anything else."""
     check_files(folder)
-    record = read_record(folder / RECORD_NAME)
+    return open_record_file(folder / RECORD_NAME)
+
+
+def open_record_file(path: Path) -> Record:
+    """A record of a protocol that is known; raises `ProtocolError` for anything else."""
+    record = read_record(path)
     stated = record.key.protocol
-    if PROTOCOLS.get(stated.version) != stated:
-        known = ", ".join(map(str, PROTOCOLS))
+    known = PROTOCOLS.get(stated.version)
+    if known is None:
         raise ProtocolError(
-            f"{folder}: its protocol is none of this package's (versions {known}), or one with other values under its "
-            "number; such a run cannot be compared."
+            f"{path}: of protocol version {stated.version}, which this package does not know (it knows "
+            f"{', '.join(map(str, PROTOCOLS))}); such a run cannot be compared."
+        )
+    other = [name for name, value in stated if value != getattr(known, name)]
+    if other:
+        raise ProtocolError(
+            f"{path}: its protocol has the number {stated.version} but another {', '.join(other)}; such a run cannot "
+            "be compared."
         )
     return record
 
@@ -118,7 +129,7 @@ def check_forecasts(run: RunFolder) -> None:
     for name in sorted({*found, *expected}):
         if found.get(name) != expected.get(name):
             raise ProtocolError(
-                f"{path}: tensor {name!r} is {_spell(found.get(name))}, where the protocol asks for "
+                f"{path}: tensor {name[:80]!r} is {_spell(found.get(name))}, where the protocol asks for "
                 f"{_spell(expected.get(name))}."
             )
     digest = sha256(path)

@@ -11,6 +11,7 @@ from ...benchmark.record import Record
 from ...benchmark.run import Progress, RunRequest, run
 from ...registry.dataset import Dataset
 from ...registry.errors import ProtocolError
+from .rescore import OF_WEIGHTS
 
 Grade = Literal["bitwise", "within tolerance", "drifted"]
 TOLERANCE = 0.01
@@ -28,8 +29,8 @@ class Reproduced:
     again
         The record of the new run.
     grade
-        "bitwise" (the same forecasts, bit for bit), "within tolerance" (no skill differs by more than `TOLERANCE`) or
-        "drifted".
+        "bitwise" (the same forecasts, bit for bit, and the same skills up to rounding), "within tolerance" (no skill
+        differs by more than `TOLERANCE`) or "drifted".
     largest
         The largest difference of a skill.
     where
@@ -59,7 +60,8 @@ def reproduce(
     record, dataset
         What to run, and the dataset that it names.
     folder
-        The new run's folder.
+        The new run's folder. It must be new or empty: what stands there may be a stranger's, and would be taken for
+        what came out here.
     device
         Another device than the record's.
     limits, progress
@@ -68,8 +70,10 @@ def reproduce(
     Raises
     ------
     ProtocolError
-        If the predictor that is installed here is another version, or has other options.
+        If the folder is not empty, or the predictor that is installed here is another version or has other options.
     """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ProtocolError(f"{folder} is not empty; a reproduction starts from nothing. Remove it or choose --out.")
     key = record.key
     request = RunRequest(
         key.predictor.name,
@@ -94,18 +98,24 @@ def reproduce(
 
 def grade(record: Record, again: Record) -> Reproduced:
     """Compare two records of one key."""
-    gaps = {}
-    for metric in record.metrics:
-        other = again.metric(metric.phase, metric.horizon)
-        mine, theirs = metric.skill.value, other.skill.value if other else None
-        if mine is not None or theirs is not None:
-            gap = float("inf") if mine is None or theirs is None else abs(mine - theirs)
-            gaps[f"{metric.phase}, h = {metric.horizon}"] = gap
+    claimed, found = _skills(record), _skills(again)
+    gaps = {name: _gap(claimed.get(name), found.get(name)) for name in {**claimed, **found}}
     where = max(gaps, key=lambda name: gaps[name], default="")
     largest = gaps.get(where, 0.0)
-    if record.forecasts_sha256 == again.forecasts_sha256:
-        return Reproduced(record, again, "bitwise", largest, where)
-    return Reproduced(record, again, "within tolerance" if largest <= TOLERANCE else "drifted", largest, where)
+    same = record.forecasts_sha256 == again.forecasts_sha256 and largest <= OF_WEIGHTS
+    verdict: Grade = "bitwise" if same else "within tolerance" if largest <= TOLERANCE else "drifted"
+    return Reproduced(record, again, verdict, largest, where)
+
+
+def _skills(record: Record) -> dict[str, float | None]:
+    return {f"{metric.phase}, h = {metric.horizon}": metric.skill.value for metric in record.metrics}
+
+
+def _gap(one: float | None, other: float | None) -> float:
+    """The difference of two skills; infinite where only one of them is defined or there."""
+    if one is None or other is None:
+        return 0.0 if one is other else float("inf")
+    return abs(one - other)
 
 
 def _setting(value: object) -> str:

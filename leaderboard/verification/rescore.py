@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from ...benchmark import intervals
 from ...benchmark.provenance import provenance
@@ -17,8 +15,8 @@ from ...benchmark.record import Metric, Record
 from ...benchmark.reference import reference_returns
 from ...benchmark.run import WINDOWS_NAME
 from ...benchmark.scoring import forecast_returns, sample_returns, score, window_rows
-from ...registry.errors import ProtocolError
 from .folder import RunFolder
+from .parquet import read_numbers
 
 Progress = Callable[[int, int], None]
 
@@ -26,10 +24,11 @@ EXACT = 1e-9
 """Relative difference that adding in another order makes."""
 OF_WEIGHTS = 1e-6
 """The same for errors of weights computed on another machine, whose matrix products add in another order."""
+COPY = 1e-3
+"""A forecast with less than this fraction of the span oracle's error is a copy of its target."""
 OF_RETURNS = 0.05
 """The same for returns: an episode may go another way from its last bit on, so only means are comparable. Beside it
 stands the noise floor, which says how far the return of one and the same policy goes."""
-FIXED = (pa.int64(), pa.float64())
 RETURN_METRICS = ("repw", "repw_persistence", "noise_floor", "gain")
 
 
@@ -97,29 +96,10 @@ def rescore(run: RunFolder, progress: Progress = lambda done, total: None) -> Re
     return Rescored(record, compare.numbers, tuple(compare.differences), tuple(_suspicions(rows, record)), exact)
 
 
-def read_windows(run: RunFolder, like: pd.DataFrame) -> pd.DataFrame:
-    """The numbers of `windows.parquet`, if it has the rows and columns of `like`.
-
-    A few bytes of Parquet can stand for gigabytes: only columns of fixed width are read, as many rows as there must be,
-    and only uncompressed or in the one compression that cannot blow up (Snappy).
-    """
-    path = run.folder / WINDOWS_NAME
+def read_windows(run: RunFolder, like: pd.DataFrame) -> dict[str, list[Any]]:
+    """The numbers of `windows.parquet`, if it has the rows and columns of `like`; raises `ProtocolError`."""
     numbers = list(like.select_dtypes("number").columns)
-    try:
-        facts = pq.read_metadata(path)
-        schema = facts.schema.to_arrow_schema()
-        groups = [facts.row_group(i) for i in range(min(facts.num_row_groups, 100))]
-        codecs = {group.column(k).compression for group in groups for k in range(group.num_columns)}
-        if facts.num_rows != len(like) or sum(group.num_rows for group in groups) != len(like):
-            raise ProtocolError(f"{path}: holds {facts.num_rows} rows, where the protocol asks for {len(like)}.")
-        if schema.names != list(like.columns) or any(schema.field(n).type not in FIXED for n in numbers):
-            raise ProtocolError(f"{path}: its columns are not those of a run.")
-        if not codecs <= {"SNAPPY", "UNCOMPRESSED"}:
-            raise ProtocolError(f"{path}: compressed as {', '.join(sorted(codecs))}, which a run is not.")
-        table: pd.DataFrame = pq.read_table(path, columns=numbers).to_pandas()
-        return table
-    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
-        raise ProtocolError(f"{path}: not readable as Parquet ({str(error)[:200]}).") from None
+    return read_numbers(run.folder / WINDOWS_NAME, list(like.columns), numbers, len(like))
 
 
 class _Comparison:
@@ -152,9 +132,9 @@ class _Comparison:
         of_returns = name.partition(".")[0] in RETURN_METRICS or name.startswith("by_trial.repw")
         return OF_RETURNS * size + floor if of_returns else OF_WEIGHTS * size + 1e-12
 
-    def rows(self, claimed: pd.DataFrame, found: pd.DataFrame) -> None:
-        for name in claimed.columns:
-            mine, his = found[name].tolist(), claimed[name].tolist()
+    def rows(self, claimed: dict[str, list[Any]], found: pd.DataFrame) -> None:
+        for name, his in claimed.items():
+            mine = found[name].tolist()
             loose = not self.exact and name.startswith(("return", "repw", "noise", "gain"))
             for row, (value, claim) in enumerate(zip(mine, his, strict=True)):
                 size = abs(value) if isinstance(value, float) else 0.0
@@ -203,6 +183,15 @@ def _same_machine(record: Record) -> bool:
 def _suspicions(rows: pd.DataFrame, record: Record) -> Iterator[str]:
     """Where forecasts are better than anything that their contexts span, as copies of the targets would be."""
     protocol = record.key.protocol
+    # A few copies among honest forecasts do not show in the sums below.
+    copies = rows[(rows["wpe"] < COPY * rows["wpe_oracle"]) & (rows["wpe_oracle"] > EXACT * rows["wpe_persistence"])]
+    if len(copies):
+        one = copies.iloc[0]
+        yield (
+            f"{len(copies)} of {len(rows)} forecasts are all but their targets, the first at trial {one['trial']}, "
+            f"origin {one['origin']}, h = {one['horizon']}: WPE {one['wpe']:.3g}, where the best in the context's span "
+            f"has {one['wpe_oracle']:.3g}"
+        )
     for (phase, horizon), part in rows.groupby(["phase", "horizon"], sort=False):
         sums = part.groupby("trial")[["wpe", "wpe_oracle", "wpe_persistence"]].sum().to_numpy().T
         beyond = intervals.ratio(sums[1] - sums[0], sums[2], protocol)

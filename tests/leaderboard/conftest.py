@@ -1,82 +1,37 @@
-"""A real headless Chromium, and pages that tell what they did."""
+"""Fixtures of the leaderboard's tests: a browser, and one good run, made once and copied for each test."""
 
 from __future__ import annotations
 
-import shutil
+from pathlib import Path
 
 import pytest
+import submissions
+import toy
+from browsing import browser, visit
+from hub.fixtures import hub, hub_server, no_waiting
+from submissions import Desk
+from tipl_bench.benchmark.protocol import PROTOCOLS
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """One browser for a module's tests; closed with it, as its event loop is this process's."""
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if found is None:
-        pytest.skip(f"no browser: none of {', '.join(BROWSERS)} is on the path")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        options = ["--disable-dev-shm-usage", "--enable-precise-memory-info"]
-        started = playwright.chromium.launch(executable_path=found, args=options)
-        yield started
-        started.close()
-
-
-class Visit:
-    """An open page and everything it asked for, said or threw."""
-
-    def __init__(self, context, folder):
-        self.folder = folder
-        self.requests, self.messages, self.dialogs = [], [], []
-        context.on("request", lambda request: self.requests.append(request.url))
-        self.page = context.new_page()
-        self.page.on("console", lambda message: self.messages.append(f"{message.type}: {message.text}"))
-        self.page.on("pageerror", lambda error: self.messages.append(f"thrown: {error}"))
-        self.page.on("dialog", self._dialog)
-
-    def _dialog(self, dialog):
-        self.dialogs.append(dialog.message)
-        dialog.dismiss()
-
-    def go(self, hash_=""):
-        """Open the page at an address; returns once its table is drawn."""
-        self.page.goto("about:blank")
-        self.page.goto((self.folder / "index.html").as_uri() + hash_)
-        self.page.wait_for_selector("#body tr")
-        return self.page
-
-    def names(self):
-        """The predictors shown, from the top."""
-        return self.page.locator("#body .opener").all_inner_texts()
-
-    def column(self, heading):
-        """One column's cells as shown, from the top."""
-        headings = self.page.locator("#head th").all_inner_texts()
-        cells = self.page.locator(f"#body > tr:not(.details) > :nth-child({headings.index(heading) + 1})")
-        return cells.all_inner_texts()
-
-    def clean(self):
-        """Nothing was complained of and nothing but files was asked for."""
-        assert self.messages == []
-        assert self.dialogs == []
-        assert [url for url in self.requests if not url.startswith(("file:", "data:", "about:"))] == []
+__all__ = ["browser", "hub", "hub_server", "no_waiting", "visit"]
 
 
 @pytest.fixture
-def visit(browser):
-    """`visit(folder, ...)` opens a browser context on a rendered site; what it did is checked at the end."""
-    contexts, visits = [], []
+def known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The toys' protocol is one of the package's."""
+    monkeypatch.setitem(PROTOCOLS, toy.SMALL.version, toy.SMALL)
 
-    def start(folder, **options):
-        contexts.append(browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options}))
-        contexts[-1].set_default_timeout(20_000)
-        visits.append(Visit(contexts[-1], folder))
-        return visits[-1]
 
-    yield start
-    for made in visits:
-        made.clean()
-    for context in contexts:
-        context.close()
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A desk to copy: `home`, `submission` and `records`."""
+    folder = tmp_path_factory.mktemp("made")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TIPL_BENCH_HOME", str(folder / "home"))
+        submissions.make_desk(folder)
+    return folder
+
+
+@pytest.fixture
+def desk(made: Path, tmp_path: Path, known: None) -> Desk:
+    """A maintainer's desk with a good submission on it."""
+    return submissions.copy_desk(made, tmp_path)

@@ -1,0 +1,132 @@
+"""Folders that are no run, and a `windows.parquet` that is not the run's."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+import pandas as pd
+
+from .table import WHOLE, told
+
+
+@told(r"windows\.parquet: not readable as Parquet; the process that read it did not live")
+def when_a_codec_that_there_is_not_makes_arrow_abort(desk):
+    path = desk.run / "windows.parquet"
+    content = path.read_bytes()
+    column = b"\x19\x18\x05trial\x15"  # Thrift's path of a column, and the field of its codec
+    assert column + b"\x02" in content
+    path.write_bytes(content.replace(column + b"\x02", column + b"\x7f"))
+
+
+def rows_changed(change, **options):
+    """`windows.parquet`, rewritten."""
+
+    def harm(desk):
+        path = desk.run / "windows.parquet"
+        change(pd.read_parquet(path)).to_parquet(path, index=False, **options)
+
+    return harm
+
+
+def one_number(rows):
+    rows.loc[7, "wpe"] *= 0.999
+    return rows
+
+
+def one_missing(rows):
+    rows["origin"] = rows["origin"].astype("Int64").where(rows.index != 7)
+    return rows
+
+
+PARQUETS = {
+    r"windows\.parquet: row 7, wpe: the record says": rows_changed(one_number),
+    r"windows\.parquet: row 7, origin: the record says None": rows_changed(one_missing),
+    r"windows\.parquet: holds 10000 rows, where the protocol asks for 60": rows_changed(
+        lambda rows: pd.concat([rows] * 167, ignore_index=True)[:10_000]
+    ),
+    r"windows\.parquet: its columns are not those of a run": rows_changed(lambda rows: rows.drop(columns="gain")),
+    r"windows\.parquet: its columns are not those of a (run)": rows_changed(lambda r: r.assign(wpe="x" * (1 << 20))),
+    r"windows\.parquet: its (columns) are not": rows_changed(lambda rows: rows.assign(more="x")),
+    r"windows\.parquet: compressed as GZIP, which a run is not": rows_changed(lambda r: r, compression="gzip"),
+    r"windows\.parquet: compressed as ZSTD, which a run is not": rows_changed(lambda r: r, compression="zstd"),
+    r"windows\.parquet: not readable as Parquet": lambda desk: (desk.run / "windows.parquet").write_bytes(b"PAR1PAR1"),
+    r"windows\.parquet: larger than": lambda desk: os.truncate(desk.run / "windows.parquet", 1 << 33),
+}
+for reason, harm in PARQUETS.items():
+    told(reason)(harm)
+
+
+# Folders that are not a run.
+
+
+@told("'forecasts.safetensors' is not a plain file; links and folders are not taken")
+def when_the_forecasts_are_a_link_out_of_the_folder(desk):
+    path = desk.run / "forecasts.safetensors"
+    path.rename(desk.submission.parent / "elsewhere")
+    path.symlink_to(desk.submission.parent / "elsewhere")
+
+
+@told("'record.json' is not a plain file")
+def when_the_record_is_a_link(desk):
+    (desk.run / "record.json").unlink()
+    (desk.run / "record.json").symlink_to("/etc/hostname")
+
+
+@told("'windows.parquet' is not a plain file")
+def when_a_file_is_a_pipe(desk):
+    (desk.run / "windows.parquet").unlink()
+    os.mkfifo(desk.run / "windows.parquet")
+
+
+@told("'forecasts.safetensors' is not a plain file")
+def when_a_file_is_a_folder(desk):
+    (desk.run / "forecasts.safetensors").unlink()
+    (desk.run / "forecasts.safetensors").mkdir()
+
+
+@told(r"'x\\nok: run' is none of a run's files")
+def when_a_file_name_holds_a_line_break(desk):
+    (desk.run / "x\nok: run").touch()
+
+
+@told("'conftest.py' is none of a run's files")
+def when_there_is_code_beside_it(desk):
+    (desk.run / "conftest.py").write_text("raise SystemExit(0)")
+
+
+@told("is none of a run's files")
+def when_there_are_ten_thousand_files_beside_it(desk):
+    for number in range(10_000):
+        (desk.run / f"{number}.json").touch()
+
+
+@told("forecasts.safetensors is missing")
+def when_there_are_no_forecasts(desk):
+    (desk.run / "forecasts.safetensors").unlink()
+
+
+@told(r"'run\\nok: other' is not a run folder", WHOLE)
+def when_the_folders_name_forges_a_line_of_the_report(desk):
+    desk.run.rename(desk.submission / "run\nok: other")
+
+
+@told(r"'run\\udcff\\u202e' is not a run folder", WHOLE)
+def when_the_folders_name_is_no_text(desk):
+    os.rename(bytes(desk.run), bytes(desk.submission) + b"/run\xff\xe2\x80\xae")  # noqa: PTH104
+
+
+@told("'link' is not a run folder", WHOLE)
+def when_a_run_is_a_link(desk):
+    (desk.submission / "link").symlink_to(desk.run)
+
+
+@told("holds 10001 entries; a submission has at most 100 runs", WHOLE)
+def when_there_are_ten_thousand_folders(desk):
+    for number in range(10_000):
+        (desk.submission / str(number)).mkdir()
+
+
+@told("holds no run", WHOLE)
+def when_there_is_nothing(desk):
+    shutil.rmtree(desk.run)

@@ -1,0 +1,182 @@
+"""Records of another dataset or protocol, that break their schema or reader, or whose numbers are not so."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+
+import toy
+from submissions import NAME, write_catalog
+from tipl_bench.benchmark.record import RECORD_LIMIT
+from tipl_bench.leaderboard.records import file_name
+
+from .table import DOUBTFUL, told
+
+# Another dataset, protocol or origin than it says.
+
+
+@told(rf"made on {NAME} .* with digest {'0' * 64}, but the dataset here")
+def when_the_digest_is_another(desk):
+    desk.edit("key", "dataset", "digest", to="0" * 64)
+
+
+@told(r"made on .* with digest [0-9a-f]{64}, but the dataset here")
+def when_a_dataset_of_the_same_name_has_another_split(desk):
+    split = desk.dataset.manifest.split
+    other = split.model_copy(update={"train": split.test + split.train[2:], "test": split.train[:2]})
+    mine = toy.smooth_dataset(desk.submission.parent / "mine", split=other)
+    assert mine.name == desk.dataset.name
+    desk.edit("key", "dataset", "digest", to=mine.digest)
+
+
+@told(r"but the dataset here is .*\(InvertedPendulum-v4\)")
+def when_the_environment_is_another(desk):
+    desk.edit("key", "dataset", "environment", to=toy.CHEETAH)
+
+
+@told(r"protocol has the number 901 but another resamples")
+def when_the_protocol_draws_fewer_resamples_under_the_same_number(desk):
+    desk.edit("key", "protocol", "resamples", to=2)
+
+
+@told(r"protocol has the number 901 but another evaluation_seeds")
+def when_the_protocol_has_seeds_of_its_own(desk):
+    desk.edit("key", "protocol", "evaluation_seeds", to=[5, 6])
+
+
+@told(r"protocol version 1152921504606846976, which this package does not know \(it knows 1, 901\)")
+def when_the_protocol_is_unknown(desk):
+    desk.edit("key", "protocol", "version", to=2**60)
+
+
+@told(r"field provenance\.git_commit: ")
+def when_the_commit_is_no_commit(desk):
+    desk.edit("provenance", "git_commit", to="HEAD; rm -rf /")
+
+
+@told("made with uncommitted changes", DOUBTFUL)
+def when_it_was_made_with_changed_code(desk):
+    desk.edit("provenance", "git_dirty", to=True)
+
+
+@told(f"{NAME} is yanked: wrong seeds", DOUBTFUL)
+def when_the_dataset_is_yanked(desk):
+    write_catalog(digest=desk.dataset.digest, yanked="wrong seeds")
+
+
+@told(f"{NAME} is not in the catalog", DOUBTFUL)
+def when_nobody_else_has_the_dataset(desk):
+    (desk.submission.parent / "store" / "catalog.toml").unlink()
+
+
+@told(r"Unknown dataset 'toy-pendulum/elsewhere-v1'")
+def when_the_dataset_is_unknown(desk):
+    desk.edit("key", "dataset", "name", to="toy-pendulum/elsewhere-v1")
+
+
+# Records that break their schema or their reader.
+
+
+def written(text):
+    return lambda desk: desk.write(text(desk.text()) if callable(text) else text)
+
+
+def inserted(extra):
+    return written(lambda text: text.replace('"format": 1,', f'"format": 1, {extra},', 1))
+
+
+def replaced(place, value):
+    return lambda desk: desk.edit(*place, to=value)
+
+
+TEXTS = {
+    "not a readable record.*nested too deeply": inserted(f'"x": {"[" * 200_000}{"]" * 200_000}'),
+    "Exceeds the limit .* for integer string conversion": inserted(f'"seed": 1{"0" * 5000}'),
+    "repeats a key": inserted('"format": 1'),
+    "NaN is not a finite number": written(lambda text: re.sub(r'"fit_seconds": [^,]*', '"fit_seconds": NaN', text)),
+    "-Infinity is not a finite number": written(
+        lambda text: re.sub(r'"fit_seconds": [^,]*', '"fit_seconds": -Infinity', text)
+    ),
+    "1e999 is not a finite number": written(lambda text: re.sub(r'"fit_seconds": [^,]*', '"fit_seconds": 1e999', text)),
+    rf"record\.json is larger than {RECORD_LIMIT} bytes": written(lambda text: text + " " * RECORD_LIMIT),
+    "not a readable record": written(""),
+    r"field : Input should be ": written("[]"),
+    r"field extra: Extra inputs are not permitted": inserted('"extra": 1'),
+    r"field \\n\\x1b\[31mok: run: Extra inputs": inserted(r'"\n\u001b[31mok: run": 1'),
+    r"field x{80}: Extra inputs": inserted(f'"{"x" * 1_000_000}": 1'),
+    r"field metrics\.0\.phase: Field required": replaced(["metrics"], [{}] * 9999),
+}
+for reason, harm in TEXTS.items():
+    told(reason)(harm)
+
+FIELDS = [
+    (("key", "seed"), 2**70),
+    (("parameter_count",), 10**18),
+    (("cost", "peak_memory_bytes"), -1),
+    (("key", "dataset", "name"), "../../x"),
+    (("key", "dataset", "name"), "/etc/passwd-v1"),
+    (("key", "dataset", "name"), "a/b-v1\n"),
+    (("key", "dataset", "name"), f"{'a' * 100}/b-v1"),
+    (("key", "predictor", "name"), "../../../tmp/escaped"),
+    (("key", "predictor", "name"), "a" * 100),
+    (("key", "predictor", "budget"), "quick\u202e"),
+    (("key", "predictor", "consumes"), "weights|gradients"),
+    (("key", "predictor", "options"), {f"option{i}": 1 for i in range(101)}),
+    (("key", "device"), "cuda:0 <b>"),
+    (("provenance", "isolation"), "certainly"),
+    (("provenance", "cpu"), "a" * 501),
+    (("metrics", 0, "by_trial"), {"wpe": [0.0] * 20_000}),
+    (("metrics", 0, "phase"), "<b>learning</b>"),
+    (("returns",), [["learning", 1, 0.0, 0.0]] * 1001),
+]
+for place, value in FIELDS:
+    told(rf"field {re.escape('.'.join(map(str, place)))}(\.wpe)?: ")(replaced(place, value))
+
+
+# Numbers that are not what the forecasts give.
+
+
+@told("metrics: phases and horizons: the record says")
+def when_the_worst_phase_is_left_out(desk):
+    desk.edit("metrics", to=[m for m in json.loads(desk.text())["metrics"] if m["phase"] != "converged"])
+
+
+@told("metrics: phases and horizons: the record says")
+def when_a_metric_is_there_twice(desk):
+    metrics = json.loads(desk.text())["metrics"]
+    desk.edit("metrics", to=[*metrics, {**metrics[0], "skill": {"value": 1.0, "low": 1.0, "high": 1.0}}])
+
+
+@told("learning, h = 1: layers.more: the record says 0.5, recomputed None")
+def when_there_is_a_layer_too_many(desk):
+    desk.edit("metrics", 0, "layers", "more", to=0.5)
+
+
+@told("learning, h = 1: by_trial.wpe.length: the record says 3, recomputed 2")
+def when_there_is_a_trial_too_many(desk):
+    desk.edit("metrics", 0, "by_trial", "wpe", to=[*json.loads(desk.text())["metrics"][0]["by_trial"]["wpe"], 0.0])
+
+
+@told("returns: pair 1, forecast: the record says 123.0")
+def when_a_return_is_invented(desk):
+    desk.edit("returns", 1, 3, to=123.0)
+
+
+@told("returns: phases and horizons of the sample: the record says 0, recomputed 60")
+def when_the_returns_are_left_out(desk):
+    desk.edit("returns", to=[])
+
+
+# Rows against rows.
+
+
+@told("the same dataset, predictor, configuration and seed as run; one of them has to go", "REFUSED: second")
+def when_two_runs_are_of_one_key(desk):
+    shutil.copytree(desk.run, desk.submission / "second")
+
+
+@told("the board has another result of the same dataset, predictor, configuration and seed")
+def when_it_would_change_a_row(desk):
+    record = desk.record
+    (desk.records / file_name(record)).write_text(record.model_copy(update={"parameter_count": 5}).model_dump_json())

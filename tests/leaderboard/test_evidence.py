@@ -1,0 +1,199 @@
+"""Evidence: what is known of a row beyond its own claims, and the state that follows."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from tipl_bench.leaderboard import evidence
+from tipl_bench.leaderboard.evidence import fingerprint, keep, said, standing
+from tipl_bench.leaderboard.records import file_name, load
+from tipl_bench.leaderboard.verification.folder import open_run
+from tipl_bench.leaderboard.verification.reproduce import grade
+from tipl_bench.leaderboard.verification.rescore import rescore
+from tipl_bench.registry.errors import ProtocolError
+
+
+@pytest.fixture
+def row(desk):
+    """The good run's record among the board's, as it was received."""
+    result = desk.typed("leaderboard", "add", desk.run, "--records", desk.records, "--claimed")
+    assert result.exit_code == 0, result.output
+    return desk.records / file_name(desk.record)
+
+
+def state(row, desk):
+    found = standing(row, desk.record)
+    return found.state, found.disputed
+
+
+def rerun(record, grade_word="bitwise"):
+    """A reproduction with a grade of one's choosing."""
+    return evidence.reproduced(replace(grade(record, record), grade=grade_word, largest=0.2, where="all, h = 1"))
+
+
+def elsewhere(piece):
+    """The same from another machine."""
+    return piece.model_copy(update={"cpu": "Another processor"})
+
+
+def test_a_row_begins_as_claimed_and_rises_with_what_is_done(row, desk):
+    assert state(row, desk) == ("claimed", None)
+    result = desk.typed("verify", desk.run, "--records", desk.records, "--attest")
+    assert result.exit_code == 0, result.output
+    assert f"kept in {desk.records / 'evidence' / row.name}" in result.output
+    assert state(row, desk) == ("rescored", None)
+    result = desk.typed("reproduce", desk.run, "--records", desk.records, "--attest")
+    assert result.exit_code == 0, result.output
+    assert state(row, desk) == ("reproduced", None)
+    kinds = [piece["kind"] for piece in standing(row, desk.record).evidence]
+    assert kinds == ["rescored", "reproduced"]
+
+
+def test_added_runs_are_rescored_first(desk):
+    result = desk.typed("leaderboard", "add", desk.run, "--records", desk.records)
+    assert result.exit_code == 0, result.output
+    row = desk.records / file_name(desk.record)
+    assert state(row, desk) == ("rescored", None)
+    (piece,) = standing(row, desk.record).evidence
+    assert "numbers recomputed from the forecasts, to the last digit" in piece["text"]
+
+
+@pytest.mark.parametrize("what", ["wrong", "copied"])
+def test_when_a_run_does_not_hold_then_add_takes_nothing(what, desk):
+    if what == "wrong":
+        desk.edit("metrics", 0, "skill", "value", to=0.99)
+    else:
+        desk.forge(forecasts=desk.targets(), rescored=True)
+    board = desk.board()
+    result = desk.typed("leaderboard", "add", desk.run, "--records", desk.records)
+    assert result.exit_code == 1
+    assert "nothing was changed" in result.output
+    assert desk.board() == board
+
+
+def test_when_a_row_is_not_the_boards_then_nothing_is_attested(desk):
+    board = desk.board()
+    result = desk.typed("verify", desk.run, "--records", desk.records, "--attest")
+    assert result.exit_code == 1
+    assert "add the run first" in result.output
+    assert desk.board() == board
+
+
+def test_when_a_number_differs_then_nothing_is_attested(row, desk):
+    desk.edit("metrics", 0, "skill", "value", to=0.99)
+    result = desk.typed("verify", desk.run, "--records", desk.records, "--attest")
+    assert result.exit_code == 1
+    assert not (desk.records / "evidence" / row.name).exists()
+
+
+def test_when_a_reproduction_drifts_then_the_row_is_disputed_until_that_is_settled(row, desk):
+    record = desk.record
+    keep(row, record, evidence.rescored(rescore(open_run(desk.run, desk.dataset))))
+    keep(row, record, rerun(record, "drifted"))
+    found = standing(row, record)
+    assert found.state == "rescored"
+    assert found.disputed.startswith("a reproduction drifted: run again: drifted; largest difference of a skill 0.2")
+    keep(row, record, elsewhere(rerun(record)))
+    assert standing(row, record).state == "reproduced"
+    assert standing(row, record).disputed, "one machine's success does not settle another's drift"
+    result = desk.typed("leaderboard", "dispute", row, "--reason", "its GPU", "--settle")
+    assert result.exit_code == 0, result.output
+    assert state(row, desk) == ("reproduced", None)
+
+
+def test_when_a_claimed_row_has_other_numbers_than_a_reproduction_then_it_is_disputed(desk):
+    for number, metric in enumerate(desk.record.metrics):
+        desk.edit("metrics", number, "skill", "value", to=metric.skill.value + 0.02)
+    assert desk.typed("leaderboard", "add", desk.run, "--records", desk.records, "--claimed").exit_code == 0
+    result = desk.typed("reproduce", desk.run, "--records", desk.records, "--attest")
+    assert result.exit_code == 1
+    assert result.output.startswith("drifted: the largest difference of a skill is 0.02 (")
+    found = standing(desk.records / file_name(desk.record), desk.record)
+    assert found.state == "claimed"
+    assert found.disputed.startswith("a reproduction drifted")
+
+
+def test_when_the_same_machine_reproduces_it_later_then_its_drift_is_forgotten(row, desk):
+    keep(row, desk.record, rerun(desk.record, "drifted"))
+    keep(row, desk.record, rerun(desk.record, "within tolerance"))
+    assert state(row, desk) == ("reproduced", None)
+    assert len(standing(row, desk.record).evidence) == 1
+
+
+def test_a_dispute_can_be_opened_settled_and_opened_again(row, desk):
+    for options, disputed in (
+        (("--reason", "too good"), "too good"),
+        (("--reason", "explained", "--settle"), None),
+        (("--reason", "not after all"), "not after all"),
+    ):
+        result = desk.typed("leaderboard", "dispute", row, *options)
+        assert result.exit_code == 0, result.output
+        assert state(row, desk) == ("claimed", disputed)
+
+
+@pytest.mark.parametrize("reason", ["a\u202eb", "line\nbreak", "x" * 501])
+def test_when_a_reason_is_no_line_then_it_is_refused(reason, row, desk):
+    board = desk.board()
+    result = desk.typed("leaderboard", "dispute", row, "--reason", reason)
+    assert result.exit_code == 1
+    assert isinstance(result.exception, SystemExit), result.exception
+    assert "disputed: text: " in result.output
+    assert desk.board() == board
+
+
+def test_evidence_of_another_record_says_nothing(row, desk):
+    record = desk.record
+    keep(row, record, rerun(record))
+    other = record.model_copy(update={"parameter_count": 99})
+    assert fingerprint(other) != fingerprint(record)
+    assert standing(row, other).state == "claimed"
+    assert standing(row, other).evidence == ()
+
+
+def test_timings_are_not_part_of_what_evidence_is_of(row, desk):
+    record = desk.record
+    keep(row, record, rerun(record))
+    slower = record.model_copy(update={"cost": record.cost.model_copy(update={"fit_seconds": 99.0})})
+    assert standing(row, slower).state == "reproduced"
+
+
+def broken(change):
+    def edit(path):
+        found = json.loads(path.read_text())
+        change(found)
+        path.write_text(json.dumps(found))
+
+    return edit
+
+
+BREAKS = {
+    "not JSON": lambda path: path.write_text("["),
+    "not UTF-8": lambda path: path.write_bytes(b"\xff"),
+    "deep": lambda path: path.write_text("[" * 100_000),
+    "an object": lambda path: path.write_text("{}"),
+    "an unknown kind": broken(lambda found: found[0].update(kind="proven")),
+    "an unknown grade": broken(lambda found: found[0].update(grade="perfect")),
+    "an unknown field": broken(lambda found: found[0].update(by="me")),
+    "no fingerprint": broken(lambda found: found[0].update(record="all")),
+    "bidirectional text": broken(lambda found: found[0].update(text="\u202e")),
+    "oversized": lambda path: path.write_text("[" + " " * (1 << 20) + "]"),
+    "a folder": lambda path: (path.unlink(), path.mkdir()),
+}
+
+
+@pytest.mark.parametrize("kind", BREAKS)
+def test_when_the_evidence_is_broken_then_its_file_is_named(kind, row, desk):
+    path = keep(row, desk.record, rerun(desk.record))
+    BREAKS[kind](path)
+    with pytest.raises(ProtocolError, match=f"{row.stem}.json: not valid evidence"):
+        standing(row, desk.record)
+    with pytest.raises(ProtocolError):
+        keep(row, desk.record, said("disputed", desk.record, "why"))
+
+
+def test_evidence_is_no_record_of_the_board(row, desk):
+    keep(row, desk.record, rerun(desk.record))
+    assert len(load(desk.records)) == 2
+    assert desk.typed("leaderboard", "build", "--records", desk.records, "--out", desk.submission).exit_code == 0

@@ -1,0 +1,175 @@
+"""Submissions that mean harm or are not so: each is refused or flagged by name, and the board stays as it is."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import resource
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import tipl_bench
+import toy
+from attacks import ATTACKS, Attack
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from submissions import NAME
+from tipl_bench.benchmark.record import read_record
+from tipl_bench.leaderboard.verification.check import check
+from tipl_bench.leaderboard.verification.folder import open_run
+from tipl_bench.leaderboard.verification.rescore import read_windows
+from tipl_bench.registry.errors import ProtocolError
+from tipl_bench.registry.hub.download import load
+
+
+@contextlib.contextmanager
+def little_memory(more: int = 1 << 30) -> Iterator[None]:
+    """No more address space than this process has now, and a little."""
+    if sys.platform != "linux":
+        yield
+        return
+    now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (now + more, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+def named(attack: Attack) -> str:
+    return attack.harm.__name__ if attack.harm.__name__.startswith("when") else attack.reason[:60]
+
+
+@pytest.mark.parametrize("attack", ATTACKS, ids=named)
+def test_a_hostile_submission_is_told_by_name_and_the_board_stays(attack, desk):
+    attack.harm(desk)
+    board, beside = desk.board(), sorted(desk.submission.parent.rglob("*"))
+    with little_memory():
+        result = desk.check()
+    assert result.exit_code == 1, result.output
+    assert isinstance(result.exception, SystemExit), result.exception
+    lines = result.output.splitlines()
+    assert any(line.startswith(attack.verdict) for line in lines), result.output
+    assert any(re.search(attack.reason, line) for line in lines), result.output
+    assert len(result.output) < 20_000
+    assert result.output.isascii(), "nothing of a stranger's reaches the terminal as it is"
+    assert "\x1b" not in result.output
+    assert desk.board() == board
+    made = {path for path in desk.submission.parent.rglob("*") if "store" not in path.parts} - {*beside}
+    assert not made
+
+
+def test_a_good_submission_passes_with_all_its_numbers(desk):
+    board = desk.board()
+    result = desk.check()
+    assert result.exit_code == 0, result.output
+    assert re.search(r"ok: run\n  1,\d{3} numbers recomputed from the forecasts; all agree", result.output)
+    assert desk.check(desk.run).exit_code == 0
+    assert desk.board() == board
+
+
+def test_when_the_commit_is_unknown_then_it_is_doubted(desk):
+    if not (Path(tipl_bench.__file__).parent / ".git").exists():
+        pytest.skip("an installed wheel knows no commits")
+    desk.edit("provenance", "git_commit", to="12" * 20)
+    result = desk.check()
+    assert result.exit_code == 1
+    assert f"names commit {'12' * 20}, which this repository does not have" in result.output
+
+
+def test_when_the_strangers_own_dataset_is_given_then_the_catalog_still_decides(desk):
+    mine = toy.walking_dataset(desk.submission.parent / "mine")
+    desk.edit("key", "dataset", "digest", to=mine.digest)
+    desk.score_honestly(mine)
+    result = desk.check(desk.submission, "--dataset", mine.folder)
+    assert result.exit_code == 1
+    assert f"the catalog pins another digest of {NAME}" in result.output
+
+
+def test_when_one_run_is_bad_then_the_others_are_still_checked(desk):
+    shutil.copytree(desk.run, desk.submission / "again")
+    (desk.submission / "again" / "forecasts.safetensors").write_bytes(b"")
+    result = desk.check()
+    assert result.exit_code == 1
+    assert "REFUSED: again" in result.output
+    assert "REFUSED: run" in result.output, "it is of the same key"
+
+
+@given(data=st.data())
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_when_any_byte_of_the_record_flips_then_no_other_number_passes(desk, data):
+    path = desk.run / "record.json"
+    good = path.read_bytes()
+    record = desk.record
+    place = data.draw(st.integers(0, len(good) - 1))
+    content = bytearray(good)
+    content[place] ^= data.draw(st.integers(1, 255))
+    path.write_bytes(content)
+    try:
+        (found,) = check([desk.run], desk.records, load)
+        if found.passed:
+            assert numbers(found.record) == pytest.approx(numbers(record), rel=1e-9, abs=0)
+            assert found.record.key.protocol == record.key.protocol
+            assert found.record.key.dataset == record.key.dataset
+            assert found.record.forecasts_sha256 == record.forecasts_sha256
+    finally:
+        path.write_bytes(good)
+
+
+@given(data=st.data())
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_when_any_byte_of_the_forecasts_flips_then_it_does_not_pass(desk, data):
+    path = desk.run / "forecasts.safetensors"
+    good = path.read_bytes()
+    # Half of the draws go into the header, where there is most to go wrong.
+    last = data.draw(st.sampled_from([300, len(good) - 1]))
+    content = bytearray(good)
+    content[data.draw(st.integers(0, last))] ^= data.draw(st.integers(1, 255))
+    path.write_bytes(content)
+    try:
+        (found,) = check([desk.run], desk.records, load)
+        assert found.problems
+        assert found.rescored is None
+    finally:
+        path.write_bytes(good)
+
+
+@given(data=st.data())
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_when_any_byte_of_the_windows_flips_then_it_is_told_or_read_in_full(desk, data):
+    path = desk.run / "windows.parquet"
+    good = path.read_bytes()
+    like = pd.read_parquet(path)
+    run = open_run(desk.run, desk.dataset)
+    content = bytearray(good)
+    content[data.draw(st.integers(len(good) // 2, len(good) - 1))] ^= data.draw(st.integers(1, 255))
+    path.write_bytes(content)
+    try:
+        found = read_windows(run, like)
+    except ProtocolError:
+        found = None
+    finally:
+        path.write_bytes(good)
+    if found is not None:
+        assert {name: len(values) for name, values in found.items()} == dict.fromkeys(found, len(like))
+
+
+def numbers(record):
+    """Every number of a record that can be recomputed, in order."""
+    from submissions import leaves
+
+    stated = record.model_dump(mode="json", include={"metrics", "returns"})
+    return [value for _, value in leaves(stated) if isinstance(value, int | float)]
+
+
+def test_a_record_is_read_as_it_was_written(desk):
+    assert read_record(desk.run / "record.json") == desk.record
+    assert pq.read_table(desk.run / "windows.parquet").num_rows == 60
+    assert pa.types.is_float64(pq.read_schema(desk.run / "windows.parquet").field("wpe").type)

@@ -1,0 +1,253 @@
+"""Verifying and reproducing: which number is not so, and how far a run comes out the same."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import toy
+from submissions import leaves
+from tipl_bench.benchmark.record import read_record
+from tipl_bench.benchmark.run import RunRequest, run
+from tipl_bench.leaderboard.verification.folder import open_run
+from tipl_bench.leaderboard.verification.reproduce import TOLERANCE, grade, reproduce
+from tipl_bench.leaderboard.verification.rescore import rescore
+from tipl_bench.registry.errors import ProtocolError
+
+
+def verified(desk, *options):
+    return desk.typed("verify", desk.run, "--records", desk.records, *options)
+
+
+def refused(result, *messages):
+    assert result.exit_code == 1, result.output
+    assert isinstance(result.exception, SystemExit), result.exception
+    for message in messages:
+        assert message in result.output
+    assert "Traceback" not in result.output
+
+
+def test_when_a_run_is_as_it_says_then_every_number_agrees(desk):
+    result = verified(desk)
+    assert result.exit_code == 0, result.output
+    record = json.loads(desk.text())
+    stated = [v for _, v in leaves({"metrics": record["metrics"]}) if isinstance(v, int | float)]
+    found = json.loads(verified(desk, "--json").stdout)
+    assert found["numbers"] > len(stated) + 60 * 15, "metrics, and the numbers of 60 rows"
+    assert (found["exact"], found["differences"], found["suspicions"]) == (True, [], [])
+    assert f"{found['numbers']:,} numbers recomputed" in result.output
+    assert "to the last digit" in result.output
+
+
+def test_when_windows_are_not_there_then_the_record_is_verified_alone(desk):
+    (desk.run / "windows.parquet").unlink()
+    found = json.loads(verified(desk, "--json").stdout)
+    assert found["differences"] == []
+    assert 300 < found["numbers"] < 900
+
+
+def edited(value):
+    """Another number, by more than rounding."""
+    if isinstance(value, int):
+        return value + 1
+    return value * (1 + 1e-8) if value else 1e-12
+
+
+def test_when_any_leaf_of_a_metric_is_edited_then_verify_names_exactly_that(desk):
+    """One leaf of each kind is edited, each in another metric than the last."""
+    record = json.loads(desk.text())
+    kinds = [place for place, value in leaves(record["metrics"][0]) if place not in (("phase",), ("horizon",))]
+    assert len(kinds) > 40
+    expected = set()
+    for number, place in enumerate(kinds):
+        metric = record["metrics"][number % len(record["metrics"])]
+        value = metric
+        for part in place:
+            value = value[part]
+        desk.edit("metrics", number % len(record["metrics"]), *place, to=edited(value))
+        expected.add(f"{metric['phase']}, h = {metric['horizon']}: {'.'.join(map(str, place))}")
+    result = verified(desk, "--json")
+    assert result.exit_code == 1
+    differences = json.loads(result.stdout)["differences"]
+    assert {difference["where"] for difference in differences} == expected
+    text = verified(desk).output
+    assert f"{len(kinds)} of " in text
+    assert f"... and {len(kinds) - 20} more" in text
+
+
+def test_when_a_number_is_edited_then_the_claim_and_the_truth_are_told(desk):
+    truth = desk.record.metrics[4].repw.high
+    desk.edit("metrics", 4, "repw", "high", to=0.015)
+    refused(verified(desk), f"repw.high: the record says 0.015, recomputed {truth!r}", "1 of ")
+
+
+@pytest.mark.parametrize(
+    ("place", "factor", "agrees"),
+    [
+        (("skill", "value"), 1 + 1e-7, True),
+        (("skill", "value"), 1 + 1e-5, False),
+        (("by_trial", "wpe", 0), 1 + 1e-7, True),
+        (("layers", "layer0.weight"), 1.0001, False),
+        (("gain", "value"), 1.04, True),
+        (("gain", "value"), 40.0, False),
+    ],
+)
+def test_when_it_was_made_on_another_machine_then_numbers_may_differ_by_its_rounding(place, factor, agrees, desk):
+    desk.edit("provenance", "cpu", to="Another processor")
+    metric = json.loads(desk.text())["metrics"][0]
+    for part in place:
+        metric = metric[part]
+    desk.edit("metrics", 0, *place, to=metric * factor)
+    result = verified(desk)
+    assert result.exit_code == (0 if agrees else 1), result.output
+    if agrees:
+        assert "all agree, within the tolerances of another machine" in result.output
+        desk.edit("provenance", "cpu", to=read_record(desk.records / "other__seed7.json").provenance.cpu)
+        assert verified(desk).exit_code == 1, "on the same machine nothing may differ"
+
+
+def test_when_the_dataset_is_another_then_it_is_not_scored(desk, walking):
+    refused(verified(desk, "--dataset", walking.folder), "made on toy-pendulum/synthetic-v1", walking.digest)
+
+
+def test_when_the_forecasts_are_the_targets_then_verify_doubts_them(desk):
+    desk.forge(forecasts=desk.targets(), rescored=True)
+    refused(verified(desk), "doubtful: ", "above the span ceiling", "all agree")
+    assert json.loads(verified(desk, "--json").stdout)["suspicions"]
+
+
+def test_an_honest_run_on_a_walk_that_nobody_can_forecast_is_not_doubted(known, walking, tmp_path):
+    made = tmp_path / "walk"
+    run(RunRequest("linear", walking, protocol=toy.SMALL, device="cpu"), made)
+    found = rescore(open_run(made, walking))
+    assert found.agrees
+    assert found.suspicions == ()
+
+
+# Reproducing.
+
+
+@pytest.fixture
+def drifting(outside, monkeypatch):
+    """Install a predictor whose forecasts depend on `DRIFT`; sets it."""
+    (outside / "drifting.py").write_text(DRIFTING)
+    names = outside / "outside_predictors-1.0.dist-info" / "entry_points.txt"
+    names.write_text(names.read_text() + "drifting = drifting:Drifting\n")
+
+    def drift(size, version=1):
+        monkeypatch.setenv("DRIFT", str(size))
+        monkeypatch.setenv("DRIFT_VERSION", str(version))
+
+    return drift
+
+
+DRIFTING = """
+import os
+
+import numpy as np
+from tipl_bench.baselines.predictor import NoOptions, Predictor
+
+
+class Drifting(Predictor[NoOptions]):
+    name, version, summary = "drifting", int(os.environ.get("DRIFT_VERSION", "1")), "Depends on where it runs."
+
+    def predict(self, contexts, horizon):
+        last, step = contexts.weights[:, -1:], contexts.weights[:, -1:] - contexts.weights[:, -2:-1]
+        ahead = np.arange(1, horizon + 1, dtype=np.float32)[:, None] * step * np.float32(0.5)
+        return last + ahead * np.float32(1 + float(os.environ["DRIFT"]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("drift", "expected"),
+    [(0.0, "bitwise"), (1e-4, "within tolerance"), (0.5, "drifted")],
+    ids=lambda value: str(value),
+)
+def test_a_reproduction_is_graded_by_its_forecasts_and_skills(drift, expected, drifting, smooth, tmp_path):
+    drifting(0.0)
+    record, _ = run(RunRequest("drifting", smooth, protocol=toy.SMALL, device="cpu"), tmp_path / "run")
+    drifting(drift)
+    found = reproduce(record, smooth, tmp_path / "again")
+    assert found.grade == expected
+    gaps = {
+        f"{m.phase}, h = {m.horizon}": abs(m.skill.value - found.again.metric(m.phase, m.horizon).skill.value)
+        for m in record.metrics
+    }
+    assert found.largest == max(gaps.values()) == gaps[found.where]
+    assert (found.largest > TOLERANCE) == (expected == "drifted")
+    assert (found.again.forecasts_sha256 == record.forecasts_sha256) == (expected == "bitwise")
+
+
+def test_when_the_predictor_has_another_version_then_it_is_not_run(drifting, smooth, tmp_path):
+    drifting(0.0)
+    record, _ = run(RunRequest("drifting", smooth, protocol=toy.SMALL, device="cpu"), tmp_path / "run")
+    drifting(0.0, version=2)
+    with pytest.raises(ProtocolError, match=r"of drifting v1 with options .*; installed here is v2"):
+        reproduce(record, smooth, tmp_path / "again")
+    assert not (tmp_path / "again").exists()
+
+
+def test_when_the_forecasts_are_the_same_but_the_skills_were_edited_then_it_is_not_bitwise(desk):
+    record = desk.record
+    metrics = [m.model_copy(update={"skill": m.skill.__class__(0.99, 0.98, 1.0)}) for m in record.metrics]
+    assert grade(record, record).grade == "bitwise"
+    assert grade(record.model_copy(update={"metrics": tuple(metrics)}), record).grade == "drifted"
+    assert grade(record.model_copy(update={"metrics": ()}), record).grade == "drifted"
+
+
+def reproduced(desk, source, *options):
+    return desk.typed("reproduce", source, "--records", desk.records, *options)
+
+
+def test_reproduce_runs_a_run_again_beside_it(desk):
+    result = reproduced(desk, desk.run)
+    assert result.exit_code == 0, result.output
+    assert result.output.startswith("bitwise: the largest difference of a skill is 0 (")
+    again = read_record(desk.submission / "run-reproduced" / "record.json")
+    assert again.metrics == desk.record.metrics
+
+
+def test_when_the_strangers_folder_brings_its_own_reproduction_then_that_is_not_taken(desk):
+    shutil.copytree(desk.run, desk.submission / "run-reproduced")
+    refused(reproduced(desk, desk.run), "run-reproduced is not empty; a reproduction starts from nothing")
+
+
+def test_when_the_record_is_of_an_unknown_protocol_then_nothing_is_run(desk):
+    desk.edit("key", "protocol", "resamples", to=10**12)
+    for source in (desk.run, desk.run / "record.json"):
+        refused(reproduced(desk, source), "its protocol has the number 901 but another resamples")
+    assert not (desk.submission / "run-reproduced").exists()
+    assert not (desk.run / "record-reproduced").exists()
+
+
+def test_when_the_dataset_has_another_digest_then_nothing_is_run(desk, walking):
+    refused(reproduced(desk, desk.run, "--dataset", walking.folder), desk.dataset.digest, walking.digest)
+
+
+def test_when_the_predictor_is_not_here_then_it_is_told(desk):
+    desk.edit("key", "predictor", "name", to="linears")
+    refused(reproduced(desk, desk.run), "Unknown predictor 'linears'. Did you mean 'linear'?")
+
+
+def test_when_options_are_not_the_predictors_then_it_is_told(desk):
+    desk.edit("key", "predictor", "options", to={"points": 2, "damping": 1.0, "depth": 3})
+    refused(reproduced(desk, desk.run), "'depth'", "damping, points")
+    desk.edit("key", "predictor", "options", to={"points": 2})
+    desk.edit("key", "predictor", "version", to=9)
+    refused(reproduced(desk, desk.run), "The record is of linear v9", "Install the version that the record names")
+
+
+def test_numbers_of_forecasts_come_out_the_same_by_hand(desk):
+    """Skill of one horizon and phase, from the forecasts and the dataset with NumPy alone."""
+    metric = desk.record.metric("all", 2)
+    error = np.square(desk.targets().astype(np.float64) - desk.forecasts()["forecasts"])[:, 1]
+    origins = [desk.dataset.trial(t).weights(o, o + 1)[0] for t, o in origins_of(desk)]
+    still = np.square(desk.targets()[:, 1].astype(np.float64) - np.stack(origins))
+    assert metric.skill.value == pytest.approx(1 - error.sum() / still.sum(), rel=1e-9)
+
+
+def origins_of(desk):
+    tensors = desk.forecasts()
+    return list(zip(tensors["trial"].tolist(), tensors["origin"].tolist(), strict=True))
