@@ -28,12 +28,13 @@ def leaderboard() -> None:
 @records_option
 @click.option("--claimed", is_flag=True, help="Take the record as it is, without re-scoring it.")
 def add_record(run_folder: Path, records: Path | None, claimed: bool) -> None:
-    """Put a finished run's record among the board's records, re-scored."""
+    """Put a finished run's record among the board's records, with its numbers as they are recomputed here."""
     from ..leaderboard import evidence
     from ..leaderboard.records import add
+    from ..leaderboard.verification.folder import open_record
 
     if claimed:
-        click.echo(f"added {add(run_folder, records)}")
+        click.echo(f"added {add(open_record(run_folder), records)}")
         return
     checked = report_checked([run_folder], records)[0]
     if checked.problems or checked.rescored is None:
@@ -43,8 +44,9 @@ def add_record(run_folder: Path, records: Path | None, claimed: bool) -> None:
             "Forecasts that are better than they can be are not attested; nothing was changed. If they are honest, "
             "--claimed takes the record without evidence."
         )
-    path = add(run_folder, records)
-    evidence.keep(path, checked.rescored.record, evidence.rescored(checked.rescored))
+    record = checked.rescored.recomputed
+    path = add(record, records, rescored=True)
+    evidence.keep(path, record, evidence.rescored(checked.rescored, record))
     click.echo(f"added {path}")
 
 

@@ -73,7 +73,7 @@ def verify(run_folder: Path, dataset_name: str | None, attest: bool, records: Pa
     if not found.agrees or found.suspicions:
         sys.exit(1)
     if attest:
-        click.echo(f"kept in {_attest(records, evidence.rescored(found), found.record)}", err=as_json)
+        click.echo(f"kept in {_attest(records, evidence.rescored(found, found.record), found.record)}", err=as_json)
 
 
 def _report(found: Rescored) -> None:

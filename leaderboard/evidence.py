@@ -66,10 +66,10 @@ def fingerprint(record: Record) -> str:
     return hashlib.sha256(record.without_cost().encode()).hexdigest()
 
 
-def rescored(found: Rescored) -> Evidence:
-    """Evidence of a re-scoring that agreed."""
+def rescored(found: Rescored, record: Record) -> Evidence:
+    """Evidence of a re-scoring that agreed, for the record as the board keeps it."""
     how = "to the last digit" if found.exact else "within the tolerances of another machine"
-    return _evidence("rescored", found.record, f"{found.numbers:,} numbers recomputed from the forecasts, {how}")
+    return _evidence("rescored", record, f"{found.numbers:,} numbers recomputed from the forecasts, {how}")
 
 
 def reproduced(found: Reproduced) -> Evidence:

@@ -6,8 +6,9 @@ import hashlib
 import json
 from pathlib import Path
 
-from ..benchmark.record import RECORD_NAME, Record, read_record
+from ..benchmark.record import Record, read_record
 from ..registry.errors import ProtocolError
+from ..registry.files import write_text
 
 RECORDS = Path(__file__).parent / "records"
 
@@ -30,8 +31,9 @@ def load(folder: Path | None = None) -> dict[Path, Record]:
 def file_name(record: Record) -> str:
     """The record's file name: dataset, predictor, configuration, seed."""
     key = record.key
-    configuration = json.dumps([key.predictor.model_dump(mode="json"), key.dataset.digest, key.protocol.version])
-    short = hashlib.sha256(configuration.encode()).hexdigest()[:8]
+    configuration = [key.predictor.model_dump(mode="json"), key.dataset.digest, key.protocol.version]
+    configuration += [key.device] if key.device != "cpu" else []
+    short = hashlib.sha256(json.dumps(configuration).encode()).hexdigest()[:8]
     dataset = key.dataset.name.replace("/", "--")
     return f"{dataset}__{key.predictor.name}-{key.predictor.budget}-{short}__seed{key.seed}.json"
 
@@ -44,22 +46,35 @@ def find(record: Record, folder: Path | None = None) -> Path:
     return path
 
 
-def add(run: Path, folder: Path | None = None) -> Path:
-    """Copy a finished run's record into the records folder.
+def add(record: Record, folder: Path | None = None, *, rescored: bool = False) -> Path:
+    """Put a record among the board's.
+
+    Parameters
+    ----------
+    record
+        What to keep.
+    folder
+        The records folder; the package's own by default.
+    rescored
+        Whether its numbers were computed here from its forecasts: they then take the place of others of the same
+        forecasts.
 
     Raises
     ------
     ProtocolError
-        If the run has no valid record, or another result for the same key is there already.
+        If another result for the same key is there already.
     """
     folder = folder or RECORDS
-    record = read_record(run / RECORD_NAME)
     path = folder / file_name(record)
-    if path.exists() and read_record(path).without_cost() != record.without_cost():
-        raise ProtocolError(
-            f"{path} holds another result of the same configuration and seed; a row is never changed silently. Remove "
-            "that file first if it is to be replaced."
-        )
+    if path.exists():
+        there = read_record(path)
+        if there.forecasts_sha256 != record.forecasts_sha256 or (
+            not rescored and there.without_cost() != record.without_cost()
+        ):
+            raise ProtocolError(
+                f"{path} holds another result of the same configuration and seed; a row is never changed silently. "
+                "Remove that file first if it is to be replaced."
+            )
     folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(record.model_dump_json(indent=None) + "\n", encoding="utf-8")
+    write_text(path, record.model_dump_json(indent=None) + "\n")
     return path

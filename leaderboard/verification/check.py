@@ -120,9 +120,9 @@ def _against_others(checked: Checked, record: Record, records: Path, taken: dict
             f"the same dataset, predictor, configuration and seed as {taken[name].name}; one of them has to go."
         )
     taken.setdefault(name, checked.folder)
-    if (records / name).exists() and read_record(records / name).without_cost() != record.without_cost():
+    if (records / name).exists() and read_record(records / name).forecasts_sha256 != record.forecasts_sha256:
         checked.problems.append(
-            f"the board has another result of the same dataset, predictor, configuration and seed ({name}); rows are "
+            f"the board has other forecasts of the same dataset, predictor, configuration and seed ({name}); rows are "
             "never changed silently. Raise the predictor's version, or ask for the row to be disputed."
         )
 

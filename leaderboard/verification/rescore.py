@@ -52,6 +52,8 @@ class Rescored:
     ----------
     record
         The record that was checked.
+    recomputed
+        The same with its numbers as they came out here; this is what a board keeps.
     numbers
         How many numbers were compared.
     differences
@@ -63,6 +65,7 @@ class Rescored:
     """
 
     record: Record
+    recomputed: Record
     numbers: int
     differences: tuple[Difference, ...]
     suspicions: tuple[str, ...]
@@ -92,8 +95,12 @@ def rescore(run: RunFolder, progress: Progress = lambda done, total: None) -> Re
     compare.metrics(record.metrics, metrics)
     if (run.folder / WINDOWS_NAME).exists():
         compare.rows(read_windows(run, rows), rows)
-    compare.returns([list(pair) for pair in record.returns], [list(pair) for pair in sample_returns(rows)])
-    return Rescored(record, compare.numbers, tuple(compare.differences), tuple(_suspicions(rows, record)), exact)
+    sample = sample_returns(rows)
+    compare.returns([list(pair) for pair in record.returns], [list(pair) for pair in sample])
+    recomputed = record.model_copy(update={"metrics": tuple(metrics), "returns": sample})
+    return Rescored(
+        record, recomputed, compare.numbers, tuple(compare.differences), tuple(_suspicions(rows, record)), exact
+    )
 
 
 def read_windows(run: RunFolder, like: pd.DataFrame) -> dict[str, list[Any]]:

@@ -176,7 +176,9 @@ def when_two_runs_are_of_one_key(desk):
     shutil.copytree(desk.run, desk.submission / "second")
 
 
-@told("the board has another result of the same dataset, predictor, configuration and seed")
+@told("the board has other forecasts of the same dataset, predictor, configuration and seed")
 def when_it_would_change_a_row(desk):
     record = desk.record
-    (desk.records / file_name(record)).write_text(record.model_copy(update={"parameter_count": 5}).model_dump_json())
+    (desk.records / file_name(record)).write_text(
+        record.model_copy(update={"forecasts_sha256": "0" * 64}).model_dump_json()
+    )

@@ -90,7 +90,7 @@ def test_when_a_number_differs_then_nothing_is_attested(row, desk):
 
 def test_when_a_reproduction_drifts_then_the_row_is_disputed_until_that_is_settled(row, desk):
     record = desk.record
-    keep(row, record, evidence.rescored(rescore(open_run(desk.run, desk.dataset))))
+    keep(row, record, evidence.rescored(rescore(open_run(desk.run, desk.dataset)), record))
     keep(row, record, rerun(record, "drifted"))
     found = standing(row, record)
     assert found.state == "rescored"

@@ -4,23 +4,33 @@ from __future__ import annotations
 
 import pytest
 from board_records import record
+from tipl_bench.benchmark.record import read_record
 from tipl_bench.leaderboard.records import RECORDS, add, load
 from tipl_bench.registry.errors import ProtocolError
 
 
 def test_when_a_result_differs_then_add_refuses_and_keeps_the_old_one(tmp_path):
-    run, records = tmp_path / "run", tmp_path / "records"
-    run.mkdir()
-    record(ratio=0.5).write(run)
-    path = add(run, records)
+    path = add(record(ratio=0.5), tmp_path)
     before = path.read_bytes()
-    record(ratio=0.4).write(run)
     with pytest.raises(ProtocolError, match="never changed silently"):
-        add(run, records)
+        add(record(ratio=0.4), tmp_path)
+    other = record(ratio=0.4).model_copy(update={"forecasts_sha256": "0" * 64})
+    with pytest.raises(ProtocolError, match="never changed silently"):
+        add(other, tmp_path, rescored=True)
     assert path.read_bytes() == before
     slower = record(ratio=0.5)
-    slower.model_copy(update={"cost": slower.cost.model_copy(update={"fit_seconds": 9.0})}).write(run)
-    assert add(run, records) == path
+    slower = slower.model_copy(update={"cost": slower.cost.model_copy(update={"fit_seconds": 9.0})})
+    assert add(slower, tmp_path) == path
+
+
+def test_when_the_forecasts_are_the_same_then_rescored_numbers_take_the_place_of_claimed_ones(tmp_path):
+    path = add(record(ratio=0.5), tmp_path)
+    assert add(record(ratio=0.4), tmp_path, rescored=True) == path
+    assert read_record(path).without_cost() == record(ratio=0.4).without_cost()
+
+
+def test_rows_of_other_devices_are_other_files(tmp_path):
+    assert add(record(), tmp_path) != add(record(device="cuda"), tmp_path)
 
 
 def test_when_there_are_no_records_then_loading_says_how_to_add_some(tmp_path):
