@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import re
 from importlib.metadata import entry_points
 from typing import Any
 
 from ..registry.errors import PredictorError, UnknownNameError
+from ..registry.naming import SLUG_LENGTH, SLUG_PATTERN
 from .predictor import Predictor
 
 ENTRY_POINTS = "tipl_bench.predictors"
@@ -35,7 +37,7 @@ def predictor_type(name: str) -> type[Predictor[Any]]:
     UnknownNameError
         If no predictor has the name.
     PredictorError
-        If an installed package's entry point cannot be loaded or is no predictor.
+        If an installed package's entry point cannot be loaded, is no predictor, or does not say what it must.
     """
     if name in IN_TREE:
         module, _, attribute = IN_TREE[name].partition(":")
@@ -48,6 +50,23 @@ def predictor_type(name: str) -> type[Predictor[Any]]:
             loaded = points[0].load()
         except Exception as error:  # an outside package may fail in any way
             raise PredictorError(f"{name}: its entry point {points[0].value!r} does not load ({error!r}).") from error
-    if not (isinstance(loaded, type) and issubclass(loaded, Predictor)) or loaded.name != name:
+    if not (isinstance(loaded, type) and issubclass(loaded, Predictor)) or getattr(loaded, "name", None) != name:
         raise PredictorError(f"{name}: {loaded!r} is not a Predictor of that name.")
+    wrong = _wrong(loaded)
+    if wrong:
+        raise PredictorError(f"{name}: {wrong}.")
     return loaded
+
+
+def _wrong(kind: type[Predictor[Any]]) -> str | None:
+    """What a class says of itself that no record or table could hold."""
+    for fact in ("name", "consumes"):
+        word = getattr(kind, fact)
+        if not isinstance(word, str) or len(word) > SLUG_LENGTH or not re.fullmatch(SLUG_PATTERN, word):
+            return f"its {fact} is {word!r}, not letters and digits joined by - . or _, {SLUG_LENGTH} at most"
+    version, summary = getattr(kind, "version", None), getattr(kind, "summary", None)
+    if not isinstance(version, int) or isinstance(version, bool) or version < 0:
+        return f"its version is {version!r}, not a whole number"
+    if not isinstance(summary, str):
+        return f"its summary is {summary!r}, not a line of text"
+    return None

@@ -33,9 +33,14 @@ def build_options(predictor: type[Predictor[Any]], budget: str, settings: Sequen
             raise UnknownNameError(f"option of {predictor.name}", name, types)
         values[name] = parse_value(name, text, types[name])
     try:
-        return predictor.options_type(**values)
+        options = predictor.options_type(**values)
     except (ValueError, TypeError) as error:  # out of range, or an option without a default left out
         raise OptionError(f"{predictor.name}: {error}") from None
+    for name in types:
+        value = getattr(options, name)
+        if not isinstance(value, bool | int | float | str | None):
+            raise OptionError(f"{predictor.name}: option {name} is {value!r}, not true, false, a number, text or none.")
+    return options
 
 
 def parse_value(name: str, text: str, kind: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import keyword
 import re
 from pathlib import Path
@@ -11,6 +12,7 @@ import jinja2
 from .. import __version__
 from ..registry.errors import OptionError, PredictorError
 from ..registry.files import write_text
+from ..registry.naming import SLUG_LENGTH
 from . import predictor_names
 
 TEMPLATES = Path(__file__).parent / "template"
@@ -34,17 +36,20 @@ def write_package(name: str, folder: Path) -> list[Path]:
     Raises
     ------
     OptionError
-        If the name cannot be one, or is another predictor's.
+        If the name cannot be one, or is another predictor's or module's.
     PredictorError
         If the folder holds something.
     """
     module = name.replace("-", "_")
-    if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name) or len(name) > 60 or keyword.iskeyword(module):
+    if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name) or len(name) > SLUG_LENGTH or keyword.iskeyword(module):
         raise OptionError(
-            f"{name!r} cannot be a predictor's name: lower-case words joined by hyphens, such as my-predictor."
+            f"{name!r} cannot be a predictor's name: lower-case words joined by hyphens, such as my-predictor, "
+            f"{SLUG_LENGTH} characters at most."
         )
     if name in predictor_names():
         raise OptionError(f"There is a predictor {name!r} already; choose another name.")
+    if _is_taken(module):
+        raise OptionError(f"A module {module!r} is installed already, which this one would hide; choose another name.")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise PredictorError(f"{folder} is there and not empty; choose another place with --out.")
     facts = {
@@ -69,3 +74,9 @@ def write_package(name: str, folder: Path) -> list[Path]:
         write_text(path, environment.get_template(template).render(facts))
         written.append(path)
     return written
+
+
+def _is_taken(module: str) -> bool:
+    """Whether a module can be imported by this name; a folder of the name is none."""
+    found = importlib.util.find_spec(module)
+    return found is not None and found.origin is not None

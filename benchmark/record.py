@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from ..registry.canonical import canonical_json, flatten, strict_json
 from ..registry.errors import ProtocolError
 from ..registry.files import write_text
-from ..registry.naming import COMMIT_PATTERN, NAME_PATTERN
+from ..registry.naming import COMMIT_PATTERN, NAME_PATTERN, SLUG_LENGTH, SLUG_PATTERN
 from .intervals import Estimate
 from .protocol import Protocol
 
@@ -30,8 +30,7 @@ def _plain(text: str) -> str:
 # A record may be a stranger's: whatever it holds has a form and a size.
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Text = Annotated[str, Field(max_length=500), AfterValidator(_plain)]
-Slug = Annotated[str, Field(pattern=r"^[A-Za-z0-9]+([._-][A-Za-z0-9]+)*$", max_length=50)]
-"""Short enough that a dataset, a predictor and a budget fit into one file name."""
+Slug = Annotated[str, Field(pattern=SLUG_PATTERN, max_length=SLUG_LENGTH)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0, le=2**53)]
 Seconds = Annotated[float, Field(ge=0, le=1e9)]

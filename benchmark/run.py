@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from pydantic import ValidationError
 
 from ..baselines.predictor import Fit
 from ..registry.canonical import strict_json
@@ -81,35 +82,48 @@ class RunRequest:
     def start(self) -> PredictorProcess:
         """The predictor, unfitted, in a process that can read no trial but the training and validation ones.
 
-        Raises on unknown names and unfit values.
+        Raises on unknown names and unfit values, and `PredictorError` if it does not start.
         """
         split = self.dataset.manifest.split
-        return PredictorProcess(
-            self.model,
-            self.budget,
-            self.settings,
-            hidden=[self.dataset.folder],
-            shown=[trial.path for trial in self.dataset.trials((*split.train, *split.validation))],
-            limits=self.limits,
-        )
+        with _blaming(self.model, "starting"):
+            return PredictorProcess(
+                self.model,
+                self.budget,
+                self.settings,
+                hidden=[self.dataset.folder],
+                shown=[trial.path for trial in self.dataset.trials((*split.train, *split.validation))],
+                limits=self.limits,
+            )
 
     def key(self, predictor: PredictorProcess) -> RunKey:
-        """The key of this run."""
-        return RunKey(
-            protocol=self.protocol,
-            dataset=DatasetIdentity(
-                name=self.dataset.name, digest=self.dataset.digest, environment=self.dataset.environment
-            ),
-            predictor=PredictorIdentity(
-                name=predictor.name,
-                version=predictor.version,
-                consumes=predictor.consumes,
-                budget=self.budget,
-                options=predictor.options,
-            ),
-            seed=self.seed,
-            device=resolve_device(self.device),
-        )
+        """The key of this run; raises `OptionError` for a seed or an option that no record may hold."""
+        dataset = self.dataset
+        try:
+            return RunKey(
+                protocol=self.protocol,
+                dataset=DatasetIdentity(name=dataset.name, digest=dataset.digest, environment=dataset.environment),
+                predictor=PredictorIdentity(
+                    name=predictor.name,
+                    version=predictor.version,
+                    consumes=predictor.consumes,
+                    budget=self.budget,
+                    options=predictor.options,
+                ),
+                seed=self.seed,
+                device=resolve_device(self.device),
+            )
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise OptionError(f"{self.model}: {'.'.join(map(str, first['loc']))}: {first['msg']}.") from None
+
+
+@contextlib.contextmanager
+def _blaming(name: str, doing: str) -> Iterator[None]:
+    """Say whose fault a fault was, and at what."""
+    try:
+        yield
+    except PredictorFaultError as fault:
+        raise PredictorError(f"{name}: {doing} {fault}.") from None
 
 
 def resolve_device(name: str) -> str:
@@ -174,7 +188,7 @@ def run(
                     lambda done, total: progress("forecast", done, total, ""),
                 )
         elif predictor.parameter_count is None:
-            predictor.load(folder / PREDICTOR_NAME, key.device)
+            _load(predictor, folder / PREDICTOR_NAME, key.device)
     if not (folder / WINDOWS_NAME).exists():
         with timings.of("evaluation_seconds"):
             _evaluate(request, windows, folder, progress)
@@ -215,7 +229,7 @@ def _claim(folder: Path, key: RunKey) -> None:
 def _fit(predictor: PredictorProcess, request: RunRequest, device: str, path: Path, progress: Progress) -> float:
     """Fit the predictor, or load what an interrupted run had fitted; the seconds that fitting took now."""
     if path.exists():
-        predictor.load(path, device)
+        _load(predictor, path, device)
         return 0.0
     split, dataset = request.dataset.manifest.split, request.dataset
     task = Fit(
@@ -226,12 +240,15 @@ def _fit(predictor: PredictorProcess, request: RunRequest, device: str, path: Pa
         seed=request.seed,
         progress=lambda done, total, word: progress("fit", done, total, word),
     )
-    try:
+    with _blaming(predictor.name, "fitting"):
         seconds = predictor.fit(task)
-    except PredictorFaultError as fault:
-        raise PredictorError(f"{predictor.name}: fitting {fault}.") from None
     predictor.save(path)
     return seconds
+
+
+def _load(predictor: PredictorProcess, path: Path, device: str) -> None:
+    with _blaming(predictor.name, "taking up what it had learned"):
+        predictor.load(path, device)
 
 
 def _evaluate(request: RunRequest, windows: list[Window], folder: Path, progress: Progress) -> None:

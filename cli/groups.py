@@ -7,6 +7,9 @@ from typing import Any
 
 import click
 
+RESUMED = ("run", "datasets")
+"""Commands that go on with what is done when they are repeated."""
+
 
 class Commands(click.Group):
     """A group that prints this package's own errors without a traceback and suggests the nearest command."""
@@ -31,7 +34,13 @@ class Commands(click.Group):
             raise click.ClickException(str(error)) from error
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
-            raise click.ClickException(f"{where}{error.strerror or error}. Finished work is kept.") from error
+            raise click.ClickException(f"{where}{error.strerror or error}.{_resuming(ctx)}") from error
         except KeyboardInterrupt:
-            click.echo("Interrupted. Finished work is kept; the same command goes on from there.", err=True)
+            click.echo(f"Interrupted.{_resuming(ctx)}", err=True)
             sys.exit(130)
+
+
+def _resuming(ctx: click.Context) -> str:
+    """What becomes of the work so far, where there is some to go on from."""
+    resumed = ctx.invoked_subcommand in RESUMED
+    return " Finished work is kept; the same command goes on from there." if resumed else ""

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from .groups import Commands
+from .limits import build_limits, memory_option
 from .output import console
 
 
@@ -17,8 +18,9 @@ class ModelCommands(Commands):
     """`models NAME` is short for `models show NAME`."""
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
-        """Take what is no command for a predictor's name."""
-        if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
+        """Take what is no command for a predictor's name, unless a name follows it."""
+        names = [word for word in args if not word.startswith("-")]
+        if len(names) == 1 and args[0] == names[0] and self.get_command(ctx, args[0]) is None:
             args = ["show", *args]
         return super().resolve_command(ctx, args)
 
@@ -112,16 +114,18 @@ def new_model(name: str, out: Path | None) -> None:
 @click.option("--budget", default="smoke", show_default=True, help="Training budget; smoke takes seconds.")
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="An option of the predictor; repeatable.")
 @click.option("--timeout", default=30.0, show_default=True, help="Seconds that each step may take.")
+@memory_option
 @json_option
-def check_model(name: str, budget: str, settings: tuple[str, ...], timeout: float, as_json: bool) -> None:
+def check_model(
+    name: str, budget: str, settings: tuple[str, ...], timeout: float, memory: float | None, as_json: bool
+) -> None:
     """Prove a predictor's contract offline, on toy trajectories, and print a report to paste.
 
     Shapes, finite numbers, horizons, batches, determinism, saving, time and memory. Exits with 1 if a point fails.
     """
-    from ..benchmark.process.host import Limits
     from ..benchmark.rehearsal.check import check_predictor
 
-    report = check_predictor(name, budget=budget, settings=settings, limits=Limits(timeout))
+    report = check_predictor(name, budget=budget, settings=settings, limits=build_limits(timeout, memory))
     if as_json:
         points = [{"name": point.name, "passed": point.passed, "seen": point.seen} for point in report.points]
         facts = {"predictor": name, "passed": report.passed, "points": points, "seconds": report.seconds}

@@ -35,13 +35,13 @@ class Bars:
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
         columns = (
-            TextColumn("{task.description:>10}"),
+            TextColumn("{task.description:>10}", markup=False),
             BarColumn(),
             TextColumn("{task.percentage:>3.0f}%"),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[word]}", style="dim"),
+            TextColumn("{task.fields[word]}", style="dim", markup=False),  # a predictor's own word
         )
         console = Console(stderr=True)
         self.bars = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)

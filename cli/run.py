@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from .hub import downloading
+from .limits import build_limits, memory_option, timeout_option
 from .output import Bars
 
 
@@ -19,18 +20,8 @@ from .output import Bars
 @click.option("--device", default="auto", show_default=True, help="Where to train and forecast: auto, cpu or cuda.")
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="An option of the predictor; repeatable.")
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder. [default: runs/<dataset>/<model>-...]")
-@click.option(
-    "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
-    metavar="SECONDS",
-    help="What the predictor may take to fit, and for each batch of forecasts. [default: any time]",
-)
-@click.option(
-    "--memory",
-    type=click.FloatRange(min=0, min_open=True),
-    metavar="GIB",
-    help="What memory the predictor may use. [default: the machine's]",
-)
+@timeout_option
+@memory_option
 @click.option("--json", "as_json", is_flag=True, help="Print the record as JSON instead of the table.")
 def run(
     model: str,
@@ -54,19 +45,18 @@ def run(
     from rich.text import Text
 
     from ..benchmark import figure, table
-    from ..benchmark.process.host import Limits
     from ..benchmark.run import WINDOWS_NAME, RunRequest, default_folder
     from ..benchmark.run import run as run_benchmark
     from ..registry.catalog import default_dataset
     from ..registry.hub.download import load
 
+    limits = build_limits(timeout, memory)
     if not environment and not dataset_name:
         raise click.UsageError("Give --env ENVIRONMENT or --dataset NAME.")
     with Bars() as bars:
         dataset = load(dataset_name or default_dataset(str(environment)), progress=downloading(bars))
     if environment and dataset.environment != environment:
         raise click.UsageError(f"Dataset {dataset.name} is of {dataset.environment}, not {environment}.")
-    limits = Limits(timeout, int(memory * 2**30)) if memory else Limits(timeout)
     request = RunRequest(model, dataset, budget, settings, seed, device, limits=limits)
     folder = out or default_folder(request)
     with Bars() as progress:

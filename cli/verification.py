@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from .limits import build_limits, memory_option, timeout_option
 from .output import Bars
 
 if TYPE_CHECKING:
@@ -62,8 +63,13 @@ def verify(run_folder: Path, dataset_name: str | None, attest: bool, records: Pa
     Works offline, for anyone's run. Exits with 1 if a number differs, or if the forecasts are better than they can be.
     """
     from ..leaderboard import evidence
+    from ..leaderboard.records import find
+    from ..leaderboard.verification.rescore import compare_numbers
 
-    found = rescore_with_bars(open_checked(run_folder, dataset_name))
+    run = open_checked(run_folder, dataset_name)
+    if attest:
+        record_path, kept = find(run.record, records)
+    found = rescore_with_bars(run)
     if as_json:
         differences = [{"where": d.where, "claimed": d.claimed, "recomputed": d.recomputed} for d in found.differences]
         facts = {"numbers": found.numbers, "exact": found.exact, "differences": differences}
@@ -73,7 +79,10 @@ def verify(run_folder: Path, dataset_name: str | None, attest: bool, records: Pa
     if not found.agrees or found.suspicions:
         sys.exit(1)
     if attest:
-        click.echo(f"kept in {_attest(records, evidence.rescored(found, found.record), found.record)}", err=as_json)
+        others = compare_numbers(kept, found.recomputed)
+        if others:
+            raise click.ClickException(f"The board's row is not attested: {others[0]} ({record_path}).")
+        click.echo(f"kept in {evidence.keep(record_path, kept, evidence.rescored(found, kept))}", err=as_json)
 
 
 def _report(found: Rescored) -> None:
@@ -90,13 +99,6 @@ def _report(found: Rescored) -> None:
         click.echo(f"{len(found.differences):,} of {found.numbers:,} numbers are not what the record says.")
 
 
-def _attest(records: Path | None, evidence: object, record: object) -> Path:
-    from ..leaderboard.evidence import keep
-    from ..leaderboard.records import find
-
-    return keep(find(record, records), record, evidence)  # type: ignore[arg-type]
-
-
 @click.command()
 @run_argument
 @dataset_option
@@ -104,19 +106,32 @@ def _attest(records: Path | None, evidence: object, record: object) -> Path:
 @records_option
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the new run. [default: RUN-reproduced]")
 @click.option("--device", help="Another device than the record's: auto, cpu or cuda.")
+@timeout_option
+@memory_option
 def reproduce(
-    run_folder: Path, dataset_name: str | None, attest: bool, records: Path | None, out: Path | None, device: str | None
+    run_folder: Path,
+    dataset_name: str | None,
+    attest: bool,
+    records: Path | None,
+    out: Path | None,
+    device: str | None,
+    timeout: float | None,
+    memory: float | None,
 ) -> None:
     """Run a run again from its record, and grade how far it comes out the same.
 
     RUN is a run folder or a record file. Grades: bitwise, within tolerance, drifted (exits with 1).
     """
     from ..leaderboard import evidence
+    from ..leaderboard.records import find
     from ..leaderboard.verification.folder import open_record, open_record_file
     from ..leaderboard.verification.reproduce import TOLERANCE
     from ..leaderboard.verification.reproduce import reproduce as run_again
 
+    limits = build_limits(timeout, memory)
     record = open_record_file(run_folder) if run_folder.is_file() else open_record(run_folder)
+    if attest:
+        record_path, record = find(record, records)
     dataset = open_dataset_of(dataset_name or record.key.dataset.name)
     if dataset.digest != record.key.dataset.digest:
         raise click.ClickException(
@@ -124,13 +139,13 @@ def reproduce(
         )
     folder = out or Path(f"{run_folder.with_suffix('') if run_folder.is_file() else run_folder}-reproduced")
     with Bars() as bars:
-        found = run_again(record, dataset, folder, device=device, progress=bars.stage)
+        found = run_again(record, dataset, folder, device=device, limits=limits, progress=bars.stage)
     click.echo(
         f"{found.grade}: the largest difference of a skill is {found.largest:.2g} ({found.where}; tolerance "
         f"{TOLERANCE}). The new run is in {folder}."
     )
     if attest:
-        click.echo(f"kept in {_attest(records, evidence.reproduced(found), record)}")
+        click.echo(f"kept in {evidence.keep(record_path, record, evidence.reproduced(found))}")
     if found.grade == "drifted":
         sys.exit(1)
 

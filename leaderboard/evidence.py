@@ -32,7 +32,8 @@ class Evidence(BaseModel):
 
     kind: Literal["rescored", "reproduced", "disputed", "settled"]
     record: Sha256
-    """`fingerprint` of the record that it is of: evidence of another record says nothing."""
+    """`fingerprint` of the record that it is of: evidence of another record says nothing, but for a dispute, which is
+    of the row."""
     text: Text
     grade: Literal["bitwise", "within tolerance", "drifted"] | None = None
     largest: Finite | None = None
@@ -100,7 +101,7 @@ def evidence_path(record_path: Path) -> Path:
 
 
 def read(record_path: Path, record: Record) -> list[Evidence]:
-    """All evidence of this very record; raises `ProtocolError` if the file is not valid."""
+    """All evidence of this very record, and its row's disputes; raises `ProtocolError` if the file is not valid."""
     path = evidence_path(record_path)
     if not path.exists():
         return []
@@ -110,7 +111,7 @@ def read(record_path: Path, record: Record) -> list[Evidence]:
         everything = TypeAdapter(list[Evidence]).validate_python(strict_json(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, ValidationError) as error:
         raise ProtocolError(f"{path}: not valid evidence ({str(error)[:200]}).") from None
-    return [evidence for evidence in everything if evidence.record == fingerprint(record)]
+    return [e for e in everything if e.record == fingerprint(record) or e.kind in ("disputed", "settled")]
 
 
 def keep(record_path: Path, record: Record, evidence: Evidence) -> Path:

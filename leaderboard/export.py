@@ -16,7 +16,7 @@ FOLDER = ".eval_results"
 
 
 def export(document: Mapping[str, Any], out: Path) -> list[Path]:
-    """Write one folder a predictor with one file a board; what is not published, not ranked or greyed is left out.
+    """Write one folder a predictor with one file a board: published, ranked boards, no greyed or disputed rows.
 
     Parameters
     ----------

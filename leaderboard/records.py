@@ -38,12 +38,21 @@ def file_name(record: Record) -> str:
     return f"{dataset}__{key.predictor.name}-{key.predictor.budget}-{short}__seed{key.seed}.json"
 
 
-def find(record: Record, folder: Path | None = None) -> Path:
-    """Where the board keeps this very record; raises `ProtocolError` if it does not."""
+def find(record: Record, folder: Path | None = None) -> tuple[Path, Record]:
+    """Where the board keeps a run, and its record as it is kept: of the same forecasts, its numbers maybe recomputed.
+
+    Raises
+    ------
+    ProtocolError
+        If the board has no such run, or other forecasts of it.
+    """
     path = (folder or RECORDS) / file_name(record)
-    if not path.exists() or read_record(path).without_cost() != record.without_cost():
-        raise ProtocolError(f"{path} is not there, or is another result; add the run first (`leaderboard add RUN`).")
-    return path
+    if not path.exists():
+        raise ProtocolError(f"{path} is not there; add the run first (`leaderboard add RUN`).")
+    kept = read_record(path)
+    if (kept.key, kept.forecasts_sha256) != (record.key, record.forecasts_sha256):
+        raise ProtocolError(f"{path} is another result; evidence of this one would say nothing of it.")
+    return path, kept
 
 
 def add(record: Record, folder: Path | None = None, *, rescored: bool = False) -> Path:

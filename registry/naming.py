@@ -10,6 +10,8 @@ from .errors import DatasetError
 
 NAME_PATTERN = r"^[a-z0-9]+(-[a-z0-9]+)*/[a-z0-9]+(-[a-z0-9]+)*-v[1-9][0-9]{0,3}$"
 """`<environment>/<collection>-v<N>`."""
+SLUG_PATTERN, SLUG_LENGTH = r"^[A-Za-z0-9]+([._-][A-Za-z0-9]+)*$", 50
+"""A predictor's name, a budget's or an option's: short enough that several fit into one file name."""
 HUB_PREFIX = "hf://"
 _PART = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?"
 REPO_PATTERN = rf"(?![^@]*(?:--|\.\.)){_PART}/{_PART}(?<!\.git)"

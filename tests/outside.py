@@ -210,11 +210,73 @@ def _began(stage: str) -> None:
         time.sleep(0.01)
 
 
+class Unversioned(Outside):
+    """Says no whole number."""
+
+    name, version = "unversioned", "1.0"  # type: ignore[assignment]
+
+
+class Nondescript(Predictor[NoOptions]):
+    """Has no summary."""
+
+    name, version = "nondescript", 1
+
+    def predict(self, contexts: Contexts, horizon: int) -> Weights:
+        return persist(contexts, horizon)
+
+
+class Unlisted(Outside):
+    """Consumes what no table has a name for."""
+
+    name, consumes = "unlisted", None  # type: ignore[assignment]
+
+
+@dataclass(frozen=True)
+class ListedOptions:
+    """A list, which no record holds as an option."""
+
+    layers: tuple[int, ...] = (8, 8)
+
+
+class Listed(Outside):
+    name, options_type = "listed", ListedOptions
+
+
+class Failing(Outside):
+    """Fails before it is asked for anything."""
+
+    name = "failing"
+
+    def __init__(self, options: NoOptions) -> None:
+        raise LookupError("no weights to begin with")
+
+
+class Amnesiac(Halting):
+    """Cannot take up what it saved."""
+
+    name = "amnesiac"
+
+    def load_state(self, state: Mapping[str, Array]) -> None:
+        raise LookupError("which state")
+
+
+class Marking(Outside):
+    """Reports progress in words that look like a terminal's markup."""
+
+    name = "marking"
+
+    def fit(self, task: Fit) -> None:
+        task.progress(1, 1, "loss [/bold] [0.3]")
+
+
 class Impostor:
     """Not a predictor."""
 
     name = "impostor"
 
 
-PREDICTORS = (Outside, Raising, RaisingInFit, Short, Integers, Undefined, Enormous, Keeping, Halting, Impostor)
+PREDICTORS = (
+    *(Outside, Raising, RaisingInFit, Short, Integers, Undefined, Enormous, Keeping, Halting, Impostor),
+    *(Unversioned, Nondescript, Unlisted, Listed, Failing, Amnesiac, Marking),
+)
 """Those that `conftest.outside` announces by entry points."""

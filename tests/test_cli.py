@@ -292,6 +292,39 @@ def test_when_a_command_is_unknown_then_the_nearest_and_all_are_named():
     assert "Unknown command 'lst'. Did you mean 'list'? Known: " in refused("datasets", "lst")
 
 
+def test_when_a_command_of_models_is_misspelt_then_it_is_not_taken_for_a_predictor():
+    assert "Unknown command 'chek'. Did you mean 'check'? Known: " in refused("models", "chek", "linear")
+    assert "Unknown predictor 'lineal'. Did you mean 'linear'?" in refused("models", "lineal")
+
+
+@pytest.mark.parametrize("limit", ["--timeout=0", "--timeout=nan", "--timeout=inf", "--memory=-1", "--memory=inf"])
+def test_when_a_limit_is_none_then_it_is_said_before_anything_runs(limit, smooth, tmp_path):
+    message = refused("run", "--model", "linear", "--dataset", smooth.folder, "--out", tmp_path / "run", limit)
+    assert limit[2:9].rstrip("=") in message
+    assert not (tmp_path / "run").exists()
+
+
+def test_when_a_seed_is_too_large_then_it_is_named(smooth, tmp_path):
+    message = refused("run", "--model", "linear", "--dataset", smooth.folder, "--out", tmp_path, "--seed", 10**30)
+    assert "linear: seed: " in message
+
+
+def test_when_a_command_leaves_nothing_to_go_on_from_then_it_promises_nothing(monkeypatch):
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tipl_bench.benchmark.rehearsal.check.check_predictor", interrupted)
+    result = typed("models", "check", "linear")
+    assert (result.exit_code, result.stderr) == (130, "Interrupted.\n")
+
+
+def test_when_a_predictors_word_looks_like_markup_then_it_is_shown_as_it_is(outside, smooth, tmp_path, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    result = typed("run", "--model", "marking", "--dataset", smooth.folder, "--out", tmp_path / "run")
+    assert result.exit_code == 0, result.output
+    assert "loss [/bold] [0.3]" in result.stderr
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_when_there_is_no_cuda_device_then_the_ways_out_are_named(smooth, tmp_path):
     message = refused(

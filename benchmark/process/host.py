@@ -25,7 +25,7 @@ import torch
 from ...baselines import predictor_names
 from ...baselines.predictor import Contexts, Fit
 from ...registry import errors
-from ...registry.errors import PredictorError, UnknownNameError
+from ...registry.errors import OptionError, PredictorError, UnknownNameError
 from ...registry.files import replace_atomically
 from ...registry.policy import PolicyLayout
 from ...registry.store import home
@@ -38,6 +38,9 @@ BOOT = (
 STATE_LIMIT = 16 << 30
 """Bytes of a fitted state at most."""
 SLACK = 1 << 16
+"""Bytes of a message of forecasts beside their numbers."""
+LONGEST, MOST_MEMORY = 10**8, 1 << 50
+"""Seconds (three years) and bytes that a limit may be: within what sockets and the kernel take."""
 PATIENCE = 5.0
 """Seconds that a process whose socket is closed gets to end."""
 KNOWN = {
@@ -66,6 +69,13 @@ class Limits:
 
     timeout: float | None = None
     memory: int = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+    def __post_init__(self) -> None:
+        """Raises `OptionError` for what is no limit."""
+        if self.timeout is not None and not 0 < self.timeout <= LONGEST:
+            raise OptionError(f"A timeout is more than 0 and at most {LONGEST:,} seconds, not {self.timeout:g}.")
+        if not 0 < self.memory <= MOST_MEMORY:
+            raise OptionError(f"A limit of memory is more than 0 and at most {MOST_MEMORY:,} bytes, not {self.memory}.")
 
 
 class PredictorProcess:

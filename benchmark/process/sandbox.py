@@ -34,10 +34,11 @@ def die_with_parent() -> None:
         ctypes.CDLL(None).prctl(SET_PARENT_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
 
 
-def limit_memory(size: int | None) -> None:
-    """Let allocations fail beyond so many bytes of writable memory."""
-    if size is not None:
-        resource.setrlimit(resource.RLIMIT_DATA, (size, size))
+def limit_memory(size: int) -> None:
+    """Let allocations fail beyond so many bytes of writable memory, or fewer where this user may not have as many."""
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    most = size if hard == resource.RLIM_INFINITY else min(size, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (most, most))
 
 
 def peak_memory(whose: int = resource.RUSAGE_SELF) -> int:
@@ -49,8 +50,8 @@ def peak_memory(whose: int = resource.RUSAGE_SELF) -> int:
 def hide(hidden: Iterable[Path], shown: Iterable[Path]) -> str:
     """Make everything under the hidden folders unreadable to this process, and the network unreachable.
 
-    Landlock (Linux 5.13; the network since 6.7) knows only what is permitted, so all of the file system is, but for the
-    hidden folders and the files that lie directly in a folder above one.
+    Landlock (Linux 5.13; the network since 6.7) knows only what is permitted, so all that is there now is, but for the
+    hidden folders. What is put later into a folder above one is not.
 
     Parameters
     ----------

@@ -14,8 +14,8 @@ from typing import Any
 
 from . import sandbox
 
-SPECIFICATION_LIMIT = 1 << 40
-"""Bytes of arrays in one message from the run, which is trusted."""
+ORDER_LIMIT = 1 << 40
+"""Bytes of arrays in one order from the run, which is trusted."""
 
 
 def main(specification: dict[str, Any]) -> None:
@@ -37,7 +37,7 @@ def main(specification: dict[str, Any]) -> None:
     }
     while True:
         try:
-            order, arrays = channel.receive(SPECIFICATION_LIMIT)
+            order, arrays = channel.receive(ORDER_LIMIT)
         except EOFError:
             return
         try:
@@ -82,7 +82,6 @@ class Worker:
         kind = predictor_type(model)
         self.predictor = kind(build_options(kind, budget, settings))
         return {
-            "name": kind.name,
             "version": kind.version,
             "consumes": kind.consumes,
             "options": dataclasses.asdict(self.predictor.options),

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from ... import __version__
 from ...baselines.predictor import Contexts, Fit
-from ...registry.errors import PredictorError
+from ...registry.errors import DatasetError, PredictorError, ProtocolError
 from ..forecast import build_contexts
 from ..process.host import Limits, PredictorFaultError, PredictorProcess
 from ..process.sandbox import LANDLOCK
@@ -29,7 +29,7 @@ Forecasts = npt.NDArray[Any]
 TRAIN, VALIDATION = 4, 1
 ORIGINS = (19, 23, 24, 30, 45, 68)
 TIMEOUT = 30.0
-"""Seconds for each step."""
+"""Seconds for each step, by default."""
 LOOSE = 1e-4
 """Part of the largest forecast step by which batches of another size may differ: sums may be in another order."""
 
@@ -86,7 +86,7 @@ def check_predictor(
     budget, settings
         As for a run. Options that a budget does not give have their defaults.
     limits
-        Time and memory of each step; 30 seconds by default.
+        Time and memory of each step; `TIMEOUT` seconds by default.
     progress
         Called with each point as it begins.
 
@@ -176,7 +176,7 @@ class _Rehearsal:
         trials = toys.write_trials(folder / "shown", TRAIN + VALIDATION)
         self.held_out = toys.write_trials(folder / "hidden", TRAIN + VALIDATION + 1)[-1]
         self.task = Fit(trials[:TRAIN], trials[TRAIN:], CURRENT.horizon, seed=7)
-        self.isolation = "none"
+        self.isolation = "not known"
         windows = [Window(self.held_out.index, origin, "learning", 0) for origin in ORIGINS]
         self.contexts = build_contexts({self.held_out.index: self.held_out}, windows, CURRENT.context)
 
@@ -187,10 +187,7 @@ class _Rehearsal:
         words: list[str] = []
         try:
             yield words.append
-        except PredictorFaultError as fault:
-            self._add(name, False, str(fault))
-            raise _BrokenError from None
-        except PredictorError as error:
+        except (PredictorError, DatasetError, ProtocolError) as error:
             self._add(name, False, str(error))
             raise _BrokenError from None
         except _DifferentError as different:

@@ -136,11 +136,11 @@ def _doubts(record: Record) -> list[str]:
         doubts.append(f"the catalog pins another digest of {record.key.dataset.name}")
     elif entry.yanked:
         doubts.append(f"{record.key.dataset.name} is yanked: {entry.yanked}")
-    origin = record.provenance
-    if origin.git_dirty:
+    made = record.provenance
+    if made.git_dirty:
         doubts.append("made with uncommitted changes of tipl-bench")
-    if origin.git_commit and _known(origin.git_commit) is False:
-        doubts.append(f"names commit {origin.git_commit}, which this repository does not have")
+    if made.git_commit and _known(made.git_commit) is False:
+        doubts.append(f"names commit {made.git_commit}, which this repository does not have")
     return doubts
 
 

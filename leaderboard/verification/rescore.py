@@ -103,6 +103,14 @@ def rescore(run: RunFolder, progress: Progress = lambda done, total: None) -> Re
     )
 
 
+def compare_numbers(claimed: Record, recomputed: Record) -> tuple[Difference, ...]:
+    """Where two records of the same forecasts differ by more than two machines do."""
+    compare = _Comparison(exact=False)
+    compare.metrics(claimed.metrics, list(recomputed.metrics))
+    compare.returns([list(pair) for pair in claimed.returns], [list(pair) for pair in recomputed.returns])
+    return tuple(compare.differences)
+
+
 def read_windows(run: RunFolder, like: pd.DataFrame) -> dict[str, list[Any]]:
     """The numbers of `windows.parquet`, if it has the rows and columns of `like`; raises `ProtocolError`."""
     numbers = list(like.select_dtypes("number").columns)

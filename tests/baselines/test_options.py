@@ -116,7 +116,7 @@ def test_when_a_predictor_has_no_options_then_any_is_unknown():
 
 def test_when_a_budget_is_unknown_then_the_choices_are_listed():
     with pytest.raises(
-        UnknownNameError, match=r"Unknown budget 'quik'\. Did you mean 'quick'\? Known: paper, quick, stan"
+        UnknownNameError, match=r"Unknown budget 'quik'\. Did you mean 'quick'\? Known: paper, quick, smoke, stan"
     ):
         build_options(Linear, "quik", [])
 

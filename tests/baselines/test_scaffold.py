@@ -62,13 +62,21 @@ def test_the_predictor_is_about_forty_lines(tmp_path):
     assert len([line for line in lines if line.strip() and not line.strip().startswith('"""')]) < 45
 
 
-@pytest.mark.parametrize("name", ["Mine", "my forecaster", "../mine", "1st", "class", "linear", "a--b", "", "x" * 61])
+@pytest.mark.parametrize("name", ["Mine", "my forecaster", "../mine", "1st", "class", "linear", "a--b", "", "x" * 51])
 def test_a_name_that_cannot_be_one_is_refused_and_nothing_is_written(name):
     before = sorted(Path().rglob("*"))
     result = CliRunner().invoke(main, ["models", "new", name])
     assert result.exit_code == 1
     assert "name" in result.output
     assert sorted(Path().rglob("*")) == before
+
+
+@pytest.mark.parametrize("name", ["json", "numpy", "tipl-bench"])
+def test_a_name_that_would_hide_an_installed_module_is_refused(name):
+    result = CliRunner().invoke(main, ["models", "new", name])
+    assert result.exit_code == 1
+    assert "is installed already" in result.output
+    assert list(Path().iterdir()) == []
 
 
 def test_a_folder_with_content_is_never_written_into():

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import socket
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -155,6 +157,53 @@ def test_when_the_predictor_runs_out_of_time_then_the_error_says_how_to_give_mor
         pytest.raises(PredictorFaultError, match="--timeout"),
     ):
         predictor.fit(Fit(smooth.trials(split.train), smooth.trials(split.validation), 3))
+
+
+@pytest.mark.parametrize("timeout", [0.0, -1.0, math.nan, math.inf, 1e30])
+def test_when_a_timeout_is_none_then_it_is_refused(timeout):
+    with pytest.raises(OptionError, match="timeout is more than 0"):
+        Limits(timeout)
+
+
+@pytest.mark.parametrize("memory", [0, -1, 1 << 80])
+def test_when_a_limit_of_memory_is_none_then_it_is_refused(memory):
+    with pytest.raises(OptionError, match="limit of memory is more than 0"):
+        Limits(memory=memory)
+
+
+def test_when_the_system_permits_less_memory_than_the_limit_then_the_predictor_still_starts():
+    code = (
+        "import resource; resource.setrlimit(resource.RLIMIT_DATA, (8 << 30, 8 << 30)); "
+        "from tipl_bench.benchmark.process.sandbox import limit_memory; limit_memory(16 << 30); "
+        "print(resource.getrlimit(resource.RLIMIT_DATA)[0] >> 30)"
+    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
+    assert (done.returncode, done.stdout.strip()) == (0, "8"), done.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Landlock is Linux's")
+def test_what_is_put_beside_a_hidden_folder_later_is_out_of_reach_and_what_was_there_is_not(tmp_path):
+    hidden = tmp_path / "hidden"
+    hidden.mkdir()
+    (tmp_path / "before").write_text("")
+    with PredictorProcess("persistence", hidden=[hidden]) as predictor:
+        (tmp_path / "after").write_text("")
+        if predictor.isolation != LANDLOCK:
+            pytest.skip("this kernel has no Landlock")
+        assert predictor.can_open(tmp_path / "before")
+        assert not predictor.can_open(tmp_path / "after")
+
+
+def test_when_a_predictor_does_not_start_or_resume_then_it_is_named(outside, smooth, tmp_path, monkeypatch):
+    with pytest.raises(PredictorError, match=r"failing: starting raised LookupError\('no weights to begin with'\)\."):
+        run(request("failing", smooth), tmp_path / "failing")
+    monkeypatch.setenv("HALTING_FOLDER", str(tmp_path))
+    run(request("amnesiac", smooth), tmp_path / "run")
+    for name in ("forecasts.safetensors", "record.json"):
+        (tmp_path / "run" / name).unlink()
+    with pytest.raises(PredictorError, match=r"amnesiac: taking up what it had learned raised LookupError"):
+        run(request("amnesiac", smooth), tmp_path / "run")
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from tipl_bench import check_predictor
 from tipl_bench.baselines import IN_TREE
 from tipl_bench.benchmark.process.host import Limits
 from tipl_bench.cli import main
-from tipl_bench.registry.errors import UnknownNameError
+from tipl_bench.registry.errors import OptionError, UnknownNameError
 
 BROKEN = {
     "raising": ("forecasts: shape, type, finite", "raised LookupError('no idea')"),
@@ -24,6 +24,10 @@ BROKEN = {
     "forgetful": ("save, load in a new process", "differs by"),
     "seedless": ("same seed, same forecasts", "differs by"),
     "shortsighted": ("fewer horizons", "differs by"),
+    "unversioned": ("describes itself", "its version is '1.0', not a whole number"),
+    "nondescript": ("describes itself", "its summary is None"),
+    "unlisted": ("describes itself", "its consumes is None"),
+    "failing": ("describes itself", "raised LookupError('no weights to begin with')"),
     "crashing": ("forecasts: shape, type, finite", "was killed by SIGSEGV"),
 }
 
@@ -41,6 +45,17 @@ def test_when_a_predictor_breaks_a_point_then_that_point_fails(model, outside, w
     point, seen = BROKEN[model]
     failed = {p.name: p.seen for p in report.points if not p.passed}
     assert seen in failed[point], report
+
+
+def test_when_an_option_is_of_a_kind_that_no_record_holds_then_it_is_named(outside):
+    with pytest.raises(OptionError, match=r"listed: option layers is \(8, 8\)"):
+        check_predictor("listed")
+
+
+def test_when_memory_runs_out_then_the_check_has_the_option_that_it_names(wayward):
+    result = CliRunner().invoke(main, ["models", "check", "devouring", "--memory", "2"])
+    assert result.exit_code == 1
+    assert "it may use 2.0 GiB, and --memory allows more" in result.output
 
 
 def test_when_a_predictor_hangs_then_the_check_ends_and_says_so(wayward):

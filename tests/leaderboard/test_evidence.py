@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from tipl_bench.benchmark.record import read_record
 from tipl_bench.leaderboard import evidence
 from tipl_bench.leaderboard.evidence import fingerprint, keep, said, standing
 from tipl_bench.leaderboard.records import file_name, load
@@ -36,6 +38,15 @@ def rerun(record, grade_word="bitwise"):
 def elsewhere(piece):
     """The same from another machine."""
     return piece.model_copy(update={"cpu": "Another processor"})
+
+
+def recomputed(row, by):
+    """The board's record after another machine's re-scoring, whose skills differ by so much."""
+    found = json.loads(row.read_text())
+    for metric in found["metrics"]:
+        metric["skill"]["value"] += by
+    row.write_text(json.dumps(found))
+    return read_record(row)
 
 
 def test_a_row_begins_as_claimed_and_rises_with_what_is_done(row, desk):
@@ -150,6 +161,39 @@ def test_evidence_of_another_record_says_nothing(row, desk):
     assert fingerprint(other) != fingerprint(record)
     assert standing(row, other).state == "claimed"
     assert standing(row, other).evidence == ()
+
+
+def test_when_a_rows_numbers_are_recomputed_then_it_stays_disputed(row, desk):
+    keep(row, desk.record, said("disputed", desk.record, "too good"))
+    record = recomputed(row, by=1e-12)
+    assert standing(row, record).disputed == "too good"
+    keep(row, record, rerun(record))
+    assert (standing(row, record).state, standing(row, record).disputed) == ("reproduced", "too good")
+
+
+@pytest.mark.parametrize("command", ["verify", "reproduce"])
+def test_when_the_board_has_recomputed_numbers_then_its_row_is_what_is_attested(command, row, desk):
+    kept = recomputed(row, by=1e-12)
+    assert kept.without_cost() != desk.record.without_cost()
+    result = desk.typed(command, desk.run, "--records", desk.records, "--attest")
+    assert result.exit_code == 0, result.output
+    assert standing(row, kept).state == {"verify": "rescored", "reproduce": "reproduced"}[command]
+
+
+def test_when_the_boards_row_has_other_numbers_then_verification_does_not_attest_it(row, desk):
+    recomputed(row, by=0.02)
+    board = desk.board()
+    result = desk.typed("verify", desk.run, "--records", desk.records, "--attest")
+    assert result.exit_code == 1
+    assert "row is not attested" in result.output
+    assert desk.board() == board
+
+
+def test_when_a_row_is_not_the_boards_then_a_reproduction_does_not_begin(desk):
+    result = desk.typed("reproduce", desk.run, "--records", desk.records, "--attest", "--out", "again")
+    assert result.exit_code == 1
+    assert "add the run first" in result.output
+    assert not Path("again").exists()
 
 
 def test_timings_are_not_part_of_what_evidence_is_of(row, desk):
