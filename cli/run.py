@@ -15,7 +15,7 @@ from .output import Bars
 @click.option("--model", required=True, help="Predictor; `tipl-bench models` lists them.")
 @click.option("--env", "environment", help="Environment id; its default dataset is used.")
 @click.option("--dataset", "dataset_name", help="Dataset name or folder, instead of the environment's default.")
-@click.option("--budget", default="quick", show_default=True, help="Training budget: quick, standard or paper.")
+@click.option("--budget", default="quick", show_default=True, help="Training budget: smoke, quick, standard or paper.")
 @click.option("--seed", default=0, show_default=True, help="The predictor's seed.")
 @click.option("--device", default="auto", show_default=True, help="Where to train and forecast: auto, cpu or cuda.")
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="An option of the predictor; repeatable.")

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from huggingface_hub import CommitOperationAdd
 from huggingface_hub.hf_api import RepoFile
 
-from ..benchmark.record import RECORD_LIMIT, RECORD_NAME, Record
+from ..benchmark.record import RECORD_LIMIT, RECORD_NAME, Record, read_record
 from ..benchmark.run import FORECASTS_NAME
 from ..registry.errors import DatasetError, HubError, ProtocolError
 from ..registry.hub.client import api, patiently, read_bytes, speaking_of, streaming
@@ -147,7 +147,19 @@ def fetch(request: PullRequest, folder: Path) -> list[Path]:
             _download(request.head, path, size, target)
         else:
             target.write_bytes(read_bytes(request.head, path, limit=size))
+    for name in names:
+        _check_name(request, folder / name)
     return sorted(folder / name for name in names)
+
+
+def _check_name(request: PullRequest, folder: Path) -> None:
+    """A run stands under its own name, lest it take another's place."""
+    try:
+        own = submission_name(read_record(folder / RECORD_NAME))
+    except ProtocolError:
+        return  # whatever is wrong with the record is told when it is checked
+    if folder.name != own:
+        raise ProtocolError(f"{request.head}: {FOLDER}/{folder.name} holds the run whose place is {FOLDER}/{own}.")
 
 
 def _download(location: HubLocation, path: str, size: int, target: Path) -> None:

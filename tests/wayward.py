@@ -60,16 +60,32 @@ class Devouring(Wayward):
             eaten.append(np.ones(1 << 27))
 
 
+def sockets() -> list[int]:
+    """The process's open sockets."""
+    places = [place for place in Path("/proc/self/fd").iterdir() if place.is_socket()]
+    return [int(place.name) for place in places if place.readlink().name.startswith("socket:")]
+
+
 class Flooding(Wayward):
     """Answers past the worker: it finds the socket and announces a terabyte."""
 
     name = "flooding"
 
     def predict(self, contexts: Contexts, horizon: int) -> Weights:
-        for descriptor in map(int, (entry.name for entry in Path("/proc/self/fd").iterdir())):
-            place = Path(f"/proc/self/fd/{descriptor}")
-            if place.is_socket() and place.readlink().name.startswith("socket:"):
-                os.write(descriptor, (2).to_bytes(4, "little") + (1 << 40).to_bytes(8, "little") + b"{}")
+        for descriptor in sockets():
+            os.write(descriptor, (2).to_bytes(4, "little") + (1 << 40).to_bytes(8, "little") + b"{}")
+        return super().predict(contexts, horizon)
+
+
+class Forging(Wayward):
+    """Answers past the worker, as it is told to."""
+
+    name = "forging"
+
+    def predict(self, contexts: Contexts, horizon: int) -> Weights:
+        text = os.environ["WAYWARD_ANSWER"].encode()
+        for descriptor in sockets():
+            os.write(descriptor, len(text).to_bytes(4, "little") + (0).to_bytes(8, "little") + text)
         return super().predict(contexts, horizon)
 
 
@@ -188,7 +204,7 @@ class Dialling(Wayward):
 
 
 PREDICTORS = (
-    *(Crashing, Exiting, Hanging, Devouring, Flooding, Chattering, Reading, Dialling),
+    *(Crashing, Exiting, Hanging, Devouring, Flooding, Forging, Chattering, Reading, Dialling),
     *(Peeking, Averaging, Restless, Forgetful, Seedless, Shortsighted),
 )
 """Those that `conftest.wayward` announces by entry points."""

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -38,6 +38,7 @@ BOOT = (
 STATE_LIMIT = 16 << 30
 """Bytes of a fitted state at most."""
 SLACK = 1 << 16
+TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 """Bytes of a message of forecasts beside their numbers."""
 LONGEST, MOST_MEMORY = 10**8, 1 << 50
 """Seconds (three years) and bytes that a limit may be: within what sockets and the kernel take."""
@@ -109,6 +110,7 @@ class PredictorProcess:
         self.name = model
         self.parameter_count: int | None = None
         self.peak_memory = 0
+        self._closed = False
         self._state: npt.NDArray[np.uint8] | None = None
         self._scratch = tempfile.TemporaryDirectory(prefix="tipl-bench-")
         ours, theirs = socket.socketpair()
@@ -132,8 +134,7 @@ class PredictorProcess:
             stdin=subprocess.PIPE,
             stdout=2,  # what a predictor prints must not land in the run's own output
             cwd=self._scratch.name,
-            # As many threads as here, without importing torch for predictors that do not.
-            env=os.environ | {"TMPDIR": self._scratch.name, "OMP_NUM_THREADS": str(torch.get_num_threads())},
+            env=self._environment(),
             pass_fds=[end.fileno()],
             start_new_session=True,
         )
@@ -149,6 +150,11 @@ class PredictorProcess:
         with contextlib.suppress(BrokenPipeError), process.stdin as stream:
             stream.write(json.dumps(specification).encode())
         return process
+
+    def _environment(self) -> dict[str, str]:
+        """This process's, without the Hub's tokens; as many threads, without importing torch where it is not needed."""
+        kept = {name: value for name, value in os.environ.items() if name not in TOKENS}
+        return kept | {"TMPDIR": self._scratch.name, "OMP_NUM_THREADS": str(torch.get_num_threads())}
 
     def fit(self, task: Fit) -> float:
         """Fit over there; the seconds it took."""
@@ -218,28 +224,40 @@ class PredictorProcess:
         """Give an order and wait for its answer, passing reports of progress on."""
         allowed = self.limits.timeout
         deadline = None if allowed is None else time.monotonic() + allowed
-        try:
+        with self._blaming():
             self._channel.end.settimeout(allowed)
             self._channel.send({"order": order, **parameters}, arrays)
-            while True:
+        while True:
+            with self._blaming():
                 head, answer = self._channel.receive(limit, deadline)
-                if "progress" not in head:
-                    break
-                progress(*head["progress"])
+                report = _progress(head)
+            if report is None:
+                break
+            progress(*report)
+        with self._blaming():
+            fault = self._fault(head) if "fault" in head else None
+            self.peak_memory = int(head.get("peak_memory", 0))
+        if fault is not None:
+            raise fault
+        return _Answer(head), answer
+
+    @contextlib.contextmanager
+    def _blaming(self) -> Iterator[None]:
+        """Whatever goes wrong with the connection is that process's fault."""
+        try:
+            yield
         except TimeoutError:
             self.close()
-            raise PredictorFaultError(f"gave no answer within {allowed:g} s; --timeout allows more") from None
+            raise PredictorFaultError(
+                f"gave no answer within {self.limits.timeout:g} s; --timeout allows more"
+            ) from None
         except (EOFError, OSError):
             raise PredictorFaultError(f"its process {self._end()}") from None
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, LookupError) as error:
             raise PredictorFaultError(f"its process answered with {error}") from None
-        if "fault" in head:
-            raise self._fault(head)
-        self.peak_memory = int(head["peak_memory"])
-        return head, answer
 
     def _fault(self, head: Mapping[str, Any]) -> Exception:
-        if head["fault"] in KNOWN:
+        if str(head["fault"]) in KNOWN:
             return KNOWN[head["fault"]](*head["arguments"])
         if head["fault"] == "memory":
             return PredictorFaultError(
@@ -259,7 +277,10 @@ class PredictorProcess:
         return f"was killed by {name}" + ("; the machine may be out of memory" if name == "SIGKILL" else "")
 
     def close(self) -> None:
-        """End the process, and all that it started."""
+        """End the process and its process group."""
+        if self._closed:
+            return
+        self._closed = True
         self._channel.end.close()
         if hasattr(self, "_process"):
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -276,6 +297,21 @@ class PredictorProcess:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+class _Answer(dict[str, Any]):
+    """An answer's facts; one that is missing is that process's fault."""
+
+    def __missing__(self, name: str) -> Any:
+        raise PredictorFaultError(f"its process answered without {name!r}")
+
+
+def _progress(head: Mapping[str, Any]) -> tuple[int, int, str] | None:
+    """A report of progress; None for the answer itself."""
+    if "progress" not in head:
+        return None
+    done, total, word = head["progress"]
+    return int(done), int(total), str(word)
 
 
 def _layout(layout: PolicyLayout) -> dict[str, Any]:

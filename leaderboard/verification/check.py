@@ -145,9 +145,9 @@ def _doubts(record: Record) -> list[str]:
 
 
 def _known(commit: str) -> bool | None:
-    """Whether this package's repository has a commit; None where there is no repository to ask."""
+    """Whether this package's repository has a commit; None where there is no whole repository to ask."""
     folder = Path(__file__).parents[2]
-    if not (folder / ".git").exists():
+    if not (folder / ".git").exists() or (folder / ".git" / "shallow").exists():
         return None
     command = ["git", "-C", str(folder), "cat-file", "-e", f"{commit}^{{commit}}"]
     try:

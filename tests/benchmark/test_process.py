@@ -150,6 +150,31 @@ def test_unknown_names_and_unfit_values_are_told_as_if_there_were_no_process():
         PredictorProcess("linear", settings=["damping=much"])
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "{}",
+        '{"fault": ["x"]}',
+        '{"fault": "raised"}',
+        '{"progress": [1]}',
+        '{"peak_memory": "much"}',
+        '{"fault": "HubError"}',
+    ],
+)
+def test_when_an_answer_is_forged_then_it_is_the_predictors_fault(answer, wayward, smooth, tmp_path, monkeypatch):
+    monkeypatch.setenv("WAYWARD_ANSWER", answer)
+    with pytest.raises(PredictorError, match=r"forging at trial .*: its process answered with"):
+        run(request("forging", smooth), tmp_path / "run")
+
+
+def test_the_hubs_token_is_kept_from_the_predictor(wayward, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    with PredictorProcess("peeking") as predictor:
+        environment = Path(f"/proc/{(wayward / 'process').read_text()}/environ")
+        assert not environment.exists() or b"hf_secret" not in environment.read_bytes()
+        assert predictor.version == 1
+
+
 def test_when_the_predictor_runs_out_of_time_then_the_error_says_how_to_give_more(wayward, smooth):
     split = smooth.manifest.split
     with (

@@ -140,8 +140,9 @@ def proposed(*operations, token="hf_bob"):
     return made.pr_num
 
 
-def added(desk, name="row", **more):
+def added(desk, name=None, **more):
     """Operations that add the good run, and other files."""
+    name = name or module.submission_name(desk.record)
     files = {f"submissions/{name}/{file}": (desk.run / file).read_bytes() for file in module.SUBMITTED} | more
     return [CommitOperationAdd(path, content) for path, content in files.items()]
 
@@ -160,6 +161,7 @@ def harmless(desk, number, message):
 
 
 REQUESTS = {
+    "takes another row's place": (lambda desk: added(desk, "row"), "submissions/row holds the run whose place is"),
     "deletes a row": (lambda desk: [CommitOperationDelete(OLD), *added(desk)], r"removes \['submissions/old-row/"),
     "edits a row": (
         lambda desk: [CommitOperationAdd(OLD, b"{}"), *added(desk)],
@@ -199,7 +201,7 @@ REQUESTS = {
     ),
     "adds a record alone": (
         lambda desk: [added(desk)[0]],
-        "REFUSED: row\n.*forecasts.safetensors is missing",
+        r"REFUSED: toy-\S+\n.*forecasts.safetensors is missing",
     ),
     "adds numbers that are not so": (
         lambda desk: [desk.edit("metrics", 0, "wpe", "low", to=0.0), *added(desk)][1:],
@@ -288,7 +290,7 @@ def test_when_the_listing_claims_terabytes_then_nothing_is_fetched(hub, reposito
 
     def enlarge(items):
         for item in items:
-            if item["path"].endswith("row/forecasts.safetensors"):
+            if item["path"].endswith("/forecasts.safetensors") and "old-row" not in item["path"]:
                 item["size"] = item["lfs"]["size"] = 1 << 40
 
     hub.faults.add(f"GET .*/tree/{repository.resolve(f'refs/pr/{number}')}", Lie(enlarge))
