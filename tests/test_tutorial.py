@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -42,11 +43,20 @@ def test_the_tutorial_leads_to_the_board(catalogued, hub, monkeypatch, tmp_path)
     printed = {}
     hub_command("alice/leaderboard")
     for command in commands():
-        words = command.replace("OWNER", "alice").replace("--env InvertedPendulum-v4", f"--dataset {DATASET}").split()
+        words = command.replace("OWNER", "alice").replace("--env InvertedPendulum-v4", f"--dataset {DATASET}")
+        words = shlex.split(words)
         if words[0] == "pip":
             target = ["--quiet", "--no-deps", "--no-build-isolation", "--target", str(site)]
             subprocess.run(
-                [sys.executable, "-m", "pip", "install", *target, str(Path(words[-1]).absolute())], check=True
+                [
+                    sys.executable,
+                    "-m",
+                    "pip",
+                    "install",
+                    *target,
+                    str(Path(words[-1].removesuffix("[test]")).absolute()),
+                ],
+                check=True,
             )
             monkeypatch.syspath_prepend(str(site))
         elif words[0] == "pytest":
