@@ -156,6 +156,8 @@ def resolve(text: str) -> Path | HubLocation | NamedDataset:
         return named
     if path is not None and path.is_dir():
         raise DatasetError(f"{path}: no {MANIFEST_NAME}; this folder is not a trajectory dataset.")
+    if text.startswith((".", "/", "~")):
+        raise DatasetError(f"{text}: no such folder; a dataset's folder, a known name or {HUB_PREFIX}... is expected.")
     raise UnknownNameError("dataset", named.name if named else text, known)
 
 

@@ -37,9 +37,8 @@ BOOT = (
 )
 STATE_LIMIT = 16 << 30
 """Bytes of a fitted state at most."""
-SLACK = 1 << 16
 TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
-"""Bytes of a message of forecasts beside their numbers."""
+"""What opens the Hub, and is nobody else's business."""
 LONGEST, MOST_MEMORY = 10**8, 1 << 50
 """Seconds (three years) and bytes that a limit may be: within what sockets and the kernel take."""
 PATIENCE = 5.0
@@ -195,7 +194,7 @@ class PredictorProcess:
             **contexts.columns,
         }
         order = {"layout": _layout(contexts.layout), "columns": list(contexts.columns), "horizon": horizon}
-        size = 8 * batch * horizon * parameters + SLACK
+        size = 8 * batch * horizon * parameters
         facts, answer = self._exchange("predict", order, arrays, limit=size)
         if "forecast" not in answer:
             raise PredictorFaultError(

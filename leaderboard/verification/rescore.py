@@ -126,18 +126,18 @@ class _Comparison:
         self.differences: list[Difference] = []
 
     def metrics(self, claimed: tuple[Metric, ...], found: list[Metric]) -> None:
-        theirs = {(metric.phase, metric.horizon): metric for metric in claimed}
-        ours = {(metric.phase, metric.horizon): metric for metric in found}
-        if len(theirs) != len(claimed) or theirs.keys() != ours.keys():
-            self.differences.append(Difference("metrics: phases and horizons", sorted(theirs), sorted(ours)))
+        stated = {(metric.phase, metric.horizon): metric for metric in claimed}
+        here = {(metric.phase, metric.horizon): metric for metric in found}
+        if len(stated) != len(claimed) or stated.keys() != here.keys():
+            self.differences.append(Difference("metrics: phases and horizons", sorted(stated), sorted(here)))
             return
-        for key, mine in ours.items():
-            floor = mine.noise_floor.value or 0.0
+        for key, metric in here.items():
+            floor = metric.noise_floor.value or 0.0
             place = f"{key[0]}, h = {key[1]}"
-            his = dict(_leaves(theirs[key].model_dump()))
-            for name, value in _leaves(mine.model_dump()):
-                self.number(f"{place}: {name}", his.pop(name, None), value, self._allowed(name, value, floor))
-            for name, value in his.items():
+            left = dict(_leaves(stated[key].model_dump()))
+            for name, value in _leaves(metric.model_dump()):
+                self.number(f"{place}: {name}", left.pop(name, None), value, self._allowed(name, value, floor))
+            for name, value in left.items():
                 self.differences.append(Difference(f"{place}: {name}", value, None))
 
     def _allowed(self, name: str, value: Any, floor: float) -> float:

@@ -242,7 +242,21 @@ def test_when_a_predictor_does_not_start_or_resume_then_it_is_named(outside, smo
         PREFIX.pack(4, 0) + b"nope",
         PREFIX.pack(13, 0) + b'{"a":1,"a":2}',
         PREFIX.pack(2, 8) + b"{}" + b"\xff" * 8,
-        PREFIX.pack(2, 12) + b"{}" + (4).to_bytes(8, "little") + b'{"":',
+        *(
+            PREFIX.pack(len(text), size) + text
+            for text, size in [
+                (b'{"arrays":[]}', 0),
+                (b'{"arrays":{"a":[]}}', 0),
+                (b'{"arrays":{"a":["|O",[1]]}}', 8),
+                (b'{"arrays":{"a":["<f4",[-1]]}}', 8),
+                (b'{"arrays":{"a":["<f4",[2]]}}', 8),
+                (b'{"arrays":{"a":["<f4",[1000000]]}}', 8),
+                (b'{"arrays":{"a":["<f4",[8,8,8,8,8,8,8,8,8,8,8,8,8,8,8,8,8,8,8,8]]}}', 8),
+                (b'{"arrays":{"a":["<f4",[true]]}}', 4),
+                (b'{"arrays":{"a":["<f4",["1"]]}}', 4),
+                (b'{"arrays":{"a":[["<f4"],[1]]}}', 4),
+            ]
+        ),
     ],
 )
 def test_when_bytes_are_no_message_then_they_are_refused(bytes_sent):
@@ -250,5 +264,5 @@ def test_when_bytes_are_no_message_then_they_are_refused(bytes_sent):
     with ours, theirs:
         theirs.sendall(bytes_sent)
         theirs.shutdown(socket.SHUT_WR)
-        with pytest.raises((ValueError, EOFError)):
+        with pytest.raises((ValueError, TypeError, EOFError)):
             Channel(ours).receive(1 << 16, time.monotonic() + 5)

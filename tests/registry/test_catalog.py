@@ -89,6 +89,13 @@ def test_a_folder_that_is_no_dataset_is_named_as_such(tmp_path):
         open_dataset(str(tmp_path))
 
 
+@pytest.mark.parametrize("text", ["./nothing", "../nothing/here", "/nothing-at-all", "~/nothing-at-all"])
+def test_a_path_where_nothing_is_is_no_unknown_name(text, stored, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DatasetError, match=f"^{text}: no such folder"):
+        open_dataset(text)
+
+
 @pytest.mark.parametrize(
     "name",
     ["", "nonsense", "a/b/c/d", "a\0b", "x" * 5000, "~no-such-user-here/ppo-v1", f"{TINY}\n", f"{TINY}/", "../" + TINY],
