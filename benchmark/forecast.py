@@ -1,4 +1,4 @@
-"""Asking a predictor for its forecasts: it is given contexts and nothing through which a target could be reached."""
+"""Asking a predictor for its forecasts: it is given contexts, none of which holds what it still has to forecast."""
 
 from __future__ import annotations
 
@@ -82,14 +82,32 @@ def write_forecasts(
 
 
 def _batches(windows: Sequence[Window], wanted: int, dataset: Dataset) -> Iterator[tuple[list[int], int]]:
-    """Window numbers with the same length of past, few enough for `BATCH_BYTES`."""
-    lengths: dict[int, list[int]] = {}
-    for row, window in enumerate(windows):
-        lengths.setdefault(min(wanted, window.origin + 1), []).append(row)
-    for length, rows in lengths.items():
-        size = max(1, BATCH_BYTES // (4 * length * dataset.layout.parameter_count))
-        for start in range(0, len(rows), size):
-            yield rows[start : start + size], length
+    """Window numbers with the same length of past, few enough for `BATCH_BYTES`, by round.
+
+    A round has one window of each trial, and rounds go forward in time: the context of a later window holds the
+    targets of an earlier one, and must not come before the earlier forecast was given.
+    """
+    for rows in _rounds(windows):
+        lengths: dict[int, list[int]] = {}
+        for row in rows:
+            lengths.setdefault(min(wanted, windows[row].origin + 1), []).append(row)
+        for length, same in lengths.items():
+            size = max(1, BATCH_BYTES // (4 * length * dataset.layout.parameter_count))
+            for start in range(0, len(same), size):
+                yield same[start : start + size], length
+
+
+def _rounds(windows: Sequence[Window]) -> list[list[int]]:
+    """Numbers of the windows that are the first of their trial in time, then of the second ones, and so on."""
+    rounds: list[list[int]] = []
+    seen: dict[int, int] = {}
+    for row in sorted(range(len(windows)), key=lambda row: windows[row].origin):
+        place = seen.get(windows[row].trial, 0)
+        seen[windows[row].trial] = place + 1
+        if place == len(rounds):
+            rounds.append([])
+        rounds[place].append(row)
+    return rounds
 
 
 def _forecast(

@@ -10,9 +10,9 @@ import toy
 from outside import NoOptions, Scribbling, Watching
 from tipl_bench.baselines import IN_TREE, predictor_type
 from tipl_bench.baselines.options import build_options
-from tipl_bench.baselines.predictor import Fit
+from tipl_bench.baselines.predictor import Contexts, Fit, Weights
 from tipl_bench.benchmark import forecast as forecast_module
-from tipl_bench.benchmark.forecast import write_forecasts
+from tipl_bench.benchmark.forecast import build_contexts, write_forecasts
 from tipl_bench.benchmark.windows import test_windows
 from tipl_bench.registry.tensorfile import map_tensors
 
@@ -99,6 +99,36 @@ def forecast_all(model, dataset, path):
     predictor.fit(Fit(dataset.trials(split.train), dataset.trials(split.validation), toy.SMALL.horizon))
     write_forecasts(predictor, dataset, test_windows(dataset, toy.SMALL), toy.SMALL, path)
     return np.array(map_tensors(path)["forecasts"])
+
+
+class Matching(Watching):
+    """Looks for the checkpoint at its origin in everything that it was ever shown, and forecasts what follows there."""
+
+    name = "matching"
+
+    def predict(self, contexts: Contexts, horizon: int) -> Weights:
+        forecast = super().predict(contexts, horizon)
+        for now, answer in zip(contexts.weights[:, -1], forecast, strict=True):
+            for past in (past for shown in self.shown for past in shown.weights):
+                for place in np.flatnonzero((past == now).all(axis=1)):
+                    following = past[place + 1 : place + 1 + horizon]
+                    answer[: len(following)] = following
+        return forecast
+
+
+@pytest.mark.parametrize("length", [20, 40])
+def test_when_a_predictor_looks_for_its_targets_among_all_contexts_then_none_is_there_in_time(
+    length, walking, tmp_path
+):
+    windows = test_windows(walking, toy.SMALL)
+    predictor = Matching(NoOptions(), length)
+    write_forecasts(predictor, walking, windows, toy.SMALL, tmp_path / "forecasts.safetensors")
+    forecasts = np.array(map_tensors(tmp_path / "forecasts.safetensors")["forecasts"])
+    still = [walking.trial(w.trial).weights(w.origin, w.origin + 1).repeat(3, axis=0) for w in windows]
+    np.testing.assert_array_equal(forecasts, still)
+    trials = {index: walking.trial(index) for index in walking.manifest.split.test}
+    together = predictor.predict(build_contexts(trials, windows, 20), toy.SMALL.horizon)
+    assert (together != still).any(axis=(1, 2)).mean() > 0.5  # it would find them, were they all there at once
 
 
 @pytest.mark.parametrize("change", ["permuted", "replaced"])
