@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import resource
 import subprocess
@@ -40,16 +41,20 @@ def peak_memory() -> int:
     return max(sandbox.peak_memory(), sandbox.peak_memory(resource.RUSAGE_CHILDREN))
 
 
-def _git_state(folder: Path) -> tuple[str | None, bool | None]:
-    """The package's commit and whether files differ from it; None for an installed wheel."""
-    if not (folder / ".git").exists():
-        return None, None
+def _git_state(package: Path) -> tuple[str | None, bool | None]:
+    """The package's commit and whether its files differ from it; a wheel carries both (see setup.py), if it can."""
+    if not (package / ".git").exists():
+        try:
+            built = json.loads((package / "commit.json").read_text(encoding="utf-8"))
+            return built["git_commit"], built["git_dirty"]
+        except FileNotFoundError:
+            return None, None
 
     def git(*arguments: str) -> str:
-        command = ["git", "-C", str(folder), *arguments]
+        command = ["git", "-C", str(package), *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
-        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain"))
+        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--untracked-files=no"))
     except (OSError, subprocess.CalledProcessError):
         return None, None

@@ -1,0 +1,30 @@
+"""What pyproject.toml cannot say: a wheel carries the commit that it is built from, for results to name their code."""
+
+import json
+import subprocess
+from pathlib import Path
+
+from setuptools import setup
+from setuptools.command.build_py import build_py
+
+
+def git(*arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+class BuildWithCommit(build_py):
+    def run(self) -> None:
+        super().run()
+        if self.editable_mode:
+            return  # the clone itself is asked
+        target = Path(self.build_lib, "tipl_bench", "commit.json")
+        target.unlink(missing_ok=True)
+        try:
+            changed = bool(git("status", "--porcelain", "--untracked-files=no"))
+            target.write_text(json.dumps({"git_commit": git("rev-parse", "HEAD"), "git_dirty": changed}))
+        except (OSError, subprocess.CalledProcessError):
+            pass  # built from an archive
+
+
+setup(cmdclass={"build_py": BuildWithCommit})
