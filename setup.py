@@ -14,6 +14,10 @@ def git(*arguments: str) -> str:
 
 
 class BuildWithCommit(build_py):
+    def find_package_modules(self, package: str, package_dir: str) -> list[tuple[str, str, str]]:
+        found = super().find_package_modules(package, package_dir)
+        return [module for module in found if module[1] != "setup"]  # this file lies among the package's own
+
     def run(self) -> None:
         super().run()
         if self.editable_mode:
