@@ -49,14 +49,13 @@ def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def wayward(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Install `wayward.py`'s predictors; the folder in which they leave notes."""
+def wayward(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> wayward_predictors.Notes:
+    """Install `wayward.py`'s predictors; what they note on standard error."""
     points = {kind.name: f"wayward:{kind.__name__}" for kind in wayward_predictors.PREDICTORS}
     install(tmp_path / "wayward-site", "wayward", points, monkeypatch)
-    notes = tmp_path / "notes"
-    notes.mkdir()
-    monkeypatch.setenv("WAYWARD_NOTES", str(notes))
-    return notes
+    return wayward_predictors.Notes(lambda: capfd.readouterr().err)
 
 
 def install(site: Path, name: str, points: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> Path:

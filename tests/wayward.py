@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,33 @@ class Wayward(Predictor[NoOptions]):
 
 
 def note(name: str, text: str) -> None:
-    (Path(os.environ["WAYWARD_NOTES"]) / name).write_text(text)
+    """Tell the test, on standard error: a predictor writes nowhere else outside."""
+    os.write(2, f"{json.dumps({'note': name, 'text': text})}\n".encode())
+
+
+class Notes:
+    """What predictors have noted so far.
+
+    Parameters
+    ----------
+    errors
+        Gives what came on standard error since it was last asked.
+    """
+
+    def __init__(self, errors: Callable[[], str]) -> None:
+        self.errors, self.seen = errors, ""
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._all()
+
+    def __getitem__(self, name: str) -> str:
+        return self._all()[name]
+
+    def _all(self) -> dict[str, str]:
+        self.seen += self.errors()
+        whole = [line for line in self.seen.splitlines(keepends=True) if line.endswith("\n")]
+        found = [json.loads(line) for line in whole if line.startswith('{"note"')]
+        return {each["note"]: each["text"] for each in found}
 
 
 class Crashing(Wayward):
@@ -203,8 +230,52 @@ class Dialling(Wayward):
             note("dialled", type(error).__name__)
 
 
+class Writing(Wayward):
+    """Changes or adds whatever it can of what is named to it, and leaves notes wherever others might read them."""
+
+    name = "writing"
+
+    def fit(self, task: Fit) -> None:
+        here, there = Path("note"), Path(os.environ["WAYWARD_TARGETS"])
+        here.write_text("within the scratch folder")
+        Path("folder").mkdir()
+        here.rename("folder/note")
+        for variable in ("TMPDIR", "XDG_CACHE_HOME", "MPLCONFIGDIR", "NUMBA_CACHE_DIR"):
+            (Path(os.environ[variable]) / variable).write_text("a cache")
+        file = there / "file"
+        tries = {
+            "open": lambda: file.open("r+b").close(),
+            "append": lambda: file.open("ab").close(),
+            "truncate": lambda: os.truncate(file, 0),
+            "remove": file.unlink,
+            "replace": lambda: Path("folder/note").replace(file),
+            "take": lambda: file.rename("taken"),
+            "link": lambda: os.link(file, "linked"),
+            "add": lambda: (there / "added").touch(),
+            "folder": lambda: (there / "added").mkdir(),
+            "symbolic": lambda: (there / "added").symlink_to(file),
+            "pipe": lambda: os.mkfifo(there / "added"),
+            "socket": lambda: socket.socket(socket.AF_UNIX).bind(str(there / "added")),
+            "remove-folder": (there / "empty").rmdir,
+            "code": lambda: Path(__file__).with_name("added.py").touch(),
+            "trial": lambda: task.train[0].path.open("r+b").close(),
+            "shared": lambda: Path("/dev/shm/tipl-bench-note").touch(),
+            "temporary": lambda: Path("/tmp/tipl-bench-note").touch(),
+            "null": lambda: Path(os.devnull).write_text("nothing"),
+        }
+        note("written", " ".join(name for name, attempt in tries.items() if _done(attempt)))
+
+
+def _done(attempt: Callable[[], object]) -> bool:
+    try:
+        attempt()
+    except OSError:
+        return False
+    return True
+
+
 PREDICTORS = (
-    *(Crashing, Exiting, Hanging, Devouring, Flooding, Forging, Chattering, Reading, Dialling),
+    *(Crashing, Exiting, Hanging, Devouring, Flooding, Forging, Chattering, Reading, Writing, Dialling),
     *(Peeking, Averaging, Restless, Forgetful, Seedless, Shortsighted),
 )
 """Those that `conftest.wayward` announces by entry points."""

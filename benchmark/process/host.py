@@ -39,6 +39,8 @@ STATE_LIMIT = 16 << 30
 """Bytes of a fitted state at most."""
 TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 """What opens the Hub, and is nobody else's business."""
+CACHES = ("XDG_CACHE_HOME", "MPLCONFIGDIR", "NUMBA_CACHE_DIR", "TRITON_CACHE_DIR", "CUDA_CACHE_PATH")
+"""Where libraries keep what they compile or look up: in the scratch folder, as they may write nowhere else."""
 LONGEST, MOST_MEMORY = 10**8, 1 << 50
 """Seconds (three years) and bytes that a limit may be: within what sockets and the kernel take."""
 PATIENCE = 5.0
@@ -153,7 +155,8 @@ class PredictorProcess:
     def _environment(self) -> dict[str, str]:
         """This process's, without the Hub's tokens; as many threads, without importing torch where it is not needed."""
         kept = {name: value for name, value in os.environ.items() if name not in TOKENS}
-        return kept | {"TMPDIR": self._scratch.name, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+        scratch = dict.fromkeys(("TMPDIR", *CACHES), self._scratch.name)
+        return kept | scratch | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
 
     def fit(self, task: Fit) -> float:
         """Fit over there; the seconds it took."""

@@ -1,4 +1,4 @@
-"""What a predictor's process may not do: read hidden files, reach the network, outlive its run, use all memory.
+"""What a predictor's process may not do: read hidden files, write, reach the network, outlive its run, use all memory.
 
 Only the standard library is imported here: a Landlock domain holds for the thread that enters it and for what that
 starts, so it is entered before any library has started threads.
@@ -19,10 +19,17 @@ from pathlib import Path
 CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446
 ASK_VERSION = 1
 PATH_BENEATH = 1
-READ_FILE = 1 << 2
+WRITE_FILE, READ_FILE = 1 << 1, 1 << 2
+REMOVE_AND_MAKE = sum(1 << bit for bit in range(4, 13))
+"""Folders, files, devices, sockets, pipes and links."""
+REFER, REFER_SINCE = 1 << 13, 2
+TRUNCATE, TRUNCATE_SINCE = 1 << 14, 3
 TCP_BIND_AND_CONNECT = 1 << 0 | 1 << 1
 TCP_SINCE = 4
 SET_PARENT_DEATH_SIGNAL, SET_NO_NEW_PRIVILEGES = 1, 38
+
+DEVICES = ("null", "zero", "nvidia*", "dri", "kfd", "dxg")
+"""What may be written to beneath /dev: what keeps nothing, and what drives accelerators. /dev/shm keeps what it gets."""
 
 LANDLOCK, NOTHING = "landlock", "none"
 """What keeps the process from its targets: the kernel, or only that nobody tells it where they are."""
@@ -47,11 +54,14 @@ def peak_memory(whose: int = resource.RUSAGE_SELF) -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def hide(hidden: Iterable[Path], shown: Iterable[Path]) -> str:
-    """Make everything under the hidden folders unreadable to this process, and the network unreachable.
+def hide(hidden: Iterable[Path], shown: Iterable[Path], scratch: Path) -> str:
+    """Make hidden folders unreadable to this process, all but one folder unwritable, and the network unreachable.
 
-    Landlock (Linux 5.13; the network since 6.7) knows only what is permitted, so all that is there now is, but for the
-    hidden folders. What is put later into a folder above one is not.
+    Landlock (Linux 5.13; moving between folders since 5.19, truncating since 6.2, the network since 6.7) knows only
+    what is permitted. To be read, that is all that is there now, but for the hidden folders; what is put later into a
+    folder above one is not. To be written, it is the scratch folder: no file is changed and no note left for another
+    process. Files that are open already, as standard error is, stay writable. Landlock does not know of files' times,
+    modes and attributes, nor of System V memory.
 
     Parameters
     ----------
@@ -59,6 +69,8 @@ def hide(hidden: Iterable[Path], shown: Iterable[Path]) -> str:
         Folders; those that do not exist are passed over.
     shown
         Files that stay readable wherever they lie.
+    scratch
+        The folder that may be written to.
 
     Returns
     -------
@@ -68,13 +80,20 @@ def hide(hidden: Iterable[Path], shown: Iterable[Path]) -> str:
     version = _landlock(CREATE_RULESET, None, 0, ASK_VERSION) if sys.platform == "linux" else -1
     if version < 1 or _threads() > 1:
         return NOTHING
-    rights = struct.pack("QQ", READ_FILE, TCP_BIND_AND_CONNECT) if version >= TCP_SINCE else struct.pack("Q", READ_FILE)
+    on_files = READ_FILE | WRITE_FILE | (TRUNCATE if version >= TRUNCATE_SINCE else 0)
+    everything = on_files | REMOVE_AND_MAKE | (REFER if version >= REFER_SINCE else 0)
+    rights = struct.pack("Q", everything)
+    if version >= TCP_SINCE:
+        rights += struct.pack("Q", TCP_BIND_AND_CONNECT)
     rules = _landlock(CREATE_RULESET, rights, len(rights), 0)
     if rules < 0:
         return NOTHING
     try:
         for path in (*_around([folder.resolve() for folder in hidden]), *shown):
-            _permit(rules, path)
+            _permit(rules, path, READ_FILE)
+        for path in (device for name in DEVICES for device in Path("/dev").glob(name)):
+            _permit(rules, path, on_files)
+        _permit(rules, scratch, everything)
         ctypes.CDLL(None).prctl(SET_NO_NEW_PRIVILEGES, 1, 0, 0, 0)
         return LANDLOCK if _landlock(RESTRICT_SELF, rules, 0) == 0 else NOTHING
     finally:
@@ -114,13 +133,13 @@ def _entries(folder: Path) -> list[Path]:
         return []
 
 
-def _permit(rules: int, path: Path) -> None:
-    """Permit reading a file, or everything beneath a folder."""
+def _permit(rules: int, path: Path, rights: int) -> None:
+    """Permit something with a file, or with everything beneath a folder."""
     try:
         descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except OSError:  # gone meanwhile, or nothing that this user may use
         return
     try:
-        _landlock(ADD_RULE, rules, PATH_BENEATH, struct.pack("=Qi", READ_FILE, descriptor), 0)
+        _landlock(ADD_RULE, rules, PATH_BENEATH, struct.pack("=Qi", rights, descriptor), 0)
     finally:
         os.close(descriptor)

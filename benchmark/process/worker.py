@@ -21,13 +21,14 @@ ORDER_LIMIT = 1 << 40
 def main(specification: dict[str, Any]) -> None:
     """Serve one predictor until the socket closes."""
     sandbox.die_with_parent()
-    isolation = sandbox.hide(map(Path, specification["hidden"]), map(Path, specification["shown"]))
+    scratch = Path(specification["scratch"])
+    isolation = sandbox.hide(map(Path, specification["hidden"]), map(Path, specification["shown"]), scratch)
     sandbox.limit_memory(specification["memory"])
 
     from .channel import Channel
 
     channel = Channel(socket.socket(fileno=specification["socket"]))
-    worker = Worker(channel, Path(specification["scratch"]))
+    worker = Worker(channel, scratch)
     orders: dict[str, Callable[..., Any]] = {
         "describe": worker.describe,
         "fit": worker.fit,

@@ -21,6 +21,7 @@ from tipl_bench.benchmark.process.sandbox import LANDLOCK
 from tipl_bench.benchmark.run import RunRequest, run
 from tipl_bench.registry.errors import OptionError, PredictorError, UnknownNameError
 from tipl_bench.registry.store import home
+from wayward import Notes
 
 
 def request(model, dataset, **settings) -> RunRequest:
@@ -68,13 +69,27 @@ def test_a_predictor_cannot_open_a_test_trial_the_store_or_the_manifest(wayward,
     record, _ = run(request("reading", smooth), tmp_path / "run")
     if record.provenance.isolation != LANDLOCK:
         pytest.skip("this kernel has no Landlock")
-    seen = {Path(line).relative_to(smooth.folder) for line in (wayward / "opened").read_text().split()}
+    seen = {Path(line).relative_to(smooth.folder) for line in wayward["opened"].split()}
     split = smooth.manifest.split
     assert seen == {Path("trials") / f"trial-{i:04d}.safetensors" for i in (*split.train, *split.validation)}
-    assert (wayward / "refused").read_text().split() == sorted(
+    assert wayward["refused"].split() == sorted(
         [str(home() / "secret"), str(smooth.folder / "manifest.json")]
         + [str(smooth.trial(index).path) for index in split.test]
     )
+
+
+def test_a_predictor_writes_nowhere_but_into_its_scratch_folder(wayward, smooth, tmp_path, monkeypatch):
+    targets = tmp_path / "targets"
+    (targets / "empty").mkdir(parents=True)
+    (targets / "file").write_text("a record")
+    monkeypatch.setenv("WAYWARD_TARGETS", str(targets))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(targets))
+    record, _ = run(request("writing", smooth), tmp_path / "run")
+    if record.provenance.isolation != LANDLOCK:
+        pytest.skip("this kernel has no Landlock")
+    assert wayward["written"].split() == ["null"]
+    assert (targets / "file").read_text() == "a record"
+    assert sorted(path.name for path in targets.iterdir()) == ["empty", "file"]
 
 
 def test_when_the_predictors_package_lies_in_the_store_then_it_is_still_found(wayward, smooth, tmp_path, monkeypatch):
@@ -91,7 +106,7 @@ def test_a_predictor_cannot_reach_the_network(wayward, smooth, tmp_path, monkeyp
         record, _ = run(request("dialling", smooth), tmp_path / "run")
     if record.provenance.isolation != LANDLOCK:
         pytest.skip("this kernel has no Landlock")
-    assert (wayward / "dialled").read_text() == "PermissionError"
+    assert wayward["dialled"] == "PermissionError"
 
 
 def test_when_the_run_is_killed_then_its_predictor_does_not_live_on(wayward, smooth, tmp_path):
@@ -103,8 +118,7 @@ def test_when_the_run_is_killed_then_its_predictor_does_not_live_on(wayward, smo
             run(request("hanging", smooth), tmp_path / "run")
         finally:
             os._exit(1)
-    note = wayward / "process"
-    while not note.exists() or not note.read_text():
+    while "process" not in wayward:
         time.sleep(0.05)
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
@@ -115,11 +129,11 @@ def test_when_the_run_is_killed_then_its_predictor_does_not_live_on(wayward, smo
     raise AssertionError("the predictor's process goes on")
 
 
-def _alive(notes: Path) -> bool:
-    """Whether the process that left its number is still there."""
+def _alive(notes: Notes, which: str = "process") -> bool:
+    """Whether the process that noted its number is still there."""
     try:
-        os.kill(int((notes / "process").read_text()), 0)
-    except (FileNotFoundError, ProcessLookupError):
+        os.kill(int(notes[which]), 0)
+    except ProcessLookupError:
         return False
     return True
 
@@ -170,7 +184,7 @@ def test_when_an_answer_is_forged_then_it_is_the_predictors_fault(answer, waywar
 def test_the_hubs_token_is_kept_from_the_predictor(wayward, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     with PredictorProcess("peeking") as predictor:
-        environment = Path(f"/proc/{(wayward / 'process').read_text()}/environ")
+        environment = Path(f"/proc/{wayward['process']}/environ")
         assert not environment.exists() or b"hf_secret" not in environment.read_bytes()
         assert predictor.version == 1
 

@@ -62,20 +62,20 @@ def test_when_a_run_is_resumed_then_its_cost_counts_the_stages_before(outside, s
     assert resumed.without_cost() == whole.without_cost()
 
 
-def start(dataset, folder: Path, outside: Path, tmp_path: Path) -> subprocess.Popen[str]:
-    """A run of the halting predictor in a process of its own."""
+def start(dataset, folder: Path, outside: Path, tmp_path: Path) -> subprocess.Popen[bytes]:
+    """A run of the halting predictor in a process of its own; `log` is its standard error, and the predictor's."""
     paths = [str(outside), str(Path(__file__).parents[1]), *sys.path]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "HALTING_FOLDER": str(tmp_path)}
     command = [sys.executable, "-m", "tipl_bench", "run", "--model", "halting", "--device", "cpu"]
     arguments = ["--dataset", str(dataset.folder), "--out", str(folder)]
-    pipe = subprocess.PIPE
-    return subprocess.Popen([*command, *arguments], env=environment, stdout=pipe, stderr=pipe, text=True)
+    with (tmp_path / "log").open("w") as log:
+        return subprocess.Popen([*command, *arguments], env=environment, stdout=subprocess.DEVNULL, stderr=log)
 
 
-def wait_for(log: Path, stage: str, process: subprocess.Popen[str]) -> None:
+def wait_for(log: Path, stage: str, process: subprocess.Popen[bytes]) -> None:
     """Return once the predictor says that it began the stage."""
-    while not (log.exists() and stage in log.read_text().split()):
-        assert process.poll() is None, process.communicate()
+    while f"began {stage}\n" not in log.read_text():
+        assert process.poll() is None, log.read_text()
         time.sleep(0.02)
 
 
@@ -88,15 +88,12 @@ def test_when_a_run_is_killed_then_the_same_command_ends_it_as_if_nothing_had_ha
     process = start(smooth, folder, outside, tmp_path)
     wait_for(log, stage, process)
     process.send_signal(signal.SIGKILL)
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL
+    assert process.wait() == -signal.SIGKILL
     assert not (folder / "record.json").exists()
     halt.unlink()
-    log.unlink()
     process = start(smooth, folder, outside, tmp_path)
-    _, errors = process.communicate()
-    assert process.returncode == 0, errors
-    assert ("fit" in log.read_text().split()) == (stage == "fit")  # a finished fit is not done again
+    assert process.wait() == 0, log.read_text()
+    assert ("began fit\n" in log.read_text()) == (stage == "fit")  # a finished fit is not done again
     monkeypatch.setenv("HALTING_FOLDER", str(tmp_path))
     undisturbed, _ = run(RunRequest("halting", smooth, device="cpu"), tmp_path / "undisturbed")
     for name in ("key.json", "forecasts.safetensors", "windows.parquet"):
@@ -120,8 +117,8 @@ def test_when_a_run_is_interrupted_then_it_says_that_finished_work_is_kept(outsi
     process = start(smooth, folder, outside, tmp_path)
     wait_for(tmp_path / "log", "predict", process)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate()
-    assert process.returncode == 130
+    assert process.wait() == 130
+    errors = (tmp_path / "log").read_text()
     assert "Finished work is kept" in errors
     assert "Traceback" not in errors
     assert (folder / "predictor.safetensors").exists()
