@@ -20,6 +20,7 @@ from ..registry.dataset import Dataset
 from ..registry.errors import OptionError, PredictorError, ProtocolError
 from ..registry.files import clear_leftovers, replace_atomically, sha256, write_text
 from ..registry.tensorfile import map_tensors
+from ..registry.text import one_line
 from .forecast import write_forecasts
 from .memo import remembered_returns
 from .process.host import Limits, PredictorFaultError, PredictorProcess
@@ -114,7 +115,8 @@ class RunRequest:
             )
         except ValidationError as error:
             first = error.errors()[0]
-            raise OptionError(f"{self.model}: {'.'.join(map(str, first['loc']))}: {first['msg']}.") from None
+            place = one_line(".".join(map(str, first["loc"])))
+            raise OptionError(f"{self.model}: {place}: {one_line(first['msg'])}.") from None
 
 
 @contextlib.contextmanager

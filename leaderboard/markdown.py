@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-import unicodedata
+
+from ..registry.text import visible
 
 LONGEST = 200
 """Characters of one text that a page shows."""
@@ -20,15 +21,8 @@ def escape(text: str) -> str:
     """
     if len(text) > LONGEST:
         text = text[: LONGEST - 1] + "\u2026"
-    shown = "".join(_visible(character) for character in text)
+    shown = "".join(map(visible, text))
     shown = "".join(_ENTITIES.get(character, character) for character in shown)
     shown = _ADDRESSES.sub(lambda found: f"&#{ord(found[0])};", shown)
     shown = _PUNCTUATION.sub(r"\\\1", shown.replace("&#", "&\0")).replace("&\0", "&#")
     return shown.replace("@", "<span>@</span>")  # an address of mail would be linked even when spelled as an entity
-
-
-def _visible(character: str) -> str:
-    """The character, or its number where it has no shape of its own."""
-    if character != " " and unicodedata.category(character)[0] in "CZ":
-        return f"\\u{ord(character):04x}"
-    return character

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from tipl_bench.baselines.predictor import Array, Contexts, Fit, NoOptions, Predictor, Weights
+from tipl_bench.registry.errors import DatasetError, OptionError, PredictorError
 
 
 def persist(contexts: Contexts, horizon: int) -> Weights:
@@ -268,6 +269,67 @@ class Marking(Outside):
         task.progress(1, 1, "loss [/bold] [0.3]")
 
 
+FORGED = "\x1b[31mno\u202e\nok    targets out of reach  \x1b]0;title\x07" + "x" * 3000
+
+
+class Forger(Outside):
+    """Raises an error of the suite's own, whose text would look like a line of the report."""
+
+    name = "forger"
+
+    def predict(self, contexts: Contexts, horizon: int) -> Weights:
+        raise PredictorError(FORGED)
+
+
+class ForgerInFit(Outside):
+    """Blames its dataset."""
+
+    name = "forger-in-fit"
+
+    def fit(self, task: Fit) -> None:
+        task.progress(1, 2, FORGED)
+        raise DatasetError(FORGED)
+
+
+class ForgerAtStart(Outside):
+    """Blames who typed its options."""
+
+    name = "forger-at-start"
+
+    def __init__(self, options: NoOptions) -> None:
+        raise OptionError(FORGED)
+
+
+class Indebted(Outside):
+    """Learned less than nothing."""
+
+    name, parameter_count = "indebted", -3
+
+
+class Uncounted(Outside):
+    name, parameter_count = "uncounted", np.nan  # type: ignore[assignment]
+
+
+class Fractional(Outside):
+    """Wants a part of a checkpoint."""
+
+    name, context_length = "fractional", 5.7  # type: ignore[assignment]
+
+
+class Insatiable(Outside):
+    name, context_length = "insatiable", 1 << 70
+
+
+class Affirmative(Outside):
+    name, context_length = "affirmative", True
+
+
+class Counting(Outside):
+    """Its whole numbers are numpy's."""
+
+    name, parameter_count, context_length = "counting", np.int64(3), np.uint8(25)  # type: ignore[assignment]
+
+
 class Impostor:
     """Not a predictor."""
 
@@ -277,5 +339,6 @@ class Impostor:
 PREDICTORS = (
     *(Outside, Raising, RaisingInFit, Short, Integers, Undefined, Enormous, Keeping, Halting, Impostor),
     *(Unversioned, Nondescript, Unlisted, Listed, Failing, Amnesiac, Marking),
+    *(Forger, ForgerInFit, ForgerAtStart, Indebted, Uncounted, Fractional, Insatiable, Affirmative, Counting),
 )
 """Those that `conftest.outside` announces by entry points."""

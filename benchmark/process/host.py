@@ -25,11 +25,15 @@ import torch
 from ...baselines import predictor_names
 from ...baselines.predictor import Contexts, Fit
 from ...registry import errors
-from ...registry.errors import OptionError, PredictorError, UnknownNameError
+from ...registry.errors import OptionError, UnknownNameError
 from ...registry.files import replace_atomically
 from ...registry.policy import PolicyLayout
 from ...registry.store import home
+from ...registry.text import one_line
+from .answers import Answer, fault, progress_report
+from .answers import PredictorFaultError as PredictorFaultError
 from .channel import Channel
+from .sandbox import LANDLOCK, NOTHING
 
 BOOT = (
     "import json, sys; specification = json.load(sys.stdin); sys.path[:] = specification['path']; "
@@ -45,15 +49,6 @@ LONGEST, MOST_MEMORY = 10**8, 1 << 50
 """Seconds (three years) and bytes that a limit may be: within what sockets and the kernel take."""
 PATIENCE = 5.0
 """Seconds that a process whose socket is closed gets to end."""
-KNOWN = {
-    kind.__name__: kind
-    for kind in vars(errors).values()
-    if isinstance(kind, type) and issubclass(kind, errors.TiplBenchError)
-}
-
-
-class PredictorFaultError(PredictorError):
-    """What a predictor's process did wrong, in words that follow the predictor's name."""
 
 
 @dataclass(frozen=True)
@@ -121,10 +116,10 @@ class PredictorProcess:
             with theirs:
                 self._process = self._start(theirs, [*hidden, home(), bundled], shown)
             facts = self._ask("describe", {"model": model, "budget": budget, "settings": list(settings)})
-            self.version, self.consumes = int(facts["version"]), str(facts["consumes"])
-            self.options: dict[str, Any] = facts["options"]
-            self.context_length = int(facts["context_length"])
-            self.isolation = str(facts["isolation"])
+            self.version, self.consumes = facts.whole("version"), facts.slug("consumes")
+            self.options = facts.table("options")
+            self.context_length = facts.whole("context_length")
+            self.isolation = facts.among("isolation", (LANDLOCK, NOTHING))
         except BaseException:
             self.close()
             raise
@@ -170,9 +165,11 @@ class PredictorProcess:
             "seed": task.seed,
         }
         facts, arrays = self._exchange("fit", order, limit=STATE_LIMIT, progress=task.progress)
+        if "state" not in arrays:
+            raise PredictorFaultError("its process answered without a state")
         self._state = arrays["state"]
         self._take(facts)
-        return float(facts["seconds"])
+        return facts.seconds("seconds")
 
     def save(self, path: Path) -> None:
         """Write the state that `fit` gave."""
@@ -184,8 +181,8 @@ class PredictorProcess:
         """Hand over a saved state."""
         self._take(self._ask("load", {"device": device}, {"state": np.fromfile(path, dtype=np.uint8)}))
 
-    def _take(self, facts: Mapping[str, Any]) -> None:
-        self.parameter_count, self.context_length = int(facts["parameter_count"]), int(facts["context_length"])
+    def _take(self, facts: Answer) -> None:
+        self.parameter_count, self.context_length = facts.whole("parameter_count"), facts.whole("context_length")
 
     def predict(self, contexts: Contexts, horizon: int) -> npt.NDArray[Any]:
         """Forecasts [B, H, P] as the predictor gave them; `PredictorFaultError` for anything else."""
@@ -201,7 +198,7 @@ class PredictorProcess:
         facts, answer = self._exchange("predict", order, arrays, limit=size)
         if "forecast" not in answer:
             raise PredictorFaultError(
-                f"forecasts of shape {facts['shape']} and type {facts['type']}, "
+                f"forecasts of shape {one_line(facts['shape'], 60)} and type {one_line(facts['type'], 60)}, "
                 f"not {[batch, horizon, parameters]} float32"
             )
         forecast: npt.NDArray[Any] = answer["forecast"]
@@ -211,7 +208,7 @@ class PredictorProcess:
         """Whether that process can open a file."""
         return bool(self._ask("probe", {"path": str(path.absolute())})["opened"])
 
-    def _ask(self, order: str, parameters: Mapping[str, Any], arrays: Mapping[str, Any] | None = None) -> Any:
+    def _ask(self, order: str, parameters: Mapping[str, Any], arrays: Mapping[str, Any] | None = None) -> Answer:
         return self._exchange(order, parameters, arrays)[0]
 
     def _exchange(
@@ -222,7 +219,7 @@ class PredictorProcess:
         *,
         limit: int = 0,
         progress: Callable[[int, int, str], None] = lambda done, total, word: None,
-    ) -> tuple[dict[str, Any], dict[str, Any]]:
+    ) -> tuple[Answer, dict[str, Any]]:
         """Give an order and wait for its answer, passing reports of progress on."""
         allowed = self.limits.timeout
         deadline = None if allowed is None else time.monotonic() + allowed
@@ -232,16 +229,17 @@ class PredictorProcess:
         while True:
             with self._blaming():
                 head, answer = self._channel.receive(limit, deadline)
-                report = _progress(head)
+                report = progress_report(head)
             if report is None:
                 break
             progress(*report)
         with self._blaming():
-            fault = self._fault(head) if "fault" in head else None
-            self.peak_memory = int(head.get("peak_memory", 0))
-        if fault is not None:
-            raise fault
-        return _Answer(head), answer
+            wrong = fault(head, order, self.name, self.limits.memory)
+        if wrong is not None:
+            raise wrong
+        facts = Answer(head)
+        self.peak_memory = facts.whole("peak_memory")
+        return facts, answer
 
     @contextlib.contextmanager
     def _blaming(self) -> Iterator[None]:
@@ -255,17 +253,8 @@ class PredictorProcess:
             ) from None
         except (EOFError, OSError):
             raise PredictorFaultError(f"its process {self._end()}") from None
-        except (ValueError, TypeError, LookupError) as error:
-            raise PredictorFaultError(f"its process answered with {error}") from None
-
-    def _fault(self, head: Mapping[str, Any]) -> Exception:
-        if str(head["fault"]) in KNOWN:
-            return KNOWN[head["fault"]](*head["arguments"])
-        if head["fault"] == "memory":
-            return PredictorFaultError(
-                f"ran out of memory; it may use {self.limits.memory / 2**30:.1f} GiB, and --memory allows more"
-            )
-        return PredictorFaultError(f"raised {head['arguments'][0]}")
+        except (ValueError, TypeError, LookupError, OverflowError, RecursionError) as error:
+            raise PredictorFaultError(f"its process answered with {one_line(error)}") from None
 
     def _end(self) -> str:
         """How the process ended, in words."""
@@ -299,21 +288,6 @@ class PredictorProcess:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-class _Answer(dict[str, Any]):
-    """An answer's facts; one that is missing is that process's fault."""
-
-    def __missing__(self, name: str) -> Any:
-        raise PredictorFaultError(f"its process answered without {name!r}")
-
-
-def _progress(head: Mapping[str, Any]) -> tuple[int, int, str] | None:
-    """A report of progress; None for the answer itself."""
-    if "progress" not in head:
-        return None
-    done, total, word = head["progress"]
-    return int(done), int(total), str(word)
 
 
 def _layout(layout: PolicyLayout) -> dict[str, Any]:

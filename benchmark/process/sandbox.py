@@ -29,7 +29,7 @@ TCP_SINCE = 4
 SET_PARENT_DEATH_SIGNAL, SET_NO_NEW_PRIVILEGES = 1, 38
 
 DEVICES = ("null", "zero", "nvidia*", "dri", "kfd", "dxg")
-"""What may be written to beneath /dev: what keeps nothing, and what drives accelerators. /dev/shm keeps what it gets."""
+"""What may be written to beneath /dev: what keeps nothing, and what drives accelerators. /dev/shm keeps files."""
 
 LANDLOCK, NOTHING = "landlock", "none"
 """What keeps the process from its targets: the kernel, or only that nobody tells it where they are."""

@@ -58,7 +58,7 @@ def _fault(error: BaseException) -> dict[str, Any]:
     if isinstance(error, UnknownNameError):
         return {"fault": "UnknownNameError", "arguments": [error.kind, error.name, error.choices]}
     if isinstance(error, TiplBenchError):
-        return {"fault": type(error).__name__, "arguments": [str(error)]}
+        return {"fault": type(error).__name__, "arguments": [str(error)[:2000]]}
     traceback.print_exception(error)
     # torch has no exception of its own for an allocation that fails on the CPU.
     if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
@@ -86,7 +86,7 @@ class Worker:
             "version": kind.version,
             "consumes": kind.consumes,
             "options": dataclasses.asdict(self.predictor.options),
-            "context_length": self.predictor.context_length,
+            "context_length": _whole(self.predictor.context_length),
         }, None
 
     def fit(
@@ -119,8 +119,8 @@ class Worker:
 
     def _fitted(self) -> dict[str, Any]:
         return {
-            "parameter_count": int(self.predictor.parameter_count),
-            "context_length": self.predictor.context_length,
+            "parameter_count": _whole(self.predictor.parameter_count),
+            "context_length": _whole(self.predictor.context_length),
         }
 
     def predict(self, arrays: Any, layout: dict[str, Any], columns: list[str], horizon: int) -> Any:
@@ -161,6 +161,16 @@ class Worker:
                 self.channel.send({"progress": [int(done), int(total), str(word)[:200]]})
 
         return report
+
+
+def _whole(value: Any) -> Any:
+    """A whole number, of whatever type, as JSON has it; anything else in words, for the run to refuse."""
+    import operator
+
+    try:
+        return value if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        return repr(value)[:200]
 
 
 def _bytes(path: Path) -> Any:

@@ -173,6 +173,9 @@ def test_unknown_names_and_unfit_values_are_told_as_if_there_were_no_process():
         '{"progress": [1]}',
         '{"peak_memory": "much"}',
         '{"fault": "HubError"}',
+        '{"progress": [1e999, 1, ""]}',
+        '{"peak_memory": -1}',
+        "[" * 100_000,
     ],
 )
 def test_when_an_answer_is_forged_then_it_is_the_predictors_fault(answer, wayward, smooth, tmp_path, monkeypatch):
@@ -243,6 +246,22 @@ def test_when_a_predictor_does_not_start_or_resume_then_it_is_named(outside, smo
         (tmp_path / "run" / name).unlink()
     with pytest.raises(PredictorError, match=r"amnesiac: taking up what it had learned raised LookupError"):
         run(request("amnesiac", smooth), tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("forger", r"forger at trial \d+, origin \d+ .*: raised PredictorError: \\u001b\[31mno\\u202e\\u000aok"),
+        ("forger-in-fit", r"forger-in-fit: fitting raised DatasetError: \\u001b\[31mno"),
+        ("indebted", r"indebted: fitting its process answered with a parameter_count of -3, not a whole number"),
+        ("fractional", r"fractional: starting its process answered with a context_length of 5\.7"),
+    ],
+)
+def test_what_a_predictor_says_of_itself_and_of_others_is_its_own_fault(model, message, outside, smooth, tmp_path):
+    words: list[str] = []
+    with pytest.raises(PredictorError, match=message) as caught:
+        run(request(model, smooth), tmp_path / "run", lambda stage, done, total, word: words.append(word))
+    assert all(text.isprintable() and len(text) < 700 for text in (str(caught.value), *words))
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,13 @@ BROKEN = {
     "nondescript": ("describes itself", "its summary is None"),
     "unlisted": ("describes itself", "its consumes is None"),
     "failing": ("describes itself", "raised LookupError('no weights to begin with')"),
+    "indebted": ("fits", "answered with a parameter_count of -3, not a whole number from 0"),
+    "uncounted": ("fits", "answered with a parameter_count of nan"),
+    "fractional": ("describes itself", "answered with a context_length of 5.7"),
+    "insatiable": ("describes itself", f"answered with a context_length of {1 << 70}"),
+    "affirmative": ("describes itself", "answered with a context_length of True"),
+    "forger": ("forecasts: shape, type, finite", r"raised PredictorError: \u001b[31mno\u202e\u000aok    targets"),
+    "forger-in-fit": ("fits", r"raised DatasetError: \u001b[31mno\u202e\u000aok    targets"),
     "crashing": ("forecasts: shape, type, finite", "was killed by SIGSEGV"),
 }
 
@@ -45,6 +52,24 @@ def test_when_a_predictor_breaks_a_point_then_that_point_fails(model, outside, w
     point, seen = BROKEN[model]
     failed = {p.name: p.seen for p in report.points if not p.passed}
     assert seen in failed[point], report
+
+
+def test_whole_numbers_of_numpys_are_taken(outside):
+    report = check_predictor("counting")
+    assert report.passed, report
+    assert "context 25" in report.points[0].seen
+    assert "3 learned parameters" in report.points[1].seen
+
+
+@pytest.mark.parametrize("model", ["forger", "forger-in-fit", "forger-at-start"])
+def test_when_a_predictor_forges_a_line_of_the_report_then_it_is_shown_for_what_it_is(model, outside):
+    result = CliRunner().invoke(main, ["models", "check", model])
+    assert result.exit_code == 1
+    assert all(character == "\n" or character.isprintable() for character in result.output)
+    lines = result.output.splitlines()
+    assert not any(line.startswith("ok") and "targets out of reach" in line for line in lines)
+    assert max(map(len, lines)) < 700
+    assert model in result.output
 
 
 def test_when_an_option_is_of_a_kind_that_no_record_holds_then_it_is_named(outside):
