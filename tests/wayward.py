@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -274,7 +275,53 @@ def _done(attempt: Callable[[], object]) -> bool:
     return True
 
 
+class Begetting(Wayward):
+    """Leaves a process behind, in a session of its own and nobody's child."""
+
+    name = "begetting"
+
+    def fit(self, task: Fit) -> None:
+        if os.fork() == 0:
+            os.setsid()
+            if os.fork() == 0:
+                note("heir", str(os.getpid()))
+                time.sleep(600)
+            os._exit(0)
+        os.wait()
+
+
+class Deserting(Begetting):
+    """Leaves it alone."""
+
+    name = "deserting"
+
+    def predict(self, contexts: Contexts, horizon: int) -> Weights:
+        os._exit(7)
+
+
+class Lingering(Begetting):
+    """Waits with it."""
+
+    name = "lingering"
+
+    def predict(self, contexts: Contexts, horizon: int) -> Weights:
+        time.sleep(600)
+        raise AssertionError
+
+
+class Rebelling(Wayward):
+    """Kills its parent, if it may."""
+
+    name = "rebelling"
+
+    def fit(self, task: Fit) -> None:
+        with contextlib.suppress(PermissionError):
+            os.kill(os.getppid(), signal.SIGKILL)
+            note("killed", "parent")
+
+
 PREDICTORS = (
+    *(Begetting, Deserting, Lingering, Rebelling),
     *(Crashing, Exiting, Hanging, Devouring, Flooding, Forging, Chattering, Reading, Writing, Dialling),
     *(Peeking, Averaging, Restless, Forgetful, Seedless, Shortsighted),
 )

@@ -268,7 +268,7 @@ class PredictorProcess:
         return f"was killed by {name}" + ("; the machine may be out of memory" if name == "SIGKILL" else "")
 
     def close(self) -> None:
-        """End the process and its process group."""
+        """End the process and all that it started; where there is no `reaper`, its process group."""
         if self._closed:
             return
         self._closed = True
@@ -276,6 +276,9 @@ class PredictorProcess:
         if hasattr(self, "_process"):
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(0.2)
+            self._process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(2 * PATIENCE)
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()

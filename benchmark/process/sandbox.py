@@ -26,6 +26,8 @@ REFER, REFER_SINCE = 1 << 13, 2
 TRUNCATE, TRUNCATE_SINCE = 1 << 14, 3
 TCP_BIND_AND_CONNECT = 1 << 0 | 1 << 1
 TCP_SINCE = 4
+ABSTRACT_SOCKETS_AND_SIGNALS = 1 << 0 | 1 << 1
+SCOPES_SINCE = 6
 SET_PARENT_DEATH_SIGNAL, SET_NO_NEW_PRIVILEGES = 1, 38
 
 DEVICES = ("null", "zero", "nvidia*", "dri", "kfd", "dxg")
@@ -55,13 +57,13 @@ def peak_memory(whose: int = resource.RUSAGE_SELF) -> int:
 
 
 def hide(hidden: Iterable[Path], shown: Iterable[Path], scratch: Path) -> str:
-    """Make hidden folders unreadable to this process, all but one folder unwritable, and the network unreachable.
+    """Make hidden folders unreadable, all but one folder unwritable, and the network and other processes unreachable.
 
-    Landlock (Linux 5.13; moving between folders since 5.19, truncating since 6.2, the network since 6.7) knows only
-    what is permitted. To be read, that is all that is there now, but for the hidden folders; what is put later into a
-    folder above one is not. To be written, it is the scratch folder: no file is changed and no note left for another
-    process. Files that are open already, as standard error is, stay writable. Landlock does not know of files' times,
-    modes and attributes, nor of System V memory.
+    Landlock (Linux 5.13; moving between folders since 5.19, truncating since 6.2, the network since 6.7, signals since
+    6.12) knows only what is permitted. To be read, that is all that is there now, but for the hidden folders; what is
+    put later into a folder above one is not. To be written, it is the scratch folder: no file is changed and no note
+    left for another process. Files that are open already, as standard error is, stay writable. Landlock does not know
+    of files' times, modes and attributes, nor of System V memory.
 
     Parameters
     ----------
@@ -85,6 +87,8 @@ def hide(hidden: Iterable[Path], shown: Iterable[Path], scratch: Path) -> str:
     rights = struct.pack("Q", everything)
     if version >= TCP_SINCE:
         rights += struct.pack("Q", TCP_BIND_AND_CONNECT)
+    if version >= SCOPES_SINCE:
+        rights += struct.pack("Q", ABSTRACT_SOCKETS_AND_SIGNALS)
     rules = _landlock(CREATE_RULESET, rights, len(rights), 0)
     if rules < 0:
         return NOTHING

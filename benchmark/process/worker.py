@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from . import sandbox
+from . import reaper, sandbox
 
 ORDER_LIMIT = 1 << 40
 """Bytes of arrays in one order from the run, which is trusted."""
@@ -20,6 +20,7 @@ ORDER_LIMIT = 1 << 40
 
 def main(specification: dict[str, Any]) -> None:
     """Serve one predictor until the socket closes."""
+    reaper.stand_between(specification["socket"])
     sandbox.die_with_parent()
     scratch = Path(specification["scratch"])
     isolation = sandbox.hide(map(Path, specification["hidden"]), map(Path, specification["shown"]), scratch)

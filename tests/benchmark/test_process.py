@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import signal
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 import toy
 from tipl_bench.baselines.predictor import Fit
+from tipl_bench.benchmark.process import sandbox
 from tipl_bench.benchmark.process.channel import PREFIX, Channel
 from tipl_bench.benchmark.process.host import Limits, PredictorFaultError, PredictorProcess
 from tipl_bench.benchmark.process.sandbox import LANDLOCK
@@ -122,11 +124,47 @@ def test_when_the_run_is_killed_then_its_predictor_does_not_live_on(wayward, smo
         time.sleep(0.05)
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
+    _wait_for_end(wayward, "process")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux gives orphans to another process than the first")
+@pytest.mark.parametrize("model", ["begetting", "deserting", "lingering"])
+def test_what_a_predictor_started_does_not_live_on_however_it_ends(model, wayward, smooth, tmp_path):
+    with contextlib.suppress(PredictorError):
+        run(request(model, smooth, limits=Limits(timeout=10.0)), tmp_path / "run")
+    assert not _alive(wayward, "heir")
+    assert not _alive(wayward, "process")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux gives orphans to another process than the first")
+def test_when_the_run_is_killed_then_what_its_predictor_started_does_not_live_on(wayward, smooth, tmp_path):
+    child = os.fork()
+    if child == 0:
+        try:
+            run(request("lingering", smooth), tmp_path / "run")
+        finally:
+            os._exit(1)
+    while "heir" not in wayward:
+        time.sleep(0.05)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    _wait_for_end(wayward, "heir")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Landlock is Linux's")
+def test_a_predictor_cannot_kill_who_ends_what_it_started(wayward, smooth, tmp_path):
+    if sandbox._landlock(sandbox.CREATE_RULESET, None, 0, sandbox.ASK_VERSION) < sandbox.SCOPES_SINCE:
+        pytest.skip("this kernel's Landlock does not know of signals")
+    run(request("rebelling", smooth), tmp_path / "run")
+    assert "killed" not in wayward
+
+
+def _wait_for_end(notes: Notes, which: str) -> None:
     for _ in range(100):
-        if not _alive(wayward):
+        if not _alive(notes, which):
             return
         time.sleep(0.05)
-    raise AssertionError("the predictor's process goes on")
+    raise AssertionError("the process goes on")
 
 
 def _alive(notes: Notes, which: str = "process") -> bool:
