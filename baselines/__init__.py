@@ -9,6 +9,7 @@ from typing import Any
 
 from ..registry.errors import PredictorError, UnknownNameError
 from ..registry.naming import SLUG_LENGTH, SLUG_PATTERN
+from ..registry.text import one_line
 from .predictor import Predictor
 
 ENTRY_POINTS = "tipl_bench.predictors"
@@ -49,12 +50,13 @@ def predictor_type(name: str) -> type[Predictor[Any]]:
         try:
             loaded = points[0].load()
         except Exception as error:  # an outside package may fail in any way
-            raise PredictorError(f"{name}: its entry point {points[0].value!r} does not load ({error!r}).") from error
+            said = one_line(repr(error))
+            raise PredictorError(f"{name}: its entry point {points[0].value!r} does not load ({said}).") from error
     if not (isinstance(loaded, type) and issubclass(loaded, Predictor)) or getattr(loaded, "name", None) != name:
-        raise PredictorError(f"{name}: {loaded!r} is not a Predictor of that name.")
+        raise PredictorError(f"{name}: {one_line(repr(loaded))} is not a Predictor of that name.")
     wrong = _wrong(loaded)
     if wrong:
-        raise PredictorError(f"{name}: {wrong}.")
+        raise PredictorError(f"{name}: {one_line(wrong)}.")
     return loaded
 
 

@@ -40,13 +40,14 @@ def models(ctx: click.Context, as_json: bool) -> None:
 
     from ..baselines import predictor_names, predictor_type
     from ..registry.errors import PredictorError
+    from ..registry.text import one_line
 
     kinds = []
     for known in predictor_names():
         try:
             kinds.append(predictor_type(known))
         except PredictorError as error:
-            click.echo(f"warning: {error}", err=True)
+            click.echo(f"warning: {one_line(error)}", err=True)
     if as_json:
         click.echo(json.dumps([_facts(kind) for kind in kinds], indent=1))
         return
@@ -54,8 +55,17 @@ def models(ctx: click.Context, as_json: bool) -> None:
     for title in ("predictor", "version", "consumes", "what it is"):
         table.add_column(title)
     for kind in kinds:
-        table.add_row(kind.name, str(kind.version), kind.consumes, kind.summary)
+        table.add_row(kind.name, str(kind.version), kind.consumes, _cell(kind.summary))
     console().print(table)
+
+
+def _cell(text: object) -> Any:
+    """A stranger's text in a table: not markup, and nothing unseen."""
+    from rich.text import Text
+
+    from ..registry.text import one_line
+
+    return Text(one_line(text))
 
 
 def _facts(kind: Any) -> dict[str, Any]:
@@ -81,18 +91,20 @@ def show_model(name: str, as_json: bool) -> None:
 
     from ..baselines import predictor_type
     from ..baselines.options import describe_options
+    from ..registry.text import one_line
 
     kind = predictor_type(name)
     if as_json:
         click.echo(json.dumps([_facts(kind)], indent=1))
         return
-    click.echo(f"{kind.name} v{kind.version} (consumes {kind.consumes}): {kind.summary}\n")
+    click.echo(f"{kind.name} v{kind.version} (consumes {kind.consumes}): {one_line(kind.summary)}\n")
     table = Table(box=SIMPLE_HEAD, show_edge=False, header_style="bold", pad_edge=False)
     budgets = {budget: values for budget, values in kind.budgets.items() if values}
     for title in ("option", "type", "default", *budgets):
-        table.add_column(title)
+        table.add_column(_cell(title))
     for option, (kind_name, default) in describe_options(kind).items():
-        table.add_row(option, kind_name, str(default), *(str(v.get(option, "")) for v in budgets.values()))
+        shown = (option, kind_name, default, *(values.get(option, "") for values in budgets.values()))
+        table.add_row(*map(_cell, shown))
     console().print(table)
 
 

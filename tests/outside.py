@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from tipl_bench.baselines.predictor import Array, Contexts, Fit, NoOptions, Predictor, Weights
@@ -330,6 +330,20 @@ class Counting(Outside):
     name, parameter_count, context_length = "counting", np.int64(3), np.uint8(25)  # type: ignore[assignment]
 
 
+@dataclass(frozen=True)
+class BracketedOptions:
+    """Values that look like a terminal's markup."""
+
+    shift: str = "[/x]"
+
+
+class Bracketed(Outside):
+    """Says of itself what looks like a terminal's markup, and what is not seen."""
+
+    name, summary, options_type = "bracketed", "Forecasts [/x] in [red]\x1b[31mred\u202e\nand more", BracketedOptions
+    budgets: ClassVar = {"smoke": {"shift": "[/y]"}, "[/z]": {"shift": "0"}}
+
+
 class Impostor:
     """Not a predictor."""
 
@@ -340,5 +354,6 @@ PREDICTORS = (
     *(Outside, Raising, RaisingInFit, Short, Integers, Undefined, Enormous, Keeping, Halting, Impostor),
     *(Unversioned, Nondescript, Unlisted, Listed, Failing, Amnesiac, Marking),
     *(Forger, ForgerInFit, ForgerAtStart, Indebted, Uncounted, Fractional, Insatiable, Affirmative, Counting),
+    Bracketed,
 )
 """Those that `conftest.outside` announces by entry points."""

@@ -119,6 +119,18 @@ def test_when_an_installed_predictor_is_broken_then_the_others_are_still_listed(
     assert {"keeping", "tipl"} <= {fact["name"] for fact in json.loads(fine("models", "--json"))}
 
 
+@pytest.mark.parametrize("arguments", [("models",), ("models", "bracketed")])
+def test_what_a_predictor_says_of_itself_is_shown_as_it_is(arguments, outside, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    shown = fine(*arguments)
+    assert r"Forecasts [/x] in [red]\u001b[31mred\u202e\u000aand more" in shown
+    assert all(character == "\n" or character.isprintable() for character in shown)
+    if len(arguments) == 2:
+        (line,) = [line for line in shown.splitlines() if line.startswith("shift")]
+        assert line.split() == ["shift", "str", "[/x]", "[/y]", "0"]
+        assert "[/z]" in shown
+
+
 def test_when_a_dataset_is_shown_then_its_facts_are(smooth):
     shown = fine("datasets", "show", smooth.folder)
     for word in (
