@@ -29,6 +29,7 @@ def leaderboard() -> None:
 @click.option("--claimed", is_flag=True, help="Take the record as it is, without re-scoring it.")
 def add_record(run_folder: Path, records: Path | None, claimed: bool) -> None:
     """Put a finished run's record among the board's records, with its numbers as they are recomputed here."""
+    from ..benchmark.record import read_record
     from ..leaderboard import evidence
     from ..leaderboard.records import add
     from ..leaderboard.verification.folder import open_record
@@ -44,8 +45,11 @@ def add_record(run_folder: Path, records: Path | None, claimed: bool) -> None:
             "Forecasts that are better than they can be are not attested; nothing was changed. If they are honest, "
             "--claimed takes the record without evidence."
         )
-    record = checked.rescored.recomputed
-    path = add(record, records, rescored=True)
+    path = add(checked.rescored.recomputed, records, rescored=True)
+    record = read_record(path)
+    if evidence.standing(path, record).state != "claimed":
+        click.echo(f"{path} stays as it is; it was rescored already.")
+        return
     evidence.keep(path, record, evidence.rescored(checked.rescored, record))
     click.echo(f"added {path}")
 

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..benchmark.record import Record, read_record
+from ..registry.canonical import flatten
 from ..registry.errors import ProtocolError
 from ..registry.files import write_text
+from .evidence import read
+from .verification.rescore import compare_numbers
 
 RECORDS = Path(__file__).parent / "records"
+SHOWN = 4
+"""Differing fields that a message spells out."""
+WAY = (
+    "A row is never changed silently. Somebody else's run of the same is a reproduction (`tipl-bench reproduce RUN "
+    "--attest`); for the same run made better raise the predictor's version, and to replace it remove that file first."
+)
 
 
 def load(folder: Path | None = None) -> dict[Path, Record]:
@@ -55,8 +65,16 @@ def find(record: Record, folder: Path | None = None) -> tuple[Path, Record]:
     return path, kept
 
 
+def unlike(there: Record, record: Record) -> list[str]:
+    """What two records say differently apart from what re-scoring recomputes: dotted names with both values."""
+    recomputed = {"metrics", "returns"}
+    one, other = (flatten(found.model_dump(mode="json", exclude=recomputed)) for found in (there, record))
+    names = sorted(name for name in {*one, *other} if one.get(name) != other.get(name))
+    return [f"{_shown(name)} ({_shown(one.get(name))} there, {_shown(other.get(name))} here)" for name in names]
+
+
 def add(record: Record, folder: Path | None = None, *, rescored: bool = False) -> Path:
-    """Put a record among the board's.
+    """Put a record among the board's; one that is there stays as it is, if its numbers are the same up to rounding.
 
     Parameters
     ----------
@@ -66,24 +84,39 @@ def add(record: Record, folder: Path | None = None, *, rescored: bool = False) -
         The records folder; the package's own by default.
     rescored
         Whether its numbers were computed here from its forecasts: they then take the place of others of the same
-        forecasts.
+        forecasts, unless those were recomputed too and differ by no more than two machines do.
 
     Raises
     ------
     ProtocolError
-        If another result for the same key is there already.
+        If another result for the same key is there already, or the same with another cost, origin or other claim.
     """
     folder = folder or RECORDS
     path = folder / file_name(record)
     if path.exists():
         there = read_record(path)
-        if there.forecasts_sha256 != record.forecasts_sha256 or (
-            not rescored and there.without_cost() != record.without_cost()
-        ):
+        other = unlike(there, record)
+        if other:
             raise ProtocolError(
-                f"{path} holds another result of the same configuration and seed; a row is never changed silently. "
-                "Remove that file first if it is to be replaced."
+                f"{path} holds another result of the same configuration and seed: {listed(other)}. {WAY}"
             )
+        # Evidence is of a record's numbers: to replace them for nothing would lose what was attested.
+        attested = any(piece.kind == "rescored" for piece in read(path, there))
+        if not compare_numbers(there, record, rounding=not attested):
+            return path
+        if not rescored:
+            raise ProtocolError(f"{path} holds other numbers of the same forecasts. {WAY}")
     folder.mkdir(parents=True, exist_ok=True)
     write_text(path, record.model_dump_json(indent=None) + "\n")
     return path
+
+
+def listed(items: Sequence[str]) -> str:
+    """A few of many."""
+    more = f" and {len(items) - SHOWN} more" if len(items) > SHOWN else ""
+    return ", ".join(items[:SHOWN]) + more
+
+
+def _shown(value: object) -> str:
+    """A stranger's word as a message may hold it."""
+    return (value if isinstance(value, str) else repr(value)).encode("unicode_escape").decode()[:80]

@@ -11,7 +11,7 @@ from ...benchmark.record import RECORD_NAME, Record, read_record
 from ...registry.catalog import catalog
 from ...registry.dataset import Dataset
 from ...registry.errors import ProtocolError, TiplBenchError
-from ..records import file_name
+from ..records import file_name, listed, unlike
 from .folder import open_record, open_run
 from .rescore import Rescored, rescore
 
@@ -120,10 +120,19 @@ def _against_others(checked: Checked, record: Record, records: Path, taken: dict
             f"the same dataset, predictor, configuration and seed as {taken[name].name}; one of them has to go."
         )
     taken.setdefault(name, checked.folder)
-    if (records / name).exists() and read_record(records / name).forecasts_sha256 != record.forecasts_sha256:
+    if not (records / name).exists():
+        return
+    there = read_record(records / name)
+    other = unlike(there, record)
+    if there.forecasts_sha256 != record.forecasts_sha256:
         checked.problems.append(
             f"the board has other forecasts of the same dataset, predictor, configuration and seed ({name}); rows are "
             "never changed silently. Raise the predictor's version, or ask for the row to be disputed."
+        )
+    elif other:
+        checked.problems.append(
+            f"the board has these forecasts already ({name}), with another {listed(other)}; rows are never changed "
+            "silently. Another run of the same is a reproduction (`tipl-bench reproduce`), not a submission."
         )
 
 

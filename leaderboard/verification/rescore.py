@@ -103,9 +103,9 @@ def rescore(run: RunFolder, progress: Progress = lambda done, total: None) -> Re
     )
 
 
-def compare_numbers(claimed: Record, recomputed: Record) -> tuple[Difference, ...]:
-    """Where two records of the same forecasts differ by more than two machines do."""
-    compare = _Comparison(exact=False)
+def compare_numbers(claimed: Record, recomputed: Record, *, rounding: bool = False) -> tuple[Difference, ...]:
+    """Where two records of the same forecasts differ by more than two machines do, or by more than rounding."""
+    compare = _Comparison(exact=rounding)
     compare.metrics(claimed.metrics, list(recomputed.metrics))
     compare.returns([list(pair) for pair in claimed.returns], [list(pair) for pair in recomputed.returns])
     return tuple(compare.differences)

@@ -182,3 +182,20 @@ def when_it_would_change_a_row(desk):
     (desk.records / file_name(record)).write_text(
         record.model_copy(update={"forecasts_sha256": "0" * 64}).model_dump_json()
     )
+
+
+def on_the_board(desk):
+    (desk.records / file_name(desk.record)).write_text(desk.text())
+
+
+@told(r"the board has these forecasts .* another cost\.fit_seconds \(.*, parameter_count \(\d+ there, 1 here\)")
+def when_a_row_comes_again_with_another_cost(desk):
+    on_the_board(desk)
+    desk.edit("cost", "fit_seconds", to=0.0)
+    desk.edit("parameter_count", to=1)
+
+
+@told(r"the board has these forecasts already .* with another provenance\.gpu \(None there, \\xe9 here\)")
+def when_a_row_comes_again_with_another_origin(desk):
+    on_the_board(desk)
+    desk.edit("provenance", "gpu", to="\u00e9")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -69,6 +70,50 @@ def test_added_runs_are_rescored_first(desk):
     assert state(row, desk) == ("rescored", None)
     (piece,) = standing(row, desk.record).evidence
     assert "numbers recomputed from the forecasts, to the last digit" in piece["text"]
+
+
+def test_when_a_row_is_added_again_then_the_row_and_its_evidence_stay(desk):
+    for command in (("leaderboard", "add"), ("reproduce", "--attest"), ("leaderboard", "add")):
+        board = desk.board()
+        result = desk.typed(*command, desk.run, "--records", desk.records)
+        assert result.exit_code == 0, result.output
+    assert "stays as it is; it was rescored already" in result.output
+    assert desk.board() == board
+    row = desk.records / file_name(desk.record)
+    assert state(row, desk) == ("reproduced", None)
+    recomputed(row, by=1e-3)
+    result = desk.typed("leaderboard", "add", desk.run, "--records", desk.records)
+    assert result.exit_code == 0, result.output
+    assert desk.board()[str(row)] == board[str(row)], "numbers that its forecasts do not give are replaced"
+
+
+def test_when_another_machine_rescores_an_attested_row_then_its_numbers_and_evidence_stay(row, desk):
+    kept = recomputed(row, by=1e-7)
+    keep(row, kept, evidence.rescored(rescore(open_run(desk.run, desk.dataset)), kept))
+    board = desk.board()
+    assert desk.typed("leaderboard", "add", desk.run, "--records", desk.records).exit_code == 0
+    assert desk.board() == board
+
+
+@pytest.mark.parametrize(
+    ("place", "to"),
+    [
+        (("cost", "fit_seconds"), 0.0),
+        (("parameter_count",), 1),
+        (("provenance", "gpu"), "someone else's"),
+        (("provenance", "cpu"), "Another processor"),
+    ],
+    ids=lambda value: str(value),
+)
+def test_when_a_reproduced_rows_claims_are_edited_then_check_and_add_name_the_field(place, to, desk):
+    for command in (("leaderboard", "add"), ("reproduce", "--attest")):
+        assert desk.typed(*command, desk.run, "--records", desk.records).exit_code == 0
+    board = desk.board()
+    desk.edit(*place, to=to)
+    for result in (desk.check(), desk.typed("leaderboard", "add", desk.run, "--records", desk.records)):
+        assert result.exit_code == 1
+        assert re.search(rf"the board has these forecasts already .*another {'.'.join(place)} \(", result.output)
+    assert desk.board() == board
 
 
 @pytest.mark.parametrize("what", ["wrong", "copied"])

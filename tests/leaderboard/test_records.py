@@ -18,9 +18,31 @@ def test_when_a_result_differs_then_add_refuses_and_keeps_the_old_one(tmp_path):
     with pytest.raises(ProtocolError, match="never changed silently"):
         add(other, tmp_path, rescored=True)
     assert path.read_bytes() == before
-    slower = record(ratio=0.5)
-    slower = slower.model_copy(update={"cost": slower.cost.model_copy(update={"fit_seconds": 9.0})})
-    assert add(slower, tmp_path) == path
+    assert add(record(ratio=0.5), tmp_path) == path
+    assert path.read_bytes() == before
+
+
+def within(one, field, **changes):
+    return one.model_copy(update={field: getattr(one, field).model_copy(update=changes)})
+
+
+@pytest.mark.parametrize("rescored", [False, True])
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda one: within(one, "cost", fit_seconds=9.0), r"cost.fit_seconds \(1.0 there, 9.0 here\)"),
+        (lambda one: within(one, "provenance", cpu="x\u0301"), r"provenance.cpu \(c there, x\\u0301 here\)"),
+        (lambda one: within(one, "provenance", packages={}), r"provenance.packages.numpy \(2 there, None here\)"),
+        (lambda one: one.model_copy(update={"parameter_count": 1}), r"parameter_count \(7 there, 1 here\)"),
+    ],
+    ids=["cost", "cpu", "packages", "parameters"],
+)
+def test_when_anything_differs_that_rescoring_does_not_recompute_then_add_names_it(change, named, rescored, tmp_path):
+    path = add(record(), tmp_path)
+    before = path.read_bytes()
+    with pytest.raises(ProtocolError, match=named):
+        add(change(record(ratio=0.4)), tmp_path, rescored=rescored)
+    assert path.read_bytes() == before
 
 
 def test_when_the_forecasts_are_the_same_then_rescored_numbers_take_the_place_of_claimed_ones(tmp_path):
