@@ -13,7 +13,7 @@ from ..benchmark.record import Metric
 from ..registry.canonical import canonical_json
 from ..registry.catalog import CatalogEntry
 from .describing import describe_entry
-from .entries import Entry, frame
+from .entries import STATES, Entry, frame
 from .numbers import Json, estimate, rounded
 from .statistics import FEWEST_TRIALS, board_sums, differences, estimates, ranks, seed_skills, skills, win_rates
 
@@ -120,19 +120,22 @@ class Board:
         return sorted(rows, key=lambda row: (row["greyed"] is not None, -best[row["id"]], row["id"]))
 
     def _replaced(self) -> dict[str, str | None]:
-        """By entry, whether the board holds a later version of its predictor in the same configuration."""
-        latest: dict[str, int] = {}
-        configurations: dict[str, str] = {}
+        """By entry, whether the board holds a later version of its predictor in the same configuration.
+
+        Only one at least as well attested counts: anybody may claim a version of another's predictor.
+        """
+        versions: dict[str, list[tuple[int, tuple[bool, int]]]] = {}
+        own: dict[str, tuple[str, int, tuple[bool, int]]] = {}
         for entry in self.entries:
             key = entry.first.key
             same = canonical_json([key.predictor.model_dump(mode="json", exclude={"version"}), key.device])
-            configurations[entry.id] = same
-            latest[same] = max(key.predictor.version, latest.get(same, key.predictor.version))
+            attested = (entry.disputed is None, STATES.index(entry.state))
+            own[entry.id] = same, key.predictor.version, attested
+            versions.setdefault(same, []).append((key.predictor.version, attested))
         found: dict[str, str | None] = {}
-        for entry in self.entries:
-            newest = latest[configurations[entry.id]]
-            later = newest > entry.first.key.predictor.version
-            found[entry.id] = f"superseded by version {newest}" if later else None
+        for name, (same, version, attested) in own.items():
+            newest = max(later for later, theirs in versions[same] if theirs >= attested)
+            found[name] = f"superseded by version {newest}" if newest > version else None
         return found
 
     def _phase(self, phase: str) -> dict[str, Json]:

@@ -67,7 +67,7 @@ class Entry:
         key = self.first.key
         names = (key.dataset.name, key.predictor.name, key.predictor.budget)
         words = [re.sub("[^a-z0-9]+", "-", name.lower()).strip("-")[:40] for name in names]
-        return "-".join([*filter(None, words), hashlib.sha256(_configuration(self.first).encode()).hexdigest()[:10]])
+        return "-".join([*filter(None, words), hashlib.sha256(configuration(self.first).encode()).hexdigest()[:10]])
 
     @property
     def state(self) -> State:
@@ -111,7 +111,7 @@ def boards(stored: Mapping[Path, Record]) -> dict[str, list[Entry]]:
     """
     groups: dict[str, list[tuple[Path, Record]]] = {}
     for path, record in stored.items():
-        groups.setdefault(_configuration(record), []).append((path, record))
+        groups.setdefault(configuration(record), []).append((path, record))
     usual: dict[tuple[str, str], Mapping[str, Any]] = {}  # finding an outside predictor takes a while: once each
     found: dict[str, list[Entry]] = {}
     for _, group in sorted(groups.items()):
@@ -152,7 +152,7 @@ def _usual_options(name: str, budget: str) -> Mapping[str, Any]:
     return options
 
 
-def _configuration(record: Record) -> str:
+def configuration(record: Record) -> str:
     """What the seeds of an entry have in common."""
     key = record.key
     return json.dumps(

@@ -26,6 +26,8 @@ from tipl_bench.registry.dataset import Dataset
 from tipl_bench.registry.store import dataset_folder, home
 
 NAME = "toy-pendulum/synthetic-v1"
+COMMIT = "12" * 20
+"""Stands in a record that is made by an installed wheel, which knows no commits."""
 Array = np.ndarray[Any, Any]
 
 
@@ -123,6 +125,12 @@ class Desk:
             ]
         )
 
+    def persisted(self) -> Array:
+        """Persistence's forecasts, [W, H, P]."""
+        dataset, protocol = self.dataset, self.record.key.protocol
+        origins = [dataset.trial(w.trial).weights(w.origin, w.origin + 1) for w in test_windows(dataset, protocol)]
+        return np.repeat(np.stack(origins), protocol.horizon, axis=1)
+
 
 def put(record: Any, place: tuple[str | int, ...], value: Any) -> None:
     """Change one place of nested JSON."""
@@ -147,12 +155,13 @@ def make_desk(folder: Path) -> None:
     write_catalog(digest=dataset.digest)
     target = folder / "submission" / "run"
     record, _ = run(RunRequest("linear", dataset, protocol=toy.SMALL, device="cpu"), target)
-    clean = record.provenance.model_copy(update={"git_commit": None, "git_dirty": None})
-    record = record.model_copy(update={"provenance": clean})
+    made = {"git_commit": record.provenance.git_commit or COMMIT, "git_dirty": False}
+    record = record.model_copy(update={"provenance": record.provenance.model_copy(update=made)})
     record.write(target)
     board = folder / "records"
     board.mkdir()
-    other = record.model_copy(update={"key": record.key.model_copy(update={"seed": 7})})
+    another = record.key.predictor.model_copy(update={"options": {"points": 3, "damping": 1.0}})
+    other = record.model_copy(update={"key": record.key.model_copy(update={"seed": 7, "predictor": another})})
     (board / "other__seed7.json").write_text(other.model_dump_json() + "\n")
     (board / "evidence").mkdir()
     evidence = {"kind": "rescored", "record": fingerprint(other), "text": "t", "tipl_bench": "0", "git_commit": None}

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...benchmark.record import RECORD_NAME, Record, read_record
-from ...registry.catalog import catalog
 from ...registry.dataset import Dataset
 from ...registry.errors import ProtocolError, TiplBenchError
-from ..records import file_name, listed, unlike
+from ..records import file_name, listed, load, unlike
+from .doubts import doubts
 from .folder import open_record, open_run
 from .rescore import Rescored, rescore
 
@@ -92,6 +91,7 @@ def check(
     """
     results = []
     taken: dict[str, Path] = {}
+    board = load(records) if any(records.glob("*.json")) else {}
     for number, folder in enumerate(folders):
         checked = Checked(folder)
         results.append(checked)
@@ -108,7 +108,7 @@ def check(
         checked.problems += [str(difference) for difference in found.differences[:MOST_SHOWN]]
         more = len(found.differences) - MOST_SHOWN
         checked.problems += [f"{more} more numbers differ"] if more > 0 else []
-        checked.doubts += [*found.suspicions, *_doubts(record)]
+        checked.doubts += [*found.suspicions, *doubts(found.recomputed, board)]
     return results
 
 
@@ -134,32 +134,3 @@ def _against_others(checked: Checked, record: Record, records: Path, taken: dict
             f"the board has these forecasts already ({name}), with another {listed(other)}; rows are never changed "
             "silently. Another run of the same is a reproduction (`tipl-bench reproduce`), not a submission."
         )
-
-
-def _doubts(record: Record) -> list[str]:
-    """Claims that cannot be recomputed, where they do not fit."""
-    entry, doubts = catalog().get(record.key.dataset.name), []
-    if entry is None:
-        doubts.append(f"{record.key.dataset.name} is not in the catalog; nobody else can score a run on it")
-    elif entry.digest != record.key.dataset.digest:
-        doubts.append(f"the catalog pins another digest of {record.key.dataset.name}")
-    elif entry.yanked:
-        doubts.append(f"{record.key.dataset.name} is yanked: {entry.yanked}")
-    made = record.provenance
-    if made.git_dirty:
-        doubts.append("made with uncommitted changes of tipl-bench")
-    if made.git_commit and _known(made.git_commit) is False:
-        doubts.append(f"names commit {made.git_commit}, which this repository does not have")
-    return doubts
-
-
-def _known(commit: str) -> bool | None:
-    """Whether this package's repository has a commit; None where there is no whole repository to ask."""
-    folder = Path(__file__).parents[2]
-    if not (folder / ".git").exists() or (folder / ".git" / "shallow").exists():
-        return None
-    command = ["git", "-C", str(folder), "cat-file", "-e", f"{commit}^{{commit}}"]
-    try:
-        return subprocess.run(command, capture_output=True, check=False).returncode == 0
-    except OSError:
-        return None

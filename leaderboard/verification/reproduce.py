@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -79,7 +80,7 @@ def reproduce(
         key.predictor.name,
         dataset,
         key.predictor.budget,
-        tuple(f"{name}={_setting(value)}" for name, value in key.predictor.options.items()),
+        as_settings(key.predictor.options),
         key.seed,
         device or key.device,
         key.protocol,
@@ -118,5 +119,9 @@ def _gap(one: float | None, other: float | None) -> float:
     return abs(one - other)
 
 
-def _setting(value: object) -> str:
-    return str(value).lower() if value is None or isinstance(value, bool) else str(value)
+def as_settings(options: Mapping[str, object]) -> tuple[str, ...]:
+    """Options as `--set` takes them."""
+    return tuple(
+        f"{name}={str(value).lower() if value is None or isinstance(value, bool) else value}"
+        for name, value in options.items()
+    )

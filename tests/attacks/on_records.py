@@ -60,6 +60,11 @@ def when_it_was_made_with_changed_code(desk):
     desk.edit("provenance", "git_dirty", to=True)
 
 
+@told(r"made from no known commit of tipl-bench; a run of a clean clone \(`git clone`, .*\) records its", DOUBTFUL)
+def when_it_names_no_commit(desk):
+    desk.edit("provenance", "git_commit", to=None)
+
+
 @told(f"{NAME} is yanked: wrong seeds", DOUBTFUL)
 def when_the_dataset_is_yanked(desk):
     write_catalog(digest=desk.dataset.digest, yanked="wrong seeds")
@@ -199,3 +204,33 @@ def when_a_row_comes_again_with_another_cost(desk):
 def when_a_row_comes_again_with_another_origin(desk):
     on_the_board(desk)
     desk.edit("provenance", "gpu", to="\u00e9")
+
+
+@told(r"adds seed 99 to row toy-pendulum-\S+, whose skill goes 0\.8\d+ -> 0\.4\d+$", DOUBTFUL)
+def when_a_strangers_seed_would_lower_a_row(desk):
+    on_the_board(desk)
+    desk.edit("key", "seed", to=99)
+    desk.forge(forecasts=desk.persisted(), rescored=True)
+
+
+@told("is version 2 of linear, which the board has as version 1; rows of earlier versions are greyed", DOUBTFUL)
+def when_anothers_predictor_gets_a_version(desk):
+    desk.edit("key", "predictor", "version", to=2)
+    desk.forge(forecasts=desk.persisted(), rescored=True)
+
+
+# Claims of this package's own predictors.
+
+CLAIMS = {
+    r"says version 3 of linear, which has 1 here": ("version", 3),
+    r"says consumes gradients of linear, which has weights here": ("consumes", "gradients"),
+    r"options that linear cannot have: Unknown budget 'huge'": ("budget", "huge"),
+    r"options that linear cannot have: .*nonsense": ("options", {"points": 999, "nonsense": True}),
+    r"options that linear cannot have: linear: points is 999": ("options", {"points": 999, "damping": 1.0}),
+    r"options that linear cannot have: Option points takes .*not 'true'": ("options", {"points": True, "damping": 1.0}),
+    r"options that linear cannot have: .* not '\\xe9": ("options", {"points": "\u00e9" * 500, "damping": 1.0}),
+    r"says option damping = 1 of linear, which comes out as 1\.0": ("options", {"points": 2, "damping": 1}),
+    r"says option damping = None of linear, which comes out as 1\.0": ("options", {"points": 2}),
+}
+for reason, (field, value) in CLAIMS.items():
+    told(reason, DOUBTFUL)(replaced(("key", "predictor", field), value))

@@ -176,6 +176,25 @@ def test_when_a_predictor_has_a_later_version_then_the_earlier_is_greyed_unranke
     assert all(board["rows"][-1]["id"] not in row["tied"] for row in board["rows"])
 
 
+@pytest.mark.parametrize(
+    ("earlier", "later", "greyed"),
+    [
+        (("claimed", None), ("claimed", None), True),
+        (("rescored", None), ("reproduced", None), True),
+        (("rescored", None), ("claimed", None), False),
+        (("reproduced", None), ("rescored", None), False),
+        (("claimed", None), ("reproduced", "not its author's"), False),
+        (("reproduced", "a copy"), ("claimed", None), True),
+    ],
+)
+def test_a_row_is_superseded_only_by_one_that_is_as_well_attested(earlier, later, greyed, tmp_path, monkeypatch):
+    states = {1: earlier, 2: later}
+    monkeypatch.setattr(entries_module, "standing", lambda path, one: Standing(*states[one.key.predictor.version], ()))
+    board = made(tmp_path, record("tipl", 0.4), record("tipl", 0.5, version=2))
+    found = {row["version"]: row["greyed"] for row in board["rows"]}
+    assert found == {1: "superseded by version 2" if greyed else None, 2: None}
+
+
 @pytest.fixture
 def toys(tmp_path, store):
     catalogue(store)

@@ -87,6 +87,18 @@ def test_when_a_row_is_added_again_then_the_row_and_its_evidence_stay(desk):
     assert desk.board()[str(row)] == board[str(row)], "numbers that its forecasts do not give are replaced"
 
 
+def test_when_a_seed_joins_a_reproduced_row_then_its_fall_is_told(desk):
+    for command in (("leaderboard", "add"), ("reproduce", "--attest")):
+        assert desk.typed(*command, desk.run, "--records", desk.records).exit_code == 0
+    desk.edit("key", "seed", to=1)
+    result = desk.check()
+    assert result.exit_code == 1
+    assert re.search(
+        r"doubtful: adds seed 1 to row \S+, whose skill goes (0\.\d+) -> \1 and whose state reproduced -> rescored",
+        result.output,
+    )
+
+
 def test_when_another_machine_rescores_an_attested_row_then_its_numbers_and_evidence_stay(row, desk):
     kept = recomputed(row, by=1e-7)
     keep(row, kept, evidence.rescored(rescore(open_run(desk.run, desk.dataset)), kept))

@@ -20,6 +20,7 @@ from attacks import ATTACKS, Attack
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from submissions import NAME
+from tipl_bench.baselines import predictor_names
 from tipl_bench.benchmark.record import read_record
 from tipl_bench.leaderboard.verification.check import check
 from tipl_bench.leaderboard.verification.folder import open_run
@@ -82,6 +83,16 @@ def test_when_the_commit_is_unknown_then_it_is_doubted(desk):
     result = desk.check()
     assert result.exit_code == 1
     assert f"names commit {'12' * 20}, which this repository does not have" in result.output
+
+
+def test_when_the_predictor_is_a_strangers_then_the_check_loads_nothing_of_it(outside, desk):
+    (outside / "strange.py").write_text("from pathlib import Path\nPath('loaded').touch()")
+    names = outside / "outside_predictors-1.0.dist-info" / "entry_points.txt"
+    names.write_text(names.read_text() + "strange = strange:Strange\n")
+    assert "strange" in predictor_names()
+    desk.edit("key", "predictor", "name", to="strange")
+    assert desk.check().exit_code == 0
+    assert not Path("loaded").exists()
 
 
 def test_when_the_strangers_own_dataset_is_given_then_the_catalog_still_decides(desk):
