@@ -99,6 +99,8 @@ def report_checked(folders: list[Path], records: Path | None, dataset_name: str 
             click.echo(f"  doubtful: {doubt}")
         if one.rescored and one.rescored.agrees:
             click.echo(f"  {one.rescored.numbers:,} numbers recomputed from the forecasts; all agree")
+        for note in one.rescored.notes if one.rescored else ():
+            click.echo(f"  {note}")
     return results
 
 

@@ -72,7 +72,7 @@ def verify(run_folder: Path, dataset_name: str | None, attest: bool, records: Pa
     found = rescore_with_bars(run)
     if as_json:
         differences = [{"where": d.where, "claimed": d.claimed, "recomputed": d.recomputed} for d in found.differences]
-        facts = {"numbers": found.numbers, "exact": found.exact, "differences": differences}
+        facts = {"numbers": found.numbers, "exact": found.exact, "notes": found.notes, "differences": differences}
         click.echo(json.dumps({**facts, "suspicions": found.suspicions}, indent=1))
     else:
         _report(found)
@@ -92,6 +92,8 @@ def _report(found: Rescored) -> None:
         click.echo(f"... and {len(found.differences) - SHOWN} more")
     for suspicion in found.suspicions:
         click.echo(f"doubtful: {suspicion}")
+    for note in found.notes:
+        click.echo(note)
     how = "to the last digit" if found.exact else "within the tolerances of another machine or other versions"
     if found.agrees:
         click.echo(f"{found.numbers:,} numbers recomputed from the forecasts; all agree, {how}.")

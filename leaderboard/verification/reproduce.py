@@ -12,7 +12,7 @@ from ...benchmark.record import Record
 from ...benchmark.run import Progress, RunRequest, run
 from ...registry.dataset import Dataset
 from ...registry.errors import ProtocolError
-from .rescore import OF_WEIGHTS
+from .comparison import OF_WEIGHTS
 
 Grade = Literal["bitwise", "within tolerance", "drifted"]
 TOLERANCE = 0.01

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -10,38 +9,18 @@ from typing import Any
 import pandas as pd
 
 from ...benchmark import intervals
-from ...benchmark.provenance import provenance
 from ...benchmark.record import Metric, Record
 from ...benchmark.reference import reference_returns
 from ...benchmark.run import WINDOWS_NAME
 from ...benchmark.scoring import forecast_returns, sample_returns, score, window_rows
+from .comparison import ERRORS, EXACT, OF_RETURNS, OF_WEIGHTS, Comparison, Difference, elsewhere
 from .folder import RunFolder
 from .parquet import read_numbers
 
 Progress = Callable[[int, int], None]
 
-EXACT = 1e-9
-"""Relative difference that adding in another order makes."""
-OF_WEIGHTS = 1e-6
-"""The same for errors of weights computed on another machine, whose matrix products add in another order."""
 COPY = 1e-3
 """A forecast with less than this fraction of the span oracle's error is a copy of its target."""
-OF_RETURNS = 0.05
-"""The same for returns: an episode may go another way from its last bit on, so only means are comparable. Beside it
-stands the noise floor, which says how far the return of one and the same policy goes."""
-RETURN_METRICS = ("repw", "repw_persistence", "noise_floor", "gain")
-
-
-@dataclass(frozen=True)
-class Difference:
-    """A number that is not what the record says."""
-
-    where: str
-    claimed: Any
-    recomputed: Any
-
-    def __str__(self) -> str:
-        return f"{self.where}: the record says {_spell(self.claimed)}, recomputed {_spell(self.recomputed)}"
 
 
 @dataclass(frozen=True)
@@ -55,13 +34,14 @@ class Rescored:
     recomputed
         The same with its numbers as they came out here; this is what a board keeps.
     numbers
-        How many numbers were compared.
+        How many numbers were compared one by one.
     differences
         Those that differ by more than is allowed.
     suspicions
         Reasons to doubt that the forecasts were made without the targets.
-    exact
-        Whether this machine has the record's processor and versions, so that nothing may differ.
+    notes
+        What of the record's machine and versions is not as here, and how closely its numbers were compared therefore;
+        empty where nothing may differ.
     """
 
     record: Record
@@ -69,7 +49,12 @@ class Rescored:
     numbers: int
     differences: tuple[Difference, ...]
     suspicions: tuple[str, ...]
-    exact: bool
+    notes: tuple[str, ...]
+
+    @property
+    def exact(self) -> bool:
+        """Whether this machine has the record's processor and versions, so that nothing may differ."""
+        return not self.notes
 
     @property
     def agrees(self) -> bool:
@@ -90,24 +75,24 @@ def rescore(run: RunFolder, progress: Progress = lambda done, total: None) -> Re
     reference = reference_returns(run.dataset, protocol)
     rows = window_rows(run.dataset, run.windows, run.forecasts, returns, reference, protocol)
     metrics = [Metric.model_validate(metric) for metric in score(rows, protocol)]
-    exact = _same_machine(record)
-    compare = _Comparison(exact)
+    reasons = elsewhere(record)
+    compare = Comparison(exact=not reasons)
     compare.metrics(record.metrics, metrics)
     if (run.folder / WINDOWS_NAME).exists():
         compare.rows(read_windows(run, rows), rows)
     sample = sample_returns(rows)
-    compare.returns([list(pair) for pair in record.returns], [list(pair) for pair in sample])
+    compare.returns(record.returns, sample)
     recomputed = record.model_copy(update={"metrics": tuple(metrics), "returns": sample})
-    return Rescored(
-        record, recomputed, compare.numbers, tuple(compare.differences), tuple(_suspicions(rows, record)), exact
-    )
+    suspicions = tuple(_suspicions(rows, record))
+    notes = tuple(_notes(reasons, compare)) if reasons else ()
+    return Rescored(record, recomputed, compare.numbers, tuple(compare.differences), suspicions, notes)
 
 
 def compare_numbers(claimed: Record, recomputed: Record, *, rounding: bool = False) -> tuple[Difference, ...]:
     """Where two records of the same forecasts differ by more than two machines do, or by more than rounding."""
-    compare = _Comparison(exact=rounding)
-    compare.metrics(claimed.metrics, list(recomputed.metrics))
-    compare.returns([list(pair) for pair in claimed.returns], [list(pair) for pair in recomputed.returns])
+    compare = Comparison(exact=rounding)
+    compare.metrics(claimed.metrics, recomputed.metrics)
+    compare.returns(claimed.returns, recomputed.returns)
     return tuple(compare.differences)
 
 
@@ -117,82 +102,17 @@ def read_windows(run: RunFolder, like: pd.DataFrame) -> dict[str, list[Any]]:
     return read_numbers(run.folder / WINDOWS_NAME, list(like.columns), numbers, len(like))
 
 
-class _Comparison:
-    """Counts what is compared and keeps what differs."""
-
-    def __init__(self, exact: bool) -> None:
-        self.exact = exact
-        self.numbers = 0
-        self.differences: list[Difference] = []
-
-    def metrics(self, claimed: tuple[Metric, ...], found: list[Metric]) -> None:
-        stated = {(metric.phase, metric.horizon): metric for metric in claimed}
-        here = {(metric.phase, metric.horizon): metric for metric in found}
-        if len(stated) != len(claimed) or stated.keys() != here.keys():
-            self.differences.append(Difference("metrics: phases and horizons", sorted(stated), sorted(here)))
-            return
-        for key, metric in here.items():
-            floor = metric.noise_floor.value or 0.0
-            place = f"{key[0]}, h = {key[1]}"
-            left = dict(_leaves(stated[key].model_dump()))
-            for name, value in _leaves(metric.model_dump()):
-                self.number(f"{place}: {name}", left.pop(name, None), value, self._allowed(name, value, floor))
-            for name, value in left.items():
-                self.differences.append(Difference(f"{place}: {name}", value, None))
-
-    def _allowed(self, name: str, value: Any, floor: float) -> float:
-        size = abs(value) if isinstance(value, float) else 0.0
-        if self.exact:
-            return EXACT * size
-        of_returns = name.partition(".")[0] in RETURN_METRICS or name.startswith("by_trial.repw")
-        return OF_RETURNS * size + floor if of_returns else OF_WEIGHTS * size + 1e-12
-
-    def rows(self, claimed: dict[str, list[Any]], found: pd.DataFrame) -> None:
-        for name, his in claimed.items():
-            mine = found[name].tolist()
-            loose = not self.exact and name.startswith(("return", "repw", "noise", "gain"))
-            for row, (value, claim) in enumerate(zip(mine, his, strict=True)):
-                size = abs(value) if isinstance(value, float) else 0.0
-                # One window's return may go anywhere on another machine; the means above are what is compared there.
-                allowed = math.inf if loose else (EXACT if self.exact else OF_WEIGHTS) * size + 1e-15
-                self.number(f"{WINDOWS_NAME}: row {row}, {name}", claim, value, allowed)
-
-    def returns(self, claimed: list[Any], found: list[Any]) -> None:
-        if [pair[:2] for pair in claimed] != [pair[:2] for pair in found]:
-            self.differences.append(Difference("returns: phases and horizons of the sample", len(claimed), len(found)))
-            return
-        for row, (his, mine) in enumerate(zip(claimed, found, strict=True)):
-            for name, claim, value in zip(("true", "forecast"), his[2:], mine[2:], strict=True):
-                allowed = EXACT * abs(value) if self.exact else math.inf
-                self.number(f"returns: pair {row}, {name}", claim, value, allowed)
-
-    def number(self, where: str, claimed: Any, found: Any, allowed: float) -> None:
-        self.numbers += 1
-        both = isinstance(claimed, int | float) and isinstance(found, int | float)
-        if both and math.isfinite(claimed) and abs(claimed - found) <= allowed:
-            return
-        if claimed != found:
-            self.differences.append(Difference(where, claimed, found))
-
-
-def _leaves(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every number and word within nested objects and lists, by dotted name."""
-    if isinstance(value, dict):
-        for name, item in value.items():
-            yield from _leaves(item, f"{prefix}.{name}" if prefix else str(name))
-    elif isinstance(value, list | tuple):
-        yield f"{prefix}.length", len(value)
-        for number, item in enumerate(value):
-            yield from _leaves(item, f"{prefix}.{number}")
-    else:
-        yield prefix, value
-
-
-def _same_machine(record: Record) -> bool:
-    """Whether everything that the numbers depend on is here as it was there."""
-    ours, theirs = provenance("cpu", record.provenance.isolation), record.provenance
-    names = ("tipl_bench", "cpu", "packages")
-    return all(getattr(ours, name) == getattr(theirs, name) for name in names)
+def _notes(reasons: list[str], compare: Comparison) -> Iterator[str]:
+    """What was compared loosely and how loosely."""
+    yield (
+        f"recorded on {' and '.join(reasons)}: means of returns (REPW, gain, noise floor) may differ by "
+        f"{OF_RETURNS:.0%} and a standard error over test trials (no less than {ERRORS} of windows that part by the "
+        f"noise floor), errors of weights by {OF_WEIGHTS:g} of their size"
+    )
+    yield (
+        f"{compare.episodes:,} returns of single windows, any of which may part there, are not counted; half of them "
+        f"may differ by {OF_RETURNS:.0%} of the median return, and do by {compare.parted:.2g}"
+    )
 
 
 def _suspicions(rows: pd.DataFrame, record: Record) -> Iterator[str]:
@@ -217,7 +137,3 @@ def _suspicions(rows: pd.DataFrame, record: Record) -> Iterator[str]:
                 f"{phase}, h = {horizon}: skill {skill:.4f} is above the span ceiling {ceiling:.4f}; no forecast that "
                 "recombines its context can be there, a copy of the target is"
             )
-
-
-def _spell(value: Any) -> str:
-    return repr(value)[:200]

@@ -108,6 +108,26 @@ def test_when_it_was_made_on_another_machine_then_numbers_may_differ_by_its_roun
         assert verified(desk).exit_code == 1, "on the same machine nothing may differ"
 
 
+def test_when_it_was_made_elsewhere_then_some_episodes_may_part_and_what_is_compared_how_is_told(desk):
+    here = json.loads(verified(desk, "--json").stdout)
+    returns = json.loads(desk.text())["returns"]
+    for pair in returns[::3]:
+        pair[3] += 3.0
+    desk.edit("returns", to=returns)
+    refused(verified(desk), "20 of ")
+    desk.edit("provenance", "cpu", to="Another processor")
+    desk.edit("provenance", "packages", "numpy", to="1.0\u00e9")
+    result = verified(desk)
+    assert result.exit_code == 0, result.output
+    assert "recorded on another processor ('Another processor'; here '" in result.output
+    assert "and other versions of 1 packages ('numpy' '1.0\\xe9'; here '" in result.output
+    assert "360 returns of single windows, any of which may part there, are not counted; half of them" in result.output
+    there = json.loads(verified(desk, "--json").stdout)
+    assert there["numbers"] == here["numbers"] - 360
+    assert (len(here["notes"]), len(there["notes"])) == (0, 2)
+    assert there["notes"][0] in desk.check().output
+
+
 def test_when_the_dataset_is_another_then_it_is_not_scored(desk, walking):
     refused(verified(desk, "--dataset", walking.folder), "made on toy-pendulum/synthetic-v1", walking.digest)
 

@@ -1,0 +1,207 @@
+"""A record's numbers beside the same numbers recomputed: what is compared, how closely, and what differs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ...benchmark.provenance import provenance
+from ...benchmark.record import Metric, Record, ReturnPair
+from ...benchmark.run import WINDOWS_NAME
+
+EXACT = 1e-9
+"""Relative difference that adding in another order makes."""
+OF_WEIGHTS = 1e-6
+"""The same for errors of weights computed on another machine, whose matrix products add in another order."""
+OF_RETURNS = 0.05
+"""The same for means of returns, and for the median difference of single ones as a part of the median return.
+
+On another machine an episode may go another way from its last bit on. With its code compiled for another processor,
+HalfCheetah's returns of single windows moved in 95% of windows, by 0.7% of the median return in the median and by 0.4
+noise floors in the mean; those of Hopper, Walker2d and InvertedDoublePendulum moved by less than 0.01%."""
+ERRORS = 3
+"""Standard errors of a mean of returns over windows that may go another way by the noise floor each."""
+RETURN_METRICS = ("repw", "repw_persistence", "noise_floor", "gain")
+EPISODES = ("return_forecast", "return_true", "return_origin", "noise")
+"""Columns of `windows.parquet` that hold single returns, and nothing that follows from its other columns."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A number that is not what the record says."""
+
+    where: str
+    claimed: Any
+    recomputed: Any
+
+    def __str__(self) -> str:
+        return f"{self.where}: the record says {spell(self.claimed)}, recomputed {spell(self.recomputed)}"
+
+
+class Comparison:
+    """Counts what is compared and keeps what differs.
+
+    Parameters
+    ----------
+    exact
+        Whether the numbers come from one machine, so that nothing may differ.
+
+    Attributes
+    ----------
+    numbers
+        How many numbers were compared one by one.
+    differences
+        Those that differ by more than is allowed.
+    episodes
+        How many returns of single windows were compared only by their median difference.
+    parted
+        The largest median difference, as a part of the median return.
+    """
+
+    def __init__(self, exact: bool) -> None:
+        self.exact = exact
+        self.numbers = 0
+        self.differences: list[Difference] = []
+        self.episodes = 0
+        self.parted = 0.0
+
+    def metrics(self, claimed: Sequence[Metric], found: Sequence[Metric]) -> None:
+        """Compare every leaf of the metrics."""
+        stated = {(metric.phase, metric.horizon): metric for metric in claimed}
+        here = {(metric.phase, metric.horizon): metric for metric in found}
+        if len(stated) != len(claimed) or stated.keys() != here.keys():
+            self.differences.append(Difference("metrics: phases and horizons", sorted(stated), sorted(here)))
+            return
+        for key, metric in here.items():
+            place = f"{key[0]}, h = {key[1]}"
+            left = dict(_leaves(stated[key].model_dump()))
+            for name, value in _leaves(metric.model_dump()):
+                self._number(f"{place}: {name}", left.pop(name, None), value, self._allowed(metric, name, value))
+            for name, value in left.items():
+                self.differences.append(Difference(f"{place}: {name}", value, None))
+
+    def rows(self, claimed: dict[str, list[Any]], found: pd.DataFrame) -> None:
+        """Compare the columns of numbers of `windows.parquet`."""
+        follows = {} if self.exact else _following(claimed)
+        size = float(found["return_true"].abs().median())
+        for name, his in claimed.items():
+            mine = found[name].tolist()
+            if not self.exact and name in EPISODES:
+                self._episodes(f"{WINDOWS_NAME}: row {{row}}, {name}", his, mine, size + 1e-9)
+                continue
+            for row, (value, claim) in enumerate(zip(follows.get(name, mine), his, strict=True)):
+                scale = abs(value) if isinstance(value, int | float) else 0.0
+                allowed = (EXACT if self.exact or name in follows else OF_WEIGHTS) * scale + 1e-15
+                self._number(f"{WINDOWS_NAME}: row {row}, {name}", claim, value, allowed)
+
+    def returns(self, claimed: Sequence[ReturnPair], found: Sequence[ReturnPair]) -> None:
+        """Compare the sample of returns."""
+        if [pair[:2] for pair in claimed] != [pair[:2] for pair in found]:
+            self.differences.append(Difference("returns: phases and horizons of the sample", len(claimed), len(found)))
+            return
+        for name in ("true", "forecast"):
+            his, mine = ([getattr(pair, name) for pair in pairs] for pairs in (claimed, found))
+            where = f"returns: pair {{row}}, {name}"
+            if self.exact:
+                for row, (claim, value) in enumerate(zip(his, mine, strict=True)):
+                    self._number(where.format(row=row), claim, value, EXACT * abs(value))
+            else:
+                self._episodes(where, his, mine, float(np.median(np.abs(mine or [0.0]))) + 1e-9)
+
+    def _allowed(self, metric: Metric, name: str, value: Any) -> float:
+        size = abs(value) if isinstance(value, float) else 0.0
+        if self.exact:
+            return EXACT * size
+        field, _, rest = name.partition(".")
+        if field in RETURN_METRICS:
+            return OF_RETURNS * size + _error(metric, field, metric.windows, 1)
+        trial = rest.removeprefix("repw.")
+        if field == "by_trial" and trial.isdigit():
+            windows = metric.by_trial["windows"][int(trial)]
+            return OF_RETURNS * size + _error(metric, "repw", windows, metric.trials) * windows
+        return OF_WEIGHTS * size + 1e-12
+
+    def _episodes(self, where: str, claimed: Sequence[Any], found: Sequence[float], size: float) -> None:
+        """Single returns of another machine, `size` the median one: any may part, most go nearly the same way.
+
+        The few that part do not move the median of differences; invented numbers do.
+        """
+        gaps = [abs(one - other) if one is not None else math.inf for one, other in zip(claimed, found, strict=True)]
+        if not gaps:
+            return
+        row = sorted(range(len(gaps)), key=gaps.__getitem__)[len(gaps) // 2]
+        self.episodes += len(gaps)
+        self.parted = max(self.parted, gaps[row] / size if gaps[row] else 0.0)
+        if gaps[row] > OF_RETURNS * size:
+            place = f"{where.format(row=row)} (half of all {len(gaps)} are off by this or more)"
+            self.differences.append(Difference(place, claimed[row], found[row]))
+
+    def _number(self, where: str, claimed: Any, found: Any, allowed: float) -> None:
+        self.numbers += 1
+        both = isinstance(claimed, int | float) and isinstance(found, int | float)
+        if both and math.isfinite(claimed) and abs(claimed - found) <= allowed:
+            return
+        if claimed != found:
+            self.differences.append(Difference(where, claimed, found))
+
+
+def elsewhere(record: Record) -> list[str]:
+    """What the numbers depend on and is not here as it was where the record was made; empty if nothing may differ."""
+    ours, theirs = provenance("cpu", record.provenance.isolation), record.provenance
+    found = []
+    if theirs.cpu != ours.cpu:
+        found.append(f"another processor ({spell(theirs.cpu)}; here {spell(ours.cpu)})")
+    if theirs.tipl_bench != ours.tipl_bench:
+        found.append(f"another version of tipl-bench ({spell(theirs.tipl_bench)}; here {spell(ours.tipl_bench)})")
+    names = [n for n in {**ours.packages, **theirs.packages} if ours.packages.get(n) != theirs.packages.get(n)]
+    if names:
+        name = names[0]
+        versions = f"{spell(name)} {spell(theirs.packages.get(name))}; here {spell(ours.packages.get(name))}"
+        found.append(f"other versions of {len(names)} packages ({versions})")
+    return found
+
+
+def spell(value: Any) -> str:
+    """A stranger's value as a message may hold it."""
+    return ascii(value)[:200]
+
+
+def _error(metric: Metric, field: str, windows: float, trials: int) -> float:
+    """Standard error of a mean of returns over test trials, or of one of `trials`.
+
+    Its interval is about four of them. Two or three trials may agree by chance, so it is no less than what single
+    windows that go another way make of a mean over so many.
+    """
+    estimate, floor = getattr(metric, field), metric.noise_floor.value or 0.0
+    interval = 0.0 if estimate.low is None else (estimate.high - estimate.low) / 4 * math.sqrt(trials)
+    return float(max(interval, ERRORS * floor / math.sqrt(windows)))
+
+
+def _following(claimed: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    """The columns of `windows.parquet` that follow from its own returns."""
+    forecast, true, origin = (
+        np.array(claimed[name], dtype=np.float64) for name in ("return_forecast", "return_true", "return_origin")
+    )
+    return {
+        "repw": np.abs(true - forecast).tolist(),
+        "repw_persistence": np.abs(true - origin).tolist(),
+        "gain": (forecast - origin).tolist(),
+    }
+
+
+def _leaves(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every number and word within nested objects and lists, by dotted name."""
+    if isinstance(value, dict):
+        for name, item in value.items():
+            yield from _leaves(item, f"{prefix}.{name}" if prefix else str(name))
+    elif isinstance(value, list | tuple):
+        yield f"{prefix}.length", len(value)
+        for number, item in enumerate(value):
+            yield from _leaves(item, f"{prefix}.{number}")
+    else:
+        yield prefix, value
