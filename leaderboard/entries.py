@@ -9,7 +9,7 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from ..benchmark.record import Metric, Record
 from ..benchmark.run import run_folder
 from ..registry.errors import ProtocolError, TiplBenchError
 from .evidence import Standing, State, standing
+from .records import RECORDS
 from .statistics import SUMS
 
 Float64 = npt.NDArray[np.float64]
@@ -81,18 +82,28 @@ class Entry:
         found = zip(seeds, self.standings, strict=True)
         return "; ".join(f"seed {seed}: {one.disputed}" for seed, one in found if one.disputed is not None) or None
 
-    def commands(self) -> dict[str, str]:
-        """Shell commands that run the first seed, check its run folder, and run it again from its record."""
-        key = self.first.key
-        folder = run_folder(
-            key.dataset.name, key.predictor.name, self.settings, key.predictor.budget, key.seed
-        ).as_posix()
-        words = ["--model", key.predictor.name, "--dataset", key.dataset.name, "--budget", key.predictor.budget]
+    def commands(self) -> dict[str, list[str]]:
+        """Shell commands for a clone of the project, one a seed.
+
+        They run a seed, run it again from its record, and check the run folder that the first of them writes.
+        """
+        found: dict[str, list[str]] = {"run": [], "reproduce": [], "verify": []}
+        for path, record in self.records.items():
+            for name, words in self._words(path, record).items():
+                found[name].append(shlex.join(["tipl-bench", name, *words]))
+        return found
+
+    def _words(self, path: Path, record: Record) -> dict[str, list[str]]:
+        key = record.key
+        predictor = key.predictor
+        folder = run_folder(key.dataset.name, predictor.name, self.settings, predictor.budget, key.seed)
+        words = ["--model", predictor.name, "--dataset", key.dataset.name, "--budget", predictor.budget]
         words += ["--seed", str(key.seed), *(word for setting in self.settings for word in ("--set", setting))]
+        kept = "leaderboard/records" if path.parent == RECORDS else path.parent.name
         return {
-            "run": shlex.join(["tipl-bench", "run", *words]),
-            "verify": shlex.join(["tipl-bench", "verify", folder]),
-            "reproduce": shlex.join(["tipl-bench", "reproduce", folder]),
+            "run": words,
+            "reproduce": [(PurePosixPath(kept) / path.name).as_posix(), "--out", f"runs/reproduced/{path.stem}"],
+            "verify": [folder.as_posix()],
         }
 
     def metrics(self, phase: str) -> list[list[Metric]]:

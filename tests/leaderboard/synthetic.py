@@ -61,7 +61,7 @@ def hostile(boards=2):
             predictor=text, variant=text, consumes=text, budget=text, device=text, options={text: text},
             greyed=text if number % 3 == 0 else None, disputed=text if number % 3 == 1 else None,
             evidence=[{"kind": text, "text": text, text: text}],
-            commands={"run": text, "verify": text, "reproduce": text},
+            commands={"run": [text] * 2, "verify": [text] * 2, "reproduce": [text] * 2},
         )  # fmt: skip
         for table in row["phases"].values():
             table["layers"] = {text: [1e-6] * H}
@@ -94,6 +94,7 @@ def sparse():
             rank=None, tied=[], comparisons=[], evidence=[], seeds=[0], seed_skills=[0.0], spread=0.0, options={}
         )
         row["cost"].update(fit_seconds=0.0, parameters=0)
+        row["commands"] = {name: commands[:1] for name, commands in row["commands"].items()}
         row["provenance"] = [{**row["provenance"][0], "commit": None, "dirty": None}]
         series = {name: [nothing] * H for name in row["phases"]["all"] if name.endswith("_by_horizon")}
         row["phases"] = {"all": {"skill": nothing, "repw": nothing, **series, "layers": {}}}
@@ -160,9 +161,9 @@ def _rows(board, count, rng, phases, comparisons, returns):
             },
             "returns": _returns(returns), "provenance": _provenance(),
             "commands": {
-                "run": f"tipl-bench run --model {PREDICTORS[place % len(PREDICTORS)]}",
-                "verify": f"tipl-bench leaderboard verify {identifiers[place]}",
-                "reproduce": f"tipl-bench leaderboard reproduce {identifiers[place]}",
+                "run": [f"tipl-bench run --model {PREDICTORS[place % len(PREDICTORS)]} --seed {n}" for n in range(3)],
+                "reproduce": [f"tipl-bench reproduce records/{identifiers[place]}-{n}.json" for n in range(3)],
+                "verify": [f"tipl-bench verify runs/{identifiers[place]}-{n}" for n in range(3)],
             },
         })  # fmt: skip
     return rows

@@ -8,12 +8,15 @@ from pathlib import Path
 
 import click
 import pytest
+import toy
 from board_records import record
-from tipl_bench.benchmark.run import RunRequest, default_folder
+from click.testing import CliRunner
+from tipl_bench.benchmark.run import RunRequest, default_folder, run
 from tipl_bench.cli import main
 from tipl_bench.leaderboard import entries as module
 from tipl_bench.leaderboard.entries import boards
 from tipl_bench.leaderboard.evidence import Standing
+from tipl_bench.leaderboard.records import RECORDS, load
 from tipl_bench.registry.errors import ProtocolError
 
 
@@ -103,13 +106,37 @@ def parse(command):
 def test_the_run_command_names_what_differs_from_the_budget_and_verify_its_folder(smooth):
     options = {"points": 5, "damping": 0.25}
     entry = single(record("linear", seed=3, dataset=smooth.name, **options))
-    parameters = parse(entry.commands()["run"])
+    (command,) = entry.commands()["run"]
+    parameters = parse(command)
     assert (parameters["model"], parameters["dataset_name"], parameters["seed"]) == ("linear", smooth.name, 3)
     request = RunRequest("linear", smooth, "quick", parameters["settings"], 3)
     with request.start() as predictor:
         assert predictor.options == options
-    for name in ("verify", "reproduce"):
-        assert shlex.split(entry.commands()[name]) == ["tipl-bench", name, default_folder(request).as_posix()]
+    (verify,) = entry.commands()["verify"]
+    assert shlex.split(verify) == ["tipl-bench", "verify", default_folder(request).as_posix()]
+
+
+def test_the_reproduce_command_of_a_committed_row_names_its_record_in_a_clone_once_a_seed():
+    root = RECORDS.parents[1]
+    entries = [entry for board in boards(load()).values() for entry in board]
+    for entry in entries:
+        named = [shlex.split(command)[2] for command in entry.commands()["reproduce"]]
+        assert [(root / name) for name in named] == list(entry.records)
+        assert len(set(entry.commands()["run"])) == len(named)
+
+
+def test_the_reproduce_command_runs_as_it_is_pasted(smooth, known, monkeypatch, tmp_path):
+    request = RunRequest("persistence", smooth, "quick", (), 0, "cpu", toy.SMALL)
+    made, _ = run(request, tmp_path / "run")
+    path = tmp_path / "desk" / "records" / "one.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(made.model_dump_json())
+    ((entry,),) = boards({path: made}).values()
+    (command,) = entry.commands()["reproduce"]
+    monkeypatch.chdir(path.parents[1])
+    result = CliRunner().invoke(main, [*shlex.split(command)[1:], "--dataset", str(smooth.folder)])
+    assert result.exit_code == 0, result.output
+    assert result.output.startswith("bitwise")
 
 
 def test_when_the_predictor_is_not_installed_then_all_options_are_named():
@@ -119,6 +146,8 @@ def test_when_the_predictor_is_not_installed_then_all_options_are_named():
 def test_when_names_hold_shell_syntax_then_the_commands_are_still_single_words():
     evil = "x; rm -rf $HOME `id` '"
     entry = single(record("theirs", option=evil))
-    parameters = parse(entry.commands()["run"])
+    (command,) = entry.commands()["run"]
+    parameters = parse(command)
     assert parameters["settings"] == (f"option={evil}",)
-    assert all(len(shlex.split(entry.commands()[name])) == 3 for name in ("verify", "reproduce"))
+    lengths = {name: [len(shlex.split(one)) for one in entry.commands()[name]] for name in ("verify", "reproduce")}
+    assert lengths == {"verify": [3], "reproduce": [5]}

@@ -138,7 +138,12 @@ def test_a_command_is_copied_as_it_is_shown(visit, site):
     place = opened(page)
     place.get_by_role("button", name="Copy: Verify").click()
     place.get_by_text("copied").wait_for()
-    assert page.evaluate("navigator.clipboard.readText()") == ROW["commands"]["verify"]
+    assert page.evaluate("navigator.clipboard.readText()") == ROW["commands"]["verify"][0]
+    place.get_by_text("The same for seeds 1, 2").nth(1).click()
+    place.get_by_role(
+        "button", name="Copy: Reproduce this row: run it again from its record, and compare, seed 2"
+    ).click()
+    until(page, f"document.body.innerText.includes({ROW['commands']['reproduce'][2]!r})")
 
 
 def test_an_overall_entry_opens_to_its_rows_in_each_environment(visit, site):

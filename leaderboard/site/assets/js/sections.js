@@ -101,11 +101,27 @@ const sections = (() => {
     return html("section", { class: "wide" }, html("h3", {}, "Evidence"), items.length ? html("ul", {}, items) : html("p", {}, "None beyond the record."));
   }
 
-  const PURPOSE = { verify: "Verify: score its forecasts again", reproduce: "Reproduce: run it again and compare", run: "Run it" };
+  const PURPOSE = {
+    run: "Run it yourself", reproduce: "Reproduce this row: run it again from its record, and compare",
+    verify: "Verify a run folder that you have, here what the first command writes: score its forecasts again",
+  };
+  const DATASET = /^[a-z0-9][a-z0-9./-]*$/;
 
   function commands(row, details) {
-    const known = Object.entries(PURPOSE).filter(([name]) => details.commands[name]);
-    return html("section", { class: "wide" }, html("h3", {}, "Commands"), known.map(([name, purpose]) => command(purpose, text.clean(details.commands[name]))));
+    const { dataset, published } = row.board;
+    const known = Object.entries(PURPOSE).filter(([name]) => details.commands[name]?.length);
+    return html("section", { class: "wide" }, html("h3", {}, "Commands"),
+      html("p", { class: "soft" }, "To be pasted in a clone of the project; an installed package has the records in its own folder ", code("leaderboard/records"),
+        ". The forecasts behind a row are in neither, only their sha256: ", code("verify"), " needs a run folder, yours or the submitter's."),
+      !published && DATASET.test(dataset) && command("First collect the dataset, which is not published; reproduce refuses one of other bytes", `tipl-bench datasets collect ${dataset}`),
+      known.map(([name, purpose]) => bySeed(purpose, details.commands[name].map(one => text.clean(one)), details.seeds)));
+  }
+
+  // The first seed's command; those of the others fold away.
+  function bySeed(purpose, [first, ...others], seeds) {
+    const numbers = seeds.slice(1).map(seed => text.clean(seed, 20)).join(", ");
+    return [command(purpose, first), others.length > 0 && html("details", {}, html("summary", {}, `The same for ${others.length > 1 ? "seeds" : "seed"} ${numbers}`),
+      others.map((one, index) => command(`${purpose}, seed ${text.clean(seeds[index + 1], 20)}`, one)))];
   }
 
   // A command as it is shown is what is copied: a hidden line break would run at once where it is pasted.
