@@ -35,6 +35,7 @@ def describe_entry(entry: Entry) -> Json:
         "device": key.device,
         "state": entry.state,
         "disputed": entry.disputed,
+        "reproduction": _reproduction(entry),
         "evidence": evidence,
         "seeds": [one.key.seed for one in entry.records.values()],
         "cost": cost
@@ -46,6 +47,25 @@ def describe_entry(entry: Entry) -> Json:
         "provenance": [_provenance(path, one) for path, one in entry.records.items()],
         "commands": entry.commands(),
     }
+
+
+def _reproduction(entry: Entry) -> str | None:
+    """How a reproduced entry came out, at the least of its seeds, and on what machines; a place must be all seeds'."""
+    pieces = [
+        (record.key.seed, (item["cpu"], item["platform"]) != (record.provenance.cpu, record.provenance.platform), item)
+        for record, standing in zip(entry.records.values(), entry.standings, strict=True)
+        for item in standing.evidence
+        if item["kind"] == "reproduced" and item.get("grade") != "drifted"
+    ]
+    if entry.state != "reproduced" or not pieces:
+        return None
+    elsewhere = {seed for seed, other, _ in pieces if other}
+    everywhere = len(elsewhere) == len(entry.records)
+    counted = [item for _, other, item in pieces if other or not everywhere]
+    grade = "bitwise" if all(item.get("grade") == "bitwise" for item in counted) else "within tolerance"
+    where = "on another kind of machine" if everywhere else "on the same kind of machine"
+    where = "some seeds on another kind of machine" if elsewhere and not everywhere else where
+    return f"{grade}, {where} ({', '.join(sorted({item['cpu'] for item in counted}))})"
 
 
 def _returns(record: Record) -> list[list[Any]]:

@@ -14,6 +14,7 @@ from ..benchmark.intervals import Estimate
 from .markdown import escape
 from .numbers import Json
 from .statistics import FEWEST_TRIALS
+from .verification.reproduce import TOLERANCE
 
 HORIZONS = (1, 2, 5, 10)
 MOST_TIES = 5
@@ -34,6 +35,8 @@ def render(document: Json) -> str:
         boards=[_board(board, document["rows"]) for board in document["boards"]],
         overall=_overall(document),
         scope=document["overall_scope"],
+        tolerance=Markup(TOLERANCE),
+        reproductions=sorted({row["reproduction"] for row in document["rows"] if row["reproduction"]})[:MOST_TIES],
         horizons=HORIZONS,
     )
 

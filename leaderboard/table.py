@@ -12,7 +12,8 @@ from .numbers import Json
 
 OF_BOARD = ("dataset", "digest", "environment", "protocol", "published")
 OF_ROW = (
-    "predictor", "version", "consumes", "budget", "variant", "device", "state", "greyed", "disputed", "rank", "spread",
+    "predictor", "version", "consumes", "budget", "variant", "device", "state", "reproduction", "greyed",
+    "disputed", "rank", "spread",
 )  # fmt: skip
 SERIES = ("skill", "repw", "wpe", "gain")
 OF_PROVENANCE = ("record", "commit", "dirty", "forecasts_sha256", "cpu", "gpu", "isolation")
@@ -27,7 +28,7 @@ def flat(document: Json) -> pd.DataFrame:
     boards = {board["id"]: board for board in document["boards"]}
     table = pd.DataFrame([line for row in document["rows"] for line in _lines(row, boards[row["board"]])])
     whole = dict.fromkeys(("version", "protocol", "rank", "windows", "trials", "parameters"), "Int64")
-    texts = dict.fromkeys(("greyed", "disputed"), "string")
+    texts = dict.fromkeys(("reproduction", "greyed", "disputed"), "string")
     return table.astype({**whole, **texts, **{name: "float64" for name in table if _is_number(str(name))}})
 
 

@@ -44,7 +44,18 @@ def summary(document: Document) -> Document:
     }
 
 
-TEXTS = ("predictor", "version", "consumes", "budget", "variant", "device", "state", "greyed", "disputed")
+TEXTS = (
+    "predictor",
+    "version",
+    "consumes",
+    "budget",
+    "variant",
+    "device",
+    "state",
+    "reproduction",
+    "greyed",
+    "disputed",
+)
 
 
 def horizons(document: Document) -> int:

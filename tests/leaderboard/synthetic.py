@@ -11,6 +11,7 @@ H = 10
 ENVIRONMENTS = ("InvertedPendulum-v4", "HalfCheetah-v4", "Hopper-v4", "Walker2d-v4", "Swimmer-v4")
 PREDICTORS = ("persistence", "linear", "autoregression", "mlp", "tipl", "nino", "wnn", "koopman", "holt", "pptb")
 STATES = ("claimed", "rescored", "reproduced")
+ALIKE = "bitwise, on the same kind of machine (AMD EPYC)"
 HOSTILE = (
     "<script>alert(1)</script>",
     '"><img src=x onerror=alert(2)>',
@@ -60,7 +61,7 @@ def hostile(boards=2):
         row.update(
             predictor=text, variant=text, consumes=text, budget=text, device=text, options={text: text},
             greyed=text if number % 3 == 0 else None, disputed=text if number % 3 == 1 else None,
-            evidence=[{"kind": text, "text": text, text: text}],
+            reproduction=text, evidence=[{"kind": text, "text": text, text: text}],
             commands={"run": [text] * 2, "verify": [text] * 2, "reproduce": [text] * 2},
         )  # fmt: skip
         for table in row["phases"].values():
@@ -140,7 +141,8 @@ def _rows(board, count, rng, phases, comparisons, returns):
             "budget": "quick" if place % 3 else "paper",
             "variant": "" if place < 10 and place % 2 == 0 else f"width={64 + place}",
             "options": {"layers": 3, "width": 64 + place}, "device": "cpu" if place % 5 else "cuda",
-            "state": STATES[place % 3], "greyed": greyed,
+            "state": STATES[place % 3],
+            "reproduction": ALIKE if STATES[place % 3] == "reproduced" else None, "greyed": greyed,
             "disputed": "another machine measured 0.2 less" if place % 13 == 5 else None,
             "evidence": [{"kind": "rescored", "text": "scored again from its forecasts", "at": "2026-11-01"}],
             "rank": None if greyed else place + 1, "tied": [identifiers[other] for other in tied],

@@ -63,9 +63,9 @@ def test_the_document_has_the_fields_of_its_format(tmp_path):
     assert about["phases"]["learning"]["ceiling"] == pytest.approx([0.9] * 3)
     row = rows_of(board)["tipl"]
     assert set(row) == {
-        "id", "board", "predictor", "version", "consumes", "budget", "variant", "options", "device", "state", "greyed",
-        "disputed", "evidence", "rank", "tied", "phases", "comparisons", "seeds", "seed_skills", "spread", "cost",
-        "returns", "provenance", "commands",
+        "id", "board", "predictor", "version", "consumes", "budget", "variant", "options", "device", "state",
+        "reproduction", "greyed", "disputed", "evidence", "rank", "tied", "phases", "comparisons", "seeds",
+        "seed_skills", "spread", "cost", "returns", "provenance", "commands",
     }  # fmt: skip
     assert set(row["phases"]["learning"]) == {
         "skill", "skill_by_horizon", "repw", "repw_by_horizon", "wpe_by_horizon", "gain_by_horizon", "layers",
@@ -226,6 +226,36 @@ def test_evidence_and_disputes_of_a_record_stand_on_its_row(tmp_path, monkeypatc
     assert row["state"] == "rescored"
     assert row["disputed"] == "seed 0: the forecasts give 0.1 less"
     assert row["evidence"] == [{"seed": 0, "kind": "rescore", "text": "by CI"}]
+
+
+def run_again(seed, grade="bitwise", cpu="c", platform="p"):
+    return {"kind": "reproduced", "text": "run again", "grade": grade, "cpu": cpu, "platform": platform}
+
+
+@pytest.mark.parametrize(
+    ("pieces", "said"),
+    [
+        ([[run_again(0)], [run_again(1)]], "bitwise, on the same kind of machine (c)"),
+        ([[run_again(0)], [run_again(1, "within tolerance")]], "within tolerance, on the same kind of machine (c)"),
+        ([[run_again(0, cpu="d")], [run_again(1)]], "bitwise, some seeds on another kind of machine (c, d)"),
+        ([[run_again(0, cpu="d")], [run_again(1, platform="q")]], "bitwise, on another kind of machine (c, d)"),
+        (
+            [[run_again(0), run_again(0, "within tolerance", "d")], [run_again(1), run_again(1, cpu="d")]],
+            "within tolerance, on another kind of machine (d)",
+        ),
+    ],
+)
+def test_a_reproduced_row_says_how_it_came_out_and_whether_on_another_kind_of_machine(
+    tmp_path, monkeypatch, pieces, said
+):
+    standings = [Standing("reproduced", None, tuple(found)) for found in pieces]
+    monkeypatch.setattr(entries_module, "standing", lambda path, one: standings[one.key.seed])
+    (row,) = made(tmp_path, record(seed=0), record(seed=1))["rows"]
+    assert row["reproduction"] == said
+    claimed = Standing("claimed", None, ())
+    monkeypatch.setattr(entries_module, "standing", lambda path, one: [standings[0], claimed][one.key.seed])
+    (row,) = document(tmp_path / "records")["rows"]
+    assert (row["state"], row["reproduction"]) == ("claimed", None)
 
 
 def test_overall_is_the_mean_skill_of_what_is_on_every_default_board(toys):

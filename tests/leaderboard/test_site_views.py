@@ -61,6 +61,10 @@ def test_a_board_shows_every_row_with_rank_ties_skill_interval_and_reasons(visit
         values = [row["phases"]["learning"]["skill_by_horizon"][h - 1]["value"] for row in ranked]
         assert visiting.column(f"h = {h}") == [shown(value) for value in values]
     assert visiting.column("state") == [row["state"] for row in ranked]
+    assert (
+        page.locator(".badge.reproduced").first.get_attribute("title")
+        == f"run again from its record: {synthetic.ALIKE}"
+    )
     assert visiting.column("parameters") == [f"{row['cost']['parameters']:,}" for row in ranked]
     for row in ranked:
         line = page.locator(f'tr[data-row="{row["id"]}"]')

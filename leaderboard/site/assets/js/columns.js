@@ -3,7 +3,7 @@ const columns = (() => {
   const { html, bdi, unseen } = dom;
   const AT = [1, 2, 5, 10];
   const MEANING = {
-    claimed: "as the submitter measured it", rescored: "scored again from its forecasts", reproduced: "run again elsewhere with the same result",
+    claimed: "as the submitter measured it", rescored: "scored again from its forecasts", reproduced: "run again from its record",
   };
 
   const numeric = (key, label, value, cell, hint) => ({ key, label, value, cell, hint, numeric: true, bestHigh: true });
@@ -21,6 +21,11 @@ const columns = (() => {
   }
 
   const badge = (label, hint, className = "") => html("span", { class: `badge ${className}`, title: hint }, label);
+  function stateBadge(row) {
+    const known = Object.hasOwn(MEANING, row.state), shown = text.clean(row.state, 20);
+    if (!known) return badge(shown);
+    return badge(shown, MEANING[row.state] + (row.reproduction ? `: ${text.clean(row.reproduction, 200)}` : ""), row.state);
+  }
   const reason = (kind, why) => why && html("span", { class: `reason ${kind}` }, `${kind}: `, bdi(why, 160));
 
   // The predictor's cell: the button that opens the row, and what sets the row apart.
@@ -49,7 +54,7 @@ const columns = (() => {
       ...AT.filter(h => h <= data.about.horizons).map(h =>
         numeric(`h${h}`, `h = ${h}`, row => view.byHorizon(row)[h - 1], row => text.skill(view.byHorizon(row)[h - 1]), `skill ${h} checkpoints ahead`)),
       { ...numeric("repw", "REPW", row => view.repw(row)[0], row => plain(view.repw(row), text.points), "return error of predicted weights, with its 95% interval"), bestHigh: false },
-      text_("state", "state", row => row.state, row => badge(text.clean(row.state, 20), ...(Object.hasOwn(MEANING, row.state) ? [MEANING[row.state], row.state] : [])), "claimed, rescored or reproduced"),
+      text_("state", "state", row => row.state, stateBadge, "claimed, rescored or reproduced"),
       numeric("seeds", "seeds", row => row.seeds, row => String(row.seeds)),
       { ...numeric("spread", "spread", row => row.spread, row => (row.seeds > 1 ? text.skill(row.spread) : text.NONE), "standard deviation of skill over seeds"), bestHigh: false },
       FIT, PARAMETERS, CONSUMES,

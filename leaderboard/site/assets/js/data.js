@@ -2,7 +2,7 @@
 const data = (() => {
   const about = JSON.parse(document.getElementById("data").textContent);
   const boards = new Map(about.boards.map(board => [board.id, board]));
-  const names = ["board", "predictor", "version", "consumes", "budget", "variant", "device", "state", "greyed", "disputed"];
+  const names = ["board", "predictor", "version", "consumes", "budget", "variant", "device", "state", "reproduction", "greyed", "disputed"];
 
   const rows = about.rows.id.map((id, index) => {
     const row = { id, index, chunk: null };
