@@ -11,7 +11,7 @@ import pandas as pd
 from ..benchmark.protocol import CURRENT
 from ..registry.catalog import catalog
 from .across import overall
-from .entries import Entry, frame
+from .entries import STATES, Entry, frame
 from .numbers import Json, estimate
 
 Identity = tuple[str, int, str, str, str]
@@ -58,6 +58,7 @@ def overall_rows(
         pd.concat(parts), resamples=CURRENT.resamples, level=CURRENT.confidence, seed=CURRENT.bootstrap_seed
     )
     rank, tied = (dict(found.ranks[column].items()) for column in ("rank", "tied"))
+    known = {row["id"]: row for row in rows}
     skill = {str(name): estimate(row) for name, row in zip(found.skills.index, found.skills.to_numpy(), strict=True)}
     made = [
         dict(zip(FIELDS, identity, strict=True))
@@ -67,12 +68,22 @@ def overall_rows(
             "skill": skill[name],
             "rank": rank[name],
             "tied": tied[name],
-            "rows": [present[environment][identity] for environment in environments],
+            **_members([known[present[environment][identity]] for environment in environments], environments),
         }
         for name, identity in names.items()
     ]
     best = found.skills["value"].fillna(-math.inf).to_dict()
     return sorted(made, key=lambda row: (-best[row["label"]], row["label"])), scope | {"resampled": found.resampled}
+
+
+def _members(rows: Sequence[Json], environments: Sequence[str]) -> Json:
+    """The rows that an overall one stands for, the lowest of their states, and what disputes any."""
+    disputes = [f"{name}: {row['disputed']}" for name, row in zip(environments, rows, strict=True) if row["disputed"]]
+    return {
+        "rows": [row["id"] for row in rows],
+        "state": min((row["state"] for row in rows), key=STATES.index),
+        "disputed": "; ".join(disputes) or None,
+    }
 
 
 def label(identity: Identity) -> str:

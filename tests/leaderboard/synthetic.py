@@ -79,7 +79,7 @@ def hostile(boards=2):
         board.update(id=text, environment=text, dataset=text, repo=text, commit=text, yanked=text)
     for number, entry in enumerate(made["overall"]):
         text = HOSTILE[number % len(HOSTILE)]
-        entry.update(predictor=text, variant=text, environments=[text], consumes=text, budget=text)
+        entry.update(predictor=text, variant=text, environments=[text], consumes=text, budget=text, disputed=text)
     return made
 
 
@@ -231,6 +231,8 @@ def _overall(boards, rows):
             "predictor": predictor, "version": version, "consumes": consumes, "budget": budget, "variant": variant,
             "environments": [names[row["board"]] for row in group], "skill": _estimate(round(mean, 4), 0.03),
             "tied": [], "rows": [row["id"] for row in group],
+            "state": min((row["state"] for row in group), key=STATES.index),
+            "disputed": "; ".join(row["disputed"] for row in group if row["disputed"]) or None,
         })  # fmt: skip
     entries.sort(key=lambda entry: -entry["skill"]["value"])
     for place, entry in enumerate(entries):

@@ -131,18 +131,27 @@ def test_greyed_rows_stand_last_with_their_reason_and_disputed_ones_are_marked(t
     assert last[1].startswith("tipl (greyed: superseded by version 2)")
 
 
-def test_overall_stands_first_with_each_environments_skill(tmp_path, store):
+def test_overall_stands_first_with_each_environments_skill_and_the_lowest_state(tmp_path, store, monkeypatch):
     store.mkdir()
     entry = 'summary = "A toy"\ndefault = true\ndigest = "' + "a" * 64 + '"\n'
     names = ("env0", "env1")
     (store / "catalog.toml").write_text("".join(f'["{n}/ppo-v1"]\nenvironment = "{n}"\n{entry}' for n in names))
     runs = [record(p, r, dataset=f"{n}/ppo-v1", environment=n) for n in names for p, r in (("mlp", 0.8), ("tipl", 0.5))]
+    fine, disputed = Standing("rescored", None, ()), Standing("claimed", "no", ())
+    monkeypatch.setattr(
+        entries_module,
+        "standing",
+        lambda path, one: (
+            disputed if (one.key.predictor.name, one.key.dataset.environment) == ("mlp", "env1") else fine
+        ),
+    )
     text = made(tmp_path, *runs)["LEADERBOARD.md"].read_text()
     assert text.index("## Overall") < text.index("## env0")
     head, first, second = tables(text)[0]
     assert head[:2] == ["rank", "predictor"]
     assert head[5:7] == ["env0", "env1"]
-    assert (first[:2], second[:2]) == (["1", "tipl"], ["2", "mlp"])
+    assert (first[:2], second[:2]) == (["1", "tipl"], ["2", "mlp (disputed: env1: seed 0: no)"])
+    assert [row[7] for row in (head, first, second)] == ["lowest state", "rescored", "claimed"]
 
 
 def test_when_there_are_too_few_trials_then_nothing_is_ranked(tmp_path):

@@ -272,6 +272,19 @@ def test_overall_is_the_mean_skill_of_what_is_on_every_default_board(toys):
     assert first["skill"]["low"] < first["skill"]["value"] < first["skill"]["high"]
 
 
+def test_an_overall_row_has_the_lowest_state_of_its_rows_and_names_what_disputes_any(toys, monkeypatch):
+    low, high = Standing("claimed", "skill is 0.1 lower", ()), Standing("reproduced", None, ())
+    lower = ("tipl", "env1")
+    monkeypatch.setattr(
+        entries_module,
+        "standing",
+        lambda path, one: low if (one.key.predictor.name, one.key.dataset.environment) == lower else high,
+    )
+    rows = {row["predictor"]: row for row in made(toys, *across())["overall"]}
+    assert (rows["mlp"]["state"], rows["mlp"]["disputed"]) == ("reproduced", None)
+    assert (rows["tipl"]["state"], rows["tipl"]["disputed"]) == ("claimed", "env1: seed 0: skill is 0.1 lower")
+
+
 def test_overall_leaves_out_unranked_yanked_and_superseded_boards(toys, store):
     catalogue(store, env2={"yanked": "broken"})
     board = made(toys, *across())

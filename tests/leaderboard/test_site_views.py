@@ -50,6 +50,24 @@ def test_the_first_view_is_the_overall_table(visit, site):
     assert not page.locator("#choose-phase").is_visible()
 
 
+def test_the_overall_table_shows_lowest_states_and_disputes_and_narrows_by_both(visit, site):
+    visiting = visit(site)
+    page = visiting.go()
+    entries = DOCUMENT["overall"]
+    assert visiting.column("state") == [entry["state"] for entry in entries]
+    disputed = [entry["predictor"] for entry in entries if entry["disputed"]]
+    assert disputed
+    assert page.locator("#body .reason.disputed").count() == len(disputed)
+    page.select_option("#choose-flag", "disputed")
+    assert visiting.names() == disputed
+    page.select_option("#choose-flag", "")
+    page.select_option("#choose-state", "claimed")
+    wanted = [entry["predictor"] for entry in entries if entry["state"] == "claimed"]
+    assert 0 < len(wanted) < len(entries)
+    assert visiting.names() == wanted
+    assert "state=claimed" in page.evaluate("location.hash")
+
+
 def test_a_board_shows_every_row_with_rank_ties_skill_interval_and_reasons(visit, site):
     visiting = visit(site)
     page = visiting.go(address())

@@ -45,6 +45,8 @@ const columns = (() => {
   const FIT = { ...numeric("fit", "fit, s", row => row.fit, row => text.seconds(row.fit), "seconds of fitting"), bestHigh: false };
   const PARAMETERS = { ...numeric("parameters", "parameters", row => row.parameters, row => text.count(row.parameters)), bestHigh: false };
 
+  const state_ = hint => text_("state", "state", row => row.state, stateBadge, hint);
+
   function ofBoard(view) {
     const many = view.now.view === "rows";
     return [
@@ -54,7 +56,7 @@ const columns = (() => {
       ...AT.filter(h => h <= data.about.horizons).map(h =>
         numeric(`h${h}`, `h = ${h}`, row => view.byHorizon(row)[h - 1], row => text.skill(view.byHorizon(row)[h - 1]), `skill ${h} checkpoints ahead`)),
       { ...numeric("repw", "REPW", row => view.repw(row)[0], row => plain(view.repw(row), text.points), "return error of predicted weights, with its 95% interval"), bestHigh: false },
-      text_("state", "state", row => row.state, stateBadge, "claimed, rescored or reproduced"),
+      state_("claimed, rescored or reproduced"),
       numeric("seeds", "seeds", row => row.seeds, row => String(row.seeds)),
       { ...numeric("spread", "spread", row => row.spread, row => (row.seeds > 1 ? text.skill(row.spread) : text.NONE), "standard deviation of skill over seeds"), bestHigh: false },
       FIT, PARAMETERS, CONSUMES,
@@ -73,11 +75,12 @@ const columns = (() => {
       ...data.environments.slice(0, 12).map((environment, number) =>
         numeric(`env${number}`, bdi(environment, 40), entry => skillIn(entry, environment), entry => text.skill(skillIn(entry, environment)), "skill in this environment")),
       numeric("environments", "environments", entry => entry.environments.length, entry => String(entry.environments.length)),
+      state_("the lowest state of its rows"),
       { ...FIT, hint: "seconds of fitting, all environments together" }, { ...PARAMETERS, hint: "of its largest" }, CONSUMES,
     ];
   }
 
   const of = view => (view.now.view === "overall" ? ofOverall(view) : ofBoard(view));
 
-  return { of, badge, reason, plain };
+  return { of, badge, stateBadge, reason, plain };
 })();

@@ -45,8 +45,8 @@ const controls = (() => {
     element("phase").replaceChildren(...data.phasesOf(data.boards.get(now.view)).map(phase => option(phase, capital(phase))));
     for (const name of ["view", "phase", "horizon", ...Object.keys(state.CHOICES)]) element(name).value = now[name];
     if (document.activeElement !== element("q")) element("q").value = now.q;
-    for (const name of ["phase", "horizon", "device", "state", "flag"]) {
-      const useless = now.view === "overall"; // entries across environments have one number, and no single device or state
+    for (const name of ["phase", "horizon", "device"]) {
+      const useless = now.view === "overall"; // entries across environments have one number, and no single device
       element(name).disabled = useless;
       element(name).closest("label").hidden = useless;
     }

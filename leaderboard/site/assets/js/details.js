@@ -43,7 +43,7 @@ const details = (() => {
     return [dom.table("Its rows, one per environment; learning phase, mean over horizons", ["environment", "dataset", "rank", "skill, 95% interval", "REPW, 95% interval", "fit, s", "state"],
       entry.rows.map(row => [
         html("a", { href: state.rowLink(row) }, bdi(row.board.environment, 80)), bdi(row.board.dataset, 80), row.rank === null ? "-" : String(row.rank),
-        columns.plain(triple(skill, row.index), text.skill), columns.plain(triple(repw, row.index), text.points), text.seconds(row.fit), bdi(row.state, 20)]))];
+        columns.plain(triple(skill, row.index), text.skill), columns.plain(triple(repw, row.index), text.points), text.seconds(row.fit), [columns.stateBadge(row), columns.reason("disputed", row.disputed)]]))];
   }
 
   return { fill };

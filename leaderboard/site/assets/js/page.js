@@ -70,7 +70,7 @@ const page = (() => {
 
   function aboutMany() {
     if (now.view === "rows") return [html("p", {}, "Skills of different boards are not comparable; ranks are each board's own.")];
-    return [html("p", {}, `Mean skill over ${text.plural(data.environments.length, "environment")}, each on its default dataset: learning phase, mean over horizons. Open a row for its results in each; choose a board above for phases and horizons.`)];
+    return [html("p", {}, `Mean skill over ${text.plural(data.environments.length, "environment")}, each on its default dataset: learning phase, mean over horizons. A row counts as claimed, rescored or reproduced by the lowest state of its results. Open it for these; choose a board above for phases and horizons.`)];
   }
 
   function aboutBoard(where, view) {

@@ -9,10 +9,10 @@ const selection = (() => {
 
   function filtered(now) {
     const words = now.q.toLowerCase().split(/\s+/).filter(Boolean);
-    const chosen = ["consumes", "budget", ...(now.view === "overall" ? [] : ["device", "state"])].filter(name => now[name]);
+    const chosen = ["consumes", "budget", "state", ...(now.view === "overall" ? [] : ["device"])].filter(name => now[name]);
     return base(now).filter(row =>
       chosen.every(name => row[name] === now[name]) &&
-      flagged[now.view === "overall" ? "" : now.flag](row) &&
+      flagged[now.flag](row) &&
       words.every(word => data.haystack(row).includes(word)));
   }
 
