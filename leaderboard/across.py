@@ -18,6 +18,7 @@ Application", 1997, section 3.8).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +27,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from ..benchmark.resampling import bounds, expanded_tail
-from .statistics import board_sums, draw_counts, mean_ratio, pair_table, ranks, resampled_ratio
+from .statistics import board_sums, class_ranks, draw_counts, mean_ratio, pair_table, resampled_ratio
 
 Float64 = npt.NDArray[np.float64]
 
@@ -49,7 +50,7 @@ class Overall:
     differences
         By entry and other, as `statistics.differences`.
     ranks
-        By entry: `rank` and `tied`, as `statistics.ranks`.
+        By entry: `rank` and `tied`, as `statistics.class_ranks`.
     """
 
     environments: list[str]
@@ -59,13 +60,17 @@ class Overall:
     ranks: pd.DataFrame
 
 
-def overall(frame: pd.DataFrame, *, resamples: int, level: float, seed: int) -> Overall:
+def overall(
+    frame: pd.DataFrame, classes: Mapping[str, str] | None = None, *, resamples: int, level: float, seed: int
+) -> Overall:
     """Mean skill over environments of entries that are present in all of them.
 
     Parameters
     ----------
     frame
         The boards' frames (see `statistics`) below one another, with a column `environment`.
+    classes
+        Information class of every entry: it is ranked within that. All are of one by default.
     resamples, level, seed
         Of the bootstrap. Every environment has a random stream of its own, so that another one changes nothing in it.
 
@@ -100,7 +105,8 @@ def overall(frame: pd.DataFrame, *, resamples: int, level: float, seed: int) -> 
         lambda first: bounds(mean[first] - mean[first + 1 :], pair_tail[first, first + 1 :]),
     )
     resampled = "trials" if fixed else "environments"
-    return Overall(environments, resampled, table, pairs, ranks(entries[0], pairs))
+    places = class_ranks(classes or dict.fromkeys(entries[0], ""), pairs)
+    return Overall(environments, resampled, table, pairs, places)
 
 
 def _fixed(drawn: Float64, trials: list[int], level: float) -> tuple[Float64, Any, Float64]:

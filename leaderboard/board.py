@@ -15,7 +15,7 @@ from ..registry.catalog import CatalogEntry
 from .describing import describe_entry
 from .entries import STATES, Entry, frame
 from .numbers import Json, estimate, rounded
-from .statistics import FEWEST_TRIALS, board_sums, differences, estimates, ranks, seed_skills, skills, win_rates
+from .statistics import FEWEST_TRIALS, board_sums, class_ranks, differences, estimates, seed_skills, skills, win_rates
 
 PHASES = ("learning", "converged", "all")
 
@@ -92,9 +92,9 @@ class Board:
         skill = skills(table, **self.settings)
         pairs, wins = differences(table, **self.settings), win_rates(table, level=self.settings["level"])
         greyed = {name: self.greyed or replaced for name, replaced in self._replaced().items()}
-        standing = sorted(name for name, reason in greyed.items() if self.ranked and reason is None)
-        kept = pairs[pairs.index.isin(standing, level=0) & pairs.index.isin(standing, level=1)]
-        place = ranks(standing, kept)
+        consumes = {entry.id: entry.first.key.predictor.consumes for entry in self.entries}
+        standing = {name: consumes[name] for name in sorted(greyed) if self.ranked and greyed[name] is None}
+        place = class_ranks(standing, pairs)
         phases = {phase: self._phase(phase) for phase in self.phases}
         rank, tied = ({str(name): value for name, value in place[column].items()} for column in ("rank", "tied"))
         best, spread = skill["value"].fillna(-math.inf).to_dict(), skill["spread"].to_dict()

@@ -61,7 +61,8 @@ def _at(series: Sequence[Any], horizon: int, otherwise: Any = None) -> Any:
 
 
 def _title(row: Json) -> str:
-    return f"{row['predictor']} {row['variant']}".strip()
+    consumes = "" if row["consumes"] == "weights" else f"({row['consumes']})"
+    return " ".join(filter(None, (row["predictor"], row["variant"], consumes)))
 
 
 def _ties(names: Sequence[str]) -> str:

@@ -55,7 +55,11 @@ def overall_rows(
         part = frame([entry for entry in entries[represented[environment]] if entry.id in chosen], PHASE)
         parts.append(part.assign(entry=part["entry"].map(chosen), environment=environment))
     found = overall(
-        pd.concat(parts), resamples=CURRENT.resamples, level=CURRENT.confidence, seed=CURRENT.bootstrap_seed
+        pd.concat(parts),
+        {name: consumes for name, (_, _, consumes, _, _) in names.items()},
+        resamples=CURRENT.resamples,
+        level=CURRENT.confidence,
+        seed=CURRENT.bootstrap_seed,
     )
     rank, tied = (dict(found.ranks[column].items()) for column in ("rank", "tied"))
     known = {row["id"]: row for row in rows}

@@ -9,7 +9,7 @@ all entries, so that differences are paired.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -254,6 +254,19 @@ def wilson(successes: Float64, count: Float64, level: float) -> tuple[Float64, F
         half = z * np.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
         low, high = (centre - half) / (1 + z**2 / count), (centre + half) / (1 + z**2 / count)
     return np.maximum(low, 0.0), np.minimum(high, 1.0)
+
+
+def class_ranks(classes: Mapping[str, str], pairs: pd.DataFrame) -> pd.DataFrame:
+    """`ranks` within each class of entries, given by entry; pairs of other entries or of two classes are passed over.
+
+    Predictors that read more than the weights compete among themselves: another information class is another table.
+    """
+    found = []
+    for name in sorted(set(classes.values())):
+        entries = [entry for entry in classes if classes[entry] == name]
+        of_class = pairs.index.isin(entries, level=0) & pairs.index.isin(entries, level=1)
+        found.append(ranks(entries, pairs[of_class]))
+    return pd.concat(found) if found else ranks([], pairs[:0])
 
 
 def ranks(entries: list[str], pairs: pd.DataFrame) -> pd.DataFrame:

@@ -22,7 +22,8 @@ TRIALS, WINDOWS = 12, 4
 
 def record(
     name="tipl", ratio=0.5, noise=0.05, seed=0, dataset="toy/ppo-v1", tilt=0.0, keep=WINDOWS, trials=TRIALS,
-    environment="InvertedPendulum-v4", digest="a" * 64, version=1, phase="learning", device="cpu", **options,
+    environment="InvertedPendulum-v4", digest="a" * 64, version=1, phase="learning", device="cpu",
+    consumes="weights", **options,
 ):  # fmt: skip
     """Errors of about `ratio` of persistence's, more by `tilt` on even trials, less on odd; `keep` of trial 0."""
     base = np.random.default_rng(0).uniform(0.5, 2.0, size=(trials, WINDOWS, PROTOCOL.horizon))
@@ -41,7 +42,7 @@ def record(
             protocol=PROTOCOL,
             dataset=DatasetIdentity(name=dataset, digest=digest, environment=environment),
             predictor=PredictorIdentity(
-                name=name, version=version, consumes="weights", budget="quick", options=options
+                name=name, version=version, consumes=consumes, budget="quick", options=options
             ),
             seed=seed,
             device=device,

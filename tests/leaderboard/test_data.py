@@ -128,6 +128,19 @@ def test_when_skills_differ_clearly_then_ranks_follow_them_and_rows_stand_best_f
     assert all(len(row["comparisons"]) == 2 for row in board["rows"])
 
 
+def test_ranks_and_ties_are_within_an_information_class(toys):
+    plain = across(NAMES[:2], [("linear", 0.8), ("tipl", 0.5)], tilt=-0.2)
+    more = across(NAMES[:2], [("optimizer", 0.3), ("equal", 0.5)], tilt=0.2, consumes="gradients")
+    board = made(toys, *plain, *more)
+    first = [row for row in board["rows"] if row["board"] == board["boards"][0]["id"]]
+    for rows in (board["overall"], first):
+        assert {row["predictor"]: row["rank"] for row in rows} == {"optimizer": 1, "equal": 2, "tipl": 1, "linear": 2}
+        assert [row["tied"] for row in rows] == [[]] * 4
+    assert len(first[0]["comparisons"]) == 3
+    together = made(toys / "together", *plain, *across(NAMES[:2], [("optimizer", 0.3), ("equal", 0.5)], tilt=0.2))
+    assert [len(row["tied"]) for row in together["overall"]] == [0, 1, 1, 0]
+
+
 def test_when_the_paired_interval_covers_zero_then_entries_share_a_rank(tmp_path):
     rows = rows_of(made(tmp_path, record("mlp", 0.5, tilt=0.2), record("tipl", 0.5, tilt=-0.2)))
     assert [row["rank"] for row in rows.values()] == [1, 1]

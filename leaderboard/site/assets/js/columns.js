@@ -39,7 +39,7 @@ const columns = (() => {
   }
 
   const text_ = (key, label, value, cell, hint) => ({ key, label, value, cell, hint, numeric: false });
-  const RANK = { ...text_("rank", "rank", row => row.rank, rank, "one more than the rows that are better by a paired interval; = marks ties"), className: "rank" };
+  const RANK = { ...text_("rank", "rank", row => row.rank, rank, "one more than the rows of the same information class that are better by a paired interval; = marks ties"), className: "rank" };
   const PREDICTOR = { ...text_("predictor", "predictor", data.label, predictor), className: "predictor" };
   const CONSUMES = text_("consumes", "information", row => row.consumes, row => bdi(row.consumes, 40), "what the predictor reads besides the past weights");
   const FIT = { ...numeric("fit", "fit, s", row => row.fit, row => text.seconds(row.fit), "seconds of fitting"), bestHigh: false };
