@@ -13,7 +13,7 @@ from ...registry.errors import TiplBenchError
 from .render import FOLDER, OWN_FILE
 
 HOST = "127.0.0.1"
-PUBLIC = re.compile(rf"/(index\.html|leaderboard\.json|{FOLDER}/{OWN_FILE.pattern})?(\?[^#]*)?")
+PUBLIC = re.compile(rf"/(index\.html|leaderboard\.json|docs/intervals\.md|{FOLDER}/{OWN_FILE.pattern})?(\?[^#]*)?")
 """What is served: the page may stand in a folder that holds much else."""
 
 

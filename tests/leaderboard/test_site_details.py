@@ -127,6 +127,8 @@ def test_cost_provenance_layers_and_evidence_are_told(visit, site):
     ):
         assert said in words
     assert ROW["provenance"][0]["commit"] in words
+    assert "isolation of its runsnone: the kernel hid nothing from the predictor" in words
+    assert "As stated by the run." in words
     assert f"layers={ROW['options']['layers']}" in words
     assert [line[0] for line in table(place, "WPE of each layer")] == list(ROW["phases"]["learning"]["layers"])
     link = place.get_by_role("link", name="tipl/trajectories").get_attribute("href")
@@ -209,7 +211,7 @@ def test_a_row_of_which_little_is_known_says_so_everywhere(visit, tmp_path):
         "None beyond the record",
         "one seed only",
         "not on the Hub",
-        "released package",
+        "commit not recorded",
     ):
         assert said in place.text_content()
     assert "NaN" not in page.locator("main").inner_html()

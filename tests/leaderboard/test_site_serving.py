@@ -67,6 +67,9 @@ def test_the_page_and_its_scripts_are_served_until_ctrl_c(serve, site):
     headers, script = get(at + "/board/rows-000.js?12345678")
     assert script == (site / "board" / "rows-000.js").read_bytes()
     assert "javascript" in headers["Content-Type"]
+    (site / "docs").mkdir()
+    (site / "docs" / "intervals.md").write_text("what the page links to")
+    assert get(at + "/docs/intervals.md")[1] == b"what the page links to"
     process.send_signal(signal.SIGINT)
     out, errors = process.communicate(timeout=20)
     assert (process.returncode, out, errors) == (0, "ended\n", "")

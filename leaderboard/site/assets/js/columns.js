@@ -42,8 +42,8 @@ const columns = (() => {
   const RANK = { ...text_("rank", "rank", row => row.rank, rank, "one more than the rows of the same information class that are better by a paired interval; = marks ties"), className: "rank" };
   const PREDICTOR = { ...text_("predictor", "predictor", data.label, predictor), className: "predictor" };
   const CONSUMES = text_("consumes", "information", row => row.consumes, row => bdi(row.consumes, 40), "what the predictor reads besides the past weights");
-  const FIT = { ...numeric("fit", "fit, s", row => row.fit, row => text.seconds(row.fit), "seconds of fitting"), bestHigh: false };
-  const PARAMETERS = { ...numeric("parameters", "parameters", row => row.parameters, row => text.count(row.parameters)), bestHigh: false };
+  const FIT = { ...numeric("fit", "fit, s", row => row.fit, row => text.seconds(row.fit), "seconds of fitting, as stated by the run"), bestHigh: false };
+  const PARAMETERS = { ...numeric("parameters", "parameters", row => row.parameters, row => text.count(row.parameters), "as stated by the run"), bestHigh: false };
 
   const state_ = hint => text_("state", "state", row => row.state, stateBadge, hint);
 
@@ -55,7 +55,7 @@ const columns = (() => {
       numeric("skill", "skill", row => view.skill(row)[0], row => estimate(view.skill(row), text.skill), `1 − WPE / WPE of persistence; ${view.name}; with its 95% interval`),
       ...AT.filter(h => h <= data.about.horizons).map(h =>
         numeric(`h${h}`, `h = ${h}`, row => view.byHorizon(row)[h - 1], row => text.skill(view.byHorizon(row)[h - 1]), `skill ${h} checkpoints ahead`)),
-      { ...numeric("repw", "REPW", row => view.repw(row)[0], row => plain(view.repw(row), text.points), "return error of predicted weights, with its 95% interval"), bestHigh: false },
+      { ...numeric("repw", "REPW", row => view.repw(row)[0], row => plain(view.repw(row), text.points), "return error of predicted weights, with its nominal 95% interval, which holds less often where trials differ much"), bestHigh: false },
       state_("claimed, rescored or reproduced"),
       numeric("seeds", "seeds", row => row.seeds, row => String(row.seeds)),
       { ...numeric("spread", "spread", row => row.spread, row => (row.seeds > 1 ? text.skill(row.spread) : text.NONE), "standard deviation of skill over seeds"), bestHigh: false },
@@ -76,7 +76,7 @@ const columns = (() => {
         numeric(`env${number}`, bdi(environment, 40), entry => skillIn(entry, environment), entry => text.skill(skillIn(entry, environment)), "skill in this environment")),
       numeric("environments", "environments", entry => entry.environments.length, entry => String(entry.environments.length)),
       state_("the lowest state of its rows"),
-      { ...FIT, hint: "seconds of fitting, all environments together" }, { ...PARAMETERS, hint: "of its largest" }, CONSUMES,
+      { ...FIT, hint: "seconds of fitting, all environments together, as stated by the runs" }, { ...PARAMETERS, hint: "of its largest, as stated by the run" }, CONSUMES,
     ];
   }
 

@@ -26,7 +26,7 @@ const costChart = (() => {
     const chart = charts.frame({
       width, height: 300, title: "Skill against cost", summary: words,
       x: range => scales.log([low, Math.max(high, low * 10)], range), y: range => scales.linear([bottom, top], range),
-      xLabel: "fit, seconds (log)", yLabel: `skill, ${view.name}`, xFormat: value => (zeros && value === low ? "≤ " : "") + short(value),
+      xLabel: "fit, seconds as stated (log)", yLabel: `skill, ${view.name}`, xFormat: value => (zeros && value === low ? "≤ " : "") + short(value),
       yFormat: value => text.skill(value).replace(/0+$/, "").replace(/\.$/, ""),
     });
     const place = point => [chart.x(point.at), chart.y(Math.max(point.skill, bottom))];

@@ -16,7 +16,7 @@ const sections = (() => {
 
   function cost(row, details) {
     const { fit_seconds, forecast_seconds, evaluation_seconds, peak_memory_bytes, parameters } = details.cost;
-    return section("Cost", dom.list([
+    return section("Cost", html("p", { class: "soft" }, "As stated by the run."), dom.list([
       ["fit", `${text.seconds(fit_seconds)} s`], ["forecasts", `${text.seconds(forecast_seconds)} s`], ["returns", `${text.seconds(evaluation_seconds)} s`],
       ["peak memory", text.bytes(peak_memory_bytes)], ["parameters", text.count(parameters)],
     ]));
@@ -78,19 +78,24 @@ const sections = (() => {
     return html("a", { href: address, rel: "noopener noreferrer" }, bdi(repo));
   }
 
+  // What kept the held-out trials from the predictor while it ran.
+  const ISOLATION = { landlock: "Landlock: the kernel hid the held-out trials from the predictor's process", none: "none: the kernel hid nothing from the predictor" };
+  const isolation = kept => (Object.hasOwn(ISOLATION, kept) ? ISOLATION[kept] : bdi(kept, 200));
+
   function provenance(row, details) {
     const { board } = row;
     return html("section", { class: "wide" }, html("h3", {}, "Provenance"),
       dom.list([
         ["dataset", [bdi(board.dataset, 200), board.published ? "" : " (local: not published)"]], ["repository", repository(board)],
+        ["isolation of its runs", [...new Set(details.provenance.map(origin => origin.isolation))].map((kept, index) => [index ? "; " : "", isolation(kept)])],
         ["revision", board.commit ? code(board.commit, 80) : "–"], ["digest", code(board.digest, 80)], ["protocol", text.clean(board.protocol, 20)],
       ]),
       details.provenance.map(origin => html("details", {}, html("summary", {}, `Seed ${text.clean(origin.seed, 20)}`), dom.list([
         ["record", code(origin.record, 200)],
-        ["code", origin.commit ? [code(origin.commit, 80), origin.dirty ? " with changes" : ""] : "released package"],
+        ["code", origin.commit ? [code(origin.commit, 80), origin.dirty ? " with changes" : ""] : "commit not recorded"],
         ["forecasts sha256", code(origin.forecasts_sha256, 80)],
         ["machine", [bdi(origin.gpu ?? origin.cpu, 200), `, ${text.plural(origin.threads, "thread")}`]],
-        ["isolation", bdi(origin.isolation, 200)], ["Python", [bdi(origin.python, 80), ", ", bdi(origin.platform, 200)]],
+        ["isolation", isolation(origin.isolation)], ["Python", [bdi(origin.python, 80), ", ", bdi(origin.platform, 200)]],
         ["packages", html("ul", { class: "plain" }, Object.entries(origin.packages).map(([name, version]) => html("li", {}, code(`${name} ${version}`, 200))))],
       ]))));
   }
