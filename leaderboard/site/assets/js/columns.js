@@ -72,10 +72,10 @@ const columns = (() => {
     return [
       RANK, PREDICTOR,
       numeric("skill", "skill", entry => entry.skill.value, entry => estimate(view.skill(entry), text.skill), "over its environments, learning phase, mean over horizons; with its 95% interval"),
+      state_("the lowest state of its rows"),
       ...data.environments.slice(0, 12).map((environment, number) =>
         numeric(`env${number}`, bdi(environment, 40), entry => skillIn(entry, environment), entry => text.skill(skillIn(entry, environment)), "skill in this environment")),
       numeric("environments", "environments", entry => entry.environments.length, entry => String(entry.environments.length)),
-      state_("the lowest state of its rows"),
       { ...FIT, hint: "seconds of fitting, all environments together, as stated by the runs" }, { ...PARAMETERS, hint: "of its largest, as stated by the run" }, CONSUMES,
     ];
   }

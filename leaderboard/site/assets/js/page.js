@@ -55,7 +55,7 @@ const page = (() => {
   let drawn = null, width = 0;
   function plots(anew) {
     const whole = place("plots").clientWidth;
-    if (!drawn || (!anew && whole === width)) return;
+    if (!drawn || !whole || (!anew && whole === width)) return;
     width = whole;
     const each = Math.min(660, whole >= 760 ? Math.floor(whole / 2) - 16 : whole);
     place("plots").replaceChildren(horizonChart.draw(drawn.rows, drawn, each), costChart.draw(drawn.rows, drawn, each));
@@ -70,7 +70,9 @@ const page = (() => {
 
   function aboutMany() {
     if (now.view === "rows") return [html("p", {}, "Skills of different boards are not comparable; ranks are each board's own.")];
-    return [html("p", {}, `Mean skill over ${text.plural(data.environments.length, "environment")}, each on its default dataset: learning phase, mean over horizons. A row counts as claimed, rescored or reproduced by the lowest state of its results. Open it for these; choose a board above for phases and horizons.`)];
+    const claimed = data.entries.filter(entry => entry.state === "claimed").length;
+    return [html("p", {}, `Mean skill over ${text.plural(data.environments.length, "environment")}, each on its default dataset: learning phase, mean over horizons. Open a row for its results in each; choose a board above for phases and horizons.`),
+      claimed > 0 && html("p", {}, `${text.count(claimed)} of ${text.plural(data.entries.length, "row")} rest on a result that is only claimed: a row's state is the lowest of its results.`)];
   }
 
   function aboutBoard(where, view) {

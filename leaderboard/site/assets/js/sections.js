@@ -87,8 +87,8 @@ const sections = (() => {
     return html("section", { class: "wide" }, html("h3", {}, "Provenance"),
       dom.list([
         ["dataset", [bdi(board.dataset, 200), board.published ? "" : " (local: not published)"]], ["repository", repository(board)],
-        ["isolation of its runs", [...new Set(details.provenance.map(origin => origin.isolation))].map((kept, index) => [index ? "; " : "", isolation(kept)])],
         ["revision", board.commit ? code(board.commit, 80) : "–"], ["digest", code(board.digest, 80)], ["protocol", text.clean(board.protocol, 20)],
+        ["isolation of its runs", [...new Set(details.provenance.map(origin => origin.isolation))].map((kept, index) => [index ? "; " : "", isolation(kept)])],
       ]),
       details.provenance.map(origin => html("details", {}, html("summary", {}, `Seed ${text.clean(origin.seed, 20)}`), dom.list([
         ["record", code(origin.record, 200)],
