@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import click
 
 from .groups import Commands
 from .limits import build_limits, memory_option
-from .output import console
+from .output import Bars, console
 
 
 class ModelCommands(Commands):
@@ -125,7 +126,7 @@ def new_model(name: str, out: Path | None) -> None:
 @click.argument("name")
 @click.option("--budget", default="smoke", show_default=True, help="Training budget; smoke takes seconds.")
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="An option of the predictor; repeatable.")
-@click.option("--timeout", default=30.0, show_default=True, help="Seconds that each step may take.")
+@click.option("--timeout", default=30.0, show_default=True, help="Seconds that the whole check may take.")
 @memory_option
 @json_option
 def check_model(
@@ -135,9 +136,17 @@ def check_model(
 
     Shapes, finite numbers, horizons, batches, determinism, saving, time and memory. Exits with 1 if a point fails.
     """
-    from ..benchmark.rehearsal.check import check_predictor
+    from ..benchmark.rehearsal.check import POINTS, check_predictor
 
-    report = check_predictor(name, budget=budget, settings=settings, limits=build_limits(timeout, memory))
+    limits, begun = build_limits(timeout, memory), itertools.count()
+    with Bars() as bars:
+        report = check_predictor(
+            name,
+            budget=budget,
+            settings=settings,
+            limits=limits,
+            progress=lambda point: bars.stage("check", next(begun), POINTS, point),
+        )
     if as_json:
         points = [{"name": point.name, "passed": point.passed, "seen": point.seen} for point in report.points]
         facts = {"predictor": name, "passed": report.passed, "points": points, "seconds": report.seconds}

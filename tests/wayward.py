@@ -79,6 +79,16 @@ class Hanging(Wayward):
             time.sleep(1)
 
 
+class Dawdling(Wayward):
+    """Takes a second for everything."""
+
+    name = "dawdling"
+
+    def predict(self, contexts: Contexts, horizon: int) -> Weights:
+        time.sleep(1)
+        return super().predict(contexts, horizon)
+
+
 class Devouring(Wayward):
     name = "devouring"
 
@@ -322,7 +332,7 @@ class Rebelling(Wayward):
 
 PREDICTORS = (
     *(Begetting, Deserting, Lingering, Rebelling),
-    *(Crashing, Exiting, Hanging, Devouring, Flooding, Forging, Chattering, Reading, Writing, Dialling),
+    *(Crashing, Exiting, Hanging, Dawdling, Devouring, Flooding, Forging, Chattering, Reading, Writing, Dialling),
     *(Peeking, Averaging, Restless, Forgetful, Seedless, Shortsighted),
 )
 """Those that `conftest.wayward` announces by entry points."""

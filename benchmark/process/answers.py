@@ -27,6 +27,10 @@ class PredictorFaultError(PredictorError):
     """What a predictor's process did wrong, in words that follow the predictor's name."""
 
 
+class PredictorLateError(PredictorFaultError):
+    """A predictor's process gave no answer in time."""
+
+
 class Answer(dict[str, Any]):
     """An answer's facts; one that is missing or cannot be is that process's fault."""
 

@@ -30,7 +30,7 @@ from ...registry.files import replace_atomically
 from ...registry.policy import PolicyLayout
 from ...registry.store import home
 from ...registry.text import one_line
-from .answers import Answer, fault, progress_report
+from .answers import Answer, PredictorLateError, fault, progress_report
 from .answers import PredictorFaultError as PredictorFaultError
 from .channel import Channel
 from .sandbox import LANDLOCK, NOTHING
@@ -88,6 +88,8 @@ class PredictorProcess:
         Files within them that it may.
     limits
         Time and memory.
+    until
+        When it must have given its last answer, on the monotonic clock; None for any time.
     """
 
     def __init__(
@@ -99,10 +101,11 @@ class PredictorProcess:
         hidden: Sequence[Path] = (),
         shown: Sequence[Path] = (),
         limits: Limits | None = None,
+        until: float | None = None,
     ) -> None:
         if model not in predictor_names():
             raise UnknownNameError("predictor", model, predictor_names())
-        self.limits = limits or Limits()
+        self.limits, self.until = limits or Limits(), until
         self.name = model
         self.parameter_count: int | None = None
         self.peak_memory = 0
@@ -221,10 +224,10 @@ class PredictorProcess:
         progress: Callable[[int, int, str], None] = lambda done, total, word: None,
     ) -> tuple[Answer, dict[str, Any]]:
         """Give an order and wait for its answer, passing reports of progress on."""
-        allowed = self.limits.timeout
-        deadline = None if allowed is None else time.monotonic() + allowed
+        now, allowed = time.monotonic(), self.limits.timeout
+        deadline = min((end for end in (self.until, allowed and now + allowed) if end is not None), default=None)
         with self._blaming():
-            self._channel.end.settimeout(allowed)
+            self._channel.end.settimeout(None if deadline is None else max(1e-3, deadline - now))
             self._channel.send({"order": order, **parameters}, arrays)
         while True:
             with self._blaming():
@@ -248,9 +251,9 @@ class PredictorProcess:
             yield
         except TimeoutError:
             self.close()
-            raise PredictorFaultError(
-                f"gave no answer within {self.limits.timeout:g} s; --timeout allows more"
-            ) from None
+            allowed = self.limits.timeout
+            within = "in time" if allowed is None else f"within {allowed:g} s"
+            raise PredictorLateError(f"gave no answer {within}; --timeout allows more") from None
         except (EOFError, OSError):
             raise PredictorFaultError(f"its process {self._end()}") from None
         except (ValueError, TypeError, LookupError, OverflowError, RecursionError) as error:

@@ -18,7 +18,8 @@ from ... import __version__
 from ...baselines.predictor import Contexts, Fit
 from ...registry.errors import DatasetError, PredictorError, ProtocolError
 from ..forecast import build_contexts
-from ..process.host import Limits, PredictorFaultError, PredictorProcess
+from ..process.answers import PredictorFaultError, PredictorLateError
+from ..process.host import Limits, PredictorProcess
 from ..process.sandbox import LANDLOCK
 from ..protocol import CURRENT
 from ..windows import Window
@@ -28,8 +29,9 @@ Forecasts = npt.NDArray[Any]
 
 TRAIN, VALIDATION = 4, 1
 ORIGINS = (19, 23, 24, 30, 45, 68)
+POINTS = 12
 TIMEOUT = 30.0
-"""Seconds for each step, by default."""
+"""Seconds for the whole check, by default."""
 LOOSE = 1e-4
 """Part of the largest forecast step by which batches of another size may differ: sums may be in another order."""
 
@@ -86,9 +88,9 @@ def check_predictor(
     budget, settings
         As for a run. Options that a budget does not give have their defaults.
     limits
-        Time and memory of each step; `TIMEOUT` seconds by default.
+        Time of the whole check, and memory; `TIMEOUT` seconds by default.
     progress
-        Called with each point as it begins.
+        Called with each point as it begins, of `POINTS`.
 
     Returns
     -------
@@ -100,18 +102,18 @@ def check_predictor(
     UnknownNameError, OptionError
         If there is no such predictor, budget or option.
     """
-    report = Report(model)
-    started = time.perf_counter()
+    report, limits = Report(model), limits or Limits(TIMEOUT)
+    clock = _Clock(limits.timeout)
     with tempfile.TemporaryDirectory(prefix="tipl-bench-") as scratch:
-        rehearsal = _Rehearsal(report, Path(scratch), progress)
+        rehearsal = _Rehearsal(report, Path(scratch), clock, progress)
 
         def start() -> PredictorProcess:
             hidden = [rehearsal.held_out.path.parent]
-            return PredictorProcess(model, budget, settings, hidden=hidden, limits=limits or Limits(TIMEOUT))
+            return PredictorProcess(model, budget, settings, hidden=hidden, limits=limits, until=clock.until)
 
         with suppress(_BrokenError):
             _perform(rehearsal, start)
-    report.seconds = time.perf_counter() - started
+    report.seconds = clock.seconds
     system = f"Python {platform.python_version()}, {platform.platform()}"
     report.circumstances = f"tipl-bench {__version__}, budget {budget}, {system}, isolation {rehearsal.isolation}"
     return report
@@ -148,6 +150,7 @@ def _perform(rehearsal: _Rehearsal, start: Callable[[], PredictorProcess]) -> No
         seen(rehearsal.same(whole, rehearsal.forecast(third, contexts, horizon)))
     with rehearsal.point("memory") as seen:
         seen(f"{first.peak_memory / 2**20:.0f} MiB at most")
+    rehearsal.time()
 
 
 def _batches(rehearsal: _Rehearsal, predictor: PredictorProcess, whole: Forecasts) -> None:
@@ -166,11 +169,24 @@ def _batches(rehearsal: _Rehearsal, predictor: PredictorProcess, whole: Forecast
         seen(rehearsal.near(whole, np.concatenate(alone), whole))
 
 
+class _Clock:
+    """Time since the check began, and when it must be over."""
+
+    def __init__(self, allowed: float | None) -> None:
+        self.began, self.allowed = time.monotonic(), allowed
+        self.until = None if allowed is None else self.began + allowed
+
+    @property
+    def seconds(self) -> float:
+        """So far."""
+        return time.monotonic() - self.began
+
+
 class _Rehearsal:
     """The toys, and the report that grows."""
 
-    def __init__(self, report: Report, folder: Path, progress: Callable[[str], None]) -> None:
-        self.report, self.folder, self.progress = report, folder, progress
+    def __init__(self, report: Report, folder: Path, clock: _Clock, progress: Callable[[str], None]) -> None:
+        self.report, self.folder, self.clock, self.progress = report, folder, clock, progress
         (folder / "shown").mkdir()
         (folder / "hidden").mkdir()
         trials = toys.write_trials(folder / "shown", TRAIN + VALIDATION)
@@ -187,6 +203,10 @@ class _Rehearsal:
         words: list[str] = []
         try:
             yield words.append
+        except PredictorLateError as error:
+            self._add(name, False, str(error))
+            self.time()
+            raise _BrokenError from None
         except (PredictorError, DatasetError, ProtocolError) as error:
             self._add(name, False, str(error))
             raise _BrokenError from None
@@ -197,6 +217,16 @@ class _Rehearsal:
 
     def _add(self, name: str, passed: bool, seen: str) -> None:
         self.report.points.append(Point(name, passed, seen))
+
+    def time(self) -> None:
+        """The last point: all of it within the time that a check may take."""
+        self.progress("time")
+        seconds, allowed = self.clock.seconds, self.clock.allowed
+        if allowed is None or seconds <= allowed:
+            self._add("time", True, f"{seconds:.1f} s" + (f" of {allowed:g}" if allowed else ""))
+        else:
+            way = "a budget named smoke with less training makes it quicker, --timeout allows more"
+            self._add("time", False, f"more than the {allowed:g} s that the whole check may take; {way}")
 
     def forecast(self, predictor: PredictorProcess, contexts: Contexts, horizon: int) -> Forecasts:
         """Forecasts, checked for shape, type and finite numbers."""

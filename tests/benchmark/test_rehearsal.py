@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 from click.testing import CliRunner
 from tipl_bench import check_predictor
 from tipl_bench.baselines import IN_TREE
 from tipl_bench.benchmark.process.host import Limits
+from tipl_bench.benchmark.rehearsal.check import POINTS
 from tipl_bench.cli import main
 from tipl_bench.registry.errors import OptionError, UnknownNameError
 
@@ -43,7 +45,7 @@ BROKEN = {
 def test_every_predictor_of_this_package_keeps_the_contract(model):
     report = check_predictor(model)
     assert report.passed, report
-    assert len(report.points) == 11
+    assert len(report.points) == POINTS
 
 
 @pytest.mark.parametrize("model", BROKEN)
@@ -84,9 +86,22 @@ def test_when_memory_runs_out_then_the_check_has_the_option_that_it_names(waywar
 
 
 def test_when_a_predictor_hangs_then_the_check_ends_and_says_so(wayward):
-    report = check_predictor("hanging", limits=Limits(timeout=1.0))
-    assert [(p.name, p.passed) for p in report.points] == [("describes itself", True), ("fits", False)]
-    assert "--timeout allows more" in report.points[-1].seen
+    report = check_predictor("hanging", limits=Limits(timeout=4.0))
+    assert [(p.name, p.passed) for p in report.points] == [
+        *(("describes itself", True), ("fits", False), ("time", False)),
+    ]
+    assert "gave no answer within 4 s; --timeout allows more" in report.points[1].seen
+    assert "more than the 4 s that the whole check may take; a budget named smoke" in report.points[-1].seen
+
+
+def test_when_every_step_is_quick_but_the_whole_is_not_then_the_check_ends_at_its_time(wayward):
+    began = time.monotonic()
+    report = check_predictor("dawdling", limits=Limits(timeout=6.0))
+    assert time.monotonic() - began < 12
+    assert report.points[1].passed, report  # a step takes 1 s
+    assert not report.points[-1].passed
+    assert report.points[-1].name == "time"
+    assert not report.passed
 
 
 def test_an_unknown_predictor_is_told_as_one():
@@ -97,7 +112,7 @@ def test_an_unknown_predictor_is_told_as_one():
 def test_the_command_prints_a_report_to_paste_and_its_exit_code_tells(outside, wayward):
     good = CliRunner().invoke(main, ["models", "check", "persistence"])
     assert good.exit_code == 0, good.output
-    assert "persistence: 11 of 11 points kept" in good.output
+    assert "persistence: 12 of 12 points kept" in good.output
     assert "isolation" in good.output.splitlines()[-1]
     bad = CliRunner().invoke(main, ["models", "check", "short", "--json"])
     assert bad.exit_code == 1
