@@ -32,8 +32,8 @@ class Evidence(BaseModel):
 
     kind: Literal["rescored", "reproduced", "disputed", "settled"]
     record: Sha256
-    """`fingerprint` of the record that it is of: evidence of another record says nothing, but for a dispute, which is
-    of the row."""
+    """`fingerprint` of the record that it is of: evidence of another record says nothing, but for a dispute or a
+    drift, which is of the row until it is settled."""
     text: Text
     grade: Literal["bitwise", "within tolerance", "drifted"] | None = None
     largest: Finite | None = None
@@ -41,6 +41,11 @@ class Evidence(BaseModel):
     git_commit: Text | None
     cpu: Text
     platform: Text
+
+    @property
+    def of_row(self) -> bool:
+        """Whether it opens or ends a dispute of the row, whatever its numbers were then."""
+        return self.kind in ("disputed", "settled") or self.grade == "drifted"
 
 
 @dataclass(frozen=True)
@@ -101,44 +106,69 @@ def evidence_path(record_path: Path) -> Path:
 
 
 def read(record_path: Path, record: Record) -> list[Evidence]:
-    """All evidence of this very record, and its row's disputes; raises `ProtocolError` if the file is not valid."""
+    """All evidence of this very record, and what its row is disputed for; `ProtocolError` if the file is not valid."""
+    own = fingerprint(record)
+    return [piece for piece in _everything(record_path) if piece.record == own or piece.of_row]
+
+
+def keep(record_path: Path, record: Record, evidence: Evidence) -> Path:
+    """Add evidence to what is kept of a record. Nothing is taken away, and what stands already is not repeated.
+
+    Raises
+    ------
+    ProtocolError
+        If what is kept is not valid, or would no longer be read.
+    """
+    path, everything = evidence_path(record_path), _everything(record_path)
+    if _stands(evidence, everything):
+        return path
+    text = TypeAdapter(list[Evidence]).dump_json([*everything, evidence], indent=1).decode() + "\n"
+    if len(text.encode()) > LIMIT:
+        raise ProtocolError(f"{path}: would be larger than {LIMIT} bytes; nothing was added.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, text)
+    return path
+
+
+def standing(record_path: Path, record: Record) -> Standing:
+    """The state of a record that is kept at a path; a dispute or a drift lasts until it is settled."""
+    known = read(record_path, record)
+    state: State = "claimed"
+    disputes: list[str] = []
+    for evidence in known:
+        if evidence.kind == "rescored" and state == "claimed":
+            state = "rescored"
+        elif evidence.grade == "drifted":
+            disputes.append(f"a reproduction drifted: {evidence.text}")
+        elif evidence.kind == "reproduced":
+            state = "reproduced"
+        elif evidence.kind == "disputed":
+            disputes.append(evidence.text)
+        elif evidence.kind == "settled":
+            disputes.clear()
+    disputed = "; ".join(dict.fromkeys(disputes)) or None
+    return Standing(state, disputed, tuple(e.model_dump(exclude={"record"}, exclude_none=True) for e in known))
+
+
+def _everything(record_path: Path) -> list[Evidence]:
+    """What a file of evidence holds, of whatever records."""
     path = evidence_path(record_path)
     if not path.exists():
         return []
     try:
         if path.stat().st_size > LIMIT:
             raise ValueError(f"larger than {LIMIT} bytes")
-        everything = TypeAdapter(list[Evidence]).validate_python(strict_json(path.read_text(encoding="utf-8")))
+        return TypeAdapter(list[Evidence]).validate_python(strict_json(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, ValidationError) as error:
         raise ProtocolError(f"{path}: not valid evidence ({str(error)[:200]}).") from None
-    return [e for e in everything if e.record == fingerprint(record) or e.kind in ("disputed", "settled")]
 
 
-def keep(record_path: Path, record: Record, evidence: Evidence) -> Path:
-    """Add evidence to what is kept of a record; an older piece of the same kind and place is replaced."""
-    path = evidence_path(record_path)
-    place = (evidence.kind, evidence.cpu, evidence.tipl_bench)
-    others = [e for e in read(record_path, record) if (e.kind, e.cpu, e.tipl_bench) != place]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = TypeAdapter(list[Evidence]).dump_json([*others, evidence], indent=1).decode()
-    write_text(path, text + "\n")
-    return path
-
-
-def standing(record_path: Path, record: Record) -> Standing:
-    """The state of a record that is kept at a path."""
-    known = read(record_path, record)
-    state: State = "claimed"
-    disputed = None
-    for evidence in known:
-        if evidence.kind == "rescored" and state == "claimed":
-            state = "rescored"
-        elif evidence.kind == "reproduced" and evidence.grade == "drifted":
-            disputed = f"a reproduction drifted: {evidence.text}"
-        elif evidence.kind == "reproduced":
-            state = "reproduced"
-        elif evidence.kind == "disputed":
-            disputed = evidence.text
-        elif evidence.kind == "settled":
-            disputed = None
-    return Standing(state, disputed, tuple(e.model_dump(exclude={"record"}, exclude_none=True) for e in known))
+def _stands(evidence: Evidence, everything: list[Evidence]) -> bool:
+    """Whether the same was stated already, and nothing since that it would answer."""
+    statement = evidence.model_dump(exclude={"largest"})
+    for piece in reversed(everything):
+        if piece.model_dump(exclude={"largest"}) == statement:
+            return True
+        if evidence.of_row and piece.of_row and (piece.kind == "settled") != (evidence.kind == "settled"):
+            return False
+    return False

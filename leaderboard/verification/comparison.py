@@ -160,9 +160,9 @@ def elsewhere(record: Record) -> list[str]:
         found.append(f"another version of tipl-bench ({spell(theirs.tipl_bench)}; here {spell(ours.tipl_bench)})")
     names = [n for n in {**ours.packages, **theirs.packages} if ours.packages.get(n) != theirs.packages.get(n)]
     if names:
-        name = names[0]
-        versions = f"{spell(name)} {spell(theirs.packages.get(name))}; here {spell(ours.packages.get(name))}"
-        found.append(f"other versions of {len(names)} packages ({versions})")
+        name, more = names[0], f" and {len(names) - 1} more packages" if len(names) > 1 else ""
+        versions = f"{spell(theirs.packages.get(name))}; here {spell(ours.packages.get(name))}"
+        found.append(f"another version of {spell(name)} ({versions}){more}")
     return found
 
 

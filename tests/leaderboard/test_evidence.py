@@ -183,11 +183,49 @@ def test_when_a_claimed_row_has_other_numbers_than_a_reproduction_then_it_is_dis
     assert found.disputed.startswith("a reproduction drifted")
 
 
-def test_when_the_same_machine_reproduces_it_later_then_its_drift_is_forgotten(row, desk):
+@pytest.mark.parametrize("place", [lambda piece: piece, elsewhere], ids=["here", "elsewhere"])
+def test_when_it_is_reproduced_after_a_drift_then_both_are_kept_and_the_drift_lasts(place, row, desk):
     keep(row, desk.record, rerun(desk.record, "drifted"))
-    keep(row, desk.record, rerun(desk.record, "within tolerance"))
-    assert state(row, desk) == ("reproduced", None)
-    assert len(standing(row, desk.record).evidence) == 1
+    keep(row, desk.record, place(rerun(desk.record)))
+    found = standing(row, desk.record)
+    assert [piece["grade"] for piece in found.evidence] == ["drifted", "bitwise"]
+    assert found.state == "reproduced"
+    assert found.disputed.startswith("a reproduction drifted")
+    recomputed(row, by=1e-3)
+    assert standing(row, read_record(row)).disputed.startswith("a reproduction drifted"), "it is of the row"
+
+
+def test_when_it_is_disputed_twice_then_both_reasons_stand_until_they_are_settled(row, desk):
+    for reason in ("too good", "no code", "too good"):
+        keep(row, desk.record, said("disputed", desk.record, reason))
+    found = standing(row, desk.record)
+    assert found.disputed == "too good; no code"
+    assert len(found.evidence) == 2, "the same is not said twice"
+    keep(row, desk.record, said("settled", desk.record, "explained"))
+    assert state(row, desk) == ("claimed", None)
+    keep(row, desk.record, said("disputed", desk.record, "too good"))
+    assert state(row, desk) == ("claimed", "too good"), "the same again after it was settled is a new dispute"
+    keep(row, desk.record, said("settled", desk.record, "explained"))
+    assert state(row, desk) == ("claimed", None)
+
+
+def test_evidence_of_other_numbers_is_kept_beside_that_of_the_new_ones(row, desk):
+    keep(row, desk.record, rerun(desk.record))
+    record = recomputed(row, by=1e-3)
+    keep(row, record, rerun(record))
+    assert len(json.loads((desk.records / "evidence" / row.name).read_text())) == 2
+    assert len(standing(row, record).evidence) == 1
+
+
+def test_when_there_is_more_evidence_than_can_be_read_then_nothing_is_added(row, desk):
+    piece = said("disputed", desk.record, "x").model_dump(mode="json")
+    path = desk.records / "evidence" / row.name
+    pieces = [piece | {"text": f"{number:0500}"} for number in range(2000)]
+    path.write_text(json.dumps(pieces[: evidence.LIMIT // (len(json.dumps(pieces[0])) + 2)]))
+    before = path.read_bytes()
+    with pytest.raises(ProtocolError, match="would be larger than 1048576 bytes; nothing was added"):
+        keep(row, desk.record, said("disputed", desk.record, "one more"))
+    assert path.read_bytes() == before
 
 
 def test_a_dispute_can_be_opened_settled_and_opened_again(row, desk):

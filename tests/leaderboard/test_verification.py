@@ -120,7 +120,7 @@ def test_when_it_was_made_elsewhere_then_some_episodes_may_part_and_what_is_comp
     result = verified(desk)
     assert result.exit_code == 0, result.output
     assert "recorded on another processor ('Another processor'; here '" in result.output
-    assert "and other versions of 1 packages ('numpy' '1.0\\xe9'; here '" in result.output
+    assert "and another version of 'numpy' ('1.0\\xe9'; here '" in result.output
     assert "360 returns of single windows, any of which may part there, are not counted; half of them" in result.output
     there = json.loads(verified(desk, "--json").stdout)
     assert there["numbers"] == here["numbers"] - 360
