@@ -127,7 +127,10 @@ def dispute_row(record: Path, reason: str, settle: bool) -> None:
     """Mark a row as disputed, or a dispute as settled. RECORD is the row's file among the records."""
     from ..benchmark.record import read_record
     from ..leaderboard.evidence import keep, said
+    from ..leaderboard.records import nearest
 
+    if not record.is_file():
+        raise click.ClickException(nearest(record))
     found = read_record(record)
     click.echo(f"kept in {keep(record, found, said('settled' if settle else 'disputed', found, reason))}")
 

@@ -159,7 +159,11 @@ def reproduce(
 @click.option("--repo", metavar="OWNER/NAME", help="The leaderboard's dataset repository. [default: the project's]")
 @click.option("--dry-run", is_flag=True, help="Check, print what would be sent, and send nothing.")
 def submit(run_folder: Path, dataset_name: str | None, records: Path | None, repo: str | None, dry_run: bool) -> None:
-    """Check a run as the leaderboard will, and open a pull request that adds it."""
+    """Check a run as the leaderboard will, and open a pull request that adds it.
+
+    A run that does not hold is not sent. One that is only doubtful is: its doubts are printed, and the maintainers
+    decide.
+    """
     from ..leaderboard.submission import FOLDER, REPOSITORY, submission_name
     from ..leaderboard.submission import submit as open_request
     from ..leaderboard.verification.folder import SUBMITTED
@@ -168,7 +172,10 @@ def submit(run_folder: Path, dataset_name: str | None, records: Path | None, rep
     checked = report_checked([run_folder], records, dataset_name)
     record = checked[0].record
     if checked[0].problems or record is None:
-        raise click.ClickException("This run cannot be submitted; nothing was sent.")
+        raise click.ClickException(
+            "This run cannot be submitted, for the reasons above; nothing was sent. Give a folder that "
+            "`tipl-bench run` wrote and nobody changed; `tipl-bench verify RUN` names every number that differs."
+        )
     for name in SUBMITTED:
         size = (run_folder / name).stat().st_size
         click.echo(f"+ {FOLDER}/{submission_name(record)}/{name} ({size:,} bytes)")

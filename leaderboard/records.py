@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from .evidence import read
 from .verification.rescore import compare_numbers
 
 RECORDS = Path(__file__).parent / "records"
+EXAMPLE = "DATASET__PREDICTOR-BUDGET-CONFIGURATION__seed0.json"
 SHOWN = 4
 """Differing fields that a message spells out."""
 WAY = (
@@ -63,6 +65,16 @@ def find(record: Record, folder: Path | None = None) -> tuple[Path, Record]:
     if (kept.key, kept.forecasts_sha256) != (record.key, record.forecasts_sha256):
         raise ProtocolError(f"{path} is another result; evidence of this one would say nothing of it.")
     return path, kept
+
+
+def nearest(path: Path) -> str:
+    """Where records stand, and those most like a path that is none."""
+    folder = path.parent if any(path.parent.glob("*__*.json")) else RECORDS
+    stems = [known.stem for known in sorted(folder.glob("*.json"))]
+    asked = path.name.removesuffix(".json")
+    near = [stem for stem in stems if asked in stem] or difflib.get_close_matches(asked, stems, n=SHOWN, cutoff=0.3)
+    some = f"; the nearest: {', '.join(f'{stem}.json' for stem in near[:SHOWN])}" if near else ""
+    return f"There is no record {path}. A row's records are files like {folder / EXAMPLE}{some}."
 
 
 def unlike(there: Record, record: Record) -> list[str]:
@@ -119,4 +131,4 @@ def listed(items: Sequence[str]) -> str:
 
 def _shown(value: object) -> str:
     """A stranger's word as a message may hold it."""
-    return (value if isinstance(value, str) else repr(value)).encode("unicode_escape").decode()[:80]
+    return (repr(value) if value is None else str(value)).encode("unicode_escape").decode()[:80]

@@ -22,8 +22,8 @@ OF_RETURNS = 0.05
 """The same for means of returns, and for the median difference of single ones as a part of the median return.
 
 On another machine an episode may go another way from its last bit on. With its code compiled for another processor,
-HalfCheetah's returns of single windows moved in 95% of windows, by 0.7% of the median return in the median and by 0.4
-noise floors in the mean; those of Hopper, Walker2d and InvertedDoublePendulum moved by less than 0.01%."""
+HalfCheetah's returns moved in 95% of windows, by 0.7% of the median return in the median and by 0.4 noise floors in
+the mean; in the median, those of Hopper, Walker2d and InvertedDoublePendulum moved by less than a millionth."""
 ERRORS = 3
 """Standard errors of a mean of returns over windows that may go another way by the noise floor each."""
 RETURN_METRICS = ("repw", "repw_persistence", "noise_floor", "gain")
@@ -119,7 +119,8 @@ class Comparison:
             return EXACT * size
         field, _, rest = name.partition(".")
         if field in RETURN_METRICS:
-            return OF_RETURNS * size + _error(metric, field, metric.windows, 1)
+            # An interval's ends move with its mean and with its width.
+            return OF_RETURNS * size + _error(metric, field, metric.windows, 1) * (1 if rest == "value" else 2)
         trial = rest.removeprefix("repw.")
         if field == "by_trial" and trial.isdigit():
             windows = metric.by_trial["windows"][int(trial)]

@@ -211,7 +211,7 @@ def returns_times(column, factor):
 
 ELSEWHERE = {
     r"all, h = 1: gain\.value: the record says 0\.0": shifted(("gain", "value"), 1),
-    r"all, h = 1: gain\.high: the record says 0\.1": shifted(("gain", "high"), 1),
+    r"all, h = 1: gain\.high: the record says 0\.3": shifted(("gain", "high"), 3),
     r"all, h = 1: repw\.value: the record says 0\.1": shifted(("repw", "value"), 1),
     r"all, h = 1: by_trial\.repw\.0: the record says 2\.0": shifted(("by_trial", "repw", 0), 20),
     r"returns: pair \d+, forecast \(half of all 60 are off by this or more\): the record says": returns_times(3, 1.1),

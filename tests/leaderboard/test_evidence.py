@@ -8,10 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from tipl_bench.benchmark.record import read_record
+from tipl_bench.cli import main
 from tipl_bench.leaderboard import evidence
 from tipl_bench.leaderboard.evidence import fingerprint, keep, said, standing
-from tipl_bench.leaderboard.records import file_name, load
+from tipl_bench.leaderboard.records import RECORDS, file_name, load
 from tipl_bench.leaderboard.verification.folder import open_run
 from tipl_bench.leaderboard.verification.reproduce import grade
 from tipl_bench.leaderboard.verification.rescore import rescore
@@ -237,6 +239,32 @@ def test_a_dispute_can_be_opened_settled_and_opened_again(row, desk):
         result = desk.typed("leaderboard", "dispute", row, *options)
         assert result.exit_code == 0, result.output
         assert state(row, desk) == ("claimed", disputed)
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("nosuch", None),
+        ("linear-quick", "toy-pendulum--synthetic-v1__linear-quick-"),
+        ("other__seed8.json", "other__seed7"),
+    ],
+)
+def test_when_there_is_no_such_record_then_dispute_names_where_they_stand_and_the_nearest(name, near, row, desk):
+    board = desk.board()
+    result = desk.typed("leaderboard", "dispute", desk.records / name, "--reason", "why")
+    assert result.exit_code == 1
+    assert f"There is no record {desk.records / name}" in result.output
+    assert str(desk.records / "DATASET__PREDICTOR-BUDGET-CONFIGURATION__seed0.json") in result.output
+    assert near is None or f"the nearest: {near}" in result.output
+    assert desk.board() == board
+
+
+def test_when_no_record_is_near_then_dispute_names_the_packages_own(store):
+    result = CliRunner().invoke(main, ["leaderboard", "dispute", "hopper-linear", "--reason", "why"])
+    assert result.exit_code == 1
+    assert re.search(
+        rf"files like {re.escape(str(RECORDS))}.*; the nearest: hopper--ppo-mini-v1__linear", result.output
+    )
 
 
 @pytest.mark.parametrize("reason", ["a\u202eb", "line\nbreak", "x" * 501])

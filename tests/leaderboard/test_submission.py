@@ -93,6 +93,18 @@ def test_when_the_run_does_not_hold_then_nothing_is_sent(hub, repository, desk):
     assert not hub.log
 
 
+def test_when_there_is_no_such_run_then_submit_says_what_to_give(desk):
+    result = desk.typed("submit", desk.submission / "nosuch", "--records", desk.records)
+    refused(result, r"nosuch: not a folder")
+    assert "Give a folder that `tipl-bench run` wrote" in result.output.splitlines()[-1]
+
+
+def test_submits_help_says_that_what_is_doubtful_is_sent(desk):
+    assert "its doubts are printed, and the maintainers decide" in " ".join(
+        desk.typed("submit", "--help").output.split()
+    )
+
+
 def test_when_it_is_doubtful_then_it_says_so_and_a_person_decides(hub, repository, desk):
     desk.edit("provenance", "git_dirty", to=True)
     result = submitted(desk)
