@@ -11,6 +11,7 @@ from browsing import browser, visit
 from hub.fixtures import hub, hub_server, no_waiting
 from submissions import Desk
 from tipl_bench.benchmark.protocol import PROTOCOLS
+from tipl_bench.leaderboard.records import file_name
 
 __all__ = ["browser", "hub", "hub_server", "no_waiting", "visit"]
 
@@ -35,3 +36,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def desk(made: Path, tmp_path: Path, known: None) -> Desk:
     """A maintainer's desk with a good submission on it."""
     return submissions.copy_desk(made, tmp_path)
+
+
+@pytest.fixture
+def row(desk: Desk) -> Path:
+    """The good run's record among the board's, as it was received."""
+    result = desk.typed("leaderboard", "add", desk.run, "--records", desk.records, "--claimed")
+    assert result.exit_code == 0, result.output
+    return desk.records / file_name(desk.record)

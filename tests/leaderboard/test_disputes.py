@@ -1,0 +1,124 @@
+"""Disputes and drifts: opened by anyone's evidence, ended by a maintainer's word only."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from attesting import elsewhere, recomputed, rerun, state
+from click.testing import CliRunner
+from tipl_bench.benchmark.record import read_record
+from tipl_bench.cli import main
+from tipl_bench.leaderboard import evidence
+from tipl_bench.leaderboard.evidence import keep, said, standing
+from tipl_bench.leaderboard.records import RECORDS, file_name
+from tipl_bench.leaderboard.verification.folder import open_run
+from tipl_bench.leaderboard.verification.rescore import rescore
+
+
+def test_when_a_reproduction_drifts_then_the_row_is_disputed_until_that_is_settled(row, desk):
+    record = desk.record
+    keep(row, record, evidence.rescored(rescore(open_run(desk.run, desk.dataset)), record))
+    keep(row, record, rerun(record, "drifted"))
+    found = standing(row, record)
+    assert found.state == "rescored"
+    assert found.disputed.startswith("a reproduction drifted: run again: drifted; largest difference of a skill 0.2")
+    keep(row, record, elsewhere(rerun(record)))
+    assert standing(row, record).state == "reproduced"
+    assert standing(row, record).disputed, "one machine's success does not settle another's drift"
+    result = desk.typed("leaderboard", "dispute", row, "--reason", "its GPU", "--settle")
+    assert result.exit_code == 0, result.output
+    assert state(row, desk) == ("reproduced", None)
+
+
+def test_when_a_claimed_row_has_other_numbers_than_a_reproduction_then_it_is_disputed(desk):
+    for number, metric in enumerate(desk.record.metrics):
+        desk.edit("metrics", number, "skill", "value", to=metric.skill.value + 0.02)
+    assert desk.typed("leaderboard", "add", desk.run, "--records", desk.records, "--claimed").exit_code == 0
+    result = desk.typed("reproduce", desk.run, "--records", desk.records, "--attest")
+    assert result.exit_code == 1
+    assert result.output.startswith("drifted: the largest difference of a skill is 0.02 (")
+    found = standing(desk.records / file_name(desk.record), desk.record)
+    assert found.state == "claimed"
+    assert found.disputed.startswith("a reproduction drifted")
+
+
+@pytest.mark.parametrize("place", [lambda piece: piece, elsewhere], ids=["here", "elsewhere"])
+def test_when_it_is_reproduced_after_a_drift_then_both_are_kept_and_the_drift_lasts(place, row, desk):
+    keep(row, desk.record, rerun(desk.record, "drifted"))
+    keep(row, desk.record, place(rerun(desk.record)))
+    found = standing(row, desk.record)
+    assert [piece["grade"] for piece in found.evidence] == ["drifted", "bitwise"]
+    assert found.state == "reproduced"
+    assert found.disputed.startswith("a reproduction drifted")
+    recomputed(row, by=1e-3)
+    assert standing(row, read_record(row)).disputed.startswith("a reproduction drifted"), "it is of the row"
+
+
+def test_when_it_is_disputed_twice_then_both_reasons_stand_until_they_are_settled(row, desk):
+    for reason in ("too good", "no code", "too good"):
+        keep(row, desk.record, said("disputed", desk.record, reason))
+    found = standing(row, desk.record)
+    assert found.disputed == "too good; no code"
+    assert len(found.evidence) == 2, "the same is not said twice"
+    keep(row, desk.record, said("settled", desk.record, "explained"))
+    assert state(row, desk) == ("claimed", None)
+    keep(row, desk.record, said("disputed", desk.record, "too good"))
+    assert state(row, desk) == ("claimed", "too good"), "the same again after it was settled is a new dispute"
+    keep(row, desk.record, said("settled", desk.record, "explained"))
+    assert state(row, desk) == ("claimed", None)
+
+
+def test_a_dispute_can_be_opened_settled_and_opened_again(row, desk):
+    for options, disputed in (
+        (("--reason", "too good"), "too good"),
+        (("--reason", "explained", "--settle"), None),
+        (("--reason", "not after all"), "not after all"),
+    ):
+        result = desk.typed("leaderboard", "dispute", row, *options)
+        assert result.exit_code == 0, result.output
+        assert state(row, desk) == ("claimed", disputed)
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("nosuch", None),
+        ("linear-quick", "toy-pendulum--synthetic-v1__linear-quick-"),
+        ("other__seed8.json", "other__seed7"),
+    ],
+)
+def test_when_there_is_no_such_record_then_dispute_names_where_they_stand_and_the_nearest(name, near, row, desk):
+    board = desk.board()
+    result = desk.typed("leaderboard", "dispute", desk.records / name, "--reason", "why")
+    assert result.exit_code == 1
+    assert f"There is no record {desk.records / name}" in result.output
+    assert str(desk.records / "DATASET__PREDICTOR-BUDGET-CONFIGURATION__seed0.json") in result.output
+    assert near is None or f"the nearest: {near}" in result.output
+    assert desk.board() == board
+
+
+def test_when_no_record_is_near_then_dispute_names_the_packages_own(store):
+    result = CliRunner().invoke(main, ["leaderboard", "dispute", "hopper-linear", "--reason", "why"])
+    assert result.exit_code == 1
+    assert re.search(
+        rf"files like {re.escape(str(RECORDS))}.*; the nearest: hopper--ppo-mini-v1__linear", result.output
+    )
+
+
+@pytest.mark.parametrize("reason", ["a\u202eb", "line\nbreak", "x" * 501])
+def test_when_a_reason_is_no_line_then_it_is_refused(reason, row, desk):
+    board = desk.board()
+    result = desk.typed("leaderboard", "dispute", row, "--reason", reason)
+    assert result.exit_code == 1
+    assert isinstance(result.exception, SystemExit), result.exception
+    assert "disputed: text: " in result.output
+    assert desk.board() == board
+
+
+def test_when_a_rows_numbers_are_recomputed_then_it_stays_disputed(row, desk):
+    keep(row, desk.record, said("disputed", desk.record, "too good"))
+    record = recomputed(row, by=1e-12)
+    assert standing(row, record).disputed == "too good"
+    keep(row, record, rerun(record))
+    assert (standing(row, record).state, standing(row, record).disputed) == ("reproduced", "too good")
