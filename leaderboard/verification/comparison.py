@@ -89,12 +89,12 @@ class Comparison:
         """Compare the columns of numbers of `windows.parquet`."""
         follows = {} if self.exact else _following(claimed)
         size = float(found["return_true"].abs().median())
-        for name, his in claimed.items():
-            mine = found[name].tolist()
+        for name, stated in claimed.items():
+            here = found[name].tolist()
             if not self.exact and name in EPISODES:
-                self._episodes(f"{WINDOWS_NAME}: row {{row}}, {name}", his, mine, size + 1e-9)
+                self._episodes(f"{WINDOWS_NAME}: row {{row}}, {name}", stated, here, size + 1e-9)
                 continue
-            for row, (value, claim) in enumerate(zip(follows.get(name, mine), his, strict=True)):
+            for row, (value, claim) in enumerate(zip(follows.get(name, here), stated, strict=True)):
                 scale = abs(value) if isinstance(value, int | float) else 0.0
                 allowed = (EXACT if self.exact or name in follows else OF_WEIGHTS) * scale + 1e-15
                 self._number(f"{WINDOWS_NAME}: row {row}, {name}", claim, value, allowed)
@@ -105,13 +105,13 @@ class Comparison:
             self.differences.append(Difference("returns: phases and horizons of the sample", len(claimed), len(found)))
             return
         for name in ("true", "forecast"):
-            his, mine = ([getattr(pair, name) for pair in pairs] for pairs in (claimed, found))
+            stated, here = ([getattr(pair, name) for pair in pairs] for pairs in (claimed, found))
             where = f"returns: pair {{row}}, {name}"
             if self.exact:
-                for row, (claim, value) in enumerate(zip(his, mine, strict=True)):
+                for row, (claim, value) in enumerate(zip(stated, here, strict=True)):
                     self._number(where.format(row=row), claim, value, EXACT * abs(value))
             else:
-                self._episodes(where, his, mine, float(np.median(np.abs(mine or [0.0]))) + 1e-9)
+                self._episodes(where, stated, here, float(np.median(np.abs(here or [0.0]))) + 1e-9)
 
     def _allowed(self, metric: Metric, name: str, value: Any) -> float:
         size = abs(value) if isinstance(value, float) else 0.0

@@ -43,8 +43,8 @@ def _of_code(record: Record) -> Iterator[str]:
     made = record.provenance
     if made.git_commit is None:
         yield (
-            "made from no known commit of tipl-bench; a run of a clean clone (`git clone`, then `pip install -e .` in "
-            "it) records its commit"
+            "made from no known commit of tipl-bench; what is installed from a clean clone (`git clone`, then `pip "
+            "install .` in it) records its commit"
         )
     elif _known(made.git_commit) is False:
         yield f"names commit {made.git_commit}, which this repository does not have"
