@@ -9,9 +9,6 @@ from typing import Any
 
 HEADLINE = "learning"
 PHASES = ("learning", "converged", "all")
-DECIMALS = 4
-"""Of a skill in the table, one more than shown; a row's details hold every digit of the document."""
-
 Document = dict[str, Any]
 
 
@@ -35,8 +32,8 @@ def summary(document: Document) -> Document:
             "rank": [row["rank"] for row in rows],
             "ties": [len(row["tied"]) for row in rows],
             "seeds": [len(row["seeds"]) for row in rows],
-            "spread": [rounded(row["spread"]) for row in rows],
-            "fit": [significant(row["cost"]["fit_seconds"]) for row in rows],
+            "spread": [short(row["spread"]) for row in rows],
+            "fit": [short(row["cost"]["fit_seconds"]) for row in rows],
             "parameters": [row["cost"]["parameters"] for row in rows],
         },
         "headline": phase_columns(rows, HEADLINE, horizons(document)),
@@ -74,9 +71,9 @@ def phase_columns(rows: Sequence[Document], phase: str, count: int) -> Document:
     tables = [row["phases"].get(phase) for row in rows]
     return {
         "skill": _estimates(table and table["skill"] for table in tables),
-        "repw": _estimates((table and table["repw"] for table in tables), digits=5),
+        "repw": _estimates(table and table["repw"] for table in tables),
         "at": [
-            [rounded(_at(table, "skill_by_horizon", horizon).get("value")) for table in tables]
+            [short(_at(table, "skill_by_horizon", horizon).get("value")) for table in tables]
             for horizon in range(count)
         ],
     }
@@ -87,7 +84,7 @@ def horizon_columns(rows: Sequence[Document], phase: str, horizon: int) -> Docum
     tables = [row["phases"].get(phase) for row in rows]
     return {
         "skill": _estimates(_at(table, "skill_by_horizon", horizon - 1) for table in tables),
-        "repw": _estimates((_at(table, "repw_by_horizon", horizon - 1) for table in tables), digits=5),
+        "repw": _estimates(_at(table, "repw_by_horizon", horizon - 1) for table in tables),
     }
 
 
@@ -97,13 +94,12 @@ def _at(table: Document | None, name: str, index: int) -> Document:
     return series[index] if index < len(series) else {}
 
 
-def _estimates(values: Iterable[Document | None], digits: int | None = None) -> list[list[float | None]]:
-    """Estimates as three columns: value, low, high; rounded to decimals, or to `digits` significant ones."""
+def _estimates(values: Iterable[Document | None]) -> list[list[float | None]]:
+    """Estimates as three columns: value, low, high."""
     columns: list[list[float | None]] = [[], [], []]
     for value in values:
         for column, name in zip(columns, ("value", "low", "high"), strict=True):
-            number = (value or {}).get(name)
-            column.append(rounded(number) if digits is None else significant(number, digits))
+            column.append(short((value or {}).get(name)))
     return columns
 
 
@@ -124,15 +120,6 @@ def _overall(entry: Document, place: dict[str, int]) -> Document:
     }
 
 
-def rounded(value: float | None) -> float | None:
-    """To the table's decimals, integers as such."""
-    return None if value is None else _short(round(value, DECIMALS))
-
-
-def significant(value: float | None, digits: int = 4) -> float | None:
-    """To significant digits."""
-    return None if value is None else _short(float(f"{value:.{digits}g}"))
-
-
-def _short(value: float) -> float | int:
-    return int(value) if value == int(value) else value
+def short(value: float | None) -> float | int | None:
+    """A number with no more characters than it needs; not rounded, which twice may end otherwise than once."""
+    return int(value) if value is not None and value == int(value) else value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import hashlib
 import math
@@ -55,7 +56,7 @@ def document(rows=24, boards=3, *, seed=0, phases=("learning", "converged", "all
 
 def hostile(boards=2):
     """A document in which every free text is one of `HOSTILE`."""
-    made = document(len(HOSTILE), boards, returns=5)
+    made = copy.deepcopy(document(len(HOSTILE), boards, returns=5))  # its rows share what is cached
     for number, row in enumerate(made["rows"]):
         text = HOSTILE[number % len(HOSTILE)]
         row.update(
@@ -85,7 +86,7 @@ def hostile(boards=2):
 
 def sparse():
     """A document in which every number that may be missing is."""
-    made = document(6, 2, returns=0)
+    made = copy.deepcopy(document(6, 2, returns=0))
     nothing = {"value": None, "low": None, "high": None}
     for board in made["boards"]:
         board.update(repo=None, commit=None, ranked=False)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import synthetic
 from tipl_bench.leaderboard.site import render
@@ -48,6 +50,16 @@ def test_the_first_view_is_the_overall_table(visit, site):
     skill = member["phases"]["learning"]["skill"]["value"]
     assert visiting.column(first["environments"][0])[0] == shown(skill)
     assert not page.locator("#choose-phase").is_visible()
+
+
+def test_a_number_is_rounded_once_and_reads_as_in_the_other_tables(visit, tmp_path):
+    document = json.loads(json.dumps(DOCUMENT))
+    for row in document["rows"]:
+        row["phases"]["learning"]["skill"]["value"] = 0.205537  # and 0.2055 would be shown as 0.205
+    render(document, tmp_path)
+    visiting = visit(tmp_path)
+    visiting.go(address())
+    assert set(first_line(visiting.column("skill"))) == {"0.206"}
 
 
 def test_the_overall_table_shows_lowest_states_and_disputes_and_narrows_by_both(visit, site):
