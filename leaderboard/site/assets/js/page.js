@@ -75,6 +75,12 @@ const page = (() => {
       claimed > 0 && html("p", {}, `${text.count(claimed)} of ${text.plural(data.entries.length, "row")} rest on a result that is only claimed: a row's state is the lowest of its results.`)];
   }
 
+  // Where a board's dataset is to be had: a badge's word and its meaning.
+  function whereabouts({ repo, published }) {
+    if (repo) return ["published", "on the Hub"];
+    return published ? ["bundled", "part of the package"] : ["local", "not published: rows can be checked only by collecting it again"];
+  }
+
   function aboutBoard(where, view) {
     const measured = where.phases[now.phase];
     const mean = series => { const kept = (series ?? []).filter(Number.isFinite); return kept.length ? kept.reduce((a, b) => a + b) / kept.length : null; };
@@ -87,7 +93,7 @@ const page = (() => {
         ["phase", `${view.name}`], ["windows", `${text.count(measured.windows)} of ${text.plural(measured.trials, "test trial")}`],
         ["span ceiling", text.skill(pick(measured.ceiling))], ["REPW of persistence", text.points(pick(measured.repw_persistence))],
         ["noise floor", text.points(pick(measured.noise_floor))], ["protocol", text.clean(where.protocol, 20)],
-        ["dataset", [dom.code(where.digest.slice(0, 12)), " ", columns.badge(where.published ? "published" : "local", where.published ? "bundled or on the Hub" : "not published: rows can be checked only by collecting it again")]],
+        ["dataset", [dom.code(where.digest.slice(0, 12)), " ", columns.badge(...whereabouts(where))]],
       ].map(([name, value]) => html("div", {}, html("dt", {}, name), html("dd", {}, value)))),
       (now.phase !== data.headline || now.horizon !== "mean") && html("p", { class: "soft" }, "Ranks and ties are those of the headline: learning phase, mean over horizons."),
     ];

@@ -71,8 +71,8 @@ const sections = (() => {
 
   const REPOSITORY = /^[A-Za-z0-9][\w.-]*\/[A-Za-z0-9][\w.-]*$/, COMMIT = /^[0-9a-f]{40}$/;
 
-  function repository({ repo, commit }) {
-    if (!repo) return "not on the Hub";
+  function repository({ repo, commit, published }) {
+    if (!repo) return published ? "part of the package; not on the Hub" : "not on the Hub";
     if (!REPOSITORY.test(repo) || (commit && !COMMIT.test(commit))) return bdi(repo, 200);
     const address = `https://huggingface.co/datasets/${repo}${commit ? `/tree/${commit}` : ""}`;
     return html("a", { href: address, rel: "noopener noreferrer" }, bdi(repo));
