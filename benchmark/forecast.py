@@ -16,7 +16,7 @@ from ..registry.errors import PredictorError
 from ..registry.files import replace_atomically
 from ..registry.tensorfile import create_tensors
 from ..registry.trial import COLUMNS, Trial
-from .process.host import PredictorFaultError
+from .process.answers import PredictorFaultError
 from .protocol import Protocol
 from .windows import Window
 

@@ -23,7 +23,8 @@ from ..registry.tensorfile import map_tensors
 from ..registry.text import one_line
 from .forecast import write_forecasts
 from .memo import remembered_returns
-from .process.host import Limits, PredictorFaultError, PredictorProcess
+from .process.answers import PredictorFaultError
+from .process.host import Limits, PredictorProcess
 from .protocol import CURRENT, Protocol
 from .provenance import peak_memory, provenance
 from .record import (

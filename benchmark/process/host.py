@@ -30,8 +30,7 @@ from ...registry.files import replace_atomically
 from ...registry.policy import PolicyLayout
 from ...registry.store import home
 from ...registry.text import one_line
-from .answers import Answer, PredictorLateError, fault, progress_report
-from .answers import PredictorFaultError as PredictorFaultError
+from .answers import Answer, PredictorFaultError, PredictorLateError, fault, progress_report
 from .channel import Channel
 from .sandbox import LANDLOCK, NOTHING
 

@@ -1,4 +1,4 @@
-"""What a submission must be to get onto the board; this is what continuous integration runs on one."""
+"""What a submission must be to get onto the board; for continuous integration to run on one."""
 
 from __future__ import annotations
 

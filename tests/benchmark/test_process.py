@@ -17,8 +17,9 @@ import pytest
 import toy
 from tipl_bench.baselines.predictor import Fit
 from tipl_bench.benchmark.process import sandbox
+from tipl_bench.benchmark.process.answers import PredictorFaultError
 from tipl_bench.benchmark.process.channel import PREFIX, Channel
-from tipl_bench.benchmark.process.host import Limits, PredictorFaultError, PredictorProcess
+from tipl_bench.benchmark.process.host import Limits, PredictorProcess
 from tipl_bench.benchmark.process.sandbox import LANDLOCK
 from tipl_bench.benchmark.run import RunRequest, run
 from tipl_bench.registry.errors import OptionError, PredictorError, UnknownNameError

@@ -2,13 +2,13 @@
 const page = (() => {
   const { html, bdi } = dom;
   const place = name => document.getElementById(name);
+  const mean = values => { const kept = values.filter(Number.isFinite); return kept.length ? kept.reduce((a, b) => a + b) / kept.length : null; };
   let now = state.parse(location.hash), latest = 0;
 
   // What is drawn: the address, its rows, and how to read a number of a row.
   async function look() {
     const numbers = await loading.numbers(now.phase, now.horizon);
     const triple = (series, row) => series.map(column => column[row.index]);
-    const mean = values => { const kept = values.filter(Number.isFinite); return kept.length ? kept.reduce((a, b) => a + b) / kept.length : null; };
     const at = row => numbers.at.map(column => column[row.index]);
     const view = {
       now, phase: now.phase, name: `${now.phase} phase, ${now.horizon === "mean" ? "mean over horizons" : `h = ${now.horizon}`}`,
@@ -83,8 +83,7 @@ const page = (() => {
 
   function aboutBoard(where, view) {
     const measured = where.phases[now.phase];
-    const mean = series => { const kept = (series ?? []).filter(Number.isFinite); return kept.length ? kept.reduce((a, b) => a + b) / kept.length : null; };
-    const pick = series => (now.horizon === "mean" ? mean(series) : series?.[Number(now.horizon) - 1]);
+    const pick = series => (now.horizon === "mean" ? mean(series ?? []) : series?.[Number(now.horizon) - 1]);
     return [
       where.yanked && html("p", { class: "notice" }, html("b", {}, "The dataset is yanked: "), bdi(where.yanked), ". These rows stand for the record only."),
       where.superseded && html("p", { class: "notice" }, html("b", {}, "Superseded: "), "a newer version of the dataset or of the protocol exists."),
