@@ -17,9 +17,9 @@ _HOMES = {
     "Fit": "baselines.predictor",
     "NoOptions": "baselines.predictor",
     "Predictor": "baselines.predictor",
-    "TiplBenchError": "registry.errors",
+    "TiplBenchError": "utils.errors",
     "Trial": "registry.trial",
-    "check_predictor": "benchmark.rehearsal.check",
+    "check_predictor": "benchmark.conformance.check",
     "load": "registry.hub.download",
     "open_dataset": "registry.catalog",
 }
@@ -27,12 +27,12 @@ _HOMES = {
 
 if TYPE_CHECKING:
     from .baselines.predictor import Contexts, Fit, NoOptions, Predictor
-    from .benchmark.rehearsal.check import check_predictor
+    from .benchmark.conformance.check import check_predictor
     from .registry.catalog import open_dataset
     from .registry.dataset import Dataset
-    from .registry.errors import TiplBenchError
     from .registry.hub.download import load
     from .registry.trial import Trial
+    from .utils.errors import TiplBenchError
 
 
 def __getattr__(name: str) -> Any:

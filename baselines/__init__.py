@@ -7,9 +7,9 @@ import re
 from importlib.metadata import entry_points
 from typing import Any
 
-from ..registry.errors import PredictorError, UnknownNameError
-from ..registry.naming import SLUG_LENGTH, SLUG_PATTERN
-from ..registry.text import one_line
+from ..registry.reference import SLUG_LENGTH, SLUG_PATTERN
+from ..utils.errors import PredictorError, UnknownNameError
+from ..utils.text import one_line
 from .predictor import Predictor
 
 ENTRY_POINTS = "tipl_bench.predictors"

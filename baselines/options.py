@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from ..registry.errors import OptionError, UnknownNameError
+from ..utils.errors import OptionError, UnknownNameError
 from .predictor import BUDGETS, Predictor
 
 

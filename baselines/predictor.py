@@ -29,11 +29,11 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from ..registry.canonical import canonical_json, strict_json
-from ..registry.errors import PredictorError
-from ..registry.files import replace_atomically
-from ..registry.policy import PolicyLayout
 from ..registry.trial import Trial
+from ..rl.policy import PolicyLayout
+from ..utils.canonical import canonical_json, strict_json
+from ..utils.errors import PredictorError
+from ..utils.files import replace_atomically
 
 Weights = npt.NDArray[np.float32]
 Array = npt.NDArray[Any]

@@ -10,9 +10,9 @@ from pathlib import Path
 import jinja2
 
 from .. import __version__
-from ..registry.errors import OptionError, PredictorError
-from ..registry.files import write_text
-from ..registry.naming import SLUG_LENGTH
+from ..registry.reference import SLUG_LENGTH
+from ..utils.errors import OptionError, PredictorError
+from ..utils.files import write_text
 from . import predictor_names
 
 TEMPLATES = Path(__file__).parent / "template"

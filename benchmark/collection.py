@@ -10,13 +10,13 @@ from ..registry.collection.collect import collect, cut_head
 from ..registry.collection.config import CollectionConfig
 from ..registry.collection.presets import Extension, Head, preset, read_config
 from ..registry.dataset import Dataset
-from ..registry.errors import DatasetError, ProtocolError
 from ..registry.manifest import MANIFEST_NAME
-from ..registry.naming import NAME_PATTERN, is_name
+from ..registry.reference import NAME_PATTERN, is_name
 from ..registry.store import dataset_folder, exclusive
+from ..rl.evaluation import usable_threads
+from ..utils.errors import DatasetError, ProtocolError
+from .forecast.reference_returns import add_reference_returns
 from .protocol import CURRENT
-from .reference import add_reference_returns
-from .returns import usable_threads
 
 Progress = Callable[[str, int, int, str], None]
 """Called with a stage, steps done, steps in all, and a word on how it goes."""

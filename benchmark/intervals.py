@@ -9,8 +9,8 @@ import numpy as np
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
+from ..utils.bootstrap import Float64, Index, bounds, draw, expanded_tail
 from .protocol import Protocol
-from .resampling import Float64, Index, bounds, draw, expanded_tail
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
-from ..registry.errors import UnknownNameError
+from ..utils.errors import UnknownNameError
 
 
 class Protocol(BaseModel):

@@ -12,9 +12,9 @@ from pathlib import Path
 import torch
 
 from .. import __version__
-from ..registry.dataset import VERSIONED, cpu_name
-from .process import sandbox
+from ..utils.machine import VERSIONED, cpu_name
 from .record import Provenance
+from .worker import sandbox
 
 PACKAGES = (*VERSIONED, "safetensors", "scipy", "pandas")
 

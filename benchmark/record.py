@@ -8,10 +8,10 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from ..registry.canonical import canonical_json, flatten, strict_json
-from ..registry.errors import ProtocolError
-from ..registry.files import write_text
-from ..registry.naming import COMMIT_PATTERN, NAME_PATTERN, SLUG_LENGTH, SLUG_PATTERN
+from ..registry.reference import COMMIT_PATTERN, NAME_PATTERN, SLUG_LENGTH, SLUG_PATTERN
+from ..utils.canonical import canonical_json, flatten, strict_json
+from ..utils.errors import ProtocolError
+from ..utils.files import write_text
 from .intervals import Estimate
 from .protocol import Protocol
 

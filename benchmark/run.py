@@ -15,31 +15,22 @@ import torch
 from pydantic import ValidationError
 
 from ..baselines.predictor import Fit
-from ..registry.canonical import strict_json
 from ..registry.dataset import Dataset
-from ..registry.errors import OptionError, PredictorError, ProtocolError
-from ..registry.files import clear_leftovers, replace_atomically, sha256, write_text
-from ..registry.tensorfile import map_tensors
-from ..registry.text import one_line
-from .forecast import write_forecasts
-from .memo import remembered_returns
-from .process.answers import PredictorFaultError
-from .process.host import Limits, PredictorProcess
+from ..utils.canonical import strict_json
+from ..utils.errors import OptionError, PredictorError, ProtocolError
+from ..utils.files import clear_leftovers, replace_atomically, sha256, write_text
+from ..utils.tensorfile import map_tensors
+from ..utils.text import one_line
+from .forecast.forecasting import write_forecasts
+from .forecast.reference_returns import reference_returns
+from .forecast.return_cache import remembered_returns
+from .forecast.scoring import forecast_returns, sample_returns, score, window_rows
+from .forecast.windows import Window, test_windows
 from .protocol import CURRENT, Protocol
 from .provenance import peak_memory, provenance
-from .record import (
-    RECORD_NAME,
-    Cost,
-    DatasetIdentity,
-    Metric,
-    PredictorIdentity,
-    Record,
-    RunKey,
-    read_record,
-)
-from .reference import reference_returns
-from .scoring import forecast_returns, sample_returns, score, window_rows
-from .windows import Window, test_windows
+from .record import RECORD_NAME, Cost, DatasetIdentity, Metric, PredictorIdentity, Record, RunKey, read_record
+from .worker.messages import PredictorFaultError
+from .worker.predictor_process import Limits, PredictorProcess
 
 KEY_NAME = "key.json"
 PREDICTOR_NAME = "predictor.safetensors"

@@ -55,7 +55,7 @@ def list_datasets(as_json: bool) -> None:
 def _listed(name: str) -> dict[str, Any]:
     """What the list says of one dataset."""
     from ..registry.catalog import catalog, local_names, open_dataset
-    from ..registry.errors import DatasetError
+    from ..utils.errors import DatasetError
 
     entry = catalog().get(name)
     try:

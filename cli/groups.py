@@ -17,7 +17,7 @@ class Commands(click.Group):
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         """Find a subcommand, or name the nearest and all valid ones."""
         if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
-            from ..registry.errors import UnknownNameError
+            from ..utils.errors import UnknownNameError
 
             raise click.UsageError(str(UnknownNameError("command", args[0], self.list_commands(ctx))), ctx)
         return super().resolve_command(ctx, args)
@@ -26,7 +26,7 @@ class Commands(click.Group):
         """Run, turning expected failures into one message and an exit code of 1."""
         if ctx.parent is not None:
             return super().invoke(ctx)
-        from ..registry.errors import TiplBenchError
+        from ..utils.errors import TiplBenchError
 
         try:
             return super().invoke(ctx)

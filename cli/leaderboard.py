@@ -14,7 +14,7 @@ from .output import Bars
 from .verification import records_option
 
 if TYPE_CHECKING:
-    from ..leaderboard.verification.check import Checked
+    from ..leaderboard.submission.check import Checked
     from ..registry.dataset import Dataset
 
 
@@ -30,9 +30,9 @@ def leaderboard() -> None:
 def add_record(run_folder: Path, records: Path | None, claimed: bool) -> None:
     """Put a finished run's record among the board's records, with its numbers as they are recomputed here."""
     from ..benchmark.record import read_record
-    from ..leaderboard import evidence
-    from ..leaderboard.records import add
-    from ..leaderboard.verification.folder import open_record
+    from ..leaderboard.store import evidence
+    from ..leaderboard.store.records import add
+    from ..leaderboard.verify.folder import open_record
 
     if claimed:
         click.echo(f"added {add(open_record(run_folder), records)}")
@@ -66,8 +66,8 @@ def check_submission(submission: str, records: Path | None, dataset_name: str | 
     """
     import tempfile
 
-    from ..leaderboard.submission import fetch, parse_pull_request
-    from ..leaderboard.verification.check import run_folders
+    from ..leaderboard.submission.check import run_folders
+    from ..leaderboard.submission.pull_request import fetch, parse_pull_request
 
     request = parse_pull_request(submission)
     if request:
@@ -82,8 +82,8 @@ def check_submission(submission: str, records: Path | None, dataset_name: str | 
 
 def report_checked(folders: list[Path], records: Path | None, dataset_name: str | None = None) -> list[Checked]:
     """Check runs and print what is wrong with each."""
-    from ..leaderboard.records import RECORDS
-    from ..leaderboard.verification.check import check
+    from ..leaderboard.store.records import RECORDS
+    from ..leaderboard.submission.check import check
     from .verification import open_dataset_of
 
     def dataset(name: str) -> Dataset:
@@ -109,8 +109,8 @@ def report_checked(folders: list[Path], records: Path | None, dataset_name: str 
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Where to write.")
 def export_results(records: Path | None, out: Path) -> None:
     """Write the published boards' rows as .eval_results files, the Hub's own form, for the predictors' repositories."""
-    from ..leaderboard.data import document
-    from ..leaderboard.export import export
+    from ..leaderboard.document.build import document
+    from ..leaderboard.render.export import export
 
     written = export(document(records), out)
     for path in written:
@@ -126,8 +126,8 @@ def export_results(records: Path | None, out: Path) -> None:
 def dispute_row(record: Path, reason: str, settle: bool) -> None:
     """Mark a row as disputed, or a dispute as settled. RECORD is the row's file among the records."""
     from ..benchmark.record import read_record
-    from ..leaderboard.evidence import keep, said
-    from ..leaderboard.records import nearest
+    from ..leaderboard.store.evidence import keep, said
+    from ..leaderboard.store.records import nearest
 
     if not record.is_file():
         raise click.ClickException(nearest(record))
@@ -147,11 +147,13 @@ def build_board(records: Path | None, out: Path) -> None:
 
 
 @leaderboard.command("serve")
-@click.option("--out", type=click.Path(path_type=Path), default=Path(), show_default="here", help="The built page.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=Path("docs/board"), show_default=True, help="The built site."
+)
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 for any free one.")
 def serve_board(out: Path, port: int) -> None:
     """Show the built page on this machine's own address, until Ctrl-C."""
-    from ..leaderboard.site.serving import HOST, server
+    from ..leaderboard.render.site.serving import HOST, server
 
     with server(out, port) as serving:
         click.echo(f"http://{HOST}:{serving.server_port}/ shows {out / 'index.html'}; Ctrl-C ends it.")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from ..benchmark.process.host import Limits
+    from ..benchmark.worker.predictor_process import Limits
 
 timeout_option = click.option(
     "--timeout",
@@ -23,7 +23,7 @@ memory_option = click.option(
 
 def build_limits(timeout: float | None, memory: float | None) -> Limits:
     """Limits as they were typed; raises for what is none."""
-    from ..benchmark.process.host import Limits
+    from ..benchmark.worker.predictor_process import Limits
 
     if memory is None:
         return Limits(timeout)

@@ -40,8 +40,8 @@ def models(ctx: click.Context, as_json: bool) -> None:
     from rich.table import Table
 
     from ..baselines import predictor_names, predictor_type
-    from ..registry.errors import PredictorError
-    from ..registry.text import one_line
+    from ..utils.errors import PredictorError
+    from ..utils.text import one_line
 
     kinds = []
     for known in predictor_names():
@@ -64,7 +64,7 @@ def _cell(text: object) -> Any:
     """A stranger's text in a table: not markup, and nothing unseen."""
     from rich.text import Text
 
-    from ..registry.text import one_line
+    from ..utils.text import one_line
 
     return Text(one_line(text))
 
@@ -92,7 +92,7 @@ def show_model(name: str, as_json: bool) -> None:
 
     from ..baselines import predictor_type
     from ..baselines.options import describe_options
-    from ..registry.text import one_line
+    from ..utils.text import one_line
 
     kind = predictor_type(name)
     if as_json:
@@ -136,7 +136,7 @@ def check_model(
 
     Shapes, finite numbers, horizons, batches, determinism, saving, time and memory. Exits with 1 if a point fails.
     """
-    from ..benchmark.rehearsal.check import POINTS, check_predictor
+    from ..benchmark.conformance.check import POINTS, check_predictor
 
     limits, begun = build_limits(timeout, memory), itertools.count()
     with Bars() as bars:

@@ -44,7 +44,8 @@ def run(
     from rich.console import Console
     from rich.text import Text
 
-    from ..benchmark import figure, table
+    from ..benchmark import figures as figure
+    from ..benchmark import table
     from ..benchmark.run import WINDOWS_NAME, RunRequest, default_folder
     from ..benchmark.run import run as run_benchmark
     from ..registry.catalog import default_dataset

@@ -13,8 +13,8 @@ from .limits import build_limits, memory_option, timeout_option
 from .output import Bars
 
 if TYPE_CHECKING:
-    from ..leaderboard.verification.folder import RunFolder
-    from ..leaderboard.verification.rescore import Rescored
+    from ..leaderboard.verify.folder import RunFolder
+    from ..leaderboard.verify.rescore import Rescored
     from ..registry.dataset import Dataset
 
 SHOWN = 20
@@ -37,7 +37,7 @@ def open_dataset_of(name: str) -> Dataset:
 
 def open_checked(run_folder: Path, dataset_name: str | None) -> RunFolder:
     """A run folder with its dataset, checked."""
-    from ..leaderboard.verification.folder import open_record, open_run
+    from ..leaderboard.verify.folder import open_record, open_run
 
     record = open_record(run_folder)
     return open_run(run_folder, open_dataset_of(dataset_name or record.key.dataset.name))
@@ -45,7 +45,7 @@ def open_checked(run_folder: Path, dataset_name: str | None) -> RunFolder:
 
 def rescore_with_bars(run: RunFolder) -> Rescored:
     """Re-score with a progress bar."""
-    from ..leaderboard.verification.rescore import rescore
+    from ..leaderboard.verify.rescore import rescore
 
     with Bars() as bars:
         return rescore(run, lambda done, total: bars.stage("returns", done, total, ""))
@@ -62,9 +62,9 @@ def verify(run_folder: Path, dataset_name: str | None, attest: bool, records: Pa
 
     Works offline, for anyone's run. Exits with 1 if a number differs, or if the forecasts are better than they can be.
     """
-    from ..leaderboard import evidence
-    from ..leaderboard.records import find
-    from ..leaderboard.verification.rescore import compare_numbers
+    from ..leaderboard.store import evidence
+    from ..leaderboard.store.records import find
+    from ..leaderboard.verify.rescore import compare_numbers
 
     run = open_checked(run_folder, dataset_name)
     if attest:
@@ -124,11 +124,11 @@ def reproduce(
 
     RUN is a run folder or a record file. Grades: bitwise, within tolerance, drifted (exits with 1).
     """
-    from ..leaderboard import evidence
-    from ..leaderboard.records import find
-    from ..leaderboard.verification.folder import open_record, open_record_file
-    from ..leaderboard.verification.reproduce import TOLERANCE
-    from ..leaderboard.verification.reproduce import reproduce as run_again
+    from ..leaderboard.store import evidence
+    from ..leaderboard.store.records import find
+    from ..leaderboard.verify.folder import open_record, open_record_file
+    from ..leaderboard.verify.reproduce import TOLERANCE
+    from ..leaderboard.verify.reproduce import reproduce as run_again
 
     limits = build_limits(timeout, memory)
     record = open_record_file(run_folder) if run_folder.is_file() else open_record(run_folder)
@@ -164,9 +164,9 @@ def submit(run_folder: Path, dataset_name: str | None, records: Path | None, rep
     A run that does not hold is not sent. One that is only doubtful is: its doubts are printed, and the maintainers
     decide.
     """
-    from ..leaderboard.submission import FOLDER, REPOSITORY, submission_name
-    from ..leaderboard.submission import submit as open_request
-    from ..leaderboard.verification.folder import SUBMITTED
+    from ..leaderboard.submission.pull_request import FOLDER, REPOSITORY, submission_name
+    from ..leaderboard.submission.pull_request import submit as open_request
+    from ..leaderboard.verify.folder import SUBMITTED
     from .leaderboard import report_checked
 
     checked = report_checked([run_folder], records, dataset_name)

@@ -5,26 +5,31 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from ..registry.files import write_text
-from . import markdown_page, site, table
-from .data import document
+from ..utils.files import write_text
+from .document.build import document
+from .render import markdown, site, table
+
+MARKDOWN = "leaderboard/README.md"
+SITE = "docs/board"
 
 
 def build(records: Path | None, out: Path) -> list[Path]:
-    """Build the board; returns the files written.
+    """Build the leaderboard; returns the files written.
 
     Parameters
     ----------
     records
         Folder of records; the package's own by default.
     out
-        Folder to write `LEADERBOARD.md`, `leaderboard.json`, `leaderboard.parquet`, `index.html` and the `board/` that
-        it reads into.
+        The clone's root, or any folder: `leaderboard/README.md` is written into it, and under `docs/board/` the site,
+        `leaderboard.json` and `leaderboard.parquet`.
     """
     board = document(records)
     data = json.dumps(board, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    out.mkdir(parents=True, exist_ok=True)
-    for name, text in {"LEADERBOARD.md": markdown_page.render(board), "leaderboard.json": data + "\n"}.items():
-        write_text(out / name, text)
-    table.write(board, out / "leaderboard.parquet")
-    return [out / "LEADERBOARD.md", out / "leaderboard.json", out / "leaderboard.parquet", *site.render(board, out)]
+    place = out / SITE
+    place.mkdir(parents=True, exist_ok=True)
+    (out / MARKDOWN).parent.mkdir(parents=True, exist_ok=True)
+    for path, text in {out / MARKDOWN: markdown.render(board), place / "leaderboard.json": data + "\n"}.items():
+        write_text(path, text)
+    table.write(board, place / "leaderboard.parquet")
+    return [out / MARKDOWN, place / "leaderboard.json", place / "leaderboard.parquet", *site.render(board, place)]

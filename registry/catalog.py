@@ -12,11 +12,11 @@ from typing import Annotated, Any
 import tomlkit
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
+from ..utils.errors import DatasetError, UnknownNameError
+from ..utils.files import write_text
 from .dataset import Dataset
-from .errors import DatasetError, UnknownNameError
-from .files import write_text
 from .manifest import MANIFEST_NAME
-from .naming import COMMIT_PATTERN, HUB_PREFIX, HubLocation, NamedDataset, is_name, is_repo, parse_hub, parse_name
+from .reference import COMMIT_PATTERN, HUB_PREFIX, HubLocation, NamedDataset, is_name, is_repo, parse_hub, parse_name
 from .snapshots import snapshot_folder
 from .store import dataset_folder, home
 

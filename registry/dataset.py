@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .errors import DatasetError
-from .files import sha256
+from ..rl.policy import PolicyLayout
+from ..utils.errors import DatasetError
+from ..utils.files import sha256
+from ..utils.tensorfile import read_header, tensor_digests
 from .manifest import FileEntry, Manifest, TensorEntry, read_manifest
-from .policy import PolicyLayout
-from .tensorfile import read_header, tensor_digests
 from .trial import Trial, trial_name, trial_tensors
 
 if TYPE_CHECKING:
@@ -24,8 +22,6 @@ if TYPE_CHECKING:
     from .statistics import ReturnStatistics
 
 TRIALS_FOLDER = "trials"
-VERSIONED = ("gymnasium", "mujoco", "numpy", "torch", "numba")
-"""The packages that decide a trajectory's bits."""
 MEND = "Fetch it again (`tipl-bench datasets download NAME`) or collect it again; nothing was removed."
 
 
@@ -232,19 +228,3 @@ def describe_file(folder: Path, path: str) -> FileEntry:
 def describe_trials(folder: Path, indices: Sequence[int]) -> tuple[FileEntry, ...]:
     """Hash the trial files of a dataset folder."""
     return tuple(describe_file(folder, f"{TRIALS_FOLDER}/{trial_name(index)}") for index in indices)
-
-
-def package_versions() -> dict[str, str]:
-    """Installed versions of the packages that decide a trajectory's bits."""
-    return {name: version(name) for name in VERSIONED}
-
-
-def cpu_name() -> str:
-    """The processor's name, as the operating system tells it."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()

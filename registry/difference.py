@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from .canonical import flatten
+from ..utils.canonical import flatten
 from .manifest import Manifest
 
 APART = ("trials", "sidecars", "split", "trial_seeds")

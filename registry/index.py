@@ -10,10 +10,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from .errors import DatasetError
-from .files import replace_atomically
+from ..utils.errors import DatasetError
+from ..utils.files import replace_atomically
+from ..utils.tensorfile import Array
 from .manifest import Manifest
-from .tensorfile import Array
 from .trial import COLUMNS
 
 INDEX_NAME = "index.parquet"

@@ -19,13 +19,13 @@ from pydantic import (
     model_validator,
 )
 
-from .canonical import canonical_json, strict_json
+from ..rl.policy import PolicyLayout
+from ..utils.canonical import canonical_json, strict_json
+from ..utils.errors import DatasetError
+from ..utils.files import write_text
+from ..utils.tensorfile import HEADER_LIMIT
 from .collection.config import CollectionConfig
-from .errors import DatasetError
-from .files import write_text
-from .naming import NAME_PATTERN, version_number
-from .policy import PolicyLayout
-from .tensorfile import HEADER_LIMIT
+from .reference import NAME_PATTERN, version_number
 
 MANIFEST_NAME = "manifest.json"
 MANIFEST_LIMIT = 64 << 20

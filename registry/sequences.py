@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset as TorchDataset
 
+from ..utils.errors import DatasetError
 from .dataset import Dataset
-from .errors import DatasetError
 
 COUNTED = ("iteration", "epoch")
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from .canonical import canonical_json, strict_json
-from .errors import DatasetError
-from .files import write_text
-from .naming import COMMIT_PATTERN, HubLocation
+from ..utils.canonical import canonical_json, strict_json
+from ..utils.errors import DatasetError
+from ..utils.files import write_text
+from .reference import COMMIT_PATTERN, HubLocation
 from .store import home
 
 REVISIONS_NAME = "revisions.json"

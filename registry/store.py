@@ -10,7 +10,7 @@ from pathlib import Path
 import platformdirs
 from filelock import FileLock, Timeout
 
-from .errors import DatasetError
+from ..utils.errors import DatasetError
 
 HOME_VARIABLE = "TIPL_BENCH_HOME"
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from .errors import DatasetError
-from .policy import PolicyLayout
-from .tensorfile import Array, Mapped, TensorSpan, read_header
+from ..rl.policy import PolicyLayout
+from ..utils.errors import DatasetError
+from ..utils.tensorfile import Array, Mapped, TensorSpan, read_header
 
 COLUMNS = ("environment_steps", "iteration", "epoch", "learning_rate", "episodic_return")
 """The per-checkpoint scalars."""

@@ -6,10 +6,10 @@ import signal
 from collections.abc import Mapping
 from pathlib import Path
 
-import outside as outside_predictors
 import pytest
-import toy
-import wayward as wayward_predictors
+from helpers import misbehaving as wayward_predictors
+from helpers import synthetic
+from helpers import third_party as outside_predictors
 from hypothesis import settings
 from tipl_bench.registry.dataset import Dataset
 
@@ -32,20 +32,25 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="session")
 def smooth(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     """Eight smooth trials of InvertedPendulum policies: 5 train, 1 validation, 2 test."""
-    return toy.smooth_dataset(tmp_path_factory.mktemp("toys") / "smooth")
+    return synthetic.smooth_dataset(tmp_path_factory.mktemp("toys") / "smooth")
 
 
 @pytest.fixture(scope="session")
 def walking(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     """Eight random walks, split likewise."""
-    return toy.walking_dataset(tmp_path_factory.mktemp("toys") / "walking")
+    return synthetic.walking_dataset(tmp_path_factory.mktemp("toys") / "walking")
 
 
 @pytest.fixture
 def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Install `outside.py`'s predictors as a package with entry points does; the folder to put on a path."""
-    points = {kind.name: f"outside:{kind.__name__}" for kind in outside_predictors.PREDICTORS}
-    return install(tmp_path / "site", "outside-predictors", points | {"missing": "outside:NotThere"}, monkeypatch)
+    points = {kind.name: f"helpers.third_party:{kind.__name__}" for kind in outside_predictors.PREDICTORS}
+    return install(
+        tmp_path / "site",
+        "outside-predictors",
+        points | {"missing": "helpers.third_party:NotThere"},
+        monkeypatch,
+    )
 
 
 @pytest.fixture
@@ -53,7 +58,7 @@ def wayward(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> wayward_predictors.Notes:
     """Install `wayward.py`'s predictors; what they note on standard error."""
-    points = {kind.name: f"wayward:{kind.__name__}" for kind in wayward_predictors.PREDICTORS}
+    points = {kind.name: f"helpers.misbehaving:{kind.__name__}" for kind in wayward_predictors.PREDICTORS}
     install(tmp_path / "wayward-site", "wayward", points, monkeypatch)
     return wayward_predictors.Notes(lambda: capfd.readouterr().err)
 

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 import torch
-import toy
 from click.testing import CliRunner, Result
+from helpers import synthetic
 from tipl_bench import __version__
 from tipl_bench.baselines import IN_TREE
 from tipl_bench.benchmark.record import Record, read_record
 from tipl_bench.cli import main
-from tipl_bench.registry.tensorfile import create_tensors
 from tipl_bench.registry.trial import trial_tensors
+from tipl_bench.utils.tensorfile import create_tensors
 
 HEAVY = ("torch", "numpy", "pandas", "scipy", "matplotlib", "mujoco", "gymnasium", "numba", "pyarrow")
 
@@ -147,8 +147,8 @@ def test_when_a_dataset_is_shown_then_its_facts_are(smooth):
 
 
 def test_when_a_manifest_holds_square_brackets_then_they_are_shown_as_they_are(tmp_path):
-    trajectories = [toy.random_walk(i, 31, 32) for i in range(3)]
-    dataset = toy.write_dataset(tmp_path / "set [bold]", trajectories, cpu="Fancy [/red] CPU [link=x]")
+    trajectories = [synthetic.random_walk(i, 31, 32) for i in range(3)]
+    dataset = synthetic.write_dataset(tmp_path / "set [bold]", trajectories, cpu="Fancy [/red] CPU [link=x]")
     shown = fine("datasets", "show", dataset.folder)
     assert "Fancy [/red] CPU [link=x]" in shown
     assert "set [bold]" in shown
@@ -161,19 +161,24 @@ def test_when_a_dataset_is_verified_then_its_bytes_are_counted(smooth):
 
 
 def test_when_a_byte_of_a_dataset_was_changed_then_verification_names_the_file_and_tensor(tmp_path):
-    dataset = toy.write_dataset(tmp_path / "set", [toy.random_walk(i, 31, 32) for i in range(3)])
+    dataset = synthetic.write_dataset(tmp_path / "set", [synthetic.random_walk(i, 31, 32) for i in range(3)])
     create_tensors(dataset.folder / "trials/trial-0001.safetensors", trial_tensors(31, 32, 4))["weights"][7, 3] += 1
     message = refused("datasets", "verify", dataset.folder)
     assert "trial-0001.safetensors: tensor 'weights'" in message
 
 
 def test_when_the_store_holds_datasets_then_they_are_listed(store):
-    dataset = toy.write_dataset(
-        store / "datasets/toy-pendulum/synthetic-v1", [toy.random_walk(i, 31, 32) for i in range(3)]
+    dataset = synthetic.write_dataset(
+        store / "datasets/toy-pendulum/synthetic-v1", [synthetic.random_walk(i, 31, 32) for i in range(3)]
     )
     rows = {row["name"]: row for row in json.loads(fine("datasets", "list", "--json"))}
     own = rows["toy-pendulum/synthetic-v1"]
-    assert (own["environment"], own["trials"], own["checkpoints"], own["parameters"]) == (toy.PENDULUM, 3, 31, 32)
+    assert (own["environment"], own["trials"], own["checkpoints"], own["parameters"]) == (
+        synthetic.PENDULUM,
+        3,
+        31,
+        32,
+    )
     assert own["bytes"] == sum(file.size for file in dataset.manifest.files)
     assert (own["where"], own["default"]) == ("local", False)
     assert "toy-pendulum/synthetic-v1" in fine("datasets", "list")
@@ -218,7 +223,16 @@ def test_when_a_run_is_repeated_then_it_is_told_and_only_a_missing_figure_is_dra
 def test_when_json_is_asked_for_then_standard_output_is_the_record_alone(smooth, tmp_path):
     out = tmp_path / "run"
     shown = fine(
-        "run", "--model", "persistence", "--dataset", smooth.folder, "--env", toy.PENDULUM, "--json", "--out", out
+        "run",
+        "--model",
+        "persistence",
+        "--dataset",
+        smooth.folder,
+        "--env",
+        synthetic.PENDULUM,
+        "--json",
+        "--out",
+        out,
     )
     assert Record.model_validate(json.loads(shown)) == read_record(out / "record.json")
 
@@ -266,7 +280,9 @@ def test_when_an_option_is_not_finite_then_it_is_named(setting, smooth, tmp_path
 
 
 def test_when_a_dataset_is_unknown_then_the_known_ones_are_named(store):
-    toy.write_dataset(store / "datasets/toy-pendulum/synthetic-v1", [toy.random_walk(i, 31, 32) for i in range(3)])
+    synthetic.write_dataset(
+        store / "datasets/toy-pendulum/synthetic-v1", [synthetic.random_walk(i, 31, 32) for i in range(3)]
+    )
     for command in (["run", "--model", "linear", "--dataset"], ["datasets", "show"], ["datasets", "verify"]):
         message = refused(*command, "toy-pendulum/synthetik-v1")
         assert (
@@ -285,7 +301,7 @@ def test_when_an_environment_has_no_dataset_then_the_known_ones_are_named():
 
 
 def test_when_environment_and_dataset_disagree_then_both_are_named(smooth):
-    message = refused("run", "--model", "linear", "--dataset", smooth.folder, "--env", toy.CHEETAH)
+    message = refused("run", "--model", "linear", "--dataset", smooth.folder, "--env", synthetic.CHEETAH)
     assert "Dataset toy-pendulum/synthetic-v1 is of InvertedPendulum-v4, not HalfCheetah-v4." in message
 
 
@@ -325,7 +341,7 @@ def test_when_a_command_leaves_nothing_to_go_on_from_then_it_promises_nothing(mo
     def interrupted(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("tipl_bench.benchmark.rehearsal.check.check_predictor", interrupted)
+    monkeypatch.setattr("tipl_bench.benchmark.conformance.check.check_predictor", interrupted)
     result = typed("models", "check", "linear")
     assert (result.exit_code, result.stderr) == (130, "Interrupted.\n")
 

@@ -6,11 +6,11 @@ import shutil
 
 import numpy as np
 import pytest
-import toy
 from click.testing import CliRunner
+from helpers import synthetic
 from tipl_bench.cli import main
-from tipl_bench.registry.tensorfile import create_tensors
 from tipl_bench.registry.trial import trial_tensors
+from tipl_bench.utils.tensorfile import create_tensors
 
 
 def typed(*arguments: object):
@@ -52,7 +52,7 @@ def test_when_some_trials_are_not_here_then_the_others_are_drawn(smooth, tmp_pat
 
 @pytest.mark.parametrize("lacking", ["returns", "trials"])
 def test_when_no_return_is_known_here_then_only_the_facts_are_shown(lacking, tmp_path):
-    dataset = toy.write_dataset(tmp_path / "set", [toy.random_walk(i, 31, 32) for i in range(3)])
+    dataset = synthetic.write_dataset(tmp_path / "set", [synthetic.random_walk(i, 31, 32) for i in range(3)])
     for trial in range(3):
         path = dataset.folder / f"trials/trial-{trial:04d}.safetensors"
         if lacking == "trials":

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner
-from hub.fixtures import hub, hub_server
+from helpers.hub.fixtures import hub, hub_server
 from tipl_bench.cli import main
 from tipl_bench.registry.collection.presets import preset
 

@@ -11,10 +11,10 @@ import sys
 from pathlib import Path
 
 import pytest
-import toy
 from click.testing import CliRunner
-from hub.fixtures import hub, hub_server, no_waiting
-from submissions import COMMIT
+from helpers import synthetic
+from helpers.hub.fixtures import hub, hub_server, no_waiting
+from helpers.submission_workspace import COMMIT
 from tipl_bench.benchmark import provenance
 from tipl_bench.cli import main
 from tipl_bench.registry.store import dataset_folder
@@ -33,8 +33,8 @@ def commands() -> list[str]:
 @pytest.fixture
 def catalogued(store) -> None:
     """A small dataset in one's own catalog, where the tutorial takes the bundled one."""
-    dataset = toy.smooth_dataset(dataset_folder(DATASET), trials=8, name=DATASET)
-    entry = f'["{DATASET}"]\nenvironment = "{toy.PENDULUM}"\nsummary = "A toy."\ndigest = "{dataset.digest}"\n'
+    dataset = synthetic.smooth_dataset(dataset_folder(DATASET), trials=8, name=DATASET)
+    entry = f'["{DATASET}"]\nenvironment = "{synthetic.PENDULUM}"\nsummary = "A toy."\ndigest = "{dataset.digest}"\n'
     (store / "catalog.toml").write_text(entry)
 
 

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..files import sync
-from ..tensorfile import create_tensors
+from ...rl.training import BlockTraining, Checkpoint
+from ...utils.files import sync
+from ...utils.tensorfile import create_tensors
 from ..trial import trial_name, trial_tensors
 from .config import CollectionConfig
-from .training import BlockTraining, Checkpoint
 
 logger = logging.getLogger(__name__)
 

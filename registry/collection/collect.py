@@ -9,15 +9,16 @@ from pathlib import Path
 
 from pydantic_core import to_json
 
-from ..dataset import TRIALS_FOLDER, Dataset, cpu_name, describe_trials, package_versions, verify_file
-from ..environments import make
-from ..errors import DatasetError
-from ..files import clear_leftovers, link_or_copy, write_text
+from ...rl.environments import make
+from ...rl.policy import PolicyLayout
+from ...utils.errors import DatasetError
+from ...utils.files import clear_leftovers, link_or_copy, write_text
+from ...utils.machine import cpu_name, package_versions
+from ...utils.tensorfile import create_tensors
+from ..dataset import TRIALS_FOLDER, Dataset, describe_trials, verify_file
 from ..manifest import MANIFEST_NAME, Manifest, Origin, Split, read_manifest
-from ..naming import is_name
-from ..policy import PolicyLayout
+from ..reference import is_name
 from ..store import collecting_folder, dataset_folder, exclusive
-from ..tensorfile import create_tensors
 from ..trial import trial_name, trial_tensors
 from .block import collect_block
 from .config import CollectionConfig

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from .hyperparameters import PPOHyperparameters
+from ...rl.hyperparameters import PPOHyperparameters
 
 
 class CollectionConfig(BaseModel):

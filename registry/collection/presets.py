@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ..errors import DatasetError, UnknownNameError
+from ...utils.errors import DatasetError, UnknownNameError
 from .config import CollectionConfig
 
 

@@ -20,8 +20,8 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, http_stream_backoff
 
 from ... import __version__
-from ..errors import HubError, MissingFileError
-from ..naming import HubLocation
+from ...utils.errors import HubError, MissingFileError
+from ..reference import HubLocation
 
 TRANSPORT_ERROR: type[Exception] = HfHubHTTPError.__bases__[0]
 """The base of all errors of the HTTP library underneath; which library that is depends on the client's version."""

@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from ...utils.errors import DatasetError
+from ...utils.files import link_or_copy
 from ..catalog import catalog, home_folder, open_dataset, resolve
 from ..dataset import Dataset, verify_file
-from ..errors import DatasetError
-from ..files import link_or_copy
 from ..manifest import MANIFEST_NAME, FileEntry, read_manifest
-from ..naming import HubLocation, NamedDataset, family
+from ..reference import HubLocation, NamedDataset, family
 from ..snapshots import DEFAULT_BRANCH, commit_folder, known_revisions, remember_revision, repo_folder, snapshot_folder
 from ..store import dataset_folder, exclusive
 from .fetch import fetch_file

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
+from ...utils.errors import DatasetError, HubError
+from ...utils.files import sync
 from ..dataset import verify_file
-from ..errors import DatasetError, HubError
-from ..files import sync
 from ..manifest import FileEntry
-from ..naming import HubLocation
+from ..reference import HubLocation
 from .client import may_pass, speaking_of, status_of, streaming
 
 ATTEMPTS = 6

@@ -10,11 +10,11 @@ from huggingface_hub import GitRefs
 from huggingface_hub.errors import RepositoryNotFoundError
 from huggingface_hub.hf_api import RepoFile, RepoFolder
 
+from ...utils.errors import DatasetError, MissingFileError
 from ..catalog import catalog
 from ..dataset import TRIALS_FOLDER, Dataset
-from ..errors import DatasetError, MissingFileError
 from ..manifest import MANIFEST_LIMIT, MANIFEST_NAME, Manifest, parse_manifest
-from ..naming import HubLocation, family
+from ..reference import HubLocation, family
 from .client import api, patiently, read_bytes
 
 Content = str | bytes

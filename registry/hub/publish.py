@@ -9,12 +9,12 @@ import tomlkit
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 from huggingface_hub.errors import HfHubHTTPError
 
+from ...utils.errors import DatasetError, HubError
 from ..catalog import CatalogEntry, catalog
 from ..dataset import Dataset
-from ..errors import DatasetError, HubError
 from ..index import INDEX_NAME, index_table, write_index
 from ..manifest import MANIFEST_NAME
-from ..naming import HubLocation, is_repo
+from ..reference import HubLocation, is_repo
 from ..statistics import draw_curves, return_statistics
 from ..store import exclusive, home
 from .card import CARD_NAME, FIGURE_NAME, render_card

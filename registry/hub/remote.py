@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...utils.errors import DatasetError, HubError, MissingFileError
+from ...utils.tensorfile import HEADER_LIMIT, Array, TensorSpan, tensor_span
 from ..dataset import check_trials
-from ..errors import DatasetError, HubError, MissingFileError
 from ..manifest import MANIFEST_LIMIT, MANIFEST_NAME, FileEntry, Manifest, parse_manifest
-from ..naming import HubLocation
-from ..tensorfile import HEADER_LIMIT, Array, TensorSpan, tensor_span
+from ..reference import HubLocation
 from ..trial import COLUMNS
 from .client import api, patiently, read_bytes
 

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...utils.tensorfile import Array
 from ..catalog import catalog, open_dataset, resolve
 from ..dataset import Dataset
 from ..manifest import Manifest
-from ..naming import NamedDataset
-from ..tensorfile import Array
+from ..reference import NamedDataset
 from .download import is_missing, location_of
 from .remote import RemoteDataset
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from huggingface_hub import CommitOperationAdd
 
+from ...utils.errors import DatasetError, UnknownNameError
 from ..catalog import catalog, write_yanked
-from ..errors import DatasetError, UnknownNameError
-from ..naming import HubLocation, parse_name
+from ..reference import HubLocation, parse_name
 from .card import CARD_NAME
 from .client import api, read_bytes, speaking_of
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import toy
+from helpers import synthetic
 from tipl_bench.baselines.autoregression import RIDGES, Autoregression, AutoregressionOptions
 from tipl_bench.baselines.predictor import Fit
 
@@ -75,7 +75,7 @@ def test_when_no_penalty_is_given_then_the_one_with_the_least_validation_error_i
 def test_when_windows_are_forecast_then_the_origins_own_coefficients_are_used(per_position, smooth):
     predictor = fitted(smooth, lags=6, per_position=per_position, ridge=1e-3)
     origins = tuple(range(19, 31))
-    forecast = predictor.predict(toy.contexts_of(smooth, 7, origins), HORIZON)
+    forecast = predictor.predict(synthetic.contexts_of(smooth, 7, origins), HORIZON)
     weights = smooth.trial(7).weights().astype(np.float64)
     for row, t in enumerate(origins):
         own = predictor.coefficients[(t - 1) % 5 if per_position else 0]
@@ -85,8 +85,8 @@ def test_when_windows_are_forecast_then_the_origins_own_coefficients_are_used(pe
 
 def test_when_differences_follow_known_coefficients_then_they_are_recovered(tmp_path):
     first, second = 0.6, -0.2
-    weights = [toy.autoregressive(i, 181, 122, (first, second)) for i in range(8)]
-    dataset = toy.write_dataset(tmp_path / "known", weights, hidden=(8, 8))
+    weights = [synthetic.autoregressive(i, 181, 122, (first, second)) for i in range(8)]
+    dataset = synthetic.write_dataset(tmp_path / "known", weights, hidden=(8, 8))
     learned = fitted(dataset, lags=2, per_position=False, ridge=1e-6).coefficients[0]
     # what d_{t+1} + ... + d_{t+h} is expected to be, from the recursion
     response = np.array([[first, second], [first**2 + second, first * second]])
@@ -105,7 +105,7 @@ def test_when_every_place_has_its_own_rule_then_each_is_recovered(tmp_path):
         for t in range(180):  # differences[t] leads from checkpoint t to t + 1
             differences[t] = factor[(t - 1) % 5] * differences[t - 1] * (t > 0) + stream.normal(size=122)
         trajectories.append(np.concatenate([np.zeros((1, 122)), differences.cumsum(axis=0)]))
-    dataset = toy.write_dataset(tmp_path / "places", trajectories, hidden=(8, 8))
+    dataset = synthetic.write_dataset(tmp_path / "places", trajectories, hidden=(8, 8))
     learned = fitted(dataset, lags=1, ridge=1e-6).coefficients[:, 0, 0]
     np.testing.assert_allclose(learned, factor, rtol=0, atol=5 / np.sqrt(5 * 35 * 122))
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-import toy
+from helpers import synthetic
 from tipl_bench.baselines import IN_TREE, predictor_type
 from tipl_bench.baselines.options import build_options
 from tipl_bench.baselines.predictor import BUDGETS, Contexts, Fit
-from tipl_bench.registry.errors import DatasetError, PredictorError
+from tipl_bench.utils.errors import DatasetError, PredictorError
 
 TINY = {
     "persistence": (),
@@ -48,7 +48,7 @@ def fitted(smooth):
 @pytest.fixture
 def contexts(smooth) -> Contexts:
     """Five windows of a test trial."""
-    return toy.contexts_of(smooth, 7, ORIGINS)
+    return synthetic.contexts_of(smooth, 7, ORIGINS)
 
 
 def rows_of(contexts: Contexts, rows: list[int]) -> Contexts:
@@ -85,7 +85,7 @@ def test_when_a_batch_is_forecast_then_it_has_the_contracts_shape_and_type(model
 @every_predictor
 def test_when_a_batch_is_forecast_then_the_contexts_are_left_as_they_were(model, fitted, contexts, smooth):
     fitted[model].predict(contexts, HORIZON)
-    untouched = toy.contexts_of(smooth, 7, ORIGINS)
+    untouched = synthetic.contexts_of(smooth, 7, ORIGINS)
     np.testing.assert_array_equal(contexts.weights, untouched.weights)
     for name, column in contexts.columns.items():
         np.testing.assert_array_equal(column, untouched.columns[name])
@@ -231,7 +231,7 @@ def test_when_a_predictor_is_fitted_then_the_global_random_streams_stand_where_t
 
 @every_predictor
 def test_when_a_predictor_is_fitted_then_the_training_trials_are_read_and_no_test_trial(model, tmp_path):
-    dataset = toy.smooth_dataset(tmp_path / "set")
+    dataset = synthetic.smooth_dataset(tmp_path / "set")
     split = dataset.manifest.split
     for trial in split.test:
         dataset.trial(trial).path.unlink()
@@ -246,8 +246,8 @@ def test_when_a_predictor_is_fitted_then_the_training_trials_are_read_and_no_tes
 @pytest.fixture(scope="module")
 def frozen(tmp_path_factory):
     """A dataset in which no weight ever moves."""
-    weights = [np.repeat(toy.random_walk(i, 1, 32), 81, axis=0) for i in range(8)]
-    return toy.write_dataset(tmp_path_factory.mktemp("frozen") / "set", weights)
+    weights = [np.repeat(synthetic.random_walk(i, 1, 32), 81, axis=0) for i in range(8)]
+    return synthetic.write_dataset(tmp_path_factory.mktemp("frozen") / "set", weights)
 
 
 @pytest.mark.parametrize("model", TRAINED)

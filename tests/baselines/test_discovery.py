@@ -7,11 +7,11 @@ import textwrap
 
 import numpy as np
 import pytest
-import toy
+from helpers import synthetic
 from tipl_bench.baselines import IN_TREE, predictor, predictor_names, predictor_type
 from tipl_bench.benchmark.run import RunRequest, run
-from tipl_bench.registry.errors import PredictorError, UnknownNameError
-from tipl_bench.registry.tensorfile import map_tensors
+from tipl_bench.utils.errors import PredictorError, UnknownNameError
+from tipl_bench.utils.tensorfile import map_tensors
 
 
 def test_when_nothing_is_installed_then_the_trees_own_are_listed():
@@ -28,7 +28,7 @@ def test_when_a_package_announces_predictors_then_they_come_after_the_trees(outs
 
 
 def test_when_an_outside_predictor_is_run_then_its_options_and_state_are_recorded(outside, smooth, tmp_path):
-    request = RunRequest("keeping", smooth, settings=("shift=0.25",), protocol=toy.SMALL, device="cpu")
+    request = RunRequest("keeping", smooth, settings=("shift=0.25",), protocol=synthetic.SMALL, device="cpu")
     record, _ = run(request, tmp_path / "run")
     assert record.key.predictor.options == {"shift": 0.25}
     assert record.parameter_count == 1 + 2 + 6 + 6
@@ -47,7 +47,8 @@ def test_when_no_predictor_has_the_name_then_the_nearest_and_all_are_named(outsi
 
 def test_when_an_entry_point_does_not_load_then_it_is_named(outside):
     with pytest.raises(
-        PredictorError, match=r"missing: its entry point 'outside:NotThere' does not load \(AttributeError"
+        PredictorError,
+        match=r"missing: its entry point 'helpers.third_party:NotThere' does not load \(AttributeError",
     ):
         predictor_type("missing")
 
@@ -61,7 +62,7 @@ def test_when_a_package_takes_a_trees_name_then_the_trees_own_stays(tmp_path, mo
     information = tmp_path / "rival-1.0.dist-info"
     information.mkdir()
     (information / "METADATA").write_text("Metadata-Version: 2.1\nName: rival\nVersion: 1.0\n")
-    (information / "entry_points.txt").write_text("[tipl_bench.predictors]\nlinear = outside:Raising\n")
+    (information / "entry_points.txt").write_text("[tipl_bench.predictors]\nlinear = helpers.third_party:Raising\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     assert predictor_names().count("linear") == 1
     assert predictor_type("linear").__module__ == "tipl_bench.baselines.linear"
@@ -71,7 +72,7 @@ def test_when_a_predictor_says_another_name_than_its_entry_point_then_it_is_refu
     information = tmp_path / "alias-1.0.dist-info"
     information.mkdir()
     (information / "METADATA").write_text("Metadata-Version: 2.1\nName: alias\nVersion: 1.0\n")
-    (information / "entry_points.txt").write_text("[tipl_bench.predictors]\nalias = outside:Keeping\n")
+    (information / "entry_points.txt").write_text("[tipl_bench.predictors]\nalias = helpers.third_party:Keeping\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(PredictorError, match=r"alias: .* is not a Predictor of that name"):
         predictor_type("alias")
@@ -86,6 +87,6 @@ def test_when_the_tutorial_is_typed_in_then_it_is_a_predictor(smooth):
         for value in module.values()
         if isinstance(value, type) and issubclass(value, predictor.Predictor) and value.__module__ == "typed_in"
     ]
-    contexts = toy.contexts_of(smooth, 7, (19, 40))
+    contexts = synthetic.contexts_of(smooth, 7, (19, 40))
     forecast = kind(predictor.NoOptions()).predict(contexts, 3)
     np.testing.assert_array_equal(forecast, contexts.weights[:, [-1] * 3])

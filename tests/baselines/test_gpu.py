@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-import toy
+from helpers import synthetic
 from tipl_bench.baselines import predictor_type
 from tipl_bench.baselines.options import build_options
 from tipl_bench.baselines.predictor import Fit
@@ -35,7 +35,7 @@ def fitted(model, dataset):
 @trained
 def test_when_a_predictor_is_fitted_on_the_device_then_the_processor_agrees_from_its_state(model, smooth, tmp_path):
     predictor = fitted(model, smooth)
-    contexts = toy.contexts_of(smooth, 7, (19, 30, 41, 55, 77))
+    contexts = synthetic.contexts_of(smooth, 7, (19, 30, 41, 55, 77))
     on_device = predictor.predict(contexts, 3)
     predictor.save(tmp_path / "state.safetensors")
     loaded = built(model)
@@ -47,7 +47,7 @@ def test_when_a_predictor_is_fitted_on_the_device_then_the_processor_agrees_from
 
 @trained
 def test_when_a_predictor_is_fitted_twice_on_the_device_then_its_forecasts_are_the_same_bits(model, smooth):
-    contexts = toy.contexts_of(smooth, 7, (19, 30, 41))
+    contexts = synthetic.contexts_of(smooth, 7, (19, 30, 41))
     np.testing.assert_array_equal(
         fitted(model, smooth).predict(contexts, 3), fitted(model, smooth).predict(contexts, 3)
     )
@@ -56,7 +56,7 @@ def test_when_a_predictor_is_fitted_twice_on_the_device_then_its_forecasts_are_t
 @trained
 def test_when_a_state_is_loaded_into_a_predictor_of_the_device_then_it_forecasts(model, smooth, tmp_path):
     predictor = fitted(model, smooth)
-    contexts = toy.contexts_of(smooth, 7, (19, 30, 41))
+    contexts = synthetic.contexts_of(smooth, 7, (19, 30, 41))
     before = predictor.predict(contexts, 3)
     predictor.save(tmp_path / "state.safetensors")
     predictor.load(tmp_path / "state.safetensors")
@@ -66,7 +66,7 @@ def test_when_a_state_is_loaded_into_a_predictor_of_the_device_then_it_forecasts
 
 @trained
 def test_when_a_run_on_the_device_is_resumed_after_its_fit_then_the_record_is_the_same(model, smooth, tmp_path):
-    request = RunRequest(model, smooth, settings=SETTINGS[model], device="cuda", protocol=toy.SMALL)
+    request = RunRequest(model, smooth, settings=SETTINGS[model], device="cuda", protocol=synthetic.SMALL)
     whole, _ = run(request, tmp_path / "run")
     for name in ("forecasts.safetensors", "windows.parquet", "record.json"):
         (tmp_path / "run" / name).unlink()

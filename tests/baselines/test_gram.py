@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import toy
+from helpers import synthetic
 from tipl_bench.baselines.gram import CHUNK_ORIGINS, context_grams, window_grams
 
 
 @pytest.fixture(scope="module")
 def long(tmp_path_factory):
     """A trial of more windows than one piece holds."""
-    weights = [toy.random_walk(i, 2 * CHUNK_ORIGINS + 29, 32) for i in range(3)]
-    return toy.write_dataset(tmp_path_factory.mktemp("long") / "set", weights).trial(0)
+    weights = [synthetic.random_walk(i, 2 * CHUNK_ORIGINS + 29, 32) for i in range(3)]
+    return synthetic.write_dataset(tmp_path_factory.mktemp("long") / "set", weights).trial(0)
 
 
 def brute_force(weights, first: int, count: int):
@@ -47,7 +47,7 @@ def test_when_a_trial_is_too_short_then_there_are_no_windows(smooth):
 
 
 def test_when_contexts_are_multiplied_out_then_every_product_is_a_plain_sum(smooth):
-    contexts = toy.contexts_of(smooth, 7, (19, 33, 60))
+    contexts = synthetic.contexts_of(smooth, 7, (19, 33, 60))
     for weights, gram in zip(contexts.weights, context_grams(contexts.weights), strict=True):
         np.testing.assert_allclose(gram, brute_force(weights, 0, 19), rtol=1e-12, atol=1e-15)
 

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import toy
+from helpers import synthetic
 from hypothesis import given
 from hypothesis import strategies as st
 from tipl_bench.baselines.linear import Linear, LinearOptions
 from tipl_bench.baselines.persistence import Persistence
 from tipl_bench.baselines.predictor import Contexts, NoOptions
 
-LAYOUT = toy.layout_of(toy.PENDULUM, (3, 3))
+LAYOUT = synthetic.layout_of(synthetic.PENDULUM, (3, 3))
 
 
 def walks(seed: int, batch: int = 3) -> Contexts:
     """Contexts of random walks."""
-    weights = np.stack([toy.random_walk(seed + i, 20, LAYOUT.parameter_count) for i in range(batch)])
+    weights = np.stack([synthetic.random_walk(seed + i, 20, LAYOUT.parameter_count) for i in range(batch)])
     moments = np.zeros((batch, 20, 4))
     return Contexts(weights.astype(np.float32), moments, moments + 1, {}, LAYOUT)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import toy
+from helpers import synthetic
 from tipl_bench.baselines import mlp
 from tipl_bench.baselines.mlp import MLP, MLPOptions
 from tipl_bench.baselines.predictor import Contexts, Fit
@@ -23,11 +23,11 @@ def fitted(smooth) -> MLP:
 
 def test_when_trials_are_smooth_then_a_few_hundred_steps_beat_persistence(fitted, smooth):
     for test in smooth.manifest.split.test:
-        assert (toy.skills(fitted, smooth, test, range(19, 78), HORIZON) > 0.5).all()
+        assert (synthetic.skills(fitted, smooth, test, range(19, 78), HORIZON) > 0.5).all()
 
 
 def test_when_weights_change_places_then_their_forecasts_do(fitted, smooth):
-    contexts = toy.contexts_of(smooth, 7, (30, 50))
+    contexts = synthetic.contexts_of(smooth, 7, (30, 50))
     order = np.random.default_rng(0).permutation(32)
     mean, variance = contexts.observation_mean, contexts.observation_variance
     turned = Contexts(contexts.weights[..., order], mean, variance, contexts.columns, contexts.layout)
@@ -36,7 +36,7 @@ def test_when_weights_change_places_then_their_forecasts_do(fitted, smooth):
 
 
 def test_when_a_policy_is_wider_than_one_piece_then_its_forecast_is_the_same(fitted, smooth, monkeypatch):
-    contexts = toy.contexts_of(smooth, 7, (30, 50))
+    contexts = synthetic.contexts_of(smooth, 7, (30, 50))
     whole = fitted.predict(contexts, HORIZON)
     monkeypatch.setattr(mlp, "CHUNK_ROWS", 5)
     np.testing.assert_allclose(fitted.predict(contexts, HORIZON), whole, rtol=0, atol=1e-6)

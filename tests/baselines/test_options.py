@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import outside
 import pytest
+from helpers import third_party
 from hypothesis import given
 from hypothesis import strategies as st
 from tipl_bench.baselines.linear import Linear
 from tipl_bench.baselines.options import build_options, describe_options, parse_value
 from tipl_bench.baselines.persistence import Persistence
 from tipl_bench.baselines.tipl import TIPL, TIPLOptions
-from tipl_bench.registry.errors import OptionError, UnknownNameError
+from tipl_bench.utils.errors import OptionError, UnknownNameError
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class EveryKind:
     form: Literal["tall", "flat"] | None = None
 
 
-class Optioned(outside.Outside):
+class Optioned(third_party.Outside):
     """A predictor with them."""
 
     name = "optioned"
@@ -45,7 +45,7 @@ class Strict:
     needed: int
 
 
-class Demanding(outside.Outside):
+class Demanding(third_party.Outside):
     """A predictor that cannot be built without a setting."""
 
     name = "demanding"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from outside import Keeping, KeepingOptions
+from helpers.third_party import Keeping, KeepingOptions
 from safetensors import safe_open
 from safetensors.numpy import save_file
 from tipl_bench.baselines.persistence import Persistence
 from tipl_bench.baselines.predictor import Fit, NoOptions
-from tipl_bench.registry.errors import PredictorError
+from tipl_bench.utils.errors import PredictorError
 
 
 @pytest.fixture

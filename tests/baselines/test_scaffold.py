@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from helpers.synthetic import skills
 from tipl_bench.baselines.predictor import Fit
-from tipl_bench.benchmark.process.host import PredictorProcess
+from tipl_bench.benchmark.worker.predictor_process import PredictorProcess
 from tipl_bench.cli import main
-from toy import skills
 
 
 def new(name: str, *options: str) -> str:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-import toy
+from helpers import synthetic
 from tipl_bench.baselines.predictor import Contexts, Fit
 from tipl_bench.baselines.tipl import TIPL, TIPLOptions
 from tipl_bench.baselines.tipl.backbone import TIMESTEPS, Backbone
-from tipl_bench.benchmark.metrics import span_projection
+from tipl_bench.benchmark.forecast.weight_errors import span_projection
 
 HORIZON = 3
 SMALL = TIPLOptions(layers=2, heads=2, width=16, rank=5)
@@ -88,11 +88,11 @@ def test_when_context_and_horizon_are_the_protocols_then_every_timestep_has_an_e
 
 def test_when_trials_are_smooth_then_a_few_hundred_steps_beat_persistence(fitted, smooth):
     for test in smooth.manifest.split.test:
-        assert (toy.skills(fitted, smooth, test, range(19, 78), HORIZON) > 0.5).all()
+        assert (synthetic.skills(fitted, smooth, test, range(19, 78), HORIZON) > 0.5).all()
 
 
 def test_when_weights_are_forecast_then_the_forecast_lies_in_the_contexts_span(fitted, smooth):
-    contexts = toy.contexts_of(smooth, 7, (19, 40, 77))
+    contexts = synthetic.contexts_of(smooth, 7, (19, 40, 77))
     for context, forecast in zip(contexts.weights, fitted.predict(contexts, HORIZON), strict=True):
         np.testing.assert_allclose(forecast, span_projection(context, forecast), rtol=0, atol=1e-6)
 
@@ -100,7 +100,7 @@ def test_when_weights_are_forecast_then_the_forecast_lies_in_the_contexts_span(f
 @pytest.mark.parametrize("name", ["smooth", "walking"])
 def test_when_weights_change_places_then_their_forecasts_do(name, fitted, request):
     dataset = request.getfixturevalue(name)
-    contexts = toy.contexts_of(dataset, 7, tuple(range(19, 78)))
+    contexts = synthetic.contexts_of(dataset, 7, tuple(range(19, 78)))
     order = np.random.default_rng(0).permutation(32)
     mean, variance = contexts.observation_mean, contexts.observation_variance
     turned = Contexts(contexts.weights[..., order], mean, variance, contexts.columns, contexts.layout)
@@ -110,15 +110,18 @@ def test_when_weights_change_places_then_their_forecasts_do(name, fitted, reques
 
 
 def test_when_the_horizon_is_rolled_out_then_each_step_feeds_the_next(fitted, smooth):
-    contexts = toy.contexts_of(smooth, 7, (25, 50))
+    contexts = synthetic.contexts_of(smooth, 7, (25, 50))
     long = fitted.predict(contexts, 10)
     assert long.shape == (2, 10, 32)
     np.testing.assert_allclose(fitted.predict(contexts, 4), long[:, :4], rtol=0, atol=1e-6)
 
 
 def test_when_only_the_last_twenty_checkpoints_are_the_same_then_so_is_the_forecast(fitted, smooth):
-    longer = toy.SMALL.model_copy(update={"context": 30})
-    short, long = toy.contexts_of(smooth, 7, (40, 60)), toy.contexts_of(smooth, 7, (40, 60), longer)
+    longer = synthetic.SMALL.model_copy(update={"context": 30})
+    short, long = (
+        synthetic.contexts_of(smooth, 7, (40, 60)),
+        synthetic.contexts_of(smooth, 7, (40, 60), longer),
+    )
     np.testing.assert_array_equal(fitted.predict(long, HORIZON), fitted.predict(short, HORIZON))
 
 

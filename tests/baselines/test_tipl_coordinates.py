@@ -5,19 +5,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-import toy
+from helpers import synthetic
 from hypothesis import given
 from hypothesis import strategies as st
 from tipl_bench.baselines.gram import context_grams
 from tipl_bench.baselines.tipl.coordinates import window_coordinates
-from tipl_bench.benchmark.metrics import span_projection
+from tipl_bench.benchmark.forecast.weight_errors import span_projection
 
 CONTEXT, FUTURE = 20, 4
 
 
 def windows(seed: int, batch: int = 3, parameters: int = 60, length: int = CONTEXT + FUTURE):
     """Random walks [B, N, P]."""
-    return np.stack([toy.random_walk(seed + i, length, parameters) for i in range(batch)]).astype(np.float32)
+    return np.stack([synthetic.random_walk(seed + i, length, parameters) for i in range(batch)]).astype(np.float32)
 
 
 def coordinates(weights, rank: int = CONTEXT - 1):

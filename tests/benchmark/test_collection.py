@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from click.testing import CliRunner
 from tipl_bench.benchmark.collection import collect_named
+from tipl_bench.benchmark.forecast.reference_returns import reference_returns, sidecar_name
 from tipl_bench.benchmark.protocol import CURRENT
-from tipl_bench.benchmark.reference import reference_returns, sidecar_name
 from tipl_bench.cli import main
 from tipl_bench.registry.catalog import open_dataset
-from tipl_bench.registry.errors import DatasetError, ProtocolError, UnknownNameError
+from tipl_bench.utils.errors import DatasetError, ProtocolError, UnknownNameError
 
 CONFIG = """
 environment = "InvertedPendulum-v4"

@@ -9,15 +9,15 @@ import shutil
 import numpy as np
 import pytest
 from tipl_bench.benchmark.collection import collect_named
+from tipl_bench.benchmark.forecast.reference_returns import sidecar_name
 from tipl_bench.benchmark.protocol import CURRENT
-from tipl_bench.benchmark.reference import sidecar_name
 from tipl_bench.registry.catalog import open_dataset
 from tipl_bench.registry.collection.presets import Extension, read_config
 from tipl_bench.registry.dataset import Dataset, describe_file
-from tipl_bench.registry.errors import DatasetError, UnknownNameError
 from tipl_bench.registry.manifest import Origin
 from tipl_bench.registry.store import collecting_folder, dataset_folder
 from tipl_bench.registry.trial import trial_name
+from tipl_bench.utils.errors import DatasetError, UnknownNameError
 
 OLD, NEW = "my-pendulum/tiny-v1", "my-pendulum/tiny-v2"
 SCRATCH = """

@@ -5,33 +5,32 @@ from __future__ import annotations
 import re
 
 import numpy as np
-import outside
 import pytest
-import toy
-from outside import NoOptions
+from helpers import synthetic, third_party
+from helpers.third_party import NoOptions
 from tipl_bench.baselines.linear import Linear, LinearOptions
-from tipl_bench.benchmark import forecast as forecast_module
-from tipl_bench.benchmark.forecast import write_forecasts
-from tipl_bench.benchmark.windows import test_windows
-from tipl_bench.registry.errors import PredictorError
-from tipl_bench.registry.tensorfile import map_tensors
+from tipl_bench.benchmark.forecast import forecasting as forecast_module
+from tipl_bench.benchmark.forecast.forecasting import write_forecasts
+from tipl_bench.benchmark.forecast.windows import test_windows
+from tipl_bench.utils.errors import PredictorError
+from tipl_bench.utils.tensorfile import map_tensors
 
 
 def written(predictor, dataset, path, progress=lambda done, total: None):
     """The forecast file's tensors."""
-    write_forecasts(predictor, dataset, test_windows(dataset, toy.SMALL), toy.SMALL, path, progress)
+    write_forecasts(predictor, dataset, test_windows(dataset, synthetic.SMALL), synthetic.SMALL, path, progress)
     return map_tensors(path)
 
 
 def in_time(dataset):
     """The windows of a dataset in the order in which a predictor meets them."""
-    return sorted(test_windows(dataset, toy.SMALL), key=lambda window: window.origin)
+    return sorted(test_windows(dataset, synthetic.SMALL), key=lambda window: window.origin)
 
 
 @pytest.mark.parametrize("length", [20, 40])
 def test_when_forecasts_are_written_then_row_and_window_belong_together(length, walking, tmp_path):
-    windows = test_windows(walking, toy.SMALL)
-    tensors = written(outside.Watching(NoOptions(), length), walking, tmp_path / "forecasts.safetensors")
+    windows = test_windows(walking, synthetic.SMALL)
+    tensors = written(third_party.Watching(NoOptions(), length), walking, tmp_path / "forecasts.safetensors")
     assert tensors["trial"].tolist() == [window.trial for window in windows]
     assert tensors["origin"].tolist() == [window.origin for window in windows]
     assert tensors["forecasts"].dtype == np.float32
@@ -46,7 +45,7 @@ def test_when_contexts_would_not_fit_then_smaller_batches_give_the_same_file(wal
     once = path.read_bytes()
     for most in (2, 1):  # of the two test trials
         monkeypatch.setattr(forecast_module, "BATCH_BYTES", most * 4 * 20 * 32)
-        watching = outside.Watching(NoOptions())
+        watching = third_party.Watching(NoOptions())
         written(watching, walking, tmp_path / "watched.safetensors")
         assert {len(contexts) for contexts in watching.shown} == {most}
     written(Linear(LinearOptions(points=5)), walking, path)
@@ -56,7 +55,7 @@ def test_when_contexts_would_not_fit_then_smaller_batches_give_the_same_file(wal
 def test_when_forecasts_are_written_then_progress_reaches_the_last_window(walking, tmp_path, monkeypatch):
     monkeypatch.setattr(forecast_module, "BATCH_BYTES", 1)
     calls: list[tuple[int, int]] = []
-    predictor = outside.Outside(NoOptions())
+    predictor = third_party.Outside(NoOptions())
     written(predictor, walking, tmp_path / "f.safetensors", lambda done, total: calls.append((done, total)))
     assert calls == [(done, 20) for done in range(1, 21)]
 
@@ -64,13 +63,13 @@ def test_when_forecasts_are_written_then_progress_reaches_the_last_window(walkin
 @pytest.mark.parametrize(
     ("kind", "complaint"),
     [
-        (outside.Raising, r"raised LookupError\('no idea'\)"),
-        (outside.Short, r"shape \[2, 2, 32\] and type float32, not \[2, 3, 32\] float32"),
-        (outside.Lonely, r"shape \[1, 3, 32\] and type float32, not \[2, 3, 32\] float32"),
-        (outside.Integers, r"shape \[2, 3, 32\] and type int64, not \[2, 3, 32\] float32"),
-        (outside.Text, r"type <U\d+, not \[2, 3, 32\] float32"),
-        (outside.Nothing, r"shape \[\] and type object, not \[2, 3, 32\] float32"),
-        (outside.Overflowing, "the forecast is not finite"),
+        (third_party.Raising, r"raised LookupError\('no idea'\)"),
+        (third_party.Short, r"shape \[2, 2, 32\] and type float32, not \[2, 3, 32\] float32"),
+        (third_party.Lonely, r"shape \[1, 3, 32\] and type float32, not \[2, 3, 32\] float32"),
+        (third_party.Integers, r"shape \[2, 3, 32\] and type int64, not \[2, 3, 32\] float32"),
+        (third_party.Text, r"type <U\d+, not \[2, 3, 32\] float32"),
+        (third_party.Nothing, r"shape \[\] and type object, not \[2, 3, 32\] float32"),
+        (third_party.Overflowing, "the forecast is not finite"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:overflow encountered in cast:RuntimeWarning")
@@ -86,23 +85,23 @@ def test_when_one_forecast_is_not_finite_then_its_own_window_is_named(walking, t
     with pytest.raises(
         PredictorError, match=f"undefined at trial {second.trial}, origin {second.origin}: .*not finite"
     ):
-        written(outside.Undefined(NoOptions()), walking, tmp_path / "forecasts.safetensors")
+        written(third_party.Undefined(NoOptions()), walking, tmp_path / "forecasts.safetensors")
 
 
 def test_when_a_predictor_raises_then_its_own_error_is_the_cause(walking, tmp_path):
     with pytest.raises(PredictorError) as caught:
-        written(outside.Raising(NoOptions()), walking, tmp_path / "forecasts.safetensors")
+        written(third_party.Raising(NoOptions()), walking, tmp_path / "forecasts.safetensors")
     assert isinstance(caught.value.__cause__, LookupError)
 
 
-@pytest.mark.parametrize("kind", [outside.Raising, outside.Undefined])
+@pytest.mark.parametrize("kind", [third_party.Raising, third_party.Undefined])
 def test_when_a_predictor_fails_then_no_file_is_left_and_an_earlier_one_stays(kind, walking, tmp_path):
     folder = tmp_path / "run"
     folder.mkdir()
     with pytest.raises(PredictorError):
         written(kind(NoOptions()), walking, folder / "forecasts.safetensors")
     assert list(folder.iterdir()) == []
-    written(outside.Outside(NoOptions()), walking, folder / "forecasts.safetensors")
+    written(third_party.Outside(NoOptions()), walking, folder / "forecasts.safetensors")
     earlier = (folder / "forecasts.safetensors").read_bytes()
     with pytest.raises(PredictorError):
         written(kind(NoOptions()), walking, folder / "forecasts.safetensors")
@@ -111,8 +110,8 @@ def test_when_a_predictor_fails_then_no_file_is_left_and_an_earlier_one_stays(ki
 
 
 def test_when_forecasts_are_float64_then_they_are_stored_as_the_nearest_float32(walking, tmp_path):
-    doubles = written(outside.Double(NoOptions()), walking, tmp_path / "double.safetensors")["forecasts"]
-    windows = test_windows(walking, toy.SMALL)
+    doubles = written(third_party.Double(NoOptions()), walking, tmp_path / "double.safetensors")["forecasts"]
+    windows = test_windows(walking, synthetic.SMALL)
     exact = (
         np.stack([walking.trial(w.trial).weights(w.origin, w.origin + 1) for w in windows]).astype(np.float64) + 1e-9
     )

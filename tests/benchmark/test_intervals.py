@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from scipy import stats
 from tipl_bench.benchmark.intervals import UNDEFINED, Estimate, bootstrap, ratio, skill
 from tipl_bench.benchmark.protocol import CURRENT
-from tipl_bench.benchmark.resampling import bounds, expanded_tail
+from tipl_bench.utils.bootstrap import bounds, expanded_tail
 
 STUDENT = {2: 12.7062, 3: 4.3027, 6: 2.5706, 15: 2.1448}
 """Two-sided 95% points of Student's t with one degree of freedom less than trials, as printed in tables."""

@@ -6,13 +6,13 @@ import math
 
 import numpy as np
 import pytest
-import toy
+from helpers import synthetic
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from tipl_bench.benchmark.metrics import layer_errors, weight_prediction_error
+from tipl_bench.benchmark.forecast.weight_errors import layer_errors, weight_prediction_error
 
-LAYOUT = toy.layout_of(toy.PENDULUM, (3, 3))
+LAYOUT = synthetic.layout_of(synthetic.PENDULUM, (3, 3))
 numbers = st.floats(-1e3, 1e3, width=32)
 pairs = st.integers(1, 4).flatmap(
     lambda steps: st.tuples(*[arrays(np.float32, (steps, LAYOUT.parameter_count), elements=numbers)] * 2)

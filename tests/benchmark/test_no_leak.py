@@ -6,15 +6,15 @@ from dataclasses import fields
 
 import numpy as np
 import pytest
-import toy
-from outside import NoOptions, Scribbling, Watching
+from helpers import synthetic
+from helpers.third_party import NoOptions, Scribbling, Watching
 from tipl_bench.baselines import IN_TREE, predictor_type
 from tipl_bench.baselines.options import build_options
 from tipl_bench.baselines.predictor import Contexts, Fit, Weights
-from tipl_bench.benchmark import forecast as forecast_module
-from tipl_bench.benchmark.forecast import build_contexts, write_forecasts
-from tipl_bench.benchmark.windows import test_windows
-from tipl_bench.registry.tensorfile import map_tensors
+from tipl_bench.benchmark.forecast import forecasting as forecast_module
+from tipl_bench.benchmark.forecast.forecasting import build_contexts, write_forecasts
+from tipl_bench.benchmark.forecast.windows import test_windows
+from tipl_bench.utils.tensorfile import map_tensors
 
 QUICK = {
     "tipl": ("steps=30", "width=16", "layers=1", "batch=16", "learning_rate=0.01", "warmup=1", "validate_every=10"),
@@ -25,8 +25,8 @@ QUICK = {
 def watched(dataset, folder, length=20):
     """The windows of a dataset and all contexts shown for them, in the order of the calls."""
     predictor = Watching(NoOptions(), length)
-    windows = test_windows(dataset, toy.SMALL)
-    write_forecasts(predictor, dataset, windows, toy.SMALL, folder / "forecasts.safetensors")
+    windows = test_windows(dataset, synthetic.SMALL)
+    write_forecasts(predictor, dataset, windows, synthetic.SMALL, folder / "forecasts.safetensors")
     return windows, predictor.shown
 
 
@@ -83,8 +83,8 @@ def test_when_a_predictor_wants_a_longer_past_then_it_gets_between_the_protocols
 
 
 def test_when_a_predictor_writes_over_its_contexts_then_the_dataset_stays(walking, tmp_path):
-    windows = test_windows(walking, toy.SMALL)
-    write_forecasts(Scribbling(NoOptions()), walking, windows, toy.SMALL, tmp_path / "forecasts.safetensors")
+    windows = test_windows(walking, synthetic.SMALL)
+    write_forecasts(Scribbling(NoOptions()), walking, windows, synthetic.SMALL, tmp_path / "forecasts.safetensors")
     walking.verify()
     forecasts = map_tensors(tmp_path / "forecasts.safetensors")["forecasts"]
     still = [walking.trial(w.trial).weights(w.origin, w.origin + 1).repeat(3, axis=0) for w in windows]
@@ -96,8 +96,8 @@ def forecast_all(model, dataset, path):
     kind = predictor_type(model)
     predictor = kind(build_options(kind, "quick", QUICK.get(model, ())))
     split = dataset.manifest.split
-    predictor.fit(Fit(dataset.trials(split.train), dataset.trials(split.validation), toy.SMALL.horizon))
-    write_forecasts(predictor, dataset, test_windows(dataset, toy.SMALL), toy.SMALL, path)
+    predictor.fit(Fit(dataset.trials(split.train), dataset.trials(split.validation), synthetic.SMALL.horizon))
+    write_forecasts(predictor, dataset, test_windows(dataset, synthetic.SMALL), synthetic.SMALL, path)
     return np.array(map_tensors(path)["forecasts"])
 
 
@@ -120,14 +120,14 @@ class Matching(Watching):
 def test_when_a_predictor_looks_for_its_targets_among_all_contexts_then_none_is_there_in_time(
     length, walking, tmp_path
 ):
-    windows = test_windows(walking, toy.SMALL)
+    windows = test_windows(walking, synthetic.SMALL)
     predictor = Matching(NoOptions(), length)
-    write_forecasts(predictor, walking, windows, toy.SMALL, tmp_path / "forecasts.safetensors")
+    write_forecasts(predictor, walking, windows, synthetic.SMALL, tmp_path / "forecasts.safetensors")
     forecasts = np.array(map_tensors(tmp_path / "forecasts.safetensors")["forecasts"])
     still = [walking.trial(w.trial).weights(w.origin, w.origin + 1).repeat(3, axis=0) for w in windows]
     np.testing.assert_array_equal(forecasts, still)
     trials = {index: walking.trial(index) for index in walking.manifest.split.test}
-    together = predictor.predict(build_contexts(trials, windows, 20), toy.SMALL.horizon)
+    together = predictor.predict(build_contexts(trials, windows, 20), synthetic.SMALL.horizon)
     assert (together != still).any(axis=(1, 2)).mean() > 0.5  # it would find them, were they all there at once
 
 
@@ -136,18 +136,18 @@ def test_when_a_predictor_looks_for_its_targets_among_all_contexts_then_none_is_
 def test_when_the_future_of_test_trials_changes_then_no_forecast_before_it_does(model, change, tmp_path):
     now = 60
     stream = np.random.default_rng(9)
-    weights = [toy.random_walk(i, 81, 32) for i in range(8)]
+    weights = [synthetic.random_walk(i, 81, 32) for i in range(8)]
     moments = [(stream.normal(size=(81, 4)), stream.uniform(1, 2, size=(81, 4))) for _ in range(8)]
-    as_it_was = toy.write_dataset(tmp_path / "one", weights, moments=moments)
+    as_it_was = synthetic.write_dataset(tmp_path / "one", weights, moments=moments)
     order = np.concatenate([np.arange(now + 1), now + 1 + stream.permutation(80 - now)])
     for test in (6, 7):
         weights[test] = weights[test][order]
         moments[test] = tuple(moment[order] for moment in moments[test])
         if change == "replaced":
             weights[test][now + 1 :] = stream.normal(size=(80 - now, 32))
-    otherwise = toy.write_dataset(tmp_path / "other", weights, moments=moments)
-    windows = test_windows(as_it_was, toy.SMALL)
-    assert windows == test_windows(otherwise, toy.SMALL)
+    otherwise = synthetic.write_dataset(tmp_path / "other", weights, moments=moments)
+    windows = test_windows(as_it_was, synthetic.SMALL)
+    assert windows == test_windows(otherwise, synthetic.SMALL)
     before = np.array([window.origin <= now for window in windows])
     one = forecast_all(model, as_it_was, tmp_path / "one.safetensors")
     other = forecast_all(model, otherwise, tmp_path / "other.safetensors")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import pytest
-import toy
+from helpers import synthetic
 from tipl_bench.baselines import IN_TREE
-from tipl_bench.benchmark.reference import add_reference_returns
+from tipl_bench.benchmark.forecast.reference_returns import add_reference_returns
 from tipl_bench.benchmark.run import RunRequest, run
 from tipl_bench.registry.dataset import Dataset
 from tipl_bench.registry.manifest import Split
 
-PROTOCOL = toy.SMALL.model_copy(update={"version": 902, "origins_per_phase": 10, "evaluation_seeds": (1,)})
+PROTOCOL = synthetic.SMALL.model_copy(update={"version": 902, "origins_per_phase": 10, "evaluation_seeds": (1,)})
 SPLIT = Split(train=tuple(range(8)), validation=(8, 9), test=tuple(range(10, 22)))
 SETTINGS = {
     "tipl": ("steps=150", "width=32", "layers=1", "learning_rate=0.003", "warmup=10", "validate_every=50"),
@@ -28,15 +28,15 @@ def skill(model: str, dataset: Dataset, folder, phase="all"):
 @pytest.fixture(scope="module")
 def noise(tmp_path_factory) -> Dataset:
     """22 random walks, 12 of them for testing."""
-    dataset = toy.walking_dataset(tmp_path_factory.mktemp("noise") / "set", trials=22, split=SPLIT)
+    dataset = synthetic.walking_dataset(tmp_path_factory.mktemp("noise") / "set", trials=22, split=SPLIT)
     return add_reference_returns(dataset, PROTOCOL)
 
 
 @pytest.fixture(scope="module")
 def signal(tmp_path_factory) -> Dataset:
     """22 trials whose differences follow their last two."""
-    weights = [toy.autoregressive(i, 81, 32, (0.6, -0.2)) for i in range(22)]
-    return toy.write_dataset(tmp_path_factory.mktemp("signal") / "set", weights, split=SPLIT)
+    weights = [synthetic.autoregressive(i, 81, 32, (0.6, -0.2)) for i in range(22)]
+    return synthetic.write_dataset(tmp_path_factory.mktemp("signal") / "set", weights, split=SPLIT)
 
 
 @pytest.mark.parametrize("model", IN_TREE)

@@ -6,15 +6,20 @@ from collections import Counter
 
 import numpy as np
 import pytest
-import toy
+from helpers import synthetic
 from hypothesis import given
 from hypothesis import strategies as st
+from tipl_bench.benchmark.forecast.windows import (
+    converged_from,
+    spread_origins,
+    test_windows,
+    trial_windows,
+)
 from tipl_bench.benchmark.protocol import CURRENT, PROTOCOLS, protocol
-from tipl_bench.benchmark.windows import converged_from, spread_origins, test_windows, trial_windows
-from tipl_bench.registry.errors import ProtocolError, UnknownNameError
 from tipl_bench.registry.trial import iteration_positions
+from tipl_bench.utils.errors import ProtocolError, UnknownNameError
 
-POSITIONS = iteration_positions(toy.epochs(401))
+POSITIONS = iteration_positions(synthetic.epochs(401))
 
 
 @given(st.integers(19, 380), st.integers(0, 380), st.integers(1, 12))
@@ -72,7 +77,7 @@ def test_when_windows_are_labelled_then_the_phase_and_place_are_the_origins_own(
 
 
 def test_when_the_learning_phase_is_short_then_all_of_it_is_taken(tmp_path):
-    dataset = toy.walking_dataset(tmp_path / "short", learned_at=3)
+    dataset = synthetic.walking_dataset(tmp_path / "short", learned_at=3)
     trial = dataset.trial(7)
     boundary = converged_from(trial.columns["episodic_return"], CURRENT.smoothing, CURRENT.learned_fraction)
     learning = [window.origin for window in trial_windows(trial, CURRENT) if window.phase == "learning"]
@@ -81,19 +86,19 @@ def test_when_the_learning_phase_is_short_then_all_of_it_is_taken(tmp_path):
 
 
 def test_when_a_trial_learns_before_a_context_is_full_then_it_has_no_learning_windows(tmp_path):
-    dataset = toy.walking_dataset(tmp_path / "instant", learned_at=1)
+    dataset = synthetic.walking_dataset(tmp_path / "instant", learned_at=1)
     assert {window.phase for window in test_windows(dataset, CURRENT)} == {"converged"}
 
 
 def test_when_a_trial_has_exactly_one_window_then_it_is_found(tmp_path):
-    weights = [toy.random_walk(i, 31, 32) for i in range(3)]
-    dataset = toy.write_dataset(tmp_path / "least", weights)
+    weights = [synthetic.random_walk(i, 31, 32) for i in range(3)]
+    dataset = synthetic.write_dataset(tmp_path / "least", weights)
     protocol_of_29 = CURRENT.model_copy(update={"context": 21})
     assert [window.origin for window in test_windows(dataset, protocol_of_29)] == [20]
 
 
 def test_when_trials_are_too_short_then_the_error_says_how_long_they_must_be(tmp_path):
-    dataset = toy.write_dataset(tmp_path / "tiny", [toy.random_walk(i, 26, 32) for i in range(3)])
+    dataset = synthetic.write_dataset(tmp_path / "tiny", [synthetic.random_walk(i, 26, 32) for i in range(3)])
     with pytest.raises(ProtocolError, match=r"toy-pendulum/synthetic-v1 has 26 checkpoints.* at least 30"):
         test_windows(dataset, CURRENT)
 
@@ -103,7 +108,7 @@ def test_when_places_are_counted_then_the_initialisation_stands_with_the_last():
 
 
 def test_when_places_are_counted_in_a_batch_of_parts_then_each_is_that_of_the_whole():
-    epoch = toy.epochs(81)
+    epoch = synthetic.epochs(81)
     parts = np.stack([epoch[start : start + 20] for start in (0, 3, 17)])
     whole = iteration_positions(epoch)
     expected = np.stack([whole[start : start + 20] for start in (0, 3, 17)])

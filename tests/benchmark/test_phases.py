@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tipl_bench.benchmark.forecast.windows import converged_from
 from tipl_bench.benchmark.protocol import CURRENT
-from tipl_bench.benchmark.windows import converged_from
 
 # Multiples of 1/256 add up exactly, so that a brute-force mean is the same number whatever the order of its sum.
 returns = st.lists(st.just(math.nan) | st.integers(-(2**20), 2**20).map(lambda n: n / 256), min_size=1, max_size=80)

@@ -8,9 +8,10 @@ from xml.etree import ElementTree
 
 import pandas as pd
 import pytest
-import toy
+from helpers import synthetic
 from rich.console import Console
-from tipl_bench.benchmark import figure, table
+from tipl_bench.benchmark import figures as figure
+from tipl_bench.benchmark import table
 from tipl_bench.benchmark.intervals import UNDEFINED, Estimate
 from tipl_bench.benchmark.run import RunRequest, run
 from tipl_bench.benchmark.table import interval, number
@@ -22,7 +23,7 @@ def finished(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TIPL_BENCH_HOME", str(tmp_path_factory.mktemp("store")))
         folder = tmp_path_factory.mktemp("pictures")
-        dataset = toy.smooth_dataset(folder / "set")
+        dataset = synthetic.smooth_dataset(folder / "set")
         record, _ = run(RunRequest("linear", dataset, device="cpu"), folder / "run")
         return record, pd.read_parquet(folder / "run" / "windows.parquet")
 
@@ -63,8 +64,8 @@ def test_when_no_window_is_in_the_learning_phase_then_all_windows_are_drawn(fini
 
 
 def test_when_there_is_one_test_trial_then_the_figure_has_no_bands(tmp_path):
-    dataset = toy.smooth_dataset(tmp_path / "set", trials=3)
-    record, _ = run(RunRequest("linear", dataset, device="cpu", protocol=toy.SMALL), tmp_path / "run")
+    dataset = synthetic.smooth_dataset(tmp_path / "set", trials=3)
+    record, _ = run(RunRequest("linear", dataset, device="cpu", protocol=synthetic.SMALL), tmp_path / "run")
     figure.draw(record, pd.read_parquet(tmp_path / "run" / "windows.parquet"), tmp_path)
     text = (tmp_path / "figure.svg").read_text()
     assert "FillBetweenPolyCollection" not in text

@@ -14,21 +14,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import toy
+from helpers import synthetic
+from helpers.misbehaving import Notes
 from tipl_bench.baselines.predictor import Fit
-from tipl_bench.benchmark.process import sandbox
-from tipl_bench.benchmark.process.answers import PredictorFaultError
-from tipl_bench.benchmark.process.channel import PREFIX, Channel
-from tipl_bench.benchmark.process.host import Limits, PredictorProcess
-from tipl_bench.benchmark.process.sandbox import LANDLOCK
 from tipl_bench.benchmark.run import RunRequest, run
-from tipl_bench.registry.errors import OptionError, PredictorError, UnknownNameError
+from tipl_bench.benchmark.worker import sandbox
+from tipl_bench.benchmark.worker.channel import PREFIX, Channel
+from tipl_bench.benchmark.worker.messages import PredictorFaultError
+from tipl_bench.benchmark.worker.predictor_process import Limits, PredictorProcess
+from tipl_bench.benchmark.worker.sandbox import LANDLOCK
 from tipl_bench.registry.store import home
-from wayward import Notes
+from tipl_bench.utils.errors import OptionError, PredictorError, UnknownNameError
 
 
 def request(model, dataset, **settings) -> RunRequest:
-    return RunRequest(model, dataset, device="cpu", protocol=toy.SMALL, **settings)
+    return RunRequest(model, dataset, device="cpu", protocol=synthetic.SMALL, **settings)
 
 
 @pytest.mark.parametrize(
@@ -184,7 +184,7 @@ def test_forecasts_of_the_process_are_those_of_the_predictor_itself(smooth):
     settings = ["steps=10", "width=16"]
     split = smooth.manifest.split
     task = Fit(smooth.trials(split.train), smooth.trials(split.validation), 3, seed=5)
-    contexts = toy.contexts_of(smooth, split.test[0], [25, 40])
+    contexts = synthetic.contexts_of(smooth, split.test[0], [25, 40])
     kind = predictor_type("mlp")
     here = kind(build_options(kind, "quick", settings))
     here.fit(task)
@@ -255,7 +255,7 @@ def test_when_a_limit_of_memory_is_none_then_it_is_refused(memory):
 def test_when_the_system_permits_less_memory_than_the_limit_then_the_predictor_still_starts():
     code = (
         "import resource; resource.setrlimit(resource.RLIMIT_DATA, (8 << 30, 8 << 30)); "
-        "from tipl_bench.benchmark.process.sandbox import limit_memory; limit_memory(16 << 30); "
+        "from tipl_bench.benchmark.worker.sandbox import limit_memory; limit_memory(16 << 30); "
         "print(resource.getrlimit(resource.RLIMIT_DATA)[0] >> 30)"
     )
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
-import toy
+from helpers import synthetic
 from tipl_bench.benchmark.record import RECORD_LIMIT, Record, read_record
 from tipl_bench.benchmark.run import RunRequest, run
-from tipl_bench.registry.errors import ProtocolError
+from tipl_bench.utils.errors import ProtocolError
 
 
 @pytest.fixture(scope="module")
@@ -17,8 +17,8 @@ def finished(tmp_path_factory) -> Record:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TIPL_BENCH_HOME", str(tmp_path_factory.mktemp("store")))
         folder = tmp_path_factory.mktemp("record")
-        dataset = toy.smooth_dataset(folder / "set")
-        return run(RunRequest("linear", dataset, protocol=toy.SMALL, device="cpu"), folder / "run")[0]
+        dataset = synthetic.smooth_dataset(folder / "set")
+        return run(RunRequest("linear", dataset, protocol=synthetic.SMALL, device="cpu"), folder / "run")[0]
 
 
 def test_when_a_record_is_written_then_reading_gives_it_back(finished, tmp_path):

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import toy
-from tipl_bench.benchmark.reference import add_reference_returns, reference_returns, sidecar_name
-from tipl_bench.benchmark.returns import Policies, evaluate_returns
-from tipl_bench.benchmark.scoring import forecast_returns
-from tipl_bench.benchmark.windows import test_windows
+from helpers import synthetic
+from tipl_bench.benchmark.forecast.reference_returns import (
+    add_reference_returns,
+    reference_returns,
+    sidecar_name,
+)
+from tipl_bench.benchmark.forecast.scoring import forecast_returns
+from tipl_bench.benchmark.forecast.windows import test_windows
 from tipl_bench.registry.dataset import Dataset, describe_file
-from tipl_bench.registry.errors import DatasetError
-from tipl_bench.registry.tensorfile import create_tensors, map_tensors
+from tipl_bench.rl.evaluation import Policies, evaluate_returns
+from tipl_bench.utils.errors import DatasetError
+from tipl_bench.utils.tensorfile import create_tensors, map_tensors
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +23,7 @@ def drifting(tmp_path_factory) -> Dataset:
     """A dataset whose observation normaliser moves a great deal from checkpoint to checkpoint."""
     stream = np.random.default_rng(0)
     moments = [(stream.normal(size=(81, 4)), stream.uniform(0.05, 3.0, size=(81, 4))) for _ in range(8)]
-    return toy.walking_dataset(tmp_path_factory.mktemp("drifting") / "set", moments=moments)
+    return synthetic.walking_dataset(tmp_path_factory.mktemp("drifting") / "set", moments=moments)
 
 
 def true_return(dataset, trial, checkpoint, normaliser, seeds) -> float:
@@ -31,8 +35,8 @@ def true_return(dataset, trial, checkpoint, normaliser, seeds) -> float:
 
 
 def test_when_the_truth_is_evaluated_then_every_policy_acts_with_its_own_normaliser(drifting):
-    returns = reference_returns(drifting, toy.SMALL)
-    windows = test_windows(drifting, toy.SMALL)
+    returns = reference_returns(drifting, synthetic.SMALL)
+    windows = test_windows(drifting, synthetic.SMALL)
     for number in range(0, len(windows), 6):
         trial, origin = windows[number].trial, windows[number].origin
         assert returns.origin[number] == true_return(drifting, trial, origin, origin, (1, 2))
@@ -43,9 +47,9 @@ def test_when_the_truth_is_evaluated_then_every_policy_acts_with_its_own_normali
 
 
 def test_when_a_forecast_is_evaluated_then_it_acts_with_the_normaliser_at_the_origin(drifting):
-    windows = test_windows(drifting, toy.SMALL)[:4]
+    windows = test_windows(drifting, synthetic.SMALL)[:4]
     true = [drifting.trial(w.trial).weights(w.origin + 1, w.origin + 4) for w in windows]
-    returns = forecast_returns(drifting, windows, np.stack(true), toy.SMALL)
+    returns = forecast_returns(drifting, windows, np.stack(true), synthetic.SMALL)
     at_origin = [[true_return(drifting, w.trial, w.origin + h, w.origin, (1, 2)) for h in (1, 2, 3)] for w in windows]
     at_target = [
         [true_return(drifting, w.trial, w.origin + h, w.origin + h, (1, 2)) for h in (1, 2, 3)] for w in windows
@@ -55,11 +59,11 @@ def test_when_a_forecast_is_evaluated_then_it_acts_with_the_normaliser_at_the_or
 
 
 def test_when_the_truth_is_asked_for_again_then_it_comes_from_the_store(drifting, store):
-    first = reference_returns(drifting, toy.SMALL)
+    first = reference_returns(drifting, synthetic.SMALL)
     (kept,) = (store / "references").iterdir()
     written = kept.stat().st_mtime_ns
     calls: list[tuple[int, int]] = []
-    second = reference_returns(drifting, toy.SMALL, lambda done, total: calls.append((done, total)))
+    second = reference_returns(drifting, synthetic.SMALL, lambda done, total: calls.append((done, total)))
     assert calls == []
     assert kept.stat().st_mtime_ns == written
     for one, other in zip(vars(first).values(), vars(second).values(), strict=True):
@@ -68,38 +72,40 @@ def test_when_the_truth_is_asked_for_again_then_it_comes_from_the_store(drifting
 
 def test_when_windows_overlap_then_progress_counts_each_policy_once_a_seed_set(drifting):
     calls: list[tuple[int, int]] = []
-    reference_returns(drifting, toy.SMALL, lambda done, total: calls.append((done, total)))
-    windows = test_windows(drifting, toy.SMALL)
+    reference_returns(drifting, synthetic.SMALL, lambda done, total: calls.append((done, total)))
+    windows = test_windows(drifting, synthetic.SMALL)
     distinct = {(w.trial, w.origin + h) for w in windows for h in range(4)}
     assert calls[-1] == (2 * len(distinct), 2 * len(distinct))
 
 
 def test_when_the_truth_is_added_to_a_dataset_then_it_is_listed_hashed_and_used(tmp_path, store):
-    dataset = toy.walking_dataset(tmp_path / "set")
-    computed = reference_returns(dataset, toy.SMALL)
-    listed = add_reference_returns(dataset, toy.SMALL)
+    dataset = synthetic.walking_dataset(tmp_path / "set")
+    computed = reference_returns(dataset, synthetic.SMALL)
+    listed = add_reference_returns(dataset, synthetic.SMALL)
     assert listed.digest != dataset.digest
-    assert listed.sidecar(sidecar_name(toy.SMALL)) == tmp_path / "set" / "reference-returns-p901.safetensors"
+    assert listed.sidecar(sidecar_name(synthetic.SMALL)) == tmp_path / "set" / "reference-returns-p901.safetensors"
     listed.verify()
     calls: list[int] = []
-    read = reference_returns(listed, toy.SMALL, lambda done, total: calls.append(done))
+    read = reference_returns(listed, synthetic.SMALL, lambda done, total: calls.append(done))
     assert calls == []
     np.testing.assert_array_equal(read.target, computed.target)
-    assert add_reference_returns(listed, toy.SMALL, lambda done, total: calls.append(done)).digest == listed.digest
+    assert (
+        add_reference_returns(listed, synthetic.SMALL, lambda done, total: calls.append(done)).digest == listed.digest
+    )
     assert calls == []
 
 
 @pytest.mark.parametrize("change", [{"origins_per_phase": 4}, {"context": 25}, {"horizon": 2}])
 def test_when_stored_returns_belong_to_other_windows_then_they_are_refused(change, tmp_path):
-    dataset = add_reference_returns(toy.walking_dataset(tmp_path / "set"), toy.SMALL)
+    dataset = add_reference_returns(synthetic.walking_dataset(tmp_path / "set"), synthetic.SMALL)
     with pytest.raises(DatasetError, match=r"reference-returns-p901.safetensors: (not the r|r)eference returns of"):
-        reference_returns(dataset, toy.SMALL.model_copy(update=change))
+        reference_returns(dataset, synthetic.SMALL.model_copy(update=change))
 
 
 @pytest.mark.parametrize("missing", ["trial", "origin", "target_return"])
 def test_when_stored_returns_lack_a_tensor_then_the_file_is_named(missing, tmp_path):
-    dataset = add_reference_returns(toy.walking_dataset(tmp_path / "set"), toy.SMALL)
-    name = sidecar_name(toy.SMALL)
+    dataset = add_reference_returns(synthetic.walking_dataset(tmp_path / "set"), synthetic.SMALL)
+    name = sidecar_name(synthetic.SMALL)
     kept = {key: np.array(rows) for key, rows in map_tensors(dataset.folder / name).items() if key != missing}
     (dataset.folder / name).unlink()
     for key, rows in create_tensors(
@@ -110,4 +116,4 @@ def test_when_stored_returns_lack_a_tensor_then_the_file_is_named(missing, tmp_p
     manifest = dataset.manifest.model_copy(update={"sidecars": (describe_file(dataset.folder, name),)})
     manifest.write(dataset.folder)
     with pytest.raises(DatasetError, match=r"reference-returns-p901.safetensors: not the reference returns"):
-        reference_returns(Dataset.open(dataset.folder), toy.SMALL)
+        reference_returns(Dataset.open(dataset.folder), synthetic.SMALL)

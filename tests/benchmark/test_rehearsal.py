@@ -9,10 +9,10 @@ import pytest
 from click.testing import CliRunner
 from tipl_bench import check_predictor
 from tipl_bench.baselines import IN_TREE
-from tipl_bench.benchmark.process.host import Limits
-from tipl_bench.benchmark.rehearsal.check import POINTS
+from tipl_bench.benchmark.conformance.check import POINTS
+from tipl_bench.benchmark.worker.predictor_process import Limits
 from tipl_bench.cli import main
-from tipl_bench.registry.errors import OptionError, UnknownNameError
+from tipl_bench.utils.errors import OptionError, UnknownNameError
 
 BROKEN = {
     "raising": ("forecasts: shape, type, finite", "raised LookupError('no idea')"),

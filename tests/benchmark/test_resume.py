@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-import toy
+from helpers import synthetic
 from tipl_bench.benchmark.record import read_record
 from tipl_bench.benchmark.run import RunRequest, run
 
@@ -20,7 +20,7 @@ SETTINGS = {"mlp": ("steps=10", "width=16"), "tipl": ("steps=10", "width=16", "l
 
 
 def request(model, dataset) -> RunRequest:
-    return RunRequest(model, dataset, settings=SETTINGS.get(model, ()), device="cpu", protocol=toy.SMALL)
+    return RunRequest(model, dataset, settings=SETTINGS.get(model, ()), device="cpu", protocol=synthetic.SMALL)
 
 
 @pytest.mark.parametrize("finished", [1, 2, 3, 4])

@@ -5,10 +5,10 @@ from __future__ import annotations
 import gymnasium
 import numpy as np
 import pytest
-import toy
-from tipl_bench.benchmark.returns import Policies, evaluate_returns, usable_threads
-from tipl_bench.registry.errors import DatasetError, ProtocolError, UnknownNameError
-from tipl_bench.registry.forward import evaluation_actions
+from helpers import synthetic
+from tipl_bench.rl.evaluation import Policies, evaluate_returns, usable_threads
+from tipl_bench.rl.forward import evaluation_actions
+from tipl_bench.utils.errors import DatasetError, ProtocolError, UnknownNameError
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 SEEDS = (11, 12, 13)
@@ -85,12 +85,17 @@ def float64_policy(layout, chosen: Policies, row: int, bound: float):
 
 @pytest.mark.parametrize(
     ("environment", "hidden", "count"),
-    [(toy.PENDULUM, (8, 8), 12), (toy.PENDULUM, (5,), 4), (toy.CHEETAH, (8, 6), 2), ("Pendulum-v1", (4, 4), 2)],
+    [
+        (synthetic.PENDULUM, (8, 8), 12),
+        (synthetic.PENDULUM, (5,), 4),
+        (synthetic.CHEETAH, (8, 6), 2),
+        ("Pendulum-v1", (4, 4), 2),
+    ],
 )
 def test_when_gymnasium_steps_the_same_actions_one_episode_at_a_time_then_j_is_the_same_bits(
     environment, hidden, count
 ):
-    layout = toy.layout_of(environment, hidden)
+    layout = synthetic.layout_of(environment, hidden)
     chosen = policies(layout, count)
     expected = [
         gymnasium_episodes(environment, SEEDS, kernel_policy(environment, layout, chosen, row)) for row in range(count)
@@ -99,30 +104,32 @@ def test_when_gymnasium_steps_the_same_actions_one_episode_at_a_time_then_j_is_t
 
 
 def test_when_a_policy_balances_for_the_whole_episode_then_gymnasium_agrees_to_the_last_step():
-    layout = toy.layout_of(toy.PENDULUM, (8, 8))
+    layout = synthetic.layout_of(synthetic.PENDULUM, (8, 8))
     weak, strong = balancing(layout, 10.0), balancing(layout, 30.0)
     for chosen in (weak, strong):
-        expected = gymnasium_episodes(toy.PENDULUM, SEEDS, kernel_policy(toy.PENDULUM, layout, chosen, 0))
-        assert evaluate_returns(toy.PENDULUM, layout, chosen, SEEDS).tolist() == [expected]
-    assert evaluate_returns(toy.PENDULUM, layout, strong, SEEDS).tolist() == [1000.0]
-    assert evaluate_returns(toy.PENDULUM, layout, weak, SEEDS)[0] < 200.0
+        expected = gymnasium_episodes(synthetic.PENDULUM, SEEDS, kernel_policy(synthetic.PENDULUM, layout, chosen, 0))
+        assert evaluate_returns(synthetic.PENDULUM, layout, chosen, SEEDS).tolist() == [expected]
+    assert evaluate_returns(synthetic.PENDULUM, layout, strong, SEEDS).tolist() == [1000.0]
+    assert evaluate_returns(synthetic.PENDULUM, layout, weak, SEEDS)[0] < 200.0
 
 
 def test_when_a_textbook_policy_in_float64_plays_short_episodes_then_they_last_as_long():
-    layout = toy.layout_of(toy.PENDULUM, (8, 8))
+    layout = synthetic.layout_of(synthetic.PENDULUM, (8, 8))
     chosen = policies(layout, 20, seed=4)
-    expected = [gymnasium_episodes(toy.PENDULUM, SEEDS, float64_policy(layout, chosen, row, 3.0)) for row in range(20)]
+    expected = [
+        gymnasium_episodes(synthetic.PENDULUM, SEEDS, float64_policy(layout, chosen, row, 3.0)) for row in range(20)
+    ]
     assert max(expected) < 200  # too short for rounding to grow
     assert len(set(expected)) > 5
-    assert evaluate_returns(toy.PENDULUM, layout, chosen, SEEDS).tolist() == expected
+    assert evaluate_returns(synthetic.PENDULUM, layout, chosen, SEEDS).tolist() == expected
 
 
-CASES = [(toy.PENDULUM, (8, 8), 24), (toy.CHEETAH, (8, 6), 5)]
+CASES = [(synthetic.PENDULUM, (8, 8), 24), (synthetic.CHEETAH, (8, 6), 5)]
 
 
 @pytest.mark.parametrize(("environment", "hidden", "count"), CASES)
 def test_when_threads_differ_then_j_is_the_same_bits(environment, hidden, count):
-    layout = toy.layout_of(environment, hidden)
+    layout = synthetic.layout_of(environment, hidden)
     chosen = policies(layout, count)
     usual = evaluate_returns(environment, layout, chosen, SEEDS[:2])
     for threads in (1, 2, 3, 7):
@@ -132,7 +139,7 @@ def test_when_threads_differ_then_j_is_the_same_bits(environment, hidden, count)
 
 @pytest.mark.parametrize(("environment", "hidden", "count"), CASES)
 def test_when_policies_stand_in_another_order_or_alone_then_j_is_the_same_bits(environment, hidden, count):
-    layout = toy.layout_of(environment, hidden)
+    layout = synthetic.layout_of(environment, hidden)
     chosen = policies(layout, count)
     together = evaluate_returns(environment, layout, chosen, SEEDS[:2])
     order = np.random.default_rng(0).permutation(count)
@@ -143,89 +150,92 @@ def test_when_policies_stand_in_another_order_or_alone_then_j_is_the_same_bits(e
 
 
 def test_when_there_are_more_policies_than_one_chunk_holds_then_each_is_still_its_own():
-    layout = toy.layout_of(toy.PENDULUM, (3, 3))
+    layout = synthetic.layout_of(synthetic.PENDULUM, (3, 3))
     many = policies(layout, 1100)
-    together = evaluate_returns(toy.PENDULUM, layout, many, SEEDS[:1], threads=1)
+    together = evaluate_returns(synthetic.PENDULUM, layout, many, SEEDS[:1], threads=1)
     rows = np.array([0, 511, 512, 513, 1023, 1024, 1099])
-    np.testing.assert_array_equal(evaluate_returns(toy.PENDULUM, layout, many[rows], SEEDS[:1]), together[rows])
+    np.testing.assert_array_equal(evaluate_returns(synthetic.PENDULUM, layout, many[rows], SEEDS[:1]), together[rows])
 
 
 def test_when_policies_repeat_then_each_gets_the_number_of_its_equal():
-    layout = toy.layout_of(toy.PENDULUM, (8, 8))
+    layout = synthetic.layout_of(synthetic.PENDULUM, (8, 8))
     distinct = policies(layout, 6)
     rows = np.array([3, 0, 3, 5, 1, 2, 4, 4, 4, 0])
-    once = evaluate_returns(toy.PENDULUM, layout, distinct, SEEDS)
-    np.testing.assert_array_equal(evaluate_returns(toy.PENDULUM, layout, distinct[rows], SEEDS), once[rows])
+    once = evaluate_returns(synthetic.PENDULUM, layout, distinct, SEEDS)
+    np.testing.assert_array_equal(evaluate_returns(synthetic.PENDULUM, layout, distinct[rows], SEEDS), once[rows])
 
 
 def test_when_policies_repeat_then_they_are_simulated_once_and_all_counted():
-    layout = toy.layout_of(toy.PENDULUM, (8, 8))
+    layout = synthetic.layout_of(synthetic.PENDULUM, (8, 8))
     reported: list[int] = []
     same = policies(layout, 1)[np.zeros(40, dtype=np.intp)]
-    evaluate_returns(toy.PENDULUM, layout, same, SEEDS, threads=4, progress=reported.append)
+    evaluate_returns(synthetic.PENDULUM, layout, same, SEEDS, threads=4, progress=reported.append)
     assert reported == [40]
 
 
 def test_when_only_the_normaliser_differs_then_policies_are_not_equal():
-    layout = toy.layout_of(toy.PENDULUM, (8, 8))
+    layout = synthetic.layout_of(synthetic.PENDULUM, (8, 8))
     pair = policies(layout, 1, seed=4)[np.zeros(2, dtype=np.intp)]
     returns = evaluate_returns(
-        toy.PENDULUM, layout, Policies(pair.weights, pair.mean * [[1], [8]], pair.variance), SEEDS
+        synthetic.PENDULUM, layout, Policies(pair.weights, pair.mean * [[1], [8]], pair.variance), SEEDS
     )
     assert returns[0] != returns[1]
 
 
 def test_when_only_the_log_std_differs_then_j_does_not():
-    layout = toy.layout_of(toy.PENDULUM, (8, 8))
+    layout = synthetic.layout_of(synthetic.PENDULUM, (8, 8))
     chosen = policies(layout, 8)
     louder = chosen.weights.copy()
     louder[:, layout.slices["log_std"]] += 1.0
     np.testing.assert_array_equal(
-        evaluate_returns(toy.PENDULUM, layout, Policies(louder, chosen.mean, chosen.variance), SEEDS),
-        evaluate_returns(toy.PENDULUM, layout, chosen, SEEDS),
+        evaluate_returns(synthetic.PENDULUM, layout, Policies(louder, chosen.mean, chosen.variance), SEEDS),
+        evaluate_returns(synthetic.PENDULUM, layout, chosen, SEEDS),
     )
 
 
 def test_when_resets_differ_then_j_is_the_mean_over_them():
-    layout = toy.layout_of(toy.PENDULUM, (8, 8))
+    layout = synthetic.layout_of(synthetic.PENDULUM, (8, 8))
     chosen = policies(layout, 8)
-    single = [evaluate_returns(toy.PENDULUM, layout, chosen, [seed]) for seed in SEEDS]
+    single = [evaluate_returns(synthetic.PENDULUM, layout, chosen, [seed]) for seed in SEEDS]
     np.testing.assert_allclose(
-        evaluate_returns(toy.PENDULUM, layout, chosen, SEEDS), np.mean(single, axis=0), rtol=1e-15
+        evaluate_returns(synthetic.PENDULUM, layout, chosen, SEEDS), np.mean(single, axis=0), rtol=1e-15
     )
 
 
 def test_when_progress_is_asked_for_then_every_policy_is_counted_once():
-    layout = toy.layout_of(toy.PENDULUM, (8, 8))
+    layout = synthetic.layout_of(synthetic.PENDULUM, (8, 8))
     reported: list[int] = []
-    evaluate_returns(toy.PENDULUM, layout, policies(layout, 17), SEEDS, threads=3, progress=reported.append)
+    evaluate_returns(synthetic.PENDULUM, layout, policies(layout, 17), SEEDS, threads=3, progress=reported.append)
     assert sum(reported) == 17
 
 
 def test_when_there_are_no_policies_then_there_are_no_returns():
-    layout = toy.layout_of(toy.PENDULUM, (8, 8))
-    assert evaluate_returns(toy.PENDULUM, layout, policies(layout, 0), SEEDS).shape == (0,)
+    layout = synthetic.layout_of(synthetic.PENDULUM, (8, 8))
+    assert evaluate_returns(synthetic.PENDULUM, layout, policies(layout, 0), SEEDS).shape == (0,)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("part", ["weights", "mean", "variance"])
 def test_when_a_number_is_not_finite_then_the_policy_is_named(part, value):
-    layout = toy.layout_of(toy.PENDULUM, (8, 8))
+    layout = synthetic.layout_of(synthetic.PENDULUM, (8, 8))
     chosen = policies(layout, 5)
     getattr(chosen, part)[3, 1] = value
     what = "weights" if part == "weights" else "normaliser"
     with pytest.raises(ProtocolError, match=f"policy 3 of 5 has a {what} that is not finite"):
-        evaluate_returns(toy.PENDULUM, layout, chosen, SEEDS)
+        evaluate_returns(synthetic.PENDULUM, layout, chosen, SEEDS)
 
 
 def test_when_weights_are_of_another_length_then_both_lengths_are_named():
-    layout, wider = toy.layout_of(toy.PENDULUM, (8, 8)), toy.layout_of(toy.PENDULUM, (9, 8))
+    layout, wider = (
+        synthetic.layout_of(synthetic.PENDULUM, (8, 8)),
+        synthetic.layout_of(synthetic.PENDULUM, (9, 8)),
+    )
     with pytest.raises(DatasetError, match=r"\[2, 135\].*P = 122"):
-        evaluate_returns(toy.PENDULUM, layout, policies(wider, 2), SEEDS)
+        evaluate_returns(synthetic.PENDULUM, layout, policies(wider, 2), SEEDS)
 
 
 def test_when_the_environment_is_unknown_then_the_nearest_is_suggested():
-    layout = toy.layout_of(toy.PENDULUM, (8, 8))
+    layout = synthetic.layout_of(synthetic.PENDULUM, (8, 8))
     with pytest.raises(UnknownNameError, match="Did you mean 'InvertedPendulum-v4'"):
         evaluate_returns("InvertedPendulun-v4", layout, policies(layout, 1), SEEDS)
 

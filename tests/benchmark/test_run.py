@@ -7,21 +7,21 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-import toy
+from helpers import synthetic
+from tipl_bench.benchmark.forecast.windows import test_windows
 from tipl_bench.benchmark.protocol import CURRENT
 from tipl_bench.benchmark.record import read_record
 from tipl_bench.benchmark.run import RunRequest, default_folder, resolve_device, run
-from tipl_bench.benchmark.windows import test_windows
-from tipl_bench.registry.errors import OptionError, PredictorError, ProtocolError, TiplBenchError, UnknownNameError
-from tipl_bench.registry.files import sha256
-from tipl_bench.registry.tensorfile import map_tensors
+from tipl_bench.utils.errors import OptionError, PredictorError, ProtocolError, TiplBenchError, UnknownNameError
+from tipl_bench.utils.files import sha256
+from tipl_bench.utils.tensorfile import map_tensors
 
 FILES = {"key.json", "predictor.safetensors", "forecasts.safetensors", "windows.parquet", "record.json"}
 
 
 def small(model, dataset, **settings) -> RunRequest:
     """A request under the small protocol, on the CPU."""
-    return RunRequest(model, dataset, protocol=toy.SMALL, device="cpu", **settings)
+    return RunRequest(model, dataset, protocol=synthetic.SMALL, device="cpu", **settings)
 
 
 def contents(folder):
@@ -148,12 +148,14 @@ def test_when_a_predictor_fails_then_what_was_done_before_stays(model, kept, out
     assert contents(tmp_path / "run") - {"timings.json"} == kept
 
 
-@pytest.mark.parametrize("environment", [toy.PENDULUM, toy.CHEETAH])
+@pytest.mark.parametrize("environment", [synthetic.PENDULUM, synthetic.CHEETAH])
 def test_when_forecasts_are_enormous_then_every_number_stays_finite_or_the_run_is_refused(
     environment, outside, tmp_path
 ):
-    dataset = toy.walking_dataset(tmp_path / "set", trials=3, environment=environment, hidden=(2,))
-    protocol = toy.SMALL.model_copy(update={"origins_per_phase": 1, "evaluation_seeds": (1,), "noise_seeds": (2,)})
+    dataset = synthetic.walking_dataset(tmp_path / "set", trials=3, environment=environment, hidden=(2,))
+    protocol = synthetic.SMALL.model_copy(
+        update={"origins_per_phase": 1, "evaluation_seeds": (1,), "noise_seeds": (2,)}
+    )
     still, _ = run(RunRequest("outside", dataset, protocol=protocol), tmp_path / "still")
     try:
         record, _ = run(RunRequest("enormous", dataset, protocol=protocol), tmp_path / "run")
@@ -208,7 +210,7 @@ def test_when_a_run_is_recorded_then_it_says_where_it_was_made(smooth, tmp_path)
 def test_when_a_predictor_draws_nothing_then_another_seed_looks_its_returns_up(smooth, tmp_path, store):
     def stages(seed):
         seen = []
-        request = RunRequest("linear", smooth, seed=seed, protocol=toy.SMALL)
+        request = RunRequest("linear", smooth, seed=seed, protocol=synthetic.SMALL)
         record, _ = run(request, tmp_path / str(seed), lambda stage, *_: seen.append(stage))
         return record, seen
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 from click.testing import CliRunner
-from hub.fixtures import hub, hub_server
+from helpers.hub.fixtures import hub, hub_server
 from tipl_bench.cli import main
 from tipl_bench.registry.hub.publish import publish
 

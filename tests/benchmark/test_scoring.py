@@ -5,21 +5,21 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-import toy
+from helpers import synthetic
+from tipl_bench.benchmark.forecast.reference_returns import ReferenceReturns
+from tipl_bench.benchmark.forecast.scoring import score, window_rows
+from tipl_bench.benchmark.forecast.windows import test_windows
 from tipl_bench.benchmark.intervals import Estimate
-from tipl_bench.benchmark.reference import ReferenceReturns
-from tipl_bench.benchmark.scoring import score, window_rows
-from tipl_bench.benchmark.windows import test_windows
-from tipl_bench.registry.errors import ProtocolError
+from tipl_bench.utils.errors import ProtocolError
 
 COLUMNS = ("wpe", "wpe_persistence", "wpe_oracle", "repw", "repw_persistence", "noise", "gain")
 
 
 def scored_rows(smooth, forecasts=None) -> tuple[list, np.ndarray, pd.DataFrame, ReferenceReturns]:
     """Rows of made-up returns for forecasts near the truth."""
-    windows = test_windows(smooth, toy.SMALL)
+    windows = test_windows(smooth, synthetic.SMALL)
     stream = np.random.default_rng(0)
-    shape = (len(windows), toy.SMALL.horizon)
+    shape = (len(windows), synthetic.SMALL.horizon)
     true = np.stack([smooth.trial(w.trial).weights(w.origin + 1, w.origin + 4) for w in windows])
     if forecasts is None:
         forecasts = (true + 0.01 * stream.normal(size=true.shape)).astype(np.float32)
@@ -29,7 +29,12 @@ def scored_rows(smooth, forecasts=None) -> tuple[list, np.ndarray, pd.DataFrame,
         target_noise=stream.uniform(0, 1000, size=shape),
     )
     returns = stream.uniform(0, 1000, size=shape)
-    return windows, returns, window_rows(smooth, windows, forecasts, returns, reference, toy.SMALL), reference
+    return (
+        windows,
+        returns,
+        window_rows(smooth, windows, forecasts, returns, reference, synthetic.SMALL),
+        reference,
+    )
 
 
 def random_rows(trials=5, windows=4, horizons=3) -> pd.DataFrame:
@@ -74,15 +79,15 @@ def test_when_windows_are_scored_then_errors_and_returns_are_those_of_plain_arit
 
 
 def test_when_the_forecast_is_persistence_then_skill_is_zero_without_any_spread(smooth):
-    windows = test_windows(smooth, toy.SMALL)
+    windows = test_windows(smooth, synthetic.SMALL)
     still = np.stack([smooth.trial(w.trial).weights(w.origin, w.origin + 1) for w in windows]).repeat(3, axis=1)
-    metrics = score(scored_rows(smooth, still)[2], toy.SMALL)
+    metrics = score(scored_rows(smooth, still)[2], synthetic.SMALL)
     assert [metric["skill"] for metric in metrics] == [Estimate(0.0, 0.0, 0.0)] * 9
 
 
 def test_when_rows_are_summed_up_then_every_metric_is_that_of_a_plain_loop():
     rows = random_rows()
-    metrics = score(rows, toy.SMALL)
+    metrics = score(rows, synthetic.SMALL)
     assert [(m["phase"], m["horizon"]) for m in metrics] == [
         (phase, h) for phase in ("learning", "converged", "all") for h in (1, 2, 3)
     ]
@@ -119,30 +124,30 @@ def test_when_rows_are_summed_up_then_every_metric_is_that_of_a_plain_loop():
 def test_when_rows_come_in_another_order_then_the_metrics_agree():
     rows = random_rows()
     shuffled = rows.sample(frac=1.0, random_state=5)
-    for one, other in zip(score(rows, toy.SMALL), score(shuffled, toy.SMALL), strict=True):
+    for one, other in zip(score(rows, synthetic.SMALL), score(shuffled, synthetic.SMALL), strict=True):
         assert one["skill"].value == pytest.approx(other["skill"].value, rel=1e-12)
         assert one["skill"].low == pytest.approx(other["skill"].low, rel=1e-12)
 
 
 def test_when_no_window_is_in_a_phase_then_the_phase_is_left_out():
     rows = random_rows()
-    metrics = score(rows[rows["phase"] == "converged"], toy.SMALL)
+    metrics = score(rows[rows["phase"] == "converged"], synthetic.SMALL)
     assert {metric["phase"] for metric in metrics} == {"converged", "all"}
 
 
 def test_when_there_is_a_single_test_trial_then_values_stand_without_intervals():
     rows = random_rows(trials=1)
-    for metric in score(rows, toy.SMALL):
+    for metric in score(rows, synthetic.SMALL):
         assert metric["skill"].value is not None
         assert metric["skill"].low is metric["skill"].high is metric["repw"].low is None
 
 
 def test_when_a_return_is_not_a_number_then_its_error_is_not_counted_as_zero():
     rows = random_rows()
-    whole = score(rows, toy.SMALL)[-1]["repw"].value
+    whole = score(rows, synthetic.SMALL)[-1]["repw"].value
     rows.loc[rows.index[rows["horizon"] == 3][:10], "repw"] = np.nan
     try:
-        counted = score(rows, toy.SMALL)[-1]["repw"].value
+        counted = score(rows, synthetic.SMALL)[-1]["repw"].value
     except ProtocolError:
         return  # refusing such rows is as good as calling the mean undefined
     assert counted is None or counted >= whole

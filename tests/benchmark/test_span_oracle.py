@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import toy
+from helpers import synthetic
 from hypothesis import given
 from hypothesis import strategies as st
 from tipl_bench.baselines import predictor_type
 from tipl_bench.baselines.options import build_options
 from tipl_bench.baselines.predictor import Fit
-from tipl_bench.benchmark.metrics import span_projection, weight_prediction_error
+from tipl_bench.benchmark.forecast.weight_errors import span_projection, weight_prediction_error
 
 
 def least_squares(context, targets):
@@ -22,7 +22,7 @@ def least_squares(context, targets):
 
 
 def walk(seed, length, parameters):
-    return toy.random_walk(seed, length, parameters).astype(np.float32)
+    return synthetic.random_walk(seed, length, parameters).astype(np.float32)
 
 
 @given(st.integers(0, 2**32), st.integers(2, 20), st.integers(1, 60), st.integers(1, 4))
@@ -81,7 +81,7 @@ def test_when_a_predictor_recombines_its_context_then_the_oracle_is_at_least_as_
     predictor.fit(Fit(smooth.trials(split.train), smooth.trials(split.validation), horizon=3))
     trial = smooth.trial(7)
     origins = range(19, 78)
-    forecasts = predictor.predict(toy.contexts_of(smooth, 7, origins), 3)
+    forecasts = predictor.predict(synthetic.contexts_of(smooth, 7, origins), 3)
     for origin, forecast in zip(origins, forecasts, strict=True):
         context, targets = trial.weights(origin - 19, origin + 1), trial.weights(origin + 1, origin + 4)
         best = weight_prediction_error(targets, span_projection(context, targets))

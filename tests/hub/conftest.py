@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from helpers.hub.fixtures import hub, hub_server, no_waiting
+from helpers.hub.server import HubServer
 from safetensors.numpy import save
-
-from hub.fixtures import hub, hub_server, no_waiting
-from hub.server import HubServer
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi

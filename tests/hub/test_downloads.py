@@ -7,8 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-
-from hub import Cut, Flip, Hang, HubServer, Slow, Status, Truncate
+from helpers.hub import Cut, Flip, Hang, HubServer, Slow, Status, Truncate
 from hub.conftest import REPO, WEIGHTS, Upload, download
 
 huggingface_hub = pytest.importorskip("huggingface_hub")

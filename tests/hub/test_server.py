@@ -10,9 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-
-from hub import HubServer, Lose
-from hub.client import environment
+from helpers.hub import HubServer, Lose
+from helpers.hub.client import environment
 from hub.conftest import REPO, WEIGHTS, Upload, download
 
 huggingface_hub = pytest.importorskip("huggingface_hub")
@@ -270,7 +269,7 @@ print(huggingface_hub.whoami()["name"])
 
 
 def test_server_runs_by_hand(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "hub", "--root", str(tmp_path / "by-hand")]
+    command = [sys.executable, "-m", "helpers.hub", "--root", str(tmp_path / "by-hand")]
     with subprocess.Popen(command, cwd=Path(__file__).parents[1], stdout=subprocess.PIPE, text=True) as process:
         try:
             url = process.stdout.readline().strip()

@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import submissions
-import toy
-from browsing import browser, visit
-from hub.fixtures import hub, hub_server, no_waiting
-from submissions import Desk
+from helpers import submission_workspace, synthetic
+from helpers.browser import browser, visit
+from helpers.hub.fixtures import hub, hub_server, no_waiting
+from helpers.submission_workspace import Desk
 from tipl_bench.benchmark.protocol import PROTOCOLS
-from tipl_bench.leaderboard.records import file_name
+from tipl_bench.leaderboard.store.records import file_name
 
 __all__ = ["browser", "hub", "hub_server", "no_waiting", "visit"]
 
@@ -19,7 +18,7 @@ __all__ = ["browser", "hub", "hub_server", "no_waiting", "visit"]
 @pytest.fixture
 def known(monkeypatch: pytest.MonkeyPatch) -> None:
     """The toys' protocol is one of the package's."""
-    monkeypatch.setitem(PROTOCOLS, toy.SMALL.version, toy.SMALL)
+    monkeypatch.setitem(PROTOCOLS, synthetic.SMALL.version, synthetic.SMALL)
 
 
 @pytest.fixture(scope="session")
@@ -28,14 +27,14 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("made")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TIPL_BENCH_HOME", str(folder / "home"))
-        submissions.make_desk(folder)
+        submission_workspace.make_desk(folder)
     return folder
 
 
 @pytest.fixture
 def desk(made: Path, tmp_path: Path, known: None) -> Desk:
     """A maintainer's desk with a good submission on it."""
-    return submissions.copy_desk(made, tmp_path)
+    return submission_workspace.copy_desk(made, tmp_path)
 
 
 @pytest.fixture

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from helpers.sampled_boards import SETTINGS, frame, sums
 from hypothesis import given
 from hypothesis import strategies as st
-from sampled import SETTINGS, frame, sums
-from tipl_bench.leaderboard.across import ENOUGH_ENVIRONMENTS, overall
+from tipl_bench.leaderboard.statistics.across import ENOUGH_ENVIRONMENTS, overall
 
 
 def boards(environments=3, trials=(8, 6, 12), ratios=(0.5, 0.8), horizons=2, seed=0):

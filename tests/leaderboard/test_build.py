@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from board_records import record, write
+from helpers.board_records import record, write
 from markdown_it import MarkdownIt
-from tipl_bench.leaderboard import entries as entries_module
 from tipl_bench.leaderboard.build import build
-from tipl_bench.leaderboard.data import document
-from tipl_bench.leaderboard.evidence import Standing
-from tipl_bench.registry.errors import ProtocolError
+from tipl_bench.leaderboard.document import entries as entries_module
+from tipl_bench.leaderboard.document.build import document
+from tipl_bench.leaderboard.store.evidence import Standing
+from tipl_bench.utils.errors import ProtocolError
 
 ROOT = Path(__file__).parents[2]
 EVIL = "<script>alert(1)</script> | `x` [a](https://evil.example) # b"

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from sampled import SETTINGS, coverage, frame, sums
+from helpers.sampled_boards import SETTINGS, coverage, frame, sums
 from tipl_bench.benchmark.intervals import skill
 from tipl_bench.benchmark.protocol import CURRENT
-from tipl_bench.leaderboard.across import overall
-from tipl_bench.leaderboard.statistics import differences, skills, wilson
+from tipl_bench.leaderboard.statistics.across import overall
+from tipl_bench.leaderboard.statistics.board import differences, skills, wilson
 
 long = pytest.mark.slow
 LEAST, MOST = 0.92, 0.98

@@ -8,15 +8,15 @@ import re
 
 import numpy as np
 import pytest
-from board_records import PROTOCOL, record, write
+from helpers.board_records import PROTOCOL, record, write
 from hypothesis import given
 from hypothesis import strategies as st
-from tipl_bench.leaderboard import entries as entries_module
-from tipl_bench.leaderboard.data import document
-from tipl_bench.leaderboard.evidence import Standing
-from tipl_bench.leaderboard.numbers import rounded
-from tipl_bench.leaderboard.overall import common_environments
-from tipl_bench.registry.errors import ProtocolError
+from tipl_bench.leaderboard.document import entries as entries_module
+from tipl_bench.leaderboard.document.build import document
+from tipl_bench.leaderboard.document.numbers import rounded
+from tipl_bench.leaderboard.document.overall import common_environments
+from tipl_bench.leaderboard.store.evidence import Standing
+from tipl_bench.utils.errors import ProtocolError
 
 NAMES = [f"env{number}" for number in range(3)]
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 
 import pytest
-from attesting import elsewhere, recomputed, rerun, state
 from click.testing import CliRunner
+from helpers.attesting import elsewhere, recomputed, rerun, state
 from tipl_bench.benchmark.record import read_record
 from tipl_bench.cli import main
-from tipl_bench.leaderboard import evidence
-from tipl_bench.leaderboard.evidence import keep, said, standing
-from tipl_bench.leaderboard.records import RECORDS, file_name
-from tipl_bench.leaderboard.verification.folder import open_run
-from tipl_bench.leaderboard.verification.rescore import rescore
+from tipl_bench.leaderboard.store import evidence
+from tipl_bench.leaderboard.store.evidence import keep, said, standing
+from tipl_bench.leaderboard.store.records import RECORDS, file_name
+from tipl_bench.leaderboard.verify.folder import open_run
+from tipl_bench.leaderboard.verify.rescore import rescore
 
 
 def test_when_a_reproduction_drifts_then_the_row_is_disputed_until_that_is_settled(row, desk):

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import click
 import pytest
-import toy
-from board_records import record
 from click.testing import CliRunner
+from helpers import synthetic
+from helpers.board_records import record
 from tipl_bench.benchmark.run import RunRequest, default_folder, run
 from tipl_bench.cli import main
-from tipl_bench.leaderboard import entries as module
-from tipl_bench.leaderboard.entries import boards
-from tipl_bench.leaderboard.evidence import Standing
-from tipl_bench.leaderboard.records import RECORDS, load
-from tipl_bench.registry.errors import ProtocolError
+from tipl_bench.leaderboard.document import entries as module
+from tipl_bench.leaderboard.document.entries import boards
+from tipl_bench.leaderboard.store.evidence import Standing
+from tipl_bench.leaderboard.store.records import RECORDS, load
+from tipl_bench.utils.errors import ProtocolError
 
 
 def group(*records):
@@ -126,7 +126,7 @@ def test_the_reproduce_command_of_a_committed_row_names_its_record_in_a_clone_on
 
 
 def test_the_reproduce_command_runs_as_it_is_pasted(smooth, known, monkeypatch, tmp_path):
-    request = RunRequest("persistence", smooth, "quick", (), 0, "cpu", toy.SMALL)
+    request = RunRequest("persistence", smooth, "quick", (), 0, "cpu", synthetic.SMALL)
     made, _ = run(request, tmp_path / "run")
     path = tmp_path / "desk" / "records" / "one.json"
     path.parent.mkdir(parents=True)

@@ -7,13 +7,13 @@ import re
 from pathlib import Path
 
 import pytest
-from attesting import recomputed, rerun, state
-from tipl_bench.leaderboard import evidence
-from tipl_bench.leaderboard.evidence import fingerprint, keep, said, standing
-from tipl_bench.leaderboard.records import file_name, load
-from tipl_bench.leaderboard.verification.folder import open_run
-from tipl_bench.leaderboard.verification.rescore import rescore
-from tipl_bench.registry.errors import ProtocolError
+from helpers.attesting import recomputed, rerun, state
+from tipl_bench.leaderboard.store import evidence
+from tipl_bench.leaderboard.store.evidence import fingerprint, keep, said, standing
+from tipl_bench.leaderboard.store.records import file_name, load
+from tipl_bench.leaderboard.verify.folder import open_run
+from tipl_bench.leaderboard.verify.rescore import rescore
+from tipl_bench.utils.errors import ProtocolError
 
 
 def test_a_row_begins_as_claimed_and_rises_with_what_is_done(row, desk):

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 
 import yaml
-from board_records import record, write
 from click.testing import CliRunner
+from helpers.board_records import record, write
 from huggingface_hub import parse_eval_result_entries
 from tipl_bench.cli import main
-from tipl_bench.leaderboard.data import document
-from tipl_bench.leaderboard.evidence import keep, said
+from tipl_bench.leaderboard.document.build import document
+from tipl_bench.leaderboard.store.evidence import keep, said
 
 COMMIT = "c" * 40
 

@@ -15,18 +15,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import tipl_bench
-import toy
-from attacks import ATTACKS, Attack
+from helpers import synthetic
+from helpers.attacks import ATTACKS, Attack
+from helpers.submission_workspace import NAME
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from submissions import NAME
 from tipl_bench.baselines import predictor_names
 from tipl_bench.benchmark.record import read_record
-from tipl_bench.leaderboard.verification.check import check
-from tipl_bench.leaderboard.verification.folder import open_run
-from tipl_bench.leaderboard.verification.rescore import read_windows
-from tipl_bench.registry.errors import ProtocolError
+from tipl_bench.leaderboard.submission.check import check
+from tipl_bench.leaderboard.verify.folder import open_run
+from tipl_bench.leaderboard.verify.rescore import read_windows
 from tipl_bench.registry.hub.download import load
+from tipl_bench.utils.errors import ProtocolError
 
 
 @contextlib.contextmanager
@@ -96,7 +96,7 @@ def test_when_the_predictor_is_a_strangers_then_the_check_loads_nothing_of_it(ou
 
 
 def test_when_the_strangers_own_dataset_is_given_then_the_catalog_still_decides(desk):
-    mine = toy.walking_dataset(desk.submission.parent / "mine")
+    mine = synthetic.walking_dataset(desk.submission.parent / "mine")
     desk.edit("key", "dataset", "digest", to=mine.digest)
     desk.score_honestly(mine)
     result = desk.check(desk.submission, "--dataset", mine.folder)
@@ -174,7 +174,7 @@ def test_when_any_byte_of_the_windows_flips_then_it_is_told_or_read_in_full(desk
 
 def numbers(record):
     """Every number of a record that can be recomputed, in order."""
-    from submissions import leaves
+    from helpers.submission_workspace import leaves
 
     stated = record.model_dump(mode="json", include={"metrics", "returns"})
     return [value for _, value in leaves(stated) if isinstance(value, int | float)]

@@ -8,10 +8,10 @@ from collections import Counter
 from html.parser import HTMLParser
 
 import pytest
-from submissions import leaves, put
+from helpers.submission_workspace import leaves, put
 from tipl_bench.benchmark.record import Record, read_record
 from tipl_bench.leaderboard.build import build
-from tipl_bench.registry.errors import ProtocolError
+from tipl_bench.utils.errors import ProtocolError
 
 MARKUP = (
     "\"'><script>alert(1)</script><img src=x onerror=alert(1)></script>"

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from huggingface_hub import HfApi
 from tipl_bench.benchmark.record import read_record
-from tipl_bench.leaderboard.evidence import standing
-from tipl_bench.leaderboard.records import file_name
+from tipl_bench.leaderboard.store.evidence import standing
+from tipl_bench.leaderboard.store.records import file_name
 
 PAGE = Path(__file__).parents[2] / "docs" / "maintaining-the-board.md"
 REPO = "alice/leaderboard"
@@ -36,7 +36,7 @@ def test_the_maintainers_commands_take_a_pull_request_from_check_to_merge(hub, d
             made = subprocess.run([hf, *words], capture_output=True, text=True)
             assert made.returncode == 0, made.stderr
             continue
-        words = [word.replace("leaderboard/records", str(desk.records)) for word in words]
+        words = [word.replace("leaderboard/results", str(desk.records)) for word in words]
         own = [] if "dispute" in words else ["--records", desk.records]
         result = desk.typed(*words, *own)
         assert result.exit_code == 0, f"{words}\n{result.output}"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
-from tipl_bench.leaderboard.markdown import LONGEST, escape
+from tipl_bench.leaderboard.render.markdown_text import LONGEST, escape
 
 PARSER = MarkdownIt("commonmark").enable("table").enable("strikethrough")
 visible = st.text(

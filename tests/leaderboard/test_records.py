@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from board_records import record
+from helpers.board_records import record
 from tipl_bench.benchmark.record import read_record
-from tipl_bench.leaderboard.records import RECORDS, add, load
-from tipl_bench.registry.errors import ProtocolError
+from tipl_bench.leaderboard.store.records import RECORDS, add, load
+from tipl_bench.utils.errors import ProtocolError
 
 
 def test_when_a_result_differs_then_add_refuses_and_keeps_the_old_one(tmp_path):

@@ -5,11 +5,11 @@ from __future__ import annotations
 import shutil
 
 import pytest
-import synthetic
-from tipl_bench.leaderboard.site import render
-from waiting import until
+from helpers import synthetic_documents
+from helpers.waiting import until
+from tipl_bench.leaderboard.render.site import render
 
-DOCUMENT = synthetic.document(rows=36, boards=3)
+DOCUMENT = synthetic_documents.document(rows=36, boards=3)
 ROW = DOCUMENT["rows"][2]
 
 
@@ -197,7 +197,7 @@ def test_when_a_phase_cannot_be_read_then_the_page_says_so_and_another_choice_wo
 
 
 def test_a_row_of_which_little_is_known_says_so_everywhere(visit, tmp_path):
-    document = synthetic.sparse()
+    document = synthetic_documents.sparse()
     render(document, tmp_path)
     visiting = visit(tmp_path)
     visiting.go()

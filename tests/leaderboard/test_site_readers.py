@@ -7,11 +7,11 @@ import resource
 import time
 
 import pytest
-import synthetic
-from tipl_bench.leaderboard.site import render
-from waiting import until
+from helpers import synthetic_documents
+from helpers.waiting import until
+from tipl_bench.leaderboard.render.site import render
 
-DOCUMENT = synthetic.document(rows=36, boards=3)
+DOCUMENT = synthetic_documents.document(rows=36, boards=3)
 BOARD = DOCUMENT["boards"][0]["id"]
 ROW = DOCUMENT["rows"][2]
 PHONE = {"width": 375, "height": 812}
@@ -124,7 +124,7 @@ def test_axe_finds_nothing_serious(visit, site, address, scheme):
 
 
 def test_hostile_texts_are_only_ever_text(visit, tmp_path):
-    document = synthetic.hostile()
+    document = synthetic_documents.hostile()
     render(document, tmp_path)
     visiting = visit(tmp_path, viewport=PHONE)
     for address in ("", "#view=rows"):
@@ -149,7 +149,7 @@ def test_hostile_texts_are_only_ever_text(visit, tmp_path):
 
 
 def test_ten_thousand_rows_load_page_and_are_searched(visit, tmp_path, capsys):
-    document = synthetic.document(rows=10_000, boards=50, comparisons=20, phases=("learning", "all"))
+    document = synthetic_documents.document(rows=10_000, boards=50, comparisons=20, phases=("learning", "all"))
     start = time.perf_counter()
     written = render(document, tmp_path)
     built = time.perf_counter() - start

@@ -13,8 +13,8 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-import synthetic
-from tipl_bench.leaderboard.site import render
+from helpers import synthetic_documents
+from tipl_bench.leaderboard.render.site import render
 
 SOCKETS = Path("/proc/net/tcp")
 
@@ -22,7 +22,7 @@ SOCKETS = Path("/proc/net/tcp")
 @pytest.fixture
 def site(tmp_path):
     folder = tmp_path / "site"
-    render(synthetic.document(), folder)
+    render(synthetic_documents.document(), folder)
     for place in (tmp_path / "secret.txt", folder / "own.txt"):
         place.write_text("not of the page")
     return folder

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
-import synthetic
-from tipl_bench.leaderboard.site import render
-from waiting import until
+from helpers import synthetic_documents
+from helpers.waiting import until
+from tipl_bench.leaderboard.render.site import render
 
-DOCUMENT = synthetic.document(rows=36, boards=3)
+DOCUMENT = synthetic_documents.document(rows=36, boards=3)
 BOARD = DOCUMENT["boards"][0]["id"]
 ROWS = [row for row in DOCUMENT["rows"] if row["board"] == BOARD]
 
@@ -93,7 +93,7 @@ def test_a_board_shows_every_row_with_rank_ties_skill_interval_and_reasons(visit
     assert visiting.column("state") == [row["state"] for row in ranked]
     assert (
         page.locator(".badge.reproduced").first.get_attribute("title")
-        == f"run again from its record: {synthetic.ALIKE}"
+        == f"run again from its record: {synthetic_documents.ALIKE}"
     )
     assert visiting.column("parameters") == [f"{row['cost']['parameters']:,}" for row in ranked]
     for row in ranked:

@@ -7,14 +7,14 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from helpers.sampled_boards import SETTINGS, frame, sums
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from sampled import SETTINGS, frame, sums
 from scipy import stats
 from tipl_bench.benchmark.intervals import skill as record_skill
 from tipl_bench.benchmark.protocol import CURRENT
-from tipl_bench.leaderboard.statistics import (
+from tipl_bench.leaderboard.statistics.board import (
     board_sums,
     differences,
     draw_counts,

@@ -8,16 +8,16 @@ from dataclasses import dataclass, replace
 
 import huggingface_hub
 import pytest
-from hub import Lose, Status
-from hub.client import connect
-from hub.faults import Fault
-from hub.repository import FILE
+from helpers.hub import Lose, Status
+from helpers.hub.client import connect
+from helpers.hub.faults import Fault
+from helpers.hub.repository import FILE
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 from tipl_bench.benchmark.record import RECORD_LIMIT
-from tipl_bench.leaderboard import submission as module
-from tipl_bench.leaderboard.submission import PullRequest, parse_pull_request
-from tipl_bench.registry.errors import DatasetError
-from tipl_bench.registry.naming import HubLocation
+from tipl_bench.leaderboard.submission import pull_request as module
+from tipl_bench.leaderboard.submission.pull_request import PullRequest, parse_pull_request
+from tipl_bench.registry.reference import HubLocation
+from tipl_bench.utils.errors import DatasetError
 
 REPO = "alice/leaderboard"
 PLACE = f"hf://datasets/{REPO}"

@@ -7,14 +7,14 @@ import shutil
 
 import numpy as np
 import pytest
-import toy
-from submissions import leaves
+from helpers import synthetic
+from helpers.submission_workspace import leaves
 from tipl_bench.benchmark.record import read_record
 from tipl_bench.benchmark.run import RunRequest, run
-from tipl_bench.leaderboard.verification.folder import open_run
-from tipl_bench.leaderboard.verification.reproduce import TOLERANCE, grade, reproduce
-from tipl_bench.leaderboard.verification.rescore import rescore
-from tipl_bench.registry.errors import ProtocolError
+from tipl_bench.leaderboard.verify.folder import open_run
+from tipl_bench.leaderboard.verify.reproduce import TOLERANCE, grade, reproduce
+from tipl_bench.leaderboard.verify.rescore import rescore
+from tipl_bench.utils.errors import ProtocolError
 
 
 def verified(desk, *options):
@@ -140,7 +140,7 @@ def test_when_the_forecasts_are_the_targets_then_verify_doubts_them(desk):
 
 def test_an_honest_run_on_a_walk_that_nobody_can_forecast_is_not_doubted(known, walking, tmp_path):
     made = tmp_path / "walk"
-    run(RunRequest("linear", walking, protocol=toy.SMALL, device="cpu"), made)
+    run(RunRequest("linear", walking, protocol=synthetic.SMALL, device="cpu"), made)
     found = rescore(open_run(made, walking))
     assert found.agrees
     assert found.suspicions == ()
@@ -187,7 +187,7 @@ class Drifting(Predictor[NoOptions]):
 )
 def test_a_reproduction_is_graded_by_its_forecasts_and_skills(drift, expected, drifting, smooth, tmp_path):
     drifting(0.0)
-    record, _ = run(RunRequest("drifting", smooth, protocol=toy.SMALL, device="cpu"), tmp_path / "run")
+    record, _ = run(RunRequest("drifting", smooth, protocol=synthetic.SMALL, device="cpu"), tmp_path / "run")
     drifting(drift)
     found = reproduce(record, smooth, tmp_path / "again")
     assert found.grade == expected
@@ -202,7 +202,7 @@ def test_a_reproduction_is_graded_by_its_forecasts_and_skills(drift, expected, d
 
 def test_when_the_predictor_has_another_version_then_it_is_not_run(drifting, smooth, tmp_path):
     drifting(0.0)
-    record, _ = run(RunRequest("drifting", smooth, protocol=toy.SMALL, device="cpu"), tmp_path / "run")
+    record, _ = run(RunRequest("drifting", smooth, protocol=synthetic.SMALL, device="cpu"), tmp_path / "run")
     drifting(0.0, version=2)
     with pytest.raises(ProtocolError, match=r"of drifting v1 with options .*; installed here is v2"):
         reproduce(record, smooth, tmp_path / "again")

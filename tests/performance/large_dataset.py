@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import tipl_bench
-from tipl_bench.registry import tensorfile
 from tipl_bench.registry.collection.config import CollectionConfig
 from tipl_bench.registry.dataset import TRIALS_FOLDER
 from tipl_bench.registry.manifest import FileEntry, Manifest, Split, TensorEntry
-from tipl_bench.registry.policy import PolicyLayout
 from tipl_bench.registry.trial import trial_name, trial_tensors
+from tipl_bench.rl.policy import PolicyLayout
+from tipl_bench.utils import tensorfile
 
 LAYOUT = PolicyLayout(17, (256, 256), 6)
 TRIALS, PER_ITERATION = 5, 5

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from helpers.reference_ppo import ReferencePPO
 from mujoco.batch import Batch
-from reference_ppo import ReferencePPO
-from tipl_bench.benchmark.returns import usable_threads
 from tipl_bench.registry.collection.config import CollectionConfig
-from tipl_bench.registry.collection.training import BlockTraining
-from tipl_bench.registry.environments.batched import load_model
-from tipl_bench.registry.environments.tasks import task
+from tipl_bench.rl.environments.batched import load_model
+from tipl_bench.rl.environments.tasks import task
+from tipl_bench.rl.evaluation import usable_threads
+from tipl_bench.rl.training import BlockTraining
 
 pytestmark = pytest.mark.performance
 STEPS = 2048

@@ -6,7 +6,7 @@ import itertools
 
 import huggingface_hub
 import pytest
-from hub.fixtures import hub, hub_server
+from helpers.hub.fixtures import hub, hub_server
 from tipl_bench.registry.catalog import open_dataset
 from tipl_bench.registry.hub.download import download
 from tipl_bench.registry.hub.publish import publish

@@ -7,9 +7,9 @@ import pytest
 from tipl_bench.baselines import predictor_type
 from tipl_bench.baselines.options import build_options
 from tipl_bench.baselines.predictor import Contexts
-from tipl_bench.benchmark.process.host import PredictorProcess
-from tipl_bench.registry.policy import PolicyLayout
+from tipl_bench.benchmark.worker.predictor_process import PredictorProcess
 from tipl_bench.registry.trial import COLUMNS
+from tipl_bench.rl.policy import PolicyLayout
 
 pytestmark = pytest.mark.performance
 LAYOUT = PolicyLayout(17, (256, 256), 6)

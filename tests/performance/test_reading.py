@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from safetensors import safe_open
-from tipl_bench.registry.policy import PolicyLayout
-from tipl_bench.registry.tensorfile import create_tensors
 from tipl_bench.registry.trial import Trial, trial_tensors
+from tipl_bench.rl.policy import PolicyLayout
+from tipl_bench.utils.tensorfile import create_tensors
 
 pytestmark = pytest.mark.performance
 LAYOUT = PolicyLayout(17, (256, 256), 6)

@@ -10,12 +10,12 @@ import pytest
 import torch
 from mujoco.batch import Batch
 from tipl_bench.benchmark.protocol import CURRENT
-from tipl_bench.benchmark.returns import Policies, evaluate_returns, usable_threads
 from tipl_bench.registry.catalog import open_dataset
-from tipl_bench.registry.environments.batched import BatchedEnvironment, load_model
-from tipl_bench.registry.environments.tasks import task
-from tipl_bench.registry.forward import evaluation_actions
-from tipl_bench.registry.policy import PolicyLayout
+from tipl_bench.rl.environments.batched import BatchedEnvironment, load_model
+from tipl_bench.rl.environments.tasks import task
+from tipl_bench.rl.evaluation import Policies, evaluate_returns, usable_threads
+from tipl_bench.rl.forward import evaluation_actions
+from tipl_bench.rl.policy import PolicyLayout
 
 pytestmark = pytest.mark.performance
 SEEDS = CURRENT.evaluation_seeds

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import mujoco
 import pytest
-from hub.fixtures import hub, hub_server, no_waiting
-from registry_helpers import TINY, silent, tiny_config
+from helpers.hub.fixtures import hub, hub_server, no_waiting
+from helpers.small_collections import TINY, silent, tiny_config
 from tipl_bench.registry.collection.collect import collect
 from tipl_bench.registry.dataset import Dataset
 from tipl_bench.registry.store import dataset_folder

@@ -5,12 +5,12 @@ from __future__ import annotations
 import shutil
 
 import pytest
-from registry_helpers import TINY, contents, edit_manifest
+from helpers.small_collections import TINY, contents, edit_manifest
 from tipl_bench.registry import catalog as catalog_module
 from tipl_bench.registry.catalog import CatalogEntry, catalog, default_dataset, local_names, open_dataset
-from tipl_bench.registry.errors import DatasetError, UnknownNameError
-from tipl_bench.registry.naming import is_name
+from tipl_bench.registry.reference import is_name
 from tipl_bench.registry.store import dataset_folder
+from tipl_bench.utils.errors import DatasetError, UnknownNameError
 
 
 @pytest.fixture

@@ -12,13 +12,13 @@ import numba
 import numpy as np
 import pytest
 import torch
-from registry_helpers import TINY, contents, edit_manifest, silent, tiny_config, untouched
+from helpers.small_collections import TINY, contents, edit_manifest, silent, tiny_config, untouched
 from safetensors.numpy import load_file
 from tipl_bench.registry.collection.collect import block_size, collect
-from tipl_bench.registry.collection.training import BlockTraining
 from tipl_bench.registry.dataset import Dataset
-from tipl_bench.registry.errors import DatasetError
 from tipl_bench.registry.store import collecting_folder, dataset_folder
+from tipl_bench.rl.training import BlockTraining
+from tipl_bench.utils.errors import DatasetError
 
 ONE_A_BLOCK = {
     "hidden_sizes": (4000,),

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from helpers.small_collections import tiny_config
 from pydantic import ValidationError
-from registry_helpers import tiny_config
 from tipl_bench.registry.collection.config import CollectionConfig
 from tipl_bench.registry.collection.presets import Head, preset, presets, read_config
-from tipl_bench.registry.environments import TASKS
-from tipl_bench.registry.errors import DatasetError, UnknownNameError
-from tipl_bench.registry.naming import is_name
+from tipl_bench.registry.reference import is_name
+from tipl_bench.rl.environments import TASKS
+from tipl_bench.utils.errors import DatasetError, UnknownNameError
 
 
 @pytest.mark.parametrize(

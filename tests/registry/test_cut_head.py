@@ -6,11 +6,11 @@ import json
 
 import numpy as np
 import pytest
-from registry_helpers import contents, split_file, untouched
+from helpers.small_collections import contents, split_file, untouched
 from safetensors.numpy import load_file, save_file
 from tipl_bench.registry.collection.collect import cut_head
 from tipl_bench.registry.dataset import Dataset, describe_file
-from tipl_bench.registry.errors import DatasetError
+from tipl_bench.utils.errors import DatasetError
 
 HEAD = "inverted-pendulum/tiny-head-v1"
 

@@ -9,10 +9,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from registry_helpers import contents, edit_manifest, safetensors_bytes, split_file
+from helpers.small_collections import contents, edit_manifest, safetensors_bytes, split_file
 from tipl_bench.registry.dataset import Dataset
-from tipl_bench.registry.errors import DatasetError
 from tipl_bench.registry.manifest import MANIFEST_LIMIT
+from tipl_bench.utils.errors import DatasetError
 
 SHARD = "trials/trial-0001.safetensors"
 MANIFEST = "manifest.json"

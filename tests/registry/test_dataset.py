@@ -7,11 +7,11 @@ import itertools
 
 import numpy as np
 import pytest
-from registry_helpers import TINY, contents, edit_manifest
+from helpers.small_collections import TINY, contents, edit_manifest
 from safetensors.numpy import load_file, save_file
 from tipl_bench.registry.dataset import Dataset, describe_file, describe_trials
-from tipl_bench.registry.errors import DatasetError
-from tipl_bench.registry.policy import PolicyLayout
+from tipl_bench.rl.policy import PolicyLayout
+from tipl_bench.utils.errors import DatasetError
 
 SIDECAR = "reference.safetensors"
 

@@ -5,23 +5,23 @@ from __future__ import annotations
 import json
 
 import pytest
-import toy
 from click.testing import CliRunner
+from helpers import synthetic
 from tipl_bench.cli import main
 from tipl_bench.registry.difference import Difference, difference
 from tipl_bench.registry.manifest import Origin, Split
 
-WALKS = [toy.random_walk(seed, 31, 32) for seed in range(6)]
+WALKS = [synthetic.random_walk(seed, 31, 32) for seed in range(6)]
 
 
 @pytest.fixture(scope="module")
 def versions(tmp_path_factory):
     """Version 1 of four trials; version 2 with another trial 1, two more, and trial 2 in another part of the split."""
     folder = tmp_path_factory.mktemp("versions")
-    first = toy.write_dataset(folder / "v1", WALKS[:4], cpu="old")
+    first = synthetic.write_dataset(folder / "v1", WALKS[:4], cpu="old")
     split = Split(train=(0, 1, 4), validation=(2,), test=(3, 5))
     changed = [WALKS[0], WALKS[1] + 1, *WALKS[2:]]
-    second = toy.write_dataset(folder / "v2", changed, name="toy-pendulum/synthetic-v2", split=split, cpu="new")
+    second = synthetic.write_dataset(folder / "v2", changed, name="toy-pendulum/synthetic-v2", split=split, cpu="new")
     return first, second
 
 
@@ -109,7 +109,9 @@ def test_the_command_tells_moves_and_removals(versions, tmp_path):
     first, second = versions
     told = " ".join(typed(second.folder, first.folder).split())
     assert "trials removed 4-5" in told
-    moved = toy.write_dataset(tmp_path / "moved", WALKS[:4], split=Split(train=(0, 2), validation=(1,), test=(3,)))
+    moved = synthetic.write_dataset(
+        tmp_path / "moved", WALKS[:4], split=Split(train=(0, 2), validation=(1,), test=(3,))
+    )
     told = " ".join(typed(first.folder, moved.folder).split())
     assert "trials moved 1 (train to validation), 2 (validation to train)" in told
 

@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 import tipl_bench
 from click.testing import CliRunner
-from hub import Cut, Flip, Slow, Status, Truncate
-from hub_helpers import PLACE, REPO, TRIAL, catalogue, command, finished, leftovers, published
-from registry_helpers import TINY, contents
+from helpers.hub import Cut, Flip, Slow, Status, Truncate
+from helpers.hub_commands import PLACE, REPO, TRIAL, catalogue, command, finished, leftovers, published
+from helpers.small_collections import TINY, contents
 from tipl_bench.cli import main
 from tipl_bench.registry.dataset import Dataset
-from tipl_bench.registry.errors import DatasetError, HubError
 from tipl_bench.registry.hub.download import download, load
 from tipl_bench.registry.manifest import read_manifest
 from tipl_bench.registry.store import dataset_folder, exclusive
+from tipl_bench.utils.errors import DatasetError, HubError
 
 
 @pytest.fixture(autouse=True)

@@ -9,11 +9,11 @@ import gymnasium
 import mujoco
 import numpy as np
 import pytest
-from tipl_bench.registry.environments import TASKS, BatchedEnvironment, VectorizedEnvironment, make
-from tipl_bench.registry.environments.batched import load_model
-from tipl_bench.registry.environments.task import model_path
-from tipl_bench.registry.environments.tasks import task
-from tipl_bench.registry.errors import TiplBenchError, UnknownNameError
+from tipl_bench.rl.environments import TASKS, BatchedEnvironment, VectorizedEnvironment, make
+from tipl_bench.rl.environments.batched import load_model
+from tipl_bench.rl.environments.task import model_path
+from tipl_bench.rl.environments.tasks import task
+from tipl_bench.utils.errors import TiplBenchError, UnknownNameError
 
 SEEDS = [3, 11, 2**32 + 5]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tipl_bench.registry.errors import DatasetError, TiplBenchError, UnknownNameError
+from tipl_bench.utils.errors import DatasetError, TiplBenchError, UnknownNameError
 
 
 def test_an_unknown_name_gives_the_nearest_and_all_valid_ones():

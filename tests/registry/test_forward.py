@@ -9,8 +9,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tipl_bench.registry.forward import evaluation_actions, mean_actions
-from tipl_bench.registry.policy import PolicyLayout
+from tipl_bench.rl.forward import evaluation_actions, mean_actions
+from tipl_bench.rl.policy import PolicyLayout
 
 EPISODES = 3
 ROUNDING = 1e-5

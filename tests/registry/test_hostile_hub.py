@@ -6,12 +6,12 @@ import json
 import struct
 
 import pytest
-from hub_helpers import PLACE, REPO, TRIAL, leftovers, published
-from registry_helpers import contents
-from tipl_bench.registry.errors import DatasetError
+from helpers.hub_commands import PLACE, REPO, TRIAL, leftovers, published
+from helpers.small_collections import contents
 from tipl_bench.registry.hub.download import load
 from tipl_bench.registry.hub.remote import RemoteDataset
-from tipl_bench.registry.naming import HubLocation, parse_hub
+from tipl_bench.registry.reference import HubLocation, parse_hub
+from tipl_bench.utils.errors import DatasetError
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 from safetensors.numpy import load_file
 from tipl_bench.cli import main
-from tipl_bench.registry.errors import DatasetError
+from tipl_bench.utils.errors import DatasetError
 
 SCALARS = ("environment_steps", "iteration", "epoch", "learning_rate", "episodic_return")
 PARTS = {0: "train", 1: "train", 2: "validation", 3: "test", 4: "test"}

@@ -7,13 +7,13 @@ import json
 import random
 
 import pytest
+from helpers.small_collections import edit_manifest
 from hypothesis import given
 from hypothesis import strategies as st
-from registry_helpers import edit_manifest
 from tipl_bench.registry.catalog import open_dataset
-from tipl_bench.registry.errors import DatasetError
 from tipl_bench.registry.manifest import FileEntry, Manifest, Origin, canonical_json, read_manifest, strict_json
-from tipl_bench.registry.naming import is_name
+from tipl_bench.registry.reference import is_name
+from tipl_bench.utils.errors import DatasetError
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),

@@ -8,8 +8,7 @@ import pytest
 from huggingface_hub.utils import HFValidationError, validate_repo_id
 from hypothesis import given
 from hypothesis import strategies as st
-from tipl_bench.registry.errors import DatasetError
-from tipl_bench.registry.naming import (
+from tipl_bench.registry.reference import (
     HubLocation,
     NamedDataset,
     family,
@@ -19,6 +18,7 @@ from tipl_bench.registry.naming import (
     parse_name,
     version_number,
 )
+from tipl_bench.utils.errors import DatasetError
 
 COMMIT = "0123456789abcdef" * 2 + "01234567"
 words = st.text(string.ascii_lowercase + string.digits, min_size=1, max_size=6)

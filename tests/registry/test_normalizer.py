@@ -11,8 +11,8 @@ from gymnasium.wrappers import NormalizeObservation, NormalizeReward
 from gymnasium.wrappers.utils import RunningMeanStd
 from hypothesis import given
 from hypothesis import strategies as st
-from tipl_bench.registry.collection.normalizer import ObservationNormalizer, RewardNormalizer
-from tipl_bench.registry.environments import make
+from tipl_bench.rl.environments import make
+from tipl_bench.rl.normalizer import ObservationNormalizer, RewardNormalizer
 
 SEEDS = [1, 2, 3]
 STEPS = 400

@@ -7,11 +7,11 @@ import tomllib
 
 import pytest
 import tomlkit
-from registry_helpers import TINY
+from helpers.small_collections import TINY
 from tipl_bench.registry import catalog as catalog_module
 from tipl_bench.registry.catalog import SHIPPED_CATALOG, catalog, open_dataset, own_catalog, write_yanked
-from tipl_bench.registry.errors import DatasetError, UnknownNameError
-from tipl_bench.registry.naming import HubLocation
+from tipl_bench.registry.reference import HubLocation
+from tipl_bench.utils.errors import DatasetError, UnknownNameError
 
 DIGEST, COMMIT = "0" * 64, "c" * 40
 SHIPPED = tomllib.loads(SHIPPED_CATALOG.read_text(encoding="utf-8"))

@@ -9,8 +9,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tipl_bench.registry.errors import DatasetError
-from tipl_bench.registry.policy import PolicyLayout
+from tipl_bench.rl.policy import PolicyLayout
+from tipl_bench.utils.errors import DatasetError
 
 widths = st.integers(1, 12)
 layouts = st.builds(PolicyLayout, widths, st.lists(widths, min_size=1, max_size=3).map(tuple), widths)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from reference_ppo import ReferencePPO
+from helpers.reference_ppo import ReferencePPO
 from tipl_bench.registry.collection.config import CollectionConfig
-from tipl_bench.registry.collection.hyperparameters import PPOHyperparameters
-from tipl_bench.registry.collection.ppo import StackedAgent
-from tipl_bench.registry.collection.training import BlockTraining
-from tipl_bench.registry.policy import PolicyLayout
+from tipl_bench.rl.hyperparameters import PPOHyperparameters
+from tipl_bench.rl.policy import PolicyLayout
+from tipl_bench.rl.ppo import StackedAgent
+from tipl_bench.rl.training import BlockTraining
 
 ITERATIONS_PLANNED = 10
 """The learning rate falls over these; fewer are run."""

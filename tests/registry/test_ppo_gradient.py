@@ -8,9 +8,9 @@ import math
 import numpy as np
 import pytest
 import torch
-from tipl_bench.registry.collection.hyperparameters import PPOHyperparameters
-from tipl_bench.registry.collection.ppo import StackedAgent, generalized_advantage
-from tipl_bench.registry.policy import PolicyLayout
+from tipl_bench.rl.hyperparameters import PPOHyperparameters
+from tipl_bench.rl.policy import PolicyLayout
+from tipl_bench.rl.ppo import StackedAgent, generalized_advantage
 
 TRIALS, STEPS = 3, 40
 LAYOUTS = [PolicyLayout(4, (8, 8), 1), PolicyLayout(17, (32, 16), 6), PolicyLayout(3, (5,), 2)]

@@ -12,16 +12,16 @@ import numpy as np
 import pytest
 import tipl_bench
 from click.testing import CliRunner
-from hub import Hang, Lose, Status
-from hub.client import environment
-from hub_helpers import PLACE, REPO, command, finished, published
-from registry_helpers import TINY
+from helpers.hub import Hang, Lose, Status
+from helpers.hub.client import environment
+from helpers.hub_commands import PLACE, REPO, command, finished, published
+from helpers.small_collections import TINY
 from tipl_bench.cli import main
 from tipl_bench.registry.catalog import catalog
 from tipl_bench.registry.dataset import Dataset, describe_file
-from tipl_bench.registry.errors import DatasetError, HubError
 from tipl_bench.registry.hub import publish as module
 from tipl_bench.registry.hub.publish import publish
+from tipl_bench.utils.errors import DatasetError, HubError
 
 
 def renamed(dataset, name, **changes) -> Dataset:

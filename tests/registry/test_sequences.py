@@ -11,16 +11,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.small_collections import safetensors_bytes
 from hypothesis import given
 from hypothesis import strategies as st
-from registry_helpers import safetensors_bytes
 from safetensors.numpy import load_file
 from tipl_bench.registry.collection.config import CollectionConfig
-from tipl_bench.registry.errors import DatasetError
 from tipl_bench.registry.manifest import FileEntry, Manifest, Split, TensorEntry
-from tipl_bench.registry.policy import PolicyLayout
-from tipl_bench.registry.tensorfile import DTYPES
 from tipl_bench.registry.trial import trial_tensors
+from tipl_bench.rl.policy import PolicyLayout
+from tipl_bench.utils.errors import DatasetError
+from tipl_bench.utils.tensorfile import DTYPES
 from torch.utils.data import DataLoader
 
 CHECKPOINTS = 21

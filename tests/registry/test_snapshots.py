@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 from tipl_bench.registry.catalog import open_dataset
-from tipl_bench.registry.errors import DatasetError
-from tipl_bench.registry.naming import HubLocation
+from tipl_bench.registry.reference import HubLocation
 from tipl_bench.registry.snapshots import (
     commit_folder,
     known_revisions,
@@ -13,6 +12,7 @@ from tipl_bench.registry.snapshots import (
     repo_folder,
     snapshot_folder,
 )
+from tipl_bench.utils.errors import DatasetError
 
 FIRST, SECOND = "a" * 40, "b" * 40
 REPO = "someone/pendulum"

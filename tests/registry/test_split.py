@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tipl_bench.registry.errors import DatasetError
 from tipl_bench.registry.manifest import PROPORTIONS, Split
+from tipl_bench.utils.errors import DatasetError
 
 
 @pytest.mark.parametrize(

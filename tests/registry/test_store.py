@@ -7,10 +7,10 @@ import os
 from pathlib import Path
 
 import pytest
-from registry_helpers import contents
-from tipl_bench.registry.errors import DatasetError
-from tipl_bench.registry.files import replace_atomically, sha256, write_text
+from helpers.small_collections import contents
 from tipl_bench.registry.store import collecting_folder, dataset_folder, exclusive, home
+from tipl_bench.utils.errors import DatasetError
+from tipl_bench.utils.files import replace_atomically, sha256, write_text
 
 
 def test_the_store_stands_where_the_variable_says(store):

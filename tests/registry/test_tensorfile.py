@@ -8,13 +8,13 @@ import json
 import numpy as np
 import pytest
 import safetensors
+from helpers.small_collections import contents, safetensors_bytes, split_file
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
-from registry_helpers import contents, safetensors_bytes, split_file
 from safetensors.numpy import load_file, save_file
-from tipl_bench.registry.errors import DatasetError
-from tipl_bench.registry.tensorfile import create_tensors, map_tensors, read_header, tensor_digests
+from tipl_bench.utils.errors import DatasetError
+from tipl_bench.utils.tensorfile import create_tensors, map_tensors, read_header, tensor_digests
 
 shapes = array_shapes(min_dims=0, max_dims=3, min_side=1, max_side=5)
 some_arrays = st.sampled_from(["float32", "float64", "int64"]).flatmap(lambda dtype: arrays(dtype, shapes))

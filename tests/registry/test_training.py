@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from registry_helpers import tiny_config
-from tipl_bench.registry.collection.training import BlockTraining
+from helpers.small_collections import tiny_config
+from tipl_bench.rl.training import BlockTraining
 
 
 def checkpoints_of(block, iterations, start=True):

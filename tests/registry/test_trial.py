@@ -6,12 +6,12 @@ import os
 
 import numpy as np
 import pytest
+from helpers.small_collections import split_file
 from hypothesis import given
 from hypothesis import strategies as st
-from registry_helpers import split_file
 from safetensors.numpy import load_file
-from tipl_bench.registry.errors import DatasetError
 from tipl_bench.registry.trial import COLUMNS, iteration_positions
+from tipl_bench.utils.errors import DatasetError
 
 
 def official(trial):

@@ -1,0 +1,104 @@
+"""The paper's figure of a run: errors against the forward step, and predicted against true return."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ..utils.files import replace_atomically
+from .record import Metric, Record
+
+BLUE, GREEN, GREY = "#1f5fa8", "#1a8f4c", "#8a8a8a"
+STYLE: Any = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.titlesize": 10,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "svg.hashsalt": "tipl-bench",
+    "svg.fonttype": "none",
+}
+
+
+def draw(record: Record, rows: pd.DataFrame, folder: Path) -> None:
+    """Write `figure.svg` and `figure.png`; the same run gives the same bytes.
+
+    Parameters
+    ----------
+    record
+        The finished run.
+    rows
+        Its `windows.parquet`.
+    folder
+        The run's folder.
+    """
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(9.2, 3.7), layout="constrained")
+        left, right = figure.subplots(1, 2, width_ratios=(1.25, 1))
+        phase = "learning" if (rows["phase"] == "learning").any() else "all"
+        _errors(left, [m for m in record.metrics if m.phase == phase], phase)
+        _returns(right, rows)
+        key = record.key
+        figure.suptitle(
+            f"{key.predictor.name} on {key.dataset.name} (seed {key.seed}, {key.predictor.budget})", size=11
+        )
+        for suffix, metadata in (("svg", {"Date": None}), ("png", {"Software": None})):
+            with replace_atomically(folder / f"figure.{suffix}") as temporary:
+                figure.savefig(temporary, format=suffix, dpi=160, metadata=metadata)
+
+
+def _errors(axes: Axes, metrics: list[Metric], phase: str) -> None:
+    """WPE (left scale) and REPW (right scale) against the forward step, with 95% intervals over trials."""
+    steps = [m.horizon for m in metrics]
+    handles = _band(axes, steps, metrics, "wpe", BLUE, "o", "WPE")
+    handles += axes.plot(
+        steps, _values(metrics, "wpe_persistence"), color=BLUE, ls=":", lw=1.2, label="WPE, persistence"
+    )
+    axes.set_ylim(bottom=0)
+    axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 4))
+    axes.set_xticks(steps)
+    axes.set_xlabel("forward prediction step")
+    axes.set_ylabel("weight prediction error (WPE)", color=BLUE)
+    axes.tick_params(axis="y", colors=BLUE)
+    twin = axes.twinx()
+    handles += _band(twin, steps, metrics, "repw", GREEN, "s", "REPW")
+    handles += twin.plot(steps, _values(metrics, "noise_floor"), color=GREEN, ls=":", lw=1.2, label="REPW, noise floor")
+    twin.set_ylim(bottom=0)
+    twin.spines["right"].set_visible(True)
+    twin.set_ylabel("return error (REPW)", color=GREEN)
+    twin.tick_params(axis="y", colors=GREEN)
+    axes.set_title(f"{phase} phase" if phase != "all" else "all windows")
+    axes.legend(handles=handles, loc="upper left")
+
+
+def _band(
+    axes: Axes, steps: list[int], metrics: list[Metric], name: str, color: str, mark: str, label: str
+) -> list[Any]:
+    estimates = [getattr(m, name) for m in metrics]
+    if all(e.low is not None for e in estimates):
+        axes.fill_between(steps, [e.low for e in estimates], [e.high for e in estimates], color=color, alpha=0.15, lw=0)
+    return list(axes.plot(steps, _values(metrics, name), color=color, marker=mark, ms=3.5, lw=1.6, label=label))
+
+
+def _values(metrics: list[Metric], name: str) -> list[float]:
+    """A metric's values by horizon, NaN (a gap in the line) where undefined."""
+    return [float("nan") if (value := getattr(m, name).value) is None else value for m in metrics]
+
+
+def _returns(axes: Axes, rows: pd.DataFrame) -> None:
+    """Predicted against true return of every window and step, with the diagonal."""
+    for phase, color, label in (("converged", GREY, "converged"), ("learning", BLUE, "learning")):
+        part = rows[rows["phase"] == phase]
+        axes.scatter(part["return_true"], part["return_forecast"], s=7, alpha=0.35, color=color, lw=0, label=label)
+    both = rows[["return_true", "return_forecast"]].to_numpy()
+    low, high = float(both.min()), float(both.max())
+    axes.plot([low, high], [low, high], color="black", lw=0.8)
+    axes.set_xlabel(r"return of the true policy, $J(\pi_{\phi})$")
+    axes.set_ylabel(r"return of the forecast, $J(\pi_{\tilde\phi})$")
+    axes.set_title("all horizons")
+    axes.legend(loc="upper left", markerscale=2)

@@ -1,0 +1,1 @@
+"""The forecast track: windows, forecasts, errors, returns and scores."""

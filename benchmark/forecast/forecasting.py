@@ -1,0 +1,137 @@
+"""Asking a predictor for its forecasts: it is given contexts, none of which holds what it still has to forecast."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+from typing import Protocol as Interface
+
+import numpy as np
+import numpy.typing as npt
+
+from ...baselines.predictor import Contexts
+from ...registry.dataset import Dataset
+from ...registry.trial import COLUMNS, Trial
+from ...utils.errors import PredictorError
+from ...utils.files import replace_atomically
+from ...utils.tensorfile import create_tensors
+from ..protocol import Protocol
+from ..worker.messages import PredictorFaultError
+from .windows import Window
+
+BATCH_BYTES = 128 << 20
+"""Contexts handed over at once stay below about this."""
+
+
+class Forecaster(Interface):
+    """A predictor, or its process."""
+
+    name: str
+    context_length: int
+
+    def predict(self, contexts: Contexts, horizon: int) -> npt.NDArray[Any]:
+        """See `Predictor.predict`."""
+
+
+def build_contexts(trials: dict[int, Trial], windows: Sequence[Window], length: int) -> Contexts:
+    """Copies of the last `length` checkpoints up to each window's origin; all windows must have that many."""
+
+    def stack(name: str) -> npt.NDArray[Any]:
+        return np.stack([trials[w.trial].read(name, w.origin + 1 - length, w.origin + 1) for w in windows])
+
+    return Contexts(
+        weights=stack("weights"),
+        observation_mean=stack("observation_mean"),
+        observation_variance=stack("observation_variance"),
+        columns={name: stack(name) for name in COLUMNS},
+        layout=trials[windows[0].trial].layout,
+    )
+
+
+def write_forecasts(
+    predictor: Forecaster,
+    dataset: Dataset,
+    windows: Sequence[Window],
+    protocol: Protocol,
+    path: Path,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> None:
+    """Forecast every window into a safetensors file: `forecasts` [W, H, P], `trial` [W], `origin` [W].
+
+    Raises
+    ------
+    PredictorError
+        If the predictor raises, or returns another shape or numbers that are not finite; the message names the window.
+    """
+    trials = {index: dataset.trial(index) for index in {window.trial for window in windows}}
+    shape = (len(windows), protocol.horizon, dataset.layout.parameter_count)
+    layout = {"forecasts": ("float32", shape), "trial": ("int64", shape[:1]), "origin": ("int64", shape[:1])}
+    with replace_atomically(path) as temporary:
+        files = create_tensors(temporary, layout)
+        files["trial"][:] = [window.trial for window in windows]
+        files["origin"][:] = [window.origin for window in windows]
+        done = 0
+        for rows, length in _batches(windows, max(predictor.context_length, protocol.context), dataset):
+            chosen = [windows[row] for row in rows]
+            files["forecasts"][rows] = _forecast(predictor, build_contexts(trials, chosen, length), chosen, protocol)
+            done += len(rows)
+            progress(done, len(windows))
+        for rows_of_file in files.values():
+            rows_of_file.flush()
+
+
+def _batches(windows: Sequence[Window], wanted: int, dataset: Dataset) -> Iterator[tuple[list[int], int]]:
+    """Window numbers with the same length of past, few enough for `BATCH_BYTES`, by round.
+
+    A round has one window of each trial, and rounds go forward in time: the context of a later window holds the
+    targets of an earlier one, and must not come before the earlier forecast was given.
+    """
+    for rows in _rounds(windows):
+        lengths: dict[int, list[int]] = {}
+        for row in rows:
+            lengths.setdefault(min(wanted, windows[row].origin + 1), []).append(row)
+        for length, same in lengths.items():
+            size = max(1, BATCH_BYTES // (4 * length * dataset.layout.parameter_count))
+            for start in range(0, len(same), size):
+                yield same[start : start + size], length
+
+
+def _rounds(windows: Sequence[Window]) -> list[list[int]]:
+    """Numbers of the windows that are the first of their trial in time, then of the second ones, and so on."""
+    rounds: list[list[int]] = []
+    seen: dict[int, int] = {}
+    for row in sorted(range(len(windows)), key=lambda row: windows[row].origin):
+        place = seen.get(windows[row].trial, 0)
+        seen[windows[row].trial] = place + 1
+        if place == len(rounds):
+            rounds.append([])
+        rounds[place].append(row)
+    return rounds
+
+
+def _forecast(
+    predictor: Forecaster, contexts: Contexts, windows: Sequence[Window], protocol: Protocol
+) -> npt.NDArray[np.float32]:
+    """The predictor's forecasts [B, H, P], checked."""
+    first = f"{predictor.name} at trial {windows[0].trial}, origin {windows[0].origin}"
+    expected = (len(windows), protocol.horizon, contexts.weights.shape[-1])
+    try:
+        forecast = np.asarray(predictor.predict(contexts, protocol.horizon))
+    except PredictorFaultError as fault:
+        raise PredictorError(f"{first} (a batch of {len(windows)}): {fault}.") from None
+    except Exception as error:  # whatever it raises is its own fault, and is said so
+        raise PredictorError(f"{first} (a batch of {len(windows)}): raised {error!r}.") from error
+    if forecast.shape != expected or forecast.dtype.kind != "f":
+        raise PredictorError(
+            f"{first}: forecasts of shape {list(forecast.shape)} and type {forecast.dtype}, "
+            f"not {list(expected)} float32."
+        )
+    forecast = forecast.astype(np.float32)
+    bad = np.flatnonzero(~np.isfinite(forecast).all(axis=(1, 2)))
+    if len(bad):
+        window = windows[bad[0]]
+        raise PredictorError(
+            f"{predictor.name} at trial {window.trial}, origin {window.origin}: the forecast is not finite."
+        )
+    return forecast

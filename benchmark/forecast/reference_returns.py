@@ -1,0 +1,146 @@
+"""Reference returns: J of the true policies at a protocol's origins and targets, computed once for all runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from ...registry.dataset import Dataset, describe_file
+from ...registry.store import home
+from ...rl.evaluation import Policies, evaluate_returns
+from ...utils.errors import DatasetError
+from ...utils.files import replace_atomically
+from ...utils.tensorfile import create_tensors, map_tensors
+from ..protocol import Protocol
+from .windows import Window, test_windows
+
+Float64 = npt.NDArray[np.float64]
+
+Progress = Callable[[int, int], None]
+"""Called with policies done and policies in all."""
+
+
+@dataclass(frozen=True)
+class ReferenceReturns:
+    """J of true policies; W windows, H horizons.
+
+    Parameters
+    ----------
+    origin
+        J at each window's origin, [W].
+    target
+        J at each window's targets, [W, H].
+    target_noise
+        The same on the protocol's other reset seeds, [W, H].
+    """
+
+    origin: Float64
+    target: Float64
+    target_noise: Float64
+
+
+def sidecar_name(protocol: Protocol) -> str:
+    """The file name of a protocol version's reference returns."""
+    return f"reference-returns-p{protocol.version}.safetensors"
+
+
+def reference_returns(
+    dataset: Dataset, protocol: Protocol, progress: Progress = lambda done, total: None
+) -> ReferenceReturns:
+    """The dataset's reference returns: from its sidecar, else from the store's cache, else computed now.
+
+    Raises
+    ------
+    DatasetError
+        If the stored ones belong to other windows.
+    """
+    windows = test_windows(dataset, protocol)
+    path = dataset.sidecar(sidecar_name(protocol))
+    if path is None:
+        path = home() / "references" / f"{dataset.digest}-p{protocol.version}.safetensors"
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _write(path, windows, _compute(dataset, windows, protocol, progress))
+    return _read(path, windows, protocol)
+
+
+def add_reference_returns(
+    dataset: Dataset, protocol: Protocol, progress: Progress = lambda done, total: None
+) -> Dataset:
+    """Compute a dataset's reference returns and list them in its manifest, which changes its digest."""
+    name = sidecar_name(protocol)
+    if dataset.sidecar(name) is not None:
+        return dataset
+    windows = test_windows(dataset, protocol)
+    _write(dataset.folder / name, windows, _compute(dataset, windows, protocol, progress))
+    sidecars = (*dataset.manifest.sidecars, describe_file(dataset.folder, name))
+    dataset.manifest.model_copy(update={"sidecars": sidecars}).write(dataset.folder)
+    return Dataset.open(dataset.folder)
+
+
+def _compute(dataset: Dataset, windows: Sequence[Window], protocol: Protocol, progress: Progress) -> ReferenceReturns:
+    # Windows overlap: each policy is evaluated once.
+    needed = sorted({(w.trial, w.origin + h) for w in windows for h in range(protocol.horizon + 1)})
+    place = {key: row for row, key in enumerate(needed)}
+    rows = np.array([[place[w.trial, w.origin + h] for h in range(protocol.horizon + 1)] for w in windows])
+    returns = np.empty((2, len(needed)))
+    total = 2 * len(needed)
+    done = 0
+
+    def report(count: int) -> None:
+        nonlocal done
+        done += count
+        progress(done, total)
+
+    # Few enough at a time that wide policies do not fill the memory.
+    step = max(1, (256 << 20) // (4 * dataset.layout.parameter_count))
+    for start in range(0, len(needed), step):
+        part = slice(start, start + step)
+        policies = _true_policies(dataset, needed[part])
+        for row, seeds in enumerate((protocol.evaluation_seeds, protocol.noise_seeds)):
+            returns[row, part] = evaluate_returns(dataset.environment, dataset.layout, policies, seeds, progress=report)
+    return ReferenceReturns(returns[0, rows[:, 0]], returns[0, rows[:, 1:]], returns[1, rows[:, 1:]])
+
+
+def _true_policies(dataset: Dataset, checkpoints: Sequence[tuple[int, int]]) -> Policies:
+    """Stored policies, each with the normaliser of its own checkpoint."""
+    trials = {index: dataset.trial(index) for index in {trial for trial, _ in checkpoints}}
+
+    def gather(name: str) -> npt.NDArray[np.float64]:
+        return np.concatenate([trials[trial].read(name, t, t + 1) for trial, t in checkpoints])
+
+    return Policies(gather("weights").astype(np.float32), gather("observation_mean"), gather("observation_variance"))
+
+
+def _write(path: Path, windows: Sequence[Window], returns: ReferenceReturns) -> None:
+    arrays = {
+        "trial": np.array([w.trial for w in windows], dtype=np.int64),
+        "origin": np.array([w.origin for w in windows], dtype=np.int64),
+        "origin_return": returns.origin,
+        "target_return": returns.target,
+        "target_return_noise": returns.target_noise,
+    }
+    with replace_atomically(path) as temporary:
+        layout = {name: (array.dtype.name, array.shape) for name, array in arrays.items()}
+        for name, rows in create_tensors(temporary, layout).items():
+            rows[:] = arrays[name]
+            rows.flush()
+
+
+def _read(path: Path, windows: Sequence[Window], protocol: Protocol) -> ReferenceReturns:
+    shape = [len(windows), protocol.horizon]
+    expected = {"origin_return": shape[:1], "target_return": shape, "target_return_noise": shape}
+    layout = {**expected, "trial": shape[:1], "origin": shape[:1]}
+    tensors = map_tensors(path)
+    if any(name not in tensors or list(tensors[name].shape) != wanted for name, wanted in layout.items()):
+        raise DatasetError(f"{path}: not the reference returns of {len(windows)} windows of {protocol.horizon} steps.")
+    stated = list(zip(tensors["trial"].tolist(), tensors["origin"].tolist(), strict=True))
+    if stated != [(w.trial, w.origin) for w in windows]:
+        raise DatasetError(
+            f"{path}: reference returns of other windows than protocol {protocol.version} gives for this dataset."
+        )
+    return ReferenceReturns(*(np.array(tensors[name], dtype=np.float64) for name in expected))

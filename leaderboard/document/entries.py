@@ -1,0 +1,207 @@
+"""Entries: the seeds of one predictor configuration together, and boards: the entries of one dataset and protocol."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from ...baselines import predictor_type
+from ...baselines.options import build_options
+from ...benchmark.record import Metric, Record
+from ...benchmark.run import run_folder
+from ...utils.errors import ProtocolError, TiplBenchError
+from ..statistics.board import SUMS
+from ..store.evidence import Standing, State, standing
+from ..store.records import RECORDS
+
+Float64 = npt.NDArray[np.float64]
+
+SOURCES = dict(zip(SUMS, ("wpe", "wpe_persistence", "repw", "windows"), strict=True))
+"""Which of a record's sums by trial stand in which column of the statistics."""
+STATES: tuple[State, ...] = ("claimed", "rescored", "reproduced")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One row of a board: a predictor's configuration on a dataset, its seeds together.
+
+    Parameters
+    ----------
+    records
+        One per seed, in order of seeds, by their files.
+    standings
+        How far each was checked.
+    settings
+        The options by which it differs from its predictor's budget, as `--set` takes them; all of them for a predictor
+        that is not installed here.
+    """
+
+    records: Mapping[Path, Record]
+    standings: tuple[Standing, ...]
+    settings: tuple[str, ...]
+
+    @property
+    def first(self) -> Record:
+        """The record of the lowest seed."""
+        return next(iter(self.records.values()))
+
+    @property
+    def board(self) -> str:
+        """The board's id: dataset, the digest's start, protocol."""
+        dataset = self.first.key.dataset
+        return f"{dataset.name}@{dataset.digest[:12]}/p{self.first.key.protocol.version}"
+
+    @property
+    def id(self) -> str:
+        """A slug of letters, digits and hyphens, unique among rows and the same whenever the board is built."""
+        key = self.first.key
+        names = (key.dataset.name, key.predictor.name, key.predictor.budget)
+        words = [re.sub("[^a-z0-9]+", "-", name.lower()).strip("-")[:40] for name in names]
+        return "-".join([*filter(None, words), hashlib.sha256(configuration(self.first).encode()).hexdigest()[:10]])
+
+    @property
+    def state(self) -> State:
+        """The lowest of the seeds' states."""
+        return min((one.state for one in self.standings), key=STATES.index)
+
+    @property
+    def disputed(self) -> str | None:
+        """What disputes any of the seeds."""
+        seeds = (record.key.seed for record in self.records.values())
+        found = zip(seeds, self.standings, strict=True)
+        return "; ".join(f"seed {seed}: {one.disputed}" for seed, one in found if one.disputed is not None) or None
+
+    def commands(self) -> dict[str, list[str]]:
+        """Shell commands for a clone of the project, one a seed.
+
+        They run a seed, run it again from its record, and check the run folder that the first of them writes.
+        """
+        found: dict[str, list[str]] = {"run": [], "reproduce": [], "verify": []}
+        for path, record in self.records.items():
+            for name, words in self._words(path, record).items():
+                found[name].append(shlex.join(["tipl-bench", name, *words]))
+        return found
+
+    def _words(self, path: Path, record: Record) -> dict[str, list[str]]:
+        key = record.key
+        predictor = key.predictor
+        folder = run_folder(key.dataset.name, predictor.name, self.settings, predictor.budget, key.seed)
+        words = ["--model", predictor.name, "--dataset", key.dataset.name, "--budget", predictor.budget]
+        words += ["--seed", str(key.seed), *(word for setting in self.settings for word in ("--set", setting))]
+        kept = "leaderboard/results" if path.parent == RECORDS else path.parent.name
+        return {
+            "run": words,
+            "reproduce": [(PurePosixPath(kept) / path.name).as_posix(), "--out", f"runs/reproduced/{path.stem}"],
+            "verify": [folder.as_posix()],
+        }
+
+    def metrics(self, phase: str) -> list[list[Metric]]:
+        """Each seed's metrics of a phase, by horizon; empty where a seed has none."""
+        found = [[metric for metric in record.metrics if metric.phase == phase] for record in self.records.values()]
+        return [sorted(metrics, key=lambda metric: metric.horizon) for metrics in found]
+
+
+def boards(stored: Mapping[Path, Record]) -> dict[str, list[Entry]]:
+    """Entries by board id, in order of ids.
+
+    Raises
+    ------
+    ProtocolError
+        If two files hold one configuration and seed, or records of one board cannot be compared.
+    """
+    groups: dict[str, list[tuple[Path, Record]]] = {}
+    for path, record in stored.items():
+        groups.setdefault(configuration(record), []).append((path, record))
+    usual: dict[tuple[str, str], Mapping[str, Any]] = {}  # finding an outside predictor takes a while: once each
+    found: dict[str, list[Entry]] = {}
+    for _, group in sorted(groups.items()):
+        group.sort(key=lambda item: item[1].key.seed)
+        for (path, record), (other, another) in itertools.pairwise(group):
+            if record.key.seed == another.key.seed:
+                raise ProtocolError(f"{other}: the same configuration and seed as {path}; a row has one of them.")
+        stated = group[0][1].key.predictor
+        kind = (stated.name, stated.budget)
+        usual[kind] = known = usual[kind] if kind in usual else _usual_options(*kind)
+        settings = tuple(f"{n}={value}" for n, value in stated.options.items() if n not in known or known[n] != value)
+        entry = Entry(dict(group), tuple(standing(path, record) for path, record in group), settings)
+        found.setdefault(entry.board, []).append(entry)
+    for board in found.values():
+        _comparable(board)
+    return dict(sorted(found.items()))
+
+
+def frame(entries: Sequence[Entry], phase: str) -> pd.DataFrame:
+    """The entries' sums by trial in one phase, as `statistics` takes them."""
+    parts = []
+    for entry in entries:
+        for record, metrics in zip(entry.records.values(), entry.metrics(phase), strict=True):
+            sums = {name: np.array([m.by_trial[source] for m in metrics]).T for name, source in SOURCES.items()}
+            trials, horizons = np.indices(sums["error"].shape).reshape(2, -1)
+            columns: dict[str, Any] = {"entry": entry.id, "seed": record.key.seed, "trial": trials}
+            columns["horizon"] = horizons + 1
+            parts.append(pd.DataFrame(columns | {name: values.ravel() for name, values in sums.items()}))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _usual_options(name: str, budget: str) -> Mapping[str, Any]:
+    """A predictor's options under a budget; empty if it is not installed here."""
+    try:
+        options: Mapping[str, Any] = vars(build_options(predictor_type(name), budget, ()))
+    except TiplBenchError:
+        return {}
+    return options
+
+
+def configuration(record: Record) -> str:
+    """What the seeds of an entry have in common."""
+    key = record.key
+    return json.dumps(
+        [
+            key.dataset.model_dump(mode="json"),
+            key.protocol.version,
+            key.predictor.model_dump(mode="json"),
+            key.device,
+        ],
+        sort_keys=True,
+    )
+
+
+def _comparable(board: Sequence[Entry]) -> None:
+    """Check that all records of a board are of one dataset, protocol, and of the same phases, horizons and trials."""
+    records = {path: record for entry in board for path, record in entry.records.items()}
+    (first, one), *others = sorted(records.items())
+    shape = _shape(first, one)
+    for path, other in others:
+        if other.key.dataset != one.key.dataset:
+            raise ProtocolError(f"{path}: another digest or environment of {one.key.dataset.name} than {first}.")
+        if other.key.protocol != one.key.protocol:
+            raise ProtocolError(f"{path}: another protocol {one.key.protocol.version} than that of {first}.")
+        if _shape(path, other) != shape:
+            raise ProtocolError(f"{path}: other phases, horizons or test trials than {first} of the same dataset.")
+
+
+def _shape(path: Path, record: Record) -> dict[str, tuple[int, ...]]:
+    """Test trials at each horizon of each phase."""
+    shape: dict[str, tuple[int, ...]] = {}
+    horizons: dict[str, list[int]] = {}
+    for metric in sorted(record.metrics, key=lambda metric: metric.horizon):
+        lengths = {len(metric.by_trial.get(source, ())) for source in SOURCES.values()}
+        if lengths != {metric.trials}:
+            raise ProtocolError(f"{path}: its sums by trial are not of {metric.trials} trials each.")
+        shape[metric.phase] = (*shape.get(metric.phase, ()), metric.trials)
+        horizons.setdefault(metric.phase, []).append(metric.horizon)
+    steps = list(range(1, record.key.protocol.horizon + 1))
+    if not shape or any(horizons[phase] != steps or len(set(trials)) > 1 for phase, trials in shape.items()):
+        raise ProtocolError(f"{path}: not of horizons 1 to {len(steps)} on the same test trials in every phase.")
+    return shape

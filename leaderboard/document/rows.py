@@ -1,0 +1,90 @@
+"""What a row says of its entry apart from scores: predictor, cost, evidence, commands and where it comes from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...benchmark.record import Record
+from .entries import Entry
+from .numbers import Json, rounded
+
+
+def describe_entry(entry: Entry) -> Json:
+    """What a row says of its predictor, its cost and where it comes from."""
+    record = entry.first
+    key, costs = record.key, [one.cost for one in entry.records.values()]
+    seconds = ("fit_seconds", "forecast_seconds", "evaluation_seconds")
+    cost: Json = {name: rounded(float(np.mean([getattr(cost, name) for cost in costs]))) for name in seconds}
+    evidence = [
+        {"seed": one.key.seed, **item}
+        for one, standing in zip(entry.records.values(), entry.standings, strict=True)
+        for item in standing.evidence
+    ]
+    return {
+        "id": entry.id,
+        "board": entry.board,
+        "predictor": key.predictor.name,
+        "version": key.predictor.version,
+        "consumes": key.predictor.consumes,
+        "budget": key.predictor.budget,
+        "variant": " ".join(entry.settings),
+        "options": dict(key.predictor.options),
+        "device": key.device,
+        "state": entry.state,
+        "disputed": entry.disputed,
+        "reproduction": _reproduction(entry),
+        "evidence": evidence,
+        "seeds": [one.key.seed for one in entry.records.values()],
+        "cost": cost
+        | {
+            "peak_memory_bytes": max(cost.peak_memory_bytes for cost in costs),
+            "parameters": record.parameter_count,
+        },
+        "returns": _returns(record),
+        "provenance": [_provenance(path, one) for path, one in entry.records.items()],
+        "commands": entry.commands(),
+    }
+
+
+def _reproduction(entry: Entry) -> str | None:
+    """How a reproduced entry came out, at the least of its seeds, and on what machines; a place must be all seeds'."""
+    pieces = [
+        (record.key.seed, (item["cpu"], item["platform"]) != (record.provenance.cpu, record.provenance.platform), item)
+        for record, standing in zip(entry.records.values(), entry.standings, strict=True)
+        for item in standing.evidence
+        if item["kind"] == "reproduced" and item.get("grade") != "drifted"
+    ]
+    if entry.state != "reproduced" or not pieces:
+        return None
+    elsewhere = {seed for seed, other, _ in pieces if other}
+    everywhere = len(elsewhere) == len(entry.records)
+    counted = [item for _, other, item in pieces if other or not everywhere]
+    grade = "bitwise" if all(item.get("grade") == "bitwise" for item in counted) else "within tolerance"
+    where = "on another kind of machine" if everywhere else "on the same kind of machine"
+    where = "some seeds on another kind of machine" if elsewhere and not everywhere else where
+    return f"{grade}, {where} ({', '.join(sorted({item['cpu'] for item in counted}))})"
+
+
+def _returns(record: Record) -> list[list[Any]]:
+    return [[pair.phase, pair.horizon, rounded(pair.true), rounded(pair.forecast)] for pair in record.returns]
+
+
+def _provenance(path: Path, record: Record) -> Json:
+    origin = record.provenance
+    return {
+        "seed": record.key.seed,
+        "record": path.name,
+        "commit": origin.git_commit,
+        "dirty": origin.git_dirty,
+        "forecasts_sha256": record.forecasts_sha256,
+        "cpu": origin.cpu,
+        "gpu": origin.gpu,
+        "threads": origin.torch_threads,
+        "isolation": origin.isolation,
+        "python": origin.python,
+        "platform": origin.platform,
+        "packages": {"tipl-bench": origin.tipl_bench, **origin.packages},
+    }

@@ -1,0 +1,1 @@
+"""What is written from the document: Markdown, tables and the site."""

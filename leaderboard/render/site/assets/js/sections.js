@@ -1,0 +1,153 @@
+// The parts of an opened row, each a heading and a list or table.
+const sections = (() => {
+  const { html, bdi, code } = dom;
+
+  const section = (title, ...content) => html("section", {}, html("h3", {}, title), ...content);
+  const withInterval = ([value, low, high], format) => columns.plain([value, low, high], format);
+
+  function options(row, details) {
+    const entries = Object.entries(details.options);
+    return section("Configuration", dom.list([
+      ["predictor", [bdi(row.predictor, 400), `, version ${text.clean(row.version, 20)}`]],
+      ["information", bdi(row.consumes, 400)], ["budget", bdi(row.budget, 400)], ["device", bdi(row.device, 400)],
+      ["options", entries.length ? html("ul", { class: "plain" }, entries.map(([name, value]) => html("li", {}, code(`${name}=${text.clean(value)}`)))) : "none"],
+    ]));
+  }
+
+  function cost(row, details) {
+    const { fit_seconds, forecast_seconds, evaluation_seconds, peak_memory_bytes, parameters } = details.cost;
+    return section("Cost", html("p", { class: "soft" }, "As stated by the run."), dom.list([
+      ["fit", `${text.seconds(fit_seconds)} s`], ["forecasts", `${text.seconds(forecast_seconds)} s`], ["returns", `${text.seconds(evaluation_seconds)} s`],
+      ["peak memory", text.bytes(peak_memory_bytes)], ["parameters", text.count(parameters)],
+    ]));
+  }
+
+  function seeds(row, details) {
+    return section("Seeds", dom.list([
+      ...details.seeds.map((seed, index) => [`seed ${text.clean(seed, 20)}`, `skill ${text.skill(details.seed_skills[index])}`]),
+      ["spread", details.seeds.length > 1 ? text.skill(details.spread) : "one seed only"],
+    ]));
+  }
+
+  function layers(row, details, phase) {
+    const table = Object.entries(details.phases[phase]?.layers ?? {});
+    const steps = [1, 2, 5, 10].filter(h => h <= data.about.horizons);
+    return section("WPE by layer", table.length
+      ? dom.table(`WPE of each layer, ${phase}`, ["layer", ...steps.map(h => `h = ${h}`)], table.map(([name, series]) => [code(name, 200), ...steps.map(h => text.scientific(series[h - 1]))]))
+      : html("p", {}, "Not measured in this phase."));
+  }
+
+  function gain(row, details, phase) {
+    const series = details.phases[phase]?.gain_at ?? [];
+    return section("Return gain", html("p", { class: "soft" }, "J(forecast) − J(policy at the origin)."), series.length
+      ? dom.table(`Return gain by horizon, ${phase}`, ["h", "gain, 95% interval"], series.map((estimate, index) => [String(index + 1), withInterval(estimate, text.points)]))
+      : html("p", {}, "Not measured in this phase."));
+  }
+
+  const FIRST = 15;
+
+  // Every other row of the board: who is better, by how much, how often.
+  function comparisons(row, details) {
+    if (!details.comparisons.length) return section("Comparisons", html("p", {}, "There is no other row to compare with."));
+    const made = [...details.comparisons].sort((one, other) => (one[1] ?? 0) - (other[1] ?? 0)).map(([index, ...numbers]) => {
+      const other = data.rows[index], difference = numbers.slice(0, 3), wins = numbers.slice(3);
+      const verdict = difference[1] > 0 ? "better" : difference[2] < 0 ? "worse" : "tied";
+      return [html("a", { href: state.rowLink(other) }, bdi(data.label(other), 80), " ", html("span", { class: "soft" }, bdi(other.budget, 40))),
+        withInterval(difference, text.skill), withInterval(wins, value => text.skill(value).slice(0, -1)), html("span", { class: verdict }, verdict)];
+    });
+    const headings = ["other row", "difference in skill, 95% interval", "win rate, 95% interval", "this row is"];
+    const caption = "Against every other row of the board, learning phase";
+    const place = html("div", {}, dom.table(caption, headings, made.slice(0, FIRST)));
+    if (made.length > FIRST) {
+      const more = html("button", { type: "button", onclick: () => {
+        const whole = dom.table(caption, headings, made);
+        place.replaceChildren(whole);
+        whole.focus();
+      } }, `Show all ${text.count(made.length)} comparisons`);
+      place.append(more);
+    }
+    return section("Comparisons", place);
+  }
+
+  const REPOSITORY = /^[A-Za-z0-9][\w.-]*\/[A-Za-z0-9][\w.-]*$/, COMMIT = /^[0-9a-f]{40}$/;
+
+  function repository({ repo, commit, published }) {
+    if (!repo) return published ? "part of the package; not on the Hub" : "not on the Hub";
+    if (!REPOSITORY.test(repo) || (commit && !COMMIT.test(commit))) return bdi(repo, 200);
+    const address = `https://huggingface.co/datasets/${repo}${commit ? `/tree/${commit}` : ""}`;
+    return html("a", { href: address, rel: "noopener noreferrer" }, bdi(repo));
+  }
+
+  // What kept the held-out trials from the predictor while it ran.
+  const ISOLATION = { landlock: "Landlock: the kernel hid the held-out trials from the predictor's process", none: "none: the kernel hid nothing from the predictor" };
+  const isolation = kept => (Object.hasOwn(ISOLATION, kept) ? ISOLATION[kept] : bdi(kept, 200));
+
+  function provenance(row, details) {
+    const { board } = row;
+    return html("section", { class: "wide" }, html("h3", {}, "Provenance"),
+      dom.list([
+        ["dataset", [bdi(board.dataset, 200), board.published ? "" : " (local: not published)"]], ["repository", repository(board)],
+        ["revision", board.commit ? code(board.commit, 80) : "–"], ["digest", code(board.digest, 80)], ["protocol", text.clean(board.protocol, 20)],
+        ["isolation of its runs", [...new Set(details.provenance.map(origin => origin.isolation))].map((kept, index) => [index ? "; " : "", isolation(kept)])],
+      ]),
+      details.provenance.map(origin => html("details", {}, html("summary", {}, `Seed ${text.clean(origin.seed, 20)}`), dom.list([
+        ["record", code(origin.record, 200)],
+        ["code", origin.commit ? [code(origin.commit, 80), origin.dirty ? " with changes" : ""] : "commit not recorded"],
+        ["forecasts sha256", code(origin.forecasts_sha256, 80)],
+        ["machine", [bdi(origin.gpu ?? origin.cpu, 200), `, ${text.plural(origin.threads, "thread")}`]],
+        ["isolation", isolation(origin.isolation)], ["Python", [bdi(origin.python, 80), ", ", bdi(origin.platform, 200)]],
+        ["packages", html("ul", { class: "plain" }, Object.entries(origin.packages).map(([name, version]) => html("li", {}, code(`${name} ${version}`, 200))))],
+      ]))));
+  }
+
+  function evidence(row, details) {
+    const items = details.evidence.map(({ kind, text: said, ...rest }) => html("li", {}, html("b", {}, bdi(kind, 80)), ": ", bdi(said, 2000),
+      Object.keys(rest).length > 0 && dom.list(Object.entries(rest).map(([name, value]) => [bdi(name, 80), bdi(typeof value === "object" ? JSON.stringify(value) : value, 2000)]))));
+    return html("section", { class: "wide" }, html("h3", {}, "Evidence"), row.reproduction && html("p", {}, "Run again from its record: ", bdi(row.reproduction, 400), "."), items.length ? html("ul", {}, items) : html("p", {}, "None beyond the record."));
+  }
+
+  const PURPOSE = {
+    run: "Run it yourself", reproduce: "Reproduce this row: run it again from its record, and compare",
+    verify: "Verify a run folder that you have, here what the first command writes: score its forecasts again",
+  };
+  const DATASET = /^[a-z0-9][a-z0-9./-]*$/;
+
+  function commands(row, details) {
+    const { dataset, published } = row.board;
+    const known = Object.entries(PURPOSE).filter(([name]) => details.commands[name]?.length);
+    return html("section", { class: "wide" }, html("h3", {}, "Commands"),
+      html("p", { class: "soft" }, "To be pasted in a clone of the project; an installed package has the records in its own folder ", code("leaderboard/results"),
+        ". The forecasts behind a row are in neither, only their sha256: ", code("verify"), " needs a run folder, yours or the submitter's."),
+      !published && DATASET.test(dataset) && command("First collect the dataset, which is not published; reproduce refuses one of other bytes", `tipl-bench datasets collect ${dataset}`),
+      known.map(([name, purpose]) => bySeed(purpose, details.commands[name].map(one => text.clean(one)), details.seeds)));
+  }
+
+  // The first seed's command; those of the others fold away.
+  function bySeed(purpose, [first, ...others], seeds) {
+    const numbers = seeds.slice(1).map(seed => text.clean(seed, 20)).join(", ");
+    return [command(purpose, first), others.length > 0 && html("details", {}, html("summary", {}, `The same for ${others.length > 1 ? "seeds" : "seed"} ${numbers}`),
+      others.map((one, index) => command(`${purpose}, seed ${text.clean(seeds[index + 1], 20)}`, one)))];
+  }
+
+  // A command as it is shown is what is copied: a hidden line break would run at once where it is pasted.
+  function command(purpose, shown) {
+    const place = html("code", { dir: "ltr" }, html("bdi", {}, shown));
+    const said = html("span", { role: "status", class: "soft" });
+    const copy = html("button", { type: "button", "aria-label": `Copy: ${purpose}`, onclick: async () => {
+      said.textContent = (await copied(shown, place)) ? "copied" : "select and copy it by hand";
+    } }, "Copy");
+    return html("div", { class: "command" }, html("p", {}, purpose), html("pre", { tabindex: "0", "aria-label": purpose }, place), copy, said);
+  }
+
+  async function copied(shown, place) {
+    try {
+      await navigator.clipboard.writeText(shown);
+      return true;
+    } catch {
+      getSelection().selectAllChildren(place);
+      return document.execCommand("copy");
+    }
+  }
+
+  return { options, cost, seeds, layers, gain, comparisons, provenance, evidence, commands };
+})();

@@ -1,0 +1,60 @@
+"""The site on a loopback address, for a look at it as a host would show it."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import io
+import re
+from pathlib import Path
+from typing import BinaryIO
+
+from ....utils.errors import TiplBenchError
+from .render import FOLDER, OWN_FILE
+
+HOST = "127.0.0.1"
+PUBLIC = re.compile(rf"/(index\.html|leaderboard\.json|docs/intervals\.md|{FOLDER}/{OWN_FILE.pattern})?(\?[^#]*)?")
+"""What is served: the page may stand in a folder that holds much else."""
+
+
+class _Handler(http.server.SimpleHTTPRequestHandler):
+    """The page's own files; nothing is kept by the browser, so that a rebuilt page is seen at once."""
+
+    def send_head(self) -> io.BytesIO | BinaryIO | None:
+        if not PUBLIC.fullmatch(self.path):
+            self.send_error(404)
+            return None
+        return super().send_head()
+
+    def end_headers(self) -> None:
+        self.send_header("Cache-Control", "no-store")
+        self.send_header("X-Content-Type-Options", "nosniff")
+        super().end_headers()
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        """Keep quiet about each request."""
+
+
+def server(folder: Path, port: int) -> http.server.ThreadingHTTPServer:
+    """A server of a site's folder, bound but not yet serving; `server_port` is its port.
+
+    Parameters
+    ----------
+    folder
+        What `render` wrote into.
+    port
+        A free port, or 0 for any.
+
+    Raises
+    ------
+    TiplBenchError
+        If the folder holds no page, or the port is taken.
+    """
+    if not (folder / "index.html").is_file():
+        raise TiplBenchError(
+            f"{folder} holds no index.html; write it with `tipl-bench leaderboard build --out {folder}`."
+        )
+    try:
+        return http.server.ThreadingHTTPServer((HOST, port), functools.partial(_Handler, directory=str(folder)))
+    except (OSError, OverflowError) as error:
+        raise TiplBenchError(f"Port {port} cannot be used ({error}); choose another with --port, 0 for any.") from error

@@ -1,0 +1,1 @@
+"""Statistics of results, on arrays and data frames only."""

@@ -1,0 +1,1 @@
+"""The committed records and the evidence beside them."""

@@ -1,0 +1,174 @@
+"""What is known of a record beyond its own claims, kept beside it, and the state of its row that follows."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from ...benchmark.provenance import provenance
+from ...benchmark.record import Finite, Record, Sha256, Text
+from ...utils.canonical import strict_json
+from ...utils.errors import ProtocolError
+from ...utils.files import write_text
+from ..verify.reproduce import Reproduced
+from ..verify.rescore import Rescored
+
+FOLDER = "evidence"
+LIMIT = 1 << 20
+State = Literal["claimed", "rescored", "reproduced"]
+
+
+class Evidence(BaseModel):
+    """One thing that was done with a record, and where.
+
+    `kind` is "rescored" or "reproduced" (by this package), "disputed" or "settled" (by a maintainer).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    kind: Literal["rescored", "reproduced", "disputed", "settled"]
+    record: Sha256
+    """`fingerprint` of the record that it is of: evidence of another record says nothing, but for a dispute or a
+    drift, which is of the row until it is settled."""
+    text: Text
+    grade: Literal["bitwise", "within tolerance", "drifted"] | None = None
+    largest: Finite | None = None
+    tipl_bench: Text
+    git_commit: Text | None
+    cpu: Text
+    platform: Text
+
+    @property
+    def of_row(self) -> bool:
+        """Whether it opens or ends a dispute of the row, whatever its numbers were then."""
+        return self.kind in ("disputed", "settled") or self.grade == "drifted"
+
+
+@dataclass(frozen=True)
+class Standing:
+    """The state of a row with its grounds.
+
+    Parameters
+    ----------
+    state
+        "claimed" (as received), "rescored" (recomputed from its forecasts) or "reproduced" (run again).
+    disputed
+        Why it is disputed, if it is.
+    evidence
+        Everything known, oldest first.
+    """
+
+    state: State
+    disputed: str | None
+    evidence: tuple[dict[str, Any], ...]
+
+
+def fingerprint(record: Record) -> str:
+    """The sha256 of a record without its timings."""
+    return hashlib.sha256(record.without_cost().encode()).hexdigest()
+
+
+def rescored(found: Rescored, record: Record) -> Evidence:
+    """Evidence of a re-scoring that agreed, for the record as the board keeps it."""
+    how = "to the last digit" if found.exact else "within the tolerances of another machine"
+    return _evidence("rescored", record, f"{found.numbers:,} numbers recomputed from the forecasts, {how}")
+
+
+def reproduced(found: Reproduced) -> Evidence:
+    """Evidence of a reproduction."""
+    text = f"run again: {found.grade}; largest difference of a skill {found.largest:.2g} ({found.where})"
+    largest = min(found.largest, 1e9)
+    return _evidence("reproduced", found.record, text, grade=found.grade, largest=largest)
+
+
+def said(kind: Literal["disputed", "settled"], record: Record, reason: str) -> Evidence:
+    """A maintainer's word."""
+    return _evidence(kind, record, reason)
+
+
+def _evidence(kind: str, record: Record, text: str, **facts: Any) -> Evidence:
+    here = provenance("cpu", record.provenance.isolation)
+    place = {name: getattr(here, name) for name in ("tipl_bench", "git_commit", "cpu", "platform")}
+    try:
+        return Evidence.model_validate({"kind": kind, "record": fingerprint(record), "text": text, **facts, **place})
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ProtocolError(f"{kind}: {'.'.join(map(str, first['loc']))}: {first['msg']}.") from None
+
+
+def evidence_path(record_path: Path) -> Path:
+    """Where the evidence of a record file is kept."""
+    return record_path.parent / FOLDER / record_path.name
+
+
+def read(record_path: Path, record: Record) -> list[Evidence]:
+    """All evidence of this very record, and what its row is disputed for; `ProtocolError` if the file is not valid."""
+    own = fingerprint(record)
+    return [piece for piece in _everything(record_path) if piece.record == own or piece.of_row]
+
+
+def keep(record_path: Path, record: Record, evidence: Evidence) -> Path:
+    """Add evidence to what is kept of a record. Nothing is taken away, and what stands already is not repeated.
+
+    Raises
+    ------
+    ProtocolError
+        If what is kept is not valid, or would no longer be read.
+    """
+    path, everything = evidence_path(record_path), _everything(record_path)
+    if _stands(evidence, everything):
+        return path
+    text = TypeAdapter(list[Evidence]).dump_json([*everything, evidence], indent=1).decode() + "\n"
+    if len(text.encode()) > LIMIT:
+        raise ProtocolError(f"{path}: would be larger than {LIMIT} bytes; nothing was added.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, text)
+    return path
+
+
+def standing(record_path: Path, record: Record) -> Standing:
+    """The state of a record that is kept at a path; a dispute or a drift lasts until it is settled."""
+    known = read(record_path, record)
+    state: State = "claimed"
+    disputes: list[str] = []
+    for evidence in known:
+        if evidence.kind == "rescored" and state == "claimed":
+            state = "rescored"
+        elif evidence.grade == "drifted":
+            disputes.append(f"a reproduction drifted: {evidence.text}")
+        elif evidence.kind == "reproduced":
+            state = "reproduced"
+        elif evidence.kind == "disputed":
+            disputes.append(evidence.text)
+        elif evidence.kind == "settled":
+            disputes.clear()
+    disputed = "; ".join(dict.fromkeys(disputes)) or None
+    return Standing(state, disputed, tuple(e.model_dump(exclude={"record"}, exclude_none=True) for e in known))
+
+
+def _everything(record_path: Path) -> list[Evidence]:
+    """What a file of evidence holds, of whatever records."""
+    path = evidence_path(record_path)
+    if not path.exists():
+        return []
+    try:
+        if path.stat().st_size > LIMIT:
+            raise ValueError(f"larger than {LIMIT} bytes")
+        return TypeAdapter(list[Evidence]).validate_python(strict_json(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, ValidationError) as error:
+        raise ProtocolError(f"{path}: not valid evidence ({str(error)[:200]}).") from None
+
+
+def _stands(evidence: Evidence, everything: list[Evidence]) -> bool:
+    """Whether the same was stated already, and nothing since that it would answer."""
+    statement = evidence.model_dump(exclude={"largest"})
+    for piece in reversed(everything):
+        if piece.model_dump(exclude={"largest"}) == statement:
+            return True
+        if evidence.of_row and piece.of_row and (piece.kind == "settled") != (evidence.kind == "settled"):
+            return False
+    return False

@@ -1,0 +1,134 @@
+"""The records the board is built from: one JSON file a run."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from ...benchmark.record import Record, read_record
+from ...utils.canonical import flatten
+from ...utils.errors import ProtocolError
+from ...utils.files import write_text
+from ..verify.rescore import compare_numbers
+from .evidence import read
+
+RECORDS = Path(__file__).parents[1] / "results"
+EXAMPLE = "DATASET__PREDICTOR-BUDGET-CONFIGURATION__seed0.json"
+SHOWN = 4
+"""Differing fields that a message spells out."""
+WAY = (
+    "A row is never changed silently. Somebody else's run of the same is a reproduction (`tipl-bench reproduce RUN "
+    "--attest`); for the same run made better raise the predictor's version, and to replace it remove that file first."
+)
+
+
+def load(folder: Path | None = None) -> dict[Path, Record]:
+    """All records of a folder by their files, in order of file names.
+
+    Raises
+    ------
+    ProtocolError
+        If there is none, or one is not valid; the message names it.
+    """
+    folder = folder or RECORDS
+    paths = sorted(folder.glob("*.json"))
+    if not paths:
+        raise ProtocolError(f"{folder} holds no records; add runs with `tipl-bench leaderboard add RUN`.")
+    return {path: read_record(path) for path in paths}
+
+
+def file_name(record: Record) -> str:
+    """The record's file name: dataset, predictor, configuration, seed."""
+    key = record.key
+    configuration = [key.predictor.model_dump(mode="json"), key.dataset.digest, key.protocol.version]
+    configuration += [key.device] if key.device != "cpu" else []
+    short = hashlib.sha256(json.dumps(configuration).encode()).hexdigest()[:8]
+    dataset = key.dataset.name.replace("/", "--")
+    return f"{dataset}__{key.predictor.name}-{key.predictor.budget}-{short}__seed{key.seed}.json"
+
+
+def find(record: Record, folder: Path | None = None) -> tuple[Path, Record]:
+    """Where the board keeps a run, and its record as it is kept: of the same forecasts, its numbers maybe recomputed.
+
+    Raises
+    ------
+    ProtocolError
+        If the board has no such run, or other forecasts of it.
+    """
+    path = (folder or RECORDS) / file_name(record)
+    if not path.exists():
+        raise ProtocolError(f"{path} is not there; add the run first (`leaderboard add RUN`).")
+    kept = read_record(path)
+    if (kept.key, kept.forecasts_sha256) != (record.key, record.forecasts_sha256):
+        raise ProtocolError(f"{path} is another result; evidence of this one would say nothing of it.")
+    return path, kept
+
+
+def nearest(path: Path) -> str:
+    """Where records stand, and those most like a path that is none."""
+    folder = path.parent if any(path.parent.glob("*__*.json")) else RECORDS
+    stems = [known.stem for known in sorted(folder.glob("*.json"))]
+    asked = path.name.removesuffix(".json")
+    near = [stem for stem in stems if asked in stem] or difflib.get_close_matches(asked, stems, n=SHOWN, cutoff=0.3)
+    some = f"; the nearest: {', '.join(f'{stem}.json' for stem in near[:SHOWN])}" if near else ""
+    return f"There is no record {path}. A row's records are files like {folder / EXAMPLE}{some}."
+
+
+def unlike(there: Record, record: Record) -> list[str]:
+    """What two records say differently apart from what re-scoring recomputes: dotted names with both values."""
+    recomputed = {"metrics", "returns"}
+    one, other = (flatten(found.model_dump(mode="json", exclude=recomputed)) for found in (there, record))
+    names = sorted(name for name in {*one, *other} if one.get(name) != other.get(name))
+    return [f"{_shown(name)} ({_shown(one.get(name))} there, {_shown(other.get(name))} here)" for name in names]
+
+
+def add(record: Record, folder: Path | None = None, *, rescored: bool = False) -> Path:
+    """Put a record among the board's; one that is there stays as it is, if its numbers are the same up to rounding.
+
+    Parameters
+    ----------
+    record
+        What to keep.
+    folder
+        The records folder; the package's own by default.
+    rescored
+        Whether its numbers were computed here from its forecasts: they then take the place of others of the same
+        forecasts, unless those were recomputed too and differ by no more than two machines do.
+
+    Raises
+    ------
+    ProtocolError
+        If another result for the same key is there already, or the same with another cost, origin or other claim.
+    """
+    folder = folder or RECORDS
+    path = folder / file_name(record)
+    if path.exists():
+        there = read_record(path)
+        other = unlike(there, record)
+        if other:
+            raise ProtocolError(
+                f"{path} holds another result of the same configuration and seed: {listed(other)}. {WAY}"
+            )
+        # Evidence is of a record's numbers: to replace them for nothing would lose what was attested.
+        attested = any(piece.kind == "rescored" for piece in read(path, there))
+        if not compare_numbers(there, record, rounding=not attested):
+            return path
+        if not rescored:
+            raise ProtocolError(f"{path} holds other numbers of the same forecasts. {WAY}")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(path, record.model_dump_json(indent=None) + "\n")
+    return path
+
+
+def listed(items: Sequence[str]) -> str:
+    """A few of many."""
+    more = f" and {len(items) - SHOWN} more" if len(items) > SHOWN else ""
+    return ", ".join(items[:SHOWN]) + more
+
+
+def _shown(value: object) -> str:
+    """A stranger's word as a message may hold it."""
+    return (repr(value) if value is None else str(value)).encode("unicode_escape").decode()[:80]

@@ -1,0 +1,1 @@
+"""Submissions: pull requests, and what they must be to be accepted."""

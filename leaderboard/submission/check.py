@@ -1,0 +1,136 @@
+"""What a submission must be to get onto the board; for continuous integration to run on one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ...benchmark.record import RECORD_NAME, Record, read_record
+from ...registry.dataset import Dataset
+from ...utils.errors import ProtocolError, TiplBenchError
+from ..store.records import file_name, listed, load, unlike
+from ..verify.folder import open_record, open_run
+from ..verify.rescore import Rescored, rescore
+from .review_flags import doubts
+
+MOST_RUNS = 100
+"""Runs in one submission; several seeds of several predictors on all datasets are fewer."""
+MOST_SHOWN = 20
+"""Differences that a report spells out."""
+
+Progress = Callable[[str, int, int, str], None]
+OpenDataset = Callable[[str], Dataset]
+
+
+@dataclass
+class Checked:
+    """What is wrong with one run of a submission; nothing, if it may be taken.
+
+    Parameters
+    ----------
+    folder
+        The run folder.
+    record
+        Its record, if that could be read.
+    problems
+        Why it cannot be taken.
+    doubts
+        What a person must look at before it is taken.
+    rescored
+        What re-scoring found, if it came to that.
+    """
+
+    folder: Path
+    record: Record | None = None
+    problems: list[str] = field(default_factory=list)
+    doubts: list[str] = field(default_factory=list)
+    rescored: Rescored | None = None
+
+    @property
+    def passed(self) -> bool:
+        """Whether it may be taken as it is."""
+        return not self.problems and not self.doubts
+
+
+def run_folders(folder: Path) -> list[Path]:
+    """The run folders of a submission: the folder itself, or those in it; raises `ProtocolError` if there is none."""
+    if not folder.is_dir():
+        raise ProtocolError(f"{folder}: not a folder. Give a run folder, or a folder of run folders.")
+    if (folder / RECORD_NAME).exists():
+        return [folder]
+    inside = sorted(folder.iterdir())
+    if len(inside) > MOST_RUNS:
+        raise ProtocolError(f"{folder}: holds {len(inside)} entries; a submission has at most {MOST_RUNS} runs.")
+    for path in inside:
+        if path.is_symlink() or not path.is_dir() or not path.name.isprintable():
+            raise ProtocolError(f"{folder}: {path.name!r} is not a run folder.")
+    if not inside:
+        raise ProtocolError(f"{folder}: holds no run.")
+    return inside
+
+
+def check(
+    folders: Sequence[Path],
+    records: Path,
+    open_dataset: OpenDataset,
+    progress: Progress = lambda stage, done, total, word: None,
+) -> list[Checked]:
+    """Check the runs of a submission, each by itself and against each other and the board.
+
+    Parameters
+    ----------
+    folders
+        The run folders.
+    records
+        The board's records.
+    open_dataset
+        Opens a dataset by its name; it is held against the record's digest.
+    progress
+        Progress of the re-scoring.
+    """
+    results = []
+    taken: dict[str, Path] = {}
+    board = load(records) if any(records.glob("*.json")) else {}
+    for number, folder in enumerate(folders):
+        checked = Checked(folder)
+        results.append(checked)
+        try:
+            checked.record = record = open_record(folder)
+            _against_others(checked, record, records, taken)
+            run = open_run(folder, open_dataset(record.key.dataset.name))
+            name = f"run {number + 1} of {len(folders)}"
+            found = rescore(run, lambda done, total, name=name: progress(name, done, total, ""))  # type: ignore[misc]
+        except TiplBenchError as error:
+            checked.problems.append(str(error))
+            continue
+        checked.rescored = found
+        checked.problems += [str(difference) for difference in found.differences[:MOST_SHOWN]]
+        more = len(found.differences) - MOST_SHOWN
+        checked.problems += [f"{more} more numbers differ"] if more > 0 else []
+        checked.doubts += [*found.suspicions, *doubts(found.recomputed, board)]
+    return results
+
+
+def _against_others(checked: Checked, record: Record, records: Path, taken: dict[str, Path]) -> None:
+    """One entry per predictor version and configuration, and no silent change of a row."""
+    name = file_name(record)
+    if name in taken:
+        checked.problems.append(
+            f"the same dataset, predictor, configuration and seed as {taken[name].name}; one of them has to go."
+        )
+    taken.setdefault(name, checked.folder)
+    if not (records / name).exists():
+        return
+    there = read_record(records / name)
+    other = unlike(there, record)
+    if there.forecasts_sha256 != record.forecasts_sha256:
+        checked.problems.append(
+            f"the board has other forecasts of the same dataset, predictor, configuration and seed ({name}); rows are "
+            "never changed silently. Raise the predictor's version, or ask for the row to be disputed."
+        )
+    elif other:
+        checked.problems.append(
+            f"the board has these forecasts already ({name}), with another {listed(other)}; rows are never changed "
+            "silently. Another run of the same is a reproduction (`tipl-bench reproduce`), not a submission."
+        )

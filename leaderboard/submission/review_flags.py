@@ -1,0 +1,121 @@
+"""What a person must look at before a run is taken: claims that cannot be recomputed, and what it does to rows."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from ...baselines import IN_TREE, predictor_type
+from ...baselines.options import build_options
+from ...benchmark.record import Record
+from ...registry.catalog import catalog
+from ...utils.canonical import canonical_json
+from ...utils.errors import TiplBenchError
+from ..document.entries import Entry, configuration, frame
+from ..document.environment_board import Board
+from ..statistics.board import board_sums, mean_ratio
+from ..store.evidence import standing
+from ..verify.reproduce import as_settings
+
+
+def doubts(record: Record, board: Mapping[Path, Record]) -> Iterator[str]:
+    """Doubts about a record, whose numbers are the recomputed ones, beside the board's records."""
+    yield from _of_dataset(record)
+    yield from _of_code(record)
+    yield from _of_predictor(record)
+    yield from _of_version(record, board)
+    yield from _of_row(record, board)
+
+
+def _of_dataset(record: Record) -> Iterator[str]:
+    stated = record.key.dataset
+    entry = catalog().get(stated.name)
+    if entry is None:
+        yield f"{stated.name} is not in the catalog; nobody else can score a run on it"
+    elif entry.digest != stated.digest:
+        yield f"the catalog pins another digest of {stated.name}"
+    elif entry.yanked:
+        yield f"{stated.name} is yanked: {entry.yanked}"
+
+
+def _of_code(record: Record) -> Iterator[str]:
+    made = record.provenance
+    if made.git_commit is None:
+        yield (
+            "made from no known commit of tipl-bench; what is installed from a clean clone (`git clone`, then `pip "
+            "install .` in it) records its commit"
+        )
+    elif _known(made.git_commit) is False:
+        yield f"names commit {made.git_commit}, which this repository does not have"
+    if made.git_dirty:
+        yield "made with uncommitted changes of tipl-bench"
+
+
+def _known(commit: str) -> bool | None:
+    """Whether this package's repository has a commit; None where there is no whole repository to ask."""
+    folder = Path(__file__).parents[2]
+    if not (folder / ".git").exists() or (folder / ".git" / "shallow").exists():
+        return None
+    command = ["git", "-C", str(folder), "cat-file", "-e", f"{commit}^{{commit}}"]
+    try:
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+    except OSError:
+        return None
+
+
+def _of_predictor(record: Record) -> Iterator[str]:
+    """What this package's own predictors are is known here; a stranger's code is not loaded to ask it."""
+    stated = record.key.predictor
+    if stated.name not in IN_TREE:
+        return
+    kind = predictor_type(stated.name)
+    for field in ("version", "consumes"):
+        said, known = getattr(stated, field), getattr(kind, field)
+        if said != known:
+            yield f"says {field} {said} of {stated.name}, which has {known} here"
+    try:
+        built = vars(build_options(kind, stated.budget, as_settings(stated.options)))
+    except TiplBenchError as error:
+        yield f"options that {stated.name} cannot have: {str(error).encode('unicode_escape').decode()[:200]}"
+        return
+    missing = {**built, **stated.options}
+    # As JSON, where 1, 1.0 and true are three things: they would make three rows of one configuration.
+    wrong = [n for n in missing if canonical_json(built.get(n)) != canonical_json(stated.options.get(n))]
+    if wrong:
+        name = wrong[0]
+        yield f"says option {name} = {stated.options.get(name)!r} of {stated.name}, which comes out as {built[name]!r}"
+
+
+def _of_version(record: Record, board: Mapping[Path, Record]) -> Iterator[str]:
+    """A version supersedes those before it, whoever names it."""
+    key = record.key
+    versions = {
+        other.key.predictor.version
+        for other in board.values()
+        if (other.key.dataset, other.key.protocol) == (key.dataset, key.protocol)
+        and other.key.predictor.name == key.predictor.name
+    }
+    if versions and key.predictor.version not in versions:
+        known = ", ".join(map(str, sorted(versions)))
+        yield (
+            f"is version {key.predictor.version} of {key.predictor.name}, which the board has as version {known}; rows "
+            "of earlier versions are greyed by a later one"
+        )
+
+
+def _of_row(record: Record, board: Mapping[Path, Record]) -> Iterator[str]:
+    """A row is the mean of its seeds: one more changes it."""
+    own, seed = configuration(record), record.key.seed
+    row = {path: other for path, other in board.items() if configuration(other) == own}
+    if not row or any(other.key.seed == seed for other in row.values()):
+        return
+    before = Entry(row, tuple(standing(path, other) for path, other in row.items()), ())
+    after = Entry({**row, Path(): record}, (), ())
+    fall = " and whose state reproduced -> rescored" if before.state == "reproduced" else ""
+    yield f"adds seed {seed} to row {before.id}, whose skill goes {_skill(before):.4f} -> {_skill(after):.4f}{fall}"
+
+
+def _skill(entry: Entry) -> float:
+    sums = board_sums(frame([entry], Board(entry.board, [entry], None).headline))
+    return float(mean_ratio(sums.gained, sums.baseline)[0])

@@ -1,0 +1,155 @@
+"""A run folder as a stranger may have made it: nothing is used before its size, form and identity are checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ...benchmark.forecast.windows import Window, test_windows
+from ...benchmark.protocol import PROTOCOLS
+from ...benchmark.record import RECORD_LIMIT, RECORD_NAME, Record, read_record
+from ...benchmark.run import FORECASTS_NAME, KEY_NAME, PREDICTOR_NAME, WINDOWS_NAME
+from ...registry.dataset import Dataset
+from ...utils.errors import DatasetError, ProtocolError
+from ...utils.files import sha256
+from ...utils.tensorfile import map_tensors, read_header
+
+SUBMITTED = (RECORD_NAME, FORECASTS_NAME)
+"""What a submission is made of."""
+OWN = (WINDOWS_NAME, KEY_NAME, PREDICTOR_NAME, "figure.svg", "figure.png")
+"""What else a run folder holds."""
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A run folder whose record is valid, with the dataset that the record names.
+
+    Parameters
+    ----------
+    folder
+        Where it is.
+    record
+        Its record.
+    dataset
+        The dataset, with the record's digest.
+    """
+
+    folder: Path
+    record: Record
+    dataset: Dataset
+
+    @cached_property
+    def windows(self) -> list[Window]:
+        """The windows that the protocol asks for."""
+        return test_windows(self.dataset, self.record.key.protocol)
+
+    @cached_property
+    def forecasts(self) -> npt.NDArray[np.float32]:
+        """The forecasts [W, H, P], mapped; checked by `check_forecasts`."""
+        mapped: Any = map_tensors(self.folder / FORECASTS_NAME)["forecasts"]
+        return np.asarray(mapped)
+
+
+def open_record(folder: Path) -> Record:
+    """The record of a run folder, of a protocol that is known; raises `ProtocolError` for anything else."""
+    check_files(folder)
+    return open_record_file(folder / RECORD_NAME)
+
+
+def open_record_file(path: Path) -> Record:
+    """A record of a protocol that is known; raises `ProtocolError` for anything else."""
+    record = read_record(path)
+    stated = record.key.protocol
+    known = PROTOCOLS.get(stated.version)
+    if known is None:
+        raise ProtocolError(
+            f"{path}: of protocol version {stated.version}, which this package does not know (it knows "
+            f"{', '.join(map(str, PROTOCOLS))}); such a run cannot be compared."
+        )
+    other = [name for name, value in stated if value != getattr(known, name)]
+    if other:
+        raise ProtocolError(
+            f"{path}: its protocol has the number {stated.version} but another {', '.join(other)}; such a run cannot "
+            "be compared."
+        )
+    return record
+
+
+def open_run(folder: Path, dataset: Dataset) -> RunFolder:
+    """A run folder with its dataset, and forecasts of the shape, windows and bytes that its record states.
+
+    Raises
+    ------
+    ProtocolError
+        If something is missing, oversized, of another form, or of another dataset or protocol.
+    """
+    record = open_record(folder)
+    stated = record.key.dataset
+    found = (dataset.name, dataset.digest, dataset.environment)
+    if found != (stated.name, stated.digest, stated.environment):
+        raise ProtocolError(
+            f"{folder}: made on {stated.name} ({stated.environment}) with digest {stated.digest}, but the dataset here "
+            f"is {dataset.name} ({dataset.environment}) with digest {dataset.digest}."
+        )
+    run = RunFolder(folder, record, dataset)
+    check_forecasts(run)
+    return run
+
+
+def check_files(folder: Path) -> None:
+    """Only files that a run has, none of them a link, and the needed ones there; raises `ProtocolError`."""
+    if not folder.is_dir():
+        raise ProtocolError(f"{folder}: not a folder. Give the run folder that `tipl-bench run` wrote.")
+    for path in sorted(folder.iterdir()):
+        if path.is_symlink() or not path.is_file():
+            raise ProtocolError(f"{folder}: {path.name!r} is not a plain file; links and folders are not taken.")
+        if path.name not in (*SUBMITTED, *OWN):
+            raise ProtocolError(f"{folder}: {path.name!r} is none of a run's files ({', '.join((*SUBMITTED, *OWN))}).")
+    for name in SUBMITTED:
+        if not (folder / name).exists():
+            raise ProtocolError(f"{folder}: {name} is missing. A run that was not finished cannot be scored.")
+    if (folder / RECORD_NAME).stat().st_size > RECORD_LIMIT:
+        raise ProtocolError(f"{folder}: {RECORD_NAME} is larger than {RECORD_LIMIT} bytes.")
+
+
+def check_forecasts(run: RunFolder) -> None:
+    """The forecasts file has the record's bytes, the protocol's windows, and finite numbers; raises `ProtocolError`."""
+    path, protocol = run.folder / FORECASTS_NAME, run.record.key.protocol
+    shape = (len(run.windows), protocol.horizon, run.dataset.layout.parameter_count)
+    expected = {"forecasts": ("float32", shape), "trial": ("int64", shape[:1]), "origin": ("int64", shape[:1])}
+    try:
+        found = {name: (span.dtype, span.shape) for name, span in read_header(path).items()}
+    except DatasetError as error:
+        raise ProtocolError(str(error)) from None
+    for name in sorted({*found, *expected}):
+        if found.get(name) != expected.get(name):
+            raise ProtocolError(
+                f"{path}: tensor {name[:80]!r} is {_spell(found.get(name))}, where the protocol asks for "
+                f"{_spell(expected.get(name))}."
+            )
+    digest = sha256(path)
+    if digest != run.record.forecasts_sha256:
+        raise ProtocolError(
+            f"{path}: has sha256 {digest}, but the record says {run.record.forecasts_sha256}; one of them was changed."
+        )
+    tensors = map_tensors(path)
+    asked = [(window.trial, window.origin) for window in run.windows]
+    given = list(zip(tensors["trial"].tolist(), tensors["origin"].tolist(), strict=True))
+    for row, (theirs, ours) in enumerate(zip(given, asked, strict=True)):
+        if theirs != ours:
+            raise ProtocolError(
+                f"{path}: window {row} is of trial {theirs[0]}, origin {theirs[1]}, where the protocol asks for trial "
+                f"{ours[0]}, origin {ours[1]}."
+            )
+    for row, forecast in enumerate(tensors["forecasts"]):
+        if not np.isfinite(forecast).all():
+            raise ProtocolError(f"{path}: the forecast of trial {asked[row][0]}, origin {asked[row][1]} is not finite.")
+
+
+def _spell(tensor: tuple[str, tuple[int, ...]] | None) -> str:
+    return "absent" if tensor is None else f"{tensor[0]} {list(tensor[1])}"

@@ -1,0 +1,126 @@
+"""What a person may write where a dataset is wanted: a name, a place on the Hugging Face Hub, or a folder."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ..utils.errors import DatasetError
+
+NAME_PATTERN = r"^[a-z0-9]+(-[a-z0-9]+)*/[a-z0-9]+(-[a-z0-9]+)*-v[1-9][0-9]{0,3}$"
+"""`<environment>/<collection>-v<N>`."""
+SLUG_PATTERN, SLUG_LENGTH = r"^[A-Za-z0-9]+([._-][A-Za-z0-9]+)*$", 50
+"""A predictor's name, a budget's or an option's: short enough that several fit into one file name."""
+HUB_PREFIX = "hf://"
+_PART = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?"
+REPO_PATTERN = rf"(?![^@]*(?:--|\.\.)){_PART}/{_PART}(?<!\.git)"
+"""`OWNER/NAME`; the Hub itself refuses `--` and `..` in both, an end in `-` or `.`, and names ending in `.git`."""
+COMMIT_PATTERN = r"[0-9a-f]{40}"
+REVISION_PATTERN = r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._/-]{0,99}"
+
+
+@dataclass(frozen=True)
+class HubLocation:
+    """A dataset repository on the Hub.
+
+    Parameters
+    ----------
+    repo
+        `owner/name`.
+    revision
+        A 40-hex commit, a tag or a branch; None stands for the default branch.
+    """
+
+    repo: str
+    revision: str | None = None
+
+    def __str__(self) -> str:
+        return f"{HUB_PREFIX}datasets/{self.repo}" + (f"@{self.revision}" if self.revision else "")
+
+    @property
+    def pinned(self) -> bool:
+        """Whether the revision is a commit, which cannot move."""
+        return self.revision is not None and re.fullmatch(COMMIT_PATTERN, self.revision) is not None
+
+
+@dataclass(frozen=True)
+class NamedDataset:
+    """A dataset's name, and the commit it is wanted from if that was said."""
+
+    name: str
+    commit: str | None = None
+
+
+def parse_hub(text: str) -> HubLocation:
+    """Read `hf://datasets/OWNER/NAME[@REVISION]`.
+
+    Raises
+    ------
+    DatasetError
+        If it is not of that form.
+    """
+    found = re.fullmatch(rf"{HUB_PREFIX}datasets/({REPO_PATTERN})(?:@({REVISION_PATTERN}))?", text)
+    if found is None:
+        raise DatasetError(
+            f"{text!r} is not a place on the Hub; one looks like {HUB_PREFIX}datasets/OWNER/NAME or "
+            f"{HUB_PREFIX}datasets/OWNER/NAME@REVISION, with the revision a tag, a branch or a 40-hex commit."
+        )
+    return HubLocation(found[1], found[2])
+
+
+def is_name(name: str) -> bool:
+    """Whether `name` has the form `<environment>/<collection>-v<N>`."""
+    return re.fullmatch(NAME_PATTERN, name) is not None
+
+
+def is_repo(text: str) -> bool:
+    """Whether a text has the form `OWNER/NAME`."""
+    return re.fullmatch(REPO_PATTERN, text) is not None
+
+
+def parse_name(text: str, known: Iterable[str]) -> NamedDataset | None:
+    """Read `NAME-vN`, `NAME@vN`, `NAME-vN@COMMIT`, or `NAME`, which stands for its newest known version.
+
+    Parameters
+    ----------
+    text
+        What was written.
+    known
+        The dataset names known here.
+
+    Returns
+    -------
+    NamedDataset or None
+        None if the text has no such form.
+
+    Raises
+    ------
+    DatasetError
+        If the text names two versions that differ.
+    """
+    base, at, revision = text.partition("@")
+    if is_name(base):
+        version = base.rpartition("-")[2]
+        if at and re.fullmatch(r"v\d+", revision) and revision != version:
+            raise DatasetError(f"{text!r} names two versions, {version} and {revision}; give one.")
+        if at and revision != version and re.fullmatch(COMMIT_PATTERN, revision) is None:
+            raise DatasetError(f"{text!r}: {revision!r} is neither a version (v1, v2, ...) nor a 40-hex commit.")
+        return NamedDataset(base, revision if re.fullmatch(COMMIT_PATTERN, revision) else None)
+    if not is_name(f"{base}-v1"):
+        return None
+    if at:
+        named = f"{base}-{revision}"
+        return NamedDataset(named) if "-" not in revision and is_name(named) else None
+    versions = [name for name in known if family(name) == base]
+    return NamedDataset(max(versions, key=version_number)) if versions else None
+
+
+def family(name: str) -> str:
+    """A dataset's name without its version."""
+    return name.rpartition("-v")[0]
+
+
+def version_number(name: str) -> int:
+    """N of a name that ends in `-vN`."""
+    return int(name.rpartition("-v")[2])

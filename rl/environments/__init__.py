@@ -1,0 +1,60 @@
+"""Environments: batched on `mujoco.batch` where a task is listed, through `gymnasium.vector` otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import gymnasium
+import numpy as np
+import numpy.typing as npt
+
+from ...utils.errors import UnknownNameError
+from .batched import BatchedEnvironment
+from .task import Bool, Float32, Float64
+from .tasks import TASKS
+from .vectorized import VectorizedEnvironment
+
+Index = npt.NDArray[np.intp]
+
+
+class Environment(Protocol):
+    """N episodes of one environment, stepped together and reset by the caller."""
+
+    observation_size: int
+    action_size: int
+    action_low: Float32
+    action_high: Float32
+
+    def __len__(self) -> int: ...
+
+    def reset(self, ids: Index | None = None) -> Float64: ...
+
+    def step(self, action: Float32, ids: Index | None = None) -> tuple[Float64, Float64, Bool, Bool]: ...
+
+
+def make(environment_id: str, seeds: Sequence[int], *, threads: int = 1) -> Environment:
+    """Make len(seeds) episodes of an environment, each with the random stream of its seed.
+
+    Parameters
+    ----------
+    environment_id
+        A Gymnasium continuous-control id; those in `TASKS` run on batched physics.
+    seeds
+        One seed per episode stream.
+    threads
+        Physics threads for batched tasks.
+
+    Raises
+    ------
+    UnknownNameError
+        If Gymnasium does not know the id.
+    """
+    if environment_id in TASKS:
+        return BatchedEnvironment(TASKS[environment_id], seeds, threads=threads)
+    if environment_id not in gymnasium.registry:
+        raise UnknownNameError("environment", environment_id, {*TASKS, *gymnasium.registry})
+    return VectorizedEnvironment(environment_id, seeds)
+
+
+__all__ = ["TASKS", "BatchedEnvironment", "Environment", "VectorizedEnvironment", "make"]

@@ -1,0 +1,87 @@
+"""The policy network's layout: how a weight vector of length P becomes a tanh Gaussian policy."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..utils.errors import DatasetError
+
+
+@dataclass(frozen=True)
+class PolicyLayout:
+    """Names and shapes of a policy's parameters in storage order: the actor's layers, then the log-std.
+
+    A policy is an MLP with tanh hidden units whose output is the mean of a Gaussian with a state-independent
+    standard deviation (CleanRL's `ppo_continuous_action`). Matrices are stored [out, in], as torch does.
+
+    Parameters
+    ----------
+    observation_size, hidden_sizes, action_size
+        Widths of the layers, input to output.
+    """
+
+    observation_size: int
+    hidden_sizes: tuple[int, ...]
+    action_size: int
+    activation: str = "tanh"
+
+    def __post_init__(self) -> None:
+        if self.activation != "tanh" or not self.hidden_sizes or min(self.sizes) < 1:
+            raise DatasetError(
+                f"Unusable policy layout {self.sizes} with activation {self.activation!r}: "
+                "this version knows tanh networks with at least one hidden layer and positive widths."
+            )
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Widths of all layers, observation to action."""
+        return (self.observation_size, *self.hidden_sizes, self.action_size)
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Parameter names and shapes in storage order."""
+        shapes: dict[str, tuple[int, ...]] = {}
+        for layer, (inputs, outputs) in enumerate(pairwise(self.sizes)):
+            shapes[f"layer{layer}.weight"] = (outputs, inputs)
+            shapes[f"layer{layer}.bias"] = (outputs,)
+        shapes["log_std"] = (self.action_size,)
+        return shapes
+
+    @property
+    def slices(self) -> dict[str, slice]:
+        """Where each parameter lies in the weight vector."""
+        slices, start = {}, 0
+        for name, shape in self.shapes.items():
+            slices[name] = slice(start, start + math.prod(shape))
+            start += math.prod(shape)
+        return slices
+
+    @property
+    def parameter_count(self) -> int:
+        """P, the length of a weight vector."""
+        return sum(math.prod(shape) for shape in self.shapes.values())
+
+    def check(self, weights: npt.NDArray[Any], where: str) -> None:
+        """Raise `DatasetError` unless the last axis of `weights` has length P."""
+        if weights.ndim < 1 or weights.shape[-1] != self.parameter_count:
+            raise DatasetError(
+                f"{where}: weights of shape {list(weights.shape)} do not fit the layout {self.sizes}, "
+                f"which has P = {self.parameter_count} parameters."
+            )
+
+    def as_kernel(self, weights: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Copy weights [N, P] with every matrix transposed to [in, out], as `forward.mean_actions` reads them."""
+        self.check(weights, "policy")
+        kernel = np.array(weights, dtype=np.float32, order="C")
+        for name, part in self.slices.items():
+            if name.endswith(".weight"):
+                outputs, inputs = self.shapes[name]
+                matrix = weights[:, part].reshape(-1, outputs, inputs)
+                kernel[:, part] = matrix.transpose(0, 2, 1).reshape(len(weights), -1)
+        return kernel

@@ -1,0 +1,215 @@
+"""PPO's update for many independent trials at once.
+
+The algorithm is CleanRL's `ppo_continuous_action`. All trials of a block share every tensor operation but no
+number: weights are one stack [N, P + C] (actor with log-std, then critic), gradients are written out by hand instead of
+recorded by autograd (a third of the operations, and these small tensors cost an operation each), and clipping, Adam and
+the normalisation of advantages act per trial. `tests/registry/reference_ppo.py` is the plain single-trial version that
+it must agree with.
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from .hyperparameters import PPOHyperparameters
+from .policy import PolicyLayout
+
+ADAM_BETAS = (0.9, 0.999)
+
+
+class StackedMLP:
+    """A tanh MLP per trial, as views [N, out, in] and [N, 1, out] into one flat stack [N, parameters]."""
+
+    def __init__(self, flat: Tensor, sizes: tuple[int, ...]) -> None:
+        self.layers: list[tuple[Tensor, Tensor]] = []
+        start = 0
+        for inputs, outputs in pairwise(sizes):
+            weight = flat[:, start : start + inputs * outputs].view(-1, outputs, inputs)
+            start += inputs * outputs
+            self.layers.append((weight, flat[:, None, start : start + outputs]))
+            start += outputs
+        self.parameter_count = start
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Every layer's input, then the output; x is [N, B, in]."""
+        activations = [x]
+        for layer, (weight, bias) in enumerate(self.layers):
+            x = torch.baddbmm(bias, x, weight.mT)  # [N, B, out]
+            if layer < len(self.layers) - 1:
+                x.tanh_()
+            activations.append(x)
+        return activations
+
+    def backward(self, activations: list[Tensor], gradient: Tensor) -> list[Tensor]:
+        """Gradients [N, ...] of all parameters in storage order, from that of the output [N, B, out]."""
+        parts: list[Tensor] = []
+        for layer in reversed(range(len(self.layers))):
+            weight, _ = self.layers[layer]
+            x = activations[layer]
+            parts += [gradient.sum(1), torch.bmm(gradient.mT, x).flatten(1)]
+            if layer > 0:
+                # d tanh = 1 - tanh^2, and x is that tanh
+                gradient = torch.bmm(gradient, weight).mul_(1 - x * x)
+        return parts[::-1]
+
+
+class StackedAgent:
+    """Actors, critics and Adam of N trials.
+
+    Parameters
+    ----------
+    layout
+        The actor's layout; the critic has the same hidden sizes and one output.
+    seeds
+        One seed a trial for its initialisation.
+    hyperparameters
+        PPO's settings.
+    """
+
+    def __init__(self, layout: PolicyLayout, seeds: list[int], hyperparameters: PPOHyperparameters) -> None:
+        self.hyperparameters = hyperparameters
+        self.layout = layout
+        critic_sizes = (layout.observation_size, *layout.hidden_sizes, 1)
+        rows = [_initialize(layout.sizes, critic_sizes, seed) for seed in seeds]
+        self.parameters = torch.stack(rows)  # [N, P + C]
+        self.first_moment = torch.zeros_like(self.parameters)
+        self.second_moment = torch.zeros_like(self.parameters)
+        self.updates = 0
+        self.bind(critic_sizes)
+
+    def bind(self, critic_sizes: tuple[int, ...]) -> None:
+        """Make the layer views into `parameters`."""
+        policy = self.layout.parameter_count
+        self.actor = StackedMLP(self.parameters[:, :policy], self.layout.sizes)
+        self.log_std = self.parameters[:, policy - self.layout.action_size : policy]  # [N, A]
+        self.critic = StackedMLP(self.parameters[:, policy:], critic_sizes)
+
+    @property
+    def policies(self) -> Tensor:
+        """The stored part of the weights, [N, P]."""
+        return self.parameters[:, : self.layout.parameter_count]
+
+    def value(self, observation: Tensor) -> Tensor:
+        """Critic values [N, B] of normalised observations [N, B, O]."""
+        return self.critic.forward(observation)[-1][..., 0]
+
+    def log_probability(self, observation: Tensor, action: Tensor) -> Tensor:
+        """Log-densities [N, B] of actions [N, B, A]."""
+        return self._score(self.actor.forward(observation)[-1], action)[0]
+
+    def _score(self, mean: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        inverse_std = torch.exp(-self.log_std)[:, None]  # [N, 1, A]
+        z = (action - mean) * inverse_std
+        constant = self.log_std.sum(1, keepdim=True) + 0.5 * math.log(2 * math.pi) * z.shape[-1]
+        return (z * z).sum(-1).mul_(-0.5).sub_(constant), z, inverse_std
+
+    def gradient(
+        self, observation: Tensor, action: Tensor, old: Tensor, advantage: Tensor, target: Tensor, value: Tensor
+    ) -> Tensor:
+        """The loss's gradient [N, P + C] on one minibatch of M steps a trial.
+
+        Parameters
+        ----------
+        observation, action
+            [N, M, O] normalised, [N, M, A] unclipped.
+        old, advantage, target, value
+            [N, M]: log-density at collection, normalised advantage, return to fit, value at collection.
+        """
+        clip, count = self.hyperparameters.clip, observation.shape[1]
+        actor, critic = self.actor.forward(observation), self.critic.forward(observation)
+        log_probability, z, inverse_std = self._score(actor[-1], action)
+        ratio = torch.exp(log_probability - old)
+        # max(-A r, -A clip(r)) is flat where the clipped ratio is the larger loss
+        flat = torch.where(advantage > 0, ratio > 1 + clip, ratio < 1 - clip)
+        d_log = (advantage * ratio).masked_fill_(flat, 0).mul_(-1 / count)[..., None]  # [N, M, 1]
+        z_slope = d_log * z
+        d_log_std = (z_slope * z - d_log).sum(1)
+        # max((v - R)^2, (v_clipped - R)^2) / 2 likewise
+        now = critic[-1][..., 0]
+        change, residual = now - value, now - target
+        clipped = value + change.clamp(-clip, clip) - target
+        held = (change.abs() > clip) & (clipped * clipped > residual * residual)
+        d_value = residual.masked_fill_(held, 0).mul_(self.hyperparameters.value_coefficient / count)
+        parts = self.actor.backward(actor, z_slope * inverse_std)
+        parts.append(d_log_std)
+        parts += self.critic.backward(critic, d_value[..., None])
+        return torch.cat(parts, dim=1)
+
+    def adam_step(self, gradient: Tensor, learning_rate: float) -> None:
+        """Clip each trial's gradient [N, P + C] by its norm and apply Adam."""
+        norm = torch.linalg.vector_norm(gradient, dim=1, keepdim=True)
+        gradient *= (self.hyperparameters.max_gradient_norm / (norm + 1e-6)).clamp_(max=1.0)
+        self.updates += 1
+        first, second = ADAM_BETAS
+        self.first_moment.lerp_(gradient, 1 - first)
+        self.second_moment.mul_(second).addcmul_(gradient, gradient, value=1 - second)
+        deviation = self.second_moment.sqrt().div_(math.sqrt(1 - second**self.updates))
+        deviation.add_(self.hyperparameters.adam_epsilon)
+        self.parameters.addcdiv_(self.first_moment, deviation, value=-learning_rate / (1 - first**self.updates))
+
+    def epoch(self, batch: Tensor, permutation: Tensor, learning_rate: float) -> None:
+        """One pass over an iteration's steps.
+
+        Parameters
+        ----------
+        batch
+            [N, S, O + A + 4]: observation, action, log-density, advantage, return, value.
+        permutation
+            [N, S] int64, each trial's own order of its steps.
+        learning_rate
+            This iteration's rate.
+        """
+        trials, steps, width = batch.shape
+        offsets = torch.arange(trials)[:, None] * steps
+        shuffled = batch.view(-1, width)[(permutation + offsets).flatten()].view(trials, steps, width)
+        size = steps // self.hyperparameters.minibatches
+        o, a = self.layout.observation_size, self.layout.action_size
+        for minibatch in torch.split(shuffled, size, dim=1):
+            advantage = minibatch[..., o + a + 1]
+            advantage = (advantage - advantage.mean(1, keepdim=True)) / (advantage.std(1, keepdim=True) + 1e-8)
+            gradient = self.gradient(
+                minibatch[..., :o],
+                minibatch[..., o : o + a],
+                minibatch[..., o + a],
+                advantage,
+                minibatch[..., o + a + 2],
+                minibatch[..., o + a + 3],
+            )
+            self.adam_step(gradient, learning_rate)
+
+
+def generalized_advantage(
+    reward: Tensor, value: Tensor, done: Tensor, next_value: Tensor, next_done: Tensor, gamma: float, lam: float
+) -> Tensor:
+    """Advantages [S, N] by generalised advantage estimation; done[s] says that step s began an episode.
+
+    Truncation counts as an end, as in CleanRL: no value is bootstrapped there.
+    """
+    advantage = torch.zeros_like(reward)
+    running = torch.zeros_like(next_value)
+    for step in reversed(range(len(reward))):
+        going = 1.0 - next_done
+        delta = reward[step] + gamma * next_value * going - value[step]
+        running = delta + gamma * lam * going * running
+        advantage[step] = running
+        next_value, next_done = value[step], done[step]
+    return advantage
+
+
+def _initialize(actor: tuple[int, ...], critic: tuple[int, ...], seed: int) -> Tensor:
+    """One trial's initial weights [P + C]: orthogonal matrices, zero biases and log-std."""
+    generator = torch.Generator().manual_seed(seed)
+    parts: list[Tensor] = []
+    for sizes, head_gain in ((actor, 0.01), (critic, 1.0)):
+        for layer, (inputs, outputs) in enumerate(pairwise(sizes)):
+            gain = head_gain if layer == len(sizes) - 2 else math.sqrt(2)
+            weight = torch.empty(outputs, inputs)
+            torch.nn.init.orthogonal_(weight, gain, generator=generator)
+            parts += [weight.flatten(), torch.zeros(outputs)]
+        if sizes is actor:
+            parts.append(torch.zeros(actor[-1]))
+    return torch.cat(parts)

@@ -1,0 +1,285 @@
+"""Records of another dataset or protocol, that break their schema or reader, or whose numbers are not so."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+
+from tipl_bench.benchmark.record import RECORD_LIMIT
+from tipl_bench.leaderboard.store.records import file_name
+
+from helpers import synthetic
+from helpers.submission_workspace import NAME, write_catalog
+
+from .table import DOUBTFUL, told
+
+# Another dataset, protocol or origin than it says.
+
+
+@told(rf"made on {NAME} .* with digest {'0' * 64}, but the dataset here")
+def when_the_digest_is_another(desk):
+    desk.edit("key", "dataset", "digest", to="0" * 64)
+
+
+@told(r"made on .* with digest [0-9a-f]{64}, but the dataset here")
+def when_a_dataset_of_the_same_name_has_another_split(desk):
+    split = desk.dataset.manifest.split
+    other = split.model_copy(update={"train": split.test + split.train[2:], "test": split.train[:2]})
+    mine = synthetic.smooth_dataset(desk.submission.parent / "mine", split=other)
+    assert mine.name == desk.dataset.name
+    desk.edit("key", "dataset", "digest", to=mine.digest)
+
+
+@told(r"but the dataset here is .*\(InvertedPendulum-v4\)")
+def when_the_environment_is_another(desk):
+    desk.edit("key", "dataset", "environment", to=synthetic.CHEETAH)
+
+
+@told(r"protocol has the number 901 but another resamples")
+def when_the_protocol_draws_fewer_resamples_under_the_same_number(desk):
+    desk.edit("key", "protocol", "resamples", to=2)
+
+
+@told(r"protocol has the number 901 but another evaluation_seeds")
+def when_the_protocol_has_seeds_of_its_own(desk):
+    desk.edit("key", "protocol", "evaluation_seeds", to=[5, 6])
+
+
+@told(r"protocol version 1152921504606846976, which this package does not know \(it knows 1, 901\)")
+def when_the_protocol_is_unknown(desk):
+    desk.edit("key", "protocol", "version", to=2**60)
+
+
+@told(r"field provenance\.git_commit: ")
+def when_the_commit_is_no_commit(desk):
+    desk.edit("provenance", "git_commit", to="HEAD; rm -rf /")
+
+
+@told("made with uncommitted changes", DOUBTFUL)
+def when_it_was_made_with_changed_code(desk):
+    desk.edit("provenance", "git_dirty", to=True)
+
+
+@told(r"made from no known commit of tipl-bench; what is installed from a clean clone .* records its", DOUBTFUL)
+def when_it_names_no_commit(desk):
+    desk.edit("provenance", "git_commit", to=None)
+
+
+@told(f"{NAME} is yanked: wrong seeds", DOUBTFUL)
+def when_the_dataset_is_yanked(desk):
+    write_catalog(digest=desk.dataset.digest, yanked="wrong seeds")
+
+
+@told(f"{NAME} is not in the catalog", DOUBTFUL)
+def when_nobody_else_has_the_dataset(desk):
+    (desk.submission.parent / "store" / "catalog.toml").unlink()
+
+
+@told(r"Unknown dataset 'toy-pendulum/elsewhere-v1'")
+def when_the_dataset_is_unknown(desk):
+    desk.edit("key", "dataset", "name", to="toy-pendulum/elsewhere-v1")
+
+
+# Records that break their schema or their reader.
+
+
+def written(text):
+    return lambda desk: desk.write(text(desk.text()) if callable(text) else text)
+
+
+def inserted(extra):
+    return written(lambda text: text.replace('"format": 1,', f'"format": 1, {extra},', 1))
+
+
+def replaced(place, value):
+    return lambda desk: desk.edit(*place, to=value)
+
+
+TEXTS = {
+    "not a readable record.*nested too deeply": inserted(f'"x": {"[" * 200_000}{"]" * 200_000}'),
+    "Exceeds the limit .* for integer string conversion": inserted(f'"seed": 1{"0" * 5000}'),
+    "repeats a key": inserted('"format": 1'),
+    "NaN is not a finite number": written(lambda text: re.sub(r'"fit_seconds": [^,]*', '"fit_seconds": NaN', text)),
+    "-Infinity is not a finite number": written(
+        lambda text: re.sub(r'"fit_seconds": [^,]*', '"fit_seconds": -Infinity', text)
+    ),
+    "1e999 is not a finite number": written(lambda text: re.sub(r'"fit_seconds": [^,]*', '"fit_seconds": 1e999', text)),
+    rf"record\.json is larger than {RECORD_LIMIT} bytes": written(lambda text: text + " " * RECORD_LIMIT),
+    "not a readable record": written(""),
+    r"field : Input should be ": written("[]"),
+    r"field extra: Extra inputs are not permitted": inserted('"extra": 1'),
+    r"field \\n\\x1b\[31mok: run: Extra inputs": inserted(r'"\n\u001b[31mok: run": 1'),
+    r"field x{80}: Extra inputs": inserted(f'"{"x" * 1_000_000}": 1'),
+    r"field metrics\.0\.phase: Field required": replaced(["metrics"], [{}] * 9999),
+}
+for reason, harm in TEXTS.items():
+    told(reason)(harm)
+
+FIELDS = [
+    (("key", "seed"), 2**70),
+    (("parameter_count",), 10**18),
+    (("cost", "peak_memory_bytes"), -1),
+    (("key", "dataset", "name"), "../../x"),
+    (("key", "dataset", "name"), "/etc/passwd-v1"),
+    (("key", "dataset", "name"), "a/b-v1\n"),
+    (("key", "dataset", "name"), f"{'a' * 100}/b-v1"),
+    (("key", "predictor", "name"), "../../../tmp/escaped"),
+    (("key", "predictor", "name"), "a" * 100),
+    (("key", "predictor", "budget"), "quick\u202e"),
+    (("key", "predictor", "consumes"), "weights|gradients"),
+    (("key", "predictor", "options"), {f"option{i}": 1 for i in range(101)}),
+    (("key", "device"), "cuda:0 <b>"),
+    (("provenance", "isolation"), "certainly"),
+    (("provenance", "cpu"), "a" * 501),
+    (("metrics", 0, "by_trial"), {"wpe": [0.0] * 20_000}),
+    (("metrics", 0, "phase"), "<b>learning</b>"),
+    (("returns",), [["learning", 1, 0.0, 0.0]] * 1001),
+]
+for place, value in FIELDS:
+    told(rf"field {re.escape('.'.join(map(str, place)))}(\.wpe)?: ")(replaced(place, value))
+
+
+# Numbers that are not what the forecasts give.
+
+
+@told("metrics: phases and horizons: the record says")
+def when_the_worst_phase_is_left_out(desk):
+    desk.edit("metrics", to=[m for m in json.loads(desk.text())["metrics"] if m["phase"] != "converged"])
+
+
+@told("metrics: phases and horizons: the record says")
+def when_a_metric_is_there_twice(desk):
+    metrics = json.loads(desk.text())["metrics"]
+    desk.edit("metrics", to=[*metrics, {**metrics[0], "skill": {"value": 1.0, "low": 1.0, "high": 1.0}}])
+
+
+@told("learning, h = 1: layers.more: the record says 0.5, recomputed None")
+def when_there_is_a_layer_too_many(desk):
+    desk.edit("metrics", 0, "layers", "more", to=0.5)
+
+
+@told("learning, h = 1: by_trial.wpe.length: the record says 3, recomputed 2")
+def when_there_is_a_trial_too_many(desk):
+    desk.edit("metrics", 0, "by_trial", "wpe", to=[*json.loads(desk.text())["metrics"][0]["by_trial"]["wpe"], 0.0])
+
+
+@told("returns: pair 1, forecast: the record says 123.0")
+def when_a_return_is_invented(desk):
+    desk.edit("returns", 1, 3, to=123.0)
+
+
+@told("returns: phases and horizons of the sample: the record says 0, recomputed 60")
+def when_the_returns_are_left_out(desk):
+    desk.edit("returns", to=[])
+
+
+# The same from "another machine", where single episodes may part.
+
+
+def as_from_elsewhere(harm):
+    """A harm to a record that names another processor, so that it is compared more loosely."""
+
+    def both(desk):
+        desk.edit("provenance", "cpu", to="Another processor")
+        harm(desk)
+
+    return both
+
+
+def shifted(place, by):
+    """Add to one number of a metric, `by` noise floors of it."""
+
+    def harm(desk):
+        metric = json.loads(desk.text())["metrics"][6]
+        value = metric
+        for part in place:
+            value = value[part]
+        desk.edit("metrics", 6, *place, to=value + by * metric["noise_floor"]["value"])
+
+    return harm
+
+
+def returns_times(column, factor):
+    def harm(desk):
+        returns = json.loads(desk.text())["returns"]
+        for pair in returns:
+            pair[column] *= factor
+        desk.edit("returns", to=returns)
+
+    return harm
+
+
+ELSEWHERE = {
+    r"all, h = 1: gain\.value: the record says 0\.0": shifted(("gain", "value"), 1),
+    r"all, h = 1: gain\.high: the record says 0\.3": shifted(("gain", "high"), 3),
+    r"all, h = 1: repw\.value: the record says 0\.1": shifted(("repw", "value"), 1),
+    r"all, h = 1: by_trial\.repw\.0: the record says 2\.0": shifted(("by_trial", "repw", 0), 20),
+    r"returns: pair \d+, forecast \(half of all 60 are off by this or more\): the record says": returns_times(3, 1.1),
+    r"returns: pair \d+, true \(half of all 60 are off by this or more\): the record says": returns_times(2, 0.0),
+}
+for reason, harm in ELSEWHERE.items():
+    told(reason)(as_from_elsewhere(harm))
+
+
+# Rows against rows.
+
+
+@told("the same dataset, predictor, configuration and seed as run; one of them has to go", "REFUSED: second")
+def when_two_runs_are_of_one_key(desk):
+    shutil.copytree(desk.run, desk.submission / "second")
+
+
+@told("the board has other forecasts of the same dataset, predictor, configuration and seed")
+def when_it_would_change_a_row(desk):
+    record = desk.record
+    (desk.records / file_name(record)).write_text(
+        record.model_copy(update={"forecasts_sha256": "0" * 64}).model_dump_json()
+    )
+
+
+def on_the_board(desk):
+    (desk.records / file_name(desk.record)).write_text(desk.text())
+
+
+@told(r"the board has these forecasts .* another cost\.fit_seconds \(.*, parameter_count \(\d+ there, 1 here\)")
+def when_a_row_comes_again_with_another_cost(desk):
+    on_the_board(desk)
+    desk.edit("cost", "fit_seconds", to=0.0)
+    desk.edit("parameter_count", to=1)
+
+
+@told(r"the board has these forecasts already .* with another provenance\.gpu \(None there, \\xe9 here\)")
+def when_a_row_comes_again_with_another_origin(desk):
+    on_the_board(desk)
+    desk.edit("provenance", "gpu", to="\u00e9")
+
+
+@told(r"adds seed 99 to row toy-pendulum-\S+, whose skill goes 0\.8\d+ -> 0\.4\d+$", DOUBTFUL)
+def when_a_strangers_seed_would_lower_a_row(desk):
+    on_the_board(desk)
+    desk.edit("key", "seed", to=99)
+    desk.forge(forecasts=desk.persisted(), rescored=True)
+
+
+@told("is version 2 of linear, which the board has as version 1; rows of earlier versions are greyed", DOUBTFUL)
+def when_anothers_predictor_gets_a_version(desk):
+    desk.edit("key", "predictor", "version", to=2)
+    desk.forge(forecasts=desk.persisted(), rescored=True)
+
+
+# Claims of this package's own predictors.
+
+CLAIMS = {
+    r"says version 3 of linear, which has 1 here": ("version", 3),
+    r"says consumes gradients of linear, which has weights here": ("consumes", "gradients"),
+    r"options that linear cannot have: Unknown budget 'huge'": ("budget", "huge"),
+    r"options that linear cannot have: .*nonsense": ("options", {"points": 999, "nonsense": True}),
+    r"options that linear cannot have: linear: points is 999": ("options", {"points": 999, "damping": 1.0}),
+    r"options that linear cannot have: Option points takes .*not 'true'": ("options", {"points": True, "damping": 1.0}),
+    r"options that linear cannot have: .* not '\\xe9": ("options", {"points": "\u00e9" * 500, "damping": 1.0}),
+    r"says option damping = 1 of linear, which comes out as 1\.0": ("options", {"points": 2, "damping": 1}),
+    r"says option damping = None of linear, which comes out as 1\.0": ("options", {"points": 2}),
+}
+for reason, (field, value) in CLAIMS.items():
+    told(reason, DOUBTFUL)(replaced(("key", "predictor", field), value))

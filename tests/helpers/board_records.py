@@ -1,0 +1,58 @@
+"""Records of synthetic runs, as a board is built from."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from tipl_bench.benchmark.forecast.scoring import score
+from tipl_bench.benchmark.protocol import CURRENT
+from tipl_bench.benchmark.record import Cost, DatasetIdentity, PredictorIdentity, Provenance, Record, ReturnPair, RunKey
+
+PROTOCOL = CURRENT.model_copy(update={"horizon": 3, "resamples": 499})
+TRIALS, WINDOWS = 12, 4
+
+
+def record(
+    name="tipl", ratio=0.5, noise=0.05, seed=0, dataset="toy/ppo-v1", tilt=0.0, keep=WINDOWS, trials=TRIALS,
+    environment="InvertedPendulum-v4", digest="a" * 64, version=1, phase="learning", device="cpu",
+    consumes="weights", **options,
+):  # fmt: skip
+    """Errors of about `ratio` of persistence's, more by `tilt` on even trials, less on odd; `keep` of trial 0."""
+    base = np.random.default_rng(0).uniform(0.5, 2.0, size=(trials, WINDOWS, PROTOCOL.horizon))
+    own = np.random.default_rng([seed, *name.encode()]).normal(size=base.shape)
+    lean = tilt * np.where(np.arange(trials) % 2, -1.0, 1.0)[:, None, None]
+    error = base * np.clip(ratio + lean + noise * own, 0.01, None)
+    index = pd.MultiIndex.from_product([range(trials), range(WINDOWS), range(1, PROTOCOL.horizon + 1)])
+    rows = pd.DataFrame({"wpe": error.ravel(), "wpe_persistence": base.ravel(), "wpe_oracle": 0.1 * base.ravel()})
+    rows["trial"], rows["origin"], rows["horizon"] = (index.get_level_values(level) for level in range(3))
+    rows["phase"] = phase
+    for column in ("repw", "repw_persistence", "noise", "gain", "wpe_of_layer0.weight"):
+        rows[column] = rows["wpe"] * 10
+    rows = rows[(rows["trial"] > 0) | (rows["origin"] < keep)]
+    return Record(
+        key=RunKey(
+            protocol=PROTOCOL,
+            dataset=DatasetIdentity(name=dataset, digest=digest, environment=environment),
+            predictor=PredictorIdentity(
+                name=name, version=version, consumes=consumes, budget="quick", options=options
+            ),
+            seed=seed,
+            device=device,
+        ),
+        parameter_count=7,
+        forecasts_sha256="b" * 64,
+        provenance=Provenance(
+            tipl_bench="0", git_commit=None, git_dirty=None, python="3", platform="p", cpu="c", gpu=None,
+            torch_threads=1, isolation="none", packages={"numpy": "2"},
+        ),
+        cost=Cost(fit_seconds=1.0, forecast_seconds=0.0, evaluation_seconds=0.0, peak_memory_bytes=2**30),
+        metrics=score(rows, PROTOCOL),
+        returns=[ReturnPair("learning", 1, 10.0, 9.0), ReturnPair("learning", 3, 500.0, 480.25)],
+    )  # fmt: skip
+
+
+def write(folder, *records):
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, one in enumerate(records):
+        (folder / f"{number}.json").write_text(one.model_dump_json())
+    return folder

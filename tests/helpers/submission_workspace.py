@@ -1,0 +1,186 @@
+"""One good, finished run of a toy, and what a stranger may do to its files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from click.testing import CliRunner, Result
+from safetensors.numpy import load_file, save_file
+from tipl_bench.benchmark.forecast.reference_returns import reference_returns
+from tipl_bench.benchmark.forecast.scoring import forecast_returns, sample_returns, score, window_rows
+from tipl_bench.benchmark.forecast.windows import test_windows
+from tipl_bench.benchmark.record import Metric, Record, read_record
+from tipl_bench.benchmark.run import RunRequest, run
+from tipl_bench.cli import main
+from tipl_bench.leaderboard.store.evidence import fingerprint
+from tipl_bench.registry.catalog import open_dataset
+from tipl_bench.registry.dataset import Dataset
+from tipl_bench.registry.store import dataset_folder, home
+
+from helpers import synthetic
+
+NAME = "toy-pendulum/synthetic-v1"
+COMMIT = "12" * 20
+"""Stands in a record that is made by an installed wheel, which knows no commits."""
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Desk:
+    """A maintainer's machine: a store with the toy in its catalog, a board with one row, and a submission.
+
+    Parameters
+    ----------
+    submission
+        The folder that came in; it holds the run folder `run`.
+    records
+        The board's records.
+    """
+
+    submission: Path
+    records: Path
+
+    @property
+    def run(self) -> Path:
+        return self.submission / "run"
+
+    @property
+    def dataset(self) -> Dataset:
+        return open_dataset(NAME)
+
+    @property
+    def record(self) -> Record:
+        return read_record(self.run / "record.json")
+
+    def typed(self, *arguments: object) -> Result:
+        """What `tipl-bench ARGUMENTS` does."""
+        return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+    def check(self, submission: object = None, *options: object) -> Result:
+        """What `leaderboard check` does with the submission."""
+        return self.typed("leaderboard", "check", submission or self.submission, "--records", self.records, *options)
+
+    def board(self) -> dict[str, str]:
+        """The sha256 of every file of the board."""
+        files = (path for path in sorted(self.records.rglob("*")) if path.is_file())
+        return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+    # What a stranger may do.
+
+    def edit(self, *place: str | int, to: Any) -> None:
+        """Change one place of the record's JSON."""
+        record = json.loads(self.text())
+        put(record, place, to)
+        self.write(json.dumps(record))
+
+    def text(self) -> str:
+        return (self.run / "record.json").read_text()
+
+    def write(self, text: str) -> None:
+        (self.run / "record.json").write_text(text)
+
+    def forecasts(self) -> dict[str, Array]:
+        return load_file(self.run / "forecasts.safetensors")
+
+    def forge(self, rescored: bool = False, **tensors: Array) -> None:
+        """Put other tensors into the forecasts, and their sha256 into the record; and their scores, if asked to."""
+        save_file(self.forecasts() | tensors, self.run / "forecasts.safetensors")
+        self.fix_digest()
+        if rescored:
+            self.score_honestly()
+
+    def raw_forecasts(self, content: bytes) -> None:
+        """Put any bytes in the forecasts' place, and their sha256 into the record."""
+        (self.run / "forecasts.safetensors").write_bytes(content)
+        self.fix_digest()
+
+    def fix_digest(self) -> None:
+        content = (self.run / "forecasts.safetensors").read_bytes()
+        self.edit("forecasts_sha256", to=hashlib.sha256(content).hexdigest())
+
+    def score_honestly(self, dataset: Dataset | None = None) -> None:
+        """Write into the record, and over `windows.parquet`, what the forecasts really score."""
+        dataset, record = dataset or self.dataset, self.record
+        protocol = record.key.protocol
+        windows, forecasts = test_windows(dataset, protocol), self.forecasts()["forecasts"]
+        returns = forecast_returns(dataset, windows, forecasts, protocol)
+        rows = window_rows(dataset, windows, forecasts, returns, reference_returns(dataset, protocol), protocol)
+        rows.to_parquet(self.run / "windows.parquet", index=False)
+        metrics = tuple(Metric.model_validate(metric) for metric in score(rows, protocol))
+        record.model_copy(update={"metrics": metrics, "returns": sample_returns(rows)}).write(self.run)
+
+    def targets(self) -> Array:
+        """The true weights that were to be forecast, [W, H, P]."""
+        dataset, protocol = self.dataset, self.record.key.protocol
+        return np.stack(
+            [
+                dataset.trial(w.trial).weights(w.origin + 1, w.origin + 1 + protocol.horizon)
+                for w in test_windows(dataset, protocol)
+            ]
+        )
+
+    def persisted(self) -> Array:
+        """Persistence's forecasts, [W, H, P]."""
+        dataset, protocol = self.dataset, self.record.key.protocol
+        origins = [dataset.trial(w.trial).weights(w.origin, w.origin + 1) for w in test_windows(dataset, protocol)]
+        return np.repeat(np.stack(origins), protocol.horizon, axis=1)
+
+
+def put(record: Any, place: tuple[str | int, ...], value: Any) -> None:
+    """Change one place of nested JSON."""
+    for part in place[:-1]:
+        record = record[part]
+    record[place[-1]] = value
+
+
+def leaves(value: Any, place: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], Any]]:
+    """Every place of nested JSON that holds no object and no list."""
+    inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else None
+    if inside is None:
+        yield place, value
+        return
+    for name, item in inside:
+        yield from leaves(item, (*place, name))
+
+
+def make_desk(folder: Path) -> None:
+    """Collect the toy into the store, run a predictor on it, and lay out a board with one other row."""
+    dataset = synthetic.smooth_dataset(dataset_folder(NAME))
+    write_catalog(digest=dataset.digest)
+    target = folder / "submission" / "run"
+    record, _ = run(RunRequest("linear", dataset, protocol=synthetic.SMALL, device="cpu"), target)
+    made = {"git_commit": record.provenance.git_commit or COMMIT, "git_dirty": False}
+    record = record.model_copy(update={"provenance": record.provenance.model_copy(update=made)})
+    record.write(target)
+    board = folder / "records"
+    board.mkdir()
+    another = record.key.predictor.model_copy(update={"options": {"points": 3, "damping": 1.0}})
+    other = record.model_copy(update={"key": record.key.model_copy(update={"seed": 7, "predictor": another})})
+    (board / "other__seed7.json").write_text(other.model_dump_json() + "\n")
+    (board / "evidence").mkdir()
+    evidence = {"kind": "rescored", "record": fingerprint(other), "text": "t", "tipl_bench": "0", "git_commit": None}
+    evidence |= {"cpu": "c", "platform": "p"}
+    (board / "evidence" / "other__seed7.json").write_text(json.dumps([evidence]))
+
+
+def copy_desk(made: Path, folder: Path) -> Desk:
+    """A desk of one's own, with its store at this process's `home`."""
+    shutil.copytree(made / "home", home(), dirs_exist_ok=True)
+    for name in ("submission", "records"):
+        shutil.copytree(made / name, folder / name)
+    return Desk(folder / "submission", folder / "records")
+
+
+def write_catalog(**facts: Any) -> None:
+    """Write this machine's own catalog, with the toy in it."""
+    entry = {"environment": synthetic.PENDULUM, "summary": "A toy"} | facts
+    lines = [f'["{NAME}"]', *(f"{key} = {json.dumps(value)}" for key, value in entry.items())]
+    home().mkdir(parents=True, exist_ok=True)
+    (home() / "catalog.toml").write_text("\n".join(lines) + "\n")

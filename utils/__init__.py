@@ -1,0 +1,1 @@
+"""Building blocks of every room: errors, atomic files, strict JSON, safe text, tensor files, bootstrap draws."""
