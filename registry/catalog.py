@@ -18,7 +18,7 @@ from .dataset import Dataset
 from .manifest import MANIFEST_NAME
 from .reference import COMMIT_PATTERN, HUB_PREFIX, HubLocation, NamedDataset, is_name, is_repo, parse_hub, parse_name
 from .snapshots import snapshot_folder
-from .store import dataset_folder, home
+from .store import cache_root, dataset_folder
 
 BUNDLED = Path(__file__).parent / "bundled"
 SHIPPED_CATALOG = Path(__file__).parent / "catalog.toml"
@@ -81,7 +81,7 @@ def catalog() -> dict[str, CatalogEntry]:
 
 def own_catalog() -> Path:
     """The catalog of this machine's own datasets, beside the store; it need not exist."""
-    return home() / "catalog.toml"
+    return cache_root() / "catalog.toml"
 
 
 @cache

@@ -9,7 +9,7 @@ from ..utils.canonical import canonical_json, strict_json
 from ..utils.errors import DatasetError
 from ..utils.files import write_text
 from .reference import COMMIT_PATTERN, HubLocation
-from .store import home
+from .store import cache_root
 
 REVISIONS_NAME = "revisions.json"
 DEFAULT_BRANCH = "main"
@@ -17,7 +17,7 @@ DEFAULT_BRANCH = "main"
 
 def repo_folder(repo: str) -> Path:
     """Where the snapshots of a repository stand."""
-    return home() / "hub" / repo.replace("/", "--")
+    return cache_root() / "hub" / repo.replace("/", "--")
 
 
 def commit_folder(repo: str, commit: str) -> Path:

@@ -15,20 +15,20 @@ from ..utils.errors import DatasetError
 HOME_VARIABLE = "TIPL_BENCH_HOME"
 
 
-def home() -> Path:
-    """The store's root: `TIPL_BENCH_HOME`, or the operating system's cache directory."""
+def cache_root() -> Path:
+    """The root of everything kept on this machine: `TIPL_BENCH_HOME`, or the operating system's cache directory."""
     override = os.environ.get(HOME_VARIABLE)
     return Path(override).expanduser() if override else Path(platformdirs.user_cache_dir("tipl-bench"))
 
 
 def dataset_folder(name: str) -> Path:
     """Where the finished dataset `name` stands, if it is here."""
-    return home() / "datasets" / name
+    return cache_root() / "datasets" / name
 
 
-def collecting_folder(name: str) -> Path:
-    """Where the dataset `name` grows until it is finished."""
-    return home() / "collecting" / name
+def staging_folder(name: str) -> Path:
+    """Where the dataset `name` is collected until it is finished."""
+    return cache_root() / "collecting" / name
 
 
 @contextlib.contextmanager
@@ -47,15 +47,15 @@ def exclusive(name: str, *, wait: bool = False) -> Iterator[None]:
     DatasetError
         If another process holds it.
     """
-    path = home() / "locks" / f"{name.replace('/', '--')}.lock"
+    path = cache_root() / "locks" / f"{name.replace('/', '--')}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path)
     try:
         lock.acquire(timeout=-1 if wait else 0)
     except Timeout:
         raise DatasetError(
-            f"Another process is working on {name} in {home()} (lock {path}); wait for it, or set {HOME_VARIABLE} to "
-            "another folder."
+            f"Another process is working on {name} in {cache_root()} (lock {path}); wait for it, or set "
+            f"{HOME_VARIABLE} to another folder."
         ) from None
     try:
         yield

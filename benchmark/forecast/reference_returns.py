@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...registry.dataset import Dataset, describe_file
-from ...registry.store import home
+from ...registry.store import cache_root
 from ...rl.evaluation import Policies, evaluate_returns
 from ...utils.errors import DatasetError
 from ...utils.files import replace_atomically
@@ -61,7 +61,7 @@ def reference_returns(
     windows = test_windows(dataset, protocol)
     path = dataset.sidecar(sidecar_name(protocol))
     if path is None:
-        path = home() / "references" / f"{dataset.digest}-p{protocol.version}.safetensors"
+        path = cache_root() / "references" / f"{dataset.digest}-p{protocol.version}.safetensors"
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             _write(path, windows, _compute(dataset, windows, protocol, progress))

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from ... import __version__
 from ...registry.dataset import Dataset
-from ...registry.store import home
+from ...registry.store import cache_root
 from ...utils.canonical import canonical_json
 from ...utils.errors import DatasetError
 from ...utils.files import replace_atomically, sha256
@@ -46,7 +46,7 @@ def remembered_returns(
         "protocol": protocol.model_dump(mode="json"),
         "versions": {**package_versions(), "tipl_bench": __version__, "cpu": cpu_name()},
     }
-    path = home() / "returns" / f"{hashlib.sha256(canonical_json(key).encode()).hexdigest()}.safetensors"
+    path = cache_root() / "returns" / f"{hashlib.sha256(canonical_json(key).encode()).hexdigest()}.safetensors"
     if path.exists():
         try:
             return np.array(map_tensors(path)["returns"], dtype=np.float64)

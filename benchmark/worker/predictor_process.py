@@ -25,7 +25,7 @@ import torch
 from ...baselines import predictor_names
 from ...baselines.predictor import Contexts, Fit
 from ...registry.catalog import BUNDLED
-from ...registry.store import home
+from ...registry.store import cache_root
 from ...rl.policy import PolicyLayout
 from ...utils.errors import OptionError, UnknownNameError
 from ...utils.files import replace_atomically
@@ -115,7 +115,7 @@ class PredictorProcess:
         self._channel = Channel(ours)
         try:
             with theirs:
-                self._process = self._start(theirs, [*hidden, home(), BUNDLED], shown)
+                self._process = self._start(theirs, [*hidden, cache_root(), BUNDLED], shown)
             facts = self._ask("describe", {"model": model, "budget": budget, "settings": list(settings)})
             self.version, self.consumes = facts.whole("version"), facts.slug("consumes")
             self.options = facts.table("options")

@@ -18,7 +18,7 @@ from ...utils.tensorfile import create_tensors
 from ..dataset import TRIALS_FOLDER, Dataset, describe_trials, verify_file
 from ..manifest import MANIFEST_NAME, Manifest, Origin, Split, read_manifest
 from ..reference import is_name
-from ..store import collecting_folder, dataset_folder, exclusive
+from ..store import dataset_folder, exclusive, staging_folder
 from ..trial import trial_name, trial_tensors
 from .block import collect_block
 from .config import CollectionConfig
@@ -71,7 +71,7 @@ def collect(
         target = dataset_folder(name)
         if target.exists():
             raise DatasetError(f"{name} is already in the store ({target}); remove that folder to collect it anew.")
-        folder = collecting_folder(name)
+        folder = staging_folder(name)
         trials = folder / TRIALS_FOLDER
         trials.mkdir(parents=True, exist_ok=True)
         _claim(folder, name, config, base)

@@ -16,7 +16,7 @@ from ..index import INDEX_NAME, index_table, write_index
 from ..manifest import MANIFEST_NAME
 from ..reference import HubLocation, is_repo
 from ..statistics import draw_curves, return_statistics
-from ..store import exclusive, home
+from ..store import cache_root, exclusive
 from .card import CARD_NAME, FIGURE_NAME, render_card
 from .client import api, speaking_of
 from .plan import Content, Plan, plan_publication, refs
@@ -100,7 +100,7 @@ def _describe(dataset: Dataset, repo: str) -> Callable[[dict[str, str]], dict[st
     """Make manifest, index, figure and card; the index goes to a file, as it may be large."""
     columns = {trial.index: trial.columns for trial in dataset.trials()}
     returns = {trial: scalars["episodic_return"] for trial, scalars in columns.items()}
-    index = home() / "publishing" / dataset.digest / INDEX_NAME
+    index = cache_root() / "publishing" / dataset.digest / INDEX_NAME
     index.parent.mkdir(parents=True, exist_ok=True)
     write_index(index_table(dataset.manifest, columns), index)
     figure = draw_curves(returns, columns[0]["environment_steps"], dataset.name)

@@ -15,7 +15,7 @@ from tipl_bench.registry.catalog import open_dataset
 from tipl_bench.registry.collection.presets import Extension, read_config
 from tipl_bench.registry.dataset import Dataset, describe_file
 from tipl_bench.registry.manifest import Origin
-from tipl_bench.registry.store import collecting_folder, dataset_folder
+from tipl_bench.registry.store import dataset_folder, staging_folder
 from tipl_bench.registry.trial import trial_name
 from tipl_bench.utils.errors import DatasetError, UnknownNameError
 
@@ -131,7 +131,7 @@ def test_after_ctrl_c_an_extension_goes_on_to_the_same_bytes(old, tmp_path, monk
     assert not dataset_folder(NEW).exists()
     new = extend(tmp_path)
     assert digests(new.folder) == whole
-    assert not collecting_folder(NEW).exists()
+    assert not staging_folder(NEW).exists()
     old.verify()
 
 
@@ -197,7 +197,7 @@ def test_an_old_version_may_be_given_by_its_folder_and_have_named_its_files_othe
 def test_an_extension_that_adds_no_trial_is_refused(trials, old, tmp_path):
     with pytest.raises(DatasetError, match=f"{OLD} has 3 trials already; an extension to {trials} adds none"):
         extend(tmp_path, trials=trials)
-    assert not collecting_folder(NEW).exists()
+    assert not staging_folder(NEW).exists()
 
 
 def test_an_old_version_that_nobody_knows_is_answered_with_those_that_are(old, tmp_path):
@@ -210,7 +210,7 @@ def test_a_dataset_that_is_cut_from_another_is_not_extended_with_longer_trials(s
     with pytest.raises(DatasetError, match=r"cut from inverted-pendulum/ppo-v1: .* 401 of the 1951 checkpoints"):
         extend(tmp_path, lambda stage, *_: stages.append(stage), name="inverted-pendulum/ppo-head-v1", trials=51)
     assert stages == []
-    assert not collecting_folder(NEW).exists()
+    assert not staging_folder(NEW).exists()
 
 
 def test_the_file_of_an_extension_is_read(tmp_path):

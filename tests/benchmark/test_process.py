@@ -23,7 +23,7 @@ from tipl_bench.benchmark.worker.channel import PREFIX, Channel
 from tipl_bench.benchmark.worker.messages import PredictorFaultError
 from tipl_bench.benchmark.worker.predictor_process import Limits, PredictorProcess
 from tipl_bench.benchmark.worker.sandbox import LANDLOCK
-from tipl_bench.registry.store import home
+from tipl_bench.registry.store import cache_root
 from tipl_bench.utils.errors import OptionError, PredictorError, UnknownNameError
 
 
@@ -65,9 +65,9 @@ def test_when_a_predictor_prints_then_the_runs_own_output_stays_clean(wayward, s
 
 
 def test_a_predictor_cannot_open_a_test_trial_the_store_or_the_manifest(wayward, smooth, tmp_path, monkeypatch):
-    home().mkdir()
-    (home() / "secret").write_text("returns of true policies")
-    monkeypatch.setenv("WAYWARD_STORE", str(home()))
+    cache_root().mkdir()
+    (cache_root() / "secret").write_text("returns of true policies")
+    monkeypatch.setenv("WAYWARD_STORE", str(cache_root()))
     monkeypatch.setenv("WAYWARD_DATASET", str(smooth.folder))
     record, _ = run(request("reading", smooth), tmp_path / "run")
     if record.provenance.isolation != LANDLOCK:
@@ -76,7 +76,7 @@ def test_a_predictor_cannot_open_a_test_trial_the_store_or_the_manifest(wayward,
     split = smooth.manifest.split
     assert seen == {Path("trials") / f"trial-{i:04d}.safetensors" for i in (*split.train, *split.validation)}
     assert wayward["refused"].split() == sorted(
-        [str(home() / "secret"), str(smooth.folder / "manifest.json")]
+        [str(cache_root() / "secret"), str(smooth.folder / "manifest.json")]
         + [str(smooth.trial(index).path) for index in split.test]
     )
 

@@ -12,7 +12,7 @@ from typing import Any
 from tipl_bench.registry.dataset import Dataset
 from tipl_bench.registry.hub.publish import publish
 from tipl_bench.registry.reference import HubLocation
-from tipl_bench.registry.store import home
+from tipl_bench.registry.store import cache_root
 
 from helpers.hub import HubServer
 from helpers.hub.client import environment
@@ -39,7 +39,7 @@ def catalogue(dataset: Dataset, location: HubLocation, name: str = TINY, **chang
         "repo": location.repo,
         "commit": location.revision,
     } | changes
-    path = home() / "catalog.toml"
+    path = cache_root() / "catalog.toml"
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = [f'["{name}"]', *(f"{key} = {json.dumps(value)}" for key, value in facts.items())]
     path.write_text("\n".join(lines) + "\n")

@@ -22,7 +22,7 @@ from tipl_bench.cli import main
 from tipl_bench.leaderboard.store.evidence import fingerprint
 from tipl_bench.registry.catalog import open_dataset
 from tipl_bench.registry.dataset import Dataset
-from tipl_bench.registry.store import dataset_folder, home
+from tipl_bench.registry.store import cache_root, dataset_folder
 
 from helpers import synthetic
 
@@ -172,7 +172,7 @@ def make_desk(folder: Path) -> None:
 
 def copy_desk(made: Path, folder: Path) -> Desk:
     """A desk of one's own, with its store at this process's `home`."""
-    shutil.copytree(made / "home", home(), dirs_exist_ok=True)
+    shutil.copytree(made / "home", cache_root(), dirs_exist_ok=True)
     for name in ("submission", "records"):
         shutil.copytree(made / name, folder / name)
     return Desk(folder / "submission", folder / "records")
@@ -182,5 +182,5 @@ def write_catalog(**facts: Any) -> None:
     """Write this machine's own catalog, with the toy in it."""
     entry = {"environment": synthetic.PENDULUM, "summary": "A toy"} | facts
     lines = [f'["{NAME}"]', *(f"{key} = {json.dumps(value)}" for key, value in entry.items())]
-    home().mkdir(parents=True, exist_ok=True)
-    (home() / "catalog.toml").write_text("\n".join(lines) + "\n")
+    cache_root().mkdir(parents=True, exist_ok=True)
+    (cache_root() / "catalog.toml").write_text("\n".join(lines) + "\n")

@@ -16,7 +16,7 @@ from helpers.small_collections import TINY, contents, edit_manifest, silent, tin
 from safetensors.numpy import load_file
 from tipl_bench.registry.collection.collect import block_size, collect
 from tipl_bench.registry.dataset import Dataset
-from tipl_bench.registry.store import collecting_folder, dataset_folder
+from tipl_bench.registry.store import dataset_folder, staging_folder
 from tipl_bench.rl.training import BlockTraining
 from tipl_bench.utils.errors import DatasetError
 
@@ -126,7 +126,7 @@ def test_finished_blocks_are_not_redone():
     assert block_size(config) == 1
     with pytest.raises(KeyboardInterrupt):
         collect(TINY, config, threads=1, progress=interrupted_after(5))  # in the second of three blocks
-    (first,) = collecting_folder(TINY).rglob("trial-*.safetensors")
+    (first,) = staging_folder(TINY).rglob("trial-*.safetensors")
     finished = untouched(first.parent)[first.name]
     assert first.name == "trial-0000.safetensors"
     reports = []
@@ -139,7 +139,7 @@ def test_finished_blocks_are_not_redone():
 def test_an_unfinished_collection_is_not_continued_under_another_config():
     with pytest.raises(KeyboardInterrupt):
         collect(TINY, tiny_config(), threads=1, progress=interrupted_after(2))
-    folder = collecting_folder(TINY)
+    folder = staging_folder(TINY)
     before = untouched(folder)
     with pytest.raises(DatasetError, match=r"unfinished collection .* another configuration") as caught:
         collect(TINY, tiny_config(first_seed=9), threads=1, progress=silent)
@@ -151,7 +151,7 @@ def test_an_unfinished_collection_is_not_continued_under_another_config():
 def test_an_unfinished_collection_is_not_continued_under_other_package_versions():
     with pytest.raises(KeyboardInterrupt):
         collect(TINY, tiny_config(), threads=1, progress=interrupted_after(2))
-    (versions,) = collecting_folder(TINY).rglob("versions.json")
+    (versions,) = staging_folder(TINY).rglob("versions.json")
     versions.write_text(versions.read_text().replace(np.__version__, "1.26.4"))
     with pytest.raises(DatasetError, match="another package versions or processor") as caught:
         collect(TINY, tiny_config(), threads=1, progress=silent)
@@ -160,7 +160,7 @@ def test_an_unfinished_collection_is_not_continued_under_other_package_versions(
 
 def test_what_was_collected_under_other_versions_is_not_finished_under_these(collected):
     # Killed right before the last rename, a collection stands in its folder with its manifest and nothing else.
-    folder = shutil.copytree(collected.folder, collecting_folder(TINY))
+    folder = shutil.copytree(collected.folder, staging_folder(TINY))
     edit_manifest(folder, lambda manifest: manifest["versions"].update(numpy="1.26.4"))
     try:
         finished = collect(TINY, tiny_config(), threads=1, progress=silent)
@@ -174,7 +174,7 @@ def test_what_a_killed_process_of_the_same_number_left_does_not_get_into_the_dat
     # In a container every run tends to have the same process number.
     with pytest.raises(KeyboardInterrupt):
         collect(TINY, tiny_config(), threads=1, progress=interrupted_after(2))
-    (first, *_) = collecting_folder(TINY).rglob("trial-0000*")
+    (first, *_) = staging_folder(TINY).rglob("trial-0000*")
     first.with_name(f".block-0000-0004.snapshot.{os.getpid()}.partial").write_bytes(b"half of one")
     assert contents(collect(TINY, tiny_config(), threads=1, progress=silent).folder) == contents(collected.folder)
 

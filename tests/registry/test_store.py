@@ -8,21 +8,21 @@ from pathlib import Path
 
 import pytest
 from helpers.small_collections import contents
-from tipl_bench.registry.store import collecting_folder, dataset_folder, exclusive, home
+from tipl_bench.registry.store import cache_root, dataset_folder, exclusive, staging_folder
 from tipl_bench.utils.errors import DatasetError
 from tipl_bench.utils.files import replace_atomically, sha256, write_text
 
 
 def test_the_store_stands_where_the_variable_says(store):
-    assert home() == store
+    assert cache_root() == store
     assert dataset_folder("a/b-v1") == store / "datasets/a/b-v1"
-    assert collecting_folder("a/b-v1") == store / "collecting/a/b-v1"
+    assert staging_folder("a/b-v1") == store / "collecting/a/b-v1"
 
 
 def test_a_tilde_in_the_variable_is_the_persons_home(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("TIPL_BENCH_HOME", "~/trajectories")
-    assert home() == tmp_path / "trajectories"
+    assert cache_root() == tmp_path / "trajectories"
 
 
 @pytest.fixture
@@ -36,8 +36,8 @@ def folder(tmp_path):
 def test_without_the_variable_the_store_is_in_the_cache_folder(monkeypatch, tmp_path, unset):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.delenv("TIPL_BENCH_HOME") if unset else monkeypatch.setenv("TIPL_BENCH_HOME", "")
-    assert home().name == "tipl-bench"
-    assert home().is_absolute()
+    assert cache_root().name == "tipl-bench"
+    assert cache_root().is_absolute()
 
 
 def test_a_lock_turns_others_away_until_it_is_released(store):
