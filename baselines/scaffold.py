@@ -9,7 +9,7 @@ from pathlib import Path
 
 import jinja2
 
-from .. import __version__
+from .._version import __version__
 from ..registry.reference import SLUG_LENGTH
 from ..utils.errors import OptionError, PredictorError
 from ..utils.files import write_text

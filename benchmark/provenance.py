@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from .. import __version__
+from .._version import __version__
 from ..utils.machine import VERSIONED, cpu_name
 from .record import Provenance
 from .worker import sandbox

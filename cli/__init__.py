@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from .. import __version__
+from .._version import __version__
 from .datasets import datasets
 from .groups import Commands
 from .leaderboard import leaderboard

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ... import __version__
+from ..._version import __version__
 from ...baselines.predictor import Contexts, Fit
 from ...utils.errors import DatasetError, PredictorError, ProtocolError
 from ..forecast.forecasting import build_contexts

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ... import __version__
+from ..._version import __version__
 from ...registry.dataset import Dataset
 from ...registry.store import cache_root
 from ...utils.canonical import canonical_json

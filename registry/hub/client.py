@@ -19,7 +19,7 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, http_stream_backoff
 
-from ... import __version__
+from ..._version import __version__
 from ...utils.errors import HubError, MissingFileError
 from ..reference import HubLocation
 

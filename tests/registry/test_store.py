@@ -1,16 +1,10 @@
-"""The local store and files that are whole or absent."""
+"""The local store: where it is, and its locks."""
 
 from __future__ import annotations
 
-import hashlib
-import os
-from pathlib import Path
-
 import pytest
-from helpers.small_collections import contents
 from tipl_bench.registry.store import cache_root, dataset_folder, exclusive, staging_folder
 from tipl_bench.utils.errors import DatasetError
-from tipl_bench.utils.files import replace_atomically, sha256, write_text
 
 
 def test_the_store_stands_where_the_variable_says(store):
@@ -23,13 +17,6 @@ def test_a_tilde_in_the_variable_is_the_persons_home(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("TIPL_BENCH_HOME", "~/trajectories")
     assert cache_root() == tmp_path / "trajectories"
-
-
-@pytest.fixture
-def folder(tmp_path):
-    """An empty folder."""
-    (tmp_path / "files").mkdir()
-    return tmp_path / "files"
 
 
 @pytest.mark.parametrize("unset", [True, False], ids=["unset", "empty"])
@@ -58,70 +45,3 @@ def test_a_lock_is_released_when_the_work_fails(store):
         raise ZeroDivisionError
     with exclusive("a/b-v1"):
         pass
-
-
-def test_a_file_is_replaced_only_when_its_successor_is_complete(folder):
-    path = folder / "file.txt"
-    path.write_text("old")
-    with replace_atomically(path) as temporary:
-        assert temporary.parent == folder
-        temporary.write_text("new")
-        assert path.read_text() == "old"
-    assert path.read_text() == "new"
-    assert contents(folder).keys() == {"file.txt"}
-
-
-def test_whoever_reads_a_file_while_it_is_replaced_reads_it_whole(folder):
-    write_text(folder / "file.txt", "old")
-    with (folder / "file.txt").open() as reader:
-        write_text(folder / "file.txt", "a longer successor")
-        assert reader.read() == "old"
-
-
-def write_half(path):
-    with replace_atomically(path) as temporary:
-        temporary.write_text("half")
-        raise ZeroDivisionError
-
-
-def write_to_full_disk(path):
-    with replace_atomically(path) as temporary:
-        temporary.symlink_to("/dev/full")
-        temporary.write_text("new")
-
-
-def test_when_the_writer_raises_then_the_old_file_stays_and_nothing_else(folder):
-    path = folder / "file.txt"
-    path.write_text("old")
-    with pytest.raises(ZeroDivisionError):
-        write_half(path)
-    assert path.read_text() == "old"
-    assert contents(folder).keys() == {"file.txt"}
-
-
-def test_when_the_writer_raises_then_a_new_file_does_not_appear(folder):
-    with pytest.raises(ZeroDivisionError):
-        write_half(folder / "file.txt")
-    assert not list(folder.iterdir())
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
-def test_when_the_disk_is_full_then_the_old_file_stays(folder):
-    path = folder / "file.txt"
-    path.write_text("old")
-    with pytest.raises(OSError, match="No space left"):
-        write_to_full_disk(path)
-    assert path.read_text() == "old"
-    assert [entry.name for entry in folder.iterdir()] == ["file.txt"]
-
-
-def test_text_is_written_as_utf8(folder):
-    write_text(folder / "file.txt", "Müller ✓\n")
-    assert (folder / "file.txt").read_bytes() == "Müller ✓\n".encode()
-
-
-@pytest.mark.parametrize("size", [0, 1, (1 << 20) - 1, 1 << 20, (1 << 20) + 1])
-def test_a_files_sha256_is_that_of_all_its_bytes(folder, size):
-    content = os.urandom(size)
-    (folder / "file").write_bytes(content)
-    assert sha256(folder / "file") == hashlib.sha256(content).hexdigest()
