@@ -139,7 +139,7 @@ def dispute_row(record: Path, reason: str, settle: bool) -> None:
 @records_option
 @click.option("--out", type=click.Path(path_type=Path), default=Path(), show_default="here", help="Where to write.")
 def build_board(records: Path | None, out: Path) -> None:
-    """Build leaderboard.json and .parquet, LEADERBOARD.md and index.html from the records."""
+    """Build leaderboard/README.md and docs/board/ (page, JSON and parquet) from the records."""
     from ..leaderboard.build import build
 
     for path in build(records, out):

@@ -75,8 +75,8 @@ def test_the_tutorial_leads_to_the_board(catalogued, hub, monkeypatch, tmp_path)
     assert "all agree, to the last digit" in printed["tipl-bench verify my-run"]
     assert printed["tipl-bench reproduce my-run"].startswith("bitwise")
     assert "/discussions/1" in printed["tipl-bench submit my-run --repo OWNER/leaderboard"]
-    assert "my-forecaster" in Path("board/LEADERBOARD.md").read_text()
-    rows = json.loads(Path("board/leaderboard.json").read_text())["rows"]
+    assert "my-forecaster" in Path("board/leaderboard/README.md").read_text()
+    rows = json.loads(Path("board/docs/board/leaderboard.json").read_text())["rows"]
     assert [(row["predictor"], row["state"]) for row in rows] == [("my-forecaster", "reproduced")]
 
 

@@ -43,7 +43,7 @@ def tables(markdown):
 
 def test_the_markdown_page_holds_every_row_with_rank_seeds_state_and_ties(tmp_path):
     records = [record("mlp", 0.8), record("tipl", 0.5), record("tipl", 0.5, seed=1), record("tipl", 0.5, copy=1)]
-    text = made(tmp_path, *records)["LEADERBOARD.md"].read_text()
+    text = made(tmp_path, *records)["README.md"].read_text()
     ((head, *rows),) = tables(text)
     found = [dict(zip(head, row, strict=True)) for row in rows]
     assert {row["predictor"] for row in found[:2]} == {"tipl", "tipl copy=1"}
@@ -64,17 +64,17 @@ def test_when_texts_hold_markup_then_the_markdown_page_shows_them_as_text(tmp_pa
     plain = made(
         tmp_path / "plain", record("tipl", 0.3), record("mlp", 0.5, note=1), record("mlp", 0.5, dataset="a/b-v1")
     )
-    text = files["LEADERBOARD.md"].read_text()
+    text = files["README.md"].read_text()
     parsed = MarkdownIt("commonmark").enable("table").parse(text)
     kinds = {child.type for token in parsed for child in token.children or []}
     assert not kinds & {"image", "html_inline"}
     links = [c.attrs["href"] for token in parsed for c in token.children or [] if c.type == "link_open"]
-    assert links == ["docs/intervals.md"]
+    assert links == ["../docs/intervals.md"]
     assert [token for token in parsed if token.type == "html_block"] == []
     assert [len(table) for table in tables(text)] == [
-        len(table) for table in tables(plain["LEADERBOARD.md"].read_text())
+        len(table) for table in tables(plain["README.md"].read_text())
     ]
-    assert text.count("\n") == plain["LEADERBOARD.md"].read_text().count("\n")
+    assert text.count("\n") == plain["README.md"].read_text().count("\n")
     assert "://" not in text
 
 
@@ -111,13 +111,13 @@ def test_the_table_has_a_line_for_each_row_phase_and_horizon_with_the_documents_
 
 
 def test_when_the_dataset_is_yanked_then_its_rows_are_greyed_and_the_reason_is_told(tmp_path, store):
-    assert "yanked" not in made(tmp_path / "before", record("tipl", 0.5))["LEADERBOARD.md"].read_text()
+    assert "yanked" not in made(tmp_path / "before", record("tipl", 0.5))["README.md"].read_text()
     store.mkdir()
     entry = {"environment": "InvertedPendulum-v4", "summary": "A toy", "yanked": "wrong <seeds>"}
     lines = [f"{name} = {value!r}" for name, value in (entry | {"digest": "a" * 64}).items()]
     (store / "catalog.toml").write_text("\n".join(['["toy/ppo-v1"]', *lines]))
     files = made(tmp_path, record("tipl", 0.5))
-    markdown, page = (files[name].read_text() for name in ("LEADERBOARD.md", "index.html"))
+    markdown, page = (files[name].read_text() for name in ("README.md", "index.html"))
     assert markdown.count("wrong &lt;seeds&gt;") == 2
     assert "wrong \\u003cseeds\\u003e" in page
     assert tables(markdown)[0][1][0] == "-"
@@ -126,7 +126,7 @@ def test_when_the_dataset_is_yanked_then_its_rows_are_greyed_and_the_reason_is_t
 def test_greyed_rows_stand_last_with_their_reason_and_disputed_ones_are_marked(tmp_path, monkeypatch):
     standing = Standing("rescored", "skill is *0.1* lower", ())
     monkeypatch.setattr(entries_module, "standing", lambda path, one: standing)
-    text = made(tmp_path, record("tipl", 0.3), record("tipl", 0.5, version=2))["LEADERBOARD.md"].read_text()
+    text = made(tmp_path, record("tipl", 0.3), record("tipl", 0.5, version=2))["README.md"].read_text()
     ((_, first, last),) = tables(text)
     assert first[1] == "tipl (disputed: seed 0: skill is *0.1* lower)"
     assert last[0] == "-"
@@ -147,7 +147,7 @@ def test_overall_stands_first_with_each_environments_skill_and_the_lowest_state(
             disputed if (one.key.predictor.name, one.key.dataset.environment) == ("mlp", "env1") else fine
         ),
     )
-    text = made(tmp_path, *runs)["LEADERBOARD.md"].read_text()
+    text = made(tmp_path, *runs)["README.md"].read_text()
     assert text.index("## Overall") < text.index("## env0")
     head, first, second = tables(text)[0]
     assert head[:2] == ["rank", "predictor"]
@@ -157,7 +157,7 @@ def test_overall_stands_first_with_each_environments_skill_and_the_lowest_state(
 
 
 def test_when_there_are_too_few_trials_then_nothing_is_ranked(tmp_path):
-    text = made(tmp_path, record("tipl", 0.2, trials=5), record("mlp", 0.8, trials=5))["LEADERBOARD.md"].read_text()
+    text = made(tmp_path, record("tipl", 0.2, trials=5), record("mlp", 0.8, trials=5))["README.md"].read_text()
     assert "Not ranked" in text
     assert [row[0] for row in tables(text)[0][1:]] == ["-", "-"]
 
@@ -171,7 +171,7 @@ def test_when_a_record_is_wrong_then_no_file_is_written(tmp_path):
 
 
 def test_the_head_of_the_board_in_the_readme_is_that_of_the_leaderboard():
-    readme, board = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "LEADERBOARD.md"))
+    readme, board = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "leaderboard/README.md"))
     lines = [line for line in readme.splitlines() if re.match(r"\| (rank|\d+) \|", line)]
     assert len(lines) > 3
     assert "\n".join(lines[1:]) in board

@@ -141,7 +141,7 @@ def test_markup_is_refused_or_shown_as_text(plain, tmp_path):
     for name, page in pages["hostile"].items():
         assert page.count("1337") == pages["plain"][name].count("1337"), "7 * 191 was computed"
         assert not re.search(r"<script>alert|<img src=x", page)
-    harmless(pages["plain"]["LEADERBOARD.md"], pages["hostile"]["LEADERBOARD.md"])
+    harmless(pages["plain"]["README.md"], pages["hostile"]["README.md"])
 
 
 def harmless(good, bad):
