@@ -71,9 +71,7 @@ def test_when_texts_hold_markup_then_the_markdown_page_shows_them_as_text(tmp_pa
     links = [c.attrs["href"] for token in parsed for c in token.children or [] if c.type == "link_open"]
     assert links == ["../docs/intervals.md"]
     assert [token for token in parsed if token.type == "html_block"] == []
-    assert [len(table) for table in tables(text)] == [
-        len(table) for table in tables(plain["README.md"].read_text())
-    ]
+    assert [len(table) for table in tables(text)] == [len(table) for table in tables(plain["README.md"].read_text())]
     assert text.count("\n") == plain["README.md"].read_text().count("\n")
     assert "://" not in text
 

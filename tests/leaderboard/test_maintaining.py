@@ -32,7 +32,8 @@ def test_the_maintainers_commands_take_a_pull_request_from_check_to_merge(hub, d
     printed = []
     for program, *words in commands(name):
         if program == "hf":
-            made = subprocess.run([sys.executable, "-m", "huggingface_hub.cli.hf", *words], capture_output=True, text=True)
+            command = [sys.executable, "-m", "huggingface_hub.cli.hf", *words]
+            made = subprocess.run(command, capture_output=True, text=True)
             assert made.returncode == 0, made.stderr
             continue
         words = [word.replace("leaderboard/results", str(desk.records)) for word in words]
