@@ -29,7 +29,7 @@ from .forecast.windows import Window, test_windows
 from .protocol import CURRENT, Protocol
 from .provenance import peak_memory, provenance
 from .record import RECORD_NAME, Cost, DatasetIdentity, Metric, PredictorIdentity, Record, RunKey, read_record
-from .worker.messages import PredictorFaultError
+from .worker.messages import PredictorCrash
 from .worker.predictor_process import Limits, PredictorProcess
 
 KEY_NAME = "key.json"
@@ -78,13 +78,13 @@ class RunRequest:
         Raises on unknown names and unfit values, and `PredictorError` if it does not start.
         """
         split = self.dataset.manifest.split
-        with _blaming(self.model, "starting"):
+        with _attribute_errors(self.model, "starting"):
             return PredictorProcess(
                 self.model,
                 self.budget,
                 self.settings,
-                hidden=[self.dataset.folder],
-                shown=[trial.path for trial in self.dataset.trials((*split.train, *split.validation))],
+                denied=[self.dataset.folder],
+                allowed=[trial.path for trial in self.dataset.trials((*split.train, *split.validation))],
                 limits=self.limits,
             )
 
@@ -112,12 +112,12 @@ class RunRequest:
 
 
 @contextlib.contextmanager
-def _blaming(name: str, doing: str) -> Iterator[None]:
-    """Say whose fault a fault was, and at what."""
+def _attribute_errors(name: str, doing: str) -> Iterator[None]:
+    """Re-raise a worker failure as PredictorError, naming predictor and stage."""
     try:
         yield
-    except PredictorFaultError as fault:
-        raise PredictorError(f"{name}: {doing} {fault}.") from None
+    except PredictorCrash as crash:
+        raise PredictorError(f"{name}: {doing} {crash}.") from None
 
 
 def resolve_device(name: str) -> str:
@@ -234,14 +234,14 @@ def _fit(predictor: PredictorProcess, request: RunRequest, device: str, path: Pa
         seed=request.seed,
         progress=lambda done, total, word: progress("fit", done, total, word),
     )
-    with _blaming(predictor.name, "fitting"):
+    with _attribute_errors(predictor.name, "fitting"):
         seconds = predictor.fit(task)
     predictor.save(path)
     return seconds
 
 
 def _load(predictor: PredictorProcess, path: Path, device: str) -> None:
-    with _blaming(predictor.name, "taking up what it had learned"):
+    with _attribute_errors(predictor.name, "taking up what it had learned"):
         predictor.load(path, device)
 
 

@@ -20,7 +20,7 @@ from ...utils.errors import DatasetError, PredictorError, ProtocolError
 from ..forecast.forecasting import build_contexts
 from ..forecast.windows import Window
 from ..protocol import CURRENT
-from ..worker.messages import PredictorFaultError, PredictorLateError
+from ..worker.messages import PredictorCrash, PredictorTimeout
 from ..worker.predictor_process import Limits, PredictorProcess
 from ..worker.sandbox import LANDLOCK
 from . import synthetic_trials as toys
@@ -108,8 +108,8 @@ def check_predictor(
         rehearsal = _Rehearsal(report, Path(scratch), clock, progress)
 
         def start() -> PredictorProcess:
-            hidden = [rehearsal.held_out.path.parent]
-            return PredictorProcess(model, budget, settings, hidden=hidden, limits=limits, until=clock.until)
+            denied = [rehearsal.held_out.path.parent]
+            return PredictorProcess(model, budget, settings, denied=denied, limits=limits, until=clock.until)
 
         with suppress(_BrokenError):
             _perform(rehearsal, start)
@@ -203,7 +203,7 @@ class _Rehearsal:
         words: list[str] = []
         try:
             yield words.append
-        except PredictorLateError as error:
+        except PredictorTimeout as error:
             self._add(name, False, str(error))
             self.time()
             raise _BrokenError from None
@@ -233,9 +233,9 @@ class _Rehearsal:
         forecast = predictor.predict(contexts, horizon)
         expected = (len(contexts), horizon, toys.LAYOUT.parameter_count)
         if forecast.shape != expected or forecast.dtype.kind != "f":
-            raise PredictorFaultError(f"gave {list(forecast.shape)} {forecast.dtype}, not {list(expected)} float32")
+            raise PredictorCrash(f"gave {list(forecast.shape)} {forecast.dtype}, not {list(expected)} float32")
         if not np.isfinite(forecast.astype(np.float32)).all():
-            raise PredictorFaultError("gave numbers that are not finite")
+            raise PredictorCrash("gave numbers that are not finite")
         return forecast
 
     def out_of_reach(self, predictor: PredictorProcess) -> str:

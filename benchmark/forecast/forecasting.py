@@ -17,7 +17,7 @@ from ...utils.errors import PredictorError
 from ...utils.files import replace_atomically
 from ...utils.tensorfile import create_tensors
 from ..protocol import Protocol
-from ..worker.messages import PredictorFaultError
+from ..worker.messages import PredictorCrash
 from .windows import Window
 
 BATCH_BYTES = 128 << 20
@@ -118,8 +118,8 @@ def _forecast(
     expected = (len(windows), protocol.horizon, contexts.weights.shape[-1])
     try:
         forecast = np.asarray(predictor.predict(contexts, protocol.horizon))
-    except PredictorFaultError as fault:
-        raise PredictorError(f"{first} (a batch of {len(windows)}): {fault}.") from None
+    except PredictorCrash as crash:
+        raise PredictorError(f"{first} (a batch of {len(windows)}): {crash}.") from None
     except Exception as error:  # whatever it raises is its own fault, and is said so
         raise PredictorError(f"{first} (a batch of {len(windows)}): raised {error!r}.") from error
     if forecast.shape != expected or forecast.dtype.kind != "f":

@@ -23,11 +23,11 @@ KNOWN = {
 }
 
 
-class PredictorFaultError(PredictorError):
+class PredictorCrash(PredictorError):  # noqa: N818
     """What a predictor's process did wrong, in words that follow the predictor's name."""
 
 
-class PredictorLateError(PredictorFaultError):
+class PredictorTimeout(PredictorCrash):
     """A predictor's process gave no answer in time."""
 
 
@@ -35,10 +35,10 @@ class Answer(dict[str, Any]):
     """An answer's facts; one that is missing or cannot be is that process's fault."""
 
     def __missing__(self, name: str) -> Any:
-        raise PredictorFaultError(f"its process answered without {name!r}")
+        raise PredictorCrash(f"its process answered without {name!r}")
 
-    def _refuse(self, name: str, wanted: str) -> PredictorFaultError:
-        return PredictorFaultError(f"its process answered with a {name} of {one_line(self[name], 60)}, not {wanted}")
+    def _refuse(self, name: str, wanted: str) -> PredictorCrash:
+        return PredictorCrash(f"its process answered with a {name} of {one_line(self[name], 60)}, not {wanted}")
 
     def whole(self, name: str) -> int:
         """A whole number that a record may hold."""
@@ -84,7 +84,7 @@ def progress_report(head: Mapping[str, Any]) -> tuple[int, int, str] | None:
     return int(done), int(total), one_line(word, 200)
 
 
-def fault(head: Mapping[str, Any], order: str, predictor: str, memory: int) -> Exception | None:
+def parse_error(head: Mapping[str, Any], order: str, predictor: str, memory: int) -> Exception | None:
     """The fault that an answer reports, if it does.
 
     What is wrong with options, which are someone's who typed them, is told as it is; all else is the predictor's.
@@ -93,7 +93,7 @@ def fault(head: Mapping[str, Any], order: str, predictor: str, memory: int) -> E
         return None
     kind = str(head["fault"])
     if kind == "memory":
-        return PredictorFaultError(f"ran out of memory; it may use {memory / 2**30:.1f} GiB, and --memory allows more")
+        return PredictorCrash(f"ran out of memory; it may use {memory / 2**30:.1f} GiB, and --memory allows more")
     if order == "describe" and kind == "UnknownNameError":
         what, name, choices = head["arguments"]
         return UnknownNameError(one_line(what), one_line(name), [one_line(choice) for choice in choices[:100]])
@@ -101,4 +101,4 @@ def fault(head: Mapping[str, Any], order: str, predictor: str, memory: int) -> E
     words = said.removeprefix(f"{predictor}: ").rstrip(".")
     if order == "describe" and kind == "OptionError":
         return OptionError(said if said.startswith(("--set", "Option ")) else f"{predictor}: {words}.")
-    return PredictorFaultError(f"raised {kind}: {words}" if kind in KNOWN else f"raised {said}")
+    return PredictorCrash(f"raised {kind}: {words}" if kind in KNOWN else f"raised {said}")

@@ -31,22 +31,22 @@ from ...utils.errors import OptionError, UnknownNameError
 from ...utils.files import replace_atomically
 from ...utils.text import one_line
 from .channel import Channel
-from .messages import Answer, PredictorFaultError, PredictorLateError, fault, progress_report
-from .sandbox import LANDLOCK, NOTHING
+from .messages import Answer, PredictorCrash, PredictorTimeout, parse_error, progress_report
+from .sandbox import LANDLOCK, NO_ISOLATION
 
-BOOT = (
+BOOTSTRAP_CODE = (
     "import json, sys; specification = json.load(sys.stdin); sys.path[:] = specification['path']; "
     "from tipl_bench.benchmark.worker.worker import main; main(specification)"
 )
 STATE_LIMIT = 16 << 30
 """Bytes of a fitted state at most."""
-TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
-"""What opens the Hub, and is nobody else's business."""
+CREDENTIAL_VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
+"""Hub credentials, removed from the worker's environment."""
 CACHES = ("XDG_CACHE_HOME", "MPLCONFIGDIR", "NUMBA_CACHE_DIR", "TRITON_CACHE_DIR", "CUDA_CACHE_PATH")
 """Where libraries keep what they compile or look up: in the scratch folder, as they may write nowhere else."""
-LONGEST, MOST_MEMORY = 10**8, 1 << 50
+MAX_TIMEOUT, MAX_MEMORY = 10**8, 1 << 50
 """Seconds (three years) and bytes that a limit may be: within what sockets and the kernel take."""
-PATIENCE = 5.0
+SHUTDOWN_TIMEOUT = 5.0
 """Seconds that a process whose socket is closed gets to end."""
 
 
@@ -68,10 +68,10 @@ class Limits:
 
     def __post_init__(self) -> None:
         """Raises `OptionError` for what is no limit."""
-        if self.timeout is not None and not 0 < self.timeout <= LONGEST:
-            raise OptionError(f"A timeout is more than 0 and at most {LONGEST:,} seconds, not {self.timeout:g}.")
-        if not 0 < self.memory <= MOST_MEMORY:
-            raise OptionError(f"A limit of memory is more than 0 and at most {MOST_MEMORY:,} bytes, not {self.memory}.")
+        if self.timeout is not None and not 0 < self.timeout <= MAX_TIMEOUT:
+            raise OptionError(f"A timeout is more than 0 and at most {MAX_TIMEOUT:,} seconds, not {self.timeout:g}.")
+        if not 0 < self.memory <= MAX_MEMORY:
+            raise OptionError(f"A limit of memory is more than 0 and at most {MAX_MEMORY:,} bytes, not {self.memory}.")
 
 
 class PredictorProcess:
@@ -81,9 +81,9 @@ class PredictorProcess:
     ----------
     model, budget, settings
         As for `build_options`.
-    hidden
+    denied
         Folders that it must not read, beside the store and the bundled datasets.
-    shown
+    allowed
         Files within them that it may.
     limits
         Time and memory.
@@ -97,8 +97,8 @@ class PredictorProcess:
         budget: str = "quick",
         settings: Sequence[str] = (),
         *,
-        hidden: Sequence[Path] = (),
-        shown: Sequence[Path] = (),
+        denied: Sequence[Path] = (),
+        allowed: Sequence[Path] = (),
         limits: Limits | None = None,
         until: float | None = None,
     ) -> None:
@@ -115,19 +115,19 @@ class PredictorProcess:
         self._channel = Channel(ours)
         try:
             with theirs:
-                self._process = self._start(theirs, [*hidden, cache_root(), BUNDLED], shown)
+                self._process = self._start(theirs, [*denied, cache_root(), BUNDLED], allowed)
             facts = self._ask("describe", {"model": model, "budget": budget, "settings": list(settings)})
             self.version, self.consumes = facts.whole("version"), facts.slug("consumes")
             self.options = facts.table("options")
             self.context_length = facts.whole("context_length")
-            self.isolation = facts.among("isolation", (LANDLOCK, NOTHING))
+            self.isolation = facts.among("isolation", (LANDLOCK, NO_ISOLATION))
         except BaseException:
             self.close()
             raise
 
-    def _start(self, end: socket.socket, hidden: Sequence[Path], shown: Sequence[Path]) -> subprocess.Popen[bytes]:
+    def _start(self, end: socket.socket, denied: Sequence[Path], allowed: Sequence[Path]) -> subprocess.Popen[bytes]:
         process = subprocess.Popen(
-            [sys.executable, "-c", BOOT],
+            [sys.executable, "-c", BOOTSTRAP_CODE],
             stdin=subprocess.PIPE,
             stdout=2,  # what a predictor prints must not land in the run's own output
             cwd=self._scratch.name,
@@ -139,8 +139,8 @@ class PredictorProcess:
             "path": [str(Path(entry).absolute()) for entry in sys.path],
             "socket": end.fileno(),
             "scratch": self._scratch.name,
-            "hidden": [str(folder) for folder in hidden],
-            "shown": [str(path) for path in shown],
+            "denied": [str(folder) for folder in denied],
+            "allowed": [str(path) for path in allowed],
             "memory": self.limits.memory,
         }
         assert process.stdin is not None
@@ -150,7 +150,7 @@ class PredictorProcess:
 
     def _environment(self) -> dict[str, str]:
         """This process's, without the Hub's tokens; as many threads, without importing torch where it is not needed."""
-        kept = {name: value for name, value in os.environ.items() if name not in TOKENS}
+        kept = {name: value for name, value in os.environ.items() if name not in CREDENTIAL_VARIABLES}
         scratch = dict.fromkeys(("TMPDIR", *CACHES), self._scratch.name)
         return kept | scratch | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
 
@@ -167,7 +167,7 @@ class PredictorProcess:
         }
         facts, arrays = self._exchange("fit", order, limit=STATE_LIMIT, progress=task.progress)
         if "state" not in arrays:
-            raise PredictorFaultError("its process answered without a state")
+            raise PredictorCrash("its process answered without a state")
         self._state = arrays["state"]
         self._take(facts)
         return facts.seconds("seconds")
@@ -186,7 +186,7 @@ class PredictorProcess:
         self.parameter_count, self.context_length = facts.whole("parameter_count"), facts.whole("context_length")
 
     def predict(self, contexts: Contexts, horizon: int) -> npt.NDArray[Any]:
-        """Forecasts [B, H, P] as the predictor gave them; `PredictorFaultError` for anything else."""
+        """Forecasts [B, H, P] as the predictor gave them; `PredictorCrash` for anything else."""
         batch, _, parameters = contexts.weights.shape
         arrays = {
             "weights": contexts.weights,
@@ -198,7 +198,7 @@ class PredictorProcess:
         size = 8 * batch * horizon * parameters
         facts, answer = self._exchange("predict", order, arrays, limit=size)
         if "forecast" not in answer:
-            raise PredictorFaultError(
+            raise PredictorCrash(
                 f"forecasts of shape {one_line(facts['shape'], 60)} and type {one_line(facts['type'], 60)}, "
                 f"not {[batch, horizon, parameters]} float32"
             )
@@ -224,26 +224,26 @@ class PredictorProcess:
         """Give an order and wait for its answer, passing reports of progress on."""
         now, allowed = time.monotonic(), self.limits.timeout
         deadline = min((end for end in (self.until, allowed and now + allowed) if end is not None), default=None)
-        with self._blaming():
+        with self._attribute_errors():
             self._channel.end.settimeout(None if deadline is None else max(1e-3, deadline - now))
             self._channel.send({"order": order, **parameters}, arrays)
         while True:
-            with self._blaming():
+            with self._attribute_errors():
                 head, answer = self._channel.receive(limit, deadline)
                 report = progress_report(head)
             if report is None:
                 break
             progress(*report)
-        with self._blaming():
-            wrong = fault(head, order, self.name, self.limits.memory)
-        if wrong is not None:
-            raise wrong
+        with self._attribute_errors():
+            error = parse_error(head, order, self.name, self.limits.memory)
+        if error is not None:
+            raise error
         facts = Answer(head)
         self.peak_memory = facts.whole("peak_memory")
         return facts, answer
 
     @contextlib.contextmanager
-    def _blaming(self) -> Iterator[None]:
+    def _attribute_errors(self) -> Iterator[None]:
         """Whatever goes wrong with the connection is that process's fault."""
         try:
             yield
@@ -251,18 +251,18 @@ class PredictorProcess:
             self.close()
             allowed = self.limits.timeout
             within = "in time" if allowed is None else f"within {allowed:g} s"
-            raise PredictorLateError(f"gave no answer {within}; --timeout allows more") from None
+            raise PredictorTimeout(f"gave no answer {within}; --timeout allows more") from None
         except (EOFError, OSError):
-            raise PredictorFaultError(f"its process {self._end()}") from None
+            raise PredictorCrash(f"its process {self._end()}") from None
         except (ValueError, TypeError, LookupError, OverflowError, RecursionError) as error:
-            raise PredictorFaultError(f"its process answered with {one_line(error)}") from None
+            raise PredictorCrash(f"its process answered with {one_line(error)}") from None
 
     def _end(self) -> str:
         """How the process ended, in words."""
         try:
-            code = self._process.wait(PATIENCE)
+            code = self._process.wait(SHUTDOWN_TIMEOUT)
         except subprocess.TimeoutExpired:
-            return "closed its connection and goes on"
+            return "closed its connection but is still running"
         if code >= 0:
             return f"ended by itself (exit status {code})"
         name = signal.Signals(-code).name
@@ -279,7 +279,7 @@ class PredictorProcess:
                 self._process.wait(0.2)
             self._process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(2 * PATIENCE)
+                self._process.wait(2 * SHUTDOWN_TIMEOUT)
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()

@@ -1,7 +1,7 @@
-"""What a predictor's process may not do: read hidden files, write, reach the network, outlive its run, use all memory.
+"""Restrictions on the worker process: file access, network, memory, and lifetime.
 
-Only the standard library is imported here: a Landlock domain holds for the thread that enters it and for what that
-starts, so it is entered before any library has started threads.
+Only the standard library is imported here: a Landlock domain applies to the thread that enters it and to that thread's
+children, so it must be entered before any library has started threads.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ASK_VERSION = 1
 PATH_BENEATH = 1
 WRITE_FILE, READ_FILE = 1 << 1, 1 << 2
 REMOVE_AND_MAKE = sum(1 << bit for bit in range(4, 13))
-"""Folders, files, devices, sockets, pipes and links."""
+"""Removing and creating folders, files, devices, sockets, pipes and links."""
 REFER, REFER_SINCE = 1 << 13, 2
 TRUNCATE, TRUNCATE_SINCE = 1 << 14, 3
 TCP_BIND_AND_CONNECT = 1 << 0 | 1 << 1
@@ -31,57 +31,57 @@ SCOPES_SINCE = 6
 SET_PARENT_DEATH_SIGNAL, SET_NO_NEW_PRIVILEGES = 1, 38
 
 DEVICES = ("null", "zero", "nvidia*", "dri", "kfd", "dxg")
-"""What may be written to beneath /dev: what keeps nothing, and what drives accelerators. /dev/shm keeps files."""
+"""Writable entries of /dev: those that store nothing, and accelerators. Not /dev/shm, which stores files."""
 
-LANDLOCK, NOTHING = "landlock", "none"
-"""What keeps the process from its targets: the kernel, or only that nobody tells it where they are."""
+LANDLOCK, NO_ISOLATION = "landlock", "none"
+"""How test trials are kept from the predictor: by the kernel, or only by not passing their paths. Recorded values."""
 
 
 def die_with_parent() -> None:
-    """Ask the kernel to end this process when the run that started it ends, however that ends."""
+    """Ask the kernel to kill this process when its parent ends, for whatever reason."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(SET_PARENT_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
 
 
 def limit_memory(size: int) -> None:
-    """Let allocations fail beyond so many bytes of writable memory, or fewer where this user may not have as many."""
+    """Limit writable memory to `size` bytes, or to this user's hard limit if that is lower."""
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     most = size if hard == resource.RLIM_INFINITY else min(size, hard)
     resource.setrlimit(resource.RLIMIT_DATA, (most, most))
 
 
 def peak_memory(whose: int = resource.RUSAGE_SELF) -> int:
-    """The largest resident size so far, in bytes: of this process, or of those that it started and that have ended."""
+    """Peak resident size in bytes: of this process, or (`RUSAGE_CHILDREN`) of its children that have ended."""
     peak = resource.getrusage(whose).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def hide(hidden: Iterable[Path], shown: Iterable[Path], scratch: Path) -> str:
-    """Make hidden folders unreadable, all but one folder unwritable, and the network and other processes unreachable.
+def restrict_filesystem(denied: Iterable[Path], allowed: Iterable[Path], scratch: Path) -> str:
+    """Deny reading some folders, writing outside one folder, TCP connections, and signals to other processes.
 
-    Landlock (Linux 5.13; moving between folders since 5.19, truncating since 6.2, the network since 6.7, signals since
-    6.12) knows only what is permitted. To be read, that is all that is there now, but for the hidden folders; what is
-    put later into a folder above one is not. To be written, it is the scratch folder: no file is changed and no note
-    left for another process. Files that are open already, as standard error is, stay writable. Landlock does not know
-    of files' times, modes and attributes, nor of System V memory.
+    Landlock (Linux 5.13; moves between folders since 5.19, truncation since 6.2, TCP since 6.7, signals since 6.12) is
+    an allowlist. Readable is what exists now outside the denied folders; a file created later beside a denied folder is
+    not. Writable is the scratch folder alone, so that no file is changed and no data passed to another process.
+    Descriptors that are already open, such as standard error, stay writable. Landlock does not restrict file times,
+    modes and attributes, nor System V shared memory.
 
     Parameters
     ----------
-    hidden
-        Folders; those that do not exist are passed over.
-    shown
-        Files that stay readable wherever they lie.
+    denied
+        Folders; missing ones are ignored.
+    allowed
+        Files that stay readable although they lie in a denied folder.
     scratch
-        The folder that may be written to.
+        The writable folder.
 
     Returns
     -------
     str
-        `LANDLOCK`, or `NOTHING` where the kernel has no such thing.
+        `LANDLOCK`, or `NO_ISOLATION` if the kernel does not support it.
     """
     version = _landlock(CREATE_RULESET, None, 0, ASK_VERSION) if sys.platform == "linux" else -1
     if version < 1 or _threads() > 1:
-        return NOTHING
+        return NO_ISOLATION
     on_files = READ_FILE | WRITE_FILE | (TRUNCATE if version >= TRUNCATE_SINCE else 0)
     everything = on_files | REMOVE_AND_MAKE | (REFER if version >= REFER_SINCE else 0)
     rights = struct.pack("Q", everything)
@@ -91,15 +91,15 @@ def hide(hidden: Iterable[Path], shown: Iterable[Path], scratch: Path) -> str:
         rights += struct.pack("Q", ABSTRACT_SOCKETS_AND_SIGNALS)
     rules = _landlock(CREATE_RULESET, rights, len(rights), 0)
     if rules < 0:
-        return NOTHING
+        return NO_ISOLATION
     try:
-        for path in (*_around([folder.resolve() for folder in hidden]), *shown):
+        for path in (*_readable([folder.resolve() for folder in denied]), *allowed):
             _permit(rules, path, READ_FILE)
         for path in (device for name in DEVICES for device in Path("/dev").glob(name)):
             _permit(rules, path, on_files)
         _permit(rules, scratch, everything)
         ctypes.CDLL(None).prctl(SET_NO_NEW_PRIVILEGES, 1, 0, 0, 0)
-        return LANDLOCK if _landlock(RESTRICT_SELF, rules, 0) == 0 else NOTHING
+        return LANDLOCK if _landlock(RESTRICT_SELF, rules, 0) == 0 else NO_ISOLATION
     finally:
         os.close(rules)
 
@@ -112,36 +112,36 @@ def _threads() -> int:
     return len(os.listdir("/proc/self/task")) if os.path.isdir("/proc/self/task") else 1  # noqa: PTH112, PTH208
 
 
-def _around(hidden: list[Path]) -> list[Path]:
-    """The largest files and folders that hold nothing hidden.
+def _readable(denied: list[Path]) -> list[Path]:
+    """The topmost files and folders that contain no denied folder.
 
-    Where Python itself or a package lies within a hidden folder (an environment in the store's), it has to be readable.
+    Python and its packages stay readable even inside a denied folder (a virtual environment within the store's folder).
     """
     permitted: list[Path] = []
     code = [Path(entry).resolve() for entry in (sys.prefix, sys.base_prefix, *sys.path)]
-    within = [folder for folder in code if any(one in folder.parents for one in hidden) and folder.is_dir()]
+    within = [folder for folder in code if any(one in folder.parents for one in denied) and folder.is_dir()]
     open_folders = [Path("/"), *within]
     while open_folders:
         for path in _entries(open_folders.pop()):
-            above = any(path in folder.parents for folder in hidden)
-            if path not in hidden:
+            above = any(path in folder.parents for folder in denied)
+            if path not in denied:
                 (open_folders if above else permitted).append(path)
     return permitted
 
 
 def _entries(folder: Path) -> list[Path]:
-    """What lies in a folder, but for links: where those lead has a place of its own."""
+    """The entries of a folder except symbolic links, whose targets are listed at their own place."""
     try:
         return [path for path in folder.iterdir() if not path.is_symlink()]
-    except OSError:  # not readable to this user anyhow
+    except OSError:  # not readable by this user anyway
         return []
 
 
 def _permit(rules: int, path: Path, rights: int) -> None:
-    """Permit something with a file, or with everything beneath a folder."""
+    """Grant access rights to a file, or to everything beneath a folder."""
     try:
         descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
-    except OSError:  # gone meanwhile, or nothing that this user may use
+    except OSError:  # gone by now, or not accessible to this user
         return
     try:
         _landlock(ADD_RULE, rules, PATH_BENEATH, struct.pack("=Qi", rights, descriptor), 0)

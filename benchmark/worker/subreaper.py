@@ -1,4 +1,4 @@
-"""Whatever a predictor starts ends with it: a process between the run and the predictor's waits to see to that."""
+"""A subreaper process between the run and the worker, which kills everything that the worker started."""
 
 from __future__ import annotations
 
@@ -12,15 +12,20 @@ import time
 from pathlib import Path
 
 SET_PARENT_DEATH_SIGNAL, SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
-PATIENCE = 5.0
-"""Seconds for which new processes are ended; who starts them faster than that goes on."""
+REAP_TIMEOUT = 5.0
+"""Seconds for which remaining descendants are killed."""
 
 
-def stand_between(inherited: int) -> None:
-    """Return in a child; this process closes the inherited descriptor, waits, and ends as the child did.
+def run_under_subreaper(inherited: int) -> None:
+    """Fork: return in the child; the parent becomes a subreaper, waits, and exits with the child's status.
 
-    Orphans go to the nearest subreaper above them, whatever session they made for themselves: here, where they are
-    ended once the child has ended, or the run has, or the run asks for it by a SIGTERM. Only Linux has that.
+    Orphaned descendants are reparented to the nearest subreaper, even from a session of their own. They are killed when
+    the child has ended, when the run ends, or when the run sends SIGTERM. Linux only; elsewhere this does nothing.
+
+    Parameters
+    ----------
+    inherited
+        The worker's socket, which the subreaper closes.
     """
     if sys.platform != "linux":
         return
@@ -30,27 +35,27 @@ def stand_between(inherited: int) -> None:
     child = os.fork()
     if child == 0:
         return
-    signal.signal(signal.SIGTERM, lambda number, frame: _end(child))
+    signal.signal(signal.SIGTERM, lambda number, frame: _kill(child))
     os.close(inherited)
     ended = None
     while ended != child:
         ended, status = os.waitpid(-1, 0)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    _end_children()
-    _end_as(os.waitstatus_to_exitcode(status))
+    _kill_descendants()
+    _exit_like(os.waitstatus_to_exitcode(status))
 
 
-def _end(process: int) -> None:
+def _kill(process: int) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.kill(process, signal.SIGKILL)
 
 
-def _end_children() -> None:
-    """End all children, and theirs, which become this process's own."""
-    until = time.monotonic() + PATIENCE
+def _kill_descendants() -> None:
+    """Kill all children, and their children, which are reparented to this process."""
+    until = time.monotonic() + REAP_TIMEOUT
     while time.monotonic() < until and (children := _children()):
         for process in children:
-            _end(process)
+            _kill(process)
         with contextlib.suppress(ChildProcessError):
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
@@ -58,17 +63,17 @@ def _end_children() -> None:
 
 
 def _children() -> list[int]:
-    found = []
+    children = []
     for entry in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):  # ended meanwhile
+        with contextlib.suppress(OSError):  # ended by now
             parent = entry.read_bytes().rpartition(b")")[2].split()[1]
             if int(parent) == os.getpid():
-                found.append(int(entry.parent.name))
-    return found
+                children.append(int(entry.parent.name))
+    return children
 
 
-def _end_as(code: int) -> None:
-    """End with an exit status, or by the signal that a negative one stands for, leaving no second core."""
+def _exit_like(code: int) -> None:
+    """Exit with a status, or by the signal that a negative status stands for, without a second core dump."""
     if code < 0:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         with contextlib.suppress(OSError):  # SIGKILL has no handler

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from . import sandbox
-from . import subreaper as reaper
+from .subreaper import run_under_subreaper
 
 ORDER_LIMIT = 1 << 40
 """Bytes of arrays in one order from the run, which is trusted."""
@@ -21,10 +21,12 @@ ORDER_LIMIT = 1 << 40
 
 def main(specification: dict[str, Any]) -> None:
     """Serve one predictor until the socket closes."""
-    reaper.stand_between(specification["socket"])
+    run_under_subreaper(specification["socket"])
     sandbox.die_with_parent()
     scratch = Path(specification["scratch"])
-    isolation = sandbox.hide(map(Path, specification["hidden"]), map(Path, specification["shown"]), scratch)
+    isolation = sandbox.restrict_filesystem(
+        map(Path, specification["denied"]), map(Path, specification["allowed"]), scratch
+    )
     sandbox.limit_memory(specification["memory"])
 
     from .channel import Channel

@@ -20,7 +20,7 @@ from tipl_bench.baselines.predictor import Fit
 from tipl_bench.benchmark.run import RunRequest, run
 from tipl_bench.benchmark.worker import sandbox
 from tipl_bench.benchmark.worker.channel import PREFIX, Channel
-from tipl_bench.benchmark.worker.messages import PredictorFaultError
+from tipl_bench.benchmark.worker.messages import PredictorCrash
 from tipl_bench.benchmark.worker.predictor_process import Limits, PredictorProcess
 from tipl_bench.benchmark.worker.sandbox import LANDLOCK
 from tipl_bench.registry.store import cache_root
@@ -235,7 +235,7 @@ def test_when_the_predictor_runs_out_of_time_then_the_error_says_how_to_give_mor
     split = smooth.manifest.split
     with (
         PredictorProcess("hanging", limits=Limits(timeout=2.0)) as predictor,
-        pytest.raises(PredictorFaultError, match="--timeout"),
+        pytest.raises(PredictorCrash, match="--timeout"),
     ):
         predictor.fit(Fit(smooth.trials(split.train), smooth.trials(split.validation), 3))
 
@@ -265,10 +265,10 @@ def test_when_the_system_permits_less_memory_than_the_limit_then_the_predictor_s
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Landlock is Linux's")
 def test_what_is_put_beside_a_hidden_folder_later_is_out_of_reach_and_what_was_there_is_not(tmp_path):
-    hidden = tmp_path / "hidden"
-    hidden.mkdir()
+    denied = tmp_path / "denied"
+    denied.mkdir()
     (tmp_path / "before").write_text("")
-    with PredictorProcess("persistence", hidden=[hidden]) as predictor:
+    with PredictorProcess("persistence", denied=[denied]) as predictor:
         (tmp_path / "after").write_text("")
         if predictor.isolation != LANDLOCK:
             pytest.skip("this kernel has no Landlock")
