@@ -14,7 +14,7 @@ from ._version import __version__
 _HOMES = {
     "Contexts": "baselines.predictor",
     "Dataset": "registry.dataset",
-    "Fit": "baselines.predictor",
+    "FitTask": "baselines.predictor",
     "NoOptions": "baselines.predictor",
     "Predictor": "baselines.predictor",
     "TiplBenchError": "utils.errors",
@@ -26,7 +26,7 @@ _HOMES = {
 """Public names, imported when first used: the command line's `--help` must not wait for torch."""
 
 if TYPE_CHECKING:
-    from .baselines.predictor import Contexts, Fit, NoOptions, Predictor
+    from .baselines.predictor import Contexts, FitTask, NoOptions, Predictor
     from .benchmark.conformance.check import check_predictor
     from .registry.catalog import open_dataset
     from .registry.dataset import Dataset
@@ -44,7 +44,7 @@ def __getattr__(name: str) -> Any:
 __all__ = [
     "Contexts",
     "Dataset",
-    "Fit",
+    "FitTask",
     "NoOptions",
     "Predictor",
     "TiplBenchError",

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from ..registry.trial import Trial, iteration_positions
 from .gram import window_grams
-from .predictor import Array, Contexts, Fit, Predictor, Weights
+from .predictor import Array, Contexts, FitTask, Predictor, Weights
 
 Float64 = npt.NDArray[np.float64]
 
@@ -52,7 +52,7 @@ class Autoregression(Predictor[AutoregressionOptions]):
         super().__init__(options)
         self.coefficients: Float64 | None = None  # [Q, H, lags]
 
-    def fit(self, task: Fit) -> None:
+    def fit(self, task: FitTask) -> None:
         """Solve the ridge from inner products of differences; choose its penalty on the validation trials."""
         total = len(task.train) + len(task.validation)
         done = 0

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ..registry.trial import Trial, iteration_positions
 from .gram import window_grams
-from .predictor import Array, Contexts, Fit, Predictor, Weights
+from .predictor import Array, Contexts, FitTask, Predictor, Weights
 from .training import Schedule, seeded, train
 
 LAGS = 19
@@ -100,7 +100,7 @@ class MLP(Predictor[MLPOptions]):
         super().__init__(options)
         self.network: WeightNetwork | None = None
 
-    def fit(self, task: Fit) -> None:
+    def fit(self, task: FitTask) -> None:
         """Train on weights of random windows of the training trials."""
         options, self.device = self.options, task.device
         stream = np.random.default_rng(task.seed)

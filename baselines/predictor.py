@@ -81,26 +81,29 @@ class Contexts:
 
 
 @dataclass(frozen=True)
-class Fit:
-    """What fitting is given.
+class FitTask:
+    """The data and settings that a predictor is fitted with.
 
     Parameters
     ----------
     train, validation
         Trials to fit on and to tune on.
     horizon
-        H that will be asked for.
+        H, the number of checkpoints that will have to be forecast.
+    context
+        L, the number of checkpoints that `predict` will be shown.
     device
         A torch device's name, "cpu" or "cuda".
     seed
         The only source of randomness.
     progress
-        Call it with steps done, steps in all, and a word on how it goes.
+        Call it with steps done, steps in all, and a short status message.
     """
 
     train: Sequence[Trial]
     validation: Sequence[Trial]
     horizon: int
+    context: int
     device: str = "cpu"
     seed: int = 0
     progress: Callable[[int, int, str], None] = lambda done, total, word: None
@@ -128,7 +131,7 @@ class Predictor(ABC, Generic[OptionsT]):
         self.device = "cpu"
         """Where it runs: the harness sets it before a state is loaded, and `fit` is told."""
 
-    def fit(self, task: Fit) -> None:
+    def fit(self, task: FitTask) -> None:
         """Learn from the training trials; the default learns nothing."""
         return
 

@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from pydantic import ValidationError
 
-from ..baselines.predictor import Fit
+from ..baselines.predictor import FitTask
 from ..registry.dataset import Dataset
 from ..utils.canonical import strict_json
 from ..utils.errors import OptionError, PredictorError, ProtocolError
@@ -226,10 +226,11 @@ def _fit(predictor: PredictorProcess, request: RunRequest, device: str, path: Pa
         _load(predictor, path, device)
         return 0.0
     split, dataset = request.dataset.manifest.split, request.dataset
-    task = Fit(
+    task = FitTask(
         train=dataset.trials(split.train),
         validation=dataset.trials(split.validation),
         horizon=request.protocol.horizon,
+        context=request.protocol.context,
         device=device,
         seed=request.seed,
         progress=lambda done, total, word: progress("fit", done, total, word),

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from ...registry.trial import Trial, iteration_positions
 from ..gram import context_grams, window_grams
-from ..predictor import Array, Contexts, Fit, Predictor, Weights
+from ..predictor import Array, Contexts, FitTask, Predictor, Weights
 from ..training import Schedule, seeded, train
 from .backbone import Backbone
 from .coordinates import window_coordinates
@@ -74,7 +74,7 @@ class TIPL(Predictor[TIPLOptions]):
         super().__init__(options)
         self.model: Backbone | None = None
 
-    def fit(self, task: Fit) -> None:
+    def fit(self, task: FitTask) -> None:
         """Train on windows of the training trials; keep the state best on the validation trials."""
         options, self.device = self.options, task.device
         fitted = self._windows(task.train, task.horizon).to(task.device)

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..._version import __version__
-from ...baselines.predictor import Contexts, Fit
+from ...baselines.predictor import Contexts, FitTask
 from ...utils.errors import DatasetError, PredictorError, ProtocolError
 from ..forecast.forecasting import build_contexts
 from ..forecast.windows import Window
@@ -191,7 +191,7 @@ class _Rehearsal:
         (folder / "hidden").mkdir()
         trials = toys.write_trials(folder / "shown", TRAIN + VALIDATION)
         self.held_out = toys.write_trials(folder / "hidden", TRAIN + VALIDATION + 1)[-1]
-        self.task = Fit(trials[:TRAIN], trials[TRAIN:], CURRENT.horizon, seed=7)
+        self.task = FitTask(trials[:TRAIN], trials[TRAIN:], CURRENT.horizon, CURRENT.context, seed=7)
         self.isolation = "not known"
         windows = [Window(self.held_out.index, origin, "learning", 0) for origin in ORIGINS]
         self.contexts = build_contexts({self.held_out.index: self.held_out}, windows, CURRENT.context)

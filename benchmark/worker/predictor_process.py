@@ -23,7 +23,7 @@ import numpy.typing as npt
 import torch
 
 from ...baselines import predictor_names
-from ...baselines.predictor import Contexts, Fit
+from ...baselines.predictor import Contexts, FitTask
 from ...registry.catalog import BUNDLED
 from ...registry.store import cache_root
 from ...rl.policy import PolicyLayout
@@ -154,7 +154,7 @@ class PredictorProcess:
         scratch = dict.fromkeys(("TMPDIR", *CACHES), self._scratch.name)
         return kept | scratch | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
 
-    def fit(self, task: Fit) -> float:
+    def fit(self, task: FitTask) -> float:
         """Fit over there; the seconds it took."""
         layout = task.train[0].layout
         order = {
@@ -162,6 +162,7 @@ class PredictorProcess:
             "validation": [(str(trial.path.absolute()), trial.index, len(trial)) for trial in task.validation],
             "layout": dataclasses.asdict(layout),
             "horizon": task.horizon,
+            "context": task.context,
             "device": task.device,
             "seed": task.seed,
         }

@@ -99,7 +99,7 @@ class Worker:
         """Fit on trials; answers with the saved state and the seconds it took."""
         import time
 
-        from ...baselines.predictor import Fit
+        from ...baselines.predictor import FitTask
         from ...registry.trial import Trial
         from ...rl.policy import PolicyLayout
 
@@ -109,7 +109,7 @@ class Worker:
             return [Trial(Path(path), index, shape, checkpoints) for path, index, checkpoints in stated]
 
         started = time.perf_counter()
-        self.predictor.fit(Fit(trials(train), trials(validation), progress=self._report(), **rest))
+        self.predictor.fit(FitTask(trials(train), trials(validation), progress=self._report(), **rest))
         seconds = time.perf_counter() - started
         self.predictor.save(self.state)
         return {"seconds": seconds, **self._fitted()}, {"state": _bytes(self.state)}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from helpers import synthetic
 from tipl_bench.baselines.autoregression import RIDGES, Autoregression, AutoregressionOptions
-from tipl_bench.baselines.predictor import Fit
+from tipl_bench.baselines.predictor import FitTask
 
 HORIZON = 3
 
@@ -15,7 +15,7 @@ def fitted(dataset, **options) -> Autoregression:
     """Ridge autoregression fitted on a dataset."""
     predictor = Autoregression(AutoregressionOptions(**options))
     split = dataset.manifest.split
-    predictor.fit(Fit(dataset.trials(split.train), dataset.trials(split.validation), HORIZON))
+    predictor.fit(FitTask(dataset.trials(split.train), dataset.trials(split.validation), HORIZON, 20))
     return predictor
 
 

@@ -8,7 +8,7 @@ import torch
 from helpers import synthetic
 from tipl_bench.baselines import IN_TREE, predictor_type
 from tipl_bench.baselines.options import build_options
-from tipl_bench.baselines.predictor import BUDGETS, Contexts, Fit
+from tipl_bench.baselines.predictor import BUDGETS, Contexts, FitTask
 from tipl_bench.utils.errors import DatasetError, PredictorError
 
 TINY = {
@@ -35,7 +35,7 @@ def built(model: str, *settings: str):
 def fit(predictor, dataset, seed: int = 0):
     """The predictor, fitted on a dataset."""
     split = dataset.manifest.split
-    predictor.fit(Fit(dataset.trials(split.train), dataset.trials(split.validation), HORIZON, seed=seed))
+    predictor.fit(FitTask(dataset.trials(split.train), dataset.trials(split.validation), HORIZON, 20, seed=seed))
     return predictor
 
 
@@ -205,10 +205,11 @@ def test_when_a_predictor_was_not_fitted_then_it_has_no_state(model):
 def test_when_a_predictor_is_fitted_then_progress_reaches_its_end(model, smooth):
     split = smooth.manifest.split
     calls: list[tuple[int, int, str]] = []
-    task = Fit(
+    task = FitTask(
         smooth.trials(split.train),
         smooth.trials(split.validation),
         HORIZON,
+        20,
         progress=lambda done, total, word: calls.append((done, total, word)),
     )
     built(model).fit(task)

@@ -8,7 +8,7 @@ import torch
 from helpers import synthetic
 from tipl_bench.baselines import predictor_type
 from tipl_bench.baselines.options import build_options
-from tipl_bench.baselines.predictor import Fit
+from tipl_bench.baselines.predictor import FitTask
 from tipl_bench.benchmark.run import RunRequest, resolve_device, run
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
@@ -28,7 +28,7 @@ def built(model):
 def fitted(model, dataset):
     """Fitted on the device."""
     predictor, split = built(model), dataset.manifest.split
-    predictor.fit(Fit(dataset.trials(split.train), dataset.trials(split.validation), 3, device="cuda"))
+    predictor.fit(FitTask(dataset.trials(split.train), dataset.trials(split.validation), 3, 20, device="cuda"))
     return predictor
 
 

@@ -7,7 +7,7 @@ import pytest
 from helpers import synthetic
 from tipl_bench.baselines import mlp
 from tipl_bench.baselines.mlp import MLP, MLPOptions
-from tipl_bench.baselines.predictor import Contexts, Fit
+from tipl_bench.baselines.predictor import Contexts, FitTask
 
 HORIZON = 3
 
@@ -17,7 +17,7 @@ def fitted(smooth) -> MLP:
     """Trained for a few hundred small steps."""
     split = smooth.manifest.split
     predictor = MLP(MLPOptions(width=32, steps=300, windows=16, weights=16, learning_rate=3e-3, validate_every=100))
-    predictor.fit(Fit(smooth.trials(split.train), smooth.trials(split.validation), HORIZON))
+    predictor.fit(FitTask(smooth.trials(split.train), smooth.trials(split.validation), HORIZON, 20))
     return predictor
 
 

@@ -8,7 +8,7 @@ from helpers.third_party import Keeping, KeepingOptions
 from safetensors import safe_open
 from safetensors.numpy import save_file
 from tipl_bench.baselines.persistence import Persistence
-from tipl_bench.baselines.predictor import Fit, NoOptions
+from tipl_bench.baselines.predictor import FitTask, NoOptions
 from tipl_bench.utils.errors import PredictorError
 
 
@@ -16,7 +16,7 @@ from tipl_bench.utils.errors import PredictorError
 def keeping() -> Keeping:
     """A predictor whose state has a scalar, a flag, a name of its own and a turned matrix."""
     predictor = Keeping(KeepingOptions())
-    predictor.fit(Fit([], [], 3))
+    predictor.fit(FitTask([], [], 3, 20))
     return predictor
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from helpers.synthetic import skills
-from tipl_bench.baselines.predictor import Fit
+from tipl_bench.baselines.predictor import FitTask
 from tipl_bench.benchmark.worker.predictor_process import PredictorProcess
 from tipl_bench.cli import main
 
@@ -52,7 +52,7 @@ def test_a_new_package_installs_and_passes_its_own_tests_and_learns(tmp_path, mo
     assert "2 passed" in done.stdout
     split = smooth.manifest.split
     with PredictorProcess("my-forecaster") as predictor:
-        predictor.fit(Fit(smooth.trials(split.train), smooth.trials(split.validation), 3))
+        predictor.fit(FitTask(smooth.trials(split.train), smooth.trials(split.validation), 3, 20))
         assert (skills(predictor, smooth, split.test[0], [25, 40, 55], 3) > 0).all()
 
 

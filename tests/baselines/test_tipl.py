@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import synthetic
-from tipl_bench.baselines.predictor import Contexts, Fit
+from tipl_bench.baselines.predictor import Contexts, FitTask
 from tipl_bench.baselines.tipl import TIPL, TIPLOptions
 from tipl_bench.baselines.tipl.backbone import TIMESTEPS, Backbone
 from tipl_bench.benchmark.forecast.weight_errors import span_projection
@@ -21,7 +21,7 @@ def fitted(smooth) -> TIPL:
     split = smooth.manifest.split
     options = TIPLOptions(layers=1, width=32, steps=300, batch=32, learning_rate=3e-3, warmup=10, validate_every=50)
     predictor = TIPL(options)
-    predictor.fit(Fit(smooth.trials(split.train), smooth.trials(split.validation), HORIZON))
+    predictor.fit(FitTask(smooth.trials(split.train), smooth.trials(split.validation), HORIZON, 20))
     return predictor
 
 

@@ -10,7 +10,7 @@ from helpers import synthetic
 from helpers.third_party import NoOptions, Scribbling, Watching
 from tipl_bench.baselines import IN_TREE, predictor_type
 from tipl_bench.baselines.options import build_options
-from tipl_bench.baselines.predictor import Contexts, Fit, Weights
+from tipl_bench.baselines.predictor import Contexts, FitTask, Weights
 from tipl_bench.benchmark.forecast import forecasting as forecast_module
 from tipl_bench.benchmark.forecast.forecasting import build_contexts, write_forecasts
 from tipl_bench.benchmark.forecast.windows import test_windows
@@ -96,7 +96,7 @@ def forecast_all(model, dataset, path):
     kind = predictor_type(model)
     predictor = kind(build_options(kind, "quick", QUICK.get(model, ())))
     split = dataset.manifest.split
-    predictor.fit(Fit(dataset.trials(split.train), dataset.trials(split.validation), synthetic.SMALL.horizon))
+    predictor.fit(FitTask(dataset.trials(split.train), dataset.trials(split.validation), synthetic.SMALL.horizon, 20))
     write_forecasts(predictor, dataset, test_windows(dataset, synthetic.SMALL), synthetic.SMALL, path)
     return np.array(map_tensors(path)["forecasts"])
 

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from helpers import synthetic
 from helpers.misbehaving import Notes
-from tipl_bench.baselines.predictor import Fit
+from tipl_bench.baselines.predictor import FitTask
 from tipl_bench.benchmark.run import RunRequest, run
 from tipl_bench.benchmark.worker import sandbox
 from tipl_bench.benchmark.worker.channel import PREFIX, Channel
@@ -183,7 +183,7 @@ def test_forecasts_of_the_process_are_those_of_the_predictor_itself(smooth):
 
     settings = ["steps=10", "width=16"]
     split = smooth.manifest.split
-    task = Fit(smooth.trials(split.train), smooth.trials(split.validation), 3, seed=5)
+    task = FitTask(smooth.trials(split.train), smooth.trials(split.validation), 3, 20, seed=5)
     contexts = synthetic.contexts_of(smooth, split.test[0], [25, 40])
     kind = predictor_type("mlp")
     here = kind(build_options(kind, "quick", settings))
@@ -237,7 +237,7 @@ def test_when_the_predictor_runs_out_of_time_then_the_error_says_how_to_give_mor
         PredictorProcess("hanging", limits=Limits(timeout=2.0)) as predictor,
         pytest.raises(PredictorCrash, match="--timeout"),
     ):
-        predictor.fit(Fit(smooth.trials(split.train), smooth.trials(split.validation), 3))
+        predictor.fit(FitTask(smooth.trials(split.train), smooth.trials(split.validation), 3, 20))
 
 
 @pytest.mark.parametrize("timeout", [0.0, -1.0, math.nan, math.inf, 1e30])

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tipl_bench.baselines import predictor_type
 from tipl_bench.baselines.options import build_options
-from tipl_bench.baselines.predictor import Fit
+from tipl_bench.baselines.predictor import FitTask
 from tipl_bench.benchmark.forecast.weight_errors import span_projection, weight_prediction_error
 
 
@@ -78,7 +78,7 @@ def test_when_a_predictor_recombines_its_context_then_the_oracle_is_at_least_as_
     kind = predictor_type(model)
     predictor = kind(build_options(kind, "quick", ()))
     split = smooth.manifest.split
-    predictor.fit(Fit(smooth.trials(split.train), smooth.trials(split.validation), horizon=3))
+    predictor.fit(FitTask(smooth.trials(split.train), smooth.trials(split.validation), 3, 20))
     trial = smooth.trial(7)
     origins = range(19, 78)
     forecasts = predictor.predict(synthetic.contexts_of(smooth, 7, origins), 3)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
-from tipl_bench.baselines.predictor import Array, Contexts, Fit, NoOptions, Predictor, Weights
+from tipl_bench.baselines.predictor import Array, Contexts, FitTask, NoOptions, Predictor, Weights
 
 
 class Wayward(Predictor[NoOptions]):
@@ -74,7 +74,7 @@ class Exiting(Wayward):
 class Hanging(Wayward):
     name = "hanging"
 
-    def fit(self, task: Fit) -> None:
+    def fit(self, task: FitTask) -> None:
         while True:
             time.sleep(1)
 
@@ -92,7 +92,7 @@ class Dawdling(Wayward):
 class Devouring(Wayward):
     name = "devouring"
 
-    def fit(self, task: Fit) -> None:
+    def fit(self, task: FitTask) -> None:
         eaten = []
         while True:
             eaten.append(np.ones(1 << 27))
@@ -141,7 +141,7 @@ class Reading(Wayward):
 
     name = "reading"
 
-    def fit(self, task: Fit) -> None:
+    def fit(self, task: FitTask) -> None:
         opened, refused = [], []
         folders = (os.environ["WAYWARD_STORE"], os.environ["WAYWARD_DATASET"])
         for path in (path for folder in folders for path in Path(folder).rglob("*") if path.is_file()):
@@ -193,7 +193,7 @@ class Learning(Wayward):
     name = "learning"
     learned = 0.0
 
-    def fit(self, task: Fit) -> None:
+    def fit(self, task: FitTask) -> None:
         self.learned = 1.0
 
     def predict(self, contexts: Contexts, horizon: int) -> Weights:
@@ -211,7 +211,7 @@ class Seedless(Learning):
 
     name = "seedless"
 
-    def fit(self, task: Fit) -> None:
+    def fit(self, task: FitTask) -> None:
         self.learned = float(np.random.default_rng().normal())
 
     def state(self) -> dict[str, Array]:
@@ -233,7 +233,7 @@ class Shortsighted(Wayward):
 class Dialling(Wayward):
     name = "dialling"
 
-    def fit(self, task: Fit) -> None:
+    def fit(self, task: FitTask) -> None:
         try:
             socket.create_connection(("127.0.0.1", int(os.environ["WAYWARD_PORT"])), timeout=5).close()
             note("dialled", "answered")
@@ -246,7 +246,7 @@ class Writing(Wayward):
 
     name = "writing"
 
-    def fit(self, task: Fit) -> None:
+    def fit(self, task: FitTask) -> None:
         here, there = Path("note"), Path(os.environ["WAYWARD_TARGETS"])
         here.write_text("within the scratch folder")
         Path("folder").mkdir()
@@ -290,7 +290,7 @@ class Begetting(Wayward):
 
     name = "begetting"
 
-    def fit(self, task: Fit) -> None:
+    def fit(self, task: FitTask) -> None:
         if os.fork() == 0:
             os.setsid()
             if os.fork() == 0:
@@ -324,7 +324,7 @@ class Rebelling(Wayward):
 
     name = "rebelling"
 
-    def fit(self, task: Fit) -> None:
+    def fit(self, task: FitTask) -> None:
         with contextlib.suppress(PermissionError):
             os.kill(os.getppid(), signal.SIGKILL)
             note("killed", "parent")

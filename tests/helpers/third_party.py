@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from tipl_bench.baselines.predictor import Array, Contexts, Fit, NoOptions, Predictor, Weights
+from tipl_bench.baselines.predictor import Array, Contexts, FitTask, NoOptions, Predictor, Weights
 from tipl_bench.utils.errors import DatasetError, OptionError, PredictorError
 
 
@@ -65,7 +65,7 @@ class Raising(Outside):
 class RaisingInFit(Outside):
     name = "raising-in-fit"
 
-    def fit(self, task: Fit) -> None:
+    def fit(self, task: FitTask) -> None:
         raise LookupError("nothing to learn from")
 
 
@@ -160,7 +160,7 @@ class Keeping(Predictor[KeepingOptions]):
         super().__init__(options)
         self.learned: dict[str, Array] = {}
 
-    def fit(self, task: Fit) -> None:
+    def fit(self, task: FitTask) -> None:
         self.learned = {
             "scalar": np.array(1.5),
             "flag": np.array([True, False]),
@@ -187,7 +187,7 @@ class Halting(Outside):
         super().__init__(options)
         self.learned: dict[str, Array] = {}
 
-    def fit(self, task: Fit) -> None:
+    def fit(self, task: FitTask) -> None:
         _began("fit")
         self.learned = {"step": np.float32([0.01])}
 
@@ -265,7 +265,7 @@ class Marking(Outside):
 
     name = "marking"
 
-    def fit(self, task: Fit) -> None:
+    def fit(self, task: FitTask) -> None:
         task.progress(1, 1, "loss [/bold] [0.3]")
 
 
@@ -286,7 +286,7 @@ class ForgerInFit(Outside):
 
     name = "forger-in-fit"
 
-    def fit(self, task: Fit) -> None:
+    def fit(self, task: FitTask) -> None:
         task.progress(1, 2, FORGED)
         raise DatasetError(FORGED)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from tipl_bench.baselines.options import build_options
-from tipl_bench.baselines.predictor import Fit
+from tipl_bench.baselines.predictor import FitTask
 from tipl_bench.baselines.tipl import TIPL
 from tipl_bench.registry.catalog import open_dataset
 from torch import nn
@@ -50,7 +50,9 @@ def test_tipl_training(timed):
             if done == total - 1:
                 times.append((total - 2) / (time.perf_counter() - started))
 
-        predictor.fit(Fit(dataset.trials(split.train[:2]), dataset.trials(split.validation[:1]), 10, progress=progress))
+        predictor.fit(
+            FitTask(dataset.trials(split.train[:2]), dataset.trials(split.validation[:1]), 10, 20, progress=progress)
+        )
 
     timed("whole fit of two trials, windows and validation included", work, STEPS, "steps/s")
     print(f"\nTIPL steps alone: {max(times):.1f} steps/s")
