@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 
 import pytest
@@ -14,7 +15,10 @@ def browser():
     """One browser for a module's tests; closed with it, as its event loop is this process's."""
     found = next(filter(None, map(shutil.which, BROWSERS)), None)
     if found is None:
-        pytest.skip(f"no browser: none of {', '.join(BROWSERS)} is on the path")
+        missing = f"no browser: none of {', '.join(BROWSERS)} is on the path"
+        if os.environ.get("CI"):  # where everything is tested, nothing is left out unnoticed
+            pytest.fail(missing)
+        pytest.skip(missing)
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
