@@ -112,12 +112,12 @@ class RunRequest:
 
 
 @contextlib.contextmanager
-def _attribute_errors(name: str, doing: str) -> Iterator[None]:
+def _attribute_errors(name: str, stage: str) -> Iterator[None]:
     """Re-raise a worker failure as PredictorError, naming predictor and stage."""
     try:
         yield
     except PredictorCrash as crash:
-        raise PredictorError(f"{name}: {doing} {crash}.") from None
+        raise PredictorError(f"{name}: {stage} failed: {crash}.") from None
 
 
 def resolve_device(name: str) -> str:
@@ -242,7 +242,7 @@ def _fit(predictor: PredictorProcess, request: RunRequest, device: str, path: Pa
 
 
 def _load(predictor: PredictorProcess, path: Path, device: str) -> None:
-    with _attribute_errors(predictor.name, "taking up what it had learned"):
+    with _attribute_errors(predictor.name, "loading its fitted state"):
         predictor.load(path, device)
 
 

@@ -1,104 +1,253 @@
-"""What a predictor's process answers, looked at before it is believed or shown: nothing there is anyone's word."""
+"""Messages between a run and its worker process; whatever the worker sends is untrusted until validated here.
+
+A message is one JSON object, a model of this module; arrays travel as raw bytes beside it (see `channel`).
+"""
 
 from __future__ import annotations
 
-import math
-import re
+import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from ...registry.reference import SLUG_LENGTH, SLUG_PATTERN
+from ...rl.policy import PolicyLayout
 from ...utils import errors
 from ...utils.errors import OptionError, PredictorError, UnknownNameError
 from ...utils.text import one_line
 
-MOST = 2**53
-"""The largest count that a record holds."""
-LONGEST_TIME = 1e9
-"""The most seconds that a record holds."""
-KNOWN = {
+MAX_TEXT = 2000
+"""Characters of an error's or a status message that the worker sends."""
+MAX_CHOICES = 1000
+"""Valid choices that an error about an unknown name may list."""
+KNOWN_ERRORS = {
     kind.__name__
     for kind in vars(errors).values()
     if isinstance(kind, type) and issubclass(kind, errors.TiplBenchError)
 }
 
+Count = Annotated[int, Field(ge=0, le=2**53)]
+Seconds = Annotated[float, Field(ge=0, le=1e9)]
+Slug = Annotated[str, Field(pattern=SLUG_PATTERN, max_length=SLUG_LENGTH)]
+Text = Annotated[str, Field(max_length=MAX_TEXT)]
+
 
 class PredictorCrash(PredictorError):  # noqa: N818
-    """What a predictor's process did wrong, in words that follow the predictor's name."""
+    """A predictor or its process failed; the message continues a sentence that begins with the predictor's name."""
 
 
 class PredictorTimeout(PredictorCrash):
-    """A predictor's process gave no answer in time."""
+    """A predictor did not answer in time."""
 
 
-class Answer(dict[str, Any]):
-    """An answer's facts; one that is missing or cannot be is that process's fault."""
+class Message(BaseModel):
+    """Base of all messages."""
 
-    def __missing__(self, name: str) -> Any:
-        raise PredictorCrash(f"its process answered without {name!r}")
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
 
-    def _refuse(self, name: str, wanted: str) -> PredictorCrash:
-        return PredictorCrash(f"its process answered with a {name} of {one_line(self[name], 60)}, not {wanted}")
-
-    def whole(self, name: str) -> int:
-        """A whole number that a record may hold."""
-        value = self[name]
-        if type(value) is not int or not 0 <= value <= MOST:
-            raise self._refuse(name, f"a whole number from 0 to {MOST}")
-        return value
-
-    def seconds(self, name: str) -> float:
-        """A duration that a record may hold."""
-        value = self[name]
-        if type(value) not in (int, float) or not math.isfinite(value) or not 0 <= value <= LONGEST_TIME:
-            raise self._refuse(name, "a number of seconds")
-        return float(value)
-
-    def slug(self, name: str) -> str:
-        """A word of a record."""
-        value = self[name]
-        if not isinstance(value, str) or len(value) > SLUG_LENGTH or not re.fullmatch(SLUG_PATTERN, value):
-            raise self._refuse(name, "letters and digits joined by - . or _")
-        return value
-
-    def among(self, name: str, choices: tuple[str, ...]) -> str:
-        """One of some words."""
-        value = self[name]
-        if value not in choices:
-            raise self._refuse(name, " or ".join(choices))
-        return str(value)
-
-    def table(self, name: str) -> dict[str, Any]:
-        """Names with values."""
-        value = self[name]
-        if not isinstance(value, dict):
-            raise self._refuse(name, "names with values")
-        return value
+    def head(self) -> dict[str, Any]:
+        """The message as a JSON object."""
+        return self.model_dump(mode="json", warnings=False)
 
 
-def progress_report(head: Mapping[str, Any]) -> tuple[int, int, str] | None:
-    """A report of progress; None for the answer itself."""
-    if "progress" not in head:
-        return None
-    done, total, word = head["progress"]
-    return int(done), int(total), one_line(word, 200)
+# What the run sends.
 
 
-def parse_error(head: Mapping[str, Any], order: str, predictor: str, memory: int) -> Exception | None:
-    """The fault that an answer reports, if it does.
+class Describe(Message):
+    """Build a predictor from its options; answered by `Description`."""
 
-    What is wrong with options, which are someone's who typed them, is told as it is; all else is the predictor's.
+    kind: Literal["describe"] = "describe"
+    model: str
+    budget: str
+    settings: tuple[str, ...]
+
+
+class TrialFile(Message):
+    """A trial that the worker may read."""
+
+    path: str
+    index: int
+    checkpoints: int
+
+
+class Fit(Message):
+    """Fit the predictor; answered by `Fitted` and the array `state`."""
+
+    kind: Literal["fit"] = "fit"
+    train: tuple[TrialFile, ...]
+    validation: tuple[TrialFile, ...]
+    layout: PolicyLayout
+    horizon: int
+    context: int
+    device: str
+    seed: int
+
+
+class Load(Message):
+    """Load a fitted state, the array `state`; answered by `Loaded`."""
+
+    kind: Literal["load"] = "load"
+    device: str
+
+
+class Predict(Message):
+    """Forecast the contexts in the arrays; answered by `Forecast` and the array `forecast`."""
+
+    kind: Literal["predict"] = "predict"
+    layout: PolicyLayout
+    columns: tuple[str, ...]
+    horizon: int
+
+
+class Probe(Message):
+    """Try to open a file, to test the sandbox from inside; answered by `Probed`."""
+
+    kind: Literal["probe"] = "probe"
+    path: str
+
+
+Request = Describe | Fit | Load | Predict | Probe
+_REQUESTS: TypeAdapter[Request] = TypeAdapter(Annotated[Request, Field(discriminator="kind")])
+
+
+# What the worker sends.
+
+
+class Answer(Message):
+    """Base of the answers to requests."""
+
+    peak_memory: Count
+
+
+class Description(Answer):
+    """What the predictor is; `options` are validated by the run's key."""
+
+    kind: Literal["description"] = "description"
+    isolation: Literal["landlock", "none"]
+    version: Count
+    consumes: Slug
+    options: dict[str, Any]
+    context_length: Count
+
+
+class Loaded(Answer):
+    """Properties of the fitted predictor."""
+
+    kind: Literal["loaded"] = "loaded"
+    parameter_count: Count
+    context_length: Count
+
+
+class Fitted(Answer):
+    """Properties of the fitted predictor, and the seconds that fitting took."""
+
+    kind: Literal["fitted"] = "fitted"
+    parameter_count: Count
+    context_length: Count
+    seconds: Seconds
+
+
+class Forecast(Answer):
+    """Type and shape of what `predict` returned; the array is there only if both are as required."""
+
+    kind: Literal["forecast"] = "forecast"
+    dtype: Text
+    shape: Annotated[tuple[Count, ...], Field(max_length=64)]
+
+
+class Probed(Answer):
+    """Whether the file could be opened."""
+
+    kind: Literal["probed"] = "probed"
+    opened: bool
+
+
+class Progress(Message):
+    """Progress of the current request; any number of these precede the answer."""
+
+    kind: Literal["progress"] = "progress"
+    done: Annotated[int, Field(ge=-(2**53), le=2**53)]
+    total: Annotated[int, Field(ge=-(2**53), le=2**53)]
+    status: Text
+
+
+class UnknownName(Message):
+    """The arguments of an `UnknownNameError`."""
+
+    kind: Text
+    name: Text
+    choices: Annotated[tuple[Text, ...], Field(max_length=MAX_CHOICES)]
+
+
+class Failure(Message):
+    """An exception in the worker, sent in place of the answer.
+
+    Parameters
+    ----------
+    error
+        Class name of an error of this package, "memory" for a failed allocation, or "exception" for any other.
+    text
+        The error's message; for other exceptions, its repr.
+    unknown
+        Given with an `UnknownNameError`.
     """
-    if "fault" not in head:
-        return None
-    kind = str(head["fault"])
+
+    kind: Literal["failure"] = "failure"
+    error: Text
+    text: Text
+    unknown: UnknownName | None = None
+
+
+AnswerT = TypeVar("AnswerT", bound=Answer)
+MessageT = TypeVar("MessageT", bound=Message)
+
+
+def parse_request(head: Mapping[str, Any]) -> Request:
+    """Validate a message of the run."""
+    return _REQUESTS.validate_json(json.dumps(head))
+
+
+def parse_reply(head: Mapping[str, Any], expected: type[AnswerT]) -> AnswerT | Progress | Failure:
+    """Validate a message of the worker: the expected answer, progress, or a failure.
+
+    Raises
+    ------
+    PredictorCrash
+        If it is none of these; the message names the first wrong field.
+    """
+    if head.get("kind") == "progress":
+        return _validate(head, Progress)
+    if head.get("kind") == "failure":
+        return _validate(head, Failure)
+    return _validate(head, expected)
+
+
+def _validate(head: Mapping[str, Any], kind: type[MessageT]) -> MessageT:
+    try:
+        return kind.model_validate_json(json.dumps(head))
+    except ValidationError as error:
+        first = error.errors()[0]
+        field, value = one_line(".".join(map(str, first["loc"])), 60), one_line(first["input"], 60)
+        if first["type"] == "missing":
+            raise PredictorCrash(f"its process answered without {field!r}") from None
+        raise PredictorCrash(f"its process answered with a {field} of {value}: {one_line(first['msg'])}") from None
+
+
+def parse_error(failure: Failure, request: Request, predictor: str, memory: int) -> Exception:
+    """Convert a failure into the exception to raise.
+
+    Unknown names and unfit values in the options are mistakes of the user and raised as such; every other failure is
+    the predictor's, and becomes a `PredictorCrash`.
+    """
+    kind, text = failure.error, one_line(failure.text)
     if kind == "memory":
-        return PredictorCrash(f"ran out of memory; it may use {memory / 2**30:.1f} GiB, and --memory allows more")
-    if order == "describe" and kind == "UnknownNameError":
-        what, name, choices = head["arguments"]
-        return UnknownNameError(one_line(what), one_line(name), [one_line(choice) for choice in choices[:100]])
-    said = one_line(head["arguments"][0])
-    words = said.removeprefix(f"{predictor}: ").rstrip(".")
-    if order == "describe" and kind == "OptionError":
-        return OptionError(said if said.startswith(("--set", "Option ")) else f"{predictor}: {words}.")
-    return PredictorCrash(f"raised {kind}: {words}" if kind in KNOWN else f"raised {said}")
+        return PredictorCrash(f"ran out of memory; its limit is {memory / 2**30:.1f} GiB, which --memory raises")
+    unknown = failure.unknown
+    if isinstance(request, Describe) and kind == "UnknownNameError" and unknown is not None:
+        choices = [one_line(choice) for choice in unknown.choices[:100]]
+        return UnknownNameError(one_line(unknown.kind), one_line(unknown.name), choices)
+    message = text.removeprefix(f"{predictor}: ").rstrip(".")
+    if isinstance(request, Describe) and kind == "OptionError":
+        return OptionError(text if text.startswith(("--set", "Option ")) else f"{predictor}: {message}.")
+    return PredictorCrash(f"raised {kind}: {message}" if kind in KNOWN_ERRORS else f"raised {text}")

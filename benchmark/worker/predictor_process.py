@@ -1,9 +1,8 @@
-"""The run's side of a predictor's process: whatever goes wrong over there is reported as that predictor's fault."""
+"""A predictor in a worker process, from the run's side; every failure there is raised as that predictor's."""
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import os
 import signal
@@ -26,69 +25,88 @@ from ...baselines import predictor_names
 from ...baselines.predictor import Contexts, FitTask
 from ...registry.catalog import BUNDLED
 from ...registry.store import cache_root
-from ...rl.policy import PolicyLayout
+from ...registry.trial import Trial
 from ...utils.errors import OptionError, UnknownNameError
 from ...utils.files import replace_atomically
 from ...utils.text import one_line
-from .channel import Channel
-from .messages import Answer, PredictorCrash, PredictorTimeout, parse_error, progress_report
-from .sandbox import LANDLOCK, NO_ISOLATION
+from .channel import Array, Channel
+from .messages import (
+    AnswerT,
+    Describe,
+    Description,
+    Failure,
+    Fit,
+    Fitted,
+    Forecast,
+    Load,
+    Loaded,
+    Predict,
+    PredictorCrash,
+    PredictorTimeout,
+    Probe,
+    Probed,
+    Progress,
+    Request,
+    TrialFile,
+    parse_error,
+    parse_reply,
+)
 
 BOOTSTRAP_CODE = (
     "import json, sys; specification = json.load(sys.stdin); sys.path[:] = specification['path']; "
     "from tipl_bench.benchmark.worker.worker import main; main(specification)"
 )
 STATE_LIMIT = 16 << 30
-"""Bytes of a fitted state at most."""
+"""Maximum bytes of a fitted state."""
 CREDENTIAL_VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 """Hub credentials, removed from the worker's environment."""
 CACHES = ("XDG_CACHE_HOME", "MPLCONFIGDIR", "NUMBA_CACHE_DIR", "TRITON_CACHE_DIR", "CUDA_CACHE_PATH")
-"""Where libraries keep what they compile or look up: in the scratch folder, as they may write nowhere else."""
+"""Cache folders of libraries, moved into the scratch folder, the only writable one."""
 MAX_TIMEOUT, MAX_MEMORY = 10**8, 1 << 50
-"""Seconds (three years) and bytes that a limit may be: within what sockets and the kernel take."""
+"""Largest limits, in seconds (three years) and bytes, that sockets and the kernel accept."""
 SHUTDOWN_TIMEOUT = 5.0
-"""Seconds that a process whose socket is closed gets to end."""
+"""Seconds that a worker has to end after its socket is closed."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a predictor may use.
+    """Time and memory limits of a predictor.
 
     Parameters
     ----------
     timeout
-        Seconds for fitting, and for each batch of forecasts; None for any.
+        Seconds for fitting, and for each batch of forecasts; None for no limit.
     memory
-        Bytes of writable memory; this machine's physical memory by default, so that a blow-up ends that process and
-        not others.
+        Bytes of writable memory; by default this machine's physical memory, so that running out ends the worker and
+        nothing else.
     """
 
     timeout: float | None = None
     memory: int = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
     def __post_init__(self) -> None:
-        """Raises `OptionError` for what is no limit."""
+        """Raise `OptionError` for a value out of range."""
         if self.timeout is not None and not 0 < self.timeout <= MAX_TIMEOUT:
-            raise OptionError(f"A timeout is more than 0 and at most {MAX_TIMEOUT:,} seconds, not {self.timeout:g}.")
+            raise OptionError(f"Invalid timeout {self.timeout:g}: use more than 0 and at most {MAX_TIMEOUT:,} seconds.")
         if not 0 < self.memory <= MAX_MEMORY:
-            raise OptionError(f"A limit of memory is more than 0 and at most {MAX_MEMORY:,} bytes, not {self.memory}.")
+            raise OptionError(f"Invalid memory limit {self.memory}: use more than 0 and at most {MAX_MEMORY:,} bytes.")
 
 
 class PredictorProcess:
-    """A predictor in a process of its own; use it as a context manager.
+    """A predictor in a worker process; use it as a context manager.
 
     Parameters
     ----------
     model, budget, settings
         As for `build_options`.
     denied
-        Folders that it must not read, beside the store and the bundled datasets.
+        Folders that it cannot read, besides the store and the bundled datasets.
     allowed
-        Files within them that it may.
+        Files in those folders that it can read.
     limits
-        Time and memory.
+        Time and memory limits.
     until
-        When it must have given its last answer, on the monotonic clock; None for any time.
+        Deadline of its last answer, on the monotonic clock; None for no deadline.
     """
 
     def __init__(
@@ -116,11 +134,12 @@ class PredictorProcess:
         try:
             with theirs:
                 self._process = self._start(theirs, [*denied, cache_root(), BUNDLED], allowed)
-            facts = self._ask("describe", {"model": model, "budget": budget, "settings": list(settings)})
-            self.version, self.consumes = facts.whole("version"), facts.slug("consumes")
-            self.options = facts.table("options")
-            self.context_length = facts.whole("context_length")
-            self.isolation = facts.among("isolation", (LANDLOCK, NO_ISOLATION))
+            request = Describe(model=model, budget=budget, settings=tuple(settings))
+            description, _ = self._exchange(request, Description)
+            self.version, self.consumes = description.version, description.consumes
+            self.options = description.options
+            self.context_length = description.context_length
+            self.isolation = description.isolation
         except BaseException:
             self.close()
             raise
@@ -129,7 +148,7 @@ class PredictorProcess:
         process = subprocess.Popen(
             [sys.executable, "-c", BOOTSTRAP_CODE],
             stdin=subprocess.PIPE,
-            stdout=2,  # what a predictor prints must not land in the run's own output
+            stdout=2,  # keeps what a predictor prints out of the run's standard output
             cwd=self._scratch.name,
             env=self._environment(),
             pass_fds=[end.fileno()],
@@ -149,117 +168,107 @@ class PredictorProcess:
         return process
 
     def _environment(self) -> dict[str, str]:
-        """This process's, without the Hub's tokens; as many threads, without importing torch where it is not needed."""
+        """This process's environment without Hub credentials, and with its number of threads."""
         kept = {name: value for name, value in os.environ.items() if name not in CREDENTIAL_VARIABLES}
         scratch = dict.fromkeys(("TMPDIR", *CACHES), self._scratch.name)
         return kept | scratch | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
 
     def fit(self, task: FitTask) -> float:
-        """Fit over there; the seconds it took."""
-        layout = task.train[0].layout
-        order = {
-            "train": [(str(trial.path.absolute()), trial.index, len(trial)) for trial in task.train],
-            "validation": [(str(trial.path.absolute()), trial.index, len(trial)) for trial in task.validation],
-            "layout": dataclasses.asdict(layout),
-            "horizon": task.horizon,
-            "context": task.context,
-            "device": task.device,
-            "seed": task.seed,
-        }
-        facts, arrays = self._exchange("fit", order, limit=STATE_LIMIT, progress=task.progress)
+        """Fit in the worker; returns the seconds it took."""
+        request = Fit(
+            train=_files(task.train),
+            validation=_files(task.validation),
+            layout=task.train[0].layout,
+            horizon=task.horizon,
+            context=task.context,
+            device=task.device,
+            seed=task.seed,
+        )
+        fitted, arrays = self._exchange(request, Fitted, limit=STATE_LIMIT, progress=task.progress)
         if "state" not in arrays:
             raise PredictorCrash("its process answered without a state")
         self._state = arrays["state"]
-        self._take(facts)
-        return facts.seconds("seconds")
+        self.parameter_count, self.context_length = fitted.parameter_count, fitted.context_length
+        return fitted.seconds
 
     def save(self, path: Path) -> None:
-        """Write the state that `fit` gave."""
+        """Write the state that `fit` returned."""
         assert self._state is not None
         with replace_atomically(path) as temporary:
             temporary.write_bytes(self._state.tobytes())
 
     def load(self, path: Path, device: str) -> None:
-        """Hand over a saved state."""
-        self._take(self._ask("load", {"device": device}, {"state": np.fromfile(path, dtype=np.uint8)}))
-
-    def _take(self, facts: Answer) -> None:
-        self.parameter_count, self.context_length = facts.whole("parameter_count"), facts.whole("context_length")
+        """Send a saved state to the worker."""
+        state = {"state": np.fromfile(path, dtype=np.uint8)}
+        loaded, _ = self._exchange(Load(device=device), Loaded, state)
+        self.parameter_count, self.context_length = loaded.parameter_count, loaded.context_length
 
     def predict(self, contexts: Contexts, horizon: int) -> npt.NDArray[Any]:
-        """Forecasts [B, H, P] as the predictor gave them; `PredictorCrash` for anything else."""
+        """Forecasts [B, H, P] as the predictor returned them; `PredictorCrash` for anything else."""
         batch, _, parameters = contexts.weights.shape
-        arrays = {
+        arrays: dict[str, Array] = {
             "weights": contexts.weights,
             "observation_mean": contexts.observation_mean,
             "observation_variance": contexts.observation_variance,
             **contexts.columns,
         }
-        order = {"layout": _layout(contexts.layout), "columns": list(contexts.columns), "horizon": horizon}
-        size = 8 * batch * horizon * parameters
-        facts, answer = self._exchange("predict", order, arrays, limit=size)
-        if "forecast" not in answer:
+        request = Predict(layout=contexts.layout, columns=tuple(contexts.columns), horizon=horizon)
+        answer, results = self._exchange(request, Forecast, arrays, limit=8 * batch * horizon * parameters)
+        if "forecast" not in results:
             raise PredictorCrash(
-                f"forecasts of shape {one_line(facts['shape'], 60)} and type {one_line(facts['type'], 60)}, "
+                f"forecasts of shape {list(answer.shape)} and type {one_line(answer.dtype, 60)}, "
                 f"not {[batch, horizon, parameters]} float32"
             )
-        forecast: npt.NDArray[Any] = answer["forecast"]
+        forecast: npt.NDArray[Any] = results["forecast"]
         return forecast
 
     def can_open(self, path: Path) -> bool:
-        """Whether that process can open a file."""
-        return bool(self._ask("probe", {"path": str(path.absolute())})["opened"])
-
-    def _ask(self, order: str, parameters: Mapping[str, Any], arrays: Mapping[str, Any] | None = None) -> Answer:
-        return self._exchange(order, parameters, arrays)[0]
+        """Whether the worker can open a file."""
+        return self._exchange(Probe(path=str(path.absolute())), Probed)[0].opened
 
     def _exchange(
         self,
-        order: str,
-        parameters: Mapping[str, Any],
-        arrays: Mapping[str, Any] | None = None,
+        request: Request,
+        expected: type[AnswerT],
+        arrays: Mapping[str, Array] | None = None,
         *,
         limit: int = 0,
-        progress: Callable[[int, int, str], None] = lambda done, total, word: None,
-    ) -> tuple[Answer, dict[str, Any]]:
-        """Give an order and wait for its answer, passing reports of progress on."""
+        progress: Callable[[int, int, str], None] = lambda done, total, status: None,
+    ) -> tuple[AnswerT, dict[str, Array]]:
+        """Send a request and wait for its answer, forwarding progress."""
         now, allowed = time.monotonic(), self.limits.timeout
         deadline = min((end for end in (self.until, allowed and now + allowed) if end is not None), default=None)
         with self._attribute_errors():
             self._channel.end.settimeout(None if deadline is None else max(1e-3, deadline - now))
-            self._channel.send({"order": order, **parameters}, arrays)
+            self._channel.send(request.head(), arrays)
         while True:
             with self._attribute_errors():
-                head, answer = self._channel.receive(limit, deadline)
-                report = progress_report(head)
-            if report is None:
-                break
-            progress(*report)
-        with self._attribute_errors():
-            error = parse_error(head, order, self.name, self.limits.memory)
-        if error is not None:
-            raise error
-        facts = Answer(head)
-        self.peak_memory = facts.whole("peak_memory")
-        return facts, answer
+                head, results = self._channel.receive(limit, deadline)
+            reply = parse_reply(head, expected)
+            if isinstance(reply, Failure):
+                raise parse_error(reply, request, self.name, self.limits.memory)
+            if not isinstance(reply, Progress):
+                self.peak_memory = reply.peak_memory
+                return reply, results
+            progress(reply.done, reply.total, one_line(reply.status, 200))
 
     @contextlib.contextmanager
     def _attribute_errors(self) -> Iterator[None]:
-        """Whatever goes wrong with the connection is that process's fault."""
+        """Re-raise errors of the connection as `PredictorCrash` or `PredictorTimeout`."""
         try:
             yield
         except TimeoutError:
             self.close()
             allowed = self.limits.timeout
             within = "in time" if allowed is None else f"within {allowed:g} s"
-            raise PredictorTimeout(f"gave no answer {within}; --timeout allows more") from None
+            raise PredictorTimeout(f"no answer {within}; --timeout raises the limit") from None
         except (EOFError, OSError):
             raise PredictorCrash(f"its process {self._end()}") from None
         except (ValueError, TypeError, LookupError, OverflowError, RecursionError) as error:
             raise PredictorCrash(f"its process answered with {one_line(error)}") from None
 
     def _end(self) -> str:
-        """How the process ended, in words."""
+        """Describe how the process ended."""
         try:
             code = self._process.wait(SHUTDOWN_TIMEOUT)
         except subprocess.TimeoutExpired:
@@ -270,7 +279,7 @@ class PredictorProcess:
         return f"was killed by {name}" + ("; the machine may be out of memory" if name == "SIGKILL" else "")
 
     def close(self) -> None:
-        """End the process and all that it started; where there is no `reaper`, its process group."""
+        """End the process and its descendants; without a subreaper (not on Linux), its process group."""
         if self._closed:
             return
         self._closed = True
@@ -295,5 +304,7 @@ class PredictorProcess:
         self.close()
 
 
-def _layout(layout: PolicyLayout) -> dict[str, Any]:
-    return dataclasses.asdict(layout)
+def _files(trials: Sequence[Trial]) -> tuple[TrialFile, ...]:
+    return tuple(
+        TrialFile(path=str(trial.path.absolute()), index=trial.index, checkpoints=len(trial)) for trial in trials
+    )

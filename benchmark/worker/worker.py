@@ -1,6 +1,7 @@
-"""The predictor's side: told what to do over a socket, it never sees a dataset, only training trials and contexts.
+"""The worker process: builds one predictor and serves its fitting and forecasting over a socket.
 
-Started by `host` with a `specification` on standard input. Nothing heavy is imported before the sandbox is closed.
+It is given training trials and contexts, never a dataset. `predictor_process` starts it with a JSON specification on
+standard input. Nothing heavy is imported before the sandbox is closed: a sandbox covers only threads started after it.
 """
 
 from __future__ import annotations
@@ -10,13 +11,22 @@ import socket
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import sandbox
 from .subreaper import run_under_subreaper
 
-ORDER_LIMIT = 1 << 40
-"""Bytes of arrays in one order from the run, which is trusted."""
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from . import messages
+    from .channel import Array, Channel
+
+    Reply = tuple[messages.Answer, Mapping[str, Array] | None]
+    Arrays = dict[str, Array]
+
+REQUEST_LIMIT = 1 << 40
+"""Bytes of arrays in one request of the run, which is trusted."""
 
 
 def main(specification: dict[str, Any]) -> None:
@@ -30,10 +40,11 @@ def main(specification: dict[str, Any]) -> None:
     sandbox.limit_memory(specification["memory"])
 
     from .channel import Channel
+    from .messages import parse_request
 
     channel = Channel(socket.socket(fileno=specification["socket"]))
-    worker = Worker(channel, scratch)
-    orders: dict[str, Callable[..., Any]] = {
+    worker = Worker(channel, scratch, isolation)
+    handlers: dict[str, Callable[[Any, Arrays], Reply]] = {
         "describe": worker.describe,
         "fit": worker.fit,
         "load": worker.load,
@@ -42,142 +53,164 @@ def main(specification: dict[str, Any]) -> None:
     }
     while True:
         try:
-            order, arrays = channel.receive(ORDER_LIMIT)
+            head, arrays = channel.receive(REQUEST_LIMIT)
         except EOFError:
             return
         try:
-            head, answer = orders[order.pop("order")](arrays, **order)
-            channel.send({"isolation": isolation, "peak_memory": sandbox.peak_memory(), **head}, answer)
+            request = parse_request(head)
+            answer, results = handlers[request.kind](request, arrays)
+            channel.send(answer.head(), results)
         except (BrokenPipeError, ConnectionResetError):
             return
         except BaseException as error:
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                channel.send(_fault(error))
+                channel.send(_failure(error).head())
 
 
-def _fault(error: BaseException) -> dict[str, Any]:
-    """What went wrong, for the run to report."""
+def _failure(error: BaseException) -> messages.Failure:
+    """The message that reports an exception to the run."""
     from ...utils.errors import TiplBenchError, UnknownNameError
+    from .messages import MAX_CHOICES, MAX_TEXT, Failure, UnknownName
 
+    text = str(error)[:MAX_TEXT]
     if isinstance(error, UnknownNameError):
-        return {"fault": "UnknownNameError", "arguments": [error.kind, error.name, error.choices]}
+        choices = tuple(str(choice)[:MAX_TEXT] for choice in error.choices[:MAX_CHOICES])
+        unknown = UnknownName(kind=str(error.kind)[:MAX_TEXT], name=str(error.name)[:MAX_TEXT], choices=choices)
+        return Failure(error="UnknownNameError", text=text, unknown=unknown)
     if isinstance(error, TiplBenchError):
-        return {"fault": type(error).__name__, "arguments": [str(error)[:2000]]}
+        return Failure(error=type(error).__name__, text=text)
     traceback.print_exception(error)
     # torch has no exception of its own for an allocation that fails on the CPU.
     if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
-        return {"fault": "memory"}
-    return {"fault": "raised", "arguments": [repr(error)[:2000]]}
+        return Failure(error="memory", text="")
+    return Failure(error="exception", text=repr(error)[:MAX_TEXT])
 
 
 class Worker:
-    """Carries out orders; each answers with facts and arrays."""
+    """One predictor and its handlers of requests; each returns an answer and its arrays."""
 
-    def __init__(self, channel: Any, scratch: Path) -> None:
-        self.channel = channel
+    def __init__(self, channel: Channel, scratch: Path, isolation: str) -> None:
+        self.channel, self.isolation = channel, isolation
         self.state = scratch / "state.safetensors"
 
-    def describe(self, arrays: Any, model: str, budget: str, settings: list[str]) -> Any:
-        """Import the predictor, set its options, and say what it is."""
+    def describe(self, request: messages.Describe, arrays: Arrays) -> Reply:
+        """Import the predictor, set its options, and describe it."""
         import dataclasses
 
         from ...baselines import predictor_type
         from ...baselines.options import build_options
+        from .messages import Description
 
-        kind = predictor_type(model)
-        self.predictor = kind(build_options(kind, budget, settings))
-        return {
-            "version": kind.version,
-            "consumes": kind.consumes,
-            "options": dataclasses.asdict(self.predictor.options),
-            "context_length": _whole(self.predictor.context_length),
-        }, None
+        kind = predictor_type(request.model)
+        self.predictor = kind(build_options(kind, request.budget, list(request.settings)))
+        return _answer(
+            Description,
+            isolation=self.isolation,
+            version=kind.version,
+            consumes=kind.consumes,
+            options=dataclasses.asdict(self.predictor.options),
+            context_length=_as_int(self.predictor.context_length),
+        ), None
 
-    def fit(
-        self, arrays: Any, train: list[Any], validation: list[Any], layout: dict[str, Any], **rest: Any
-    ) -> tuple[dict[str, Any], Any]:
-        """Fit on trials; answers with the saved state and the seconds it took."""
+    def fit(self, request: messages.Fit, arrays: Arrays) -> Reply:
+        """Fit on trials; the arrays are the saved state."""
         import time
+
+        import numpy as np
 
         from ...baselines.predictor import FitTask
         from ...registry.trial import Trial
-        from ...rl.policy import PolicyLayout
+        from .messages import Fitted
 
-        shape = PolicyLayout(**{**layout, "hidden_sizes": tuple(layout["hidden_sizes"])})
+        def trials(files: tuple[messages.TrialFile, ...]) -> list[Trial]:
+            return [Trial(Path(file.path), file.index, request.layout, file.checkpoints) for file in files]
 
-        def trials(stated: list[Any]) -> list[Trial]:
-            return [Trial(Path(path), index, shape, checkpoints) for path, index, checkpoints in stated]
-
+        task = FitTask(
+            trials(request.train),
+            trials(request.validation),
+            horizon=request.horizon,
+            context=request.context,
+            device=request.device,
+            seed=request.seed,
+            progress=self._progress(),
+        )
         started = time.perf_counter()
-        self.predictor.fit(FitTask(trials(train), trials(validation), progress=self._report(), **rest))
+        self.predictor.fit(task)
         seconds = time.perf_counter() - started
         self.predictor.save(self.state)
-        return {"seconds": seconds, **self._fitted()}, {"state": _bytes(self.state)}
+        state = np.frombuffer(self.state.read_bytes(), dtype=np.uint8)
+        return _answer(Fitted, seconds=seconds, **self._properties()), {"state": state}
 
-    def load(self, arrays: Any, device: str) -> Any:
-        """Take up a state that `fit` answered with, of this or another process."""
+    def load(self, request: messages.Load, arrays: Arrays) -> Reply:
+        """Load a state that `fit` answered with, of this or another process."""
+        from .messages import Loaded
+
         self.state.write_bytes(arrays["state"].tobytes())
-        self.predictor.device = device
+        self.predictor.device = request.device
         self.predictor.load(self.state)
-        return self._fitted(), None
+        return _answer(Loaded, **self._properties()), None
 
-    def _fitted(self) -> dict[str, Any]:
+    def _properties(self) -> dict[str, Any]:
         return {
-            "parameter_count": _whole(self.predictor.parameter_count),
-            "context_length": _whole(self.predictor.context_length),
+            "parameter_count": _as_int(self.predictor.parameter_count),
+            "context_length": _as_int(self.predictor.context_length),
         }
 
-    def predict(self, arrays: Any, layout: dict[str, Any], columns: list[str], horizon: int) -> Any:
-        """Forecast."""
+    def predict(self, request: messages.Predict, arrays: Arrays) -> Reply:
+        """Forecast; the array is sent only if its type and shape are as required."""
         import numpy as np
 
         from ...baselines.predictor import Contexts
-        from ...rl.policy import PolicyLayout
+        from .messages import MAX_TEXT, Forecast
 
-        shape = PolicyLayout(**{**layout, "hidden_sizes": tuple(layout["hidden_sizes"])})
-        scalars = {name: arrays.pop(name) for name in columns}
-        contexts = Contexts(**arrays, columns=scalars, layout=shape)
-        expected = (len(contexts), horizon, contexts.weights.shape[-1])
-        forecast = np.asarray(self.predictor.predict(contexts, horizon))
-        facts = {"type": str(forecast.dtype), "shape": list(forecast.shape)}
-        fits = forecast.shape == expected and forecast.dtype in (np.float16, np.float32, np.float64)
-        return facts, {"forecast": forecast} if fits else None
+        columns = {name: arrays.pop(name) for name in request.columns}
+        contexts = Contexts(**arrays, columns=columns, layout=request.layout)
+        expected = (len(contexts), request.horizon, contexts.weights.shape[-1])
+        forecast = np.asarray(self.predictor.predict(contexts, request.horizon))
+        valid = forecast.shape == expected and forecast.dtype in (np.float16, np.float32, np.float64)
+        answer = _answer(Forecast, dtype=str(forecast.dtype)[:MAX_TEXT], shape=forecast.shape)
+        return answer, {"forecast": forecast} if valid else None
 
-    def probe(self, arrays: Any, path: str) -> Any:
-        """Whether this process can open a file: the sandbox shown from inside."""
+    def probe(self, request: messages.Probe, arrays: Arrays) -> Reply:
+        """Try to open a file."""
+        from .messages import Probed
+
         try:
-            Path(path).open("rb").close()
+            Path(request.path).open("rb").close()
         except PermissionError:
-            return {"opened": False}, None
-        return {"opened": True}, None
+            return _answer(Probed, opened=False), None
+        return _answer(Probed, opened=True), None
 
-    def _report(self) -> Callable[[int, int, str], None]:
-        """A progress report that does not slow down whoever reports every step."""
+    def _progress(self) -> Callable[[int, int, str], None]:
+        """A progress callback that sends at most ten messages a second."""
         import time
+
+        from .messages import Progress
 
         last = 0.0
 
-        def report(done: int, total: int, word: str) -> None:
+        def report(done: int, total: int, status: str) -> None:
             nonlocal last
             now = time.monotonic()
             if done == total or now - last > 0.1:
                 last = now
-                self.channel.send({"progress": [int(done), int(total), str(word)[:200]]})
+                self.channel.send(Progress(done=int(done), total=int(total), status=str(status)[:200]).head())
 
         return report
 
 
-def _whole(value: Any) -> Any:
-    """A whole number, of whatever type, as JSON has it; anything else in words, for the run to refuse."""
+def _answer(kind: type[messages.Answer], **fields: Any) -> messages.Answer:
+    """An answer that is not validated here: the run validates it, and names the predictor's wrong field."""
+    return kind.model_construct(peak_memory=sandbox.peak_memory(), **fields)
+
+
+def _as_int(value: Any) -> Any:
+    """An integer of any type (numpy's too) as an int; anything else as text, for the run to refuse."""
     import operator
 
+    if isinstance(value, bool):
+        return repr(value)
     try:
-        return value if isinstance(value, bool) else operator.index(value)
+        return operator.index(value)
     except TypeError:
         return repr(value)[:200]
-
-
-def _bytes(path: Path) -> Any:
-    import numpy as np
-
-    return np.frombuffer(path.read_bytes(), dtype=np.uint8)

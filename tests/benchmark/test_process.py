@@ -36,11 +36,11 @@ def request(model, dataset, **settings) -> RunRequest:
     [
         ("crashing", Limits(), r"crashing at trial \d+, origin \d+ .*was killed by SIGSEGV"),
         ("exiting", Limits(), r"exiting at trial .*ended by itself \(exit status 7\)"),
-        ("hanging", Limits(timeout=5.0), r"hanging: fitting gave no answer within 5 s; --timeout allows more"),
+        ("hanging", Limits(timeout=5.0), r"hanging: fitting failed: no answer within 5 s; --timeout raises the limit"),
         (
             "devouring",
             Limits(memory=2 << 30),
-            r"devouring: fitting ran out of memory; it may use 2.0 GiB, and --memory",
+            r"devouring: fitting failed: ran out of memory; its limit is 2.0 GiB, which --memory raises",
         ),
         ("flooding", Limits(), r"flooding at trial .*its process answered with a message of"),
     ],
@@ -207,13 +207,20 @@ def test_unknown_names_and_unfit_values_are_told_as_if_there_were_no_process():
     "answer",
     [
         "{}",
-        '{"fault": ["x"]}',
-        '{"fault": "raised"}',
-        '{"progress": [1]}',
-        '{"peak_memory": "much"}',
-        '{"fault": "HubError"}',
-        '{"progress": [1e999, 1, ""]}',
-        '{"peak_memory": -1}',
+        "[]",
+        '{"kind": ["failure"]}',
+        '{"kind": "failure"}',
+        '{"kind": "failure", "error": ["x"], "text": ""}',
+        '{"kind": "failure", "error": "HubError", "text": 1}',
+        '{"kind": "failure", "error": "UnknownNameError", "text": "", "unknown": ["x"]}',
+        '{"kind": "progress"}',
+        '{"kind": "progress", "done": 1, "total": true, "status": ""}',
+        '{"kind": "progress", "done": 1e999, "total": 1, "status": ""}',
+        '{"kind": "progress", "done": 1, "total": 1, "status": "", "other": 1}',
+        '{"kind": "fitted", "peak_memory": 1, "parameter_count": 1, "context_length": 1, "seconds": 1.0}',
+        '{"kind": "forecast", "peak_memory": "much", "dtype": "float32", "shape": [1]}',
+        '{"kind": "forecast", "peak_memory": -1, "dtype": "float32", "shape": [1]}',
+        '{"kind": "forecast", "peak_memory": 1, "dtype": "float32", "shape": "1"}',
         "[" * 100_000,
     ],
 )
@@ -242,13 +249,13 @@ def test_when_the_predictor_runs_out_of_time_then_the_error_says_how_to_give_mor
 
 @pytest.mark.parametrize("timeout", [0.0, -1.0, math.nan, math.inf, 1e30])
 def test_when_a_timeout_is_none_then_it_is_refused(timeout):
-    with pytest.raises(OptionError, match="timeout is more than 0"):
+    with pytest.raises(OptionError, match=r"Invalid timeout .*more than 0"):
         Limits(timeout)
 
 
 @pytest.mark.parametrize("memory", [0, -1, 1 << 80])
 def test_when_a_limit_of_memory_is_none_then_it_is_refused(memory):
-    with pytest.raises(OptionError, match="limit of memory is more than 0"):
+    with pytest.raises(OptionError, match=r"Invalid memory limit .*more than 0"):
         Limits(memory=memory)
 
 
@@ -277,13 +284,15 @@ def test_what_is_put_beside_a_hidden_folder_later_is_out_of_reach_and_what_was_t
 
 
 def test_when_a_predictor_does_not_start_or_resume_then_it_is_named(outside, smooth, tmp_path, monkeypatch):
-    with pytest.raises(PredictorError, match=r"failing: starting raised LookupError\('no weights to begin with'\)\."):
+    with pytest.raises(
+        PredictorError, match=r"failing: starting failed: raised LookupError"
+    ):
         run(request("failing", smooth), tmp_path / "failing")
     monkeypatch.setenv("HALTING_FOLDER", str(tmp_path))
     run(request("amnesiac", smooth), tmp_path / "run")
     for name in ("forecasts.safetensors", "record.json"):
         (tmp_path / "run" / name).unlink()
-    with pytest.raises(PredictorError, match=r"amnesiac: taking up what it had learned raised LookupError"):
+    with pytest.raises(PredictorError, match=r"amnesiac: loading its fitted state failed: raised LookupError"):
         run(request("amnesiac", smooth), tmp_path / "run")
 
 
@@ -291,9 +300,12 @@ def test_when_a_predictor_does_not_start_or_resume_then_it_is_named(outside, smo
     ("model", "message"),
     [
         ("forger", r"forger at trial \d+, origin \d+ .*: raised PredictorError: \\u001b\[31mno\\u202e\\u000aok"),
-        ("forger-in-fit", r"forger-in-fit: fitting raised DatasetError: \\u001b\[31mno"),
-        ("indebted", r"indebted: fitting its process answered with a parameter_count of -3, not a whole number"),
-        ("fractional", r"fractional: starting its process answered with a context_length of 5\.7"),
+        ("forger-in-fit", r"forger-in-fit: fitting failed: raised DatasetError: \\u001b\[31mno"),
+        (
+            "indebted",
+            r"indebted: fitting failed: its process answered with a parameter_count of -3: Input should be greater",
+        ),
+        ("fractional", r"fractional: starting failed: its process answered with a context_length of 5\.7"),
     ],
 )
 def test_what_a_predictor_says_of_itself_and_of_others_is_its_own_fault(model, message, outside, smooth, tmp_path):
