@@ -15,6 +15,7 @@ import torch
 from pydantic import ValidationError
 
 from ..baselines.predictor import FitTask
+from ..registry.catalog import identity_of
 from ..registry.dataset import Dataset
 from ..utils.canonical import strict_json
 from ..utils.errors import OptionError, PredictorError, ProtocolError
@@ -94,7 +95,9 @@ class RunRequest:
         try:
             return RunKey(
                 protocol=self.protocol,
-                dataset=DatasetIdentity(name=dataset.name, digest=dataset.digest, environment=dataset.environment),
+                dataset=DatasetIdentity(
+                    name=dataset.name, digest=identity_of(dataset).first_digest, environment=dataset.environment
+                ),
                 predictor=PredictorIdentity(
                     name=predictor.name,
                     version=predictor.version,

@@ -100,7 +100,8 @@ def show_dataset(name: str, as_json: bool) -> None:
     seen = view(name)
     manifest = seen.manifest
     if as_json:
-        facts = {"digest": manifest.digest, "where": seen.where, "manifest": manifest.model_dump(mode="json")}
+        facts = {"digest": manifest.digest, "former_digest": manifest.former_digest, "where": seen.where}
+        facts |= {"manifest": json.loads(manifest.to_json())}
         click.echo(json.dumps(facts, indent=1))
         return
     print_fields(_described(manifest, seen.where))
@@ -122,7 +123,7 @@ def _described(manifest: Manifest, where: str) -> dict[str, str]:
     made_from = {"cut from": manifest.cut_from, "extends": manifest.extends}
     return {
         "dataset": manifest.name,
-        "digest": manifest.digest,
+        "digest": str(manifest.identity),
         "where": where,
         "environment": manifest.environment,
         "licence": manifest.licence,
@@ -146,7 +147,7 @@ def _described(manifest: Manifest, where: str) -> dict[str, str]:
 @click.argument("name")
 def verify_dataset(name: str) -> None:
     """Hash every byte of a dataset and compare with its manifest and the catalog."""
-    from ..registry.catalog import open_dataset
+    from ..registry.catalog import identity_of, open_dataset
 
     dataset = open_dataset(name)
     total = sum(file.size for file in dataset.manifest.files)
@@ -160,7 +161,8 @@ def verify_dataset(name: str) -> None:
 
         dataset.verify(report)
     click.echo(
-        f"{dataset.name}: {len(dataset.manifest.files)} files, {total:,} bytes, all as digest {dataset.digest} says."
+        f"{dataset.name}: {len(dataset.manifest.files)} files, {total:,} bytes, all as digest {identity_of(dataset)} "
+        "says."
     )
 
 

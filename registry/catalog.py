@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tomlkit
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 from ..utils.errors import DatasetError, UnknownNameError
 from ..utils.files import write_text
 from .dataset import Dataset
-from .manifest import MANIFEST_NAME
+from .manifest import MANIFEST_NAME, Identity, Sha256
 from .reference import COMMIT_PATTERN, HUB_PREFIX, HubLocation, NamedDataset, is_name, is_repo, parse_hub, parse_name
 from .snapshots import snapshot_folder
 from .store import cache_root, dataset_folder
@@ -33,7 +33,11 @@ class CatalogEntry(BaseModel):
 
     environment: str
     summary: str
-    digest: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    digest: Sha256
+    digest_format: Literal[1, 2] = 2
+    """1 if `digest` is a format-1 digest and the one of format 2 is not known yet."""
+    former_digest: Sha256 | None = None
+    """The format-1 digest, of a dataset that was first identified by it."""
     default: bool = False
     bundled: bool = False
     repo: str | None = None
@@ -46,7 +50,14 @@ class CatalogEntry(BaseModel):
             raise ValueError("a published dataset has both a repo and a commit")
         if self.repo is not None and not is_repo(self.repo):
             raise ValueError(f"repo {self.repo!r} is not of the form OWNER/NAME")
+        if self.former_digest is not None and self.digest_format == 1:
+            raise ValueError("former_digest is the format-1 digest; beside it, digest must be of format 2")
         return self
+
+    @property
+    def identity(self) -> Identity:
+        """The digests by which the dataset is known."""
+        return Identity(self.digest, self.digest_format, self.former_digest)
 
     @property
     def location(self) -> HubLocation | None:
@@ -71,7 +82,7 @@ def catalog() -> dict[str, CatalogEntry]:
     if path.is_file():
         for name, entry in _read(path).items():
             shipped = entries.get(name, entry)
-            if shipped.digest != entry.digest:
+            if not shipped.identity.matches(entry.identity):
                 raise DatasetError(f"{path}: {name} has another digest than the catalog that ships with tipl-bench.")
             kept = {"yanked": entry.yanked or shipped.yanked, "default": shipped.default, "bundled": shipped.bundled}
             own = {"default": entry.default and entry.environment not in defaults, "bundled": False}
@@ -124,6 +135,26 @@ def _read(path: Path) -> dict[str, CatalogEntry]:
         raise DatasetError(f"{path}: {where}: {first['msg']}.") from None
     except (OSError, ValueError) as error:
         raise DatasetError(f"{path}: not a readable catalog ({error}).") from None
+
+
+def identity_of(dataset: Dataset) -> Identity:
+    """A dataset's digests; the former one also where only the catalog still knows it."""
+    entry = catalog().get(dataset.name)
+    if entry is None or not dataset.identity.matches(entry.identity):
+        return dataset.identity
+    known = entry.former_digest or (entry.digest if entry.digest_format == 1 else None)
+    return dataset.identity._replace(former_digest=known or dataset.former_digest)
+
+
+def complete_identity(name: str, digest: str) -> Identity:
+    """The identity of a dataset of which a name and one digest are stated, as records of format 1 do.
+
+    Where the catalog that ships with the package pins the digest under this name, the identity is the catalog's; of
+    other datasets nothing but the stated digest, of format 1, is known.
+    """
+    stated = Identity(digest, digest_format=1)
+    entry = _shipped().get(name)
+    return entry.identity if entry and entry.identity.matches(stated) else stated
 
 
 def default_dataset(environment: str) -> str:
@@ -204,7 +235,7 @@ def _open_named(name: str, trials: Iterable[int] | None) -> Dataset:
             f"{name} is not on this machine (looked in {folder}): {download}collect it with "
             f"`tipl-bench datasets collect {name}`, or pass a folder's path."
         )
-    dataset = Dataset.open(folder, digest=entry.digest if entry else None, trials=trials)
+    dataset = Dataset.open(folder, identity=entry.identity if entry else None, trials=trials)
     if dataset.name != name:
         raise DatasetError(f"{folder}: holds {dataset.name}, not {name}; move it to where its own name belongs.")
     if entry and entry.yanked:

@@ -12,7 +12,7 @@ from ..rl.policy import PolicyLayout
 from ..utils.errors import DatasetError
 from ..utils.files import sha256
 from ..utils.tensorfile import read_header, tensor_digests
-from .manifest import FileEntry, Manifest, TensorEntry, read_manifest
+from .manifest import FileEntry, Identity, Manifest, TensorEntry, read_manifest
 from .trial import Trial, trial_name, trial_tensors
 
 if TYPE_CHECKING:
@@ -41,15 +41,15 @@ class Dataset:
     manifest: Manifest
 
     @classmethod
-    def open(cls, folder: Path, *, digest: str | None = None, trials: Iterable[int] | None = None) -> Dataset:
+    def open(cls, folder: Path, *, identity: Identity | None = None, trials: Iterable[int] | None = None) -> Dataset:
         """Open a dataset folder.
 
         Parameters
         ----------
         folder
             The dataset's folder.
-        digest
-            The digest it must have, if known.
+        identity
+            The identity it must have, if known.
         trials
             The trials that will be used; files of others may be missing. All by default.
 
@@ -59,9 +59,9 @@ class Dataset:
             If the manifest is invalid or not the expected one, or a listed file is missing or of another size.
         """
         dataset = cls(folder, read_manifest(folder))
-        if digest is not None and dataset.digest != digest:
+        if identity is not None and not dataset.identity.matches(identity):
             raise DatasetError(
-                f"{folder}: the manifest has digest {dataset.digest}, but the catalog pins {digest} for "
+                f"{folder}: the manifest has digest {dataset.identity}, but the catalog pins {identity} for "
                 f"{dataset.name}. The manifest was edited, or this is another collection: remove the folder and "
                 "collect or fetch the dataset again, or use it by its path."
             )
@@ -97,10 +97,24 @@ class Dataset:
     def layout(self) -> PolicyLayout:
         return self.manifest.layout
 
-    @cached_property
+    @property
     def digest(self) -> str:
-        """The dataset's identity: sha256 of the canonical manifest."""
-        return self.manifest.digest
+        """The digest that identifies the dataset, see `Manifest.digest`."""
+        return self.identity.digest
+
+    @property
+    def former_digest(self) -> str | None:
+        """The digest that identified it in format 1, where that is known."""
+        return self.identity.former_digest
+
+    @cached_property
+    def identity(self) -> Identity:
+        """Both digests."""
+        return self.manifest.identity
+
+    def matches(self, digest: str) -> bool:
+        """Whether a digest, of whichever format, identifies this dataset."""
+        return self.identity.matches(Identity(digest))
 
     def __len__(self) -> int:
         return len(self.manifest.trials)

@@ -1,23 +1,14 @@
-"""The manifest: everything a dataset claims about itself, validated, and the digest that names it."""
+"""The manifest: everything a dataset states about itself, validated, and the digests that identify it."""
 
 from __future__ import annotations
 
 import hashlib
 import math
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    SerializerFunctionWrapHandler,
-    ValidationError,
-    field_validator,
-    model_serializer,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ..rl.policy import PolicyLayout
 from ..utils.canonical import canonical_json, strict_json
@@ -28,12 +19,96 @@ from .collection.config import CollectionConfig
 from .reference import NAME_PATTERN, version_number
 
 MANIFEST_NAME = "manifest.json"
+FORMAT: Literal[1, 2] = 2
 MANIFEST_LIMIT = 64 << 20
 PATH_LIMIT = 200
 PROPORTIONS = {"train": 0.6, "validation": 0.1, "test": 0.3}
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=1, le=2**40)]
+
+
+_ORIGIN = {"name", "digest"}
+_FILES = {"__all__": {"path": True, "size": True, "sha256": True, "tensors": {"__all__": {"dtype", "shape", "sha256"}}}}
+_FORMAT_1: dict[str, Any] = {
+    "format": True,
+    "name": True,
+    "licence": True,
+    "environment": True,
+    "checkpoints": True,
+    "observation_size": True,
+    "action_size": True,
+    "activation": True,
+    "parameters": True,
+    "collection": {
+        "environment": True,
+        "hidden_sizes": True,
+        "environment_steps": True,
+        "trials": True,
+        "first_seed": True,
+        "checkpoint_every_epochs": True,
+        "algorithm": True,
+        "hyperparameters": {
+            "learning_rate",
+            "anneal_learning_rate",
+            "steps_per_iteration",
+            "minibatches",
+            "epochs",
+            "gamma",
+            "gae_lambda",
+            "clip",
+            "value_coefficient",
+            "max_gradient_norm",
+            "adam_epsilon",
+        },
+    },
+    "trial_seeds": True,
+    "split": {"train", "validation", "test"},
+    "versions": True,
+    "cpu": True,
+    "cut_from": _ORIGIN,
+    "extends": _ORIGIN,
+    "trials": _FILES,
+    "sidecars": _FILES,
+}
+COVERED: dict[int, dict[str, Any]] = {
+    1: _FORMAT_1,
+    2: {field: inner for field, inner in _FORMAT_1.items() if field != "sidecars"},
+}
+"""The fields that the digest covers, by manifest format. They are frozen: a field that a model gains later changes no
+digest, and one that decides what the data mean needs a new format."""
+
+
+class Identity(NamedTuple):
+    """The digests that identify a dataset.
+
+    Parameters
+    ----------
+    digest
+        The digest of its manifest, by the fields of `digest_format`.
+    digest_format
+        2, or 1 for a dataset of which only the digest of its format-1 manifest is known.
+    former_digest
+        The format-1 digest of a dataset that was first identified by it, if `digest` is another.
+    """
+
+    digest: str
+    digest_format: int = 2
+    former_digest: str | None = None
+
+    @property
+    def first_digest(self) -> str:
+        """The digest that the dataset was first identified by; it names rows, record files and boards."""
+        return self.former_digest or self.digest
+
+    def matches(self, other: Identity) -> bool:
+        """Whether both identify the same dataset: they share a digest, of either format."""
+        return bool({self.digest, self.former_digest} & {other.digest, other.former_digest} - {None})
+
+    def __str__(self) -> str:
+        if self.former_digest:
+            return f"{self.digest} (format 1: {self.former_digest})"
+        return self.digest + (" (format 1)" if self.digest_format == 1 else "")
 
 
 class _Model(BaseModel):
@@ -115,12 +190,15 @@ class Origin(_Model):
 class Manifest(_Model):
     """A dataset's whole description; unknown fields are refused.
 
-    The `digest` of a dataset is the sha256 of its manifest in canonical JSON, and the manifest lists the sha256 of
-    every other file: one hash vouches for all bytes. `extends` names the version whose trials come first here, bit for
-    bit; `versions` and `cpu` are then those of the trials added.
+    The `digest` of a dataset is the sha256 of its manifest's `COVERED` fields in canonical JSON, and the manifest lists
+    the sha256 of every trial file: one hash vouches for all trajectories. `extends` names the version whose trials come
+    first here, bit for bit; `versions` and `cpu` are then those of the trials added.
+
+    Format 1 listed files derived by a protocol as `sidecars` and covered them with its digest; such manifests are
+    still read, and identified as if they had been migrated to format 2.
     """
 
-    format: Literal[1] = 1
+    format: Literal[1, 2] = FORMAT
     name: str = Field(pattern=NAME_PATTERN)
     licence: str
     environment: str
@@ -141,6 +219,8 @@ class Manifest(_Model):
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Manifest:
+        if self.format != 1 and self.sidecars:
+            raise ValueError("only format 1 lists sidecars; derived files are no part of a manifest of format 2")
         count = len(self.trials)
         chosen = sorted([*self.split.train, *self.split.validation, *self.split.test])
         if chosen != list(range(count)):
@@ -153,12 +233,6 @@ class Manifest(_Model):
         if self.parameters != self.layout.shapes:
             raise ValueError("the parameters' names or shapes are not those of the layout")
         return self
-
-    @model_serializer(mode="wrap")
-    def _without_absent_extends(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """`extends` came after the first digests, which must not change: it is written only where it says something."""
-        fields: dict[str, Any] = dump(self)
-        return {name: value for name, value in fields.items() if name != "extends" or value is not None}
 
     @property
     def files(self) -> tuple[FileEntry, ...]:
@@ -177,12 +251,33 @@ class Manifest(_Model):
 
     @property
     def digest(self) -> str:
-        """The dataset's identity: sha256 of the canonical manifest."""
-        return hashlib.sha256(canonical_json(self.model_dump(mode="json")).encode()).hexdigest()
+        """The dataset's identity, whatever the manifest's own format: sha256 of the fields that format 2 covers."""
+        return self._hash(2)
+
+    @property
+    def former_digest(self) -> str | None:
+        """The identity that a manifest of format 1 had while sidecars were part of it; None for later formats."""
+        return self._hash(1) if self.format == 1 else None
+
+    @property
+    def identity(self) -> Identity:
+        """Both digests."""
+        return Identity(self.digest, former_digest=self.former_digest)
+
+    def _hash(self, format: int) -> str:
+        content = self.model_dump(mode="json", include=COVERED[format]) | {"format": format}
+        if format == 1 and self.extends is None:
+            del content["extends"]  # format 1 lists it only where it says something
+        return hashlib.sha256(canonical_json(content).encode()).hexdigest()
+
+    def to_json(self) -> str:
+        """The text of `manifest.json`."""
+        absent = {"sidecars"} if self.format != 1 else {"extends"} if self.extends is None else set()
+        return self.model_dump_json(indent=1, exclude=absent) + "\n"
 
     def write(self, folder: Path) -> None:
         """Write `manifest.json` into the dataset's folder, atomically."""
-        write_text(folder / MANIFEST_NAME, self.model_dump_json(indent=1) + "\n")
+        write_text(folder / MANIFEST_NAME, self.to_json())
 
 
 def parse_manifest(text: str, where: str) -> Manifest:

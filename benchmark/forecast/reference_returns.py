@@ -78,7 +78,7 @@ def add_reference_returns(
     windows = test_windows(dataset, protocol)
     _write(dataset.folder / name, windows, _compute(dataset, windows, protocol, progress))
     sidecars = (*dataset.manifest.sidecars, describe_file(dataset.folder, name))
-    dataset.manifest.model_copy(update={"sidecars": sidecars}).write(dataset.folder)
+    dataset.manifest.model_copy(update={"format": 1, "sidecars": sidecars}).write(dataset.folder)
     return Dataset.open(dataset.folder)
 
 

@@ -44,7 +44,7 @@ class Board:
         present = {metric.phase for metric in entries[0].first.metrics}
         self.phases = [phase for phase in PHASES if phase in present]
         self.headline = self.phases[0] if "learning" in present else self.phases[-1]
-        self.same = listed is not None and listed.digest == key.dataset.digest
+        self.same = listed is not None and listed.identity.first_digest == key.dataset.digest
         self.listed = listed if self.same else None
         self.superseded = (listed is not None and not self.same) or self.protocol.version < CURRENT.version
         self.trials = next(m.trials for m in entries[0].first.metrics if m.phase == self.headline)

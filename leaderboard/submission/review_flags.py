@@ -33,7 +33,7 @@ def _of_dataset(record: Record) -> Iterator[str]:
     entry = catalog().get(stated.name)
     if entry is None:
         yield f"{stated.name} is not in the catalog; nobody else can score a run on it"
-    elif entry.digest != stated.digest:
+    elif entry.identity.first_digest != stated.digest:
         yield f"the catalog pins another digest of {stated.name}"
     elif entry.yanked:
         yield f"{stated.name} is yanked: {entry.yanked}"

@@ -14,7 +14,9 @@ from ...benchmark.forecast.windows import Window, test_windows
 from ...benchmark.protocol import PROTOCOLS
 from ...benchmark.record import RECORD_LIMIT, RECORD_NAME, Record, read_record
 from ...benchmark.run import FORECASTS_NAME, KEY_NAME, PREDICTOR_NAME, WINDOWS_NAME
+from ...registry.catalog import identity_of
 from ...registry.dataset import Dataset
+from ...registry.manifest import Identity
 from ...utils.errors import DatasetError, ProtocolError
 from ...utils.files import sha256
 from ...utils.tensorfile import map_tensors, read_header
@@ -90,11 +92,11 @@ def open_run(folder: Path, dataset: Dataset) -> RunFolder:
     """
     record = open_record(folder)
     stated = record.key.dataset
-    found = (dataset.name, dataset.digest, dataset.environment)
-    if found != (stated.name, stated.digest, stated.environment):
+    here = (dataset.name, dataset.environment)
+    if here != (stated.name, stated.environment) or not identity_of(dataset).matches(Identity(stated.digest)):
         raise ProtocolError(
             f"{folder}: made on {stated.name} ({stated.environment}) with digest {stated.digest}, but the dataset here "
-            f"is {dataset.name} ({dataset.environment}) with digest {dataset.digest}."
+            f"is {dataset.name} ({dataset.environment}) with digest {identity_of(dataset)}."
         )
     run = RunFolder(folder, record, dataset)
     check_forecasts(run)

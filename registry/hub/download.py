@@ -110,11 +110,9 @@ def download(
         raise DatasetError(
             f"{chosen.name} comes with the package; there is nothing to download, except elsewhere (--to)."
         )
-    digest = None
-    if isinstance(chosen, NamedDataset):
-        digest = catalog()[chosen.name].digest
+    identity = catalog()[chosen.name].identity if isinstance(chosen, NamedDataset) else None
     with exclusive(chosen.name if isinstance(chosen, NamedDataset) else location.repo, wait=True):
-        remote = RemoteDataset.open(location, digest=digest)
+        remote = RemoteDataset.open(location, identity=identity)
         _check_tag(location, remote)
         assert remote.location.revision is not None
         if to is not None:

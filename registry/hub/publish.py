@@ -10,7 +10,7 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 from huggingface_hub.errors import HfHubHTTPError
 
 from ...utils.errors import DatasetError, HubError
-from ..catalog import CatalogEntry, catalog
+from ..catalog import CatalogEntry, catalog, identity_of
 from ..dataset import Dataset
 from ..index import INDEX_NAME, index_table, write_index
 from ..manifest import MANIFEST_NAME
@@ -111,7 +111,7 @@ def _describe(dataset: Dataset, repo: str) -> Callable[[dict[str, str]], dict[st
             INDEX_NAME: str(index),
             FIGURE_NAME: figure,
             CARD_NAME: render_card(dataset.manifest, repo, statistics, yanked).encode(),
-            MANIFEST_NAME: (dataset.manifest.model_dump_json(indent=1) + "\n").encode(),
+            MANIFEST_NAME: dataset.manifest.to_json().encode(),
         }
 
     return described
@@ -171,6 +171,7 @@ def catalog_lines(dataset: Dataset, location: HubLocation) -> str:
         "environment": dataset.environment,
         "summary": known.summary if known else f"{len(dataset)} trials of {dataset.environment}",
         "digest": dataset.digest,
+        "former_digest": identity_of(dataset).former_digest,
         "default": known.default if known else False,
         "bundled": known.bundled if known else False,
         "repo": location.repo,

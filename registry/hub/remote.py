@@ -14,7 +14,7 @@ import numpy as np
 from ...utils.errors import DatasetError, HubError, MissingFileError
 from ...utils.tensorfile import HEADER_LIMIT, Array, TensorSpan, tensor_span
 from ..dataset import check_trials
-from ..manifest import MANIFEST_LIMIT, MANIFEST_NAME, FileEntry, Manifest, parse_manifest
+from ..manifest import MANIFEST_LIMIT, MANIFEST_NAME, FileEntry, Identity, Manifest, parse_manifest
 from ..reference import HubLocation
 from ..trial import COLUMNS
 from .client import api, patiently, read_bytes
@@ -39,15 +39,15 @@ class RemoteDataset:
     manifest: Manifest
 
     @classmethod
-    def open(cls, location: HubLocation, *, digest: str | None = None) -> RemoteDataset:
+    def open(cls, location: HubLocation, *, identity: Identity | None = None) -> RemoteDataset:
         """Look a revision up and read its manifest.
 
         Parameters
         ----------
         location
             Where.
-        digest
-            The digest it must have, if known.
+        identity
+            The identity it must have, if known.
 
         Raises
         ------
@@ -68,10 +68,10 @@ class RemoteDataset:
             raise DatasetError(f"{location}: no {MANIFEST_NAME}; this is not a trajectory dataset.") from None
         manifest = parse_manifest(text, f"{found}: {MANIFEST_NAME}")
         check_trials(manifest, str(found))
-        if digest is not None and manifest.digest != digest:
+        if identity is not None and not manifest.identity.matches(identity):
             raise DatasetError(
-                f"{found}: the manifest has digest {manifest.digest}, but the catalog pins {digest}. What is published "
-                "there is not what the catalog vouches for; nothing was fetched."
+                f"{found}: the manifest has digest {manifest.identity}, but the catalog pins {identity}. What is "
+                "published there is not what the catalog vouches for; nothing was fetched."
             )
         return cls(found, manifest)
 

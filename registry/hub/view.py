@@ -47,8 +47,8 @@ def view(text: str) -> View:
     chosen = resolve(text)
     location = None if isinstance(chosen, Path) else location_of(chosen)
     if location is not None and not isinstance(chosen, Path) and is_missing(chosen):
-        digest = catalog()[chosen.name].digest if isinstance(chosen, NamedDataset) else None
-        remote = RemoteDataset.open(location, digest=digest)
+        identity = catalog()[chosen.name].identity if isinstance(chosen, NamedDataset) else None
+        remote = RemoteDataset.open(location, identity=identity)
         return View(remote.manifest, str(remote.location), remote.all_columns)
     dataset = open_dataset(text, ())
     return View(dataset.manifest, str(dataset.folder), lambda trials: _local(dataset, trials))

@@ -43,7 +43,7 @@ def test_a_heads_manifest_names_its_source_and_keeps_the_rest(collected, tmp_pat
 def test_a_source_with_sidecars_is_cut_without_them(dataset, tmp_path):
     save_file({"returns": np.zeros(3)}, dataset.folder / "reference.safetensors")
     entry = describe_file(dataset.folder, "reference.safetensors")
-    dataset.manifest.model_copy(update={"sidecars": (entry,)}).write(dataset.folder)
+    dataset.manifest.model_copy(update={"format": 1, "sidecars": (entry,)}).write(dataset.folder)
     head = cut_head(Dataset.open(dataset.folder), HEAD, 7, tmp_path / "head")
     assert head.manifest.sidecars == ()
 

@@ -257,18 +257,18 @@ def test_when_the_folder_is_not_there_then_open_says_so(tmp_path):
 
 
 def test_when_the_manifest_was_edited_then_the_pinned_digest_does_not_fit(dataset):
-    pinned = dataset.digest
-    assert Dataset.open(dataset.folder, digest=pinned).digest == pinned
+    pinned = dataset.identity
+    assert Dataset.open(dataset.folder, identity=pinned).identity == pinned
     edit_manifest(dataset.folder, lambda m: m["collection"]["hyperparameters"].update(learning_rate=1e-3))
-    changed = Dataset.open(dataset.folder).digest
+    changed = Dataset.open(dataset.folder).identity
     refused(
-        lambda: Dataset.open(dataset.folder, digest=pinned), dataset.folder,
+        lambda: Dataset.open(dataset.folder, identity=pinned), dataset.folder,
         str(dataset.folder), f"digest {changed}", f"pins {pinned}", "edited",
     )  # fmt: skip
 
 
 def test_when_shard_and_manifest_were_edited_together_then_only_the_pinned_digest_tells(dataset):
-    pinned, path = dataset.digest, dataset.folder / SHARD
+    pinned, path = dataset.identity, dataset.folder / SHARD
     header, _body = split_file(path)
     flip(path, 8 + len(header))
     weights = json.loads(header)["weights"]["data_offsets"]
@@ -283,7 +283,7 @@ def test_when_shard_and_manifest_were_edited_together_then_only_the_pinned_diges
     edit_manifest(dataset.folder, hide)
     Dataset.open(dataset.folder).verify()
     with pytest.raises(DatasetError, match="pins"):
-        Dataset.open(dataset.folder, digest=pinned)
+        Dataset.open(dataset.folder, identity=pinned)
 
 
 def test_files_that_the_manifest_does_not_list_are_left_alone(dataset):

@@ -20,7 +20,7 @@ def with_sidecar(dataset):
     """List a sidecar in the manifest, as reference returns are."""
     save_file({"returns": np.arange(6, dtype=np.float64).reshape(2, 3)}, dataset.folder / SIDECAR)
     entry = describe_file(dataset.folder, SIDECAR)
-    dataset.manifest.model_copy(update={"sidecars": (entry,)}).write(dataset.folder)
+    dataset.manifest.model_copy(update={"format": 1, "sidecars": (entry,)}).write(dataset.folder)
     return Dataset.open(dataset.folder)
 
 
@@ -54,7 +54,8 @@ def test_a_file_is_described_by_its_size_and_the_digests_of_its_bytes(collected)
 def test_a_listed_sidecar_is_found_and_verified_like_any_file(dataset):
     changed = with_sidecar(dataset)
     assert changed.sidecar(SIDECAR) == dataset.folder / SIDECAR
-    assert changed.digest != dataset.digest
+    assert changed.digest == dataset.digest
+    assert changed.former_digest != dataset.manifest.model_copy(update={"format": 1}).former_digest
     passed = []
     changed.verify(lambda path, size: passed.append(path))
     assert passed[-1] == SIDECAR
@@ -78,7 +79,7 @@ def test_when_a_listed_sidecar_is_missing_then_open_names_it(dataset):
 
 
 def test_a_sidecar_may_not_be_listed_under_a_trials_path(dataset):
-    edit_manifest(dataset.folder, lambda m: m.update(sidecars=[m["trials"][0]]))
+    edit_manifest(dataset.folder, lambda m: m.update(format=1, sidecars=[m["trials"][0]]))
     with pytest.raises(DatasetError, match="a file is listed twice"):
         Dataset.open(dataset.folder)
 

@@ -10,7 +10,7 @@ import pytest
 from helpers.small_collections import edit_manifest
 from hypothesis import given
 from hypothesis import strategies as st
-from tipl_bench.registry.catalog import open_dataset
+from tipl_bench.registry.catalog import identity_of, open_dataset
 from tipl_bench.registry.manifest import FileEntry, Manifest, Origin, canonical_json, read_manifest, strict_json
 from tipl_bench.registry.reference import is_name
 from tipl_bench.utils.errors import DatasetError
@@ -110,7 +110,7 @@ REFUSED = {
         "field collection.hyperparameters.entropy: Extra inputs",
     ),
     "a missing field": (lambda m: m.pop("licence"), "field licence: Field required"),
-    "another format": (lambda m: m.update(format=2), "field format"),
+    "another format": (lambda m: m.update(format=3), "field format"),
     "another activation": (lambda m: m.update(activation="relu"), "field activation"),
     "a name with capitals": (lambda m: m.update(name="InvertedPendulum/ppo-v1"), "field name"),
     "a name without version": (lambda m: m.update(name="inverted-pendulum/ppo"), "field name"),
@@ -219,12 +219,11 @@ def test_a_manifest_from_python_follows_the_same_rules_as_one_from_a_file(collec
         )
 
 
-def test_that_a_version_extends_nothing_is_not_written_and_leaves_the_digest_as_it_was(collected):
-    assert collected.manifest.extends is None
-    assert "extends" not in json.loads(collected.manifest.model_dump_json())
-    assert "extends" not in json.loads((collected.folder / "manifest.json").read_text())
-    bundled = open_dataset("inverted-pendulum/ppo-head-v1")
-    assert bundled.digest == "9b686edc86d7b37e102c78204a493a88a48db6389d2aaeef7641098bd386819c"
+def test_the_bundled_dataset_keeps_both_digests():
+    identity = identity_of(open_dataset("inverted-pendulum/ppo-head-v1"))
+    assert identity.digest == "d9f11bd315bca4b01c01cba20fea2b3c7e84ee0c762c173c08ce10d744b01c65"
+    assert identity.former_digest == "9b686edc86d7b37e102c78204a493a88a48db6389d2aaeef7641098bd386819c"
+    assert identity.first_digest == identity.former_digest
 
 
 def test_what_a_version_extends_is_written_read_and_part_of_its_digest(collected, tmp_path):
