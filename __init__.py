@@ -1,7 +1,7 @@
 """Forecasting the weights of deep-RL policies as they train: datasets, predictors, one protocol, a leaderboard.
 
 >>> import tipl_bench
->>> dataset = tipl_bench.load("inverted-pendulum/ppo-head-v1")
+>>> dataset = tipl_bench.load_dataset("inverted-pendulum/ppo-head-v1")
 >>> dataset.trial(0).weights(0, 20).shape
 (20, 122)
 """
@@ -20,17 +20,15 @@ _HOMES = {
     "TiplBenchError": "utils.errors",
     "Trial": "registry.trial",
     "check_predictor": "benchmark.conformance.check",
-    "load": "registry.hub.download",
-    "open_dataset": "registry.catalog",
+    "load_dataset": "registry.loading",
 }
 """Public names, imported when first used: the command line's `--help` must not wait for torch."""
 
 if TYPE_CHECKING:
     from .baselines.predictor import Contexts, FitTask, NoOptions, Predictor
     from .benchmark.conformance.check import check_predictor
-    from .registry.catalog import open_dataset
     from .registry.dataset import Dataset
-    from .registry.hub.download import load
+    from .registry.loading import load_dataset
     from .registry.trial import Trial
     from .utils.errors import TiplBenchError
 
@@ -51,6 +49,5 @@ __all__ = [
     "Trial",
     "__version__",
     "check_predictor",
-    "load",
-    "open_dataset",
+    "load_dataset",
 ]

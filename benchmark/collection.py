@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from ..registry.catalog import open_dataset
 from ..registry.collection.collect import collect, cut_head
 from ..registry.collection.config import CollectionConfig
 from ..registry.collection.presets import Extension, Head, preset, read_config
 from ..registry.dataset import Dataset
+from ..registry.loading import load_dataset
 from ..registry.manifest import MANIFEST_NAME
 from ..registry.reference import NAME_PATTERN, is_name
 from ..registry.store import dataset_folder, exclusive
@@ -59,7 +59,7 @@ def collect_named(name: str, config: Path | None, threads: int | None, progress:
     if not (folder / MANIFEST_NAME).is_file():
         if isinstance(wanted, Head):
             with exclusive(name):
-                cut_head(open_dataset(wanted.head_of), name, wanted.checkpoints, folder)
+                cut_head(load_dataset(wanted.head_of, download=False), name, wanted.checkpoints, folder)
         else:
             collect(name, wanted, threads=threads or usable_threads(), progress=training, base=base)
     dataset = Dataset.open(folder)
@@ -73,7 +73,7 @@ def collect_named(name: str, config: Path | None, threads: int | None, progress:
 
 def _extended(extension: Extension) -> tuple[CollectionConfig, Dataset]:
     """The collection of the dataset that is extended, with more trials, and that dataset."""
-    base = open_dataset(extension.extends)
+    base = load_dataset(extension.extends, download=False)
     if extension.trials <= len(base):
         raise DatasetError(f"{base.name} has {len(base)} trials already; an extension to {extension.trials} adds none.")
     wanted = base.manifest.collection.model_copy(update={"trials": extension.trials})

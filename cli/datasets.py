@@ -32,7 +32,8 @@ def list_datasets(as_json: bool) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    from ..registry.catalog import catalog, local_names
+    from ..registry.catalog import catalog
+    from ..registry.store import local_names
 
     rows = [_listed(name) for name in sorted({*catalog(), *local_names()})]
     if as_json:
@@ -54,12 +55,14 @@ def list_datasets(as_json: bool) -> None:
 
 def _listed(name: str) -> dict[str, Any]:
     """What the list says of one dataset."""
-    from ..registry.catalog import catalog, local_names, open_dataset
+    from ..registry.catalog import catalog
+    from ..registry.loading import load_dataset
+    from ..registry.store import local_names
     from ..utils.errors import DatasetError
 
     entry = catalog().get(name)
     try:
-        dataset = open_dataset(name)
+        dataset = load_dataset(name, download=False)
         where = "bundled" if entry and entry.bundled else "local"
         facts: dict[str, Any] = {
             "environment": dataset.environment,
@@ -94,21 +97,21 @@ def show_dataset(name: str, as_json: bool) -> None:
     """
     from rich.text import Text
 
-    from ..registry.hub.view import view
+    from ..registry.loading import parse_reference, view_dataset
     from ..registry.statistics import return_statistics, terminal_curves
 
-    seen = view(name)
-    manifest = seen.manifest
+    view = view_dataset(parse_reference(name))
+    manifest = view.manifest
     if as_json:
-        facts = {"digest": manifest.digest, "former_digest": manifest.former_digest, "where": seen.where}
+        facts = {"digest": manifest.digest, "former_digest": manifest.former_digest, "where": view.where}
         facts |= {"manifest": json.loads(manifest.to_json())}
         click.echo(json.dumps(facts, indent=1))
         return
-    print_fields(_described(manifest, seen.where))
+    print_fields(_described(manifest, view.where))
     count = len(manifest.trials)
     drawn = min(CURVES, count)
     chosen = [round(i * (count - 1) / max(1, drawn - 1)) for i in range(drawn)]
-    returns = {trial: columns["episodic_return"] for trial, columns in seen.columns(chosen).items()}
+    returns = {trial: columns["episodic_return"] for trial, columns in view.columns(chosen).items()}
     lines = terminal_curves(list(returns.values())) if returns else []
     if lines:
         statistics = return_statistics(returns)
@@ -147,9 +150,10 @@ def _described(manifest: Manifest, where: str) -> dict[str, str]:
 @click.argument("name")
 def verify_dataset(name: str) -> None:
     """Hash every byte of a dataset and compare with its manifest and the catalog."""
-    from ..registry.catalog import identity_of, open_dataset
+    from ..registry.catalog import identity_of
+    from ..registry.loading import load_dataset
 
-    dataset = open_dataset(name)
+    dataset = load_dataset(name, download=False)
     total = sum(file.size for file in dataset.manifest.files)
     done = 0
     with Bars() as bars:
@@ -188,15 +192,15 @@ def collect_dataset(name: str, config: Path | None, threads: int | None) -> None
 @click.option("--out", type=click.Path(path_type=Path), default=Path("index.parquet"), show_default=True)
 def index_dataset(name: str, out: Path) -> None:
     """Write a dataset's index as parquet: one row a checkpoint, no weights, and none are downloaded."""
-    from ..registry.hub.view import view
     from ..registry.index import index_table, write_index
+    from ..registry.loading import parse_reference, view_dataset
 
-    seen = view(name)
-    table = index_table(seen.manifest, seen.columns(range(len(seen.manifest.trials))))
+    view = view_dataset(parse_reference(name))
+    table = index_table(view.manifest, view.columns(range(len(view.manifest.trials))))
     write_index(table, out)
-    here, count = table.num_rows // seen.manifest.checkpoints, len(seen.manifest.trials)
+    here, count = table.num_rows // view.manifest.checkpoints, len(view.manifest.trials)
     partly = "" if here == count else f" (of the {here} of {count} trials that are here)"
-    click.echo(f"wrote {out}: {table.num_rows:,} checkpoints of {seen.manifest.name}{partly}")
+    click.echo(f"wrote {out}: {table.num_rows:,} checkpoints of {view.manifest.name}{partly}")
 
 
 @datasets.command("diff")
@@ -206,9 +210,9 @@ def index_dataset(name: str, out: Path) -> None:
 def diff_datasets(a: str, b: str, as_json: bool) -> None:
     """Tell what changed from dataset A to dataset B."""
     from ..registry.difference import difference
-    from ..registry.hub.view import view
+    from ..registry.loading import parse_reference, view_dataset
 
-    old, new = view(a).manifest, view(b).manifest
+    old, new = (view_dataset(parse_reference(name)).manifest for name in (a, b))
     found = difference(old, new)
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(found), indent=1))

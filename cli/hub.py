@@ -49,10 +49,10 @@ def download_dataset(name: str, trials: range | None, to: Path | None) -> None:
     NAME is a catalogued name (half-cheetah/ppo-v1, or half-cheetah/ppo@v1, or half-cheetah/ppo-v1@COMMIT), or a place
     on the Hub: hf://datasets/OWNER/NAME[@REVISION].
     """
-    from ..registry.hub.download import download
+    from ..registry.loading import download_dataset, parse_reference
 
     with Bars() as bars:
-        dataset = download(name, trials=trials, to=to, progress=downloading(bars))
+        dataset = download_dataset(parse_reference(name), trials=trials, to=to, progress=downloading(bars))
     size = sum(entry.size for entry in dataset.files(trials))
     count = len(dataset) if trials is None else len(trials)
     click.echo(
@@ -69,10 +69,10 @@ def publish_dataset(name: str, repo: str, dry_run: bool) -> None:
 
     A version is never overwritten and a tag never moved. An interrupted publishing goes on when repeated.
     """
-    from ..registry.catalog import open_dataset
     from ..registry.hub.publish import catalog_lines, publish
+    from ..registry.loading import load_dataset
 
-    dataset = open_dataset(name)
+    dataset = load_dataset(name, download=False)
     with Bars() as bars:
         plan, location = publish(dataset, repo, dry_run=dry_run, progress=bars.stage)
     for line in plan.lines():
@@ -90,8 +90,9 @@ def publish_dataset(name: str, repo: str, dry_run: bool) -> None:
 def yank_dataset(name: str, reason: str, as_json: bool) -> None:
     """Withdraw a version: later use warns, and board rows that used it are greyed. Nothing is deleted."""
     from ..registry.hub.yank import yank
+    from ..registry.loading import parse_reference
 
-    yanked, path, commit = yank(name, reason)
+    yanked, path, commit = yank(parse_reference(name), reason)
     if as_json:
         click.echo(json.dumps({"name": yanked, "catalog": str(path), "commit": commit}))
         return

@@ -49,13 +49,13 @@ def run(
     from ..benchmark.run import WINDOWS_NAME, RunRequest, default_folder
     from ..benchmark.run import run as run_benchmark
     from ..registry.catalog import default_dataset
-    from ..registry.hub.download import load
+    from ..registry.loading import load_dataset
 
     limits = build_limits(timeout, memory)
     if not environment and not dataset_name:
         raise click.UsageError("Give --env ENVIRONMENT or --dataset NAME.")
     with Bars() as bars:
-        dataset = load(dataset_name or default_dataset(str(environment)), progress=downloading(bars))
+        dataset = load_dataset(dataset_name or default_dataset(str(environment)), progress=downloading(bars))
     if environment and dataset.environment != environment:
         raise click.UsageError(f"Dataset {dataset.name} is of {dataset.environment}, not {environment}.")
     request = RunRequest(model, dataset, budget, settings, seed, device, limits=limits)

@@ -28,11 +28,11 @@ records_option = click.option(
 
 def open_dataset_of(name: str) -> Dataset:
     """A dataset by name, downloaded if need be."""
-    from ..registry.hub.download import load
+    from ..registry.loading import load_dataset
     from .hub import downloading
 
     with Bars() as bars:
-        return load(name, progress=downloading(bars))
+        return load_dataset(name, progress=downloading(bars))
 
 
 def open_checked(run_folder: Path, dataset_name: str | None) -> RunFolder:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 import numpy as np
-from tipl_bench.registry.catalog import open_dataset
+from tipl_bench.registry.loading import load_dataset
 
 ITERATIONS = 50  # of about two episodes each: the last 100
 
@@ -13,7 +13,7 @@ ITERATIONS = 50  # of about two episodes each: the last 100
 def main(names: list[str]) -> None:
     """Print mean and standard deviation over trials, and every trial's own."""
     for name in names:
-        dataset = open_dataset(name)
+        dataset = load_dataset(name, download=False)
         collection = dataset.manifest.collection
         rows = ITERATIONS * collection.hyperparameters.epochs // collection.checkpoint_every_epochs
         finals = np.array([np.nanmean(trial.columns["episodic_return"][-rows:]) for trial in dataset.trials()])

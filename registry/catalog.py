@@ -1,10 +1,8 @@
-"""The catalog: dataset names, their digests, and where each can be had."""
+"""The catalog: dataset names, their digests, and where each is published."""
 
 from __future__ import annotations
 
-import logging
 import tomllib
-from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -15,15 +13,12 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 from ..utils.errors import DatasetError, UnknownNameError
 from ..utils.files import write_text
 from .dataset import Dataset
-from .manifest import MANIFEST_NAME, Identity, Sha256
-from .reference import COMMIT_PATTERN, HUB_PREFIX, HubLocation, NamedDataset, is_name, is_repo, parse_hub, parse_name
-from .snapshots import snapshot_folder
-from .store import cache_root, dataset_folder
+from .manifest import Identity, Sha256
+from .reference import COMMIT_PATTERN, HubLocation, is_name, is_repo
+from .store import cache_root
 
 BUNDLED = Path(__file__).parent / "bundled"
 SHIPPED_CATALOG = Path(__file__).parent / "catalog.toml"
-
-logger = logging.getLogger(__name__)
 
 
 class CatalogEntry(BaseModel):
@@ -163,98 +158,3 @@ def default_dataset(environment: str) -> str:
     if environment not in defaults:
         raise UnknownNameError("environment", environment, defaults)
     return defaults[environment]
-
-
-def resolve(text: str) -> Path | HubLocation | NamedDataset:
-    """What a text stands for: a dataset's folder, a place on the Hub, or a known name.
-
-    Raises
-    ------
-    DatasetError, UnknownNameError
-        If it is none of these.
-    """
-    if text.startswith(HUB_PREFIX):
-        return parse_hub(text)
-    path = _folder(text)
-    if path is not None and not is_name(text) and (path / MANIFEST_NAME).is_file():
-        return path
-    known = {*catalog(), *local_names()}
-    named = parse_name(text, known)
-    if named and named.name in known:
-        entry = catalog().get(named.name)
-        if named.commit and not (entry and entry.repo):
-            raise DatasetError(f"{named.name} is not published, as far as the catalog knows; leave out the commit.")
-        return named
-    if path is not None and path.is_dir():
-        raise DatasetError(f"{path}: no {MANIFEST_NAME}; this folder is not a trajectory dataset.")
-    if text.startswith((".", "/", "~")):
-        raise DatasetError(f"{text}: no such folder; a dataset's folder, a known name or {HUB_PREFIX}... is expected.")
-    raise UnknownNameError("dataset", named.name if named else text, known)
-
-
-def home_folder(name: str) -> Path:
-    """Where a named dataset stands on this machine, if it is here."""
-    entry = catalog().get(name)
-    return BUNDLED / name if entry and entry.bundled else dataset_folder(name)
-
-
-def open_dataset(text: str, trials: Iterable[int] | None = None) -> Dataset:
-    """Open a dataset that is on this machine; the network is not asked.
-
-    Parameters
-    ----------
-    text
-        Its name, its folder's path, or `hf://datasets/OWNER/NAME[@REVISION]` if it was downloaded from there. A name in
-        the catalog must have the catalog's digest; another is looked for in the local store, where collections of one's
-        own stand.
-    trials
-        The trials that will be used; by default all must be here.
-
-    Raises
-    ------
-    DatasetError, UnknownNameError
-        If it is neither a name known here nor a dataset's folder, or not what the catalog pins.
-    """
-    chosen = resolve(text)
-    if isinstance(chosen, Path):
-        return Dataset.open(chosen, trials=trials)
-    if isinstance(chosen, HubLocation):
-        folder = snapshot_folder(chosen)
-        if folder is None or not (folder / MANIFEST_NAME).is_file():
-            raise DatasetError(f"{chosen} is not on this machine; `tipl-bench datasets download {chosen}` fetches it.")
-        return Dataset.open(folder, trials=trials)
-    return _open_named(chosen.name, trials)
-
-
-def _open_named(name: str, trials: Iterable[int] | None) -> Dataset:
-    entry = catalog().get(name)
-    folder = home_folder(name)
-    if not (folder / MANIFEST_NAME).is_file():
-        download = f"download it with `tipl-bench datasets download {name}`, " if entry and entry.repo else ""
-        raise DatasetError(
-            f"{name} is not on this machine (looked in {folder}): {download}collect it with "
-            f"`tipl-bench datasets collect {name}`, or pass a folder's path."
-        )
-    dataset = Dataset.open(folder, identity=entry.identity if entry else None, trials=trials)
-    if dataset.name != name:
-        raise DatasetError(f"{folder}: holds {dataset.name}, not {name}; move it to where its own name belongs.")
-    if entry and entry.yanked:
-        logger.warning("%s was yanked: %s. Results on it are greyed on the board.", name, entry.yanked)
-    return dataset
-
-
-def local_names() -> list[str]:
-    """Names of the finished datasets in the local store, catalogued or not."""
-    root = dataset_folder("")
-    found = (path.parent.relative_to(root).as_posix() for path in root.glob(f"*/*/{MANIFEST_NAME}"))
-    return sorted(name for name in found if is_name(name))
-
-
-def _folder(name: str) -> Path | None:
-    """The path a text stands for, or None where the system cannot even look."""
-    try:
-        path = Path(name).expanduser()
-        path.is_dir()
-    except (OSError, RuntimeError, ValueError):
-        return None
-    return path

@@ -1,10 +1,12 @@
-"""What a person may write where a dataset is wanted: a name, a place on the Hugging Face Hub, or a folder."""
+"""References to a dataset: a name, a folder's path, or an address on the Hugging Face Hub."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
 
 from ..utils.errors import DatasetError
 
@@ -45,11 +47,43 @@ class HubLocation:
 
 
 @dataclass(frozen=True)
-class NamedDataset:
-    """A dataset's name, and the commit it is wanted from if that was said."""
+class DatasetRef:
+    """One dataset, as `registry.loading.parse_reference` understood a person's text; everything else takes this.
 
-    name: str
-    commit: str | None = None
+    Parameters
+    ----------
+    name
+        `<environment>/<collection>-v<N>`, if it was referred to by name.
+    path
+        Its folder, if it was referred to by path.
+    location
+        Where it is published: the address itself, or for a name what the catalog says (None if it is not published).
+    """
+
+    name: str | None = None
+    path: Path | None = None
+    location: HubLocation | None = None
+
+    def __post_init__(self) -> None:
+        if (self.path is not None) == (self.name is not None or self.location is not None):
+            raise ValueError("a reference has either a path, or a name, a location or both")
+
+    def __str__(self) -> str:
+        """What a person would type."""
+        return self.name or str(self.path or self.location)
+
+    @property
+    def kind(self) -> Literal["name", "path", "hub"]:
+        """How the dataset was referred to."""
+        return "name" if self.name else "path" if self.path else "hub"
+
+    @property
+    def version(self) -> int | None:
+        """The version that was named: of `half-cheetah/ppo-v2` and `hf://datasets/OWNER/NAME@v2` it is 2."""
+        if self.name:
+            return version_number(self.name)
+        tag = re.fullmatch(r"v([1-9]\d{0,3})", (self.location and self.location.revision) or "")
+        return int(tag[1]) if tag else None
 
 
 def parse_hub(text: str) -> HubLocation:
@@ -63,7 +97,7 @@ def parse_hub(text: str) -> HubLocation:
     found = re.fullmatch(rf"{HUB_PREFIX}datasets/({REPO_PATTERN})(?:@({REVISION_PATTERN}))?", text)
     if found is None:
         raise DatasetError(
-            f"{text!r} is not a place on the Hub; one looks like {HUB_PREFIX}datasets/OWNER/NAME or "
+            f"{text!r} is not an address on the Hub; one looks like {HUB_PREFIX}datasets/OWNER/NAME or "
             f"{HUB_PREFIX}datasets/OWNER/NAME@REVISION, with the revision a tag, a branch or a 40-hex commit."
         )
     return HubLocation(found[1], found[2])
@@ -79,7 +113,7 @@ def is_repo(text: str) -> bool:
     return re.fullmatch(REPO_PATTERN, text) is not None
 
 
-def parse_name(text: str, known: Iterable[str]) -> NamedDataset | None:
+def parse_name(text: str, known: Iterable[str]) -> tuple[str, str | None] | None:
     """Read `NAME-vN`, `NAME@vN`, `NAME-vN@COMMIT`, or `NAME`, which stands for its newest known version.
 
     Parameters
@@ -91,8 +125,8 @@ def parse_name(text: str, known: Iterable[str]) -> NamedDataset | None:
 
     Returns
     -------
-    NamedDataset or None
-        None if the text has no such form.
+    (str, str or None) or None
+        The name and the commit, if one was given; None if the text has no such form.
 
     Raises
     ------
@@ -106,14 +140,14 @@ def parse_name(text: str, known: Iterable[str]) -> NamedDataset | None:
             raise DatasetError(f"{text!r} names two versions, {version} and {revision}; give one.")
         if at and revision != version and re.fullmatch(COMMIT_PATTERN, revision) is None:
             raise DatasetError(f"{text!r}: {revision!r} is neither a version (v1, v2, ...) nor a 40-hex commit.")
-        return NamedDataset(base, revision if re.fullmatch(COMMIT_PATTERN, revision) else None)
+        return base, revision if re.fullmatch(COMMIT_PATTERN, revision) else None
     if not is_name(f"{base}-v1"):
         return None
     if at:
         named = f"{base}-{revision}"
-        return NamedDataset(named) if "-" not in revision and is_name(named) else None
+        return (named, None) if "-" not in revision and is_name(named) else None
     versions = [name for name in known if family(name) == base]
-    return NamedDataset(max(versions, key=version_number)) if versions else None
+    return (max(versions, key=version_number), None) if versions else None
 
 
 def family(name: str) -> str:

@@ -52,7 +52,7 @@ class WindowDataset(TorchDataset[Window]):
 
     Examples
     --------
-    >>> windows = tipl_bench.load("inverted-pendulum/ppo-head-v1").windows(context=20, horizon=10)
+    >>> windows = tipl_bench.load_dataset("inverted-pendulum/ppo-head-v1").windows(context=20, horizon=10)
     >>> loader = torch.utils.data.DataLoader(windows, batch_size=64, shuffle=True)
     """
 

@@ -1,18 +1,25 @@
-"""The local store: where datasets stand on this machine."""
+"""The local store: folders of named datasets, folders of Hub snapshots, and locks."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import platformdirs
 from filelock import FileLock, Timeout
 
+from ..utils.canonical import canonical_json, strict_json
 from ..utils.errors import DatasetError
+from ..utils.files import write_text
+from .manifest import MANIFEST_NAME
+from .reference import COMMIT_PATTERN, HubLocation, is_name
 
 HOME_VARIABLE = "TIPL_BENCH_HOME"
+REVISIONS_NAME = "revisions.json"
+DEFAULT_BRANCH = "main"
 
 
 def cache_root() -> Path:
@@ -29,6 +36,53 @@ def dataset_folder(name: str) -> Path:
 def staging_folder(name: str) -> Path:
     """Where the dataset `name` is collected until it is finished."""
     return cache_root() / "collecting" / name
+
+
+def local_names() -> list[str]:
+    """Names of the finished datasets in the store, catalogued or not."""
+    root = dataset_folder("")
+    found = (path.parent.relative_to(root).as_posix() for path in root.glob(f"*/*/{MANIFEST_NAME}"))
+    return sorted(name for name in found if is_name(name))
+
+
+def repo_folder(repo: str) -> Path:
+    """Folder of all snapshots of a Hub repository, one folder a commit."""
+    return cache_root() / "hub" / repo.replace("/", "--")
+
+
+def commit_folder(repo: str, commit: str) -> Path:
+    """Folder of the snapshot of one commit, if it is here."""
+    return repo_folder(repo) / commit
+
+
+def known_revisions(repo: str) -> dict[str, str]:
+    """The commit that each tag or branch of a repository stood for when it was last fetched."""
+    path = repo_folder(repo) / REVISIONS_NAME
+    if not path.exists():
+        return {}
+    try:
+        found = strict_json(path.read_text(encoding="utf-8"))
+        if not isinstance(found, dict) or not all(re.fullmatch(COMMIT_PATTERN, str(c)) for c in found.values()):
+            raise ValueError("not a table of commits")
+    except ValueError as error:
+        raise DatasetError(
+            f"{path}: not readable ({error}); remove this file to have revisions looked up again."
+        ) from None
+    return {revision: str(commit) for revision, commit in found.items()}
+
+
+def remember_revision(location: HubLocation, commit: str) -> None:
+    """Write down what a revision stands for."""
+    if not location.pinned:
+        known = known_revisions(location.repo) | {location.revision or DEFAULT_BRANCH: commit}
+        write_text(repo_folder(location.repo) / REVISIONS_NAME, canonical_json(known))
+
+
+def snapshot_folder(location: HubLocation) -> Path | None:
+    """The folder of a location's snapshot, or None if its revision was never fetched here."""
+    revision = location.revision or DEFAULT_BRANCH
+    commit = revision if location.pinned else known_revisions(location.repo).get(revision)
+    return commit_folder(location.repo, commit) if commit else None
 
 
 @contextlib.contextmanager

@@ -97,4 +97,4 @@ def test_when_trials_are_no_range_then_the_form_is_shown(trials):
 def test_when_what_is_here_is_asked_to_be_downloaded_then_it_is_said(smooth):
     result = typed("download", smooth.folder, "--trials", "0:2")
     assert result.exit_code == 1
-    assert "is on this machine, and is not published; there is nothing to download" in result.stderr
+    assert "is on this machine and is not published; there is nothing to download" in result.stderr

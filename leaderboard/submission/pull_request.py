@@ -12,7 +12,7 @@ from huggingface_hub.hf_api import RepoFile
 
 from ...benchmark.record import RECORD_LIMIT, RECORD_NAME, Record, read_record
 from ...benchmark.run import FORECASTS_NAME
-from ...registry.hub.client import api, patiently, read_bytes, speaking_of, streaming
+from ...registry.hub.client import api, read_bytes, streaming, translate_hub_errors, with_retries
 from ...registry.reference import COMMIT_PATTERN, HubLocation, is_repo, parse_hub
 from ...utils.errors import DatasetError, HubError, ProtocolError
 from ..store.evidence import fingerprint
@@ -55,7 +55,7 @@ def submit(run: RunFolder, repo: str = REPOSITORY) -> str:
         raise ProtocolError(f"{location} has {FOLDER}/{name} already; a row is never changed. Raise the version.")
     operations = [CommitOperationAdd(f"{FOLDER}/{name}/{file}", str(run.folder / file)) for file in SUBMITTED]
     key = run.record.key
-    with speaking_of(location):
+    with translate_hub_errors(location):
         made = api().create_commit(
             repo,
             operations,
@@ -83,7 +83,7 @@ class PullRequest:
     def pinned(self) -> PullRequest:
         """The same at its newest commit, so that what is checked cannot move; raises `HubError`."""
         head = self.head
-        found = patiently(head, lambda: api().dataset_info(head.repo, revision=head.revision))
+        found = with_retries(head, lambda: api().dataset_info(head.repo, revision=head.revision))
         if not re.fullmatch(COMMIT_PATTERN, found.sha or ""):
             raise HubError(f"{head}: the Hub names no commit of it.")
         return replace(self, commit=found.sha)
@@ -164,7 +164,7 @@ def _check_name(request: PullRequest, folder: Path) -> None:
 
 def _download(location: HubLocation, path: str, size: int, target: Path) -> None:
     """A large file in pieces, never more than it was said to have."""
-    with speaking_of(location), streaming(location, path) as (_, pieces), target.open("wb") as stream:
+    with translate_hub_errors(location), streaming(location, path) as (_, pieces), target.open("wb") as stream:
         for piece in pieces:
             stream.write(piece)
             if stream.tell() > size:
@@ -178,7 +178,7 @@ def _tree(location: HubLocation) -> dict[str, tuple[int, str]]:
         items = api().list_repo_tree(location.repo, recursive=True, revision=location.revision, repo_type="dataset")
         return list(itertools.islice(items, MOST_FILES + 1))
 
-    found = patiently(location, ask)
+    found = with_retries(location, ask)
     if len(found) > MOST_FILES:
         raise ProtocolError(f"{location}: holds more than {MOST_FILES:,} files.")
     return {

@@ -37,7 +37,7 @@ def api() -> HfApi:
 
 
 @contextlib.contextmanager
-def speaking_of(location: HubLocation) -> Iterator[None]:
+def translate_hub_errors(location: HubLocation) -> Iterator[None]:
     """Turn the client's errors into ones that say what is wrong, where, and the way out."""
     try:
         yield
@@ -69,17 +69,17 @@ def speaking_of(location: HubLocation) -> Iterator[None]:
         ) from error
 
 
-def patiently(location: HubLocation, ask: Callable[[], Answer]) -> Answer:
+def with_retries(location: HubLocation, ask: Callable[[], Answer]) -> Answer:
     """The answer to a question that changes nothing; asked again where the Hub is busy or the connection is cut.
 
-    (The client itself does so for files, but not for questions.) Errors are as from `speaking_of`.
+    (The client itself does so for files, but not for questions.) Errors are as from `translate_hub_errors`.
     """
     for attempt in range(ATTEMPTS):
         try:
-            with speaking_of(location):
+            with translate_hub_errors(location):
                 return ask()
         except HubError as error:
-            if attempt == ATTEMPTS - 1 or not may_pass(error.__cause__):
+            if attempt == ATTEMPTS - 1 or not is_transient(error.__cause__):
                 raise
             time.sleep(min(8.0, 0.25 * 2**attempt))
     raise AssertionError("unreachable")
@@ -91,7 +91,7 @@ def status_of(error: HubError) -> int | None:
     return cause.response.status_code if isinstance(cause, HfHubHTTPError) else None
 
 
-def may_pass(cause: BaseException | None) -> bool:
+def is_transient(cause: BaseException | None) -> bool:
     """Whether a failure may pass by itself: a cut connection or a busy server."""
     if isinstance(cause, HfHubHTTPError):
         return cause.response.status_code in (408, 429) or cause.response.status_code >= 500
@@ -147,4 +147,4 @@ def read_bytes(location: HubLocation, path: str, *, limit: int, first: int = 0, 
         wanted = None if last is None else last - first + 1
         return bytes(content[skip:][:wanted])
 
-    return patiently(location, ask)
+    return with_retries(location, ask)

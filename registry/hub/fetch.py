@@ -13,7 +13,7 @@ from ...utils.files import sync
 from ..dataset import verify_file
 from ..manifest import FileEntry
 from ..reference import HubLocation
-from .client import may_pass, speaking_of, status_of, streaming
+from .client import is_transient, status_of, streaming, translate_hub_errors
 
 ATTEMPTS = 6
 """Tries that bring not one new byte before giving up."""
@@ -78,13 +78,13 @@ def _fill(location: HubLocation, entry: FileEntry, partial: Path, progress: Call
         while (have := stream.tell()) < entry.size:
             failure: Exception | None = None
             try:
-                with speaking_of(location):
+                with translate_hub_errors(location):
                     _append(location, entry, stream, progress)
             except HubError as error:
                 failure = error
                 if status_of(error) == PAST_THE_END:
                     raise _too_short(location, entry, have) from None
-                if not may_pass(error.__cause__):
+                if not is_transient(error.__cause__):
                     raise
             if stream.tell() > have:
                 idle = 0

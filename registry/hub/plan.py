@@ -15,7 +15,7 @@ from ..catalog import catalog
 from ..dataset import TRIALS_FOLDER, Dataset
 from ..manifest import MANIFEST_LIMIT, MANIFEST_NAME, Manifest, parse_manifest
 from ..reference import HubLocation, family
-from .client import api, patiently, read_bytes
+from .client import api, read_bytes, with_retries
 
 Content = str | bytes
 """A local file's path, or the bytes themselves."""
@@ -97,7 +97,7 @@ def refs(location: HubLocation, tag: str) -> tuple[str | None, str | None]:
         except RepositoryNotFoundError:
             return None
 
-    found = patiently(location, ask)
+    found = with_retries(location, ask)
     if found is None:
         return None, None
     head = next((branch.target_commit for branch in found.branches if branch.name == "main"), None)
@@ -133,7 +133,7 @@ def _files(location: HubLocation) -> dict[str, str | None]:
             api().list_repo_tree(location.repo, recursive=True, revision=location.revision, repo_type="dataset")
         )
 
-    tree = patiently(location, ask)
+    tree = with_retries(location, ask)
     return {item.path: item.lfs.sha256 if item.lfs else None for item in tree if isinstance(item, RepoFile)}
 
 

@@ -18,7 +18,7 @@ from ..reference import HubLocation, is_repo
 from ..statistics import draw_curves, return_statistics
 from ..store import cache_root, exclusive
 from .card import CARD_NAME, FIGURE_NAME, render_card
-from .client import api, speaking_of
+from .client import api, translate_hub_errors
 from .plan import Content, Plan, plan_publication, refs
 
 FILES_PER_COMMIT = 2_000
@@ -118,7 +118,7 @@ def _describe(dataset: Dataset, repo: str) -> Callable[[dict[str, str]], dict[st
 
 
 def _create(location: HubLocation) -> None:
-    with speaking_of(location):
+    with translate_hub_errors(location):
         api().create_repo(location.repo, repo_type="dataset", exist_ok=True)
 
 
@@ -126,7 +126,7 @@ def _commit(plan: Plan, dataset: Dataset) -> str | None:
     """Commit the plan on top of the head it was made on; None if someone else committed there in between."""
     repo = plan.location.repo
     parent = plan.location.revision
-    with speaking_of(HubLocation(repo)):
+    with translate_hub_errors(HubLocation(repo)):
         batches = list(_batches(plan.trials))
         for number, batch in enumerate([*batches[:-1], (*(batches[-1] if batches else ()), *plan.rest)]):
             last = number >= len(batches) - 1
@@ -152,7 +152,7 @@ def _batches(files: tuple[tuple[str, int, Content], ...]) -> Iterable[tuple[tupl
 
 def _tag(location: HubLocation, tag: str) -> None:
     """Tag a commit; a tag that is there already must be on it."""
-    with speaking_of(location):
+    with translate_hub_errors(location):
         try:
             api().create_tag(location.repo, tag=tag, revision=location.revision, repo_type="dataset")
             return

@@ -17,7 +17,7 @@ from ..dataset import check_trials
 from ..manifest import MANIFEST_LIMIT, MANIFEST_NAME, FileEntry, Identity, Manifest, parse_manifest
 from ..reference import HubLocation
 from ..trial import COLUMNS
-from .client import api, patiently, read_bytes
+from .client import api, read_bytes, with_retries
 
 WORKERS = 8
 """Files asked for at once."""
@@ -56,7 +56,7 @@ class RemoteDataset:
         DatasetError
             If the manifest is invalid or has another digest.
         """
-        commit = patiently(location, lambda: api().dataset_info(location.repo, revision=location.revision).sha)
+        commit = with_retries(location, lambda: api().dataset_info(location.repo, revision=location.revision).sha)
         if commit is None or (location.pinned and commit != location.revision):
             raise HubError(f"{location}: the Hub answered with commit {commit}, which is not the one asked for.")
         found = HubLocation(location.repo, commit)

@@ -1,4 +1,4 @@
-"""Withdrawing a version: nothing is deleted, but the catalog and the card say so, and why."""
+"""Withdraw a version: nothing is deleted; the catalog and the card say that it is yanked, and why."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from huggingface_hub import CommitOperationAdd
 
 from ...utils.errors import DatasetError, UnknownNameError
 from ..catalog import catalog, write_yanked
-from ..reference import HubLocation, parse_name
+from ..reference import DatasetRef, HubLocation
 from .card import CARD_NAME
-from .client import api, read_bytes, speaking_of
+from .client import api, read_bytes, translate_hub_errors
 
 REASON_LIMIT = 300
 CARD_LIMIT = 1 << 20
 
 
-def yank(text: str, reason: str) -> tuple[str, Path, str | None]:
+def yank(reference: DatasetRef, reason: str) -> tuple[str, Path, str | None]:
     """Mark a catalogued version as withdrawn; later use of it warns, and rows that used it are greyed.
 
     Parameters
     ----------
-    text
-        The version: `half-cheetah/ppo-v1` or `half-cheetah/ppo@v1`.
+    reference
+        The version.
     reason
         Why, in a line.
 
@@ -34,28 +34,27 @@ def yank(text: str, reason: str) -> tuple[str, Path, str | None]:
     Raises
     ------
     DatasetError, UnknownNameError
-        If it is not in a catalog or the reason is no line of text.
+        If it is not in a catalog or the reason is not one line of text.
     """
-    named = parse_name(text, catalog())
-    if named is None or named.name not in catalog():
-        raise UnknownNameError("dataset", named.name if named else text, catalog())
+    name, entry = reference.name, catalog().get(reference.name or "")
+    if name is None or entry is None:
+        raise UnknownNameError("dataset", str(reference), catalog())
     if not reason.strip() or not reason.isprintable() or len(reason) > REASON_LIMIT:
         raise DatasetError(f"The reason must be one line of at most {REASON_LIMIT} characters.")
-    entry = catalog()[named.name]
-    commit = _mark_card(HubLocation(entry.repo), named.name, reason) if entry.repo else None
-    return named.name, write_yanked(named.name, reason), commit
+    commit = _mark_card(HubLocation(entry.repo), name, reason) if entry.repo else None
+    return name, write_yanked(name, reason), commit
 
 
 def _mark_card(location: HubLocation, name: str, reason: str) -> str:
     """Put a warning under the card's title; returns the commit."""
     version = name.rpartition("-")[2]
-    with speaking_of(location):
+    with translate_hub_errors(location):
         head = api().dataset_info(location.repo).sha
     card = read_bytes(HubLocation(location.repo, head), CARD_NAME, limit=CARD_LIMIT).decode()
     title, _, body = card.partition("\n# ")
     heading, _, rest = body.partition("\n")
     marked = f"{title}\n# {heading}\n\n> [!WARNING]\n> **{version} is yanked**: {reason}\n{rest}"
-    with speaking_of(location):
+    with translate_hub_errors(location):
         commit = api().create_commit(
             location.repo,
             [CommitOperationAdd(CARD_NAME, marked.encode())],

@@ -8,7 +8,7 @@ from tipl_bench.benchmark.collection import collect_named
 from tipl_bench.benchmark.forecast.reference_returns import reference_returns, sidecar_name
 from tipl_bench.benchmark.protocol import CURRENT
 from tipl_bench.cli import main
-from tipl_bench.registry.catalog import open_dataset
+from tipl_bench.registry.loading import load_dataset
 from tipl_bench.utils.errors import DatasetError, ProtocolError, UnknownNameError
 
 CONFIG = """
@@ -43,7 +43,7 @@ def test_when_a_collection_of_ones_own_is_collected_then_it_is_complete_and_can_
     assert (len(dataset), dataset.manifest.checkpoints) == (3, 41)
     assert dataset.sidecar(sidecar_name(CURRENT)) is not None
     dataset.verify()
-    assert open_dataset(NAME).digest == dataset.digest
+    assert load_dataset(NAME, download=False).digest == dataset.digest
     calls: list[int] = []
     reference_returns(dataset, CURRENT, lambda done, total: calls.append(done))
     assert calls == []

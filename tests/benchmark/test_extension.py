@@ -11,9 +11,9 @@ import pytest
 from tipl_bench.benchmark.collection import collect_named
 from tipl_bench.benchmark.forecast.reference_returns import sidecar_name
 from tipl_bench.benchmark.protocol import CURRENT
-from tipl_bench.registry.catalog import open_dataset
 from tipl_bench.registry.collection.presets import Extension, read_config
 from tipl_bench.registry.dataset import Dataset, describe_file
+from tipl_bench.registry.loading import load_dataset
 from tipl_bench.registry.manifest import Origin
 from tipl_bench.registry.store import dataset_folder, staging_folder
 from tipl_bench.registry.trial import trial_name
@@ -97,7 +97,7 @@ def test_the_new_manifest_names_what_it_extends_and_goes_on_with_seeds_and_split
     for part in ("train", "validation", "test"):
         assert set(getattr(old.manifest.split, part)) <= set(getattr(manifest.split, part))
     assert new.sidecar(sidecar_name(CURRENT)) is not None, "references are of all its test trials"
-    assert open_dataset(NEW).digest == new.digest != old.digest
+    assert load_dataset(NEW, download=False).digest == new.digest != old.digest
 
 
 def test_the_trials_are_those_of_collecting_all_from_scratch_up_to_rounding(old, made, tmp_path):

@@ -284,9 +284,7 @@ def test_what_is_put_beside_a_hidden_folder_later_is_out_of_reach_and_what_was_t
 
 
 def test_when_a_predictor_does_not_start_or_resume_then_it_is_named(outside, smooth, tmp_path, monkeypatch):
-    with pytest.raises(
-        PredictorError, match=r"failing: starting failed: raised LookupError"
-    ):
+    with pytest.raises(PredictorError, match=r"failing: starting failed: raised LookupError"):
         run(request("failing", smooth), tmp_path / "failing")
     monkeypatch.setenv("HALTING_FOLDER", str(tmp_path))
     run(request("amnesiac", smooth), tmp_path / "run")

@@ -20,8 +20,8 @@ from tipl_bench.benchmark.record import Metric, Record, read_record
 from tipl_bench.benchmark.run import RunRequest, run
 from tipl_bench.cli import main
 from tipl_bench.leaderboard.store.evidence import fingerprint
-from tipl_bench.registry.catalog import open_dataset
 from tipl_bench.registry.dataset import Dataset
+from tipl_bench.registry.loading import load_dataset
 from tipl_bench.registry.store import cache_root, dataset_folder
 
 from helpers import synthetic
@@ -53,7 +53,7 @@ class Desk:
 
     @property
     def dataset(self) -> Dataset:
-        return open_dataset(NAME)
+        return load_dataset(NAME, download=False)
 
     @property
     def record(self) -> Record:

@@ -25,7 +25,7 @@ from tipl_bench.benchmark.record import read_record
 from tipl_bench.leaderboard.submission.check import check
 from tipl_bench.leaderboard.verify.folder import open_run
 from tipl_bench.leaderboard.verify.rescore import read_windows
-from tipl_bench.registry.hub.download import load
+from tipl_bench.registry.loading import load_dataset
 from tipl_bench.utils.errors import ProtocolError
 
 
@@ -124,7 +124,7 @@ def test_when_any_byte_of_the_record_flips_then_no_other_number_passes(desk, dat
     content[place] ^= data.draw(st.integers(1, 255))
     path.write_bytes(content)
     try:
-        (found,) = check([desk.run], desk.records, load)
+        (found,) = check([desk.run], desk.records, load_dataset)
         if found.passed:
             assert numbers(found.record) == pytest.approx(numbers(record), rel=1e-9, abs=0)
             assert found.record.key.protocol == record.key.protocol
@@ -145,7 +145,7 @@ def test_when_any_byte_of_the_forecasts_flips_then_it_does_not_pass(desk, data):
     content[data.draw(st.integers(0, last))] ^= data.draw(st.integers(1, 255))
     path.write_bytes(content)
     try:
-        (found,) = check([desk.run], desk.records, load)
+        (found,) = check([desk.run], desk.records, load_dataset)
         assert found.problems
         assert found.rescored is None
     finally:

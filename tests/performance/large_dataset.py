@@ -69,7 +69,7 @@ def main(folder: Path, size: int) -> None:
         results[name] = [count, time.perf_counter() - started, memory]
 
     started = time.perf_counter()
-    dataset = tipl_bench.load(str(folder))
+    dataset = tipl_bench.load_dataset(str(folder))
     windows = dataset.windows(range(TRIALS), context=20, horizon=10, stride=30)
     step("open", started, sum(entry.size for entry in dataset.manifest.files))
     started = time.perf_counter()

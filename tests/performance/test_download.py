@@ -7,9 +7,8 @@ import itertools
 import huggingface_hub
 import pytest
 from helpers.hub.fixtures import hub, hub_server
-from tipl_bench.registry.catalog import open_dataset
-from tipl_bench.registry.hub.download import download
 from tipl_bench.registry.hub.publish import publish
+from tipl_bench.registry.loading import download_dataset, load_dataset, parse_reference
 
 __all__ = ["hub", "hub_server"]
 
@@ -19,7 +18,7 @@ NAME, REPO = "inverted-pendulum/ppo-head-v1", "alice/pendulum"
 
 @pytest.fixture
 def place(hub):
-    dataset = open_dataset(NAME)
+    dataset = load_dataset(NAME, download=False)
     _, location = publish(dataset, REPO)
     return location, sum(entry.size for entry in dataset.manifest.files) / 1e6
 
@@ -28,7 +27,12 @@ def place(hub):
 def test_download_and_verify(timed, place, tmp_path):
     location, size = place
     folders = (tmp_path / str(number) for number in itertools.count())
-    timed("download, every byte hashed twice", lambda: download(str(location), to=next(folders)), size, "MB/s")
+    timed(
+        "download, every byte hashed twice",
+        lambda: download_dataset(parse_reference(str(location)), to=next(folders)),
+        size,
+        "MB/s",
+    )
 
 
 @pytest.mark.benchmark(group="download: 12 MB in 51 files, loopback")

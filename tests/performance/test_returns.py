@@ -10,7 +10,7 @@ import pytest
 import torch
 from mujoco.batch import Batch
 from tipl_bench.benchmark.protocol import CURRENT
-from tipl_bench.registry.catalog import open_dataset
+from tipl_bench.registry.loading import load_dataset
 from tipl_bench.rl.environments.batched import BatchedEnvironment, load_model
 from tipl_bench.rl.environments.tasks import task
 from tipl_bench.rl.evaluation import Policies, evaluate_returns, usable_threads
@@ -24,7 +24,7 @@ EPISODE = 1000
 
 def balancing_policies():
     """Late policies of the bundled dataset whose episodes run to the time limit."""
-    dataset = open_dataset("inverted-pendulum/ppo-head-v1")
+    dataset = load_dataset("inverted-pendulum/ppo-head-v1", download=False)
     found = []
     for trial in dataset.trials():
         rows = [trial.read(name, 396, 401) for name in ("weights", "observation_mean", "observation_variance")]

@@ -7,7 +7,7 @@ import torch
 from tipl_bench.baselines.options import build_options
 from tipl_bench.baselines.predictor import FitTask
 from tipl_bench.baselines.tipl import TIPL
-from tipl_bench.registry.catalog import open_dataset
+from tipl_bench.registry.loading import load_dataset
 from torch import nn
 
 pytestmark = pytest.mark.performance
@@ -32,7 +32,7 @@ def test_limit_matrix_products_alone(timed):
 
 @pytest.mark.benchmark(group="TIPL: training steps")
 def test_tipl_training(timed):
-    dataset = open_dataset("inverted-pendulum/ppo-head-v1")
+    dataset = load_dataset("inverted-pendulum/ppo-head-v1", download=False)
     split = dataset.manifest.split
     settings = (f"steps={STEPS}", f"validate_every={STEPS}")
     times = []

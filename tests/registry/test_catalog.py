@@ -6,24 +6,24 @@ import shutil
 
 import pytest
 from helpers.small_collections import TINY, contents, edit_manifest
-from tipl_bench.registry import catalog as catalog_module
-from tipl_bench.registry.catalog import CatalogEntry, catalog, default_dataset, local_names, open_dataset
+from tipl_bench.registry.catalog import catalog, default_dataset, own_catalog
+from tipl_bench.registry.loading import load_dataset
 from tipl_bench.registry.reference import is_name
-from tipl_bench.registry.store import dataset_folder
+from tipl_bench.registry.store import dataset_folder, local_names
 from tipl_bench.utils.errors import DatasetError, UnknownNameError
 
 
 @pytest.fixture
-def pinned(stored, monkeypatch):
-    """The stored dataset, with its digest in the catalog."""
-    entry = CatalogEntry(environment="InvertedPendulum-v4", summary="a tiny one", digest=stored.digest)
-    monkeypatch.setattr(catalog_module, "catalog", lambda: {TINY: entry})
+def pinned(stored):
+    """The stored dataset, with its digest in the person's own catalog."""
+    entry = f'environment = "InvertedPendulum-v4"\nsummary = "a tiny one"\ndigest = "{stored.digest}"\n'
+    own_catalog().write_text(f'["{TINY}"]\n{entry}')
     return stored
 
 
 def test_the_default_of_inverted_pendulum_is_bundled_whole_and_as_pinned():
     name = default_dataset("InvertedPendulum-v4")
-    dataset = open_dataset(name)
+    dataset = load_dataset(name, download=False)
     assert dataset.digest == catalog()[name].digest
     assert (len(dataset), dataset.manifest.checkpoints, dataset.layout.parameter_count) == (50, 401, 122)
     dataset.verify()
@@ -35,7 +35,7 @@ def test_every_catalogued_name_is_a_name_and_every_bundled_one_opens():
     for name, entry in catalog().items():
         assert is_name(name)
         if entry.bundled:
-            dataset = open_dataset(name)
+            dataset = load_dataset(name, download=False)
             assert (dataset.name, dataset.environment) == (name, entry.environment)
 
 
@@ -50,50 +50,52 @@ def test_an_environment_without_a_default_answers_with_those_that_have_one():
 
 
 def test_a_dataset_of_ones_own_is_opened_by_its_name(stored):
-    assert open_dataset(TINY).digest == stored.digest
+    assert load_dataset(TINY, download=False).digest == stored.digest
 
 
 def test_a_dataset_is_opened_by_the_path_of_its_folder(dataset, monkeypatch):
-    assert open_dataset(str(dataset.folder)).digest == dataset.digest
+    assert load_dataset(str(dataset.folder), download=False).digest == dataset.digest
     monkeypatch.setenv("HOME", str(dataset.folder.parent))
-    assert open_dataset("~/dataset").digest == dataset.digest
+    assert load_dataset("~/dataset", download=False).digest == dataset.digest
 
 
 def test_a_catalogued_dataset_must_have_the_catalogs_digest(pinned):
-    assert open_dataset(TINY).digest == pinned.digest
+    assert load_dataset(TINY, download=False).digest == pinned.digest
     edit_manifest(pinned.folder, lambda m: m.update(cpu="another"))
     before = contents(pinned.folder)
     with pytest.raises(DatasetError, match="the catalog pins") as caught:
-        open_dataset(TINY)
+        load_dataset(TINY, download=False)
     assert str(pinned.folder) in str(caught.value)
     assert contents(pinned.folder) == before
-    assert open_dataset(str(pinned.folder)).manifest.cpu == "another", "by its path it can still be used"
+    assert load_dataset(str(pinned.folder), download=False).manifest.cpu == "another", (
+        "by its path it can still be used"
+    )
 
 
 def test_when_a_catalogued_dataset_is_not_here_then_the_error_tells_how_to_get_it(pinned):
     shutil.rmtree(pinned.folder)
     with pytest.raises(DatasetError, match="is not on this machine") as caught:
-        open_dataset(TINY)
+        load_dataset(TINY, download=False)
     assert f"tipl-bench datasets collect {TINY}" in str(caught.value)
     assert str(pinned.folder) in str(caught.value)
 
 
 def test_an_unknown_name_suggests_the_nearest_known_one(stored):
     with pytest.raises(UnknownNameError, match=f"Did you mean '{TINY}'") as caught:
-        open_dataset("inverted-pendulum/tiny-v2")
+        load_dataset("inverted-pendulum/tiny-v2", download=False)
     assert set(caught.value.choices) == {*catalog(), TINY}
 
 
 def test_a_folder_that_is_no_dataset_is_named_as_such(tmp_path):
     with pytest.raises(DatasetError, match=r"no manifest\.json; this folder is not a trajectory dataset"):
-        open_dataset(str(tmp_path))
+        load_dataset(str(tmp_path), download=False)
 
 
 @pytest.mark.parametrize("text", ["./nothing", "../nothing/here", "/nothing-at-all", "~/nothing-at-all"])
 def test_a_path_where_nothing_is_is_no_unknown_name(text, stored, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(DatasetError, match=f"^{text}: no such folder"):
-        open_dataset(text)
+        load_dataset(text, download=False)
 
 
 @pytest.mark.parametrize(
@@ -104,7 +106,7 @@ def test_a_path_where_nothing_is_is_no_unknown_name(text, stored, tmp_path, monk
 def test_any_text_that_is_no_dataset_gets_an_error_to_act_on(name, stored, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises((DatasetError, UnknownNameError)):
-        open_dataset(name)
+        load_dataset(name, download=False)
 
 
 def test_a_dataset_under_another_datasets_name_is_refused(stored):
@@ -112,7 +114,7 @@ def test_a_dataset_under_another_datasets_name_is_refused(stored):
     wrong = "half-cheetah/tiny-v1"
     shutil.copytree(stored.folder, dataset_folder(wrong))
     with pytest.raises(DatasetError, match=TINY):
-        open_dataset(wrong)
+        load_dataset(wrong, download=False)
 
 
 def test_local_names_are_those_of_finished_datasets(stored):

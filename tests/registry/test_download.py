@@ -10,14 +10,13 @@ import warnings
 
 import numpy as np
 import pytest
-import tipl_bench
 from click.testing import CliRunner
 from helpers.hub import Cut, Flip, Slow, Status, Truncate
 from helpers.hub_commands import PLACE, REPO, TRIAL, catalogue, command, finished, leftovers, published
 from helpers.small_collections import TINY, contents
 from tipl_bench.cli import main
 from tipl_bench.registry.dataset import Dataset
-from tipl_bench.registry.hub.download import download, load
+from tipl_bench.registry.loading import download_dataset, load_dataset, parse_reference
 from tipl_bench.registry.manifest import read_manifest
 from tipl_bench.registry.store import dataset_folder, exclusive
 from tipl_bench.utils.errors import DatasetError, HubError
@@ -40,19 +39,19 @@ def files(folder):
 
 
 def test_when_downloaded_then_it_is_the_published_one_bit_for_bit(hub, dataset, place):
-    got = load(PLACE)
+    got = load_dataset(PLACE)
     assert got.digest == dataset.digest
     assert files(got.folder) == files(dataset.folder)
     assert leftovers(got.folder) == []
 
 
 def test_when_it_is_here_then_the_network_is_not_asked_again(hub, place):
-    load(f"{PLACE}@v1")
-    load(str(place))
+    load_dataset(f"{PLACE}@v1")
+    load_dataset(str(place))
     hub.forget()
-    load(f"{PLACE}@v1")
-    load(str(place))
-    tipl_bench.open_dataset(f"{PLACE}@v1")
+    load_dataset(f"{PLACE}@v1")
+    load_dataset(str(place))
+    load_dataset(f"{PLACE}@v1", download=False)
     assert hub.log == []
 
 
@@ -60,7 +59,7 @@ def test_a_name_is_fetched_at_the_catalogs_commit_and_stands_in_the_store(hub, d
     catalogue(dataset, place)
     hub.repository(REPO).write({TRIAL: b"later and other"}, "later")
     for text in (TINY, "inverted-pendulum/tiny", "inverted-pendulum/tiny@v1", f"{TINY}@{place.revision}"):
-        assert load(text).folder == dataset_folder(TINY)
+        assert load_dataset(text).folder == dataset_folder(TINY)
     assert files(dataset_folder(TINY)) == files(dataset.folder)
 
 
@@ -70,31 +69,31 @@ def test_when_only_some_trials_are_asked_for_then_no_others_come(hub, dataset, p
     assert result.exit_code == 0, result.output
     assert "2 trials" in result.output
     assert sorted(files(dataset_folder(TINY))) == [dataset.manifest.trials[i].path for i in (1, 2)]
-    part = load(TINY, trials=[1, 2])
+    part = load_dataset(TINY, trials=[1, 2])
     np.testing.assert_array_equal(part.trial(2).weights(), dataset.trial(2).weights())
     with pytest.raises(DatasetError, match="missing"):
         part.trial(0).weights()
     hub.forget()
-    assert load(TINY).digest == dataset.digest
+    assert load_dataset(TINY).digest == dataset.digest
     assert len(hub.calls("GET .*/resolve/.*safetensors")) == 3, "what was here was not fetched again"
 
 
 def test_when_a_trial_does_not_exist_then_the_known_ones_are_named(hub, place):
     with pytest.raises(DatasetError, match="trials 0 to 4; there is no trial 7"):
-        load(PLACE, trials=[7])
+        load_dataset(PLACE, trials=[7])
 
 
 def test_when_a_folder_is_named_then_it_goes_there(hub, dataset, place, tmp_path):
-    got = download(PLACE, to=tmp_path / "there")
+    got = download_dataset(parse_reference(PLACE), to=tmp_path / "there")
     assert got.folder == tmp_path / "there"
-    assert tipl_bench.open_dataset(str(tmp_path / "there")).digest == dataset.digest
+    assert load_dataset(str(tmp_path / "there"), download=False).digest == dataset.digest
 
 
 def test_when_the_folder_holds_something_else_then_nothing_is_touched(hub, place, tmp_path):
     (tmp_path / "there").mkdir()
     (tmp_path / "there" / "thesis.txt").write_text("mine")
     with pytest.raises(DatasetError, match="not empty"):
-        download(PLACE, to=tmp_path / "there")
+        download_dataset(parse_reference(PLACE), to=tmp_path / "there")
     assert contents(tmp_path / "there").keys() == {"thesis.txt"}
 
 
@@ -105,25 +104,25 @@ def test_when_another_dataset_of_that_name_is_here_then_it_is_not_overwritten(hu
     collected.manifest.model_copy(update={"cpu": "another"}).write(own)
     before = contents(own)
     with pytest.raises(DatasetError, match="Nothing was overwritten"):
-        download(TINY)
+        download_dataset(parse_reference(TINY))
     assert contents(own) == before
 
 
 def test_when_a_file_here_was_damaged_then_downloading_mends_it(hub, dataset, place):
     catalogue(dataset, place)
-    path = download(TINY).folder / TRIAL
+    path = download_dataset(parse_reference(TINY)).folder / TRIAL
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
     hub.forget()
-    download(TINY).verify()
+    download_dataset(parse_reference(TINY)).verify()
     assert len(hub.calls("GET .*/resolve/.*safetensors")) == 1
 
 
 @pytest.mark.parametrize("damage", [Flip(at=5000), Truncate(to=3000)], ids=lambda fault: type(fault).__name__)
 def test_when_the_answer_is_damaged_once_then_it_is_fetched_again(hub, dataset, place, damage):
     hub.faults.add("GET /lfs-objects/", damage, times=1)
-    got = load(PLACE)
+    got = load_dataset(PLACE)
     got.verify()
     assert got.digest == dataset.digest
 
@@ -131,17 +130,17 @@ def test_when_the_answer_is_damaged_once_then_it_is_fetched_again(hub, dataset, 
 def test_when_a_byte_is_flipped_on_the_server_then_the_file_is_named_and_not_kept(hub, dataset, place):
     hub.repository(REPO).corrupt(TRIAL, 5000)
     with pytest.raises(DatasetError, match=r"trial-0002\.safetensors is not what the manifest says"):
-        load(PLACE)
+        load_dataset(PLACE)
     folders = list(dataset_folder("").parent.rglob("trial-0002*"))
     assert folders == []
     with pytest.raises(DatasetError):
-        tipl_bench.open_dataset(PLACE)
+        load_dataset(PLACE, download=False)
 
 
 def test_when_a_file_is_always_truncated_then_it_is_given_up_and_said(hub, place):
     hub.repository(REPO).overwrite(TRIAL, b"short")
     with pytest.raises(DatasetError, match=r"trial-0002\.safetensors"):
-        load(PLACE)
+        load_dataset(PLACE)
 
 
 def test_when_a_file_is_longer_there_then_no_more_than_the_manifest_says_is_read(hub, dataset, place):
@@ -149,14 +148,14 @@ def test_when_a_file_is_longer_there_then_no_more_than_the_manifest_says_is_read
     content = (dataset.folder / entry.path).read_bytes()
     hub.repository(REPO).overwrite(TRIAL, content + bytes(32 << 20))
     hub.bytes_sent = 0
-    got = load(PLACE)
+    got = load_dataset(PLACE)
     got.verify()
 
 
 def test_when_the_connection_is_cut_then_it_goes_on_from_there(hub, dataset, place):
     hub.faults.add("GET /lfs-objects/", Cut(after=4000), times=3)
     hub.forget()
-    got = load(PLACE)
+    got = load_dataset(PLACE)
     got.verify()
     assert [call.status for call in hub.calls("GET /lfs-objects/")].count(206) >= 1
 
@@ -164,27 +163,27 @@ def test_when_the_connection_is_cut_then_it_goes_on_from_there(hub, dataset, pla
 @pytest.mark.parametrize("status", [429, 500, 503])
 def test_when_the_hub_is_busy_then_it_is_asked_again(hub, dataset, place, status):
     hub.faults.add("GET /", Status(status, retry_after=0), times=3)
-    assert load(PLACE).digest == dataset.digest
+    assert load_dataset(PLACE).digest == dataset.digest
 
 
 def test_when_the_hub_stays_busy_then_the_way_out_is_said_and_what_came_is_kept(hub, dataset, place):
     hub.faults.add("GET .*trial-0004", Status(429, retry_after=0))
     with pytest.raises(HubError, match=r"429.*wait some minutes"):
-        load(PLACE)
+        load_dataset(PLACE)
     hub.faults.clear()
     hub.forget()
-    load(PLACE).verify()
+    load_dataset(PLACE).verify()
     assert len(hub.calls("GET .*/resolve/.*safetensors")) < 5
 
 
 def test_when_the_tag_was_moved_then_it_is_refused_and_what_is_here_stays(hub, dataset, place):
-    load(f"{PLACE}@v1")
+    load_dataset(f"{PLACE}@v1")
     repository = hub.repository(REPO)
     repository.move_tag("v1", repository.write({"NOTES.md": b"x"}, "moved"))
     with pytest.raises(DatasetError, match="the tag was moved") as caught:
-        download(f"{PLACE}@v1")
+        download_dataset(parse_reference(f"{PLACE}@v1"))
     assert str(place) in str(caught.value)
-    assert load(f"{PLACE}@v1").digest == dataset.digest
+    assert load_dataset(f"{PLACE}@v1").digest == dataset.digest
 
 
 def test_when_the_catalogs_commit_holds_another_manifest_then_nothing_is_fetched(hub, dataset, place):
@@ -194,7 +193,7 @@ def test_when_the_catalogs_commit_holds_another_manifest_then_nothing_is_fetched
     catalogue(dataset, place, commit=commit)
     hub.forget()
     with pytest.raises(DatasetError, match="not what the catalog vouches for"):
-        load(TINY)
+        load_dataset(TINY)
     assert not hub.calls("safetensors")
     assert not dataset_folder(TINY).exists()
 
@@ -214,31 +213,31 @@ def test_when_it_is_offline_then_what_is_here_works_and_what_is_not_is_said(hub_
 
 
 def test_when_the_server_is_gone_then_the_run_uses_what_is_here(hub, dataset, place):
-    load(PLACE)
+    load_dataset(PLACE)
     hub.close()
-    assert load(PLACE).digest == dataset.digest
+    assert load_dataset(PLACE).digest == dataset.digest
     with pytest.raises(HubError, match="cannot be reached"):
-        download(PLACE)
+        download_dataset(parse_reference(PLACE))
 
 
 def test_when_the_repository_or_revision_is_not_there_then_it_is_said(hub, place):
     with pytest.raises(HubError, match=r"no such dataset repository.*hf auth login"):
-        load("hf://datasets/alice/nothing")
+        load_dataset("hf://datasets/alice/nothing")
     with pytest.raises(HubError, match="no such revision"):
-        load(f"{PLACE}@v7")
+        load_dataset(f"{PLACE}@v7")
     with pytest.raises(DatasetError, match=r"hf://datasets/OWNER/NAME"):
-        load("hf://alice/tiny")
+        load_dataset("hf://alice/tiny")
 
 
 def test_when_two_versions_share_files_then_the_second_takes_them_over(hub, dataset, place):
     catalogue(dataset, place)
-    load(TINY)
+    load_dataset(TINY)
     second = "inverted-pendulum/tiny-v2"
     dataset.manifest.model_copy(update={"name": second}).write(dataset.folder)
     later = Dataset.open(dataset.folder)
     catalogue(later, published(later), second)
     hub.forget()
-    got = load(second)
+    got = load_dataset(second)
     assert not hub.calls("safetensors")
     assert files(got.folder) == files(dataset.folder)
     assert (got.folder / TRIAL).stat().st_nlink == 2
@@ -279,7 +278,7 @@ def test_when_the_disk_is_too_small_then_it_is_said_before_anything_is_fetched(h
     monkeypatch.setattr("shutil.disk_usage", lambda path: type("usage", (), {"free": 1000}))
     hub.forget()
     with pytest.raises(DatasetError, match=r"to be fetched and 1,000 are free"):
-        load(PLACE)
+        load_dataset(PLACE)
     assert not hub.calls("safetensors")
 
 
@@ -318,7 +317,7 @@ def test_yank_warns_in_the_catalog_the_card_and_on_use(hub, dataset, place, capl
     card = hub.repository(REPO).read("README.md").decode()
     assert "**v1 is yanked**: wrong seeds" in card
     assert card.startswith("---\n")
-    assert load(TINY).digest == dataset.digest
+    assert load_dataset(TINY).digest == dataset.digest
     assert "was yanked: wrong seeds" in caplog.text
     assert "yanked: wrong seeds" in CliRunner().invoke(main, ["datasets", "list"]).output
 
@@ -326,4 +325,4 @@ def test_yank_warns_in_the_catalog_the_card_and_on_use(hub, dataset, place, capl
 def test_a_waiting_download_gets_the_lock_when_it_is_free(hub, place):
     with exclusive("something else"), warnings.catch_warnings():
         warnings.simplefilter("error", ResourceWarning)
-        assert load(PLACE).manifest == read_manifest(load(PLACE).folder)
+        assert load_dataset(PLACE).manifest == read_manifest(load_dataset(PLACE).folder)

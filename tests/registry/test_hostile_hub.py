@@ -8,8 +8,8 @@ import struct
 import pytest
 from helpers.hub_commands import PLACE, REPO, TRIAL, leftovers, published
 from helpers.small_collections import contents
-from tipl_bench.registry.hub.download import load
 from tipl_bench.registry.hub.remote import RemoteDataset
+from tipl_bench.registry.loading import load_dataset
 from tipl_bench.registry.reference import HubLocation, parse_hub
 from tipl_bench.utils.errors import DatasetError
 
@@ -49,7 +49,7 @@ def test_when_a_path_leaves_the_folder_then_nothing_is_fetched(hub, repository, 
     rewrite(repository, lambda m: first(m).update(path=path))
     hub.forget()
     with pytest.raises(DatasetError, match=r"manifest\.json: field trials"):
-        load(PLACE)
+        load_dataset(PLACE)
     assert not hub.calls("safetensors")
     assert not list(store.rglob("*.safetensors"))
 
@@ -75,14 +75,14 @@ def test_when_the_manifest_lies_then_it_is_refused_before_a_trial_is_fetched(hub
     rewrite(repository, HARM[harm])
     hub.forget()
     with pytest.raises(DatasetError, match=r"manifest|trial 0"):
-        load(PLACE)
+        load_dataset(PLACE)
     assert not hub.calls("safetensors")
 
 
 def test_when_the_manifest_lies_about_a_digest_then_the_file_is_not_kept(hub, repository, store):
     rewrite(repository, lambda m: first(m).update(sha256="0" * 64))
     with pytest.raises(DatasetError, match=r"trial-0000\.safetensors is not what the manifest says"):
-        load(PLACE)
+        load_dataset(PLACE)
     assert not list(store.rglob("trial-0000.safetensors"))
     assert leftovers(store / "hub") == [] or all("trial-0000" not in name for name in leftovers(store / "hub"))
 
@@ -90,7 +90,7 @@ def test_when_the_manifest_lies_about_a_digest_then_the_file_is_not_kept(hub, re
 def test_when_the_manifest_lies_about_a_tensor_then_the_tensor_is_named(hub, repository):
     rewrite(repository, lambda m: first(m)["tensors"]["weights"].update(sha256="0" * 64))
     with pytest.raises(DatasetError, match="'weights' does not have the manifest's sha256"):
-        load(PLACE)
+        load_dataset(PLACE)
 
 
 @pytest.mark.parametrize(
@@ -101,20 +101,20 @@ def test_when_the_manifest_lies_about_a_tensor_then_the_tensor_is_named(hub, rep
 def test_when_the_manifest_is_no_manifest_then_it_is_said(repository, text):
     repository.write({"manifest.json": text}, "harm")
     with pytest.raises(DatasetError, match=r"manifest\.json"):
-        load(PLACE)
+        load_dataset(PLACE)
 
 
 def test_when_the_manifest_is_huge_then_it_is_not_read_whole(hub, repository, monkeypatch):
     monkeypatch.setattr("tipl_bench.registry.hub.remote.MANIFEST_LIMIT", 100_000)
     repository.write({"manifest.json": b" " * 30_000_000}, "harm", raw=True)
     with pytest.raises(DatasetError, match="larger than 100000 bytes"):
-        load(PLACE)
+        load_dataset(PLACE)
 
 
 def test_when_a_trial_is_a_link_on_the_server_then_no_link_is_made(hub, repository, store):
     repository.symlink(TRIAL, "/etc/passwd")
     with pytest.raises(DatasetError, match="trial-0002"):
-        load(PLACE)
+        load_dataset(PLACE)
     assert not [path for path in store.rglob("*") if path.is_symlink()]
     assert "passwd" not in str(contents(store).keys())
 
@@ -153,7 +153,7 @@ def test_when_the_repository_is_no_trajectory_dataset_then_it_is_said(hub):
     hub.create("alice/pictures")
     hub.repository("alice/pictures").write({"cat.png": b"meow", "README.md": b"# Cats"}, "cats")
     with pytest.raises(DatasetError, match="not a trajectory dataset"):
-        load("hf://datasets/alice/pictures")
+        load_dataset("hf://datasets/alice/pictures")
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ import pytest
 from helpers.small_collections import edit_manifest
 from hypothesis import given
 from hypothesis import strategies as st
-from tipl_bench.registry.catalog import identity_of, open_dataset
+from tipl_bench.registry.catalog import identity_of
+from tipl_bench.registry.loading import load_dataset
 from tipl_bench.registry.manifest import FileEntry, Manifest, Origin, canonical_json, read_manifest, strict_json
 from tipl_bench.registry.reference import is_name
 from tipl_bench.utils.errors import DatasetError
@@ -220,7 +221,7 @@ def test_a_manifest_from_python_follows_the_same_rules_as_one_from_a_file(collec
 
 
 def test_the_bundled_dataset_keeps_both_digests():
-    identity = identity_of(open_dataset("inverted-pendulum/ppo-head-v1"))
+    identity = identity_of(load_dataset("inverted-pendulum/ppo-head-v1", download=False))
     assert identity.digest == "d9f11bd315bca4b01c01cba20fea2b3c7e84ee0c762c173c08ce10d744b01c65"
     assert identity.former_digest == "9b686edc86d7b37e102c78204a493a88a48db6389d2aaeef7641098bd386819c"
     assert identity.first_digest == identity.former_digest

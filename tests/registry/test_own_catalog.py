@@ -9,7 +9,8 @@ import pytest
 import tomlkit
 from helpers.small_collections import TINY
 from tipl_bench.registry import catalog as catalog_module
-from tipl_bench.registry.catalog import SHIPPED_CATALOG, catalog, open_dataset, own_catalog, write_yanked
+from tipl_bench.registry.catalog import SHIPPED_CATALOG, catalog, own_catalog, write_yanked
+from tipl_bench.registry.loading import load_dataset
 from tipl_bench.registry.reference import HubLocation
 from tipl_bench.utils.errors import DatasetError, UnknownNameError
 
@@ -55,7 +56,7 @@ def test_an_own_entry_may_say_where_a_shipped_name_is_published_but_not_what_it_
         catalog()
     assert str(path) in str(caught.value)
     with pytest.raises(DatasetError, match="another digest"):
-        open_dataset(BUNDLED)
+        load_dataset(BUNDLED, download=False)
 
 
 def test_an_own_entry_does_not_hide_that_a_shipped_version_was_yanked(monkeypatch):
@@ -104,10 +105,10 @@ def test_a_catalog_that_is_no_text_is_refused():
 def test_opening_a_yanked_dataset_warns_with_the_reason_and_opening_another_does_not(stored, caplog):
     own({TINY: {"digest": stored.digest}})
     with caplog.at_level(logging.WARNING):
-        open_dataset(TINY)
+        load_dataset(TINY, download=False)
         assert not caplog.records
         write_yanked(TINY, "seeds were mixed up")
-        assert open_dataset(TINY).digest == stored.digest
+        assert load_dataset(TINY, download=False).digest == stored.digest
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
     assert record.getMessage().startswith(f"{TINY} was yanked: seeds were mixed up.")

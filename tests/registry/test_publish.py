@@ -266,8 +266,8 @@ def test_when_two_publish_different_content_as_one_version_then_one_wins_whole(h
     won, lost = sorted(rivals, key=lambda digest: rivals[digest].returncode)
     assert (rivals[won].returncode, rivals[lost].returncode) == (0, 1), said
     assert "never overwritten" in said[lost]
-    tipl_bench.load(f"{PLACE}@v1").verify()
-    assert tipl_bench.open_dataset(f"{PLACE}@v1").digest == won
+    tipl_bench.load_dataset(f"{PLACE}@v1").verify()
+    assert tipl_bench.load_dataset(f"{PLACE}@v1", download=False).digest == won
 
 
 def test_when_killed_while_uploading_then_repeating_sends_only_the_rest(hub_server, stored):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from tipl_bench.registry.catalog import open_dataset
+from tipl_bench.registry.loading import load_dataset
 from tipl_bench.registry.reference import HubLocation
-from tipl_bench.registry.snapshots import (
+from tipl_bench.registry.store import (
     commit_folder,
     known_revisions,
     remember_revision,
@@ -69,16 +69,16 @@ def test_when_what_was_written_down_is_damaged_then_the_file_and_the_way_out_are
 
 def test_when_a_place_was_not_fetched_then_the_command_that_does_is_named(fetched):
     with pytest.raises(DatasetError, match=f"tipl-bench datasets download hf://datasets/{REPO}@v1"):
-        open_dataset(f"hf://datasets/{REPO}@v1")
+        load_dataset(f"hf://datasets/{REPO}@v1", download=False)
     with pytest.raises(DatasetError, match="is not on this machine"):
-        open_dataset(f"hf://datasets/{REPO}@{FIRST}")
+        load_dataset(f"hf://datasets/{REPO}@{FIRST}", download=False)
 
 
 def test_a_fetched_place_is_opened_by_its_revision_and_by_its_commit(dataset, store):
     dataset.folder.rename(store_of(FIRST))
     remember_revision(HubLocation(REPO, "v1"), FIRST)
     for revision in ("v1", FIRST):
-        assert open_dataset(f"hf://datasets/{REPO}@{revision}").digest == dataset.digest
+        assert load_dataset(f"hf://datasets/{REPO}@{revision}", download=False).digest == dataset.digest
 
 
 def store_of(commit):

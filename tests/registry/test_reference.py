@@ -1,16 +1,18 @@
-"""What may be written where a dataset is wanted: names, versions, commits and places on the Hub, with hostile text."""
+"""References: names, versions, commits, folders and addresses on the Hub, with hostile text."""
 
 from __future__ import annotations
 
 import string
+from pathlib import Path
 
 import pytest
 from huggingface_hub.utils import HFValidationError, validate_repo_id
 from hypothesis import given
 from hypothesis import strategies as st
+from tipl_bench.registry.loading import load_dataset, parse_reference
 from tipl_bench.registry.reference import (
+    DatasetRef,
     HubLocation,
-    NamedDataset,
     family,
     is_name,
     is_repo,
@@ -34,10 +36,10 @@ def test_a_version_may_be_written_in_each_of_its_forms(base, number, commit):
     name = f"{base}-v{number}"
     assert is_name(name)
     assert (family(name), version_number(name)) == (base, number)
-    assert parse_name(name, []) == NamedDataset(name)
-    assert parse_name(f"{base}@v{number}", []) == NamedDataset(name)
-    assert parse_name(f"{name}@v{number}", []) == NamedDataset(name)
-    assert parse_name(f"{name}@{commit}", []) == NamedDataset(name, commit)
+    assert parse_name(name, []) == (name, None)
+    assert parse_name(f"{base}@v{number}", []) == (name, None)
+    assert parse_name(f"{name}@v{number}", []) == (name, None)
+    assert parse_name(f"{name}@{commit}", []) == (name, commit)
 
 
 @given(bases, st.sets(versions, min_size=1), st.sets(versions))
@@ -45,11 +47,11 @@ def test_a_name_without_a_version_is_the_newest_known_by_number(base, numbers, o
     known = (
         [f"{base}-v{n}" for n in numbers] + [f"{base}-more-v{n}" for n in others] + [f"x{base}-v{n}" for n in others]
     )
-    assert parse_name(base, known) == NamedDataset(f"{base}-v{max(numbers)}")
+    assert parse_name(base, known) == (f"{base}-v{max(numbers)}", None)
 
 
 def test_version_ten_is_newer_than_version_nine():
-    assert parse_name("a/b", ["a/b-v9", "a/b-v10", "a/b-c-v11"]) == NamedDataset("a/b-v10")
+    assert parse_name("a/b", ["a/b-v9", "a/b-v10", "a/b-c-v11"]) == ("a/b-v10", None)
 
 
 def test_a_name_none_of_whose_versions_is_known_stands_for_nothing():
@@ -105,9 +107,10 @@ def test_any_text_is_a_proper_name_or_nothing_or_refused(text, known):
         assert repr(text) in str(error)  # noqa: PT017 - being refused is one of three good ends
         return
     if found is not None:
-        assert is_name(found.name)
-        assert found.name in known or family(found.name) == text.partition("@")[0] or text.startswith(found.name)
-        assert found.commit is None or text == f"{found.name}@{found.commit}"
+        name, commit = found
+        assert is_name(name)
+        assert name in known or family(name) == text.partition("@")[0] or text.startswith(name)
+        assert commit is None or text == f"{name}@{commit}"
 
 
 @given(bases, versions, control, st.data())
@@ -195,3 +198,57 @@ def test_a_revision_of_any_text_never_leads_elsewhere(revision):
     assert location.repo == "o/n"
     assert ".." not in location.revision
     assert location.revision.isprintable()
+
+
+# What a text refers to on this machine
+
+BUNDLED = "inverted-pendulum/ppo-head-v1"
+
+
+@pytest.mark.parametrize("text", [BUNDLED, "inverted-pendulum/ppo-head", "inverted-pendulum/ppo-head@v1"])
+def test_each_form_of_a_known_name_is_the_same_reference(text):
+    reference = parse_reference(text)
+    assert reference == DatasetRef(name=BUNDLED)
+    assert (reference.kind, reference.version, str(reference)) == ("name", 1, BUNDLED)
+    assert load_dataset(reference).digest == load_dataset(text).digest
+
+
+def test_a_published_name_carries_where_it_is_published(store):
+    store.mkdir()
+    digest = "0" * 64
+    entry = f'["a/b-v2"]\nenvironment = "E-v1"\nsummary = ""\ndigest = "{digest}"\nrepo = "o/n"\ncommit = "{COMMIT}"\n'
+    (store / "catalog.toml").write_text(entry)
+    other = "f" * 40
+    assert parse_reference("a/b") == DatasetRef(name="a/b-v2", location=HubLocation("o/n", COMMIT))
+    assert parse_reference(f"a/b-v2@{other}") == DatasetRef(name="a/b-v2", location=HubLocation("o/n", other))
+    with pytest.raises(DatasetError, match="is not published, as far as the catalog knows; leave out the commit"):
+        parse_reference(f"{BUNDLED}@{other}")
+
+
+@pytest.mark.parametrize(("revision", "version"), [("", None), ("@v3", 3), ("@main", None), (f"@{COMMIT}", None)])
+def test_an_address_is_a_reference_of_its_own(revision, version):
+    text = f"hf://datasets/o/n{revision}"
+    reference = parse_reference(text)
+    assert reference == DatasetRef(location=parse_hub(text))
+    assert (reference.kind, reference.version, str(reference)) == ("hub", version, text)
+
+
+def test_a_folder_with_a_manifest_is_a_path_even_if_it_looks_like_a_name(dataset, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("inverted-pendulum").mkdir()
+    Path("inverted-pendulum/ppo-head").symlink_to(dataset.folder)
+    for text in (str(dataset.folder), "inverted-pendulum/ppo-head"):
+        reference = parse_reference(text)
+        assert (reference.kind, reference.path, reference.version) == ("path", Path(text), None)
+        assert load_dataset(reference).digest == dataset.digest
+    assert parse_reference(BUNDLED).kind == "name", "a whole name is never a path"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{}, {"name": "a/b-v1", "path": Path("x")}, {"path": Path("x"), "location": HubLocation("o/n")}],
+    ids=str,
+)
+def test_a_reference_to_nothing_or_to_two_things_cannot_be_made(fields):
+    with pytest.raises(ValueError, match="either a path, or a name, a location or both"):
+        DatasetRef(**fields)

@@ -1,0 +1,227 @@
+"""The one way in: a reference is parsed once, and its dataset opened, fetched first if files are missing here."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..utils.errors import DatasetError, UnknownNameError
+from ..utils.tensorfile import Array
+from .catalog import BUNDLED, catalog
+from .dataset import Dataset
+from .manifest import MANIFEST_NAME, Manifest, read_manifest
+from .reference import HUB_PREFIX, DatasetRef, HubLocation, is_name, parse_hub, parse_name
+from .store import dataset_folder, local_names, snapshot_folder
+
+Progress = Callable[[int, int, str], None]
+"""Called with bytes done, bytes in all, and the file at hand."""
+Columns = dict[int, dict[str, Array]]
+"""Per-checkpoint scalars [T] by trial and name."""
+
+logger = logging.getLogger(__name__)
+
+
+def _silent(done: int, total: int, path: str) -> None:
+    """Report nothing."""
+
+
+def load_dataset(
+    reference: DatasetRef | str,
+    *,
+    trials: Iterable[int] | None = None,
+    download: bool = True,
+    progress: Progress = _silent,
+) -> Dataset:
+    """Open a dataset, fetching first what is not on this machine; the network is not asked for what is.
+
+    Parameters
+    ----------
+    reference
+        A name (`half-cheetah/ppo-v1`, or `half-cheetah/ppo` for the newest version), a folder's path, or
+        `hf://datasets/OWNER/NAME[@REVISION]`. A name in the catalog must have the catalog's digest; another is looked
+        for in the local store, where your own collections are.
+    trials
+        The trials that will be used; all by default.
+    download
+        Fetch missing files; if false, they are an error.
+    progress
+        Receives the progress of a download.
+
+    Returns
+    -------
+    Dataset
+        Its trials are read lazily.
+
+    Raises
+    ------
+    DatasetError, UnknownNameError
+        If it cannot be found, or is not what the catalog pins.
+    """
+    reference = parse_reference(reference) if isinstance(reference, str) else reference
+    trials = None if trials is None else list(trials)
+    if download and reference.location and _is_missing(reference, trials):
+        return download_dataset(reference, trials=trials, progress=progress)
+    return _open(reference, trials)
+
+
+def parse_reference(text: str) -> DatasetRef:
+    """Find out which dataset a text refers to: an address on the Hub, a dataset's folder, or a known name.
+
+    Raises
+    ------
+    DatasetError, UnknownNameError
+        If it is none of these.
+    """
+    if text.startswith(HUB_PREFIX):
+        return DatasetRef(location=parse_hub(text))
+    path = _as_path(text)
+    if path is not None and not is_name(text) and (path / MANIFEST_NAME).is_file():
+        return DatasetRef(path=path)
+    known = {*catalog(), *local_names()}
+    name, commit = parse_name(text, known) or (text, None)
+    if name in known:
+        entry = catalog().get(name)
+        location = entry.location if entry else None
+        if commit and location is None:
+            raise DatasetError(f"{name} is not published, as far as the catalog knows; leave out the commit.")
+        return DatasetRef(name=name, location=HubLocation(location.repo, commit) if location and commit else location)
+    if path is not None and path.is_dir():
+        raise DatasetError(f"{path}: no {MANIFEST_NAME}; this folder is not a trajectory dataset.")
+    if text.startswith((".", "/", "~")):
+        raise DatasetError(f"{text}: no such folder; expected a dataset's folder, a known name or {HUB_PREFIX}...")
+    raise UnknownNameError("dataset", name, known)
+
+
+def download_dataset(
+    reference: DatasetRef,
+    *,
+    trials: Iterable[int] | None = None,
+    to: Path | None = None,
+    progress: Progress = _silent,
+) -> Dataset:
+    """Fetch a published dataset and open it: what `tipl-bench datasets download` does.
+
+    The revision is looked up anew, files that are here already are verified too, and damaged ones are fetched again.
+
+    Parameters
+    ----------
+    reference, trials, progress
+        As for `load_dataset`.
+    to
+        A folder to fetch into instead of the store.
+
+    Raises
+    ------
+    DatasetError, UnknownNameError
+        If it is not published, cannot be reached, or is not what the catalog pins. Verified files stay.
+    """
+    from .hub.download import download  # the Hub's client is loaded only where the network is needed
+
+    trials = None if trials is None else list(trials)
+    entry = catalog().get(reference.name or "")
+    if reference.location is None:
+        _open(reference, ())
+        raise DatasetError(f"{reference} is on this machine and is not published; there is nothing to download.")
+    if to is None and entry and entry.bundled:
+        raise DatasetError(f"{reference} comes with the package; nothing to download, except to elsewhere (--to).")
+    download(reference, identity=entry.identity if entry else None, trials=trials, to=to, progress=progress)
+    return _open(DatasetRef(path=to) if to else reference, trials)
+
+
+@dataclass(frozen=True)
+class DatasetView:
+    """A dataset of which no weights were fetched.
+
+    Parameters
+    ----------
+    manifest
+        Its manifest.
+    where
+        The folder or the address on the Hub that it was read from.
+    columns
+        Reads per-checkpoint scalars [T] of some trials; whatever is read remotely is verified.
+    """
+
+    manifest: Manifest
+    where: str
+    columns: Callable[[Iterable[int]], Columns]
+
+
+def view_dataset(reference: DatasetRef) -> DatasetView:
+    """Read a dataset's manifest and columns from this machine, or else by range requests from the Hub.
+
+    Raises
+    ------
+    DatasetError
+        If it cannot be found, or is not what the catalog pins.
+    """
+    if reference.location and _is_missing(reference, None):
+        from .hub.remote import RemoteDataset
+
+        entry = catalog().get(reference.name or "")
+        remote = RemoteDataset.open(reference.location, identity=entry.identity if entry else None)
+        return DatasetView(remote.manifest, str(remote.location), remote.all_columns)
+    dataset = _open(reference, ())
+
+    def columns(trials: Iterable[int]) -> Columns:
+        here = (trial for trial in dataset.trials(trials) if trial.path.is_file())
+        return {trial.index: trial.columns for trial in here}
+
+    return DatasetView(dataset.manifest, str(dataset.folder), columns)
+
+
+def _open(reference: DatasetRef, trials: Iterable[int] | None) -> Dataset:
+    """Open a dataset that is on this machine."""
+    folder = _local_folder(reference)
+    if reference.name is None:
+        if folder is None or (reference.location and not (folder / MANIFEST_NAME).is_file()):
+            raise DatasetError(
+                f"{reference} is not on this machine; `tipl-bench datasets download {reference}` fetches it."
+            )
+        return Dataset.open(folder, trials=trials)
+    assert folder is not None
+    name, entry = reference.name, catalog().get(reference.name)
+    if not (folder / MANIFEST_NAME).is_file():
+        download = f"download it with `tipl-bench datasets download {name}`, " if entry and entry.repo else ""
+        raise DatasetError(
+            f"{name} is not on this machine (looked in {folder}): {download}collect it with "
+            f"`tipl-bench datasets collect {name}`, or pass a folder's path."
+        )
+    dataset = Dataset.open(folder, identity=entry.identity if entry else None, trials=trials)
+    if dataset.name != name:
+        raise DatasetError(f"{folder}: holds {dataset.name}, not {name}; move it to where its own name belongs.")
+    if entry and entry.yanked:
+        logger.warning("%s was yanked: %s. Results on it are greyed on the board.", name, entry.yanked)
+    return dataset
+
+
+def _is_missing(reference: DatasetRef, trials: list[int] | None) -> bool:
+    """Whether a needed file is not on this machine."""
+    folder = _local_folder(reference)
+    if folder is None or not (folder / MANIFEST_NAME).is_file():
+        return True
+    files = Dataset(folder, read_manifest(folder)).files(trials)
+    return not all((folder / entry.path).is_file() for entry in files)
+
+
+def _local_folder(reference: DatasetRef) -> Path | None:
+    """Where the dataset belongs on this machine; None for a revision that was never fetched."""
+    if reference.path:
+        return reference.path
+    if reference.name:
+        entry = catalog().get(reference.name)
+        return BUNDLED / reference.name if entry and entry.bundled else dataset_folder(reference.name)
+    assert reference.location is not None
+    return snapshot_folder(reference.location)
+
+
+def _as_path(text: str) -> Path | None:
+    """The path a text may be, or None where the system cannot even look."""
+    try:
+        path = Path(text).expanduser()
+        path.is_dir()
+    except (OSError, RuntimeError, ValueError):
+        return None
+    return path
