@@ -64,3 +64,9 @@ def test_peer_single_trial_ppo(case, timed):
         timed(f"{name}: plain PPO, one trial (peer)", training.iterate, STEPS, "steps/s", rounds=1, warmup=0)
     finally:
         torch.set_num_threads(threads)
+
+
+def test_collection_comes_near_the_physics_alone(reaches):
+    """The target is 60,000 steps/s on the two cores on which the physics alone makes 94,600."""
+    name = "50 InvertedPendulum trials"
+    reaches(f"{name}: whole iterations", 60_000 / 94_600, f"{name}: physics alone (limit)")

@@ -47,3 +47,7 @@ def test_peer_snapshot_download(timed, place, tmp_path):
         )
 
     timed("huggingface_hub.snapshot_download (peer)", work, size, "MB/s")
+
+
+def test_a_verified_download_is_as_fast_as_a_plain_one(reaches):
+    reaches("download, every byte hashed twice", 1, "huggingface_hub.snapshot_download (peer)")

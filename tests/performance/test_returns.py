@@ -155,3 +155,13 @@ def test_peer_gymnasium_vector_sync(case, timed):
             observation, *_ = env.step(np.clip(act(observation), env.action_space.low, env.action_space.high))
 
     timed(f"{environment}: gymnasium.vector sync and torch (peer)", work, count * steps, "steps/s")
+
+
+@pytest.mark.parametrize(("environment", "share"), [("InvertedPendulum-v4", 0.9), ("HalfCheetah-v4", 0.6)])
+def test_returns_come_near_the_physics_alone(environment, share, reaches):
+    reaches(f"{environment}: evaluate_returns", share, f"{environment}: physics, precomputed actions (limit)")
+
+
+@pytest.mark.parametrize("environment", CASES)
+def test_returns_are_five_times_a_plain_loop(environment, reaches):
+    reaches(f"{environment}: evaluate_returns", 5, f"{environment}: one gymnasium environment and torch (peer)")
