@@ -1,4 +1,4 @@
-"""The policy network's layout: how a weight vector of length P becomes a tanh Gaussian policy."""
+"""Parameter layouts: how a flat weight vector becomes a tanh Gaussian policy, or an agent of actor and critic."""
 
 from __future__ import annotations
 
@@ -46,21 +46,12 @@ class PolicyLayout:
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Parameter names and shapes in storage order."""
-        shapes: dict[str, tuple[int, ...]] = {}
-        for layer, (inputs, outputs) in enumerate(pairwise(self.sizes)):
-            shapes[f"layer{layer}.weight"] = (outputs, inputs)
-            shapes[f"layer{layer}.bias"] = (outputs,)
-        shapes["log_std"] = (self.action_size,)
-        return shapes
+        return {**_layer_shapes(self.sizes), "log_std": (self.action_size,)}
 
     @property
     def slices(self) -> dict[str, slice]:
         """Where each parameter lies in the weight vector."""
-        slices, start = {}, 0
-        for name, shape in self.shapes.items():
-            slices[name] = slice(start, start + math.prod(shape))
-            start += math.prod(shape)
-        return slices
+        return _slices(self.shapes)
 
     @property
     def parameter_count(self) -> int:
@@ -85,3 +76,61 @@ class PolicyLayout:
                 matrix = weights[:, part].reshape(-1, outputs, inputs)
                 kernel[:, part] = matrix.transpose(0, 2, 1).reshape(len(weights), -1)
         return kernel
+
+
+@dataclass(frozen=True)
+class AgentLayout:
+    """Names and shapes of what PPO trains: a policy (the actor) and, after it, a critic with the same hidden sizes.
+
+    Parameters
+    ----------
+    policy
+        The actor's layout.
+    """
+
+    policy: PolicyLayout
+
+    @property
+    def critic_sizes(self) -> tuple[int, ...]:
+        """Widths of the critic's layers, observation to value."""
+        return (self.policy.observation_size, *self.policy.hidden_sizes, 1)
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Parameter names (`actor.layer0.weight`, `critic.layer2.bias`) and shapes in storage order."""
+        actor = {f"actor.{name}": shape for name, shape in self.policy.shapes.items()}
+        critic = {f"critic.{name}": shape for name, shape in _layer_shapes(self.critic_sizes).items()}
+        return {**actor, **critic}
+
+    @property
+    def slices(self) -> dict[str, slice]:
+        """Where each parameter lies in the agent's weight vector."""
+        return _slices(self.shapes)
+
+    @property
+    def blocks(self) -> dict[str, slice]:
+        """Where `actor` and `critic` lie in the agent's weight vector."""
+        actor = self.policy.parameter_count
+        return {"actor": slice(0, actor), "critic": slice(actor, self.parameter_count)}
+
+    @property
+    def parameter_count(self) -> int:
+        """Parameters of actor and critic together."""
+        return sum(math.prod(shape) for shape in self.shapes.values())
+
+
+def _layer_shapes(sizes: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of an MLP's matrices and biases."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for layer, (inputs, outputs) in enumerate(pairwise(sizes)):
+        shapes[f"layer{layer}.weight"] = (outputs, inputs)
+        shapes[f"layer{layer}.bias"] = (outputs,)
+    return shapes
+
+
+def _slices(shapes: dict[str, tuple[int, ...]]) -> dict[str, slice]:
+    slices, start = {}, 0
+    for name, shape in shapes.items():
+        slices[name] = slice(start, start + math.prod(shape))
+        start += math.prod(shape)
+    return slices

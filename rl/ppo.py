@@ -2,23 +2,24 @@
 
 The algorithm is CleanRL's `ppo_continuous_action`. All trials of a block share every tensor operation but no
 number: weights are one stack [N, P + C] (actor with log-std, then critic), gradients are written out by hand instead of
-recorded by autograd (a third of the operations, and these small tensors cost an operation each), and clipping, Adam and
-the normalisation of advantages act per trial. `tests/registry/reference_ppo.py` is the plain single-trial version that
-it must agree with.
+recorded by autograd (a third of the operations, and these small tensors cost an operation each), and clipping, the
+optimizer and the normalisation of advantages act per trial. `tests/helpers/reference_ppo.py` is the plain single-trial
+version that it must agree with.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
 from torch import Tensor
 
+from .checkpoint import Checkpoint
 from .hyperparameters import PPOHyperparameters
-from .policy import PolicyLayout
-
-ADAM_BETAS = (0.9, 0.999)
+from .optimizer import Optimizer
+from .policy import AgentLayout, PolicyLayout
 
 
 class StackedMLP:
@@ -58,40 +59,48 @@ class StackedMLP:
 
 
 class StackedAgent:
-    """Actors, critics and Adam of N trials.
+    """Actors and critics of N trials, and the optimizer that trains them.
 
     Parameters
     ----------
     layout
         The actor's layout; the critic has the same hidden sizes and one output.
     seeds
-        One seed a trial for its initialisation.
+        One seed per trial, for its initialisation and its optimizer.
     hyperparameters
         PPO's settings.
+    optimizer
+        Turns gradients into new weights.
     """
 
-    def __init__(self, layout: PolicyLayout, seeds: list[int], hyperparameters: PPOHyperparameters) -> None:
+    def __init__(
+        self, layout: PolicyLayout, seeds: Sequence[int], hyperparameters: PPOHyperparameters, optimizer: Optimizer
+    ) -> None:
         self.hyperparameters = hyperparameters
-        self.layout = layout
-        critic_sizes = (layout.observation_size, *layout.hidden_sizes, 1)
-        rows = [_initialize(layout.sizes, critic_sizes, seed) for seed in seeds]
+        self.optimizer = optimizer
+        self.layout = AgentLayout(layout)
+        rows = [_initialize(layout.sizes, self.layout.critic_sizes, seed) for seed in seeds]
         self.parameters = torch.stack(rows)  # [N, P + C]
-        self.first_moment = torch.zeros_like(self.parameters)
-        self.second_moment = torch.zeros_like(self.parameters)
-        self.updates = 0
-        self.bind(critic_sizes)
+        self.optimizer_state = optimizer.init(self.parameters, self.layout, seeds)
+        self.bind()
 
-    def bind(self, critic_sizes: tuple[int, ...]) -> None:
+    def bind(self) -> None:
         """Make the layer views into `parameters`."""
-        policy = self.layout.parameter_count
-        self.actor = StackedMLP(self.parameters[:, :policy], self.layout.sizes)
-        self.log_std = self.parameters[:, policy - self.layout.action_size : policy]  # [N, A]
-        self.critic = StackedMLP(self.parameters[:, policy:], critic_sizes)
+        policy, blocks = self.layout.policy, self.layout.blocks
+        self.actor = StackedMLP(self.parameters[:, blocks["actor"]], policy.sizes)
+        self.log_std = self.parameters[:, self.layout.slices["actor.log_std"]]  # [N, A]
+        self.critic = StackedMLP(self.parameters[:, blocks["critic"]], self.layout.critic_sizes)
 
     @property
     def policies(self) -> Tensor:
-        """The stored part of the weights, [N, P]."""
-        return self.parameters[:, : self.layout.parameter_count]
+        """The actors' weights [N, P], log-std included: what a checkpoint stores."""
+        return self.parameters[:, self.layout.blocks["actor"]]
+
+    @property
+    def evaluation_policies(self) -> Tensor:
+        """The actors' weights [N, P] that the optimizer wants evaluated."""
+        chosen = self.optimizer.evaluation_parameters(self.parameters, self.optimizer_state)
+        return chosen[:, self.layout.blocks["actor"]]
 
     def value(self, observation: Tensor) -> Tensor:
         """Critic values [N, B] of normalised observations [N, B, O]."""
@@ -139,20 +148,8 @@ class StackedAgent:
         parts += self.critic.backward(critic, d_value[..., None])
         return torch.cat(parts, dim=1)
 
-    def adam_step(self, gradient: Tensor, learning_rate: float) -> None:
-        """Clip each trial's gradient [N, P + C] by its norm and apply Adam."""
-        norm = torch.linalg.vector_norm(gradient, dim=1, keepdim=True)
-        gradient *= (self.hyperparameters.max_gradient_norm / (norm + 1e-6)).clamp_(max=1.0)
-        self.updates += 1
-        first, second = ADAM_BETAS
-        self.first_moment.lerp_(gradient, 1 - first)
-        self.second_moment.mul_(second).addcmul_(gradient, gradient, value=1 - second)
-        deviation = self.second_moment.sqrt().div_(math.sqrt(1 - second**self.updates))
-        deviation.add_(self.hyperparameters.adam_epsilon)
-        self.parameters.addcdiv_(self.first_moment, deviation, value=-learning_rate / (1 - first**self.updates))
-
-    def epoch(self, batch: Tensor, permutation: Tensor, learning_rate: float) -> None:
-        """One pass over an iteration's steps.
+    def epoch(self, batch: Tensor, permutation: Tensor, *, learning_rate: float, iteration: int, epoch: int) -> None:
+        """One pass over an iteration's steps, with an optimizer step after each minibatch.
 
         Parameters
         ----------
@@ -162,13 +159,15 @@ class StackedAgent:
             [N, S] int64, each trial's own order of its steps.
         learning_rate
             This iteration's rate.
+        iteration, epoch
+            Where in training this is, for the optimizer.
         """
         trials, steps, width = batch.shape
         offsets = torch.arange(trials)[:, None] * steps
         shuffled = batch.view(-1, width)[(permutation + offsets).flatten()].view(trials, steps, width)
         size = steps // self.hyperparameters.minibatches
-        o, a = self.layout.observation_size, self.layout.action_size
-        for minibatch in torch.split(shuffled, size, dim=1):
+        o, a = self.layout.policy.observation_size, self.layout.policy.action_size
+        for number, minibatch in enumerate(torch.split(shuffled, size, dim=1)):
             advantage = minibatch[..., o + a + 1]
             advantage = (advantage - advantage.mean(1, keepdim=True)) / (advantage.std(1, keepdim=True) + 1e-8)
             gradient = self.gradient(
@@ -179,7 +178,31 @@ class StackedAgent:
                 minibatch[..., o + a + 2],
                 minibatch[..., o + a + 3],
             )
-            self.adam_step(gradient, learning_rate)
+            clip_by_norm(gradient, self.hyperparameters.max_gradient_norm)
+            updated = self.optimizer.step(
+                self.parameters,
+                gradient,
+                self.optimizer_state,
+                learning_rate=learning_rate,
+                iteration=iteration,
+                epoch=epoch,
+                minibatch=number,
+            )
+            self._take(updated)
+
+    def end_iteration(self, trajectory: Sequence[Checkpoint]) -> None:
+        """Let the optimizer change the weights between two iterations."""
+        self._take(self.optimizer.end_of_iteration(self.parameters, self.optimizer_state, trajectory))
+
+    def _take(self, updated: Tensor) -> None:
+        if updated is not self.parameters:  # the layer views must stay valid
+            self.parameters.copy_(updated)
+
+
+def clip_by_norm(gradient: Tensor, limit: float) -> None:
+    """Scale each trial's gradient [N, P + C] in place to a norm of at most `limit`, as torch's `clip_grad_norm_`."""
+    norm = torch.linalg.vector_norm(gradient, dim=1, keepdim=True)
+    gradient *= (limit / (norm + 1e-6)).clamp_(max=1.0)
 
 
 def generalized_advantage(

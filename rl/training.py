@@ -1,95 +1,160 @@
-"""A block of trials in training: iterate it, and save or restore all that its future depends on."""
+"""PPO training of N trials at once: iterate it, evaluate its policies, save and restore its whole state."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
+import dataclasses
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 
-from ..registry.collection.config import CollectionConfig
-from ..utils.files import replace_atomically
-from .environments import BatchedEnvironment, make
-from .normalizer import ObservationNormalizer
+from .checkpoint import Checkpoint
+from .environments import BatchedEnvironment, Environment, make
+from .evaluation import Policies
+from .hyperparameters import PPOHyperparameters
+from .optimizer import Adam, Optimizer
 from .policy import PolicyLayout
 from .ppo import StackedAgent, generalized_advantage
 from .rollout import Rollout
 
+STATE_FORMAT = 2
+Moments = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]
+
 
 @dataclass(frozen=True)
-class Checkpoint:
-    """What is stored of all N trials of a block at one moment; arrays as in DESIGN's table, with N for T."""
+class TrainingConfig:
+    """What is trained and for how long; raises `ValueError` for numbers that do not fit together.
 
-    row: int
-    weights: npt.NDArray[np.float32]
-    observation_mean: npt.NDArray[np.float64]
-    observation_variance: npt.NDArray[np.float64]
-    observation_count: npt.NDArray[np.float64]
+    Parameters
+    ----------
+    environment
+        Gymnasium environment id.
+    hidden_sizes
+        Hidden widths of actor and critic.
+    environment_steps
+        Steps of each trial; whole PPO iterations are taken, the remainder dropped, as in CleanRL.
+    checkpoint_every_epochs
+        Update epochs between two checkpoints.
+    hyperparameters
+        PPO's settings.
+    """
+
+    environment: str
+    hidden_sizes: tuple[int, ...]
     environment_steps: int
-    iteration: int
-    epoch: int
-    learning_rate: float
-    episodic_return: npt.NDArray[np.float32]
+    checkpoint_every_epochs: int = 2
+    hyperparameters: PPOHyperparameters = field(default_factory=PPOHyperparameters)
+
+    def __post_init__(self) -> None:
+        settings = self.hyperparameters
+        if settings.epochs % self.checkpoint_every_epochs:
+            raise ValueError(
+                f"checkpoint_every_epochs {self.checkpoint_every_epochs} must divide {settings.epochs} epochs"
+            )
+        if settings.steps_per_iteration % settings.minibatches:
+            raise ValueError(f"{settings.minibatches} minibatches must divide {settings.steps_per_iteration} steps")
+        if self.iterations < 1:
+            iteration = settings.steps_per_iteration
+            raise ValueError(f"environment_steps {self.environment_steps} is less than one iteration of {iteration}")
+
+    @property
+    def iterations(self) -> int:
+        """PPO iterations of each trial."""
+        return self.environment_steps // self.hyperparameters.steps_per_iteration
+
+    @property
+    def checkpoints_per_iteration(self) -> int:
+        """Checkpoints of each PPO iteration; the last one follows its last epoch."""
+        return self.hyperparameters.epochs // self.checkpoint_every_epochs
+
+    @property
+    def checkpoints(self) -> int:
+        """T, checkpoints of each trial, the initialisation included."""
+        return 1 + self.iterations * self.checkpoints_per_iteration
+
+    def adam(self) -> Adam:
+        """The optimizer that CleanRL's hyperparameters stand for."""
+        return Adam(self.hyperparameters.learning_rate, self.hyperparameters.adam_epsilon)
 
 
-class BlockTraining:
-    """N trials of one collection training together.
+@dataclass(frozen=True)
+class TrainingState:
+    """Everything that later iterations depend on, for a file of any format: arrays by name, and JSON-able metadata."""
+
+    arrays: Mapping[str, npt.NDArray[Any]]
+    metadata: Mapping[str, Any]
+
+
+class PPOTraining:
+    """N trials training together.
 
     Parameters
     ----------
     config
-        The collection.
+        What is trained.
     seeds
         The trials' seeds. Each seeds its own initialisation, environment, action noise and minibatch order, so a
         trial does not depend on its block beyond rounding.
+    optimizer
+        Turns PPO's gradients into new weights; the hyperparameters' Adam by default.
     threads
         Physics threads.
     """
 
-    def __init__(self, config: CollectionConfig, seeds: list[int], *, threads: int = 2) -> None:
+    def __init__(
+        self, config: TrainingConfig, seeds: Sequence[int], optimizer: Optimizer | None = None, *, threads: int = 2
+    ) -> None:
         self.config = config
-        self.seeds = seeds
-        environment = make(config.environment, seeds, threads=threads)
+        self.seeds = list(seeds)
+        self.optimizer = optimizer or config.adam()
+        environment = make(config.environment, self.seeds, threads=threads)
         self.layout = PolicyLayout(environment.observation_size, config.hidden_sizes, environment.action_size)
-        self.agent = StackedAgent(self.layout, seeds, config.hyperparameters)
+        self.agent = StackedAgent(self.layout, self.seeds, config.hyperparameters, self.optimizer)
         self.rollout = Rollout(environment, self.layout, config.hyperparameters.gamma)
-        spawned = [np.random.SeedSequence(seed).spawn(2) for seed in seeds]
+        spawned = [np.random.SeedSequence(seed).spawn(2) for seed in self.seeds]
         self.noise_streams = [np.random.default_rng(pair[0]) for pair in spawned]
         self.order_streams = [np.random.default_rng(pair[1]) for pair in spawned]
+        self.trajectory: deque[Checkpoint] = deque(maxlen=self.optimizer.history)
         self.iteration = 0
 
     @property
-    def environment(self) -> Any:
+    def environment(self) -> Environment:
         return self.rollout.environment
 
+    @torch.inference_mode()
     def start(self) -> Checkpoint:
         """Begin training; returns the random initialisation, row 0."""
+        before = self._moments()
         self.rollout.start()
-        before = ObservationMoments.untouched(self.layout, len(self.seeds))
-        return self._checkpoint(0, 0, self.config.hyperparameters.learning_rate, before)
+        return self._checkpoint(0, self.optimizer.learning_rate, before)
 
-    def iterate(self) -> Iterator[Checkpoint]:
-        """One PPO iteration; yields a checkpoint every `checkpoint_every_epochs` epochs."""
+    @torch.inference_mode()
+    def iterate(self) -> list[Checkpoint]:
+        """One PPO iteration; returns its checkpoints, one every `checkpoint_every_epochs` epochs."""
         hyperparameters = self.config.hyperparameters
         self.iteration += 1
-        rate = hyperparameters.learning_rate
+        rate = self.optimizer.learning_rate
         if hyperparameters.anneal_learning_rate:
             rate *= 1.0 - (self.iteration - 1.0) / self.config.iterations
         batch = self._collect()
-        moments = ObservationMoments.of(self.rollout)
-        steps = hyperparameters.steps_per_iteration
+        moments = self._moments()
+        checkpoints = []
         for epoch in range(1, hyperparameters.epochs + 1):
-            order = np.stack([stream.permutation(steps) for stream in self.order_streams])
-            self.agent.epoch(batch, torch.from_numpy(order), rate)
+            order = np.stack([s.permutation(hyperparameters.steps_per_iteration) for s in self.order_streams])
+            self.agent.epoch(batch, torch.from_numpy(order), learning_rate=rate, iteration=self.iteration, epoch=epoch)
             if epoch % self.config.checkpoint_every_epochs == 0:
-                yield self._checkpoint(self.iteration, epoch, rate, moments)
+                checkpoints.append(self._checkpoint(epoch, rate, moments))
+        self.agent.end_iteration(tuple(self.trajectory))
+        return checkpoints
+
+    def policies(self) -> Policies:
+        """The policies to evaluate now: the optimizer's evaluation weights with the normaliser of this moment."""
+        mean, variance, _ = self._moments()
+        return Policies(self.agent.evaluation_policies.numpy().copy(), mean, variance)
 
     def _collect(self) -> torch.Tensor:
         """The iteration's steps as `StackedAgent.epoch` takes them, [N, S, O + A + 4]."""
@@ -114,88 +179,95 @@ class BlockTraining:
         columns = [old, advantage, advantage + value, value]
         return torch.cat([observation[:, :-1], action, torch.stack(columns, dim=2)], dim=2)
 
-    def _checkpoint(self, iteration: int, epoch: int, rate: float, moments: ObservationMoments) -> Checkpoint:
-        per_iteration = self.config.hyperparameters.epochs // self.config.checkpoint_every_epochs
-        return Checkpoint(
-            row=0 if iteration == 0 else (iteration - 1) * per_iteration + epoch // self.config.checkpoint_every_epochs,
-            weights=self.agent.policies.numpy().copy(),
-            observation_mean=moments.mean,
-            observation_variance=moments.variance,
-            observation_count=moments.count,
-            environment_steps=iteration * self.config.hyperparameters.steps_per_iteration,
-            iteration=iteration,
+    def _moments(self) -> Moments:
+        """A copy of the observation normaliser: mean, variance, count."""
+        normalizer = self.rollout.normalizer
+        return normalizer.mean.copy(), normalizer.variance.copy(), normalizer.count.copy()
+
+    def _checkpoint(self, epoch: int, rate: float, moments: Moments) -> Checkpoint:
+        """The policies after an epoch of this iteration, also kept for the optimizer."""
+        before = max(self.iteration - 1, 0) * self.config.checkpoints_per_iteration
+        checkpoint = Checkpoint(
+            before + epoch // self.config.checkpoint_every_epochs,
+            self.agent.policies.numpy().copy(),
+            *moments,
+            environment_steps=self.iteration * self.config.hyperparameters.steps_per_iteration,
+            iteration=self.iteration,
             epoch=epoch,
             learning_rate=rate,
             episodic_return=self.rollout.episodic_return,
         )
+        self.trajectory.append(checkpoint)
+        return checkpoint
 
     @property
     def resumable(self) -> bool:
         """Whether the environment's state can be saved: only batched physics can."""
         return isinstance(self.environment, BatchedEnvironment)
 
-    def save(self, path: Path) -> None:
-        """Write everything that later iterations depend on; the file at `path` is replaced whole."""
-        tensors = {name: torch.from_numpy(array).clone() for name, array in self.rollout.arrays().items()}
-        tensors |= {
-            "parameters": self.agent.parameters,
-            "first_moment": self.agent.first_moment,
-            "second_moment": self.agent.second_moment,
-        }
-        tensors |= {f"environment.{k}": torch.from_numpy(v) for k, v in self.environment.state().items()}
-        metadata = {
-            "config": self.config.model_dump_json(),
-            "progress": json.dumps({"iteration": self.iteration, "updates": self.agent.updates, "seeds": self.seeds}),
-            "streams": json.dumps({name: [s.bit_generator.state for s in group] for name, group in self._streams()}),
-        }
-        with replace_atomically(path) as temporary:
-            save_file(tensors, temporary, metadata=metadata)
+    def state(self) -> TrainingState:
+        """A copy of all that later iterations depend on; only of a `resumable` training, between two iterations."""
+        arrays = {name: array.copy() for name, array in self._arrays().items()}
+        arrays |= {f"environment.{name}": array for name, array in self._physics().state().items()}
+        for name in (f.name for f in dataclasses.fields(Checkpoint) if self.trajectory):
+            arrays[f"trajectory.{name}"] = np.stack([getattr(checkpoint, name) for checkpoint in self.trajectory])
+        streams = {name: [s.bit_generator.state for s in group] for name, group in self._streams().items()}
+        return TrainingState(arrays, {**self._identity(), "iteration": self.iteration, "streams": streams})
 
-    def restore(self, path: Path) -> None:
-        """Continue from a file written by `save` for the same collection and seeds, bit for bit."""
-        with safe_open(path, framework="pt") as saved:
-            metadata = saved.metadata()
-            tensors = {name: saved.get_tensor(name) for name in saved.keys()}  # noqa: SIM118
-        progress = json.loads(metadata["progress"])
-        if metadata["config"] != self.config.model_dump_json() or progress["seeds"] != self.seeds:
-            raise ValueError("the snapshot belongs to another collection")
-        for name, array in self.rollout.arrays().items():
-            array[:] = tensors[name].numpy()
-        self.agent.parameters.copy_(tensors["parameters"])
-        self.agent.first_moment.copy_(tensors["first_moment"])
-        self.agent.second_moment.copy_(tensors["second_moment"])
-        self.environment.restore(
-            **{k.removeprefix("environment."): v.numpy() for k, v in tensors.items() if k.startswith("environment.")}
-        )
-        self.iteration, self.agent.updates = progress["iteration"], progress["updates"]
-        states = json.loads(metadata["streams"])
-        for name, group in self._streams():
-            for stream, state in zip(group, states[name], strict=True):
-                stream.bit_generator.state = state
+    @torch.inference_mode()
+    def restore(self, state: TrainingState) -> None:
+        """Continue from the `state` of a training of the same config, seeds and optimizer, bit for bit.
 
-    def _streams(self) -> list[tuple[str, list[np.random.Generator]]]:
-        return [
-            ("noise", self.noise_streams),
-            ("order", self.order_streams),
-            ("environment", self.environment.streams),
-        ]
+        Raises
+        ------
+        ValueError
+            If the state is not of such a training; nothing has been changed then.
+        """
+        for name, value in self._identity().items():
+            if state.metadata.get(name) != value:
+                raise ValueError(f"it belongs to a training with another {name}")
+        current = self._arrays()
+        current |= {f"environment.{name}": array for name, array in self._physics().state().items()}
+        for name, array in current.items():
+            saved = state.arrays.get(name)
+            if saved is None or (saved.shape, saved.dtype) != (array.shape, array.dtype):
+                raise ValueError(f"its array {name} is missing or not {array.dtype} {list(array.shape)}")
+        for name, array in self._arrays().items():
+            array[...] = state.arrays[name]
+        self._physics().restore(**_below("environment.", state.arrays))
+        self._restore_trajectory(_below("trajectory.", state.arrays))
+        self.iteration = state.metadata["iteration"]
+        for name, group in self._streams().items():
+            for stream, position in zip(group, state.metadata["streams"][name], strict=True):
+                stream.bit_generator.state = position
+
+    def _restore_trajectory(self, columns: Mapping[str, npt.NDArray[Any]]) -> None:
+        self.trajectory.clear()
+        scalars = {"row", "environment_steps", "iteration", "epoch", "learning_rate"}
+        for place in range(len(columns["row"]) if columns else 0):
+            values = {n: c[place].item() if n in scalars else c[place] for n, c in columns.items()}
+            self.trajectory.append(Checkpoint(**values))
+
+    def _identity(self) -> dict[str, Any]:
+        """What a saved state must agree with, as JSON gives it back."""
+        config = dataclasses.asdict(self.config)
+        config |= {"hidden_sizes": list(self.config.hidden_sizes)}
+        config |= {"hyperparameters": self.config.hyperparameters.model_dump(mode="json")}
+        return {"format": STATE_FORMAT, "config": config, "optimizer": self.optimizer.describe(), "seeds": self.seeds}
+
+    def _arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """The mutable arrays of rollout, agent and optimizer by name, live."""
+        tensors = {f"optimizer.{name}": tensor for name, tensor in self.agent.optimizer_state.items()}
+        tensors["parameters"] = self.agent.parameters
+        return {**self.rollout.arrays(), **{name: tensor.numpy() for name, tensor in tensors.items()}}
+
+    def _physics(self) -> BatchedEnvironment:
+        assert isinstance(self.environment, BatchedEnvironment), "only batched physics can be saved"
+        return self.environment
+
+    def _streams(self) -> dict[str, list[np.random.Generator]]:
+        return {"noise": self.noise_streams, "order": self.order_streams, "environment": self._physics().streams}
 
 
-@dataclass(frozen=True)
-class ObservationMoments:
-    """A copy of the observation normaliser of N trials."""
-
-    mean: npt.NDArray[np.float64]
-    variance: npt.NDArray[np.float64]
-    count: npt.NDArray[np.float64]
-
-    @classmethod
-    def of(cls, rollout: Rollout) -> ObservationMoments:
-        n = rollout.normalizer
-        return cls(n.mean.copy(), n.variance.copy(), n.count.copy())
-
-    @classmethod
-    def untouched(cls, layout: PolicyLayout, trials: int) -> ObservationMoments:
-        """The moments before any observation."""
-        n = ObservationNormalizer(trials, layout.observation_size)
-        return cls(n.mean, n.variance, n.count)
+def _below(prefix: str, arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}

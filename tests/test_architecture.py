@@ -61,7 +61,6 @@ def circle(edges: Iterable[tuple[str, str]]) -> list[str]:
     return []
 
 
-@pytest.mark.xfail(reason="the rooms are still being moved")
 def test_rooms_import_one_way(graph):
     assert illegal(graph, PACKAGE, ROOMS) == []
 

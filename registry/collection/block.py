@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Callable
@@ -9,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 
-from ...rl.training import BlockTraining, Checkpoint
-from ...utils.files import sync
+from ...rl import Checkpoint, PPOTraining, TrainingState
+from ...utils.errors import DatasetError
+from ...utils.files import replace_atomically, sync
 from ...utils.tensorfile import create_tensors
 from ..trial import trial_name, trial_tensors
 from .config import CollectionConfig
@@ -20,6 +23,8 @@ from .config import CollectionConfig
 logger = logging.getLogger(__name__)
 
 SNAPSHOT_SECONDS = 60.0
+METADATA = "tipl_bench.training"
+"""Name of a snapshot's header entry."""
 
 Progress = Callable[[int, int, float], None]
 """Called with iterations done, iterations in all, and the block's mean episodic return."""
@@ -50,7 +55,7 @@ def collect_block(
     threads
         Physics threads.
     progress
-        Told of every iteration.
+        Called after every iteration.
     snapshot_seconds
         Least time between snapshots.
     """
@@ -65,25 +70,50 @@ def collect_block(
             path.replace(unfinished)
     if not all(path.exists() for path in partial):
         snapshot.unlink(missing_ok=True)
-    with torch.inference_mode():
-        training = BlockTraining(config, [config.seeds[trial] for trial in trials], threads=threads)
-        recorder = _Recorder(config, training, partial)
-        if snapshot.exists():
-            training.restore(snapshot)
-            logger.info("resuming at iteration %d of %d", training.iteration, config.iterations)
-        else:
-            recorder.write(training.start())
-        saved = time.monotonic()
-        while training.iteration < config.iterations:
-            for checkpoint in training.iterate():
-                recorder.write(checkpoint)
-            progress(training.iteration, config.iterations, _mean(checkpoint.episodic_return))
-            if training.resumable and time.monotonic() - saved >= snapshot_seconds:
-                recorder.flush()  # rows first: a snapshot must never be ahead of them
-                training.save(snapshot)
-                saved = time.monotonic()
+    training = PPOTraining(config.training, [config.seeds[trial] for trial in trials], threads=threads)
+    recorder = _Recorder(config, training, partial)
+    if snapshot.exists():
+        restore_snapshot(training, snapshot)
+        logger.info("resuming at iteration %d of %d", training.iteration, config.iterations)
+    else:
+        recorder.write(training.start())
+    saved = time.monotonic()
+    while training.iteration < config.iterations:
+        for checkpoint in training.iterate():
+            recorder.write(checkpoint)
+        progress(training.iteration, config.iterations, _mean(checkpoint.episodic_return))
+        if training.resumable and time.monotonic() - saved >= snapshot_seconds:
+            recorder.flush()  # rows first: a snapshot must never be ahead of them
+            save_snapshot(training, snapshot)
+            saved = time.monotonic()
     recorder.finish(finished)
     snapshot.unlink(missing_ok=True)
+
+
+def save_snapshot(training: PPOTraining, path: Path) -> None:
+    """Write all that the rest of a training depends on, as safetensors; the file at `path` is replaced whole."""
+    state = training.state()
+    with replace_atomically(path) as temporary:
+        save_file(dict(state.arrays), temporary, {METADATA: json.dumps(state.metadata)})
+
+
+def restore_snapshot(training: PPOTraining, path: Path) -> None:
+    """Continue from a snapshot of the same training, bit for bit.
+
+    Raises
+    ------
+    DatasetError
+        If the file is damaged or was written for another training or by another version of this package.
+    """
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = json.loads((file.metadata() or {}).get(METADATA, "{}"))
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        training.restore(TrainingState(arrays, metadata))
+    except (SafetensorError, OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise DatasetError(
+            f"{path}: this snapshot cannot be resumed ({error}). Remove it to train its trials from the start."
+        ) from None
 
 
 def _mean(values: Any) -> float:
@@ -94,7 +124,7 @@ def _mean(values: Any) -> float:
 class _Recorder:
     """Writes a block's checkpoints into its trials' partial files."""
 
-    def __init__(self, config: CollectionConfig, training: BlockTraining, paths: list[Path]) -> None:
+    def __init__(self, config: CollectionConfig, training: PPOTraining, paths: list[Path]) -> None:
         layout = training.layout
         tensors = trial_tensors(config.checkpoints, layout.parameter_count, layout.observation_size)
         self.paths = paths

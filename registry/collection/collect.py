@@ -9,8 +9,7 @@ from pathlib import Path
 
 from pydantic_core import to_json
 
-from ...rl.environments import make
-from ...rl.policy import PolicyLayout
+from ...rl import PolicyLayout, make
 from ...utils.errors import DatasetError
 from ...utils.files import clear_leftovers, link_or_copy, write_text
 from ...utils.machine import cpu_name, package_versions

@@ -1,4 +1,4 @@
-"""What is collected: one frozen object, stored whole in the dataset's manifest."""
+"""The configuration of a collection: one frozen object, stored whole in the dataset's manifest."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from ...rl.hyperparameters import PPOHyperparameters
+from ...rl import PPOHyperparameters, TrainingConfig
 
 
 class CollectionConfig(BaseModel):
@@ -30,28 +30,30 @@ class CollectionConfig(BaseModel):
     hyperparameters: PPOHyperparameters = PPOHyperparameters()
 
     @model_validator(mode="after")
-    def _divisible(self) -> CollectionConfig:
-        settings = self.hyperparameters
-        if settings.epochs % self.checkpoint_every_epochs:
-            raise ValueError(
-                f"checkpoint_every_epochs {self.checkpoint_every_epochs} must divide {settings.epochs} epochs"
-            )
-        if settings.steps_per_iteration % settings.minibatches:
-            raise ValueError(f"{settings.minibatches} minibatches must divide {settings.steps_per_iteration} steps")
-        if self.iterations < 1:
-            iteration = settings.steps_per_iteration
-            raise ValueError(f"environment_steps {self.environment_steps} is less than one iteration of {iteration}")
+    def _consistent(self) -> CollectionConfig:
+        _ = self.training  # raises ValueError for numbers that do not fit together
         return self
+
+    @property
+    def training(self) -> TrainingConfig:
+        """What each trial trains."""
+        return TrainingConfig(
+            self.environment,
+            self.hidden_sizes,
+            self.environment_steps,
+            self.checkpoint_every_epochs,
+            self.hyperparameters,
+        )
 
     @property
     def iterations(self) -> int:
         """PPO iterations of each trial."""
-        return self.environment_steps // self.hyperparameters.steps_per_iteration
+        return self.training.iterations
 
     @property
     def checkpoints(self) -> int:
         """T, checkpoints of each trial, the initialisation included."""
-        return 1 + self.iterations * (self.hyperparameters.epochs // self.checkpoint_every_epochs)
+        return self.training.checkpoints
 
     @property
     def seeds(self) -> list[int]:

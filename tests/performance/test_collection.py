@@ -8,10 +8,10 @@ import torch
 from helpers.reference_ppo import ReferencePPO
 from mujoco.batch import Batch
 from tipl_bench.registry.collection.config import CollectionConfig
+from tipl_bench.rl import PPOTraining
 from tipl_bench.rl.environments.batched import load_model
 from tipl_bench.rl.environments.tasks import task
 from tipl_bench.rl.evaluation import usable_threads
-from tipl_bench.rl.training import BlockTraining
 
 pytestmark = pytest.mark.performance
 STEPS = 2048
@@ -46,12 +46,11 @@ def test_limit_raw_physics(case, timed):
 def test_collection_of_a_block(case, timed):
     name, environment, hidden, trials = case
     config = CollectionConfig(environment=environment, hidden_sizes=hidden, environment_steps=800_000, trials=trials)
-    with torch.inference_mode():
-        training = BlockTraining(config, config.seeds, threads=usable_threads())
-        training.start()
-        for _ in range(2):  # episodes are short at first, and resets are not what is timed
-            list(training.iterate())
-        timed(f"{name}: whole iterations", lambda: list(training.iterate()), STEPS * trials, "steps/s")
+    training = PPOTraining(config.training, config.seeds, threads=usable_threads())
+    training.start()
+    for _ in range(2):  # episodes are short at first, and resets are not what is timed
+        training.iterate()
+    timed(f"{name}: whole iterations", training.iterate, STEPS * trials, "steps/s")
 
 
 @pytest.mark.benchmark(group="collection: environment steps")

@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
-import mujoco
 import pytest
 from helpers.hub.fixtures import hub, hub_server, no_waiting
+from helpers.mujoco_warnings import quiet_mujoco
 from helpers.small_collections import TINY, silent, tiny_config
 from tipl_bench.registry.collection.collect import collect
 from tipl_bench.registry.dataset import Dataset
 from tipl_bench.registry.store import dataset_folder
 
-__all__ = ["hub", "hub_server", "no_waiting"]
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _quiet_mujoco() -> Iterator[None]:
-    """Gymnasium's model files make MuJoCo warn of deprecated attributes, into a file in the working directory."""
-    previous = mujoco.get_mju_user_warning()
-    mujoco.set_mju_user_warning(lambda text: None)
-    yield
-    mujoco.set_mju_user_warning(previous)
+__all__ = ["hub", "hub_server", "no_waiting", "quiet_mujoco"]
 
 
 @pytest.fixture(scope="session")

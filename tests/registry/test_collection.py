@@ -11,13 +11,12 @@ import mujoco
 import numba
 import numpy as np
 import pytest
-import torch
 from helpers.small_collections import TINY, contents, edit_manifest, silent, tiny_config, untouched
 from safetensors.numpy import load_file
 from tipl_bench.registry.collection.collect import block_size, collect
 from tipl_bench.registry.dataset import Dataset
 from tipl_bench.registry.store import dataset_folder, staging_folder
-from tipl_bench.rl.training import BlockTraining
+from tipl_bench.rl import PPOTraining
 from tipl_bench.utils.errors import DatasetError
 
 ONE_A_BLOCK = {
@@ -71,11 +70,10 @@ def test_the_manifest_tells_what_was_collected_and_with_what(collected):
 
 def test_stored_rows_are_what_training_yielded(collected):
     config = tiny_config()
-    with torch.inference_mode():
-        block = BlockTraining(config, config.seeds, threads=1)
-        checkpoints = [block.start()]
-        for _ in range(config.iterations):
-            checkpoints += block.iterate()
+    block = PPOTraining(config.training, config.seeds, threads=1)
+    checkpoints = [block.start()]
+    for _ in range(config.iterations):
+        checkpoints += block.iterate()
     for n in range(5):
         tensors = load_file(collected.folder / f"trials/trial-{n:04d}.safetensors")
         for name in ("weights", "observation_mean", "observation_variance", "observation_count", "episodic_return"):

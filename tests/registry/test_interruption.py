@@ -12,15 +12,15 @@ from pathlib import Path
 import pytest
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="kills forked processes")
-DRIVER = Path(__file__).parents[1] / "helpers" / "crash_driver.py"
+TESTS = Path(__file__).parents[1]
 KILLED = {"killed": int(signal.SIGKILL)}
 
 
 def drive(folder, *scenarios):
     # The driver forks after torch was used, and a child of a process with an OpenMP pool waits for it forever.
-    single = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    single = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONPATH": str(TESTS)}
     answer = subprocess.run(
-        [sys.executable, DRIVER, folder, *scenarios],
+        [sys.executable, "-m", "helpers.crash_driver", folder, *scenarios],
         check=False,
         capture_output=True,
         text=True,

@@ -6,7 +6,7 @@ import gymnasium
 import numpy as np
 import pytest
 from helpers import synthetic
-from tipl_bench.rl.evaluation import Policies, evaluate_returns, usable_threads
+from tipl_bench.rl import Policies, evaluate_returns, usable_threads
 from tipl_bench.rl.forward import evaluation_actions
 from tipl_bench.utils.errors import DatasetError, ProtocolError, UnknownNameError
 

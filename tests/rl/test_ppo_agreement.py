@@ -6,11 +6,8 @@ import numpy as np
 import pytest
 import torch
 from helpers.reference_ppo import ReferencePPO
-from tipl_bench.registry.collection.config import CollectionConfig
-from tipl_bench.rl.hyperparameters import PPOHyperparameters
-from tipl_bench.rl.policy import PolicyLayout
+from tipl_bench.rl import Adam, PolicyLayout, PPOHyperparameters, PPOTraining, TrainingConfig
 from tipl_bench.rl.ppo import StackedAgent
-from tipl_bench.rl.training import BlockTraining
 
 ITERATIONS_PLANNED = 10
 """The learning rate falls over these; fewer are run."""
@@ -18,18 +15,12 @@ ITERATIONS_PLANNED = 10
 
 def train(environment, hidden, seeds, *, steps, minibatches, iterations):
     """Checkpoints of a block, row 0 first, and for each trial the reference's iterations."""
-    config = CollectionConfig(
-        environment=environment,
-        hidden_sizes=hidden,
-        environment_steps=steps * ITERATIONS_PLANNED,
-        trials=len(seeds),
-        hyperparameters=PPOHyperparameters(steps_per_iteration=steps, minibatches=minibatches),
-    )
-    with torch.inference_mode():
-        block = BlockTraining(config, seeds, threads=1)
-        checkpoints = [block.start()]
-        for _ in range(iterations):
-            checkpoints += block.iterate()
+    hyperparameters = PPOHyperparameters(steps_per_iteration=steps, minibatches=minibatches)
+    config = TrainingConfig(environment, hidden, steps * ITERATIONS_PLANNED, hyperparameters=hyperparameters)
+    block = PPOTraining(config, seeds, threads=1)
+    checkpoints = [block.start()]
+    for _ in range(iterations):
+        checkpoints += block.iterate()
     references = [ReferencePPO(environment, hidden, seed, ITERATIONS_PLANNED) for seed in seeds]
     starts = [reference.policy() for reference in references]
     theirs = [[reference.iterate(steps, 10, minibatches) for _ in range(iterations)] for reference in references]
@@ -82,7 +73,7 @@ def test_half_cheetah_trains_as_the_plain_implementation_does_while_rounding_sta
                                                     ((17, (64, 64), 6), "HalfCheetah-v4")])  # fmt: skip
 def test_epochs_over_the_same_batch_agree_with_autograd_and_torchs_adam(sizes, environment):
     layout, seeds, steps = PolicyLayout(*sizes), [3, 4], 96
-    agent = StackedAgent(layout, seeds, PPOHyperparameters(minibatches=4))
+    agent = StackedAgent(layout, seeds, PPOHyperparameters(minibatches=4), Adam())
     references = [ReferencePPO(environment, layout.hidden_sizes, seed, 1) for seed in seeds]
     stream = torch.Generator().manual_seed(0)
 
@@ -108,9 +99,9 @@ def test_epochs_over_the_same_batch_agree_with_autograd_and_torchs_adam(sizes, e
         rows.append(torch.cat([observation, action, columns], dim=1))
     before = agent.parameters.clone()
     orders = np.random.default_rng(0)
-    for _ in range(5):
+    for epoch in range(1, 6):
         permutation = torch.from_numpy(np.stack([orders.permutation(steps) for _ in seeds]))
-        agent.epoch(torch.stack(rows), permutation, 3e-4)
+        agent.epoch(torch.stack(rows), permutation, learning_rate=3e-4, iteration=1, epoch=epoch)
         for reference, batch, order in zip(references, batches, permutation, strict=True):
             reference.epoch(*batch, order, 4)
     for n, reference in enumerate(references):

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
-import torch
 from helpers.small_collections import tiny_config
-from tipl_bench.rl.training import BlockTraining
+from tipl_bench.rl import Adam, PPOTraining, TrainingState
 
 
 def checkpoints_of(block, iterations, start=True):
-    with torch.inference_mode():
-        checkpoints = [block.start()] if start else []
-        for _ in range(iterations):
-            checkpoints += block.iterate()
+    checkpoints = [block.start()] if start else []
+    for _ in range(iterations):
+        checkpoints += block.iterate()
     return checkpoints
 
 
 def final_weights(seeds, **changes):
-    return checkpoints_of(BlockTraining(tiny_config(**changes), seeds, threads=1), 2)[-1].weights
+    return checkpoints_of(PPOTraining(tiny_config(**changes).training, seeds, threads=1), 2)[-1].weights
 
 
 def assert_same_bits(ours, theirs):
@@ -28,8 +28,13 @@ def assert_same_bits(ours, theirs):
             assert np.array_equal(value, getattr(b, name), equal_nan=name == "episodic_return"), (a.row, name)
 
 
+def through_json(state):
+    """A saved state as a file would give it back."""
+    return TrainingState(dict(state.arrays), json.loads(json.dumps(state.metadata)))
+
+
 def test_row_zero_is_the_initialisation_before_anything_was_observed():
-    block = BlockTraining(tiny_config(), [1, 2], threads=1)
+    block = PPOTraining(tiny_config().training, [1, 2], threads=1)
     initial = block.agent.policies.numpy().copy()
     (row,) = checkpoints_of(block, 0)
     assert (row.row, row.iteration, row.epoch, row.environment_steps) == (0, 0, 0, 0)
@@ -42,7 +47,7 @@ def test_row_zero_is_the_initialisation_before_anything_was_observed():
 
 def test_columns_tell_where_in_training_each_checkpoint_was_taken():
     config = tiny_config(checkpoint_every_epochs=5)
-    rows = checkpoints_of(BlockTraining(config, [1], threads=1), 3)
+    rows = checkpoints_of(PPOTraining(config.training, [1], threads=1), 3)
     assert [c.row for c in rows] == [0, 1, 2, 3, 4, 5, 6]
     assert [c.iteration for c in rows] == [0, 1, 1, 2, 2, 3, 3]
     assert [c.epoch for c in rows] == [0, 5, 10, 5, 10, 5, 10]
@@ -50,7 +55,7 @@ def test_columns_tell_where_in_training_each_checkpoint_was_taken():
 
 
 def test_the_observation_count_is_steps_and_resets_seen_by_the_policy():
-    rows = checkpoints_of(BlockTraining(tiny_config(), [1], threads=1), 1)
+    rows = checkpoints_of(PPOTraining(tiny_config().training, [1], threads=1), 1)
     counts = {float(c.observation_count[0]) for c in rows[1:]}
     assert len(counts) == 1, "the normaliser moves while steps are collected, not while policies are updated"
     resets = counts.pop() - 256 - 1e-4
@@ -59,14 +64,14 @@ def test_the_observation_count_is_steps_and_resets_seen_by_the_policy():
 
 
 def test_the_learning_rate_falls_linearly_to_its_last_step():
-    rows = checkpoints_of(BlockTraining(tiny_config(), [1], threads=1), 4)
+    rows = checkpoints_of(PPOTraining(tiny_config().training, [1], threads=1), 4)
     assert [c.learning_rate for c in rows[1::5]] == pytest.approx([3e-4, 2.25e-4, 1.5e-4, 0.75e-4], rel=1e-12)
     assert all(rows[i].learning_rate == rows[i - 1].learning_rate for i in range(2, 21) if (i - 1) % 5)
 
 
 def test_without_annealing_the_learning_rate_stays():
     settings = {"steps_per_iteration": 256, "minibatches": 4, "anneal_learning_rate": False}
-    rows = checkpoints_of(BlockTraining(tiny_config(hyperparameters=settings), [1], threads=1), 2)
+    rows = checkpoints_of(PPOTraining(tiny_config(hyperparameters=settings).training, [1], threads=1), 2)
     assert {c.learning_rate for c in rows} == {3e-4}
 
 
@@ -80,7 +85,7 @@ def test_a_trial_does_not_depend_on_the_trials_of_its_block_beyond_rounding():
 
 
 def test_training_gives_the_same_bits_every_time_and_with_any_number_of_physics_threads():
-    first, second = (checkpoints_of(BlockTraining(tiny_config(), [1, 2, 3], threads=n), 2) for n in (1, 2))
+    first, second = (checkpoints_of(PPOTraining(tiny_config().training, [1, 2, 3], threads=n), 2) for n in (1, 2))
     assert_same_bits(first, second)
 
 
@@ -95,29 +100,57 @@ def test_training_gives_the_same_bits_every_time_and_with_any_number_of_physics_
         ("Walker2d-v4", 256),
     ],
 )
-def test_a_saved_state_continues_with_the_same_bits(environment, steps, tmp_path):
+def test_a_saved_state_continues_with_the_same_bits(environment, steps):
     # Of 500 steps: episodes that never end early have their first end before the save, their second after it.
     settings = {"steps_per_iteration": steps, "minibatches": 4}
     config = tiny_config(environment=environment, environment_steps=4 * steps, hyperparameters=settings)
-    original = BlockTraining(config, [1, 2], threads=1)
+    original = PPOTraining(config.training, [1, 2], threads=1)
     checkpoints_of(original, 2)
-    original.save(tmp_path / "snapshot")
+    saved = original.state()
     expected = checkpoints_of(original, 2, start=False)
-    restored = BlockTraining(config, [1, 2], threads=2)
-    restored.restore(tmp_path / "snapshot")
+    restored = PPOTraining(config.training, [1, 2], threads=2)
+    restored.restore(through_json(saved))
     assert restored.iteration == 2
     assert_same_bits(checkpoints_of(restored, 2, start=False), expected)
 
 
-@pytest.mark.parametrize(("seeds", "changes"), [([1, 3], {}), ([1, 2], {"environment_steps": 2048})])
-def test_a_saved_state_of_another_collection_is_refused(seeds, changes, tmp_path):
-    original = BlockTraining(tiny_config(), [1, 2], threads=1)
+def saved_after_one_iteration():
+    original = PPOTraining(tiny_config().training, [1, 2], threads=1)
     checkpoints_of(original, 1)
-    original.save(tmp_path / "snapshot")
-    with pytest.raises(ValueError, match="another collection"):
-        BlockTraining(tiny_config(**changes), seeds, threads=1).restore(tmp_path / "snapshot")
+    return through_json(original.state())
+
+
+@pytest.mark.parametrize(
+    ("what", "seeds", "changes", "optimizer"),
+    [
+        ("seeds", [1, 3], {}, None),
+        ("config", [1, 2], {"environment_steps": 2048}, None),
+        ("optimizer", [1, 2], {}, Adam(1e-3)),
+    ],
+)
+def test_a_saved_state_of_another_training_is_refused(what, seeds, changes, optimizer):
+    other = PPOTraining(tiny_config(**changes).training, seeds, optimizer, threads=1)
+    with pytest.raises(ValueError, match=f"another {what}"):
+        other.restore(saved_after_one_iteration())
+
+
+def test_a_saved_state_of_another_format_is_refused():
+    saved = saved_after_one_iteration()
+    former = TrainingState(saved.arrays, {**saved.metadata, "format": 1})
+    with pytest.raises(ValueError, match="another format"):
+        PPOTraining(tiny_config().training, [1, 2]).restore(former)
+
+
+@pytest.mark.parametrize("name", ["parameters", "optimizer.second_moment", "reward_mean", "environment.physics"])
+def test_a_saved_state_without_an_array_or_with_another_shape_is_refused(name):
+    saved = saved_after_one_iteration()
+    training = PPOTraining(tiny_config().training, [1, 2])
+    without = {key: array for key, array in saved.arrays.items() if key != name}
+    for arrays in (without, without | {name: saved.arrays[name][:1]}):
+        with pytest.raises(ValueError, match=f"array {name} is missing or not float"):
+            training.restore(TrainingState(arrays, saved.metadata))
 
 
 def test_only_batched_physics_can_be_saved():
-    assert BlockTraining(tiny_config(), [1]).resumable
-    assert not BlockTraining(tiny_config(environment="Pendulum-v1"), [1]).resumable
+    assert PPOTraining(tiny_config().training, [1]).resumable
+    assert not PPOTraining(tiny_config(environment="Pendulum-v1").training, [1]).resumable
