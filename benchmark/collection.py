@@ -1,13 +1,13 @@
-"""Collecting a dataset by name, complete with the reference returns of the current protocol."""
+"""Collect a dataset by name, with what the current protocol derives from it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
 
-from ..registry.collection.collect import collect, cut_head
+from ..registry.collection.collect import collect, truncate
 from ..registry.collection.config import CollectionConfig
-from ..registry.collection.presets import Extension, Head, preset, read_config
+from ..registry.collection.presets import Extension, Truncation, preset, read_config
 from ..registry.dataset import Dataset
 from ..registry.loading import load_dataset
 from ..registry.manifest import MANIFEST_NAME
@@ -15,15 +15,15 @@ from ..registry.reference import NAME_PATTERN, is_name
 from ..registry.store import dataset_folder, exclusive
 from ..rl.evaluation import usable_threads
 from ..utils.errors import DatasetError, ProtocolError
-from .forecast.reference_returns import add_reference_returns
+from .forecast.reference_returns import derive_reference_returns
 from .protocol import CURRENT
 
 Progress = Callable[[str, int, int, str], None]
-"""Called with a stage, steps done, steps in all, and a word on how it goes."""
+"""Called with a stage, steps done, steps in all, and a message."""
 
 
 def collect_named(name: str, config: Path | None, threads: int | None, progress: Progress) -> Dataset:
-    """Collect a dataset into the store, or finish what an interruption left.
+    """Collect a dataset into the store, or continue an interrupted collection.
 
     Parameters
     ----------
@@ -34,12 +34,12 @@ def collect_named(name: str, config: Path | None, threads: int | None, progress:
     threads
         Physics threads; all usable cores by default.
     progress
-        Told of every stage's progress.
+        Called with the progress of every stage.
 
     Raises
     ------
     DatasetError, UnknownNameError
-        If the name is malformed or not known, or the dataset is already complete.
+        If the name is malformed or unknown, or the dataset is there with another configuration.
     """
     if not is_name(name):
         raise DatasetError(f"{name!r} is not a dataset name; one looks like inverted-pendulum/ppo-v1 ({NAME_PATTERN}).")
@@ -57,29 +57,30 @@ def collect_named(name: str, config: Path | None, threads: int | None, progress:
         progress("collect", done, total, f"mean return {mean:.1f}")
 
     if not (folder / MANIFEST_NAME).is_file():
-        if isinstance(wanted, Head):
+        if isinstance(wanted, Truncation):
             with exclusive(name):
-                cut_head(load_dataset(wanted.head_of, download=False), name, wanted.checkpoints, folder)
+                truncate(load_dataset(wanted.truncates, download=False), name, wanted.checkpoints, folder)
         else:
             collect(name, wanted, threads=threads or usable_threads(), progress=training, base=base)
     dataset = Dataset.open(folder)
     if isinstance(wanted, CollectionConfig) and dataset.manifest.collection != wanted:
         raise DatasetError(f"{folder} holds {name} collected with another configuration; remove it to collect it anew.")
     with exclusive(name):
-        return add_reference_returns(
+        derive_reference_returns(
             dataset, CURRENT, lambda done, total: progress("reference", done, total, "returns of the true policies")
         )
+    return dataset
 
 
 def _extended(extension: Extension) -> tuple[CollectionConfig, Dataset]:
-    """The collection of the dataset that is extended, with more trials, and that dataset."""
+    """The configuration of the extended collection, and the dataset that it extends."""
     base = load_dataset(extension.extends, download=False)
     if extension.trials <= len(base):
         raise DatasetError(f"{base.name} has {len(base)} trials already; an extension to {extension.trials} adds none.")
     wanted = base.manifest.collection.model_copy(update={"trials": extension.trials})
     if base.manifest.cut_from:
         raise DatasetError(
-            f"{base.name} is cut from {base.manifest.cut_from.name}: it holds {base.manifest.checkpoints} of the "
-            f"{wanted.checkpoints} checkpoints that new trials would have. Extend that one, and cut it anew."
+            f"{base.name} is truncated from {base.manifest.cut_from.name}: it holds {base.manifest.checkpoints} of the "
+            f"{wanted.checkpoints} checkpoints that new trials would have. Extend that one, and truncate it anew."
         )
     return wanted, base

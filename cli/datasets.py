@@ -14,7 +14,7 @@ from .hub import download_dataset, publish_dataset, yank_dataset
 from .output import Bars, console, print_fields
 
 if TYPE_CHECKING:
-    from ..registry.manifest import Manifest
+    from ..registry.manifest import Identity, Manifest
 
 CURVES = 10
 """Trials whose training returns are drawn when each must be asked for."""
@@ -69,7 +69,7 @@ def _listed(name: str) -> dict[str, Any]:
             "trials": len(dataset),
             "checkpoints": dataset.manifest.checkpoints,
             "parameters": dataset.layout.parameter_count,
-            "bytes": sum(file.size for file in dataset.manifest.files),
+            "bytes": sum(file.size for file in dataset.contents()),
         }
     except DatasetError as error:
         where = "broken" if name in local_names() else "on the Hub" if entry and entry.repo else "not here"
@@ -103,11 +103,11 @@ def show_dataset(name: str, as_json: bool) -> None:
     view = view_dataset(parse_reference(name))
     manifest = view.manifest
     if as_json:
-        facts = {"digest": manifest.digest, "former_digest": manifest.former_digest, "where": view.where}
+        facts = {"digest": view.identity.digest, "former_digest": view.identity.former_digest, "where": view.where}
         facts |= {"manifest": json.loads(manifest.to_json())}
         click.echo(json.dumps(facts, indent=1))
         return
-    print_fields(_described(manifest, view.where))
+    print_fields(_described(manifest, view.identity, view.where))
     count = len(manifest.trials)
     drawn = min(CURVES, count)
     chosen = [round(i * (count - 1) / max(1, drawn - 1)) for i in range(drawn)]
@@ -120,13 +120,13 @@ def show_dataset(name: str, as_json: bool) -> None:
         console().print(Text("\n".join([title, *lines])), soft_wrap=True)
 
 
-def _described(manifest: Manifest, where: str) -> dict[str, str]:
+def _described(manifest: Manifest, identity: Identity, where: str) -> dict[str, str]:
     """The manifest's facts as lines."""
     split, config = manifest.split, manifest.collection
-    made_from = {"cut from": manifest.cut_from, "extends": manifest.extends}
+    made_from = {"truncated from": manifest.cut_from, "extends": manifest.extends}
     return {
         "dataset": manifest.name,
-        "digest": str(manifest.identity),
+        "digest": str(identity),
         "where": where,
         "environment": manifest.environment,
         "licence": manifest.licence,
@@ -150,12 +150,13 @@ def _described(manifest: Manifest, where: str) -> dict[str, str]:
 @click.argument("name")
 def verify_dataset(name: str) -> None:
     """Hash every byte of a dataset and compare with its manifest and the catalog."""
-    from ..registry.catalog import identity_of
+    from ..registry.catalog import find_derived, identity_of
+    from ..registry.derived import derived_protocols
     from ..registry.loading import load_dataset
 
     dataset = load_dataset(name, download=False)
-    total = sum(file.size for file in dataset.manifest.files)
-    done = 0
+    sizes = [file.size for file in dataset.contents()]
+    total, done = sum(sizes), 0
     with Bars() as bars:
 
         def report(path: str, size: int) -> None:
@@ -164,10 +165,9 @@ def verify_dataset(name: str) -> None:
             bars.stage("verify", done, total, path)
 
         dataset.verify(report)
-    click.echo(
-        f"{dataset.name}: {len(dataset.manifest.files)} files, {total:,} bytes, all as digest {identity_of(dataset)} "
-        "says."
-    )
+        for protocol in derived_protocols(dataset.folder):
+            find_derived(dataset, protocol)  # compares with the catalog
+    click.echo(f"{dataset.name}: {len(sizes)} files, {total:,} bytes, all intact; digest {identity_of(dataset)}")
 
 
 @datasets.command("collect")

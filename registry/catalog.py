@@ -13,7 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 from ..utils.errors import DatasetError, UnknownNameError
 from ..utils.files import write_text
 from .dataset import Dataset
-from .manifest import Identity, Sha256
+from .derived import Derived
+from .files import Sha256
+from .manifest import Identity, Origin
 from .reference import COMMIT_PATTERN, HubLocation, is_name, is_repo
 from .store import cache_root
 
@@ -33,6 +35,8 @@ class CatalogEntry(BaseModel):
     """1 if `digest` is a format-1 digest and the one of format 2 is not known yet."""
     former_digest: Sha256 | None = None
     """The format-1 digest, of a dataset that was first identified by it."""
+    derived: dict[Annotated[str, Field(pattern=r"^p[1-9][0-9]{0,5}$")], Sha256] = {}
+    """`DerivedManifest.sha256` of the derived data of each protocol version, as `p1`."""
     default: bool = False
     bundled: bool = False
     repo: str | None = None
@@ -79,7 +83,8 @@ def catalog() -> dict[str, CatalogEntry]:
             shipped = entries.get(name, entry)
             if not shipped.identity.matches(entry.identity):
                 raise DatasetError(f"{path}: {name} has another digest than the catalog that ships with tipl-bench.")
-            kept = {"yanked": entry.yanked or shipped.yanked, "default": shipped.default, "bundled": shipped.bundled}
+            pinned = ("digest", "digest_format", "former_digest", "derived", "default", "bundled")
+            kept = {field: getattr(shipped, field) for field in pinned} | {"yanked": entry.yanked or shipped.yanked}
             own = {"default": entry.default and entry.environment not in defaults, "bundled": False}
             entries[name] = entry.model_copy(update=kept if name in entries else own)
     return entries
@@ -139,6 +144,31 @@ def identity_of(dataset: Dataset) -> Identity:
         return dataset.identity
     known = entry.former_digest or (entry.digest if entry.digest_format == 1 else None)
     return dataset.identity._replace(former_digest=known or dataset.former_digest)
+
+
+def origin_of(dataset: Dataset) -> Origin:
+    """How another dataset names this one as its origin: by the digest that it was first identified by."""
+    return Origin(name=dataset.name, digest=identity_of(dataset).first_digest)
+
+
+def find_derived(dataset: Dataset, protocol: int) -> Derived | None:
+    """What a protocol version derived from a dataset, if it is here.
+
+    Raises
+    ------
+    DatasetError
+        If it is invalid, or not what the catalog pins.
+    """
+    derived, entry = dataset.derived(protocol), catalog().get(dataset.name)
+    if derived is None or entry is None or not entry.identity.matches(Identity(dataset.digest)):
+        return derived
+    pinned = entry.derived.get(f"p{protocol}", derived.manifest.sha256)
+    if derived.manifest.sha256 != pinned:
+        raise DatasetError(
+            f"{derived.folder}: derived data with sha256 {derived.manifest.sha256}, but the catalog pins {pinned} for "
+            f"protocol {protocol} on {dataset.name}. Remove that folder, or download the dataset again."
+        )
+    return derived
 
 
 def complete_identity(name: str, digest: str) -> Identity:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from ..rl.policy import PolicyLayout
 from ..utils.errors import DatasetError
-from ..utils.files import sha256
-from ..utils.tensorfile import read_header, tensor_digests
-from .manifest import FileEntry, Identity, Manifest, TensorEntry, read_manifest
+from .derived import DERIVED_FOLDER, Derived, derived_folder, derived_protocols, open_derived
+from .files import FileEntry, check_size, describe_file, verify_file
+from .manifest import Identity, Manifest, read_manifest
 from .trial import Trial, trial_name, trial_tensors
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from .statistics import ReturnStatistics
 
 TRIALS_FOLDER = "trials"
-MEND = "Fetch it again (`tipl-bench datasets download NAME`) or collect it again; nothing was removed."
 
 
 @dataclass(frozen=True)
@@ -59,11 +58,12 @@ class Dataset:
             If the manifest is invalid or not the expected one, or a listed file is missing or of another size.
         """
         dataset = cls(folder, read_manifest(folder))
-        if identity is not None and not dataset.identity.matches(identity):
+        if identity is not None and not any(dataset.matches(known) for known in identity.digests):
             raise DatasetError(
                 f"{folder}: the manifest has digest {dataset.identity}, but the catalog pins {identity} for "
-                f"{dataset.name}. The manifest was edited, or this is another collection: remove the folder and "
-                "collect or fetch the dataset again, or use it by its path."
+                f"{dataset.name}. The manifest was edited, this is another collection, or (where only a format-1 "
+                f"digest is pinned) {derived_folder(folder, 1)}, which it covers, is missing: remove the folder and "
+                "collect or download the dataset again, or use it by its path."
             )
         check_trials(dataset.manifest, str(folder))
         for entry in dataset.files(trials):
@@ -97,24 +97,28 @@ class Dataset:
     def layout(self) -> PolicyLayout:
         return self.manifest.layout
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """The digest that identifies the dataset, see `Manifest.digest`."""
-        return self.identity.digest
+        return self.manifest.digest
 
     @property
     def former_digest(self) -> str | None:
-        """The digest that identified it in format 1, where that is known."""
+        """The digest that identifies it in format 1, where that can be computed."""
         return self.identity.former_digest
 
     @cached_property
     def identity(self) -> Identity:
-        """Both digests."""
-        return self.manifest.identity
+        """Both digests; that of format 1 covers what protocol 1 derived, and is known only where that is here."""
+        if self.manifest.format == 1:
+            return Identity(self.digest, former_digest=self.manifest.former_digest)
+        first = self.derived(1)
+        former = self.manifest.format_1_digest(first.manifest.files) if first else None
+        return Identity(self.digest, former_digest=former)
 
     def matches(self, digest: str) -> bool:
         """Whether a digest, of whichever format, identifies this dataset."""
-        return self.identity.matches(Identity(digest))
+        return digest == self.digest or digest == self.former_digest
 
     def __len__(self) -> int:
         return len(self.manifest.trials)
@@ -152,13 +156,21 @@ class Dataset:
 
         return return_statistics({t.index: t.columns["episodic_return"] for t in self.trials(trials)})
 
-    def sidecar(self, path: str) -> Path | None:
-        """The file of a listed sidecar, or None."""
-        listed = any(entry.path == path for entry in self.manifest.sidecars)
-        return self.folder / path if listed else None
+    def derived(self, protocol: int) -> Derived | None:
+        """What a protocol version derived from this dataset, if it is here; see `open_derived`."""
+        return open_derived(self.folder, self.manifest, protocol)
+
+    def contents(self) -> list[FileEntry]:
+        """Every file that a manifest vouches for: trials, format-1 sidecars, derived data."""
+        entries = [*self.manifest.files]
+        for protocol in derived_protocols(self.folder):
+            derived = self.derived(protocol)
+            for entry in derived.manifest.files if derived else ():
+                entries.append(entry.model_copy(update={"path": f"{DERIVED_FOLDER}/p{protocol}/{entry.path}"}))
+        return entries
 
     def verify(self, progress: Callable[[str, int], None] = lambda path, size: None) -> None:
-        """Hash every byte and compare with the manifest.
+        """Hash every byte, derived data included, and compare with the manifests.
 
         Parameters
         ----------
@@ -170,43 +182,13 @@ class Dataset:
         DatasetError
             Naming the first file, and the tensor in it, that is not what the manifest says.
         """
-        for entry in self.manifest.files:
+        for entry in self.contents():
             verify_file(self.folder / entry.path, entry)
             progress(entry.path, entry.size)
 
 
-def verify_file(path: Path, entry: FileEntry) -> None:
-    """Hash every byte of a file and compare with its manifest entry.
-
-    Raises
-    ------
-    DatasetError
-        Naming the file, and the tensor in it, that is not what the manifest says.
-    """
-    check_size(path, entry)
-    _check_header(path, entry)
-    for name, digest in tensor_digests(path).items():
-        if digest != entry.tensors[name].sha256:
-            raise DatasetError(
-                f"{path}: tensor {name!r} does not have the manifest's sha256; its bytes were changed. {MEND}"
-            )
-    if sha256(path) != entry.sha256:
-        raise DatasetError(f"{path}: its tensors are intact but its header does not have the manifest's bytes. {MEND}")
-
-
-def check_size(path: Path, entry: FileEntry) -> None:
-    """A file's presence and size against its manifest entry; raises `DatasetError`."""
-    if not path.is_file():
-        raise DatasetError(f"{path}: listed in the manifest but missing. {MEND}")
-    size = path.stat().st_size
-    if size != entry.size:
-        raise DatasetError(
-            f"{path}: {size} bytes where the manifest says {entry.size}; the file is truncated or was replaced. {MEND}"
-        )
-
-
 def check_trials(manifest: Manifest, where: str) -> None:
-    """The manifest's trials against the format; raises `DatasetError` naming the first wrong one and `where`."""
+    """Compare the manifest's trials with the format; raises `DatasetError` naming the first wrong one and `where`."""
     layout = manifest.layout
     expected = trial_tensors(manifest.checkpoints, layout.parameter_count, layout.observation_size)
     for index, entry in enumerate(manifest.trials):
@@ -217,26 +199,6 @@ def check_trials(manifest: Manifest, where: str) -> None:
                 f"{where}: the manifest's trial {index} ({entry.path}) does not have the tensors of the format for "
                 f"T = {manifest.checkpoints}, P = {layout.parameter_count}: {', '.join(wrong)}."
             )
-
-
-def _check_header(path: Path, entry: FileEntry) -> None:
-    """The file's own header against the manifest's entry."""
-    stated = {name: (t.dtype, t.shape) for name, t in entry.tensors.items()}
-    found = {name: (span.dtype, span.shape) for name, span in read_header(path).items()}
-    if found != stated:
-        wrong = sorted(name for name in {*found, *stated} if found.get(name) != stated.get(name))
-        raise DatasetError(f"{path}: tensors {', '.join(wrong)} do not have the manifest's dtype and shape.")
-
-
-def describe_file(folder: Path, path: str) -> FileEntry:
-    """Hash one file of a dataset folder into its manifest entry."""
-    digests = tensor_digests(folder / path)
-    tensors = {
-        name: TensorEntry.model_validate({"dtype": span.dtype, "shape": span.shape, "sha256": digests[name]})
-        for name, span in read_header(folder / path).items()
-    }
-    file = folder / path
-    return FileEntry(path=path, size=file.stat().st_size, sha256=sha256(file), tensors=tensors)
 
 
 def describe_trials(folder: Path, indices: Sequence[int]) -> tuple[FileEntry, ...]:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from ..utils.errors import DatasetError, UnknownNameError
 from ..utils.tensorfile import Array
-from .catalog import BUNDLED, catalog
+from .catalog import BUNDLED, catalog, identity_of
 from .dataset import Dataset
-from .manifest import MANIFEST_NAME, Manifest, read_manifest
+from .manifest import MANIFEST_NAME, Identity, Manifest, read_manifest
 from .reference import HUB_PREFIX, DatasetRef, HubLocation, is_name, parse_hub, parse_name
 from .store import dataset_folder, local_names, snapshot_folder
 
@@ -138,6 +138,8 @@ class DatasetView:
     ----------
     manifest
         Its manifest.
+    identity
+        Its digests.
     where
         The folder or the address on the Hub that it was read from.
     columns
@@ -145,6 +147,7 @@ class DatasetView:
     """
 
     manifest: Manifest
+    identity: Identity
     where: str
     columns: Callable[[Iterable[int]], Columns]
 
@@ -162,14 +165,14 @@ def view_dataset(reference: DatasetRef) -> DatasetView:
 
         entry = catalog().get(reference.name or "")
         remote = RemoteDataset.open(reference.location, identity=entry.identity if entry else None)
-        return DatasetView(remote.manifest, str(remote.location), remote.all_columns)
+        return DatasetView(remote.manifest, remote.manifest.identity, str(remote.location), remote.all_columns)
     dataset = _open(reference, ())
 
     def columns(trials: Iterable[int]) -> Columns:
         here = (trial for trial in dataset.trials(trials) if trial.path.is_file())
         return {trial.index: trial.columns for trial in here}
 
-    return DatasetView(dataset.manifest, str(dataset.folder), columns)
+    return DatasetView(dataset.manifest, identity_of(dataset), str(dataset.folder), columns)
 
 
 def _open(reference: DatasetRef, trials: Iterable[int] | None) -> Dataset:

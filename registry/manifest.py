@@ -3,33 +3,31 @@
 from __future__ import annotations
 
 import hashlib
-import math
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
-import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from ..rl.policy import PolicyLayout
 from ..utils.canonical import canonical_json, strict_json
 from ..utils.errors import DatasetError
 from ..utils.files import write_text
-from ..utils.tensorfile import HEADER_LIMIT
 from .collection.config import CollectionConfig
+from .files import Count, Document, FileEntry, Sha256
 from .reference import NAME_PATTERN, version_number
 
 MANIFEST_NAME = "manifest.json"
-FORMAT: Literal[1, 2] = 2
 MANIFEST_LIMIT = 64 << 20
-PATH_LIMIT = 200
 PROPORTIONS = {"train": 0.6, "validation": 0.1, "test": 0.3}
 
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Count = Annotated[int, Field(ge=1, le=2**40)]
-
-
 _ORIGIN = {"name", "digest"}
-_FILES = {"__all__": {"path": True, "size": True, "sha256": True, "tensors": {"__all__": {"dtype", "shape", "sha256"}}}}
+_FILE: dict[str, Any] = {
+    "path": True,
+    "size": True,
+    "sha256": True,
+    "tensors": {"__all__": {"dtype", "shape", "sha256"}},
+}
+_FILES = {"__all__": _FILE}
 _FORMAT_1: dict[str, Any] = {
     "format": True,
     "name": True,
@@ -103,7 +101,12 @@ class Identity(NamedTuple):
 
     def matches(self, other: Identity) -> bool:
         """Whether both identify the same dataset: they share a digest, of either format."""
-        return bool({self.digest, self.former_digest} & {other.digest, other.former_digest} - {None})
+        return not self.digests.isdisjoint(other.digests)
+
+    @property
+    def digests(self) -> frozenset[str]:
+        """All known digests."""
+        return frozenset(filter(None, (self.digest, self.former_digest)))
 
     def __str__(self) -> str:
         if self.former_digest:
@@ -111,46 +114,7 @@ class Identity(NamedTuple):
         return self.digest + (" (format 1)" if self.digest_format == 1 else "")
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class TensorEntry(_Model):
-    """One tensor of a file."""
-
-    dtype: Literal["float32", "float64", "int64"]
-    shape: tuple[Annotated[int, Field(ge=0, le=2**40)], ...]
-    sha256: Sha256
-
-
-class FileEntry(_Model):
-    """One file of a dataset: its relative path, size in bytes, and digests."""
-
-    path: str
-    size: Count
-    sha256: Sha256
-    tensors: dict[str, TensorEntry]
-
-    @field_validator("path")
-    @classmethod
-    def _stays_inside(cls, path: str) -> str:
-        parts = PurePosixPath(path).parts
-        if len(path) > PATH_LIMIT:
-            raise ValueError(f"a path of {len(path)} characters; {PATH_LIMIT} are allowed")
-        if not parts or path.startswith("/") or ".." in parts or "\\" in path or str(PurePosixPath(path)) != path:
-            raise ValueError(f"{path!r} is not a plain relative path")
-        return path
-
-    @model_validator(mode="after")
-    def _holds_its_tensors(self) -> FileEntry:
-        """A file is its tensors and a small header; what claims more is refused before it is fetched."""
-        content = sum(math.prod(t.shape) * np.dtype(t.dtype).itemsize for t in self.tensors.values())
-        if not content < self.size <= content + HEADER_LIMIT + 8:
-            raise ValueError(f"{self.path}: {self.size} bytes cannot be a header and tensors of {content} bytes")
-        return self
-
-
-class Split(_Model):
+class Split(Document):
     """Which trials are for fitting, for tuning, and for testing; by trial, never by window."""
 
     train: tuple[int, ...] = Field(min_length=1)
@@ -171,23 +135,23 @@ class Split(_Model):
         ids = tuple(range(trials))
         return cls(train=ids[:train], validation=ids[train : train + validation], test=ids[train + validation :])
 
-    def grown(self, trials: int) -> Split:
-        """This split for more trials: those there stay in their parts, each new one goes where most are wanting."""
+    def extend(self, trials: int) -> Split:
+        """This split for more trials: present ones keep their part, new ones join the part furthest below its share."""
         parts = {name: list(getattr(self, name)) for name in PROPORTIONS}
         for trial in range(sum(map(len, parts.values())), trials):
-            wanting = {name: share * (trial + 1) - len(parts[name]) for name, share in PROPORTIONS.items()}
-            parts[max(wanting, key=lambda name: wanting[name])].append(trial)
+            missing = {name: share * (trial + 1) - len(parts[name]) for name, share in PROPORTIONS.items()}
+            parts[max(missing, key=lambda name: missing[name])].append(trial)
         return Split(**{name: tuple(chosen) for name, chosen in parts.items()})
 
 
-class Origin(_Model):
+class Origin(Document):
     """The dataset that this one was made from."""
 
     name: str
     digest: Sha256
 
 
-class Manifest(_Model):
+class Manifest(Document):
     """A dataset's whole description; unknown fields are refused.
 
     The `digest` of a dataset is the sha256 of its manifest's `COVERED` fields in canonical JSON, and the manifest lists
@@ -198,7 +162,7 @@ class Manifest(_Model):
     still read, and identified as if they had been migrated to format 2.
     """
 
-    format: Literal[1, 2] = FORMAT
+    format: Literal[1, 2] = 2
     name: str = Field(pattern=NAME_PATTERN)
     licence: str
     environment: str
@@ -252,22 +216,27 @@ class Manifest(_Model):
     @property
     def digest(self) -> str:
         """The dataset's identity, whatever the manifest's own format: sha256 of the fields that format 2 covers."""
-        return self._hash(2)
+        return self._hash(COVERED[2], {"format": 2})
 
     @property
     def former_digest(self) -> str | None:
-        """The identity that a manifest of format 1 had while sidecars were part of it; None for later formats."""
-        return self._hash(1) if self.format == 1 else None
+        """The identity that a manifest of format 1 had while sidecars were part of it; None for format 2."""
+        return self.format_1_digest(self.sidecars) if self.format == 1 else None
+
+    def format_1_digest(self, sidecars: tuple[FileEntry, ...]) -> str:
+        """The digest that format 1 gave the same dataset with these sidecars."""
+        absent = () if self.extends else ("extends",)  # format 1 lists it only where it says something
+        covered = {field: inner for field, inner in COVERED[1].items() if field not in absent}
+        listed = [entry.model_dump(mode="json", include=_FILE) for entry in sidecars]
+        return self._hash(covered, {"format": 1, "sidecars": listed})
 
     @property
     def identity(self) -> Identity:
         """Both digests."""
         return Identity(self.digest, former_digest=self.former_digest)
 
-    def _hash(self, format: int) -> str:
-        content = self.model_dump(mode="json", include=COVERED[format]) | {"format": format}
-        if format == 1 and self.extends is None:
-            del content["extends"]  # format 1 lists it only where it says something
+    def _hash(self, covered: dict[str, Any], changes: dict[str, Any]) -> str:
+        content = self.model_dump(mode="json", include=covered) | changes
         return hashlib.sha256(canonical_json(content).encode()).hexdigest()
 
     def to_json(self) -> str:

@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ...registry.dataset import Dataset, describe_file
+from ...registry.catalog import find_derived
+from ...registry.dataset import Dataset
+from ...registry.derived import write_derived
 from ...registry.store import cache_root
 from ...rl.evaluation import Policies, evaluate_returns
 from ...utils.errors import DatasetError
@@ -43,7 +45,7 @@ class ReferenceReturns:
     target_noise: Float64
 
 
-def sidecar_name(protocol: Protocol) -> str:
+def file_name(protocol: Protocol) -> str:
     """The file name of a protocol version's reference returns."""
     return f"reference-returns-p{protocol.version}.safetensors"
 
@@ -51,15 +53,16 @@ def sidecar_name(protocol: Protocol) -> str:
 def reference_returns(
     dataset: Dataset, protocol: Protocol, progress: Progress = lambda done, total: None
 ) -> ReferenceReturns:
-    """The dataset's reference returns: from its sidecar, else from the store's cache, else computed now.
+    """The dataset's reference returns: from its derived data, else from the store's cache, else computed now.
 
     Raises
     ------
     DatasetError
-        If the stored ones belong to other windows.
+        If the derived data are damaged or not those that the catalog pins, or belong to other windows.
     """
     windows = test_windows(dataset, protocol)
-    path = dataset.sidecar(sidecar_name(protocol))
+    derived = find_derived(dataset, protocol.version)
+    path = derived.file(file_name(protocol)) if derived else None
     if path is None:
         path = cache_root() / "references" / f"{dataset.digest}-p{protocol.version}.safetensors"
         if not path.exists():
@@ -68,18 +71,19 @@ def reference_returns(
     return _read(path, windows, protocol)
 
 
-def add_reference_returns(
+def derive_reference_returns(
     dataset: Dataset, protocol: Protocol, progress: Progress = lambda done, total: None
-) -> Dataset:
-    """Compute a dataset's reference returns and list them in its manifest, which changes its digest."""
-    name = sidecar_name(protocol)
-    if dataset.sidecar(name) is not None:
-        return dataset
-    windows = test_windows(dataset, protocol)
-    _write(dataset.folder / name, windows, _compute(dataset, windows, protocol, progress))
-    sidecars = (*dataset.manifest.sidecars, describe_file(dataset.folder, name))
-    dataset.manifest.model_copy(update={"format": 1, "sidecars": sidecars}).write(dataset.folder)
-    return Dataset.open(dataset.folder)
+) -> None:
+    """Compute a dataset's reference returns into its derived data, unless they are there."""
+    if find_derived(dataset, protocol.version) is None:
+        windows = test_windows(dataset, protocol)
+        returns = _compute(dataset, windows, protocol, progress)
+        write_derived(
+            dataset.folder,
+            dataset.manifest,
+            protocol.version,
+            lambda folder: _write(folder / file_name(protocol), windows, returns),
+        )
 
 
 def _compute(dataset: Dataset, windows: Sequence[Window], protocol: Protocol, progress: Progress) -> ReferenceReturns:

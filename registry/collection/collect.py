@@ -1,4 +1,4 @@
-"""A whole collection: blocks in turn, then the manifest, then one rename into the store."""
+"""Collect a dataset: blocks in turn, then the manifest, then one rename into the store; extend and truncate one."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from ...utils.errors import DatasetError
 from ...utils.files import clear_leftovers, link_or_copy, write_text
 from ...utils.machine import cpu_name, package_versions
 from ...utils.tensorfile import create_tensors
-from ..dataset import TRIALS_FOLDER, Dataset, describe_trials, verify_file
-from ..manifest import MANIFEST_NAME, Manifest, Origin, Split, read_manifest
+from ..catalog import origin_of
+from ..dataset import TRIALS_FOLDER, Dataset, describe_trials
+from ..files import verify_file
+from ..manifest import MANIFEST_NAME, Manifest, Split, read_manifest
 from ..reference import is_name
 from ..store import dataset_folder, exclusive, staging_folder
 from ..trial import trial_name, trial_tensors
@@ -54,9 +56,9 @@ def collect(
     threads
         Physics threads.
     progress
-        Told of every iteration.
+        Called after every iteration.
     base
-        A dataset of the same collection with fewer trials: its files are taken over and only the others are trained.
+        A dataset of the same collection with fewer trials: its files are linked and only the others are trained.
 
     Raises
     ------
@@ -65,7 +67,7 @@ def collect(
     """
     if not is_name(name):
         raise DatasetError(f"{name!r} is not a dataset name; one looks like inverted-pendulum/ppo-v1.")
-    Split.proportional(config.trials)  # too few trials are better met before training than after
+    Split.proportional(config.trials)  # raises for too few trials before they are trained
     with exclusive(name):
         target = dataset_folder(name)
         if target.exists():
@@ -75,7 +77,7 @@ def collect(
         trials.mkdir(parents=True, exist_ok=True)
         _claim(folder, name, config, base)
         if base:
-            _take_over(base, folder)
+            _link_trials(base, folder)
         size = block_size(config)
         total = config.trials * config.iterations
         for first in range(len(base) if base else 0, config.trials, size):
@@ -95,19 +97,21 @@ def collect(
 
 
 def _claim(folder: Path, name: str, config: CollectionConfig, base: Dataset | None) -> None:
-    """Write down what is being collected under which versions, or check that it is what was begun.
+    """Record configuration and versions of a collection, or compare them with those of the interrupted one.
 
-    The dataset that is extended is part of it: its trials are links, and must never pass for trials begun here, which
-    are written in place.
+    The extended dataset is part of them: its trials are links, and must never pass for trials begun here, which are
+    written in place.
     """
-    extends = Origin(name=base.name, digest=base.digest) if base else None
+    extends = origin_of(base) if base else None
     wanted = config.model_dump(mode="json") | ({"extends": extends.model_dump()} if extends else {})
     for place in (folder, folder / TRIALS_FOLDER):
         clear_leftovers(place, held=True)
     if (folder / MANIFEST_NAME).exists():
         begun = read_manifest(folder)
-        found = (begun.collection, begun.extends, begun.versions, begun.cpu)
-        if found != (config, extends, package_versions(), cpu_name()):
+        same_base = (
+            base.matches(begun.extends.digest) if base and begun.extends else begun.extends is None and base is None
+        )
+        if not same_base or (begun.collection, begun.versions, begun.cpu) != (config, package_versions(), cpu_name()):
             raise DatasetError(
                 f"{folder} holds a collection of {name} with another configuration, package versions or processor (see "
                 f"its {MANIFEST_NAME}). Continue with those, or remove the folder to start over."
@@ -130,8 +134,8 @@ def _circumstances() -> dict[str, str]:
     return {**package_versions(), "cpu": cpu_name()}
 
 
-def _take_over(base: Dataset, folder: Path) -> None:
-    """Link the trials of the dataset that is extended, each verified."""
+def _link_trials(base: Dataset, folder: Path) -> None:
+    """Link the trials of the extended dataset, each verified."""
     for index, entry in enumerate(base.manifest.trials):
         target = folder / TRIALS_FOLDER / trial_name(index)
         if not target.exists():
@@ -152,21 +156,21 @@ def _manifest(name: str, config: CollectionConfig, folder: Path, base: Dataset |
         parameters=layout.shapes,
         collection=config,
         trial_seeds=tuple(config.seeds),
-        split=base.manifest.split.grown(config.trials) if base else Split.proportional(config.trials),
+        split=base.manifest.split.extend(config.trials) if base else Split.proportional(config.trials),
         versions=package_versions(),
         cpu=cpu_name(),
-        extends=Origin(name=base.name, digest=base.digest) if base else None,
+        extends=origin_of(base) if base else None,
         trials=describe_trials(folder, range(config.trials)),
     )
 
 
-def cut_head(source: Dataset, name: str, checkpoints: int, target: Path) -> Dataset:
+def truncate(source: Dataset, name: str, checkpoints: int, target: Path) -> Dataset:
     """Write the first checkpoints of every trial of a dataset as a dataset of its own.
 
     Parameters
     ----------
     source
-        The dataset to cut.
+        The dataset to truncate.
     name
         The new dataset's name.
     checkpoints
@@ -175,7 +179,7 @@ def cut_head(source: Dataset, name: str, checkpoints: int, target: Path) -> Data
         The new dataset's folder; must not exist.
     """
     if target.exists():
-        raise DatasetError(f"{target} exists already; remove it to cut {name} anew.")
+        raise DatasetError(f"{target} exists already; remove it to truncate {source.name} anew.")
     if not 0 < checkpoints <= source.manifest.checkpoints:
         raise DatasetError(f"{source.name} has {source.manifest.checkpoints} checkpoints, not {checkpoints}.")
     source.verify()  # new digests must not vouch for damaged bytes
@@ -192,7 +196,8 @@ def cut_head(source: Dataset, name: str, checkpoints: int, target: Path) -> Data
         update={
             "name": name,
             "checkpoints": checkpoints,
-            "cut_from": Origin(name=source.name, digest=source.digest),
+            "format": 2,
+            "cut_from": origin_of(source),
             "trials": describe_trials(partial, range(len(source))),
             "sidecars": (),
         }

@@ -1,4 +1,4 @@
-"""The collections that ship with the suite, and those read from a person's own file."""
+"""The collections that ship with the suite, and those read from a user's file."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from ...utils.errors import DatasetError, UnknownNameError
 from .config import CollectionConfig
 
 
-class Head(BaseModel):
+class Truncation(BaseModel):
     """A dataset that is the first checkpoints of another."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    head_of: str
+    truncates: str
     checkpoints: int = Field(ge=1)
 
 
 class Extension(BaseModel):
-    """A dataset that is another one with more trials, whose seeds go on from there."""
+    """A dataset that is another one with more trials, of the seeds that follow."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -30,7 +30,7 @@ class Extension(BaseModel):
     trials: int = Field(ge=1)
 
 
-Preset = CollectionConfig | Head | Extension
+Preset = CollectionConfig | Truncation | Extension
 
 
 def presets() -> dict[str, Preset]:
@@ -63,13 +63,13 @@ def read_config(path: Path) -> CollectionConfig | Extension:
             where = ".".join(str(part) for part in first["loc"]) or "config"
             raise DatasetError(f"{path}: {where}: {first['msg']}.") from None
         raise DatasetError(f"{path}: {error}.") from None
-    if isinstance(config, Head):
-        raise DatasetError(f"{path}: only shipped collections may be the head of another.")
+    if isinstance(config, Truncation):
+        raise DatasetError(f"{path}: only shipped collections may truncate another; give the fields of a collection.")
     return config
 
 
 def _parse(entry: dict[str, Any]) -> Preset:
-    for kind, mark in ((Head, "head_of"), (Extension, "extends")):
-        if mark in entry:
+    for kind, field in ((Truncation, "truncates"), (Extension, "extends")):
+        if field in entry:
             return kind.model_validate(entry)
     return CollectionConfig.model_validate(entry)

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from ...utils.errors import DatasetError
 from ...utils.files import link_or_copy
-from ..dataset import Dataset, verify_file
-from ..manifest import MANIFEST_NAME, FileEntry, Identity, read_manifest
+from ..dataset import Dataset
+from ..files import FileEntry, verify_file
+from ..manifest import MANIFEST_NAME, Identity, read_manifest
 from ..reference import DatasetRef, HubLocation, family
 from ..store import (
     DEFAULT_BRANCH,

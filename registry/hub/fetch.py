@@ -10,8 +10,7 @@ from typing import IO
 
 from ...utils.errors import DatasetError, HubError
 from ...utils.files import sync
-from ..dataset import verify_file
-from ..manifest import FileEntry
+from ..files import FileEntry, verify_file
 from ..reference import HubLocation
 from .client import is_transient, status_of, streaming, translate_hub_errors
 

@@ -13,6 +13,7 @@ from huggingface_hub.hf_api import RepoFile, RepoFolder
 from ...utils.errors import DatasetError, MissingFileError
 from ..catalog import catalog
 from ..dataset import TRIALS_FOLDER, Dataset
+from ..derived import DERIVED_FOLDER
 from ..manifest import MANIFEST_LIMIT, MANIFEST_NAME, Manifest, parse_manifest
 from ..reference import HubLocation, family
 from .client import api, read_bytes, with_retries
@@ -38,7 +39,7 @@ class Plan:
     kept
         Paths that are there already with the same bytes.
     deleted
-        Trial files there that this version does not have.
+        Trial and derived files there that this version does not have.
     """
 
     location: HubLocation
@@ -78,13 +79,15 @@ def plan_publication(dataset: Dataset, repo: str, described: Callable[[dict[str,
             return Plan(HubLocation(repo, head), tag, commit)
     base = HubLocation(repo, head)
     there = _files(base) if head else {}
-    contents: dict[str, Content] = {entry.path: str(dataset.folder / entry.path) for entry in manifest.files}
-    sizes = {entry.path: entry.size for entry in manifest.files}
-    digests = {entry.path: entry.sha256 for entry in manifest.files}
+    files = dataset.contents()
+    contents: dict[str, Content] = {entry.path: str(dataset.folder / entry.path) for entry in files}
+    sizes = {entry.path: entry.size for entry in files}
+    digests = {entry.path: entry.sha256 for entry in files}
     kept = sorted(path for path in contents if there.get(path) == digests[path])
     trials = tuple((p, sizes[p], contents[p]) for p in contents if p not in kept)
     rest = tuple((path, _size(content), content) for path, content in described(_yanked(manifest)).items())
-    stale = sorted(p for p in there if p.startswith(f"{TRIALS_FOLDER}/") and p not in contents)
+    present = {*contents, *(path for path, _, _ in rest)}
+    stale = sorted(p for p in there if p.startswith((f"{TRIALS_FOLDER}/", f"{DERIVED_FOLDER}/")) and p not in present)
     return Plan(base, tag, None, trials, rest, tuple(kept), tuple(stale))
 
 

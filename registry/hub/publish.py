@@ -12,6 +12,7 @@ from huggingface_hub.errors import HfHubHTTPError
 from ...utils.errors import DatasetError, HubError
 from ..catalog import CatalogEntry, catalog, identity_of
 from ..dataset import Dataset
+from ..derived import DERIVED_FOLDER, DERIVED_NAME, derived_folder, derived_protocols
 from ..index import INDEX_NAME, index_table, write_index
 from ..manifest import MANIFEST_NAME
 from ..reference import HubLocation, is_repo
@@ -86,7 +87,7 @@ def publish(
 
 
 def _verify(dataset: Dataset, progress: Progress) -> None:
-    size, done = sum(file.size for file in dataset.manifest.files), 0
+    size, done = sum(file.size for file in dataset.contents()), 0
 
     def hashed(path: str, count: int) -> None:
         nonlocal done
@@ -105,11 +106,16 @@ def _describe(dataset: Dataset, repo: str) -> Callable[[dict[str, str]], dict[st
     write_index(index_table(dataset.manifest, columns), index)
     figure = draw_curves(returns, columns[0]["environment_steps"], dataset.name)
     statistics = return_statistics(returns)
+    derived: dict[str, Content] = {
+        f"{DERIVED_FOLDER}/p{protocol}/{DERIVED_NAME}": str(derived_folder(dataset.folder, protocol) / DERIVED_NAME)
+        for protocol in derived_protocols(dataset.folder)
+    }
 
     def described(yanked: dict[str, str]) -> dict[str, Content]:
         return {
             INDEX_NAME: str(index),
             FIGURE_NAME: figure,
+            **derived,
             CARD_NAME: render_card(dataset.manifest, repo, statistics, yanked).encode(),
             MANIFEST_NAME: dataset.manifest.to_json().encode(),
         }

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 from click.testing import CliRunner
+from helpers.small_collections import contents
 from tipl_bench.benchmark.collection import collect_named
-from tipl_bench.benchmark.forecast.reference_returns import reference_returns, sidecar_name
+from tipl_bench.benchmark.forecast.reference_returns import reference_returns
 from tipl_bench.benchmark.protocol import CURRENT
 from tipl_bench.cli import main
 from tipl_bench.registry.loading import load_dataset
@@ -41,7 +44,8 @@ def test_when_a_collection_of_ones_own_is_collected_then_it_is_complete_and_can_
     assert all(done == total for done, total in seen.values())
     assert dataset.folder == store / "datasets" / NAME
     assert (len(dataset), dataset.manifest.checkpoints) == (3, 41)
-    assert dataset.sidecar(sidecar_name(CURRENT)) is not None
+    assert dataset.derived(CURRENT.version) is not None
+    assert dataset.manifest.sidecars == ()
     dataset.verify()
     assert load_dataset(NAME, download=False).digest == dataset.digest
     calls: list[int] = []
@@ -54,13 +58,12 @@ def test_when_a_collection_of_ones_own_is_collected_then_it_is_complete_and_can_
 
 def test_when_only_the_reference_returns_are_missing_then_they_are_added(config, store):
     dataset = collect_named(NAME, config, 1, silent)
-    digest = dataset.digest
-    dataset.manifest.model_copy(update={"sidecars": ()}).write(dataset.folder)
-    (dataset.folder / sidecar_name(CURRENT)).unlink()
+    before = contents(dataset.folder)
+    shutil.rmtree(dataset.folder / "derived")
     stages: list[str] = []
     again = collect_named(NAME, config, 1, lambda stage, *_: stages.append(stage))
     assert set(stages) == {"reference"}
-    assert again.digest == digest
+    assert contents(again.folder) == before
 
 
 def test_when_a_finished_collection_is_asked_for_with_another_configuration_then_it_is_refused(config, store):
@@ -96,7 +99,7 @@ def test_when_a_collection_is_unknown_then_the_nearest_is_suggested():
     [
         ("environment = ", "config.toml: "),
         ("trials = 3", "environment: Field required"),
-        ('head_of = "a/b-v1"', "checkpoi"),
+        ('truncates = "a/b-v1"', "checkpoi"),
     ],
 )
 def test_when_a_configuration_is_wrong_then_the_file_and_field_are_named(text, complaint, config):

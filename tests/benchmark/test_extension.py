@@ -9,10 +9,10 @@ import shutil
 import numpy as np
 import pytest
 from tipl_bench.benchmark.collection import collect_named
-from tipl_bench.benchmark.forecast.reference_returns import sidecar_name
 from tipl_bench.benchmark.protocol import CURRENT
 from tipl_bench.registry.collection.presets import Extension, read_config
-from tipl_bench.registry.dataset import Dataset, describe_file
+from tipl_bench.registry.dataset import Dataset
+from tipl_bench.registry.files import describe_file
 from tipl_bench.registry.loading import load_dataset
 from tipl_bench.registry.manifest import Origin
 from tipl_bench.registry.store import dataset_folder, staging_folder
@@ -93,10 +93,10 @@ def test_the_new_manifest_names_what_it_extends_and_goes_on_with_seeds_and_split
     assert manifest.extends == Origin(name=OLD, digest=old.digest)
     assert manifest.trial_seeds == (7, 8, 9, 10, 11, 12)
     assert manifest.collection == old.manifest.collection.model_copy(update={"trials": 6})
-    assert manifest.split == old.manifest.split.grown(6)
+    assert manifest.split == old.manifest.split.extend(6)
     for part in ("train", "validation", "test"):
         assert set(getattr(old.manifest.split, part)) <= set(getattr(manifest.split, part))
-    assert new.sidecar(sidecar_name(CURRENT)) is not None, "references are of all its test trials"
+    assert new.derived(CURRENT.version) is not None, "references are of all its test trials"
     assert load_dataset(NEW, download=False).digest == new.digest != old.digest
 
 
@@ -225,7 +225,7 @@ def test_the_file_of_an_extension_is_read(tmp_path):
         ('extends = "a/b-v1"\ntrials = "many"', "trials: "),
         ("extends = 3\ntrials = 4", "extends: "),
         ('extends = "a/b-v1"\ntrials = 4\nenvironment = "E-v1"', "environment: Extra inputs"),
-        ('extends = "a/b-v1"\ntrials = 4\nhead_of = "a/b-v1"\ncheckpoints = 3', "Extra inputs|only shipped"),
+        ('extends = "a/b-v1"\ntrials = 4\ntruncates = "a/b-v1"\ncheckpoints = 3', "Extra inputs|only shipped"),
     ],
 )
 def test_a_file_of_an_extension_that_is_wrong_is_refused_with_its_name_and_field(text, complaint, tmp_path):

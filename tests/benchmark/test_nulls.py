@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from helpers import synthetic
 from tipl_bench.baselines import IN_TREE
-from tipl_bench.benchmark.forecast.reference_returns import add_reference_returns
+from tipl_bench.benchmark.forecast.reference_returns import derive_reference_returns
 from tipl_bench.benchmark.run import RunRequest, run
 from tipl_bench.registry.dataset import Dataset
 from tipl_bench.registry.manifest import Split
@@ -29,7 +29,8 @@ def skill(model: str, dataset: Dataset, folder, phase="all"):
 def noise(tmp_path_factory) -> Dataset:
     """22 random walks, 12 of them for testing."""
     dataset = synthetic.walking_dataset(tmp_path_factory.mktemp("noise") / "set", trials=22, split=SPLIT)
-    return add_reference_returns(dataset, PROTOCOL)
+    derive_reference_returns(dataset, PROTOCOL)
+    return dataset
 
 
 @pytest.fixture(scope="module")

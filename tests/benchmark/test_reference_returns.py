@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 from helpers import synthetic
-from tipl_bench.benchmark.forecast.reference_returns import (
-    add_reference_returns,
-    reference_returns,
-    sidecar_name,
-)
+from helpers.small_collections import contents
+from safetensors.numpy import save_file
+from tipl_bench.benchmark.forecast.reference_returns import derive_reference_returns, reference_returns
 from tipl_bench.benchmark.forecast.scoring import forecast_returns
 from tipl_bench.benchmark.forecast.windows import test_windows
-from tipl_bench.registry.dataset import Dataset, describe_file
+from tipl_bench.registry.dataset import Dataset
+from tipl_bench.registry.derived import write_derived
 from tipl_bench.rl.evaluation import Policies, evaluate_returns
 from tipl_bench.utils.errors import DatasetError
-from tipl_bench.utils.tensorfile import create_tensors, map_tensors
+from tipl_bench.utils.tensorfile import map_tensors
+
+NAME = "reference-returns-p901.safetensors"
 
 
 @pytest.fixture(scope="module")
@@ -78,42 +81,58 @@ def test_when_windows_overlap_then_progress_counts_each_policy_once_a_seed_set(d
     assert calls[-1] == (2 * len(distinct), 2 * len(distinct))
 
 
-def test_when_the_truth_is_added_to_a_dataset_then_it_is_listed_hashed_and_used(tmp_path, store):
+def test_derived_returns_stand_beside_the_dataset_outside_its_digest_and_are_used(tmp_path, store):
     dataset = synthetic.walking_dataset(tmp_path / "set")
+    before = contents(dataset.folder)
     computed = reference_returns(dataset, synthetic.SMALL)
-    listed = add_reference_returns(dataset, synthetic.SMALL)
-    assert listed.digest == dataset.digest
-    assert listed.sidecar(sidecar_name(synthetic.SMALL)) == tmp_path / "set" / "reference-returns-p901.safetensors"
-    listed.verify()
+    derive_reference_returns(dataset, synthetic.SMALL)
+    place = "derived/p901"
+    assert contents(dataset.folder).keys() - before.keys() == {f"{place}/{NAME}", f"{place}/derived.json"}
+    assert contents(dataset.folder)["manifest.json"] == before["manifest.json"]
+    dataset.verify()
     calls: list[int] = []
-    read = reference_returns(listed, synthetic.SMALL, lambda done, total: calls.append(done))
-    assert calls == []
+    shutil.rmtree(store)
+    read = reference_returns(dataset, synthetic.SMALL, lambda done, total: calls.append(done))
     np.testing.assert_array_equal(read.target, computed.target)
-    assert (
-        add_reference_returns(listed, synthetic.SMALL, lambda done, total: calls.append(done)).digest == listed.digest
-    )
+    derive_reference_returns(dataset, synthetic.SMALL, lambda done, total: calls.append(done))
     assert calls == []
+
+
+def test_damaged_derived_returns_are_refused_with_their_file(tmp_path):
+    dataset = synthetic.walking_dataset(tmp_path / "set")
+    derive_reference_returns(dataset, synthetic.SMALL)
+    path = dataset.folder / "derived/p901" / NAME
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    for read in (lambda: reference_returns(dataset, synthetic.SMALL), dataset.verify):
+        with pytest.raises(DatasetError, match=rf"{NAME}: tensor '\w+' does not have the manifest's sha256"):
+            read()
+
+
+def test_derived_returns_of_another_dataset_are_refused(tmp_path):
+    first, second = (synthetic.walking_dataset(tmp_path / name, cpu=name) for name in ("first", "second"))
+    derive_reference_returns(first, synthetic.SMALL)
+    shutil.copytree(first.folder / "derived", second.folder / "derived")
+    with pytest.raises(DatasetError, match=rf"derived by protocol 901 .* {first.digest}, not .* {second.digest}"):
+        reference_returns(second, synthetic.SMALL)
 
 
 @pytest.mark.parametrize("change", [{"origins_per_phase": 4}, {"context": 25}, {"horizon": 2}])
 def test_when_stored_returns_belong_to_other_windows_then_they_are_refused(change, tmp_path):
-    dataset = add_reference_returns(synthetic.walking_dataset(tmp_path / "set"), synthetic.SMALL)
+    dataset = synthetic.walking_dataset(tmp_path / "set")
+    derive_reference_returns(dataset, synthetic.SMALL)
     with pytest.raises(DatasetError, match=r"reference-returns-p901.safetensors: (not the r|r)eference returns of"):
         reference_returns(dataset, synthetic.SMALL.model_copy(update=change))
 
 
 @pytest.mark.parametrize("missing", ["trial", "origin", "target_return"])
 def test_when_stored_returns_lack_a_tensor_then_the_file_is_named(missing, tmp_path):
-    dataset = add_reference_returns(synthetic.walking_dataset(tmp_path / "set"), synthetic.SMALL)
-    name = sidecar_name(synthetic.SMALL)
-    kept = {key: np.array(rows) for key, rows in map_tensors(dataset.folder / name).items() if key != missing}
-    (dataset.folder / name).unlink()
-    for key, rows in create_tensors(
-        dataset.folder / name, {k: (a.dtype.name, a.shape) for k, a in kept.items()}
-    ).items():
-        rows[:] = kept[key]
-        rows.flush()
-    manifest = dataset.manifest.model_copy(update={"format": 1, "sidecars": (describe_file(dataset.folder, name),)})
-    manifest.write(dataset.folder)
+    dataset = synthetic.walking_dataset(tmp_path / "set")
+    derive_reference_returns(dataset, synthetic.SMALL)
+    derived = dataset.folder / "derived/p901"
+    kept = {key: np.array(rows) for key, rows in map_tensors(derived / NAME).items() if key != missing}
+    shutil.rmtree(derived)
+    write_derived(dataset.folder, dataset.manifest, 901, lambda folder: save_file(kept, folder / NAME))
     with pytest.raises(DatasetError, match=r"reference-returns-p901.safetensors: not the reference returns"):
-        reference_returns(Dataset.open(dataset.folder), synthetic.SMALL)
+        reference_returns(dataset, synthetic.SMALL)

@@ -13,7 +13,8 @@ import numpy as np
 import tipl_bench
 from tipl_bench.registry.collection.config import CollectionConfig
 from tipl_bench.registry.dataset import TRIALS_FOLDER
-from tipl_bench.registry.manifest import FileEntry, Manifest, Split, TensorEntry
+from tipl_bench.registry.files import FileEntry, TensorEntry
+from tipl_bench.registry.manifest import Manifest, Split
 from tipl_bench.registry.trial import trial_name, trial_tensors
 from tipl_bench.rl.policy import PolicyLayout
 from tipl_bench.utils import tensorfile

@@ -125,7 +125,7 @@ def test_local_names_are_those_of_finished_datasets(stored):
 
 
 def test_what_an_interrupted_cut_left_is_not_listed_as_a_dataset(stored):
-    # `cut_head` builds beside its target and renames at last; killed before that, this is what stands there.
+    # `truncate` builds beside its target and renames at last; killed before that, this is what stands there.
     shutil.copytree(stored.folder, stored.folder.with_name(".head-v1.partial"))
     assert local_names() == [TINY]
 

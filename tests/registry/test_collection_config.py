@@ -6,7 +6,7 @@ import pytest
 from helpers.small_collections import tiny_config
 from pydantic import ValidationError
 from tipl_bench.registry.collection.config import CollectionConfig
-from tipl_bench.registry.collection.presets import Head, preset, presets, read_config
+from tipl_bench.registry.collection.presets import Truncation, preset, presets, read_config
 from tipl_bench.registry.reference import is_name
 from tipl_bench.rl.environments import TASKS
 from tipl_bench.utils.errors import DatasetError, UnknownNameError
@@ -61,14 +61,14 @@ def test_every_shipped_collection_has_a_proper_name_and_a_source():
     known = presets()
     for name, entry in known.items():
         assert is_name(name)
-        if isinstance(entry, Head):
-            assert entry.checkpoints <= known[entry.head_of].checkpoints
+        if isinstance(entry, Truncation):
+            assert entry.checkpoints <= known[entry.truncates].checkpoints
         else:
             assert entry.environment in TASKS
 
 
 def test_the_bundled_head_is_the_first_401_checkpoints():
-    assert preset("inverted-pendulum/ppo-head-v1") == Head(head_of="inverted-pendulum/ppo-v1", checkpoints=401)
+    assert preset("inverted-pendulum/ppo-head-v1") == Truncation(truncates="inverted-pendulum/ppo-v1", checkpoints=401)
 
 
 def test_an_unknown_collection_suggests_the_nearest():
@@ -147,7 +147,7 @@ def test_a_file_of_ones_own_is_read(tmp_path):
     [
         ("environment = ", "mine.toml"),
         ('environment = "Pendulum-v1"\nhidden_sizes = [8]\ntrials = 3\n', "environment_steps: Field required"),
-        ('head_of = "inverted-pendulum/ppo-v1"\ncheckpoints = 3\n', "only shipped collections"),
+        ('truncates = "inverted-pendulum/ppo-v1"\ncheckpoints = 3\n', "only shipped collections"),
     ],
 )
 def test_a_file_that_is_wrong_is_refused_with_its_name_and_reason(tmp_path, text, message):

@@ -9,15 +9,16 @@ import numpy as np
 import pytest
 from helpers.small_collections import TINY, contents, edit_manifest
 from safetensors.numpy import load_file, save_file
-from tipl_bench.registry.dataset import Dataset, describe_file, describe_trials
+from tipl_bench.registry.dataset import Dataset, describe_trials
+from tipl_bench.registry.files import describe_file
 from tipl_bench.rl.policy import PolicyLayout
 from tipl_bench.utils.errors import DatasetError
 
-SIDECAR = "reference.safetensors"
+SIDECAR = "reference-returns-p1.safetensors"
 
 
 def with_sidecar(dataset):
-    """List a sidecar in the manifest, as reference returns are."""
+    """List a sidecar in a manifest of format 1, as reference returns were."""
     save_file({"returns": np.arange(6, dtype=np.float64).reshape(2, 3)}, dataset.folder / SIDECAR)
     entry = describe_file(dataset.folder, SIDECAR)
     dataset.manifest.model_copy(update={"format": 1, "sidecars": (entry,)}).write(dataset.folder)
@@ -53,7 +54,8 @@ def test_a_file_is_described_by_its_size_and_the_digests_of_its_bytes(collected)
 
 def test_a_listed_sidecar_is_found_and_verified_like_any_file(dataset):
     changed = with_sidecar(dataset)
-    assert changed.sidecar(SIDECAR) == dataset.folder / SIDECAR
+    assert changed.derived(1).file(SIDECAR) == dataset.folder / SIDECAR
+    assert changed.derived(2) is None
     assert changed.digest == dataset.digest
     assert changed.former_digest != dataset.manifest.model_copy(update={"format": 1}).former_digest
     passed = []
@@ -68,7 +70,7 @@ def test_a_listed_sidecar_is_found_and_verified_like_any_file(dataset):
 
 def test_a_sidecar_that_is_not_listed_is_not_used(dataset):
     save_file({"returns": np.zeros(3)}, dataset.folder / SIDECAR)
-    assert Dataset.open(dataset.folder).sidecar(SIDECAR) is None
+    assert Dataset.open(dataset.folder).derived(1) is None
 
 
 def test_when_a_listed_sidecar_is_missing_then_open_names_it(dataset):

@@ -11,8 +11,9 @@ from helpers.small_collections import edit_manifest
 from hypothesis import given
 from hypothesis import strategies as st
 from tipl_bench.registry.catalog import identity_of
+from tipl_bench.registry.files import FileEntry
 from tipl_bench.registry.loading import load_dataset
-from tipl_bench.registry.manifest import FileEntry, Manifest, Origin, canonical_json, read_manifest, strict_json
+from tipl_bench.registry.manifest import Manifest, Origin, canonical_json, read_manifest, strict_json
 from tipl_bench.registry.reference import is_name
 from tipl_bench.utils.errors import DatasetError
 

@@ -18,7 +18,8 @@ from helpers.hub_commands import PLACE, REPO, command, finished, published
 from helpers.small_collections import TINY
 from tipl_bench.cli import main
 from tipl_bench.registry.catalog import catalog
-from tipl_bench.registry.dataset import Dataset, describe_file
+from tipl_bench.registry.dataset import Dataset
+from tipl_bench.registry.files import describe_file
 from tipl_bench.registry.hub import publish as module
 from tipl_bench.registry.hub.publish import publish
 from tipl_bench.utils.errors import DatasetError, HubError

@@ -16,7 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import load_file
 from tipl_bench.registry.collection.config import CollectionConfig
-from tipl_bench.registry.manifest import FileEntry, Manifest, Split, TensorEntry
+from tipl_bench.registry.files import FileEntry, TensorEntry
+from tipl_bench.registry.manifest import Manifest, Split
 from tipl_bench.registry.trial import trial_tensors
 from tipl_bench.rl.policy import PolicyLayout
 from tipl_bench.utils.errors import DatasetError

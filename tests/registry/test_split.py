@@ -42,33 +42,33 @@ def test_fewer_than_three_trials_cannot_be_split(trials):
 
 
 @given(st.integers(3, 300), st.lists(st.integers(0, 100), max_size=4))
-def test_a_grown_split_keeps_every_trial_in_its_part_and_gives_each_new_one_a_place(trials, steps):
+def test_an_extended_split_keeps_every_trial_in_its_part_and_gives_each_new_one_a_place(trials, steps):
     split = Split.proportional(trials)
     for step in steps:
         trials += step
-        grown = split.grown(trials)
-        assert sorted([*grown.train, *grown.validation, *grown.test]) == list(range(trials))
+        extended = split.extend(trials)
+        assert sorted([*extended.train, *extended.validation, *extended.test]) == list(range(trials))
         for part, share in PROPORTIONS.items():
-            before, after = getattr(split, part), getattr(grown, part)
+            before, after = getattr(split, part), getattr(extended, part)
             assert after[: len(before)] == before
             assert list(after[len(before) :]) == sorted(after[len(before) :])
             assert abs(len(after) - share * trials) <= 1 + 1e-9
-        split = grown
+        split = extended
 
 
 @given(st.integers(3, 300), st.integers(0, 100), st.integers(0, 100))
 def test_growing_in_two_steps_gives_the_same_split_as_in_one(trials, first, second):
     split = Split.proportional(trials)
-    assert split.grown(trials + first).grown(trials + first + second) == split.grown(trials + first + second)
+    assert split.extend(trials + first).extend(trials + first + second) == split.extend(trials + first + second)
 
 
 def test_a_split_that_is_not_proportional_grows_towards_it():
-    split = Split(train=(2,), validation=(0, 3, 4), test=(1,)).grown(30)
+    split = Split(train=(2,), validation=(0, 3, 4), test=(1,)).extend(30)
     assert (len(split.train), len(split.validation), len(split.test)) == (18, 3, 9)
     assert (split.train[:1], split.validation[:3], split.test[:1]) == ((2,), (0, 3, 4), (1,))
 
 
 @given(st.integers(3, 50))
-def test_a_split_grown_by_nothing_is_itself(trials):
+def test_a_split_extended_by_nothing_is_itself(trials):
     split = Split.proportional(trials)
-    assert split.grown(trials) == split
+    assert split.extend(trials) == split

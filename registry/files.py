@@ -1,0 +1,114 @@
+"""Files that a manifest lists: how they are described, and verified byte for byte."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from ..utils.errors import DatasetError
+from ..utils.files import sha256
+from ..utils.tensorfile import HEADER_LIMIT, read_header, tensor_digests
+
+PATH_LIMIT = 200
+REPAIR_HINT = "Download it again (`tipl-bench datasets download NAME`) or collect it again; nothing was removed."
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Count = Annotated[int, Field(ge=1, le=2**40)]
+
+
+class Document(BaseModel):
+    """A part of a manifest: immutable, and unknown fields are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TensorEntry(Document):
+    """One tensor of a file."""
+
+    dtype: Literal["float32", "float64", "int64"]
+    shape: tuple[Annotated[int, Field(ge=0, le=2**40)], ...]
+    sha256: Sha256
+
+
+class FileEntry(Document):
+    """One safetensors file: its path relative to the manifest, size in bytes, and digests."""
+
+    path: str
+    size: Count
+    sha256: Sha256
+    tensors: dict[str, TensorEntry]
+
+    @field_validator("path")
+    @classmethod
+    def _stays_inside(cls, path: str) -> str:
+        parts = PurePosixPath(path).parts
+        if len(path) > PATH_LIMIT:
+            raise ValueError(f"a path of {len(path)} characters; {PATH_LIMIT} are allowed")
+        if not parts or path.startswith("/") or ".." in parts or "\\" in path or str(PurePosixPath(path)) != path:
+            raise ValueError(f"{path!r} is not a plain relative path")
+        return path
+
+    @model_validator(mode="after")
+    def _accounts_for_its_size(self) -> FileEntry:
+        """A file is its tensors and a small header; a larger claim is refused before anything is downloaded."""
+        content = sum(math.prod(t.shape) * np.dtype(t.dtype).itemsize for t in self.tensors.values())
+        if not content < self.size <= content + HEADER_LIMIT + 8:
+            raise ValueError(f"{self.path}: {self.size} bytes cannot be a header and tensors of {content} bytes")
+        return self
+
+
+def describe_file(folder: Path, path: str) -> FileEntry:
+    """Hash one file below a folder into its manifest entry."""
+    file = folder / path
+    digests = tensor_digests(file)
+    tensors = {
+        name: TensorEntry.model_validate({"dtype": span.dtype, "shape": span.shape, "sha256": digests[name]})
+        for name, span in read_header(file).items()
+    }
+    return FileEntry(path=path, size=file.stat().st_size, sha256=sha256(file), tensors=tensors)
+
+
+def verify_file(path: Path, entry: FileEntry) -> None:
+    """Hash every byte of a file and compare with its manifest entry.
+
+    Raises
+    ------
+    DatasetError
+        Naming the file, and the tensor in it, that is not what the manifest says.
+    """
+    check_size(path, entry)
+    _check_header(path, entry)
+    for name, digest in tensor_digests(path).items():
+        if digest != entry.tensors[name].sha256:
+            raise DatasetError(
+                f"{path}: tensor {name!r} does not have the manifest's sha256; its bytes were changed. {REPAIR_HINT}"
+            )
+    if sha256(path) != entry.sha256:
+        raise DatasetError(
+            f"{path}: its tensors are intact but its header does not have the manifest's bytes. {REPAIR_HINT}"
+        )
+
+
+def check_size(path: Path, entry: FileEntry) -> None:
+    """Compare a file's presence and size with its manifest entry; raises `DatasetError`."""
+    if not path.is_file():
+        raise DatasetError(f"{path}: listed in the manifest but missing. {REPAIR_HINT}")
+    size = path.stat().st_size
+    if size != entry.size:
+        raise DatasetError(
+            f"{path}: {size} bytes where the manifest says {entry.size}; the file is truncated or was replaced. "
+            f"{REPAIR_HINT}"
+        )
+
+
+def _check_header(path: Path, entry: FileEntry) -> None:
+    """Compare the file's own header with its manifest entry."""
+    stated = {name: (t.dtype, t.shape) for name, t in entry.tensors.items()}
+    found = {name: (span.dtype, span.shape) for name, span in read_header(path).items()}
+    if found != stated:
+        wrong = sorted(name for name in {*found, *stated} if found.get(name) != stated.get(name))
+        raise DatasetError(f"{path}: tensors {', '.join(wrong)} do not have the manifest's dtype and shape.")
