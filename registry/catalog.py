@@ -138,12 +138,14 @@ def _read(path: Path) -> dict[str, CatalogEntry]:
 
 
 def identity_of(dataset: Dataset) -> Identity:
-    """A dataset's digests; the former one also where only the catalog still knows it."""
-    entry = catalog().get(dataset.name)
-    if entry is None or not dataset.identity.matches(entry.identity):
-        return dataset.identity
-    known = entry.former_digest or (entry.digest if entry.digest_format == 1 else None)
-    return dataset.identity._replace(former_digest=known or dataset.former_digest)
+    """The digests that records and other datasets name a dataset by.
+
+    The former one is that of its format-1 manifest, or what the catalog knows of a dataset that was migrated.
+    """
+    former, entry = dataset.manifest.former_digest, catalog().get(dataset.name)
+    if former is None and entry and any(dataset.matches(digest) for digest in entry.identity.digests):
+        former = entry.digest if entry.digest_format == 1 else entry.former_digest
+    return Identity(dataset.digest, former_digest=former)
 
 
 def origin_of(dataset: Dataset) -> Origin:

@@ -205,9 +205,9 @@ def test_an_old_version_that_nobody_knows_is_answered_with_those_that_are(old, t
         extend(tmp_path, name="my-pendulum/tinny-v1")
 
 
-def test_a_dataset_that_is_cut_from_another_is_not_extended_with_longer_trials(store, tmp_path):
+def test_a_dataset_that_is_truncated_from_another_is_not_extended_with_longer_trials(store, tmp_path):
     stages = []
-    with pytest.raises(DatasetError, match=r"cut from inverted-pendulum/ppo-v1: .* 401 of the 1951 checkpoints"):
+    with pytest.raises(DatasetError, match=r"truncated from inverted-pendulum/ppo-v1: .* 401 of the 1951 checkpoints"):
         extend(tmp_path, lambda stage, *_: stages.append(stage), name="inverted-pendulum/ppo-head-v1", trials=51)
     assert stages == []
     assert not staging_folder(NEW).exists()
