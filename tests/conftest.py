@@ -1,4 +1,4 @@
-"""Fixtures for all tests: a store of their own, an empty working folder, and small datasets that are only read."""
+"""Fixtures for all tests: an empty store, an empty working folder, and small read-only datasets."""
 
 from __future__ import annotations
 
@@ -7,21 +7,19 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from helpers import misbehaving as wayward_predictors
-from helpers import synthetic
-from helpers import third_party as outside_predictors
+from helpers import misbehaving, synthetic, third_party
 from hypothesis import settings
 from tipl_bench.registry.dataset import Dataset
 
 settings.register_profile("suite", deadline=None, max_examples=50, derandomize=True, database=None)
 settings.load_profile("suite")
-# A script's background job ignores Ctrl-C, and so would every process that the tests start from there and interrupt.
+# A background job of a script ignores Ctrl-C, and so would the processes that tests start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty local store and an empty working folder; nothing of the machine's own is seen or touched."""
+    """An empty local store and an empty working folder, so that no test uses the machine's own."""
     home, work = tmp_path / "store", tmp_path / "work"
     work.mkdir()
     monkeypatch.setenv("TIPL_BENCH_HOME", str(home))
@@ -32,39 +30,39 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="session")
 def smooth(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     """Eight smooth trials of InvertedPendulum policies: 5 train, 1 validation, 2 test."""
-    return synthetic.smooth_dataset(tmp_path_factory.mktemp("toys") / "smooth")
+    return synthetic.smooth_dataset(tmp_path_factory.mktemp("synthetic") / "smooth")
 
 
 @pytest.fixture(scope="session")
 def walking(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     """Eight random walks, split likewise."""
-    return synthetic.walking_dataset(tmp_path_factory.mktemp("toys") / "walking")
+    return synthetic.walking_dataset(tmp_path_factory.mktemp("synthetic") / "walking")
 
 
 @pytest.fixture
-def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Install `outside.py`'s predictors as a package with entry points does; the folder to put on a path."""
-    points = {kind.name: f"helpers.third_party:{kind.__name__}" for kind in outside_predictors.PREDICTORS}
+def third_party_predictors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Install the predictors of `helpers.third_party` by entry points; returns the folder on the path."""
+    points = {kind.name: f"helpers.third_party:{kind.__name__}" for kind in third_party.PREDICTORS}
     return install(
         tmp_path / "site",
-        "outside-predictors",
+        "third-party-predictors",
         points | {"missing": "helpers.third_party:NotThere"},
         monkeypatch,
     )
 
 
 @pytest.fixture
-def wayward(
+def misbehaving_predictors(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> wayward_predictors.Notes:
-    """Install `wayward.py`'s predictors; what they note on standard error."""
-    points = {kind.name: f"helpers.misbehaving:{kind.__name__}" for kind in wayward_predictors.PREDICTORS}
-    install(tmp_path / "wayward-site", "wayward", points, monkeypatch)
-    return wayward_predictors.Notes(lambda: capfd.readouterr().err)
+) -> misbehaving.Notes:
+    """Install the predictors of `helpers.misbehaving`; returns what they report on standard error."""
+    points = {kind.name: f"helpers.misbehaving:{kind.__name__}" for kind in misbehaving.PREDICTORS}
+    install(tmp_path / "misbehaving-site", "misbehaving", points, monkeypatch)
+    return misbehaving.Notes(lambda: capfd.readouterr().err)
 
 
 def install(site: Path, name: str, points: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Put a package's metadata, with predictors as entry points, onto the path."""
+    """Put a package's metadata, with predictors as entry points, on the path."""
     information = site / f"{name.replace('-', '_')}-1.0.dist-info"
     information.mkdir(parents=True)
     (information / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")

@@ -110,7 +110,7 @@ def test_when_a_model_is_shown_then_its_options_types_defaults_and_budgets_are()
     assert [fact["name"] for fact in json.loads(fine("models", "tipl", "--json"))] == ["tipl"]
 
 
-def test_when_an_installed_predictor_is_broken_then_the_others_are_still_listed(outside):
+def test_when_an_installed_predictor_is_broken_then_the_others_are_still_listed(third_party_predictors):
     result = typed("models")
     assert result.exit_code == 0, result.output
     assert "keeping" in result.stdout
@@ -119,8 +119,8 @@ def test_when_an_installed_predictor_is_broken_then_the_others_are_still_listed(
     assert {"keeping", "tipl"} <= {fact["name"] for fact in json.loads(fine("models", "--json"))}
 
 
-@pytest.mark.parametrize("arguments", [("models",), ("models", "bracketed")])
-def test_what_a_predictor_says_of_itself_is_shown_as_it_is(arguments, outside, monkeypatch):
+@pytest.mark.parametrize("arguments", [("models",), ("models", "markup-in-summary")])
+def test_what_a_predictor_says_of_itself_is_shown_as_it_is(arguments, third_party_predictors, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     shown = fine(*arguments)
     assert r"Forecasts [/x] in [red]\u001b[31mred\u202e\u000aand more" in shown
@@ -346,9 +346,11 @@ def test_when_a_command_leaves_nothing_to_go_on_from_then_it_promises_nothing(mo
     assert (result.exit_code, result.stderr) == (130, "Interrupted.\n")
 
 
-def test_when_a_predictors_word_looks_like_markup_then_it_is_shown_as_it_is(outside, smooth, tmp_path, monkeypatch):
+def test_when_a_predictors_word_looks_like_markup_then_it_is_shown_as_it_is(
+    third_party_predictors, smooth, tmp_path, monkeypatch
+):
     monkeypatch.setenv("FORCE_COLOR", "1")
-    result = typed("run", "--model", "marking", "--dataset", smooth.folder, "--out", tmp_path / "run")
+    result = typed("run", "--model", "markup-in-progress", "--dataset", smooth.folder, "--out", tmp_path / "run")
     assert result.exit_code == 0, result.output
     assert "loss [/bold] [0.3]" in result.stderr
 
@@ -376,7 +378,7 @@ def test_when_the_folder_cannot_be_made_then_its_path_is_named(smooth, tmp_path)
     assert str(tmp_path / "file") in refused(*command, tmp_path / "file")
 
 
-def test_when_a_predictor_fails_then_it_and_the_window_are_named(outside, smooth, tmp_path):
+def test_when_a_predictor_fails_then_it_and_the_window_are_named(third_party_predictors, smooth, tmp_path):
     message = refused("run", "--model", "raising", "--dataset", smooth.folder, "--out", tmp_path / "run")
     assert "raising at trial 6, origin " in message
     assert "LookupError('no idea')" in message

@@ -19,7 +19,7 @@ def test_when_nothing_is_installed_then_the_trees_own_are_listed():
     assert {"persistence", "linear", "autoregression", "mlp", "tipl"} <= set(IN_TREE)
 
 
-def test_when_a_package_announces_predictors_then_they_come_after_the_trees(outside):
+def test_when_a_package_announces_predictors_then_they_come_after_the_trees(third_party_predictors):
     names = predictor_names()
     assert names[: len(IN_TREE)] == list(IN_TREE)
     assert {"keeping", "raising"} <= set(names[len(IN_TREE) :])
@@ -27,7 +27,9 @@ def test_when_a_package_announces_predictors_then_they_come_after_the_trees(outs
     assert predictor_type("keeping").name == "keeping"
 
 
-def test_when_an_outside_predictor_is_run_then_its_options_and_state_are_recorded(outside, smooth, tmp_path):
+def test_when_a_third_party_predictor_is_run_then_its_options_and_state_are_recorded(
+    third_party_predictors, smooth, tmp_path
+):
     request = RunRequest("keeping", smooth, settings=("shift=0.25",), protocol=synthetic.SMALL, device="cpu")
     record, _ = run(request, tmp_path / "run")
     assert record.key.predictor.options == {"shift": 0.25}
@@ -38,14 +40,14 @@ def test_when_an_outside_predictor_is_run_then_its_options_and_state_are_recorde
         np.testing.assert_array_equal(forecast, expected)
 
 
-def test_when_no_predictor_has_the_name_then_the_nearest_and_all_are_named(outside):
+def test_when_no_predictor_has_the_name_then_the_nearest_and_all_are_named(third_party_predictors):
     with pytest.raises(UnknownNameError) as caught:
         predictor_type("keping")
     assert str(caught.value).startswith("Unknown predictor 'keping'. Did you mean 'keeping'? Known: ")
     assert all(name in str(caught.value) for name in predictor_names())
 
 
-def test_when_an_entry_point_does_not_load_then_it_is_named(outside):
+def test_when_an_entry_point_does_not_load_then_it_is_named(third_party_predictors):
     with pytest.raises(
         PredictorError,
         match=r"missing: its entry point 'helpers.third_party:NotThere' does not load \(AttributeError",
@@ -53,9 +55,9 @@ def test_when_an_entry_point_does_not_load_then_it_is_named(outside):
         predictor_type("missing")
 
 
-def test_when_an_entry_point_is_no_predictor_then_it_is_named(outside):
-    with pytest.raises(PredictorError, match=r"impostor: .* is not a Predictor of that name"):
-        predictor_type("impostor")
+def test_when_an_entry_point_is_no_predictor_then_it_is_named(third_party_predictors):
+    with pytest.raises(PredictorError, match=r"not-a-predictor: .* is not a Predictor of that name"):
+        predictor_type("not-a-predictor")
 
 
 def test_when_a_package_takes_a_trees_name_then_the_trees_own_stays(tmp_path, monkeypatch):

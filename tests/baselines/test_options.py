@@ -30,7 +30,7 @@ class EveryKind:
     form: Literal["tall", "flat"] | None = None
 
 
-class Optioned(third_party.Outside):
+class Optioned(third_party.ThirdParty):
     """A predictor with them."""
 
     name = "optioned"
@@ -45,7 +45,7 @@ class Strict:
     needed: int
 
 
-class Demanding(third_party.Outside):
+class Demanding(third_party.ThirdParty):
     """A predictor that cannot be built without a setting."""
 
     name = "demanding"

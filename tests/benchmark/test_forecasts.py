@@ -55,7 +55,7 @@ def test_when_contexts_would_not_fit_then_smaller_batches_give_the_same_file(wal
 def test_when_forecasts_are_written_then_progress_reaches_the_last_window(walking, tmp_path, monkeypatch):
     monkeypatch.setattr(forecast_module, "BATCH_BYTES", 1)
     calls: list[tuple[int, int]] = []
-    predictor = third_party.Outside(NoOptions())
+    predictor = third_party.ThirdParty(NoOptions())
     written(predictor, walking, tmp_path / "f.safetensors", lambda done, total: calls.append((done, total)))
     assert calls == [(done, 20) for done in range(1, 21)]
 
@@ -64,11 +64,11 @@ def test_when_forecasts_are_written_then_progress_reaches_the_last_window(walkin
     ("kind", "complaint"),
     [
         (third_party.Raising, r"raised LookupError\('no idea'\)"),
-        (third_party.Short, r"shape \[2, 2, 32\] and type float32, not \[2, 3, 32\] float32"),
-        (third_party.Lonely, r"shape \[1, 3, 32\] and type float32, not \[2, 3, 32\] float32"),
+        (third_party.WrongHorizon, r"shape \[2, 2, 32\] and type float32, not \[2, 3, 32\] float32"),
+        (third_party.WrongBatch, r"shape \[1, 3, 32\] and type float32, not \[2, 3, 32\] float32"),
         (third_party.Integers, r"shape \[2, 3, 32\] and type int64, not \[2, 3, 32\] float32"),
         (third_party.Text, r"type <U\d+, not \[2, 3, 32\] float32"),
-        (third_party.Nothing, r"shape \[\] and type object, not \[2, 3, 32\] float32"),
+        (third_party.ReturnsNone, r"shape \[\] and type object, not \[2, 3, 32\] float32"),
         (third_party.Overflowing, "the forecast is not finite"),
     ],
 )
@@ -83,9 +83,9 @@ def test_when_a_predictor_misbehaves_then_it_and_the_first_window_are_named(kind
 def test_when_one_forecast_is_not_finite_then_its_own_window_is_named(walking, tmp_path):
     second = in_time(walking)[1]
     with pytest.raises(
-        PredictorError, match=f"undefined at trial {second.trial}, origin {second.origin}: .*not finite"
+        PredictorError, match=f"not-finite at trial {second.trial}, origin {second.origin}: .*not finite"
     ):
-        written(third_party.Undefined(NoOptions()), walking, tmp_path / "forecasts.safetensors")
+        written(third_party.NotFinite(NoOptions()), walking, tmp_path / "forecasts.safetensors")
 
 
 def test_when_a_predictor_raises_then_its_own_error_is_the_cause(walking, tmp_path):
@@ -94,14 +94,14 @@ def test_when_a_predictor_raises_then_its_own_error_is_the_cause(walking, tmp_pa
     assert isinstance(caught.value.__cause__, LookupError)
 
 
-@pytest.mark.parametrize("kind", [third_party.Raising, third_party.Undefined])
+@pytest.mark.parametrize("kind", [third_party.Raising, third_party.NotFinite])
 def test_when_a_predictor_fails_then_no_file_is_left_and_an_earlier_one_stays(kind, walking, tmp_path):
     folder = tmp_path / "run"
     folder.mkdir()
     with pytest.raises(PredictorError):
         written(kind(NoOptions()), walking, folder / "forecasts.safetensors")
     assert list(folder.iterdir()) == []
-    written(third_party.Outside(NoOptions()), walking, folder / "forecasts.safetensors")
+    written(third_party.ThirdParty(NoOptions()), walking, folder / "forecasts.safetensors")
     earlier = (folder / "forecasts.safetensors").read_bytes()
     with pytest.raises(PredictorError):
         written(kind(NoOptions()), walking, folder / "forecasts.safetensors")

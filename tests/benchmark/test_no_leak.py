@@ -7,7 +7,7 @@ from dataclasses import fields
 import numpy as np
 import pytest
 from helpers import synthetic
-from helpers.third_party import NoOptions, Scribbling, Watching
+from helpers.third_party import MutatesInput, NoOptions, Watching
 from tipl_bench.baselines import IN_TREE, predictor_type
 from tipl_bench.baselines.options import build_options
 from tipl_bench.baselines.predictor import Contexts, FitTask, Weights
@@ -84,7 +84,7 @@ def test_when_a_predictor_wants_a_longer_past_then_it_gets_between_the_protocols
 
 def test_when_a_predictor_writes_over_its_contexts_then_the_dataset_stays(walking, tmp_path):
     windows = test_windows(walking, synthetic.SMALL)
-    write_forecasts(Scribbling(NoOptions()), walking, windows, synthetic.SMALL, tmp_path / "forecasts.safetensors")
+    write_forecasts(MutatesInput(NoOptions()), walking, windows, synthetic.SMALL, tmp_path / "forecasts.safetensors")
     walking.verify()
     forecasts = map_tensors(tmp_path / "forecasts.safetensors")["forecasts"]
     still = [walking.trial(w.trial).weights(w.origin, w.origin + 1).repeat(3, axis=0) for w in windows]

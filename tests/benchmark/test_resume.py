@@ -51,7 +51,9 @@ def test_when_a_run_is_resumed_then_only_the_missing_stages_report(smooth, tmp_p
     assert set(stages) == {"returns"}
 
 
-def test_when_a_run_is_resumed_then_its_cost_counts_the_stages_before(outside, smooth, tmp_path, monkeypatch):
+def test_when_a_run_is_resumed_then_its_cost_counts_the_stages_before(
+    third_party_predictors, smooth, tmp_path, monkeypatch
+):
     monkeypatch.setenv("HALTING_FOLDER", str(tmp_path))
     folder = tmp_path / "run"
     whole, _ = run(request("halting", smooth), folder)
@@ -62,9 +64,9 @@ def test_when_a_run_is_resumed_then_its_cost_counts_the_stages_before(outside, s
     assert resumed.without_cost() == whole.without_cost()
 
 
-def start(dataset, folder: Path, outside: Path, tmp_path: Path) -> subprocess.Popen[bytes]:
+def start(dataset, folder: Path, third_party_predictors: Path, tmp_path: Path) -> subprocess.Popen[bytes]:
     """A run of the halting predictor in a process of its own; `log` is its standard error, and the predictor's."""
-    paths = [str(outside), str(Path(__file__).parents[1]), *sys.path]
+    paths = [str(third_party_predictors), str(Path(__file__).parents[1]), *sys.path]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "HALTING_FOLDER": str(tmp_path)}
     command = [sys.executable, "-m", "tipl_bench", "run", "--model", "halting", "--device", "cpu"]
     arguments = ["--dataset", str(dataset.folder), "--out", str(folder)]
@@ -81,17 +83,17 @@ def wait_for(log: Path, stage: str, process: subprocess.Popen[bytes]) -> None:
 
 @pytest.mark.parametrize("stage", [pytest.param("fit", marks=pytest.mark.slow), "predict"])
 def test_when_a_run_is_killed_then_the_same_command_ends_it_as_if_nothing_had_happened(
-    stage, outside, smooth, tmp_path, monkeypatch
+    stage, third_party_predictors, smooth, tmp_path, monkeypatch
 ):
     folder, log, halt = tmp_path / "run", tmp_path / "log", tmp_path / f"halt-in-{stage}"
     halt.touch()
-    process = start(smooth, folder, outside, tmp_path)
+    process = start(smooth, folder, third_party_predictors, tmp_path)
     wait_for(log, stage, process)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     assert not (folder / "record.json").exists()
     halt.unlink()
-    process = start(smooth, folder, outside, tmp_path)
+    process = start(smooth, folder, third_party_predictors, tmp_path)
     assert process.wait() == 0, log.read_text()
     assert ("began fit\n" in log.read_text()) == (stage == "fit")  # a finished fit is not done again
     monkeypatch.setenv("HALTING_FOLDER", str(tmp_path))
@@ -111,10 +113,10 @@ def test_when_a_killed_run_left_half_a_file_then_the_resumed_one_clears_it_away(
     assert {path.name for path in folder.iterdir()} == set(STAGES)
 
 
-def test_when_a_run_is_interrupted_then_it_says_that_finished_work_is_kept(outside, smooth, tmp_path):
+def test_when_a_run_is_interrupted_then_it_says_that_finished_work_is_kept(third_party_predictors, smooth, tmp_path):
     folder = tmp_path / "run"
     (tmp_path / "halt-in-predict").touch()
-    process = start(smooth, folder, outside, tmp_path)
+    process = start(smooth, folder, third_party_predictors, tmp_path)
     wait_for(tmp_path / "log", "predict", process)
     process.send_signal(signal.SIGINT)
     assert process.wait() == 130

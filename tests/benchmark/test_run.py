@@ -139,10 +139,10 @@ def test_when_a_folders_key_is_not_one_then_it_is_named(text, smooth, tmp_path):
     [
         ("raising-in-fit", {"key.json"}),
         ("raising", {"key.json", "predictor.safetensors"}),
-        ("undefined", {"key.json", "predictor.safetensors"}),
+        ("not-finite", {"key.json", "predictor.safetensors"}),
     ],
 )
-def test_when_a_predictor_fails_then_what_was_done_before_stays(model, kept, outside, smooth, tmp_path):
+def test_when_a_predictor_fails_then_what_was_done_before_stays(model, kept, third_party_predictors, smooth, tmp_path):
     with pytest.raises(PredictorError, match=f"^{model}(:| at trial)"):
         run(small(model, smooth), tmp_path / "run")
     assert contents(tmp_path / "run") - {"timings.json"} == kept
@@ -150,13 +150,13 @@ def test_when_a_predictor_fails_then_what_was_done_before_stays(model, kept, out
 
 @pytest.mark.parametrize("environment", [synthetic.PENDULUM, synthetic.CHEETAH])
 def test_when_forecasts_are_enormous_then_every_number_stays_finite_or_the_run_is_refused(
-    environment, outside, tmp_path
+    environment, third_party_predictors, tmp_path
 ):
     dataset = synthetic.walking_dataset(tmp_path / "set", trials=3, environment=environment, hidden=(2,))
     protocol = synthetic.SMALL.model_copy(
         update={"origins_per_phase": 1, "evaluation_seeds": (1,), "noise_seeds": (2,)}
     )
-    still, _ = run(RunRequest("outside", dataset, protocol=protocol), tmp_path / "still")
+    still, _ = run(RunRequest("third-party", dataset, protocol=protocol), tmp_path / "still")
     try:
         record, _ = run(RunRequest("enormous", dataset, protocol=protocol), tmp_path / "run")
     except TiplBenchError:

@@ -1,4 +1,4 @@
-"""Predictors that do what a process of its own is for: crash, hang, devour memory, look where they should not."""
+"""Predictors that crash, hang, exhaust memory, leave processes behind, or access what the sandbox denies."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ import numpy as np
 from tipl_bench.baselines.predictor import Array, Contexts, FitTask, NoOptions, Predictor, Weights
 
 
-class Wayward(Predictor[NoOptions]):
-    name, version, summary = "wayward", 1, "A predictor that misbehaves."
+class Misbehaving(Predictor[NoOptions]):
+    name, version, summary = "misbehaving", 1, "A predictor that misbehaves."
 
     def __init__(self, options: NoOptions) -> None:
         super().__init__(options)
@@ -27,17 +27,17 @@ class Wayward(Predictor[NoOptions]):
 
 
 def note(name: str, text: str) -> None:
-    """Tell the test, on standard error: a predictor writes nowhere else outside."""
+    """Report to the test on standard error, the only output of a sandboxed process."""
     os.write(2, f"{json.dumps({'note': name, 'text': text})}\n".encode())
 
 
 class Notes:
-    """What predictors have noted so far.
+    """What predictors have reported so far, by name.
 
     Parameters
     ----------
     errors
-        Gives what came on standard error since it was last asked.
+        Returns what was written to standard error since the last call.
     """
 
     def __init__(self, errors: Callable[[], str]) -> None:
@@ -52,11 +52,11 @@ class Notes:
     def _all(self) -> dict[str, str]:
         self.seen += self.errors()
         whole = [line for line in self.seen.splitlines(keepends=True) if line.endswith("\n")]
-        found = [json.loads(line) for line in whole if line.startswith('{"note"')]
-        return {each["note"]: each["text"] for each in found}
+        notes = [json.loads(line) for line in whole if line.startswith('{"note"')]
+        return {each["note"]: each["text"] for each in notes}
 
 
-class Crashing(Wayward):
+class Crashing(Misbehaving):
     name = "crashing"
 
     def predict(self, contexts: Contexts, horizon: int) -> Weights:
@@ -64,14 +64,14 @@ class Crashing(Wayward):
         raise AssertionError
 
 
-class Exiting(Wayward):
+class Exiting(Misbehaving):
     name = "exiting"
 
     def predict(self, contexts: Contexts, horizon: int) -> Weights:
         os._exit(7)
 
 
-class Hanging(Wayward):
+class Hanging(Misbehaving):
     name = "hanging"
 
     def fit(self, task: FitTask) -> None:
@@ -79,23 +79,23 @@ class Hanging(Wayward):
             time.sleep(1)
 
 
-class Dawdling(Wayward):
-    """Takes a second for everything."""
+class Slow(Misbehaving):
+    """Takes a second for each batch."""
 
-    name = "dawdling"
+    name = "slow"
 
     def predict(self, contexts: Contexts, horizon: int) -> Weights:
         time.sleep(1)
         return super().predict(contexts, horizon)
 
 
-class Devouring(Wayward):
-    name = "devouring"
+class OutOfMemory(Misbehaving):
+    name = "out-of-memory"
 
     def fit(self, task: FitTask) -> None:
-        eaten = []
+        arrays = []
         while True:
-            eaten.append(np.ones(1 << 27))
+            arrays.append(np.ones(1 << 27))
 
 
 def sockets() -> list[int]:
@@ -104,8 +104,8 @@ def sockets() -> list[int]:
     return [int(place.name) for place in places if place.readlink().name.startswith("socket:")]
 
 
-class Flooding(Wayward):
-    """Answers past the worker: it finds the socket and announces a terabyte."""
+class Flooding(Misbehaving):
+    """Writes to the worker's socket itself, announcing an array of a terabyte."""
 
     name = "flooding"
 
@@ -115,20 +115,20 @@ class Flooding(Wayward):
         return super().predict(contexts, horizon)
 
 
-class Forging(Wayward):
-    """Answers past the worker, as it is told to."""
+class Forging(Misbehaving):
+    """Writes an answer of its own to the worker's socket."""
 
     name = "forging"
 
     def predict(self, contexts: Contexts, horizon: int) -> Weights:
-        text = os.environ["WAYWARD_ANSWER"].encode()
+        text = os.environ["MISBEHAVING_ANSWER"].encode()
         for descriptor in sockets():
             os.write(descriptor, len(text).to_bytes(4, "little") + (0).to_bytes(8, "little") + text)
         return super().predict(contexts, horizon)
 
 
-class Chattering(Wayward):
-    name = "chattering"
+class Printing(Misbehaving):
+    name = "printing"
 
     def predict(self, contexts: Contexts, horizon: int) -> Weights:
         print("chatter", flush=True)
@@ -136,14 +136,14 @@ class Chattering(Wayward):
         return super().predict(contexts, horizon)
 
 
-class Reading(Wayward):
-    """Opens all that it can find of the dataset and of the store."""
+class Reading(Misbehaving):
+    """Opens every file of the dataset and of the store."""
 
     name = "reading"
 
     def fit(self, task: FitTask) -> None:
         opened, refused = [], []
-        folders = (os.environ["WAYWARD_STORE"], os.environ["WAYWARD_DATASET"])
+        folders = (os.environ["MISBEHAVING_STORE"], os.environ["MISBEHAVING_DATASET"])
         for path in (path for folder in folders for path in Path(folder).rglob("*") if path.is_file()):
             try:
                 path.read_bytes()
@@ -154,41 +154,41 @@ class Reading(Wayward):
         note("refused", "\n".join(sorted(refused)))
 
 
-class Peeking(Wayward):
-    """Gives a window a part of the next one's weights."""
+class MixesWindows(Misbehaving):
+    """Adds a part of another window's weights to each forecast."""
 
-    name = "peeking"
+    name = "mixes-windows"
 
     def predict(self, contexts: Contexts, horizon: int) -> Weights:
         return super().predict(contexts, horizon) + 0.1 * np.roll(contexts.weights[:, -1:], 1, axis=0)
 
 
-class Averaging(Wayward):
-    """Centres a batch by its mean."""
+class CentresBatch(Misbehaving):
+    """Subtracts the batch's mean."""
 
-    name = "averaging"
+    name = "centres-batch"
 
     def predict(self, contexts: Contexts, horizon: int) -> Weights:
         forecast = super().predict(contexts, horizon)
         return forecast - 0.1 * forecast.mean(axis=0, keepdims=True)
 
 
-class Restless(Wayward):
-    """Draws from a stream that goes on."""
+class Nondeterministic(Misbehaving):
+    """Draws from a generator whose state goes on from call to call."""
 
-    name = "restless"
+    name = "nondeterministic"
 
     def __init__(self, options: NoOptions) -> None:
         super().__init__(options)
-        self.stream = np.random.default_rng(0)
+        self.rng = np.random.default_rng(0)
 
     def predict(self, contexts: Contexts, horizon: int) -> Weights:
         forecast = super().predict(contexts, horizon)
-        return forecast + self.stream.normal(size=forecast.shape).astype(np.float32)
+        return forecast + self.rng.normal(size=forecast.shape).astype(np.float32)
 
 
-class Learning(Wayward):
-    """Adds a number to the last weights that it learned in `fit`."""
+class Learning(Misbehaving):
+    """Adds a number to the last weights that `fit` learned."""
 
     name = "learning"
     learned = 0.0
@@ -200,16 +200,16 @@ class Learning(Wayward):
         return super().predict(contexts, horizon) + np.float32(self.learned)
 
 
-class Forgetful(Learning):
-    """Has no state to save."""
+class SavesNothing(Learning):
+    """Has no state to save, though it learned something."""
 
-    name = "forgetful"
+    name = "saves-nothing"
 
 
-class Seedless(Learning):
-    """Learns something else each time."""
+class IgnoresSeed(Learning):
+    """Learns something else at each fit."""
 
-    name = "seedless"
+    name = "ignores-seed"
 
     def fit(self, task: FitTask) -> None:
         self.learned = float(np.random.default_rng().normal())
@@ -221,33 +221,33 @@ class Seedless(Learning):
         self.learned = float(state["learned"][0])
 
 
-class Shortsighted(Wayward):
-    """Forecasts h = 1 otherwise when less is asked for."""
+class DependsOnHorizon(Misbehaving):
+    """Its forecast for h = 1 depends on the horizon."""
 
-    name = "shortsighted"
+    name = "depends-on-horizon"
 
     def predict(self, contexts: Contexts, horizon: int) -> Weights:
         return super().predict(contexts, horizon) + np.float32(horizon)
 
 
-class Dialling(Wayward):
-    name = "dialling"
+class Connecting(Misbehaving):
+    name = "connecting"
 
     def fit(self, task: FitTask) -> None:
         try:
-            socket.create_connection(("127.0.0.1", int(os.environ["WAYWARD_PORT"])), timeout=5).close()
-            note("dialled", "answered")
+            socket.create_connection(("127.0.0.1", int(os.environ["MISBEHAVING_PORT"])), timeout=5).close()
+            note("connection", "answered")
         except OSError as error:
-            note("dialled", type(error).__name__)
+            note("connection", type(error).__name__)
 
 
-class Writing(Wayward):
-    """Changes or adds whatever it can of what is named to it, and leaves notes wherever others might read them."""
+class Writing(Misbehaving):
+    """Tries every way of changing a file, and every place where other processes could read what it writes."""
 
     name = "writing"
 
     def fit(self, task: FitTask) -> None:
-        here, there = Path("note"), Path(os.environ["WAYWARD_TARGETS"])
+        here, there = Path("note"), Path(os.environ["MISBEHAVING_TARGETS"])
         here.write_text("within the scratch folder")
         Path("folder").mkdir()
         here.rename("folder/note")
@@ -285,44 +285,44 @@ def _done(attempt: Callable[[], object]) -> bool:
     return True
 
 
-class Begetting(Wayward):
-    """Leaves a process behind, in a session of its own and nobody's child."""
+class LeavesChild(Misbehaving):
+    """Leaves an orphaned process behind, in a session of its own."""
 
-    name = "begetting"
+    name = "leaves-child"
 
     def fit(self, task: FitTask) -> None:
         if os.fork() == 0:
             os.setsid()
             if os.fork() == 0:
-                note("heir", str(os.getpid()))
+                note("child", str(os.getpid()))
                 time.sleep(600)
             os._exit(0)
         os.wait()
 
 
-class Deserting(Begetting):
-    """Leaves it alone."""
+class LeavesChildAndExits(LeavesChild):
+    """Exits, leaving the process behind."""
 
-    name = "deserting"
+    name = "leaves-child-and-exits"
 
     def predict(self, contexts: Contexts, horizon: int) -> Weights:
         os._exit(7)
 
 
-class Lingering(Begetting):
-    """Waits with it."""
+class LeavesChildAndHangs(LeavesChild):
+    """Hangs, with the process behind it."""
 
-    name = "lingering"
+    name = "leaves-child-and-hangs"
 
     def predict(self, contexts: Contexts, horizon: int) -> Weights:
         time.sleep(600)
         raise AssertionError
 
 
-class Rebelling(Wayward):
-    """Kills its parent, if it may."""
+class KillsParent(Misbehaving):
+    """Kills its parent, if the sandbox permits it."""
 
-    name = "rebelling"
+    name = "kills-parent"
 
     def fit(self, task: FitTask) -> None:
         with contextlib.suppress(PermissionError):
@@ -331,8 +331,8 @@ class Rebelling(Wayward):
 
 
 PREDICTORS = (
-    *(Begetting, Deserting, Lingering, Rebelling),
-    *(Crashing, Exiting, Hanging, Dawdling, Devouring, Flooding, Forging, Chattering, Reading, Writing, Dialling),
-    *(Peeking, Averaging, Restless, Forgetful, Seedless, Shortsighted),
+    *(LeavesChild, LeavesChildAndExits, LeavesChildAndHangs, KillsParent),
+    *(Crashing, Exiting, Hanging, Slow, OutOfMemory, Flooding, Forging, Printing, Reading, Writing, Connecting),
+    *(MixesWindows, CentresBatch, Nondeterministic, SavesNothing, IgnoresSeed, DependsOnHorizon),
 )
-"""Those that `conftest.wayward` announces by entry points."""
+"""Installed by the fixture `misbehaving_predictors`."""

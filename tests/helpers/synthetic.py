@@ -1,4 +1,4 @@
-"""Small datasets on disk, with real manifests, made of synthetic trajectories."""
+"""Small datasets of synthetic trajectories on disk, with real manifests."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Array = npt.NDArray[Any]
 PENDULUM = "InvertedPendulum-v4"
 CHEETAH = "HalfCheetah-v4"
 CHECKPOINTS = 81
-"""T of most toys: the initialisation and 16 iterations of 5 checkpoints."""
+"""T of most datasets: the initialisation and 16 iterations of 5 checkpoints."""
 PER_ITERATION = 5
 
 SMALL = CURRENT.model_copy(
@@ -43,28 +43,28 @@ def layout_of(environment: str, hidden: tuple[int, ...]) -> PolicyLayout:
 
 def random_walk(seed: int, checkpoints: int, parameters: int, step: float = 0.05) -> Array:
     """Weights [T, P] whose every difference is fresh noise."""
-    stream = np.random.default_rng(seed)
-    return stream.normal(size=(checkpoints, parameters)).cumsum(axis=0) * step
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(checkpoints, parameters)).cumsum(axis=0) * step
 
 
 def autoregressive(seed: int, checkpoints: int, parameters: int, coefficients: Sequence[float]) -> Array:
     """Weights [T, P] whose differences follow d_t = sum_k a_k d_{t-k} + noise, lag 1 first, after a burn-in."""
-    stream = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     lags, burn_in = len(coefficients), 50
     differences = np.zeros((burn_in + checkpoints - 1, parameters))
     for t in range(len(differences)):
         past = sum(coefficients[k] * differences[t - 1 - k] for k in range(lags) if t - 1 - k >= 0)
-        differences[t] = past + 0.05 * stream.normal(size=parameters)
-    start = stream.normal(size=(1, parameters))
+        differences[t] = past + 0.05 * rng.normal(size=parameters)
+    start = rng.normal(size=(1, parameters))
     return np.concatenate([start, start + differences[burn_in:].cumsum(axis=0)])
 
 
 def learning_curve(seed: int, checkpoints: int, parameters: int) -> Array:
     """Weights [T, P] that bend smoothly from one point towards another, with a little noise."""
-    stream = np.random.default_rng(seed)
-    start, swing, bend = stream.normal(size=(3, parameters)) * np.array([[0.5], [1.0], [0.3]])
+    rng = np.random.default_rng(seed)
+    start, swing, bend = rng.normal(size=(3, parameters)) * np.array([[0.5], [1.0], [0.3]])
     time = np.arange(checkpoints)[:, None] / checkpoints
-    noise = stream.normal(size=(checkpoints, parameters)) * 0.002
+    noise = rng.normal(size=(checkpoints, parameters)) * 0.002
     return start + swing * (1 - np.exp(-3 * time)) + bend * np.sin(4 * time) + noise
 
 
@@ -80,7 +80,7 @@ def iterations(checkpoints: int) -> Array:
 
 
 def rising_return(checkpoints: int, learned_at: int) -> Array:
-    """A training return that is unknown at first, then rises from 10 to 1000 at `learned_at` and stays there."""
+    """A training return: NaN at first, then rising from 10 to 1000 at `learned_at` and staying there."""
     curve = np.interp(np.arange(checkpoints), [0, learned_at], [10.0, 1000.0])
     curve[0] = np.nan
     return curve
@@ -160,19 +160,19 @@ def write_dataset(
 
 
 def smooth_dataset(folder: Path, trials: int = 8, **settings: Any) -> Dataset:
-    """Trials that bend smoothly, so that a forecast can do well."""
+    """Smooth trajectories, which can be forecast well."""
     parameters = layout_of(settings.get("environment", PENDULUM), settings.get("hidden", (3, 3))).parameter_count
     return write_dataset(folder, [learning_curve(i, CHECKPOINTS, parameters) for i in range(trials)], **settings)
 
 
 def walking_dataset(folder: Path, trials: int = 8, **settings: Any) -> Dataset:
-    """Trials that are random walks, which nobody can forecast."""
+    """Random walks, which cannot be forecast."""
     parameters = layout_of(settings.get("environment", PENDULUM), settings.get("hidden", (3, 3))).parameter_count
     return write_dataset(folder, [random_walk(i, CHECKPOINTS, parameters) for i in range(trials)], **settings)
 
 
 def contexts_of(dataset: Dataset, trial: int, origins: Sequence[int], protocol: Protocol = SMALL) -> Contexts:
-    """Contexts of one trial's windows, as a run hands them over."""
+    """Contexts of one trial's windows, as a run builds them."""
     windows = [Window(trial, origin, "learning", 0) for origin in origins]
     return build_contexts({trial: dataset.trial(trial)}, windows, protocol.context)
 
@@ -183,5 +183,5 @@ def skills(predictor: Predictor[Any], dataset: Dataset, trial: int, origins: Seq
     forecast = predictor.predict(contexts_of(dataset, trial, origins), horizon)
     true = np.stack([weights[t + 1 : t + 1 + horizon] for t in origins])
     error = np.square(true - forecast).sum(axis=(0, 2))
-    still = np.square(true - weights[list(origins), None]).sum(axis=(0, 2))
-    return 1 - error / still
+    persistence = np.square(true - weights[list(origins), None]).sum(axis=(0, 2))
+    return 1 - error / persistence

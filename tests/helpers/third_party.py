@@ -1,4 +1,4 @@
-"""Predictors as other people's packages bring them: well behaved, badly behaved, and watching."""
+"""Predictors as third-party packages provide them: valid ones, invalid ones, and one that records its input."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from tipl_bench.utils.errors import DatasetError, OptionError, PredictorError
 
 
 def persist(contexts: Contexts, horizon: int) -> Weights:
-    """The last weights, again."""
+    """Repeat the last weights."""
     return np.repeat(contexts.weights[:, -1:], horizon, axis=1)
 
 
-class Outside(Predictor[NoOptions]):
-    """What the outside predictors here share."""
+class ThirdParty(Predictor[NoOptions]):
+    """Base class, which forecasts persistence."""
 
-    name, version, summary = "outside", 1, "A predictor of another package."
+    name, version, summary = "third-party", 1, "A predictor of another package."
 
     def predict(self, contexts: Contexts, horizon: int) -> Weights:
         return persist(contexts, horizon)
 
 
-class Watching(Outside):
-    """Keeps every context that it is shown, as it is."""
+class Watching(ThirdParty):
+    """Keeps every context that it is given."""
 
     name = "watching"
 
@@ -43,10 +43,10 @@ class Watching(Outside):
         return persist(contexts, horizon)
 
 
-class Scribbling(Outside):
-    """Overwrites what it is shown."""
+class MutatesInput(ThirdParty):
+    """Overwrites its contexts."""
 
-    name = "scribbling"
+    name = "mutates-input"
 
     def predict(self, contexts: Contexts, horizon: int) -> Weights:
         forecast = persist(contexts, horizon)
@@ -55,56 +55,56 @@ class Scribbling(Outside):
         return forecast
 
 
-class Raising(Outside):
+class Raising(ThirdParty):
     name = "raising"
 
     def predict(self, contexts: Contexts, horizon: int) -> Weights:
         raise LookupError("no idea")
 
 
-class RaisingInFit(Outside):
+class RaisingInFit(ThirdParty):
     name = "raising-in-fit"
 
     def fit(self, task: FitTask) -> None:
         raise LookupError("nothing to learn from")
 
 
-class Short(Outside):
-    name = "short"
+class WrongHorizon(ThirdParty):
+    name = "wrong-horizon"
 
     def predict(self, contexts: Contexts, horizon: int) -> Weights:
         return persist(contexts, horizon - 1)
 
 
-class Lonely(Outside):
-    name = "lonely"
+class WrongBatch(ThirdParty):
+    name = "wrong-batch"
 
     def predict(self, contexts: Contexts, horizon: int) -> Weights:
         return persist(contexts, horizon)[:1]
 
 
-class Integers(Outside):
+class Integers(ThirdParty):
     name = "integers"
 
     def predict(self, contexts: Contexts, horizon: int) -> Any:
         return persist(contexts, horizon).astype(np.int64)
 
 
-class Text(Outside):
+class Text(ThirdParty):
     name = "text"
 
     def predict(self, contexts: Contexts, horizon: int) -> Any:
         return persist(contexts, horizon).astype(str)
 
 
-class Nothing(Outside):
-    name = "nothing"
+class ReturnsNone(ThirdParty):
+    name = "returns-none"
 
     def predict(self, contexts: Contexts, horizon: int) -> Any:
         return None
 
 
-class Double(Outside):
+class Double(ThirdParty):
     """Forecasts float64."""
 
     name = "double"
@@ -113,7 +113,7 @@ class Double(Outside):
         return persist(contexts, horizon).astype(np.float64) + 1e-9
 
 
-class Overflowing(Outside):
+class Overflowing(ThirdParty):
     """Forecasts float64 numbers that are not finite as float32."""
 
     name = "overflowing"
@@ -122,10 +122,10 @@ class Overflowing(Outside):
         return persist(contexts, horizon).astype(np.float64) + 1e300
 
 
-class Undefined(Outside):
-    """Not a number in the last step of the second window it is shown."""
+class NotFinite(ThirdParty):
+    """NaN in the last step of the second window."""
 
-    name = "undefined"
+    name = "not-finite"
 
     def predict(self, contexts: Contexts, horizon: int) -> Weights:
         forecast = persist(contexts, horizon)
@@ -133,8 +133,8 @@ class Undefined(Outside):
         return forecast
 
 
-class Enormous(Outside):
-    """Finite weights, so large that the policy's actions are not numbers."""
+class Enormous(ThirdParty):
+    """Finite weights so large that the policy's actions are NaN."""
 
     name = "enormous"
 
@@ -151,7 +151,7 @@ class KeepingOptions:
 
 
 class Keeping(Predictor[KeepingOptions]):
-    """Learns a scalar, a flag and an array named as it likes."""
+    """Learns a scalar, a flag and arrays."""
 
     name, version, summary = "keeping", 1, "Its state has every shape."
     options_type = KeepingOptions
@@ -178,8 +178,8 @@ class Keeping(Predictor[KeepingOptions]):
         self.learned = dict(state)
 
 
-class Halting(Outside):
-    """Says that it began to fit or to predict, and where a file tells it to, stops there for good."""
+class Halting(ThirdParty):
+    """Reports when it begins to fit or to predict, and waits there while a file exists."""
 
     name = "halting"
 
@@ -203,67 +203,67 @@ class Halting(Outside):
 
 
 def _began(stage: str) -> None:
-    """Say the stage on standard error, the only place outside that it may write to; halt if a file says so."""
+    """Report the stage on standard error, the only output of a sandboxed process; wait while a file exists."""
     os.write(2, f"began {stage}\n".encode())
     folder = Path(os.environ["HALTING_FOLDER"])
     while (folder / f"halt-in-{stage}").exists():
         time.sleep(0.01)
 
 
-class Unversioned(Outside):
-    """Says no whole number."""
+class InvalidVersion(ThirdParty):
+    """Its version is not an integer."""
 
-    name, version = "unversioned", "1.0"  # type: ignore[assignment]
+    name, version = "invalid-version", "1.0"  # type: ignore[assignment]
 
 
-class Nondescript(Predictor[NoOptions]):
+class NoSummary(Predictor[NoOptions]):
     """Has no summary."""
 
-    name, version = "nondescript", 1
+    name, version = "no-summary", 1
 
     def predict(self, contexts: Contexts, horizon: int) -> Weights:
         return persist(contexts, horizon)
 
 
-class Unlisted(Outside):
-    """Consumes what no table has a name for."""
+class InvalidConsumes(ThirdParty):
+    """Its information class is None."""
 
-    name, consumes = "unlisted", None  # type: ignore[assignment]
+    name, consumes = "invalid-consumes", None  # type: ignore[assignment]
 
 
 @dataclass(frozen=True)
-class ListedOptions:
-    """A list, which no record holds as an option."""
+class ListOptionOptions:
+    """A list, a type of option that a record cannot hold."""
 
     layers: tuple[int, ...] = (8, 8)
 
 
-class Listed(Outside):
-    name, options_type = "listed", ListedOptions
+class ListOption(ThirdParty):
+    name, options_type = "list-option", ListOptionOptions
 
 
-class Failing(Outside):
-    """Fails before it is asked for anything."""
+class RaisingInInit(ThirdParty):
+    """Fails when it is built."""
 
-    name = "failing"
+    name = "raising-in-init"
 
     def __init__(self, options: NoOptions) -> None:
         raise LookupError("no weights to begin with")
 
 
-class Amnesiac(Halting):
-    """Cannot take up what it saved."""
+class FailsToLoad(Halting):
+    """Cannot load its state."""
 
-    name = "amnesiac"
+    name = "fails-to-load"
 
     def load_state(self, state: Mapping[str, Array]) -> None:
         raise LookupError("which state")
 
 
-class Marking(Outside):
-    """Reports progress in words that look like a terminal's markup."""
+class MarkupInProgress(ThirdParty):
+    """Reports progress in terminal markup."""
 
-    name = "marking"
+    name = "markup-in-progress"
 
     def fit(self, task: FitTask) -> None:
         task.progress(1, 1, "loss [/bold] [0.3]")
@@ -272,88 +272,102 @@ class Marking(Outside):
 FORGED = "\x1b[31mno\u202e\nok    targets out of reach  \x1b]0;title\x07" + "x" * 3000
 
 
-class Forger(Outside):
-    """Raises an error of the suite's own, whose text would look like a line of the report."""
+class ForgesError(ThirdParty):
+    """Raises an error of this package whose text imitates a line of the report."""
 
-    name = "forger"
+    name = "forges-error"
 
     def predict(self, contexts: Contexts, horizon: int) -> Weights:
         raise PredictorError(FORGED)
 
 
-class ForgerInFit(Outside):
-    """Blames its dataset."""
+class ForgesErrorInFit(ThirdParty):
+    """Raises a DatasetError."""
 
-    name = "forger-in-fit"
+    name = "forges-error-in-fit"
 
     def fit(self, task: FitTask) -> None:
         task.progress(1, 2, FORGED)
         raise DatasetError(FORGED)
 
 
-class ForgerAtStart(Outside):
-    """Blames who typed its options."""
+class ForgesErrorInInit(ThirdParty):
+    """Raises an OptionError."""
 
-    name = "forger-at-start"
+    name = "forges-error-in-init"
 
     def __init__(self, options: NoOptions) -> None:
         raise OptionError(FORGED)
 
 
-class Indebted(Outside):
-    """Learned less than nothing."""
+class NegativeParameterCount(ThirdParty):
+    """Its parameter count is negative."""
 
-    name, parameter_count = "indebted", -3
-
-
-class Uncounted(Outside):
-    name, parameter_count = "uncounted", np.nan  # type: ignore[assignment]
+    name, parameter_count = "negative-parameter-count", -3
 
 
-class Fractional(Outside):
-    """Wants a part of a checkpoint."""
-
-    name, context_length = "fractional", 5.7  # type: ignore[assignment]
+class NanParameterCount(ThirdParty):
+    name, parameter_count = "nan-parameter-count", np.nan  # type: ignore[assignment]
 
 
-class Insatiable(Outside):
-    name, context_length = "insatiable", 1 << 70
+class FractionalContext(ThirdParty):
+    """Its context length is not an integer."""
+
+    name, context_length = "fractional-context", 5.7  # type: ignore[assignment]
 
 
-class Affirmative(Outside):
-    name, context_length = "affirmative", True
+class HugeContext(ThirdParty):
+    name, context_length = "huge-context", 1 << 70
 
 
-class Counting(Outside):
-    """Its whole numbers are numpy's."""
+class BooleanContext(ThirdParty):
+    name, context_length = "boolean-context", True
 
-    name, parameter_count, context_length = "counting", np.int64(3), np.uint8(25)  # type: ignore[assignment]
+
+class NumpyIntegers(ThirdParty):
+    """Its integers are numpy integers."""
+
+    name, parameter_count, context_length = "numpy-integers", np.int64(3), np.uint8(25)  # type: ignore[assignment]
 
 
 @dataclass(frozen=True)
-class BracketedOptions:
-    """Values that look like a terminal's markup."""
+class MarkupOptions:
+    """Values in terminal markup."""
 
     shift: str = "[/x]"
 
 
-class Bracketed(Outside):
-    """Says of itself what looks like a terminal's markup, and what is not seen."""
+class MarkupInSummary(ThirdParty):
+    """Its summary and options hold terminal markup and invisible characters."""
 
-    name, summary, options_type = "bracketed", "Forecasts [/x] in [red]\x1b[31mred\u202e\nand more", BracketedOptions
+    name, summary, options_type = (
+        "markup-in-summary",
+        "Forecasts [/x] in [red]\x1b[31mred\u202e\nand more",
+        MarkupOptions,
+    )
     budgets: ClassVar = {"smoke": {"shift": "[/y]"}, "[/z]": {"shift": "0"}}
 
 
-class Impostor:
+class NotAPredictor:
     """Not a predictor."""
 
-    name = "impostor"
+    name = "not-a-predictor"
 
 
 PREDICTORS = (
-    *(Outside, Raising, RaisingInFit, Short, Integers, Undefined, Enormous, Keeping, Halting, Impostor),
-    *(Unversioned, Nondescript, Unlisted, Listed, Failing, Amnesiac, Marking),
-    *(Forger, ForgerInFit, ForgerAtStart, Indebted, Uncounted, Fractional, Insatiable, Affirmative, Counting),
-    Bracketed,
+    *(ThirdParty, Raising, RaisingInFit, WrongHorizon, Integers, NotFinite, Enormous, Keeping, Halting, NotAPredictor),
+    *(InvalidVersion, NoSummary, InvalidConsumes, ListOption, RaisingInInit, FailsToLoad, MarkupInProgress),
+    *(
+        ForgesError,
+        ForgesErrorInFit,
+        ForgesErrorInInit,
+        NegativeParameterCount,
+        NanParameterCount,
+        FractionalContext,
+        HugeContext,
+        BooleanContext,
+        NumpyIntegers,
+    ),
+    MarkupInSummary,
 )
-"""Those that `conftest.outside` announces by entry points."""
+"""Installed by the fixture `third_party_predictors`."""

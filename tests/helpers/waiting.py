@@ -1,4 +1,4 @@
-"""Waiting for a page: Playwright's own waiting evaluates texts inside the page, which the page's policy forbids."""
+"""Wait for a page; Playwright's own waiting evaluates strings in the page, which its content policy forbids."""
 
 from __future__ import annotations
 

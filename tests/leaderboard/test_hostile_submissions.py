@@ -85,9 +85,9 @@ def test_when_the_commit_is_unknown_then_it_is_doubted(desk):
     assert f"names commit {'12' * 20}, which this repository does not have" in result.output
 
 
-def test_when_the_predictor_is_a_strangers_then_the_check_loads_nothing_of_it(outside, desk):
-    (outside / "strange.py").write_text("from pathlib import Path\nPath('loaded').touch()")
-    names = outside / "outside_predictors-1.0.dist-info" / "entry_points.txt"
+def test_when_the_predictor_is_a_strangers_then_the_check_loads_nothing_of_it(third_party_predictors, desk):
+    (third_party_predictors / "strange.py").write_text("from pathlib import Path\nPath('loaded').touch()")
+    names = third_party_predictors / "third_party_predictors-1.0.dist-info" / "entry_points.txt"
     names.write_text(names.read_text() + "strange = strange:Strange\n")
     assert "strange" in predictor_names()
     desk.edit("key", "predictor", "name", to="strange")

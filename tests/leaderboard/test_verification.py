@@ -150,10 +150,10 @@ def test_an_honest_run_on_a_walk_that_nobody_can_forecast_is_not_doubted(known, 
 
 
 @pytest.fixture
-def drifting(outside, monkeypatch):
+def drifting(third_party_predictors, monkeypatch):
     """Install a predictor whose forecasts depend on `DRIFT`; sets it."""
-    (outside / "drifting.py").write_text(DRIFTING)
-    names = outside / "outside_predictors-1.0.dist-info" / "entry_points.txt"
+    (third_party_predictors / "drifting.py").write_text(DRIFTING)
+    names = third_party_predictors / "third_party_predictors-1.0.dist-info" / "entry_points.txt"
     names.write_text(names.read_text() + "drifting = drifting:Drifting\n")
 
     def drift(size, version=1):

@@ -1,4 +1,4 @@
-"""A predictor's process: what it is shown, what it cannot reach, and whose fault its faults are."""
+"""The worker process: its sandbox, its lifetime, its messages, and how its failures are reported."""
 
 from __future__ import annotations
 
@@ -38,126 +38,136 @@ def request(model, dataset, **settings) -> RunRequest:
         ("exiting", Limits(), r"exiting at trial .*ended by itself \(exit status 7\)"),
         ("hanging", Limits(timeout=5.0), r"hanging: fitting failed: no answer within 5 s; --timeout raises the limit"),
         (
-            "devouring",
+            "out-of-memory",
             Limits(memory=2 << 30),
-            r"devouring: fitting failed: ran out of memory; its limit is 2.0 GiB, which --memory raises",
+            r"out-of-memory: fitting failed: ran out of memory; its limit is 2.0 GiB, which --memory raises",
         ),
         ("flooding", Limits(), r"flooding at trial .*its process answered with a message of"),
     ],
 )
-def test_when_the_process_fails_then_the_fault_is_the_predictors_and_what_was_done_is_kept(
-    model, limits, message, wayward, smooth, tmp_path
+def test_when_the_worker_fails_then_the_error_names_the_predictor_and_finished_stages_stay(
+    model, limits, message, misbehaving_predictors, smooth, tmp_path
 ):
     folder = tmp_path / "run"
     with pytest.raises(PredictorError, match=message):
         run(request(model, smooth, limits=limits), folder)
     kept = {path.name for path in folder.iterdir()}
-    fitted = {"predictor.safetensors", "timings.json"} if model not in ("hanging", "devouring") else set()
+    fitted = {"predictor.safetensors", "timings.json"} if model not in ("hanging", "out-of-memory") else set()
     assert kept == {"key.json", *fitted}
-    assert not _alive(wayward)
+    assert not _alive(misbehaving_predictors)
 
 
-def test_when_a_predictor_prints_then_the_runs_own_output_stays_clean(wayward, smooth, tmp_path, capfd):
-    run(request("chattering", smooth), tmp_path / "run")
+def test_when_a_predictor_prints_then_standard_output_of_the_run_is_empty(
+    misbehaving_predictors, smooth, tmp_path, capfd
+):
+    run(request("printing", smooth), tmp_path / "run")
     captured = capfd.readouterr()
     assert captured.out == ""
     assert "chatter" in captured.err
 
 
-def test_a_predictor_cannot_open_a_test_trial_the_store_or_the_manifest(wayward, smooth, tmp_path, monkeypatch):
+def test_a_predictor_cannot_read_test_trials_the_store_or_the_manifest(
+    misbehaving_predictors, smooth, tmp_path, monkeypatch
+):
     cache_root().mkdir()
     (cache_root() / "secret").write_text("returns of true policies")
-    monkeypatch.setenv("WAYWARD_STORE", str(cache_root()))
-    monkeypatch.setenv("WAYWARD_DATASET", str(smooth.folder))
+    monkeypatch.setenv("MISBEHAVING_STORE", str(cache_root()))
+    monkeypatch.setenv("MISBEHAVING_DATASET", str(smooth.folder))
     record, _ = run(request("reading", smooth), tmp_path / "run")
     if record.provenance.isolation != LANDLOCK:
         pytest.skip("this kernel has no Landlock")
-    seen = {Path(line).relative_to(smooth.folder) for line in wayward["opened"].split()}
+    seen = {Path(line).relative_to(smooth.folder) for line in misbehaving_predictors["opened"].split()}
     split = smooth.manifest.split
     assert seen == {Path("trials") / f"trial-{i:04d}.safetensors" for i in (*split.train, *split.validation)}
-    assert wayward["refused"].split() == sorted(
+    assert misbehaving_predictors["refused"].split() == sorted(
         [str(cache_root() / "secret"), str(smooth.folder / "manifest.json")]
         + [str(smooth.trial(index).path) for index in split.test]
     )
 
 
-def test_a_predictor_writes_nowhere_but_into_its_scratch_folder(wayward, smooth, tmp_path, monkeypatch):
+def test_a_predictor_can_write_only_to_its_scratch_folder(misbehaving_predictors, smooth, tmp_path, monkeypatch):
     targets = tmp_path / "targets"
     (targets / "empty").mkdir(parents=True)
     (targets / "file").write_text("a record")
-    monkeypatch.setenv("WAYWARD_TARGETS", str(targets))
+    monkeypatch.setenv("MISBEHAVING_TARGETS", str(targets))
     monkeypatch.setenv("XDG_CACHE_HOME", str(targets))
     record, _ = run(request("writing", smooth), tmp_path / "run")
     if record.provenance.isolation != LANDLOCK:
         pytest.skip("this kernel has no Landlock")
-    assert wayward["written"].split() == ["null"]
+    assert misbehaving_predictors["written"].split() == ["null"]
     assert (targets / "file").read_text() == "a record"
     assert sorted(path.name for path in targets.iterdir()) == ["empty", "file"]
 
 
-def test_when_the_predictors_package_lies_in_the_store_then_it_is_still_found(wayward, smooth, tmp_path, monkeypatch):
+def test_when_a_predictors_package_is_inside_the_store_then_it_still_loads(
+    misbehaving_predictors, smooth, tmp_path, monkeypatch
+):
     monkeypatch.setenv("TIPL_BENCH_HOME", str(tmp_path))
     (tmp_path / "secret").write_text("returns of true policies")
-    with PredictorProcess("peeking") as predictor:
+    with PredictorProcess("mixes-windows") as predictor:
         assert predictor.version == 1
         assert predictor.isolation != LANDLOCK or not predictor.can_open(tmp_path / "secret")
 
 
-def test_a_predictor_cannot_reach_the_network(wayward, smooth, tmp_path, monkeypatch):
+def test_a_predictor_cannot_open_a_network_connection(misbehaving_predictors, smooth, tmp_path, monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as server:
-        monkeypatch.setenv("WAYWARD_PORT", str(server.getsockname()[1]))
-        record, _ = run(request("dialling", smooth), tmp_path / "run")
+        monkeypatch.setenv("MISBEHAVING_PORT", str(server.getsockname()[1]))
+        record, _ = run(request("connecting", smooth), tmp_path / "run")
     if record.provenance.isolation != LANDLOCK:
         pytest.skip("this kernel has no Landlock")
-    assert wayward["dialled"] == "PermissionError"
+    assert misbehaving_predictors["connection"] == "PermissionError"
 
 
-def test_when_the_run_is_killed_then_its_predictor_does_not_live_on(wayward, smooth, tmp_path):
+def test_when_the_run_is_killed_then_the_worker_is_killed(misbehaving_predictors, smooth, tmp_path):
     if sys.platform != "linux":
-        pytest.skip("only Linux ends a child with its parent")
+        pytest.skip("only Linux can kill a child with its parent")
     child = os.fork()
     if child == 0:
         try:
             run(request("hanging", smooth), tmp_path / "run")
         finally:
             os._exit(1)
-    while "process" not in wayward:
+    while "process" not in misbehaving_predictors:
         time.sleep(0.05)
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
-    _wait_for_end(wayward, "process")
+    _wait_for_end(misbehaving_predictors, "process")
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux gives orphans to another process than the first")
-@pytest.mark.parametrize("model", ["begetting", "deserting", "lingering"])
-def test_what_a_predictor_started_does_not_live_on_however_it_ends(model, wayward, smooth, tmp_path):
+@pytest.mark.skipif(sys.platform != "linux", reason="subreapers exist only on Linux")
+@pytest.mark.parametrize("model", ["leaves-child", "leaves-child-and-exits", "leaves-child-and-hangs"])
+def test_when_the_worker_ends_then_processes_that_it_started_are_killed(
+    model, misbehaving_predictors, smooth, tmp_path
+):
     with contextlib.suppress(PredictorError):
         run(request(model, smooth, limits=Limits(timeout=10.0)), tmp_path / "run")
-    assert not _alive(wayward, "heir")
-    assert not _alive(wayward, "process")
+    assert not _alive(misbehaving_predictors, "child")
+    assert not _alive(misbehaving_predictors, "process")
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux gives orphans to another process than the first")
-def test_when_the_run_is_killed_then_what_its_predictor_started_does_not_live_on(wayward, smooth, tmp_path):
+@pytest.mark.skipif(sys.platform != "linux", reason="subreapers exist only on Linux")
+def test_when_the_run_is_killed_then_processes_that_the_worker_started_are_killed(
+    misbehaving_predictors, smooth, tmp_path
+):
     child = os.fork()
     if child == 0:
         try:
-            run(request("lingering", smooth), tmp_path / "run")
+            run(request("leaves-child-and-hangs", smooth), tmp_path / "run")
         finally:
             os._exit(1)
-    while "heir" not in wayward:
+    while "child" not in misbehaving_predictors:
         time.sleep(0.05)
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
-    _wait_for_end(wayward, "heir")
+    _wait_for_end(misbehaving_predictors, "child")
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="Landlock is Linux's")
-def test_a_predictor_cannot_kill_who_ends_what_it_started(wayward, smooth, tmp_path):
+@pytest.mark.skipif(sys.platform != "linux", reason="Landlock exists only on Linux")
+def test_a_predictor_cannot_kill_the_subreaper(misbehaving_predictors, smooth, tmp_path):
     if sandbox._landlock(sandbox.CREATE_RULESET, None, 0, sandbox.ASK_VERSION) < sandbox.SCOPES_SINCE:
-        pytest.skip("this kernel's Landlock does not know of signals")
-    run(request("rebelling", smooth), tmp_path / "run")
-    assert "killed" not in wayward
+        pytest.skip("this kernel's Landlock does not restrict signals")
+    run(request("kills-parent", smooth), tmp_path / "run")
+    assert "killed" not in misbehaving_predictors
 
 
 def _wait_for_end(notes: Notes, which: str) -> None:
@@ -165,7 +175,7 @@ def _wait_for_end(notes: Notes, which: str) -> None:
         if not _alive(notes, which):
             return
         time.sleep(0.05)
-    raise AssertionError("the process goes on")
+    raise AssertionError("the process is still running")
 
 
 def _alive(notes: Notes, which: str = "process") -> bool:
@@ -177,7 +187,7 @@ def _alive(notes: Notes, which: str = "process") -> bool:
     return True
 
 
-def test_forecasts_of_the_process_are_those_of_the_predictor_itself(smooth):
+def test_forecasts_of_the_worker_equal_those_of_the_predictor_in_this_process(smooth):
     from tipl_bench.baselines import predictor_type
     from tipl_bench.baselines.options import build_options
 
@@ -194,7 +204,7 @@ def test_forecasts_of_the_process_are_those_of_the_predictor_itself(smooth):
         assert there.parameter_count == here.parameter_count
 
 
-def test_unknown_names_and_unfit_values_are_told_as_if_there_were_no_process():
+def test_when_an_option_is_wrong_then_the_error_is_the_same_as_without_a_worker():
     with pytest.raises(UnknownNameError, match="Did you mean 'linear'"):
         PredictorProcess("lineal")
     with pytest.raises(UnknownNameError, match="Did you mean 'damping'"):
@@ -224,21 +234,25 @@ def test_unknown_names_and_unfit_values_are_told_as_if_there_were_no_process():
         "[" * 100_000,
     ],
 )
-def test_when_an_answer_is_forged_then_it_is_the_predictors_fault(answer, wayward, smooth, tmp_path, monkeypatch):
-    monkeypatch.setenv("WAYWARD_ANSWER", answer)
+def test_when_an_answer_is_forged_then_the_error_names_the_predictor(
+    answer, misbehaving_predictors, smooth, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("MISBEHAVING_ANSWER", answer)
     with pytest.raises(PredictorError, match=r"forging at trial .*: its process answered with"):
         run(request("forging", smooth), tmp_path / "run")
 
 
-def test_the_hubs_token_is_kept_from_the_predictor(wayward, monkeypatch):
+def test_hub_credentials_are_not_in_the_workers_environment(misbehaving_predictors, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
-    with PredictorProcess("peeking") as predictor:
-        environment = Path(f"/proc/{wayward['process']}/environ")
+    with PredictorProcess("mixes-windows") as predictor:
+        environment = Path(f"/proc/{misbehaving_predictors['process']}/environ")
         assert not environment.exists() or b"hf_secret" not in environment.read_bytes()
         assert predictor.version == 1
 
 
-def test_when_the_predictor_runs_out_of_time_then_the_error_says_how_to_give_more(wayward, smooth):
+def test_when_fitting_exceeds_the_timeout_then_the_error_names_the_option_that_raises_it(
+    misbehaving_predictors, smooth
+):
     split = smooth.manifest.split
     with (
         PredictorProcess("hanging", limits=Limits(timeout=2.0)) as predictor,
@@ -248,18 +262,18 @@ def test_when_the_predictor_runs_out_of_time_then_the_error_says_how_to_give_mor
 
 
 @pytest.mark.parametrize("timeout", [0.0, -1.0, math.nan, math.inf, 1e30])
-def test_when_a_timeout_is_none_then_it_is_refused(timeout):
+def test_when_a_timeout_is_out_of_range_then_it_is_refused(timeout):
     with pytest.raises(OptionError, match=r"Invalid timeout .*more than 0"):
         Limits(timeout)
 
 
 @pytest.mark.parametrize("memory", [0, -1, 1 << 80])
-def test_when_a_limit_of_memory_is_none_then_it_is_refused(memory):
+def test_when_a_memory_limit_is_out_of_range_then_it_is_refused(memory):
     with pytest.raises(OptionError, match=r"Invalid memory limit .*more than 0"):
         Limits(memory=memory)
 
 
-def test_when_the_system_permits_less_memory_than_the_limit_then_the_predictor_still_starts():
+def test_when_the_hard_memory_limit_is_lower_then_it_applies():
     code = (
         "import resource; resource.setrlimit(resource.RLIMIT_DATA, (8 << 30, 8 << 30)); "
         "from tipl_bench.benchmark.worker.sandbox import limit_memory; limit_memory(16 << 30); "
@@ -270,8 +284,8 @@ def test_when_the_system_permits_less_memory_than_the_limit_then_the_predictor_s
     assert (done.returncode, done.stdout.strip()) == (0, "8"), done.stderr
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="Landlock is Linux's")
-def test_what_is_put_beside_a_hidden_folder_later_is_out_of_reach_and_what_was_there_is_not(tmp_path):
+@pytest.mark.skipif(sys.platform != "linux", reason="Landlock exists only on Linux")
+def test_a_file_beside_a_denied_folder_is_readable_only_if_it_existed_at_the_start(tmp_path):
     denied = tmp_path / "denied"
     denied.mkdir()
     (tmp_path / "before").write_text("")
@@ -283,34 +297,44 @@ def test_what_is_put_beside_a_hidden_folder_later_is_out_of_reach_and_what_was_t
         assert not predictor.can_open(tmp_path / "after")
 
 
-def test_when_a_predictor_does_not_start_or_resume_then_it_is_named(outside, smooth, tmp_path, monkeypatch):
-    with pytest.raises(PredictorError, match=r"failing: starting failed: raised LookupError"):
-        run(request("failing", smooth), tmp_path / "failing")
+def test_when_a_predictor_fails_to_start_or_to_load_then_the_error_names_it_and_the_stage(
+    third_party_predictors, smooth, tmp_path, monkeypatch
+):
+    with pytest.raises(PredictorError, match=r"raising-in-init: starting failed: raised LookupError"):
+        run(request("raising-in-init", smooth), tmp_path / "raising-in-init")
     monkeypatch.setenv("HALTING_FOLDER", str(tmp_path))
-    run(request("amnesiac", smooth), tmp_path / "run")
+    run(request("fails-to-load", smooth), tmp_path / "run")
     for name in ("forecasts.safetensors", "record.json"):
         (tmp_path / "run" / name).unlink()
-    with pytest.raises(PredictorError, match=r"amnesiac: loading its fitted state failed: raised LookupError"):
-        run(request("amnesiac", smooth), tmp_path / "run")
+    with pytest.raises(PredictorError, match=r"fails-to-load: loading its fitted state failed: raised LookupError"):
+        run(request("fails-to-load", smooth), tmp_path / "run")
 
 
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        ("forger", r"forger at trial \d+, origin \d+ .*: raised PredictorError: \\u001b\[31mno\\u202e\\u000aok"),
-        ("forger-in-fit", r"forger-in-fit: fitting failed: raised DatasetError: \\u001b\[31mno"),
         (
-            "indebted",
-            r"indebted: fitting failed: its process answered with a parameter_count of -3: Input should be greater",
+            "forges-error",
+            r"forges-error at trial \d+, origin \d+ .*: raised PredictorError: \\u001b\[31mno\\u202e\\u000aok",
         ),
-        ("fractional", r"fractional: starting failed: its process answered with a context_length of 5\.7"),
+        ("forges-error-in-fit", r"forges-error-in-fit: fitting failed: raised DatasetError: \\u001b\[31mno"),
+        (
+            "negative-parameter-count",
+            r"negative-parameter-count: fitting failed: its process answered with a parameter_count of -3",
+        ),
+        (
+            "fractional-context",
+            r"fractional-context: starting failed: its process answered with a context_length of 5\.7",
+        ),
     ],
 )
-def test_what_a_predictor_says_of_itself_and_of_others_is_its_own_fault(model, message, outside, smooth, tmp_path):
-    words: list[str] = []
+def test_when_a_predictor_reports_nonsense_then_the_error_names_it_and_is_printable(
+    model, message, third_party_predictors, smooth, tmp_path
+):
+    statuses: list[str] = []
     with pytest.raises(PredictorError, match=message) as caught:
-        run(request(model, smooth), tmp_path / "run", lambda stage, done, total, word: words.append(word))
-    assert all(text.isprintable() and len(text) < 700 for text in (str(caught.value), *words))
+        run(request(model, smooth), tmp_path / "run", lambda stage, done, total, status: statuses.append(status))
+    assert all(text.isprintable() and len(text) < 700 for text in (str(caught.value), *statuses))
 
 
 @pytest.mark.parametrize(
@@ -341,7 +365,7 @@ def test_what_a_predictor_says_of_itself_and_of_others_is_its_own_fault(model, m
         ),
     ],
 )
-def test_when_bytes_are_no_message_then_they_are_refused(bytes_sent):
+def test_when_bytes_are_not_a_message_then_they_are_refused(bytes_sent):
     ours, theirs = socket.socketpair()
     with ours, theirs:
         theirs.sendall(bytes_sent)
