@@ -11,7 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..utils.files import replace_atomically
-from .record import Metric, Record
+from .metrics import BY_NAME
+from .record import Record, Result
 
 BLUE, GREEN, GREY = "#1f5fa8", "#1a8f4c", "#8a8a8a"
 STYLE: Any = {
@@ -41,24 +42,20 @@ def draw(record: Record, rows: pd.DataFrame, folder: Path) -> None:
         figure = Figure(figsize=(9.2, 3.7), layout="constrained")
         left, right = figure.subplots(1, 2, width_ratios=(1.25, 1))
         phase = "learning" if (rows["phase"] == "learning").any() else "all"
-        _errors(left, [m for m in record.metrics if m.phase == phase], phase)
+        _errors(left, record.of_phase(phase), phase)
         _returns(right, rows)
         key = record.key
-        figure.suptitle(
-            f"{key.predictor.name} on {key.dataset.name} (seed {key.seed}, {key.predictor.budget})", size=11
-        )
+        figure.suptitle(f"{key.method.name} on {key.dataset.name} (seed {key.seed}, {key.method.budget})", size=11)
         for suffix, metadata in (("svg", {"Date": None}), ("png", {"Software": None})):
             with replace_atomically(folder / f"figure.{suffix}") as temporary:
                 figure.savefig(temporary, format=suffix, dpi=160, metadata=metadata)
 
 
-def _errors(axes: Axes, metrics: list[Metric], phase: str) -> None:
+def _errors(axes: Axes, results: list[Result], phase: str) -> None:
     """WPE (left scale) and REPW (right scale) against the forward step, with 95% intervals over trials."""
-    steps = [m.horizon for m in metrics]
-    handles = _band(axes, steps, metrics, "wpe", BLUE, "o", "WPE")
-    handles += axes.plot(
-        steps, _values(metrics, "wpe_persistence"), color=BLUE, ls=":", lw=1.2, label="WPE, persistence"
-    )
+    steps = [one.horizon or 0 for one in results]
+    handles = _band(axes, steps, results, "wpe", BLUE, "o")
+    handles += _reference(axes, steps, results, "wpe_persistence", BLUE)
     axes.set_ylim(bottom=0)
     axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 4))
     axes.set_xticks(steps)
@@ -66,8 +63,8 @@ def _errors(axes: Axes, metrics: list[Metric], phase: str) -> None:
     axes.set_ylabel("weight prediction error (WPE)", color=BLUE)
     axes.tick_params(axis="y", colors=BLUE)
     twin = axes.twinx()
-    handles += _band(twin, steps, metrics, "repw", GREEN, "s", "REPW")
-    handles += twin.plot(steps, _values(metrics, "noise_floor"), color=GREEN, ls=":", lw=1.2, label="REPW, noise floor")
+    handles += _band(twin, steps, results, "repw", GREEN, "s")
+    handles += _reference(twin, steps, results, "noise_floor", GREEN)
     twin.set_ylim(bottom=0)
     twin.spines["right"].set_visible(True)
     twin.set_ylabel("return error (REPW)", color=GREEN)
@@ -76,18 +73,23 @@ def _errors(axes: Axes, metrics: list[Metric], phase: str) -> None:
     axes.legend(handles=handles, loc="upper left")
 
 
-def _band(
-    axes: Axes, steps: list[int], metrics: list[Metric], name: str, color: str, mark: str, label: str
-) -> list[Any]:
-    estimates = [getattr(m, name) for m in metrics]
-    if all(e.low is not None for e in estimates):
-        axes.fill_between(steps, [e.low for e in estimates], [e.high for e in estimates], color=color, alpha=0.15, lw=0)
-    return list(axes.plot(steps, _values(metrics, name), color=color, marker=mark, ms=3.5, lw=1.6, label=label))
+def _band(axes: Axes, steps: list[int], results: list[Result], name: str, color: str, mark: str) -> list[Any]:
+    bounds = [(e.low, e.high) for result in results if (e := result[name]).low is not None and e.high is not None]
+    if len(bounds) == len(results):
+        low, high = zip(*bounds, strict=True)
+        axes.fill_between(steps, low, high, color=color, alpha=0.15, lw=0)
+    label = BY_NAME[name].label
+    return list(axes.plot(steps, _values(results, name), color=color, marker=mark, ms=3.5, lw=1.6, label=label))
 
 
-def _values(metrics: list[Metric], name: str) -> list[float]:
+def _reference(axes: Axes, steps: list[int], results: list[Result], name: str, color: str) -> list[Any]:
+    label = BY_NAME[name].label
+    return list(axes.plot(steps, _values(results, name), color=color, ls=":", lw=1.2, label=label))
+
+
+def _values(results: list[Result], name: str) -> list[float]:
     """A metric's values by horizon, NaN (a gap in the line) where undefined."""
-    return [float("nan") if (value := getattr(m, name).value) is None else value for m in metrics]
+    return [float("nan") if (value := result[name].value) is None else value for result in results]
 
 
 def _returns(axes: Axes, rows: pd.DataFrame) -> None:

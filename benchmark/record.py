@@ -6,14 +6,18 @@ import unicodedata
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ..registry.reference import COMMIT_PATTERN, NAME_PATTERN, SLUG_LENGTH, SLUG_PATTERN
 from ..utils.canonical import canonical_json, flatten, strict_json
 from ..utils.errors import ProtocolError
 from ..utils.files import write_text
-from .intervals import Estimate
+from ..utils.text import first_error
+from . import metrics
+from .intervals import UNDEFINED, Estimate
+from .metrics import Track
 from .protocol import Protocol
+from .record_v1 import upgrade
 
 RECORD_NAME = "record.json"
 RECORD_LIMIT = 4 << 20
@@ -42,15 +46,41 @@ class _Model(BaseModel):
 
 
 class DatasetIdentity(_Model):
-    """Which bytes were used."""
+    """Which bytes were used.
+
+    Two identities are equal if they name the same bytes, whichever format their digests were computed in.
+    """
 
     name: Annotated[str, Field(pattern=NAME_PATTERN, max_length=80)]
     digest: Sha256
+    digest_format: Literal[1, 2] = 2
+    """The manifest format whose digest `digest` is."""
+    former_digest: Sha256 | None = None
+    """What the dataset's digest was in format 1, if it was named by that once."""
     environment: Text
 
+    @property
+    def first_digest(self) -> str:
+        """The digest that the dataset was first known by; it names rows, record files and boards."""
+        return self.former_digest or self.digest
 
-class PredictorIdentity(_Model):
-    """Which predictor, exactly."""
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, DatasetIdentity) and self._bytes == other._bytes
+
+    def __hash__(self) -> int:
+        return hash(self._bytes)
+
+    @property
+    def _bytes(self) -> tuple[str, str, str]:
+        return self.name, self.first_digest, self.environment
+
+    def stable(self) -> dict[str, str]:
+        """The identity as row ids and fingerprints spell it: the same in every digest format."""
+        return {"name": self.name, "digest": self.first_digest, "environment": self.environment}
+
+
+class MethodIdentity(_Model):
+    """Which predictor or optimizer, exactly."""
 
     name: Slug
     version: Count
@@ -64,13 +94,15 @@ class RunKey(_Model):
 
     protocol: Protocol
     dataset: DatasetIdentity
-    predictor: PredictorIdentity
+    method: MethodIdentity
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)]
     device: Literal["cpu", "cuda"]
 
     def differences(self, other: RunKey) -> list[str]:
         """Dotted names of the fields that differ, with both values."""
-        mine, theirs = flatten(self.model_dump(mode="json")), flatten(other.model_dump(mode="json"))
+        mine, theirs = (
+            flatten(key.model_dump(mode="json") | {"dataset": key.dataset.stable()}) for key in (self, other)
+        )
         names = sorted(name for name in {*mine, *theirs} if mine.get(name) != theirs.get(name))
         return [f"{name}: {mine.get(name)} here, {theirs.get(name)} there" for name in names]
 
@@ -100,54 +132,111 @@ class Cost(_Model):
 
 
 PerTrial = Annotated[tuple[float, ...], Field(max_length=10_000)]
+Horizon = Annotated[int, Field(ge=1, le=1000)]
 
 
-class Metric(_Model):
-    """All metrics of one phase and horizon, see `scoring.score`."""
+class Result(_Model):
+    """What came out in one phase and at one horizon, or in one environment."""
 
-    phase: Literal["learning", "converged", "all"]
-    horizon: Annotated[int, Field(ge=1, le=1000)]
+    phase: Literal["learning", "converged", "all"] | None = None
+    horizon: Horizon | None = None
+    environment: Text | None = None
     windows: Count
+    """Windows of the forecast track; of the training track, evaluated policies."""
     trials: Count
-    skill: Estimate
-    oracle_skill: Estimate
-    wpe: Estimate
-    wpe_persistence: Estimate
-    repw: Estimate
-    repw_persistence: Estimate
-    noise_floor: Estimate
-    gain: Estimate
-    layers: Annotated[dict[Text, float], Field(max_length=1000)]
-    by_trial: Annotated[dict[Slug, PerTrial], Field(max_length=10)]
+    estimates: Annotated[dict[Slug, Estimate], Field(max_length=50)]
+    """By name of the metric, see `metrics.METRICS`."""
+    layers: Annotated[dict[Text, float], Field(max_length=1000)] = {}
+    """WPE by parameter tensor."""
+    by_trial: Annotated[dict[Slug, PerTrial], Field(max_length=50)]
+    """Sums over each trial's windows, and their number, in the order of trial numbers."""
+
+    def __getitem__(self, name: str) -> Estimate:
+        """A metric's estimate; undefined if the result does not have it."""
+        return self.estimates.get(name, UNDEFINED)
+
+    @property
+    def place(self) -> str:
+        """Where in the record it is, as messages say it."""
+        parts = (self.environment, self.phase, self.horizon and f"h = {self.horizon}")
+        return ", ".join(str(part) for part in parts if part)
+
+
+class Status(_Model):
+    """Whether the run came to its end, and if not, at what it failed and what its user was told."""
+
+    state: Literal["finished", "failed"]
+    stage: Slug | None = None
+    reason: Text | None = None
+
+    @model_validator(mode="after")
+    def _reasoned(self) -> Status:
+        if (self.state == "failed") != (self.stage is not None) or (self.stage is None) != (self.reason is None):
+            raise ValueError("a failed run has a stage and a reason, a finished one has neither")
+        return self
 
 
 class ReturnPair(NamedTuple):
     """The true and the forecast policy's return at one window and horizon."""
 
     phase: Literal["learning", "converged"]
-    horizon: Annotated[int, Field(ge=1, le=1000)]
+    horizon: Horizon
     true: Finite
     forecast: Finite
 
 
 class Record(_Model):
-    """A finished run.
+    """A run of either track, finished or failed.
 
-    `returns` is a sample, see `scoring.sample_returns`.
+    `returns` is a sample, see `scoring.sample_returns`; a failed run has neither results nor returns.
     """
 
-    format: Literal[1] = 1
+    format: Literal[2] = 2
+    track: Track = "forecast"
+    status: Status = Status(state="finished")
     key: RunKey
     parameter_count: Count
-    forecasts_sha256: Sha256
+    artifacts: Annotated[dict[Slug, Sha256], Field(max_length=20)]
+    """The sha256 of what the results were computed from, by name."""
+    results: Annotated[tuple[Result, ...], Field(max_length=3000)]
+    returns: Annotated[tuple[ReturnPair, ...], Field(max_length=1000)] = ()
     provenance: Provenance
     cost: Cost
-    metrics: Annotated[tuple[Metric, ...], Field(max_length=3000)]
-    returns: Annotated[tuple[ReturnPair, ...], Field(max_length=1000)]
 
-    def metric(self, phase: str, horizon: int) -> Metric | None:
-        """The metrics of one phase and horizon, or None."""
-        return next((m for m in self.metrics if (m.phase, m.horizon) == (phase, horizon)), None)
+    @model_validator(mode="after")
+    def _complete(self) -> Record:
+        if self.failed:
+            if self.results or self.returns or self.artifacts:
+                raise ValueError("a failed run has no results, returns or artifacts")
+            return self
+        if self.track == "forecast":
+            if "forecasts" not in self.artifacts:
+                raise ValueError("artifacts.forecasts is missing")
+            required = metrics.required_names(self.track)
+            for number, result in enumerate(self.results):
+                missing = [name for name in ("phase", "horizon") if getattr(result, name) is None]
+                missing += [f"estimates.{name}" for name in required if name not in result.estimates]
+                if missing:
+                    raise ValueError(f"results.{number}.{missing[0]} is missing")
+        return self
+
+    @property
+    def failed(self) -> bool:
+        """Whether the run failed."""
+        return self.status.state == "failed"
+
+    @property
+    def forecasts_sha256(self) -> str | None:
+        """The sha256 of the forecasts that the results were computed from."""
+        return self.artifacts.get("forecasts")
+
+    def result(self, phase: str, horizon: int) -> Result | None:
+        """The result of one phase and horizon, or None."""
+        return next((one for one in self.results if (one.phase, one.horizon) == (phase, horizon)), None)
+
+    def of_phase(self, phase: str) -> list[Result]:
+        """The results of a phase, by horizon."""
+        return sorted((one for one in self.results if one.phase == phase), key=lambda one: one.horizon or 0)
 
     def without_cost(self) -> str:
         """Canonical JSON of everything but the timings: equal for equal runs."""
@@ -169,15 +258,8 @@ def read_record(path: Path) -> Record:
     try:
         if path.stat().st_size > RECORD_LIMIT:
             raise ProtocolError(f"{path}: larger than {RECORD_LIMIT} bytes; this is not a record.")
-        return Record.model_validate(strict_json(path.read_text(encoding="utf-8")))
+        return Record.model_validate(upgrade(strict_json(path.read_text(encoding="utf-8"))))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(_shown(part) for part in first["loc"])
-        raise ProtocolError(f"{path}: field {where}: {first['msg']}.") from None
+        raise ProtocolError(f"{path}: field {first_error(error)}.") from None
     except (OSError, ValueError) as error:
         raise ProtocolError(f"{path}: not a readable record ({error}).") from None
-
-
-def _shown(part: int | str) -> str:
-    """A field's name as a message may hold it: a stranger's may be of any characters and length."""
-    return str(part).encode("unicode_escape").decode()[:80]

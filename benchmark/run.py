@@ -18,10 +18,10 @@ from ..baselines.predictor import FitTask
 from ..registry.catalog import identity_of
 from ..registry.dataset import Dataset
 from ..utils.canonical import strict_json
-from ..utils.errors import OptionError, PredictorError, ProtocolError
+from ..utils.errors import OptionError, PredictorError, ProtocolError, TiplBenchError
 from ..utils.files import clear_leftovers, replace_atomically, sha256, write_text
 from ..utils.tensorfile import map_tensors
-from ..utils.text import one_line
+from ..utils.text import first_error, one_line
 from .forecast.forecasting import write_forecasts
 from .forecast.reference_returns import reference_returns
 from .forecast.return_cache import remembered_returns
@@ -29,7 +29,8 @@ from .forecast.scoring import forecast_returns, sample_returns, score, window_ro
 from .forecast.windows import Window, test_windows
 from .protocol import CURRENT, Protocol
 from .provenance import peak_memory, provenance
-from .record import RECORD_NAME, Cost, DatasetIdentity, Metric, PredictorIdentity, Record, RunKey, read_record
+from .record import RECORD_NAME, Cost, DatasetIdentity, MethodIdentity, Record, RunKey, Status, read_record
+from .record_v1 import upgrade_key
 from .worker.messages import PredictorCrash
 from .worker.predictor_process import Limits, PredictorProcess
 
@@ -91,14 +92,11 @@ class RunRequest:
 
     def key(self, predictor: PredictorProcess) -> RunKey:
         """The key of this run; raises `OptionError` for a seed or an option that no record may hold."""
-        dataset = self.dataset
         try:
             return RunKey(
                 protocol=self.protocol,
-                dataset=DatasetIdentity(
-                    name=dataset.name, digest=identity_of(dataset).first_digest, environment=dataset.environment
-                ),
-                predictor=PredictorIdentity(
+                dataset=identity(self.dataset),
+                method=MethodIdentity(
                     name=predictor.name,
                     version=predictor.version,
                     consumes=predictor.consumes,
@@ -109,9 +107,12 @@ class RunRequest:
                 device=resolve_device(self.device),
             )
         except ValidationError as error:
-            first = error.errors()[0]
-            place = one_line(".".join(map(str, first["loc"])))
-            raise OptionError(f"{self.model}: {place}: {one_line(first['msg'])}.") from None
+            raise OptionError(f"{self.model}: {first_error(error)}.") from None
+
+
+def identity(dataset: Dataset) -> DatasetIdentity:
+    """Which bytes a dataset is."""
+    return DatasetIdentity(name=dataset.name, environment=dataset.environment, **identity_of(dataset)._asdict())
 
 
 @contextlib.contextmanager
@@ -163,45 +164,73 @@ def run(
     with request.start() as predictor:
         key = request.key(predictor)
         _claim(folder, key)
-        if (folder / RECORD_NAME).exists():
-            record = read_record(folder / RECORD_NAME)
-            if record.key != key:
-                raise ProtocolError(
-                    f"{folder / RECORD_NAME} is of another run than {KEY_NAME} beside it; choose --out."
-                )
+        record = _finished(folder, key)
+        if record:
             return record, True
-        windows = test_windows(request.dataset, request.protocol)
         timings = _Timings(folder)
-        if not (folder / FORECASTS_NAME).exists():
-            seconds = _fit(predictor, request, key.device, folder / PREDICTOR_NAME, progress)
-            timings.add("fit_seconds", seconds)
-            with timings.of("forecast_seconds"):
-                write_forecasts(
-                    predictor,
-                    request.dataset,
-                    windows,
-                    request.protocol,
-                    folder / FORECASTS_NAME,
-                    lambda done, total: progress("forecast", done, total, ""),
-                )
-        elif predictor.parameter_count is None:
-            _load(predictor, folder / PREDICTOR_NAME, key.device)
-    if not (folder / WINDOWS_NAME).exists():
-        with timings.of("evaluation_seconds"):
-            _evaluate(request, windows, folder, progress)
-    rows = pd.read_parquet(folder / WINDOWS_NAME)
-    record = Record(
-        key=key,
-        parameter_count=predictor.parameter_count or 0,
-        forecasts_sha256=sha256(folder / FORECASTS_NAME),
-        provenance=provenance(key.device, predictor.isolation),
-        cost=Cost(**timings.seconds, peak_memory_bytes=peak_memory()),
-        metrics=tuple(Metric.model_validate(metric) for metric in score(rows, request.protocol)),
-        returns=sample_returns(rows),
-    )
+        with _recording_failure(folder, key, predictor, timings):
+            windows = test_windows(request.dataset, request.protocol)
+            if not (folder / FORECASTS_NAME).exists():
+                timings.stage = "fit"
+                seconds = _fit(predictor, request, key.device, folder / PREDICTOR_NAME, progress)
+                timings.add("fit_seconds", seconds)
+                with timings.of("forecast"):
+                    write_forecasts(
+                        predictor,
+                        request.dataset,
+                        windows,
+                        request.protocol,
+                        folder / FORECASTS_NAME,
+                        lambda done, total: progress("forecast", done, total, ""),
+                    )
+            elif predictor.parameter_count is None:
+                _load(predictor, folder / PREDICTOR_NAME, key.device)
+    with _recording_failure(folder, key, predictor, timings):
+        if not (folder / WINDOWS_NAME).exists():
+            with timings.of("evaluation"):
+                _evaluate(request, windows, folder, progress)
+        rows = pd.read_parquet(folder / WINDOWS_NAME)
+        record = Record(
+            key=key,
+            parameter_count=predictor.parameter_count or 0,
+            artifacts={"forecasts": sha256(folder / FORECASTS_NAME)},
+            results=score(rows, request.protocol),
+            returns=sample_returns(rows),
+            provenance=provenance(key.device, predictor.isolation),
+            cost=timings.cost(),
+        )
     record.write(folder)
     timings.path.unlink(missing_ok=True)
     return record, False
+
+
+def _finished(folder: Path, key: RunKey) -> Record | None:
+    """The record of a run that came to its end before; None for one that did not, or failed and is tried again."""
+    path = folder / RECORD_NAME
+    if not path.exists():
+        return None
+    record = read_record(path)
+    if record.key != key:
+        raise ProtocolError(f"{path} is of another run than {KEY_NAME} beside it; choose --out.")
+    return None if record.failed else record
+
+
+@contextlib.contextmanager
+def _recording_failure(folder: Path, key: RunKey, predictor: PredictorProcess, timings: _Timings) -> Iterator[None]:
+    """Leave a record of what failed and why, and let the error go on."""
+    try:
+        yield
+    except TiplBenchError as error:
+        Record(
+            status=Status(state="failed", stage=timings.stage, reason=one_line(error)[:500]),
+            key=key,
+            parameter_count=predictor.parameter_count or 0,
+            artifacts={},
+            results=(),
+            provenance=provenance(key.device, predictor.isolation),
+            cost=timings.cost(),
+        ).write(folder)
+        raise
 
 
 def _claim(folder: Path, key: RunKey) -> None:
@@ -210,7 +239,7 @@ def _claim(folder: Path, key: RunKey) -> None:
     clear_leftovers(folder)
     if path.exists():
         try:
-            found = RunKey.model_validate(strict_json(path.read_text(encoding="utf-8")))
+            found = RunKey.model_validate(upgrade_key(strict_json(path.read_text(encoding="utf-8"))))
         except ValueError as error:
             raise ProtocolError(f"{path}: not a run's key ({error}). Choose another folder with --out.") from None
         if found != key:
@@ -278,6 +307,8 @@ class _Timings:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "timings.json"
+        self.stage = "forecast"
+        """The stage that began last."""
         self.seconds = {"fit_seconds": 0.0, "forecast_seconds": 0.0, "evaluation_seconds": 0.0}
         if self.path.exists():
             self.seconds |= strict_json(self.path.read_text(encoding="utf-8"))
@@ -285,13 +316,17 @@ class _Timings:
     @contextlib.contextmanager
     def of(self, stage: str) -> Iterator[None]:
         """Add the block's duration to a stage."""
-        started = time.perf_counter()
+        self.stage, started = stage, time.perf_counter()
         try:
             yield
         finally:
-            self.add(stage, time.perf_counter() - started)
+            self.add(f"{stage}_seconds", time.perf_counter() - started)
 
-    def add(self, stage: str, seconds: float) -> None:
+    def add(self, name: str, seconds: float) -> None:
         """Add seconds to a stage."""
-        self.seconds[stage] += seconds
+        self.seconds[name] += seconds
         write_text(self.path, json.dumps(self.seconds))
+
+    def cost(self) -> Cost:
+        """What the run took so far."""
+        return Cost(**self.seconds, peak_memory_bytes=peak_memory())

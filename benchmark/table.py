@@ -1,4 +1,4 @@
-"""The run's table in the terminal."""
+"""A run's table for the terminal."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from .intervals import Estimate
-from .record import Metric, Record
+from .metrics import HEADLINE, Metric, of_track
+from .record import Record, Result
 
 CONVERGED_HORIZONS = (1, 2, 5, 10)
 
@@ -16,25 +17,27 @@ CONVERGED_HORIZONS = (1, 2, 5, 10)
 def render(record: Record) -> RenderableType:
     """Skill by horizon with intervals, REPW with its noise floor, and the cost."""
     key, cost = record.key, record.cost
-    options = ", ".join(f"{name}={value}" for name, value in key.predictor.options.items())
+    options = ", ".join(f"{name}={value}" for name, value in key.method.options.items())
     head = Text.assemble(
-        (f"{key.predictor.name} v{key.predictor.version}", "bold"),
+        (f"{key.method.name} v{key.method.version}", "bold"),
         f" on {key.dataset.name} ({key.dataset.environment}), protocol {key.protocol.version}, seed {key.seed}\n",
-        (f"budget {key.predictor.budget}{': ' + options if options else ''}\n", "dim"),
+        (f"budget {key.method.budget}{': ' + options if options else ''}\n", "dim"),
         (f"dataset digest {key.dataset.digest[:12]}, device {key.device}", "dim"),
     )
+    shown = [metric for metric in of_track(record.track) if metric.heading]
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, header_style="bold", padding=0)
-    for title in ("h", "skill", "95% interval", "ceiling", "REPW", "95% interval", "persist.", "floor", "gain"):
+    for title in ("h", *(t for m in shown for t in ((m.heading, "95% interval") if m.interval else (m.heading,)))):
         table.add_column(title, justify="right", no_wrap=True)
     sections = {
-        "learning": [m for m in record.metrics if m.phase == "learning"],
-        "converged": [m for m in record.metrics if m.phase == "converged" and m.horizon in CONVERGED_HORIZONS],
+        "learning": record.of_phase("learning"),
+        "converged": [one for one in record.of_phase("converged") if one.horizon in CONVERGED_HORIZONS],
     }
-    for phase, metrics in sections.items():
-        for row, metric in enumerate(metrics):
+    for phase, results in sections.items():
+        for row, result in enumerate(results):
             if row == 0:
                 table.add_row("", Text(phase, "bold"))
-            table.add_row(*_cells(metric), end_section=row == len(metrics) - 1)
+            cells = [cell for metric in shown for cell in _cells(metric, result)]
+            table.add_row(str(result.horizon), *cells, end_section=row == len(results) - 1)
     learning = next(iter(sections["learning"]), None)
     counts = ", ".join(
         f"{phase}: {rows[0].windows} windows of {rows[0].trials} trials" for phase, rows in sections.items() if rows
@@ -53,22 +56,14 @@ def render(record: Record) -> RenderableType:
     return Group(*parts)
 
 
-def _cells(metric: Metric) -> list[RenderableType]:
-    skill = metric.skill
-    style = ""
-    if skill.low is not None and skill.high is not None:
-        style = "green" if skill.low > 0 else "red" if skill.high < 0 else ""
-    return [
-        str(metric.horizon),
-        Text(number(skill.value, 3), style),
-        interval(skill, 3),
-        Text(number(metric.oracle_skill.value, 3), "dim"),
-        number(metric.repw.value, 1),
-        interval(metric.repw, 1),
-        Text(number(metric.repw_persistence.value, 1), "dim"),
-        Text(number(metric.noise_floor.value, 1), "dim"),
-        number(metric.gain.value, 1, sign=True),
-    ]
+def _cells(metric: Metric, result: Result) -> list[RenderableType]:
+    """A metric's value, and its interval where that is shown; references are dim, the headline is coloured."""
+    estimate = result[metric.name]
+    style = "" if metric.direction else "dim"
+    if metric.name == HEADLINE and estimate.low is not None and estimate.high is not None:
+        style = "green" if estimate.low > 0 else "red" if estimate.high < 0 else ""
+    value = Text(number(estimate.value, metric.digits, sign=metric.signed), style)
+    return [value, interval(estimate, metric.digits)] if metric.interval else [value]
 
 
 def number(value: float | None, digits: int, *, sign: bool = False) -> str:

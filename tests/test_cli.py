@@ -203,7 +203,7 @@ def test_when_a_run_is_done_then_its_table_and_folder_are_told_and_its_files_sta
     record = read_record(out / "record.json")
     assert "linear v1 on toy-pendulum/synthetic-v1" in shown
     assert "damping=0.5" in shown
-    assert f"{record.metric('learning', 1).skill.value:.3f}" in shown
+    assert f"{record.result('learning', 1)['skill'].value:.3f}" in shown
     assert f"written: {out}" in shown
     names = {path.name for path in out.iterdir()}
     assert {"record.json", "forecasts.safetensors", "windows.parquet", "figure.svg", "figure.png"} <= names

@@ -1,4 +1,4 @@
-"""From forecasts to numbers: one row per window and horizon, then metrics per phase and horizon."""
+"""Score forecasts: one row per window and horizon, then metrics per phase and horizon."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ import pandas as pd
 from ...registry.dataset import Dataset
 from ...rl.evaluation import Policies, evaluate_returns
 from ...utils.errors import ProtocolError
-from .. import intervals
-from ..intervals import Estimate
+from .. import metrics
 from ..protocol import Protocol
-from ..record import ReturnPair
+from ..record import Result, ReturnPair
 from .reference_returns import ReferenceReturns
 from .weight_errors import layer_errors, span_projection, weight_prediction_error
 from .windows import Window
@@ -24,10 +23,8 @@ Float64 = npt.NDArray[np.float64]
 Progress = Callable[[int, int], None]
 
 LAYER_PREFIX = "wpe_of_"
-PICTURED = 97  # no divisor of a number of horizons, so that all of them come up
+RETURN_SAMPLE_SIZE = 97  # no divisor of a number of horizons, so that all of them come up
 """Rows of each phase in a record's sample of returns."""
-BY_TRIAL = ("wpe", "wpe_persistence", "repw")
-"""Sums over each trial's windows that a record keeps, with their number, so that runs can be compared by trial."""
 
 
 def forecast_returns(
@@ -120,62 +117,52 @@ def window_rows(
     return pd.concat(frames, ignore_index=True)
 
 
-def score(rows: pd.DataFrame, protocol: Protocol) -> list[dict[str, Any]]:
-    """Metrics per phase ("learning", "converged", "all") and horizon, with intervals over trials.
+def score(rows: pd.DataFrame, protocol: Protocol) -> tuple[Result, ...]:
+    """Results per phase ("learning", "converged", "all") and horizon, with intervals over trials.
 
-    Returns
-    -------
-    list of dict
-        Each with `phase`, `horizon`, `windows`, `trials`, an `Estimate` for `skill`, `oracle_skill`, `wpe`,
-        `wpe_persistence`, `repw`, `repw_persistence`, `noise_floor` and `gain`; `layers`, WPE by parameter tensor; and
-        `by_trial`, per-trial sums and numbers of windows in the order of trial numbers.
+    Each has an estimate of every metric of the track (`metrics.METRICS`), WPE by parameter tensor, and the
+    per-trial sums that records keep, in the order of trial numbers.
+
+    Raises
+    ------
+    ProtocolError
+        If a number is not finite.
     """
     bad = [name for name in rows.select_dtypes("number") if not np.isfinite(rows[name]).all()]
     if bad:
         raise ProtocolError(
             f"columns {', '.join(map(str, bad))} hold numbers that are not finite and cannot be scored."
         )
-    metrics = []
+    results = []
     phases = [phase for phase in ("learning", "converged") if (rows["phase"] == phase).any()]
     for phase in [*phases, "all"]:
         chosen = rows if phase == "all" else rows[rows["phase"] == phase]
         for horizon in range(1, protocol.horizon + 1):
-            part = chosen[chosen["horizon"] == horizon]
-            metrics.append({"phase": phase, "horizon": horizon, **_score(part, protocol)})
-    return metrics
+            results.append(_score(chosen[chosen["horizon"] == horizon], phase, horizon, protocol))
+    return tuple(results)
 
 
 def sample_returns(rows: pd.DataFrame) -> tuple[ReturnPair, ...]:
     """Phase, horizon, true and forecast return of some rows, spread evenly over each phase: enough for a picture."""
     names = ["phase", "horizon", "return_true", "return_forecast"]
     parts = [part[names] for _, part in rows.groupby("phase", sort=False)]
-    chosen = [part.iloc[np.unique(np.linspace(0, len(part) - 1, PICTURED).astype(int))] for part in parts]
+    chosen = [part.iloc[np.unique(np.linspace(0, len(part) - 1, RETURN_SAMPLE_SIZE).astype(int))] for part in parts]
     return tuple(ReturnPair(*row) for part in chosen for row in part.itertuples(index=False, name=None))
 
 
-def _score(part: pd.DataFrame, protocol: Protocol) -> dict[str, Any]:
+def _score(part: pd.DataFrame, phase: Any, horizon: int, protocol: Protocol) -> Result:
     values = part.select_dtypes("number")
-    sums = values.groupby(part["trial"]).sum()
-    counts: Float64 = part.groupby("trial").size().to_numpy().astype(np.float64)
-
-    def total(name: str) -> Float64:
-        return sums[name].to_numpy(dtype=np.float64)
-
-    def mean(name: str) -> Estimate:
-        return intervals.ratio(total(name), counts, protocol)
-
+    grouped = values.groupby(part["trial"])
+    table = grouped.sum()
+    sums: dict[str, Float64] = {str(name): table[name].to_numpy(dtype=np.float64) for name in table}
+    sums[metrics.WINDOWS] = grouped.size().to_numpy().astype(np.float64)
     layers = [name for name in values.columns if name.startswith(LAYER_PREFIX)]
-    return {
-        "windows": len(part),
-        "trials": len(sums),
-        "skill": intervals.skill(total("wpe"), total("wpe_persistence"), protocol),
-        "oracle_skill": intervals.skill(total("wpe_oracle"), total("wpe_persistence"), protocol),
-        "wpe": mean("wpe"),
-        "wpe_persistence": mean("wpe_persistence"),
-        "repw": mean("repw"),
-        "repw_persistence": mean("repw_persistence"),
-        "noise_floor": mean("noise"),
-        "gain": mean("gain"),
-        "by_trial": {**{name: total(name).tolist() for name in BY_TRIAL}, "windows": counts.tolist()},
-        "layers": {name.removeprefix(LAYER_PREFIX): float(values[name].mean()) for name in layers},
-    }
+    return Result(
+        phase=phase,
+        horizon=horizon,
+        windows=len(part),
+        trials=len(table),
+        estimates={metric.name: metric.estimate(sums, protocol) for metric in metrics.of_track("forecast")},
+        layers={name.removeprefix(LAYER_PREFIX): float(values[name].mean()) for name in layers},
+        by_trial={name: tuple(sums[name].tolist()) for name in metrics.kept_columns()},
+    )

@@ -18,7 +18,7 @@ import pandas as pd
 
 from ...baselines import predictor_type
 from ...baselines.options import build_options
-from ...benchmark.record import Metric, Record
+from ...benchmark.record import Record, Result
 from ...benchmark.run import run_folder
 from ...utils.errors import ProtocolError, TiplBenchError
 from ..statistics.board import SUMS
@@ -60,13 +60,13 @@ class Entry:
     def board(self) -> str:
         """The board's id: dataset, the digest's start, protocol."""
         dataset = self.first.key.dataset
-        return f"{dataset.name}@{dataset.digest[:12]}/p{self.first.key.protocol.version}"
+        return f"{dataset.name}@{dataset.first_digest[:12]}/p{self.first.key.protocol.version}"
 
     @property
     def id(self) -> str:
         """A slug of letters, digits and hyphens, unique among rows and the same whenever the board is built."""
         key = self.first.key
-        names = (key.dataset.name, key.predictor.name, key.predictor.budget)
+        names = (key.dataset.name, key.method.name, key.method.budget)
         words = [re.sub("[^a-z0-9]+", "-", name.lower()).strip("-")[:40] for name in names]
         return "-".join([*filter(None, words), hashlib.sha256(configuration(self.first).encode()).hexdigest()[:10]])
 
@@ -95,7 +95,7 @@ class Entry:
 
     def _words(self, path: Path, record: Record) -> dict[str, list[str]]:
         key = record.key
-        predictor = key.predictor
+        predictor = key.method
         folder = run_folder(key.dataset.name, predictor.name, self.settings, predictor.budget, key.seed)
         words = ["--model", predictor.name, "--dataset", key.dataset.name, "--budget", predictor.budget]
         words += ["--seed", str(key.seed), *(word for setting in self.settings for word in ("--set", setting))]
@@ -106,10 +106,9 @@ class Entry:
             "verify": [folder.as_posix()],
         }
 
-    def metrics(self, phase: str) -> list[list[Metric]]:
+    def metrics(self, phase: str) -> list[list[Result]]:
         """Each seed's metrics of a phase, by horizon; empty where a seed has none."""
-        found = [[metric for metric in record.metrics if metric.phase == phase] for record in self.records.values()]
-        return [sorted(metrics, key=lambda metric: metric.horizon) for metrics in found]
+        return [record.of_phase(phase) for record in self.records.values()]
 
 
 def boards(stored: Mapping[Path, Record]) -> dict[str, list[Entry]]:
@@ -122,6 +121,8 @@ def boards(stored: Mapping[Path, Record]) -> dict[str, list[Entry]]:
     """
     groups: dict[str, list[tuple[Path, Record]]] = {}
     for path, record in stored.items():
+        if record.track != "forecast" or record.failed:
+            continue
         groups.setdefault(configuration(record), []).append((path, record))
     usual: dict[tuple[str, str], Mapping[str, Any]] = {}  # finding an outside predictor takes a while: once each
     found: dict[str, list[Entry]] = {}
@@ -130,7 +131,7 @@ def boards(stored: Mapping[Path, Record]) -> dict[str, list[Entry]]:
         for (path, record), (other, another) in itertools.pairwise(group):
             if record.key.seed == another.key.seed:
                 raise ProtocolError(f"{other}: the same configuration and seed as {path}; a row has one of them.")
-        stated = group[0][1].key.predictor
+        stated = group[0][1].key.method
         kind = (stated.name, stated.budget)
         usual[kind] = known = usual[kind] if kind in usual else _usual_options(*kind)
         settings = tuple(f"{n}={value}" for n, value in stated.options.items() if n not in known or known[n] != value)
@@ -168,9 +169,9 @@ def configuration(record: Record) -> str:
     key = record.key
     return json.dumps(
         [
-            key.dataset.model_dump(mode="json"),
+            key.dataset.stable(),
             key.protocol.version,
-            key.predictor.model_dump(mode="json"),
+            key.method.model_dump(mode="json"),
             key.device,
         ],
         sort_keys=True,
@@ -195,12 +196,13 @@ def _shape(path: Path, record: Record) -> dict[str, tuple[int, ...]]:
     """Test trials at each horizon of each phase."""
     shape: dict[str, tuple[int, ...]] = {}
     horizons: dict[str, list[int]] = {}
-    for metric in sorted(record.metrics, key=lambda metric: metric.horizon):
+    for metric in sorted(record.results, key=lambda result: result.horizon or 0):
         lengths = {len(metric.by_trial.get(source, ())) for source in SOURCES.values()}
         if lengths != {metric.trials}:
             raise ProtocolError(f"{path}: its sums by trial are not of {metric.trials} trials each.")
-        shape[metric.phase] = (*shape.get(metric.phase, ()), metric.trials)
-        horizons.setdefault(metric.phase, []).append(metric.horizon)
+        phase = metric.phase or ""
+        shape[phase] = (*shape.get(phase, ()), metric.trials)
+        horizons.setdefault(phase, []).append(metric.horizon or 0)
     steps = list(range(1, record.key.protocol.horizon + 1))
     if not shape or any(horizons[phase] != steps or len(set(trials)) > 1 for phase, trials in shape.items()):
         raise ProtocolError(f"{path}: not of horizons 1 to {len(steps)} on the same test trials in every phase.")

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ...benchmark.protocol import CURRENT, Protocol
-from ...benchmark.record import Metric
+from ...benchmark.record import Result
 from ...registry.catalog import CatalogEntry
 from ...utils.canonical import canonical_json
 from ..statistics.board import (
@@ -41,13 +41,13 @@ class Board:
             "level": self.protocol.confidence,
             "seed": self.protocol.bootstrap_seed,
         }
-        present = {metric.phase for metric in entries[0].first.metrics}
+        present = {result.phase for result in entries[0].first.results}
         self.phases = [phase for phase in PHASES if phase in present]
         self.headline = self.phases[0] if "learning" in present else self.phases[-1]
-        self.same = listed is not None and listed.identity.first_digest == key.dataset.digest
+        self.same = listed is not None and listed.identity.first_digest == key.dataset.first_digest
         self.listed = listed if self.same else None
         self.superseded = (listed is not None and not self.same) or self.protocol.version < CURRENT.version
-        self.trials = next(m.trials for m in entries[0].first.metrics if m.phase == self.headline)
+        self.trials = next(m.trials for m in entries[0].first.results if m.phase == self.headline)
         self.ranked = self.trials >= FEWEST_TRIALS
 
     @property
@@ -63,7 +63,7 @@ class Board:
         return {
             "id": self.id,
             "dataset": self.key.dataset.name,
-            "digest": self.key.dataset.digest,
+            "digest": self.key.dataset.first_digest,
             "environment": self.key.dataset.environment,
             "repo": listed.repo if listed else None,
             "commit": listed.commit if listed else None,
@@ -82,7 +82,7 @@ class Board:
         runs = [metrics for entry in self.entries for metrics in entry.metrics(phase)]
 
         def middle(name: str) -> list[float | None]:
-            values = [[getattr(metric, name).value for metric in at] for at in zip(*runs, strict=True)]
+            values = [[metric[name].value for metric in at] for at in zip(*runs, strict=True)]
             known = [[value for value in found if value is not None] for found in values]
             return [rounded(float(np.median(found))) if found else None for found in known]
 
@@ -101,7 +101,7 @@ class Board:
         skill = skills(table, **self.settings)
         pairs, wins = differences(table, **self.settings), win_rates(table, level=self.settings["level"])
         greyed = {name: self.greyed or replaced for name, replaced in self._replaced().items()}
-        consumes = {entry.id: entry.first.key.predictor.consumes for entry in self.entries}
+        consumes = {entry.id: entry.first.key.method.consumes for entry in self.entries}
         standing = {name: consumes[name] for name in sorted(greyed) if self.ranked and greyed[name] is None}
         place = class_ranks(standing, pairs)
         phases = {phase: self._phase(phase) for phase in self.phases}
@@ -137,10 +137,10 @@ class Board:
         own: dict[str, tuple[str, int, tuple[bool, int]]] = {}
         for entry in self.entries:
             key = entry.first.key
-            same = canonical_json([key.predictor.model_dump(mode="json", exclude={"version"}), key.device])
+            same = canonical_json([key.method.model_dump(mode="json", exclude={"version"}), key.device])
             attested = (entry.disputed is None, STATES.index(entry.state))
-            own[entry.id] = same, key.predictor.version, attested
-            versions.setdefault(same, []).append((key.predictor.version, attested))
+            own[entry.id] = same, key.method.version, attested
+            versions.setdefault(same, []).append((key.method.version, attested))
         found: dict[str, str | None] = {}
         for name, (same, version, attested) in own.items():
             newest = max(later for later, theirs in versions[same] if theirs >= attested)
@@ -183,19 +183,19 @@ def _series(table: pd.DataFrame) -> dict[str, list[Json]]:
     return found
 
 
-def _seed_mean(metrics: Sequence[Metric]) -> Json:
+def _seed_mean(metrics: Sequence[Result]) -> Json:
     """The gain at one horizon over seeds: the mean of values and of bounds.
 
     Records keep no gains by trial. The mean of the seeds' bounds is no narrower than an interval of the mean.
     """
-    values = [(metric.gain.value, metric.gain.low, metric.gain.high) for metric in metrics]
+    values = [(metric["gain"].value, metric["gain"].low, metric["gain"].high) for metric in metrics]
     columns = zip(*values, strict=True)
     return estimate(
         [None if None in column else float(np.mean([c for c in column if c is not None])) for column in columns]
     )
 
 
-def _layers(runs: Sequence[Sequence[Metric]]) -> dict[str, list[float | None]]:
+def _layers(runs: Sequence[Sequence[Result]]) -> dict[str, list[float | None]]:
     """WPE of each layer at each horizon, the seeds' mean; layers that all seeds have."""
     first = runs[0][0].layers
     names = [name for name in first if all(name in metric.layers for metrics in runs for metric in metrics)]

@@ -11,9 +11,10 @@ from pydantic.dataclasses import dataclass
 
 from ...benchmark.provenance import provenance
 from ...benchmark.record import Finite, Record, Sha256, Text
-from ...utils.canonical import strict_json
+from ...utils.canonical import canonical_json, strict_json
 from ...utils.errors import ProtocolError
 from ...utils.files import write_text
+from ...utils.text import first_error
 from ..verify.reproduce import Reproduced
 from ..verify.rescore import Rescored
 
@@ -68,8 +69,9 @@ class Standing:
 
 
 def fingerprint(record: Record) -> str:
-    """The sha256 of a record without its timings."""
-    return hashlib.sha256(record.without_cost().encode()).hexdigest()
+    """The sha256 of a record without its timings, the same in every digest format of its dataset."""
+    facts = record.model_dump(mode="json", exclude={"cost": True, "key": {"dataset"}})
+    return hashlib.sha256(canonical_json(facts | {"dataset": record.key.dataset.stable()}).encode()).hexdigest()
 
 
 def rescored(found: Rescored, record: Record) -> Evidence:
@@ -96,8 +98,7 @@ def _evidence(kind: str, record: Record, text: str, **facts: Any) -> Evidence:
     try:
         return Evidence.model_validate({"kind": kind, "record": fingerprint(record), "text": text, **facts, **place})
     except ValidationError as error:
-        first = error.errors()[0]
-        raise ProtocolError(f"{kind}: {'.'.join(map(str, first['loc']))}: {first['msg']}.") from None
+        raise ProtocolError(f"{kind}: {first_error(error)}.") from None
 
 
 def evidence_path(record_path: Path) -> Path:

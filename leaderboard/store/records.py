@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from ...benchmark.record import Record, read_record
 from ...utils.canonical import flatten
@@ -43,11 +44,11 @@ def load(folder: Path | None = None) -> dict[Path, Record]:
 def file_name(record: Record) -> str:
     """The record's file name: dataset, predictor, configuration, seed."""
     key = record.key
-    configuration = [key.predictor.model_dump(mode="json"), key.dataset.digest, key.protocol.version]
+    configuration = [key.method.model_dump(mode="json"), key.dataset.first_digest, key.protocol.version]
     configuration += [key.device] if key.device != "cpu" else []
     short = hashlib.sha256(json.dumps(configuration).encode()).hexdigest()[:8]
     dataset = key.dataset.name.replace("/", "--")
-    return f"{dataset}__{key.predictor.name}-{key.predictor.budget}-{short}__seed{key.seed}.json"
+    return f"{dataset}__{key.method.name}-{key.method.budget}-{short}__seed{key.seed}.json"
 
 
 def find(record: Record, folder: Path | None = None) -> tuple[Path, Record]:
@@ -62,7 +63,7 @@ def find(record: Record, folder: Path | None = None) -> tuple[Path, Record]:
     if not path.exists():
         raise ProtocolError(f"{path} is not there; add the run first (`leaderboard add RUN`).")
     kept = read_record(path)
-    if (kept.key, kept.forecasts_sha256) != (record.key, record.forecasts_sha256):
+    if (kept.key, kept.artifacts) != (record.key, record.artifacts):
         raise ProtocolError(f"{path} is another result; evidence of this one would say nothing of it.")
     return path, kept
 
@@ -79,8 +80,9 @@ def nearest(path: Path) -> str:
 
 def unlike(there: Record, record: Record) -> list[str]:
     """What two records say differently apart from what re-scoring recomputes: dotted names with both values."""
-    recomputed = {"metrics", "returns"}
-    one, other = (flatten(found.model_dump(mode="json", exclude=recomputed)) for found in (there, record))
+    # What re-scoring recomputes, and the dataset, which file names tell apart, in whichever digest format.
+    left_out: Any = {"results": True, "returns": True, "key": {"dataset"}}
+    one, other = (flatten(found.model_dump(mode="json", exclude=left_out)) for found in (there, record))
     names = sorted(name for name in {*one, *other} if one.get(name) != other.get(name))
     return [f"{_shown(name)} ({_shown(one.get(name))} there, {_shown(other.get(name))} here)" for name in names]
 
@@ -101,8 +103,11 @@ def add(record: Record, folder: Path | None = None, *, rescored: bool = False) -
     Raises
     ------
     ProtocolError
-        If another result for the same key is there already, or the same with another cost, origin or other claim.
+        If the run failed, another result for the same key is there already, or the same with another cost, origin or
+        other claim.
     """
+    if record.failed:
+        raise ProtocolError(f"The run failed at {record.status.stage}; only a finished run can be added. Repeat it.")
     folder = folder or RECORDS
     path = folder / file_name(record)
     if path.exists():

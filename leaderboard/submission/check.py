@@ -124,7 +124,7 @@ def _against_others(checked: Checked, record: Record, records: Path, taken: dict
         return
     there = read_record(records / name)
     other = unlike(there, record)
-    if there.forecasts_sha256 != record.forecasts_sha256:
+    if there.artifacts != record.artifacts:
         checked.problems.append(
             f"the board has other forecasts of the same dataset, predictor, configuration and seed ({name}); rows are "
             "never changed silently. Raise the predictor's version, or ask for the row to be disputed."

@@ -59,7 +59,7 @@ def submit(run: RunFolder, repo: str = REPOSITORY) -> str:
         made = api().create_commit(
             repo,
             operations,
-            commit_message=f"{key.predictor.name} v{key.predictor.version} on {key.dataset.name}, seed {key.seed}",
+            commit_message=f"{key.method.name} v{key.method.version} on {key.dataset.name}, seed {key.seed}",
             commit_description=f"Record {fingerprint(run.record)}, forecasts {run.record.forecasts_sha256}.",
             repo_type="dataset",
             create_pr=True,

@@ -33,7 +33,7 @@ def _of_dataset(record: Record) -> Iterator[str]:
     entry = catalog().get(stated.name)
     if entry is None:
         yield f"{stated.name} is not in the catalog; nobody else can score a run on it"
-    elif entry.identity.first_digest != stated.digest:
+    elif entry.identity.first_digest != stated.first_digest:
         yield f"the catalog pins another digest of {stated.name}"
     elif entry.yanked:
         yield f"{stated.name} is yanked: {entry.yanked}"
@@ -66,7 +66,7 @@ def _known(commit: str) -> bool | None:
 
 def _of_predictor(record: Record) -> Iterator[str]:
     """What this package's own predictors are is known here; a stranger's code is not loaded to ask it."""
-    stated = record.key.predictor
+    stated = record.key.method
     if stated.name not in IN_TREE:
         return
     kind = predictor_type(stated.name)
@@ -91,15 +91,15 @@ def _of_version(record: Record, board: Mapping[Path, Record]) -> Iterator[str]:
     """A version supersedes those before it, whoever names it."""
     key = record.key
     versions = {
-        other.key.predictor.version
+        other.key.method.version
         for other in board.values()
         if (other.key.dataset, other.key.protocol) == (key.dataset, key.protocol)
-        and other.key.predictor.name == key.predictor.name
+        and other.key.method.name == key.method.name
     }
-    if versions and key.predictor.version not in versions:
+    if versions and key.method.version not in versions:
         known = ", ".join(map(str, sorted(versions)))
         yield (
-            f"is version {key.predictor.version} of {key.predictor.name}, which the board has as version {known}; rows "
+            f"is version {key.method.version} of {key.method.name}, which the board has as version {known}; rows "
             "of earlier versions are greyed by a later one"
         )
 

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ...benchmark.metrics import BY_NAME, METRICS, WINDOWS, kept_columns
 from ...benchmark.provenance import provenance
-from ...benchmark.record import Metric, Record, ReturnPair
+from ...benchmark.record import Record, Result, ReturnPair
 from ...benchmark.run import WINDOWS_NAME
 
 EXACT = 1e-9
@@ -26,7 +27,9 @@ HalfCheetah's returns moved in 95% of windows, by 0.7% of the median return in t
 the mean; in the median, those of Hopper, Walker2d and InvertedDoublePendulum moved by less than a millionth."""
 ERRORS = 3
 """Standard errors of a mean of returns over windows that may go another way by the noise floor each."""
-RETURN_METRICS = ("repw", "repw_persistence", "noise_floor", "gain")
+OPTIONAL = {metric.name for metric in METRICS if not metric.required}
+"""Metrics that records made before them do not have."""
+OPTIONAL_SUMS = {*kept_columns()} - {*kept_columns(metric for metric in METRICS if metric.required)}
 EPISODES = ("return_forecast", "return_true", "return_origin", "noise")
 """Columns of `windows.parquet` that hold single returns, and nothing that follows from its other columns."""
 
@@ -70,18 +73,18 @@ class Comparison:
         self.episodes = 0
         self.parted = 0.0
 
-    def metrics(self, claimed: Sequence[Metric], found: Sequence[Metric]) -> None:
-        """Compare every leaf of the metrics."""
-        stated = {(metric.phase, metric.horizon): metric for metric in claimed}
-        here = {(metric.phase, metric.horizon): metric for metric in found}
+    def results(self, claimed: Sequence[Result], found: Sequence[Result]) -> None:
+        """Compare every leaf of the results; metrics that not all records have, where both have them."""
+        stated = {result.place: result for result in claimed}
+        here = {result.place: result for result in found}
         if len(stated) != len(claimed) or stated.keys() != here.keys():
-            self.differences.append(Difference("metrics: phases and horizons", sorted(stated), sorted(here)))
+            self.differences.append(Difference("results: phases and horizons", sorted(stated), sorted(here)))
             return
-        for key, metric in here.items():
-            place = f"{key[0]}, h = {key[1]}"
-            left = dict(_leaves(stated[key].model_dump()))
-            for name, value in _leaves(metric.model_dump()):
-                self._number(f"{place}: {name}", left.pop(name, None), value, self._allowed(metric, name, value))
+        for place, result in here.items():
+            claim = stated[place]
+            left = dict(_leaves(_comparable(claim, result)))
+            for name, value in _leaves(_comparable(result, claim)):
+                self._number(f"{place}: {name}", left.pop(name, None), value, self._allowed(result, name, value))
             for name, value in left.items():
                 self.differences.append(Difference(f"{place}: {name}", value, None))
 
@@ -113,18 +116,18 @@ class Comparison:
             else:
                 self._episodes(where, stated, here, float(np.median(np.abs(here or [0.0]))) + 1e-9)
 
-    def _allowed(self, metric: Metric, name: str, value: Any) -> float:
+    def _allowed(self, result: Result, name: str, value: Any) -> float:
         size = abs(value) if isinstance(value, float) else 0.0
         if self.exact:
             return EXACT * size
         field, _, rest = name.partition(".")
-        if field in RETURN_METRICS:
+        if field in BY_NAME and BY_NAME[field].of_returns:
             # An interval's ends move with its mean and with its width.
-            return OF_RETURNS * size + _error(metric, field, metric.windows, 1) * (1 if rest == "value" else 2)
-        trial = rest.removeprefix("repw.")
-        if field == "by_trial" and trial.isdigit():
-            windows = metric.by_trial["windows"][int(trial)]
-            return OF_RETURNS * size + _error(metric, "repw", windows, metric.trials) * windows
+            return OF_RETURNS * size + _error(result, field, result.windows, 1) * (1 if rest == "value" else 2)
+        column, _, trial = rest.partition(".")
+        if field == "by_trial" and trial.isdigit() and column in BY_NAME and BY_NAME[column].of_returns:
+            windows = result.by_trial[WINDOWS][int(trial)]
+            return OF_RETURNS * size + _error(result, column, windows, result.trials) * windows
         return OF_WEIGHTS * size + 1e-12
 
     def _episodes(self, where: str, claimed: Sequence[Any], found: Sequence[float], size: float) -> None:
@@ -172,14 +175,16 @@ def spell(value: Any) -> str:
     return ascii(value)[:200]
 
 
-def _error(metric: Metric, field: str, windows: float, trials: int) -> float:
+def _error(result: Result, field: str, windows: float, trials: int) -> float:
     """Standard error of a mean of returns over test trials, or of one of `trials`.
 
     Its interval is about four of them. Two or three trials may agree by chance, so it is no less than what single
     windows that go another way make of a mean over so many.
     """
-    estimate, floor = getattr(metric, field), metric.noise_floor.value or 0.0
-    interval = 0.0 if estimate.low is None else (estimate.high - estimate.low) / 4 * math.sqrt(trials)
+    estimate, floor = result[field], result["noise_floor"].value or 0.0
+    interval = (
+        0.0 if estimate.low is None or estimate.high is None else (estimate.high - estimate.low) / 4 * math.sqrt(trials)
+    )
     return float(max(interval, ERRORS * floor / math.sqrt(windows)))
 
 
@@ -193,6 +198,14 @@ def _following(claimed: dict[str, list[Any]]) -> dict[str, list[Any]]:
         "repw_persistence": np.abs(true - origin).tolist(),
         "gain": (forecast - origin).tolist(),
     }
+
+
+def _comparable(result: Result, other: Result) -> dict[str, Any]:
+    """A result as nested numbers, without the metrics that `other` need not have and has not."""
+    found = result.model_dump(exclude={"estimates", "by_trial"})
+    estimates = {n: vars(e) for n, e in result.estimates.items() if n in other.estimates or n not in OPTIONAL}
+    sums = {n: v for n, v in result.by_trial.items() if n in other.by_trial or n not in OPTIONAL_SUMS}
+    return {**estimates, **found, "by_trial": sums}
 
 
 def _leaves(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

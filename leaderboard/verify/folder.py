@@ -13,10 +13,8 @@ import numpy.typing as npt
 from ...benchmark.forecast.windows import Window, test_windows
 from ...benchmark.protocol import PROTOCOLS
 from ...benchmark.record import RECORD_LIMIT, RECORD_NAME, Record, read_record
-from ...benchmark.run import FORECASTS_NAME, KEY_NAME, PREDICTOR_NAME, WINDOWS_NAME
-from ...registry.catalog import identity_of
+from ...benchmark.run import FORECASTS_NAME, KEY_NAME, PREDICTOR_NAME, WINDOWS_NAME, identity
 from ...registry.dataset import Dataset
-from ...registry.manifest import Identity
 from ...utils.errors import DatasetError, ProtocolError
 from ...utils.files import sha256
 from ...utils.tensorfile import map_tensors, read_header
@@ -60,12 +58,20 @@ class RunFolder:
 def open_record(folder: Path) -> Record:
     """The record of a run folder, of a protocol that is known; raises `ProtocolError` for anything else."""
     check_files(folder)
-    return open_record_file(folder / RECORD_NAME)
+    record = open_record_file(folder / RECORD_NAME)
+    _check_present(folder, FORECASTS_NAME)
+    return record
 
 
 def open_record_file(path: Path) -> Record:
     """A record of a protocol that is known; raises `ProtocolError` for anything else."""
     record = read_record(path)
+    if record.failed:
+        raise ProtocolError(
+            f"{path}: the run failed at {record.status.stage} ({record.status.reason}). It has no results; repeat it."
+        )
+    if record.track != "forecast":
+        raise ProtocolError(f"{path}: of the {record.track} track; only runs of the forecast track can be scored.")
     stated = record.key.protocol
     known = PROTOCOLS.get(stated.version)
     if known is None:
@@ -92,11 +98,10 @@ def open_run(folder: Path, dataset: Dataset) -> RunFolder:
     """
     record = open_record(folder)
     stated = record.key.dataset
-    here = (dataset.name, dataset.environment)
-    if here != (stated.name, stated.environment) or not identity_of(dataset).matches(Identity(stated.digest)):
+    if identity(dataset) != stated:
         raise ProtocolError(
             f"{folder}: made on {stated.name} ({stated.environment}) with digest {stated.digest}, but the dataset here "
-            f"is {dataset.name} ({dataset.environment}) with digest {identity_of(dataset)}."
+            f"is {dataset.name} ({dataset.environment}) with digest {dataset.identity}."
         )
     run = RunFolder(folder, record, dataset)
     check_forecasts(run)
@@ -104,7 +109,7 @@ def open_run(folder: Path, dataset: Dataset) -> RunFolder:
 
 
 def check_files(folder: Path) -> None:
-    """Only files that a run has, none of them a link, and the needed ones there; raises `ProtocolError`."""
+    """Only files that a run has, none of them a link, its record among them; raises `ProtocolError`."""
     if not folder.is_dir():
         raise ProtocolError(f"{folder}: not a folder. Give the run folder that `tipl-bench run` wrote.")
     for path in sorted(folder.iterdir()):
@@ -112,11 +117,14 @@ def check_files(folder: Path) -> None:
             raise ProtocolError(f"{folder}: {path.name!r} is not a plain file; links and folders are not taken.")
         if path.name not in (*SUBMITTED, *OWN):
             raise ProtocolError(f"{folder}: {path.name!r} is none of a run's files ({', '.join((*SUBMITTED, *OWN))}).")
-    for name in SUBMITTED:
-        if not (folder / name).exists():
-            raise ProtocolError(f"{folder}: {name} is missing. A run that was not finished cannot be scored.")
+    _check_present(folder, RECORD_NAME)
     if (folder / RECORD_NAME).stat().st_size > RECORD_LIMIT:
         raise ProtocolError(f"{folder}: {RECORD_NAME} is larger than {RECORD_LIMIT} bytes.")
+
+
+def _check_present(folder: Path, name: str) -> None:
+    if not (folder / name).exists():
+        raise ProtocolError(f"{folder}: {name} is missing. A run that was not finished cannot be scored.")
 
 
 def check_forecasts(run: RunFolder) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from ...benchmark.metrics import HEADLINE
 from ...benchmark.record import Record
 from ...benchmark.run import Progress, RunRequest, run
 from ...benchmark.worker.predictor_process import Limits
@@ -77,20 +78,20 @@ def reproduce(
         raise ProtocolError(f"{folder} is not empty; a reproduction starts from nothing. Remove it or choose --out.")
     key = record.key
     request = RunRequest(
-        key.predictor.name,
+        key.method.name,
         dataset,
-        key.predictor.budget,
-        as_settings(key.predictor.options),
+        key.method.budget,
+        as_settings(key.method.options),
         key.seed,
         device or key.device,
         key.protocol,
         limits or Limits(),
     )
     with request.start() as predictor:
-        found = request.key(predictor).predictor
-    if found != key.predictor:
+        found = request.key(predictor).method
+    if found != key.method:
         raise ProtocolError(
-            f"The record is of {key.predictor.name} v{key.predictor.version} with options {key.predictor.options}; "
+            f"The record is of {key.method.name} v{key.method.version} with options {key.method.options}; "
             f"installed here is v{found.version} with {found.options}. Install the version that the record names."
         )
     again, _ = run(request, folder, progress)
@@ -103,13 +104,13 @@ def grade(record: Record, again: Record) -> Reproduced:
     gaps = {name: _gap(claimed.get(name), found.get(name)) for name in {**claimed, **found}}
     where = max(gaps, key=lambda name: gaps[name], default="")
     largest = gaps.get(where, 0.0)
-    same = record.forecasts_sha256 == again.forecasts_sha256 and largest <= OF_WEIGHTS
+    same = record.artifacts == again.artifacts and largest <= OF_WEIGHTS
     verdict: Grade = "bitwise" if same else "within tolerance" if largest <= TOLERANCE else "drifted"
     return Reproduced(record, again, verdict, largest, where)
 
 
 def _skills(record: Record) -> dict[str, float | None]:
-    return {f"{metric.phase}, h = {metric.horizon}": metric.skill.value for metric in record.metrics}
+    return {result.place: result[HEADLINE].value for result in record.results}
 
 
 def _gap(one: float | None, other: float | None) -> float:

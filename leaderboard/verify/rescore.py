@@ -11,7 +11,7 @@ import pandas as pd
 from ...benchmark import intervals
 from ...benchmark.forecast.reference_returns import reference_returns
 from ...benchmark.forecast.scoring import forecast_returns, sample_returns, score, window_rows
-from ...benchmark.record import Metric, Record
+from ...benchmark.record import Record
 from ...benchmark.run import WINDOWS_NAME
 from .comparison import ERRORS, EXACT, OF_RETURNS, OF_WEIGHTS, Comparison, Difference, elsewhere
 from .folder import RunFolder
@@ -74,15 +74,15 @@ def rescore(run: RunFolder, progress: Progress = lambda done, total: None) -> Re
     returns = forecast_returns(run.dataset, run.windows, run.forecasts, protocol, progress)
     reference = reference_returns(run.dataset, protocol)
     rows = window_rows(run.dataset, run.windows, run.forecasts, returns, reference, protocol)
-    metrics = [Metric.model_validate(metric) for metric in score(rows, protocol)]
+    results = score(rows, protocol)
     reasons = elsewhere(record)
     compare = Comparison(exact=not reasons)
-    compare.metrics(record.metrics, metrics)
+    compare.results(record.results, results)
     if (run.folder / WINDOWS_NAME).exists():
         compare.rows(read_windows(run, rows), rows)
     sample = sample_returns(rows)
     compare.returns(record.returns, sample)
-    recomputed = record.model_copy(update={"metrics": tuple(metrics), "returns": sample})
+    recomputed = record.model_copy(update={"results": results, "returns": sample})
     suspicions = tuple(_suspicions(rows, record))
     notes = tuple(_notes(reasons, compare)) if reasons else ()
     return Rescored(record, recomputed, compare.numbers, tuple(compare.differences), suspicions, notes)
@@ -91,7 +91,7 @@ def rescore(run: RunFolder, progress: Progress = lambda done, total: None) -> Re
 def compare_numbers(claimed: Record, recomputed: Record, *, rounding: bool = False) -> tuple[Difference, ...]:
     """Where two records of the same forecasts differ by more than two machines do, or by more than rounding."""
     compare = Comparison(exact=rounding)
-    compare.metrics(claimed.metrics, recomputed.metrics)
+    compare.results(claimed.results, recomputed.results)
     compare.returns(claimed.returns, recomputed.returns)
     return tuple(compare.differences)
 

@@ -32,7 +32,7 @@ def test_when_a_third_party_predictor_is_run_then_its_options_and_state_are_reco
 ):
     request = RunRequest("keeping", smooth, settings=("shift=0.25",), protocol=synthetic.SMALL, device="cpu")
     record, _ = run(request, tmp_path / "run")
-    assert record.key.predictor.options == {"shift": 0.25}
+    assert record.key.method.options == {"shift": 0.25}
     assert record.parameter_count == 1 + 2 + 6 + 6
     tensors = map_tensors(tmp_path / "run" / "forecasts.safetensors")
     for trial, origin, forecast in zip(tensors["trial"], tensors["origin"], tensors["forecasts"], strict=True):

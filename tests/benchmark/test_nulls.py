@@ -22,7 +22,7 @@ def skill(model: str, dataset: Dataset, folder, phase="all"):
     """The skill at h = 1 over all windows, with its interval."""
     request = RunRequest(model, dataset, settings=SETTINGS.get(model, ()), device="cpu", protocol=PROTOCOL)
     record, _ = run(request, folder / "run")
-    return record.metric(phase, 1).skill
+    return record.result(phase, 1)["skill"]
 
 
 @pytest.fixture(scope="module")

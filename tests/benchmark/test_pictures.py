@@ -58,8 +58,8 @@ def test_when_a_figure_is_drawn_twice_then_its_bytes_are_the_same(finished, tmp_
 
 def test_when_no_window_is_in_the_learning_phase_then_all_windows_are_drawn(finished, tmp_path):
     record, rows = finished
-    metrics = tuple(metric for metric in record.metrics if metric.phase != "learning")
-    figure.draw(record.model_copy(update={"metrics": metrics}), rows[rows["phase"] == "converged"], tmp_path)
+    metrics = tuple(metric for metric in record.results if metric.phase != "learning")
+    figure.draw(record.model_copy(update={"results": metrics}), rows[rows["phase"] == "converged"], tmp_path)
     assert "all windows" in " ".join(ElementTree.parse(tmp_path / "figure.svg").getroot().itertext())
 
 
@@ -70,7 +70,7 @@ def test_when_there_is_one_test_trial_then_the_figure_has_no_bands(tmp_path):
     text = (tmp_path / "figure.svg").read_text()
     assert "FillBetweenPolyCollection" not in text
     rows = printed(record).split("gain", 1)[1].split("learning:")[0]
-    assert f"{record.metric('learning', 1).skill.value:.3f}" in rows
+    assert f"{record.result('learning', 1)['skill'].value:.3f}" in rows
     assert "[" not in rows
 
 
@@ -79,13 +79,12 @@ def test_when_a_record_is_shown_then_skill_interval_and_return_error_stand_in_ea
     shown = printed(record)
     for phase, horizons in (("learning", range(1, 11)), ("converged", (1, 2, 5, 10))):
         for horizon in horizons:
-            metric = record.metric(phase, horizon)
-            row = next(
-                line for line in shown.splitlines() if f"[{metric.skill.low:.3f}, {metric.skill.high:.3f}]" in line
-            )
-            for word in (f"{metric.skill.value:.3f}", f"{metric.oracle_skill.value:.3f}", f"{metric.repw.value:.1f}"):
+            result = record.result(phase, horizon)
+            skill = result["skill"]
+            row = next(line for line in shown.splitlines() if f"[{skill.low:.3f}, {skill.high:.3f}]" in line)
+            for word in (f"{skill.value:.3f}", f"{result['oracle_skill'].value:.3f}", f"{result['repw'].value:.1f}"):
                 assert f" {word} " in f"{row} "
-            assert f"{metric.gain.value:+.1f}" in row
+            assert f"{result['gain'].value:+.1f}" in row
 
 
 def test_when_a_record_is_shown_then_it_says_what_was_run_on_what(finished):
@@ -99,8 +98,8 @@ def test_when_a_record_is_shown_then_it_says_what_was_run_on_what(finished):
 
 def test_when_there_is_no_learning_phase_then_the_table_says_so(finished):
     record, _ = finished
-    metrics = tuple(metric for metric in record.metrics if metric.phase != "learning")
-    shown = printed(record.model_copy(update={"metrics": metrics}))
+    metrics = tuple(metric for metric in record.results if metric.phase != "learning")
+    shown = printed(record.model_copy(update={"results": metrics}))
     assert "No test trial has a learning phase with a full context." in shown
     assert "No test trial has a learning phase" not in printed(record)
 

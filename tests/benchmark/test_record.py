@@ -50,14 +50,14 @@ EDITS = {
     "extra": changed(["extra"], 1),
     "key.extra": changed(["key", "extra"], 1),
     "cost.extra": changed(["cost", "extra"], 1),
-    "metrics.0.skill.extra": changed(["metrics", 0, "skill", "extra"], 0.5),
-    "metrics.2.phase": changed(["metrics", 2, "phase"], "winning"),
-    "metrics.0.horizon": changed(["metrics", 0, "horizon"], 0),
-    "metrics.0.windows": changed(["metrics", 0, "windows"], "many"),
-    "forecasts_sha256": changed(["forecasts_sha256"], "0" * 63 + "G"),
+    "results.0.estimates.skill.extra": changed(["results", 0, "estimates", "skill", "extra"], 0.5),
+    "results.2.phase": changed(["results", 2, "phase"], "winning"),
+    "results.0.horizon": changed(["results", 0, "horizon"], 0),
+    "results.0.windows": changed(["results", 0, "windows"], "many"),
+    "artifacts.forecasts": changed(["artifacts", "forecasts"], "0" * 63 + "G"),
     "key.dataset.digest": changed(["key", "dataset", "digest"], "short"),
-    "key.predictor.name": changed(["key", "predictor", "name"], "x" * 501),
-    "format": changed(["format"], 2),
+    "key.method.name": changed(["key", "method", "name"], "x" * 501),
+    "format": changed(["format"], 3),
     "provenance.cpu": changed(["provenance", "cpu"], None),
 }
 
@@ -73,7 +73,7 @@ def test_when_a_field_is_not_what_it_must_be_then_it_is_named(field, finished, t
     assert str(caught.value).startswith(f"{path}: field {field}")
 
 
-@pytest.mark.parametrize("field", ["key", "cost", "metrics", "forecasts_sha256", "provenance"])
+@pytest.mark.parametrize("field", ["key", "cost", "results", "artifacts", "provenance"])
 def test_when_a_field_is_missing_then_it_is_named(field, finished, tmp_path):
     record = finished.model_dump(mode="json")
     del record[field]
@@ -94,7 +94,7 @@ def test_when_a_number_is_not_finite_then_the_record_is_refused(number, finished
 
 
 def test_when_a_key_is_repeated_then_the_record_is_refused(finished, tmp_path):
-    text = finished.model_dump_json().replace('"format":1', '"format":1,"parameter_count":0,"format":1', 1)
+    text = finished.model_dump_json().replace('"format":2', '"format":2,"parameter_count":0,"format":2', 1)
     (tmp_path / "record.json").write_text(text)
     with pytest.raises(ProtocolError, match="repeats a key"):
         read_record(tmp_path / "record.json")

@@ -39,26 +39,26 @@ def test_when_a_run_is_finished_then_its_folder_holds_what_it_says(model, smooth
     assert json.loads((folder / "key.json").read_text()) == record.key.model_dump(mode="json")
     assert record.key.protocol == CURRENT
     assert record.key.dataset.digest == smooth.digest
-    assert (record.key.predictor.name, record.key.device, record.key.seed) == (model, "cpu", 0)
+    assert (record.key.method.name, record.key.device, record.key.seed) == (model, "cpu", 0)
     assert record.forecasts_sha256 == sha256(folder / "forecasts.safetensors")
     windows = test_windows(smooth, CURRENT)
     assert map_tensors(folder / "forecasts.safetensors")["forecasts"].shape == (len(windows), 10, 32)
     assert len(pd.read_parquet(folder / "windows.parquet")) == 10 * len(windows)
-    assert [(m.phase, m.horizon) for m in record.metrics] == [
+    assert [(m.phase, m.horizon) for m in record.results] == [
         (phase, horizon) for phase in ("learning", "converged", "all") for horizon in range(1, 11)
     ]
-    assert record.metric("learning", 1).trials == 2
-    assert record.metric("learning", 11) is None
+    assert record.result("learning", 1).trials == 2
+    assert record.result("learning", 11) is None
 
 
 def test_when_persistence_runs_then_its_skill_is_exactly_zero_everywhere(walking, tmp_path):
     record, _ = run(small("persistence", walking), tmp_path / "run")
-    for metric in record.metrics:
-        assert (metric.skill.value, metric.skill.low, metric.skill.high) == (0.0, 0.0, 0.0)
-        assert metric.wpe == metric.wpe_persistence
+    for metric in record.results:
+        assert (metric["skill"].value, metric["skill"].low, metric["skill"].high) == (0.0, 0.0, 0.0)
+        assert metric["wpe"] == metric["wpe_persistence"]
         # its return differs from the origin's only by the normaliser, which here never moves
-        assert metric.gain.value == 0.0
-        assert metric.repw == metric.repw_persistence
+        assert metric["gain"].value == 0.0
+        assert metric["repw"] == metric["repw_persistence"]
 
 
 @pytest.mark.parametrize(
@@ -92,13 +92,13 @@ def test_when_a_run_is_finished_then_it_is_not_repeated(smooth, tmp_path):
 @pytest.mark.parametrize(
     ("request_of", "difference"),
     [
-        (lambda data: small("persistence", data), "predictor.name: persistence here, linear there"),
+        (lambda data: small("persistence", data), "method.name: persistence here, linear there"),
         (lambda data: small("linear", data, seed=1), "seed: 1 here, 0 there"),
         (
             lambda data: small("linear", data, settings=("damping=0.5",)),
-            "predictor.options.damping: 0.5 here, 1.0 there",
+            "method.options.damping: 0.5 here, 1.0 there",
         ),
-        (lambda data: small("linear", data, budget="paper"), "predictor.budget: paper here, quick there"),
+        (lambda data: small("linear", data, budget="paper"), "method.budget: paper here, quick there"),
         (lambda data: RunRequest("linear", data, device="cpu"), "protocol.version: 1 here, 901 there"),
     ],
 )
@@ -145,7 +145,7 @@ def test_when_a_folders_key_is_not_one_then_it_is_named(text, smooth, tmp_path):
 def test_when_a_predictor_fails_then_what_was_done_before_stays(model, kept, third_party_predictors, smooth, tmp_path):
     with pytest.raises(PredictorError, match=f"^{model}(:| at trial)"):
         run(small(model, smooth), tmp_path / "run")
-    assert contents(tmp_path / "run") - {"timings.json"} == kept
+    assert contents(tmp_path / "run") - {"timings.json"} == {*kept, "record.json"}
 
 
 @pytest.mark.parametrize("environment", [synthetic.PENDULUM, synthetic.CHEETAH])
@@ -163,8 +163,8 @@ def test_when_forecasts_are_enormous_then_every_number_stays_finite_or_the_run_i
         return
     rows = pd.read_parquet(tmp_path / "run" / "windows.parquet")
     assert np.isfinite(rows.select_dtypes("number")).all(axis=None)
-    assert record.metric("all", 1).repw.value > 0
-    assert still.metric("all", 1).wpe.value < record.metric("all", 1).wpe.value
+    assert record.result("all", 1)["repw"].value > 0
+    assert still.result("all", 1)["wpe"].value < record.result("all", 1)["wpe"].value
 
 
 def test_when_a_name_is_unknown_then_nothing_is_written(smooth, tmp_path):
@@ -218,9 +218,9 @@ def test_when_a_predictor_draws_nothing_then_another_seed_looks_its_returns_up(s
     second, looked_up = stages(1)
     assert "returns" in evaluated
     assert "returns" not in looked_up
-    assert second.metrics == first.metrics
+    assert second.results == first.results
     (memory,) = (store / "returns").glob("*.safetensors")
     memory.write_bytes(memory.read_bytes()[:-1])
     third, evaluated_again = stages(2)
     assert "returns" in evaluated_again
-    assert third.metrics == first.metrics
+    assert third.results == first.results

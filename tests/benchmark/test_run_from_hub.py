@@ -34,8 +34,8 @@ def test_a_run_fetches_its_dataset_and_the_next_one_needs_no_server(hub, place, 
     result = run(place, tmp_path / "second")
     assert result.exit_code == 0, result.output
     second = json.loads(result.stdout)
-    assert second["metrics"] == first["metrics"]
-    assert second["forecasts_sha256"] == first["forecasts_sha256"]
+    assert second["results"] == first["results"]
+    assert second["artifacts"] == first["artifacts"]
 
 
 def test_when_a_published_byte_was_changed_then_there_is_no_run(hub, place, smooth, tmp_path):

@@ -88,14 +88,14 @@ def test_when_the_forecast_is_persistence_then_skill_is_zero_without_any_spread(
 def test_when_rows_are_summed_up_then_every_metric_is_that_of_a_plain_loop():
     rows = random_rows()
     metrics = score(rows, synthetic.SMALL)
-    assert [(m["phase"], m["horizon"]) for m in metrics] == [
+    assert [(m.phase, m.horizon) for m in metrics] == [
         (phase, h) for phase in ("learning", "converged", "all") for h in (1, 2, 3)
     ]
     for metric in metrics:
         chosen = [
             row
             for row in rows.to_dict("records")
-            if row["horizon"] == metric["horizon"] and metric["phase"] in (row["phase"], "all")
+            if row["horizon"] == metric.horizon and metric.phase in (row["phase"], "all")
         ]
 
         def mean(name, chosen=chosen):
@@ -105,15 +105,15 @@ def test_when_rows_are_summed_up_then_every_metric_is_that_of_a_plain_loop():
             total = sum(row["wpe_persistence"] for row in chosen)
             return pytest.approx(1 - sum(row[name] for row in chosen) / total, rel=1e-12)
 
-        assert metric["windows"] == len(chosen)
-        assert metric["trials"] == 5
+        assert metric.windows == len(chosen)
+        assert metric.trials == 5
         assert metric["skill"].value == ratio("wpe")
         assert metric["oracle_skill"].value == ratio("wpe_oracle")
         for name, column in (("noise_floor", "noise"), ("gain", "gain"), ("wpe", "wpe"), ("repw", "repw")):
             assert metric[name].value == mean(column)
             assert metric[name].low < metric[name].value < metric[name].high
-        assert metric["layers"] == {name: mean(f"wpe_of_{name}") for name in ("log_std", "layer0.bias")}
-        for name, by_trial in metric["by_trial"].items():
+        assert metric.layers == {name: mean(f"wpe_of_{name}") for name in ("log_std", "layer0.bias")}
+        for name, by_trial in metric.by_trial.items():
             plain = [
                 sum(1 if name == "windows" else row[name] for row in chosen if row["trial"] == trial)
                 for trial in (16, 17, 18, 19, 20)
@@ -132,7 +132,7 @@ def test_when_rows_come_in_another_order_then_the_metrics_agree():
 def test_when_no_window_is_in_a_phase_then_the_phase_is_left_out():
     rows = random_rows()
     metrics = score(rows[rows["phase"] == "converged"], synthetic.SMALL)
-    assert {metric["phase"] for metric in metrics} == {"converged", "all"}
+    assert {metric.phase for metric in metrics} == {"converged", "all"}
 
 
 def test_when_there_is_a_single_test_trial_then_values_stand_without_intervals():

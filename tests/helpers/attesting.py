@@ -29,7 +29,7 @@ def elsewhere(piece):
 def recomputed(row, by):
     """The board's record after another machine's re-scoring, whose skills differ by so much."""
     found = json.loads(row.read_text())
-    for metric in found["metrics"]:
-        metric["skill"]["value"] += by
+    for result in found["results"]:
+        result["estimates"]["skill"]["value"] += by
     row.write_text(json.dumps(found))
     return read_record(row)

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from tipl_bench.benchmark.forecast.scoring import score
 from tipl_bench.benchmark.protocol import CURRENT
-from tipl_bench.benchmark.record import Cost, DatasetIdentity, PredictorIdentity, Provenance, Record, ReturnPair, RunKey
+from tipl_bench.benchmark.record import Cost, DatasetIdentity, MethodIdentity, Provenance, Record, ReturnPair, RunKey
 
 PROTOCOL = CURRENT.model_copy(update={"horizon": 3, "resamples": 499})
 TRIALS, WINDOWS = 12, 4
@@ -33,20 +33,20 @@ def record(
         key=RunKey(
             protocol=PROTOCOL,
             dataset=DatasetIdentity(name=dataset, digest=digest, environment=environment),
-            predictor=PredictorIdentity(
+            method=MethodIdentity(
                 name=name, version=version, consumes=consumes, budget="quick", options=options
             ),
             seed=seed,
             device=device,
         ),
         parameter_count=7,
-        forecasts_sha256="b" * 64,
+        artifacts={"forecasts": "b" * 64},
         provenance=Provenance(
             tipl_bench="0", git_commit=None, git_dirty=None, python="3", platform="p", cpu="c", gpu=None,
             torch_threads=1, isolation="none", packages={"numpy": "2"},
         ),
         cost=Cost(fit_seconds=1.0, forecast_seconds=0.0, evaluation_seconds=0.0, peak_memory_bytes=2**30),
-        metrics=score(rows, PROTOCOL),
+        results=score(rows, PROTOCOL),
         returns=[ReturnPair("learning", 1, 10.0, 9.0), ReturnPair("learning", 3, 500.0, 480.25)],
     )  # fmt: skip
 

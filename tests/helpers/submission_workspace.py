@@ -16,7 +16,7 @@ from safetensors.numpy import load_file, save_file
 from tipl_bench.benchmark.forecast.reference_returns import reference_returns
 from tipl_bench.benchmark.forecast.scoring import forecast_returns, sample_returns, score, window_rows
 from tipl_bench.benchmark.forecast.windows import test_windows
-from tipl_bench.benchmark.record import Metric, Record, read_record
+from tipl_bench.benchmark.record import Record, read_record
 from tipl_bench.benchmark.run import RunRequest, run
 from tipl_bench.cli import main
 from tipl_bench.leaderboard.store.evidence import fingerprint
@@ -103,7 +103,7 @@ class Desk:
 
     def fix_digest(self) -> None:
         content = (self.run / "forecasts.safetensors").read_bytes()
-        self.edit("forecasts_sha256", to=hashlib.sha256(content).hexdigest())
+        self.edit("artifacts", "forecasts", to=hashlib.sha256(content).hexdigest())
 
     def score_honestly(self, dataset: Dataset | None = None) -> None:
         """Write into the record, and over `windows.parquet`, what the forecasts really score."""
@@ -113,8 +113,8 @@ class Desk:
         returns = forecast_returns(dataset, windows, forecasts, protocol)
         rows = window_rows(dataset, windows, forecasts, returns, reference_returns(dataset, protocol), protocol)
         rows.to_parquet(self.run / "windows.parquet", index=False)
-        metrics = tuple(Metric.model_validate(metric) for metric in score(rows, protocol))
-        record.model_copy(update={"metrics": metrics, "returns": sample_returns(rows)}).write(self.run)
+        recomputed = {"results": score(rows, protocol), "returns": sample_returns(rows)}
+        record.model_copy(update=recomputed).write(self.run)
 
     def targets(self) -> Array:
         """The true weights that were to be forecast, [W, H, P]."""
@@ -161,8 +161,8 @@ def make_desk(folder: Path) -> None:
     record.write(target)
     board = folder / "records"
     board.mkdir()
-    another = record.key.predictor.model_copy(update={"options": {"points": 3, "damping": 1.0}})
-    other = record.model_copy(update={"key": record.key.model_copy(update={"seed": 7, "predictor": another})})
+    another = record.key.method.model_copy(update={"options": {"points": 3, "damping": 1.0}})
+    other = record.model_copy(update={"key": record.key.model_copy(update={"seed": 7, "method": another})})
     (board / "other__seed7.json").write_text(other.model_dump_json() + "\n")
     (board / "evidence").mkdir()
     evidence = {"kind": "rescored", "record": fingerprint(other), "text": "t", "tipl_bench": "0", "git_commit": None}

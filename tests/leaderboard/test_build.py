@@ -141,9 +141,7 @@ def test_overall_stands_first_with_each_environments_skill_and_the_lowest_state(
     monkeypatch.setattr(
         entries_module,
         "standing",
-        lambda path, one: (
-            disputed if (one.key.predictor.name, one.key.dataset.environment) == ("mlp", "env1") else fine
-        ),
+        lambda path, one: disputed if (one.key.method.name, one.key.dataset.environment) == ("mlp", "env1") else fine,
     )
     text = made(tmp_path, *runs)["README.md"].read_text()
     assert text.index("## Overall") < text.index("## env0")

@@ -83,13 +83,13 @@ def test_the_numbers_of_a_row_are_those_of_its_records(tmp_path):
     (row,) = made(tmp_path, *runs)["rows"]
     metrics = row["phases"]["learning"]
     for horizon in (1, 2, 3):
-        found = [run.metric("learning", horizon) for run in runs]
+        found = [run.result("learning", horizon) for run in runs]
         for name in ("skill", "repw", "wpe", "gain"):
-            expected = np.mean([getattr(one, name).value for one in found])
+            expected = np.mean([one[name].value for one in found])
             assert metrics[f"{name}_by_horizon"][horizon - 1]["value"] == pytest.approx(expected, rel=1e-5)
         layer = np.mean([one.layers["layer0.weight"] for one in found])
         assert metrics["layers"]["layer0.weight"][horizon - 1] == pytest.approx(layer, rel=1e-5)
-    each = [np.mean([run.metric("learning", h).skill.value for h in (1, 2, 3)]) for run in runs]
+    each = [np.mean([run.result("learning", h)["skill"].value for h in (1, 2, 3)]) for run in runs]
     assert metrics["skill"]["value"] == pytest.approx(np.mean(each), rel=1e-5)
     assert row["seed_skills"] == pytest.approx(each, rel=1e-5)
     assert row["spread"] == pytest.approx(np.std(each, ddof=1), rel=1e-4)
@@ -100,7 +100,7 @@ def test_the_interval_of_one_seed_at_one_horizon_is_its_records(tmp_path):
     run = record()
     (row,) = made(tmp_path, run)["rows"]
     for name in ("skill", "repw", "wpe"):
-        theirs = getattr(run.metric("learning", 2), name)
+        theirs = run.result("learning", 2)[name]
         ours = row["phases"]["learning"][f"{name}_by_horizon"][1]
         assert [ours["low"], ours["high"]] == pytest.approx([theirs.low, theirs.high], rel=1e-5)
 
@@ -108,7 +108,7 @@ def test_the_interval_of_one_seed_at_one_horizon_is_its_records(tmp_path):
 def test_when_a_trial_has_fewer_windows_then_the_return_error_is_still_the_mean_over_windows(tmp_path):
     run = record(keep=1)
     (row,) = made(tmp_path, run)["rows"]
-    mean = np.mean([metric.repw.value for metric in run.metrics if metric.phase == "learning"])
+    mean = np.mean([metric["repw"].value for metric in run.results if metric.phase == "learning"])
     found = row["phases"]["learning"]["repw"]
     assert found["value"] == pytest.approx(mean, rel=1e-5)
     assert found["low"] < found["value"] < found["high"]
@@ -203,7 +203,7 @@ def test_when_a_predictor_has_a_later_version_then_the_earlier_is_greyed_unranke
 )
 def test_a_row_is_superseded_only_by_one_that_is_as_well_attested(earlier, later, greyed, tmp_path, monkeypatch):
     states = {1: earlier, 2: later}
-    monkeypatch.setattr(entries_module, "standing", lambda path, one: Standing(*states[one.key.predictor.version], ()))
+    monkeypatch.setattr(entries_module, "standing", lambda path, one: Standing(*states[one.key.method.version], ()))
     board = made(tmp_path, record("tipl", 0.4), record("tipl", 0.5, version=2))
     found = {row["version"]: row["greyed"] for row in board["rows"]}
     assert found == {1: "superseded by version 2" if greyed else None, 2: None}
@@ -291,7 +291,7 @@ def test_an_overall_row_has_the_lowest_state_of_its_rows_and_names_what_disputes
     monkeypatch.setattr(
         entries_module,
         "standing",
-        lambda path, one: low if (one.key.predictor.name, one.key.dataset.environment) == lower else high,
+        lambda path, one: low if (one.key.method.name, one.key.dataset.environment) == lower else high,
     )
     rows = {row["predictor"]: row for row in made(toys, *across())["overall"]}
     assert (rows["mlp"]["state"], rows["mlp"]["disputed"]) == ("reproduced", None)

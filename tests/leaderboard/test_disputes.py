@@ -32,8 +32,8 @@ def test_when_a_reproduction_drifts_then_the_row_is_disputed_until_that_is_settl
 
 
 def test_when_a_claimed_row_has_other_numbers_than_a_reproduction_then_it_is_disputed(desk):
-    for number, metric in enumerate(desk.record.metrics):
-        desk.edit("metrics", number, "skill", "value", to=metric.skill.value + 0.02)
+    for number, metric in enumerate(desk.record.results):
+        desk.edit("results", number, "estimates", "skill", "value", to=metric["skill"].value + 0.02)
     assert desk.typed("leaderboard", "add", desk.run, "--records", desk.records, "--claimed").exit_code == 0
     result = desk.typed("reproduce", desk.run, "--records", desk.records, "--attest")
     assert result.exit_code == 1

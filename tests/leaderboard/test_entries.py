@@ -76,16 +76,16 @@ def test_when_a_record_only_looks_like_one_of_the_board_then_the_file_is_named(o
 @pytest.mark.parametrize("change", [{"wpe": (1.0,)}, {"repw": ()}])
 def test_when_sums_by_trial_are_not_of_all_trials_then_the_file_is_named(change):
     one = record()
-    wrong = one.metrics[0].model_copy(update={"by_trial": one.metrics[0].by_trial | change})
+    wrong = one.results[0].model_copy(update={"by_trial": one.results[0].by_trial | change})
     with pytest.raises(ProtocolError, match=r"0\.json.*12 trials"):
-        group(one.model_copy(update={"metrics": (wrong, *one.metrics[1:])}))
+        group(one.model_copy(update={"results": (wrong, *one.results[1:])}))
 
 
 def test_when_a_horizon_is_missing_or_repeated_then_the_file_is_named():
     one = record()
-    for metrics in (one.metrics[1:], (one.metrics[1], *one.metrics[1:]), ()):
+    for metrics in (one.results[1:], (one.results[1], *one.results[1:]), ()):
         with pytest.raises(ProtocolError, match=r"0\.json.*horizons 1 to 3"):
-            group(one.model_copy(update={"metrics": metrics}))
+            group(one.model_copy(update={"results": metrics}))
 
 
 def test_the_state_is_the_lowest_of_the_seeds_and_a_dispute_of_any_counts(monkeypatch):

@@ -97,7 +97,7 @@ def test_when_a_reproduced_rows_claims_are_edited_then_check_and_add_name_the_fi
 @pytest.mark.parametrize("what", ["wrong", "copied"])
 def test_when_a_run_does_not_hold_then_add_takes_nothing(what, desk):
     if what == "wrong":
-        desk.edit("metrics", 0, "skill", "value", to=0.99)
+        desk.edit("results", 0, "estimates", "skill", "value", to=0.99)
     else:
         desk.forge(forecasts=desk.targets(), rescored=True)
     board = desk.board()
@@ -116,7 +116,7 @@ def test_when_a_row_is_not_the_boards_then_nothing_is_attested(desk):
 
 
 def test_when_a_number_differs_then_nothing_is_attested(row, desk):
-    desk.edit("metrics", 0, "skill", "value", to=0.99)
+    desk.edit("results", 0, "estimates", "skill", "value", to=0.99)
     result = desk.typed("verify", desk.run, "--records", desk.records, "--attest")
     assert result.exit_code == 1
     assert not (desk.records / "evidence" / row.name).exists()

@@ -90,7 +90,7 @@ def test_when_the_predictor_is_a_strangers_then_the_check_loads_nothing_of_it(th
     names = third_party_predictors / "third_party_predictors-1.0.dist-info" / "entry_points.txt"
     names.write_text(names.read_text() + "strange = strange:Strange\n")
     assert "strange" in predictor_names()
-    desk.edit("key", "predictor", "name", to="strange")
+    desk.edit("key", "method", "name", to="strange")
     assert desk.check().exit_code == 0
     assert not Path("loaded").exists()
 
@@ -176,7 +176,7 @@ def numbers(record):
     """Every number of a record that can be recomputed, in order."""
     from helpers.submission_workspace import leaves
 
-    stated = record.model_dump(mode="json", include={"metrics", "returns"})
+    stated = record.model_dump(mode="json", include={"results", "returns"})
     return [value for _, value in leaves(stated) if isinstance(value, int | float)]
 
 

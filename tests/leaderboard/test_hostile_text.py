@@ -38,7 +38,7 @@ UNSEEN = {
 def plain(desk):
     """The JSON of a good record that holds a text wherever there may be one."""
     record = json.loads(desk.text())
-    record["key"]["predictor"]["options"]["note"] = "plain"
+    record["key"]["method"]["options"]["note"] = "plain"
     record["provenance"] |= {"gpu": "a card", "git_commit": "12" * 20}
     return record
 
@@ -54,10 +54,11 @@ def texts(record):
 
 
 MAPPINGS = [
-    ("key", "predictor", "options"),
+    ("key", "method", "options"),
     ("provenance", "packages"),
-    ("metrics", 0, "layers"),
-    ("metrics", 0, "by_trial"),
+    ("results", 0, "estimates"),
+    ("results", 0, "layers"),
+    ("results", 0, "by_trial"),
 ]
 
 
@@ -126,7 +127,7 @@ def test_markup_is_refused_or_shown_as_text(plain, tmp_path):
     for place in MAPPINGS:
         if accepted(renamed(hostile, place, MARKUP), tmp_path):
             hostile = renamed(hostile, place, MARKUP)
-    assert ("key", "predictor", "options", "note") in kept
+    assert ("key", "method", "options", "note") in kept
     assert ("provenance", "cpu") in kept
     pages = {}
     for name, record in (("plain", plain), ("hostile", hostile)):

@@ -14,7 +14,7 @@ def test_when_a_result_differs_then_add_refuses_and_keeps_the_old_one(tmp_path):
     before = path.read_bytes()
     with pytest.raises(ProtocolError, match="never changed silently"):
         add(record(ratio=0.4), tmp_path)
-    other = record(ratio=0.4).model_copy(update={"forecasts_sha256": "0" * 64})
+    other = record(ratio=0.4).model_copy(update={"artifacts": {"forecasts": "0" * 64}})
     with pytest.raises(ProtocolError, match="never changed silently"):
         add(other, tmp_path, rescored=True)
     assert path.read_bytes() == before
@@ -62,6 +62,6 @@ def test_when_there_are_no_records_then_loading_says_how_to_add_some(tmp_path):
 
 def test_the_packages_own_records_are_valid_and_cover_five_predictors_and_three_seeds():
     stored = load(RECORDS).values()
-    found = {(r.key.predictor.name, r.key.seed) for r in stored if r.key.dataset.name.endswith("ppo-head-v1")}
+    found = {(r.key.method.name, r.key.seed) for r in stored if r.key.dataset.name.endswith("ppo-head-v1")}
     names = ("persistence", "linear", "autoregression", "mlp", "tipl")
     assert found >= {(name, seed) for name in names for seed in (0, 1, 2)}

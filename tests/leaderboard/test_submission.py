@@ -87,7 +87,7 @@ def test_when_the_row_was_merged_then_it_is_not_submitted_again(hub, repository,
 
 
 def test_when_the_run_does_not_hold_then_nothing_is_sent(hub, repository, desk):
-    desk.edit("metrics", 0, "skill", "value", to=0.99)
+    desk.edit("results", 0, "estimates", "skill", "value", to=0.99)
     hub.forget()
     refused(submitted(desk), r"(?s)learning, h = 1: skill.value: the record says 0.99.*nothing was sent")
     assert not hub.log
@@ -216,7 +216,7 @@ REQUESTS = {
         r"REFUSED: toy-\S+\n.*forecasts.safetensors is missing",
     ),
     "adds numbers that are not so": (
-        lambda desk: [desk.edit("metrics", 0, "wpe", "low", to=0.0), *added(desk)][1:],
+        lambda desk: [desk.edit("results", 0, "estimates", "wpe", "low", to=0.0), *added(desk)][1:],
         "learning, h = 1: wpe.low: the record says 0.0",
     ),
 }

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from helpers import synthetic
 from helpers.submission_workspace import leaves
+from tipl_bench.benchmark.intervals import Estimate
 from tipl_bench.benchmark.record import read_record
 from tipl_bench.benchmark.run import RunRequest, run
 from tipl_bench.leaderboard.verify.folder import open_run
@@ -33,7 +34,7 @@ def test_when_a_run_is_as_it_says_then_every_number_agrees(desk):
     result = verified(desk)
     assert result.exit_code == 0, result.output
     record = json.loads(desk.text())
-    stated = [v for _, v in leaves({"metrics": record["metrics"]}) if isinstance(v, int | float)]
+    stated = [v for _, v in leaves({"metrics": record["results"]}) if isinstance(v, int | float)]
     found = json.loads(verified(desk, "--json").stdout)
     assert found["numbers"] > len(stated) + 60 * 15, "metrics, and the numbers of 60 rows"
     assert (found["exact"], found["differences"], found["suspicions"]) == (True, [], [])
@@ -58,16 +59,22 @@ def edited(value):
 def test_when_any_leaf_of_a_metric_is_edited_then_verify_names_exactly_that(desk):
     """One leaf of each kind is edited, each in another metric than the last."""
     record = json.loads(desk.text())
-    kinds = [place for place, value in leaves(record["metrics"][0]) if place not in (("phase",), ("horizon",))]
+    kinds = [
+        place
+        for place, value in leaves(record["results"][0])
+        if place not in (("phase",), ("horizon",), ("environment",))
+    ]
     assert len(kinds) > 40
     expected = set()
     for number, place in enumerate(kinds):
-        metric = record["metrics"][number % len(record["metrics"])]
+        metric = record["results"][number % len(record["results"])]
         value = metric
         for part in place:
             value = value[part]
-        desk.edit("metrics", number % len(record["metrics"]), *place, to=edited(value))
-        expected.add(f"{metric['phase']}, h = {metric['horizon']}: {'.'.join(map(str, place))}")
+        desk.edit("results", number % len(record["results"]), *place, to=edited(value))
+        expected.add(
+            f"{metric['phase']}, h = {metric['horizon']}: {'.'.join(map(str, place)).removeprefix('estimates.')}"
+        )
     result = verified(desk, "--json")
     assert result.exit_code == 1
     differences = json.loads(result.stdout)["differences"]
@@ -78,28 +85,28 @@ def test_when_any_leaf_of_a_metric_is_edited_then_verify_names_exactly_that(desk
 
 
 def test_when_a_number_is_edited_then_the_claim_and_the_truth_are_told(desk):
-    truth = desk.record.metrics[4].repw.high
-    desk.edit("metrics", 4, "repw", "high", to=0.015)
+    truth = desk.record.results[4]["repw"].high
+    desk.edit("results", 4, "estimates", "repw", "high", to=0.015)
     refused(verified(desk), f"repw.high: the record says 0.015, recomputed {truth!r}", "1 of ")
 
 
 @pytest.mark.parametrize(
     ("place", "factor", "agrees"),
     [
-        (("skill", "value"), 1 + 1e-7, True),
-        (("skill", "value"), 1 + 1e-5, False),
+        (("estimates", "skill", "value"), 1 + 1e-7, True),
+        (("estimates", "skill", "value"), 1 + 1e-5, False),
         (("by_trial", "wpe", 0), 1 + 1e-7, True),
         (("layers", "layer0.weight"), 1.0001, False),
-        (("gain", "value"), 1.04, True),
-        (("gain", "value"), 40.0, False),
+        (("estimates", "gain", "value"), 1.04, True),
+        (("estimates", "gain", "value"), 40.0, False),
     ],
 )
 def test_when_it_was_made_on_another_machine_then_numbers_may_differ_by_its_rounding(place, factor, agrees, desk):
     desk.edit("provenance", "cpu", to="Another processor")
-    metric = json.loads(desk.text())["metrics"][0]
+    metric = json.loads(desk.text())["results"][0]
     for part in place:
         metric = metric[part]
-    desk.edit("metrics", 0, *place, to=metric * factor)
+    desk.edit("results", 0, *place, to=metric * factor)
     result = verified(desk)
     assert result.exit_code == (0 if agrees else 1), result.output
     if agrees:
@@ -192,8 +199,8 @@ def test_a_reproduction_is_graded_by_its_forecasts_and_skills(drift, expected, d
     found = reproduce(record, smooth, tmp_path / "again")
     assert found.grade == expected
     gaps = {
-        f"{m.phase}, h = {m.horizon}": abs(m.skill.value - found.again.metric(m.phase, m.horizon).skill.value)
-        for m in record.metrics
+        f"{m.phase}, h = {m.horizon}": abs(m["skill"].value - found.again.result(m.phase, m.horizon)["skill"].value)
+        for m in record.results
     }
     assert found.largest == max(gaps.values()) == gaps[found.where]
     assert (found.largest > TOLERANCE) == (expected == "drifted")
@@ -211,10 +218,12 @@ def test_when_the_predictor_has_another_version_then_it_is_not_run(drifting, smo
 
 def test_when_the_forecasts_are_the_same_but_the_skills_were_edited_then_it_is_not_bitwise(desk):
     record = desk.record
-    metrics = [m.model_copy(update={"skill": m.skill.__class__(0.99, 0.98, 1.0)}) for m in record.metrics]
+    results = [
+        m.model_copy(update={"estimates": {**m.estimates, "skill": Estimate(0.99, 0.98, 1.0)}}) for m in record.results
+    ]
     assert grade(record, record).grade == "bitwise"
-    assert grade(record.model_copy(update={"metrics": tuple(metrics)}), record).grade == "drifted"
-    assert grade(record.model_copy(update={"metrics": ()}), record).grade == "drifted"
+    assert grade(record.model_copy(update={"results": tuple(results)}), record).grade == "drifted"
+    assert grade(record.model_copy(update={"results": ()}), record).grade == "drifted"
 
 
 def reproduced(desk, source, *options):
@@ -226,7 +235,7 @@ def test_reproduce_runs_a_run_again_beside_it(desk):
     assert result.exit_code == 0, result.output
     assert result.output.startswith("bitwise: the largest difference of a skill is 0 (")
     again = read_record(desk.submission / "run-reproduced" / "record.json")
-    assert again.metrics == desk.record.metrics
+    assert again.results == desk.record.results
 
 
 def test_when_the_strangers_folder_brings_its_own_reproduction_then_that_is_not_taken(desk):
@@ -247,25 +256,25 @@ def test_when_the_dataset_has_another_digest_then_nothing_is_run(desk, walking):
 
 
 def test_when_the_predictor_is_not_here_then_it_is_told(desk):
-    desk.edit("key", "predictor", "name", to="linears")
+    desk.edit("key", "method", "name", to="linears")
     refused(reproduced(desk, desk.run), "Unknown predictor 'linears'. Did you mean 'linear'?")
 
 
 def test_when_options_are_not_the_predictors_then_it_is_told(desk):
-    desk.edit("key", "predictor", "options", to={"points": 2, "damping": 1.0, "depth": 3})
+    desk.edit("key", "method", "options", to={"points": 2, "damping": 1.0, "depth": 3})
     refused(reproduced(desk, desk.run), "'depth'", "damping, points")
-    desk.edit("key", "predictor", "options", to={"points": 2})
-    desk.edit("key", "predictor", "version", to=9)
+    desk.edit("key", "method", "options", to={"points": 2})
+    desk.edit("key", "method", "version", to=9)
     refused(reproduced(desk, desk.run), "The record is of linear v9", "Install the version that the record names")
 
 
 def test_numbers_of_forecasts_come_out_the_same_by_hand(desk):
     """Skill of one horizon and phase, from the forecasts and the dataset with NumPy alone."""
-    metric = desk.record.metric("all", 2)
+    metric = desk.record.result("all", 2)
     error = np.square(desk.targets().astype(np.float64) - desk.forecasts()["forecasts"])[:, 1]
     origins = [desk.dataset.trial(t).weights(o, o + 1)[0] for t, o in origins_of(desk)]
     still = np.square(desk.targets()[:, 1].astype(np.float64) - np.stack(origins))
-    assert metric.skill.value == pytest.approx(1 - error.sum() / still.sum(), rel=1e-9)
+    assert metric["skill"].value == pytest.approx(1 - error.sum() / still.sum(), rel=1e-9)
 
 
 def origins_of(desk):

@@ -99,7 +99,7 @@ def when_the_name_of_a_tensor_is_half_a_megabyte(desk):
 
 @told(r"has sha256 [0-9a-f]{64}, but the record says f{64}")
 def when_the_record_states_another_sha256(desk):
-    desk.edit("forecasts_sha256", to="f" * 64)
+    desk.edit("artifacts", "forecasts", to="f" * 64)
 
 
 @told(r"has sha256 [0-9a-f]{64}, but the record says [0-9a-f]{64}; one of them was changed")

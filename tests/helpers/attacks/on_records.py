@@ -89,7 +89,7 @@ def written(text):
 
 
 def inserted(extra):
-    return written(lambda text: text.replace('"format": 1,', f'"format": 1, {extra},', 1))
+    return written(lambda text: text.replace('"format": 2,', f'"format": 2, {extra},', 1))
 
 
 def replaced(place, value):
@@ -99,7 +99,7 @@ def replaced(place, value):
 TEXTS = {
     "not a readable record.*nested too deeply": inserted(f'"x": {"[" * 200_000}{"]" * 200_000}'),
     "Exceeds the limit .* for integer string conversion": inserted(f'"seed": 1{"0" * 5000}'),
-    "repeats a key": inserted('"format": 1'),
+    "repeats a key": inserted('"format": 2'),
     "NaN is not a finite number": written(lambda text: re.sub(r'"fit_seconds": [^,]*', '"fit_seconds": NaN', text)),
     "-Infinity is not a finite number": written(
         lambda text: re.sub(r'"fit_seconds": [^,]*', '"fit_seconds": -Infinity', text)
@@ -107,11 +107,11 @@ TEXTS = {
     "1e999 is not a finite number": written(lambda text: re.sub(r'"fit_seconds": [^,]*', '"fit_seconds": 1e999', text)),
     rf"record\.json is larger than {RECORD_LIMIT} bytes": written(lambda text: text + " " * RECORD_LIMIT),
     "not a readable record": written(""),
-    r"field : Input should be ": written("[]"),
+    r"field Input should be ": written("[]"),
     r"field extra: Extra inputs are not permitted": inserted('"extra": 1'),
     r"field \\n\\x1b\[31mok: run: Extra inputs": inserted(r'"\n\u001b[31mok: run": 1'),
     r"field x{80}: Extra inputs": inserted(f'"{"x" * 1_000_000}": 1'),
-    r"field metrics\.0\.phase: Field required": replaced(["metrics"], [{}] * 9999),
+    r"field results\.0\.windows: Field required": replaced(["results"], [{}] * 9999),
 }
 for reason, harm in TEXTS.items():
     told(reason)(harm)
@@ -124,16 +124,16 @@ FIELDS = [
     (("key", "dataset", "name"), "/etc/passwd-v1"),
     (("key", "dataset", "name"), "a/b-v1\n"),
     (("key", "dataset", "name"), f"{'a' * 100}/b-v1"),
-    (("key", "predictor", "name"), "../../../tmp/escaped"),
-    (("key", "predictor", "name"), "a" * 100),
-    (("key", "predictor", "budget"), "quick\u202e"),
-    (("key", "predictor", "consumes"), "weights|gradients"),
-    (("key", "predictor", "options"), {f"option{i}": 1 for i in range(101)}),
+    (("key", "method", "name"), "../../../tmp/escaped"),
+    (("key", "method", "name"), "a" * 100),
+    (("key", "method", "budget"), "quick\u202e"),
+    (("key", "method", "consumes"), "weights|gradients"),
+    (("key", "method", "options"), {f"option{i}": 1 for i in range(101)}),
     (("key", "device"), "cuda:0 <b>"),
     (("provenance", "isolation"), "certainly"),
     (("provenance", "cpu"), "a" * 501),
-    (("metrics", 0, "by_trial"), {"wpe": [0.0] * 20_000}),
-    (("metrics", 0, "phase"), "<b>learning</b>"),
+    (("results", 0, "by_trial"), {"wpe": [0.0] * 20_000}),
+    (("results", 0, "phase"), "<b>learning</b>"),
     (("returns",), [["learning", 1, 0.0, 0.0]] * 1001),
 ]
 for place, value in FIELDS:
@@ -143,25 +143,25 @@ for place, value in FIELDS:
 # Numbers that are not what the forecasts give.
 
 
-@told("metrics: phases and horizons: the record says")
+@told("results: phases and horizons: the record says")
 def when_the_worst_phase_is_left_out(desk):
-    desk.edit("metrics", to=[m for m in json.loads(desk.text())["metrics"] if m["phase"] != "converged"])
+    desk.edit("results", to=[m for m in json.loads(desk.text())["results"] if m["phase"] != "converged"])
 
 
-@told("metrics: phases and horizons: the record says")
+@told("results: phases and horizons: the record says")
 def when_a_metric_is_there_twice(desk):
-    metrics = json.loads(desk.text())["metrics"]
-    desk.edit("metrics", to=[*metrics, {**metrics[0], "skill": {"value": 1.0, "low": 1.0, "high": 1.0}}])
+    metrics = json.loads(desk.text())["results"]
+    desk.edit("results", to=[*metrics, {**metrics[0], "layers": {}}])
 
 
 @told("learning, h = 1: layers.more: the record says 0.5, recomputed None")
 def when_there_is_a_layer_too_many(desk):
-    desk.edit("metrics", 0, "layers", "more", to=0.5)
+    desk.edit("results", 0, "layers", "more", to=0.5)
 
 
 @told("learning, h = 1: by_trial.wpe.length: the record says 3, recomputed 2")
 def when_there_is_a_trial_too_many(desk):
-    desk.edit("metrics", 0, "by_trial", "wpe", to=[*json.loads(desk.text())["metrics"][0]["by_trial"]["wpe"], 0.0])
+    desk.edit("results", 0, "by_trial", "wpe", to=[*json.loads(desk.text())["results"][0]["by_trial"]["wpe"], 0.0])
 
 
 @told("returns: pair 1, forecast: the record says 123.0")
@@ -191,11 +191,12 @@ def shifted(place, by):
     """Add to one number of a metric, `by` noise floors of it."""
 
     def harm(desk):
-        metric = json.loads(desk.text())["metrics"][6]
-        value = metric
+        metric = json.loads(desk.text())["results"][6]
+        value = {**metric, **metric["estimates"]}
         for part in place:
             value = value[part]
-        desk.edit("metrics", 6, *place, to=value + by * metric["noise_floor"]["value"])
+        at = place if place[0] == "by_trial" else ("estimates", *place)
+        desk.edit("results", 6, *at, to=value + by * metric["estimates"]["noise_floor"]["value"])
 
     return harm
 
@@ -234,7 +235,7 @@ def when_two_runs_are_of_one_key(desk):
 def when_it_would_change_a_row(desk):
     record = desk.record
     (desk.records / file_name(record)).write_text(
-        record.model_copy(update={"forecasts_sha256": "0" * 64}).model_dump_json()
+        record.model_copy(update={"artifacts": {"forecasts": "0" * 64}}).model_dump_json()
     )
 
 
@@ -264,7 +265,7 @@ def when_a_strangers_seed_would_lower_a_row(desk):
 
 @told("is version 2 of linear, which the board has as version 1; rows of earlier versions are greyed", DOUBTFUL)
 def when_anothers_predictor_gets_a_version(desk):
-    desk.edit("key", "predictor", "version", to=2)
+    desk.edit("key", "method", "version", to=2)
     desk.forge(forecasts=desk.persisted(), rescored=True)
 
 
@@ -282,4 +283,4 @@ CLAIMS = {
     r"says option damping = None of linear, which comes out as 1\.0": ("options", {"points": 2}),
 }
 for reason, (field, value) in CLAIMS.items():
-    told(reason, DOUBTFUL)(replaced(("key", "predictor", field), value))
+    told(reason, DOUBTFUL)(replaced(("key", "method", field), value))

@@ -1,0 +1,175 @@
+"""Records of the first format and of the training track: read, kept value by value, and refused where they lie."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from helpers.board_records import record
+from helpers.submission_workspace import leaves
+from tipl_bench.benchmark.intervals import Estimate
+from tipl_bench.benchmark.metrics import METRICS
+from tipl_bench.benchmark.record import DatasetIdentity, Record, Result, Status, read_record
+from tipl_bench.leaderboard.store.evidence import FOLDER, fingerprint, standing
+from tipl_bench.leaderboard.store.records import add, file_name
+from tipl_bench.registry.catalog import catalog
+from tipl_bench.utils.errors import ProtocolError
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "migrate_records.py"
+FORMER = json.loads((Path(__file__).parent / "data" / "record-format-1.json").read_text())
+OF_A_RESULT = ("phase", "horizon", "windows", "trials", "layers", "by_trial")
+
+
+def moved(place):
+    """Where a value of format 1 stands in format 2."""
+    match place:
+        case ("forecasts_sha256",):
+            return ("artifacts", "forecasts")
+        case ("key", "predictor", *rest):
+            return ("key", "method", *rest)
+        case ("metrics", number, name, *rest) if name in OF_A_RESULT:
+            return ("results", number, name, *rest)
+        case ("metrics", number, *rest):
+            return ("results", number, "estimates", *rest)
+    return place
+
+
+@pytest.fixture
+def former(tmp_path):
+    """A folder with a record of format 1, as it was once committed, and its evidence."""
+    folder = tmp_path / "records"
+    (folder / FOLDER).mkdir(parents=True)
+    name = "hopper--ppo-mini-v1__persistence-quick-4e5d60df__seed0.json"
+    (folder / name).write_text(json.dumps(FORMER["record"]))
+    (folder / FOLDER / name).write_text(json.dumps(FORMER["evidence"]))
+    return folder / name
+
+
+def test_when_a_record_is_of_format_1_then_every_value_of_it_is_read(former):
+    read = dict(leaves(read_record(former).model_dump(mode="json")))
+    kept = {moved(place): value for place, value in leaves(FORMER["record"]) if place != ("format",)}
+    assert len(kept) > 1000
+    assert {place: read[place] for place in kept} == kept
+    added = {place[-1] for place in read.keys() - kept.keys()}
+    assert added == {"format", "track", "state", "stage", "reason", "environment", "digest_format", "former_digest"}
+
+
+def test_when_a_catalogued_dataset_was_known_by_its_former_digest_then_both_are_known(former):
+    bundled = catalog()["inverted-pendulum/ppo-head-v1"]
+    document = json.loads(former.read_text())
+    document["key"]["dataset"] = {
+        "name": "inverted-pendulum/ppo-head-v1", "digest": bundled.former_digest, "environment": bundled.environment
+    }  # fmt: skip
+    former.write_text(json.dumps(document))
+    identity = read_record(former).key.dataset
+    assert (identity.digest, identity.digest_format) == (bundled.digest, 2)
+    assert identity.first_digest == identity.former_digest == bundled.former_digest
+
+
+def test_when_records_are_migrated_then_their_names_values_and_evidence_stay(former):
+    before = read_record(former)
+    assert file_name(before) == former.name
+    assert standing(former, before).state == "claimed", "evidence of format 1 does not name it"
+    for migrated in (1, 0):
+        done = subprocess.run([sys.executable, SCRIPT, former.parent], capture_output=True, text=True, check=True)
+        assert done.stdout == f"{migrated} records migrated\n"
+    after = read_record(former)
+    assert after == before
+    assert json.loads(former.read_text())["format"] == 2
+    assert standing(former, after).state == "rescored"
+    (piece,) = json.loads((former.parent / FOLDER / former.name).read_text())
+    assert piece == FORMER["evidence"][0] | {"record": fingerprint(after)}
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "named"),
+    [
+        (("results",), [], "format"),
+        (("track",), "training", "format"),
+        (("metrics", 0, "skill"), 0.5, "results.0.estimates.skill"),
+        (("metrics", 0, "estimates"), {}, "results.0"),
+        (("metrics",), {"a": 1}, "results"),
+        (("key", "method"), {}, "key"),
+        (("key", "dataset", "former_digest"), "0" * 64, "key"),
+        (("key", "dataset", "extra"), 1, "key.dataset.extra"),
+        (("format",), True, "format"),
+        (("format",), 1.0, "format"),
+    ],
+)
+def test_when_a_record_of_format_1_holds_what_it_may_not_then_it_is_refused(place, value, named, former):
+    document = json.loads(former.read_text())
+    target = document
+    for part in place[:-1]:
+        target = target[part]
+    target[place[-1]] = value
+    former.write_text(json.dumps(document))
+    with pytest.raises(ProtocolError, match=f"field {named}"):
+        read_record(former)
+
+
+def test_when_a_required_metric_is_missing_then_it_is_named_and_a_later_one_is_not_asked_for(tmp_path):
+    for metric in METRICS:
+        document = json.loads(record().model_dump_json())
+        del document["results"][1]["estimates"][metric.name]
+        (tmp_path / "record.json").write_text(json.dumps(document))
+        if metric.required:
+            with pytest.raises(ProtocolError, match=rf"field results\.1\.estimates\.{metric.name} is missing"):
+                read_record(tmp_path / "record.json")
+        else:
+            assert read_record(tmp_path / "record.json").results[1][metric.name].value is None
+
+
+def training() -> Record:
+    """A run of the training track: results by environment, no forecasts."""
+    forecast = record("jump")
+    results = tuple(
+        Result(
+            environment=name,
+            windows=30,
+            trials=3,
+            estimates={"steps_to_threshold": Estimate(0.8, 0.7, 0.95), "auc": Estimate(1.1, None, None)},
+            by_trial={"steps": (1e5, 2e5, 1.5e5), "auc": (1.0, 1.2, 1.1)},
+        )
+        for name in ("Hopper-v4", "Walker2d-v4")
+    )
+    fields = dict(forecast) | {"track": "training", "results": results, "artifacts": {}, "returns": ()}
+    return Record(**fields)
+
+
+def test_a_record_of_the_training_track_is_read_as_it_was_written(tmp_path):
+    made = training()
+    made.write(tmp_path)
+    assert read_record(tmp_path / "record.json") == made
+    assert [result.place for result in made.results] == ["Hopper-v4", "Walker2d-v4"]
+    assert made.results[0]["steps_to_threshold"].high == 0.95
+
+
+def test_a_record_of_a_failed_run_has_no_results_and_joins_no_board(tmp_path):
+    fields = dict(record()) | {"status": Status(state="failed", stage="fit", reason="tipl: out of memory")}
+    with pytest.raises(ValueError, match="a failed run has no results"):
+        Record(**fields)
+    failed = Record(**fields | {"results": (), "returns": (), "artifacts": {}})
+    with pytest.raises(ProtocolError, match="failed at fit"):
+        add(failed, tmp_path)
+    for state, stage in (("failed", None), ("finished", "fit")):
+        with pytest.raises(ValueError, match="a failed run has a stage and a reason"):
+            Status(state=state, stage=stage)
+
+
+def test_identities_are_equal_if_they_name_the_same_bytes_in_whichever_digest_format():
+    known = {"name": "toy/ppo-v1", "environment": "Toy-v4"}
+    first = DatasetIdentity(**known, digest="a" * 64)
+    second = DatasetIdentity(**known, digest="b" * 64, digest_format=2, former_digest="a" * 64)
+    other = DatasetIdentity(**known, digest="b" * 64, digest_format=2)
+    assert first == second != other
+    assert len({first, second, other}) == 2
+
+    def run_of(identity):
+        made = record()
+        return made.model_copy(update={"key": made.key.model_copy(update={"dataset": identity})})
+
+    assert fingerprint(run_of(first)) == fingerprint(run_of(second)) != fingerprint(run_of(other))
+    assert file_name(run_of(first)) == file_name(run_of(second)) != file_name(run_of(other))
