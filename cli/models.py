@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import sys
@@ -136,7 +137,7 @@ def check_model(
 
     Shapes, finite numbers, horizons, batches, determinism, saving, time and memory. Exits with 1 if a point fails.
     """
-    from ..benchmark.conformance.check import POINTS, check_predictor
+    from ..benchmark.conformance.check import CHECKS, check_predictor
 
     limits, begun = build_limits(timeout, memory), itertools.count()
     with Bars() as bars:
@@ -145,12 +146,10 @@ def check_model(
             budget=budget,
             settings=settings,
             limits=limits,
-            progress=lambda point: bars.stage("check", next(begun), POINTS, point),
+            progress=lambda name: bars.stage("check", next(begun), CHECKS, name),
         )
     if as_json:
-        points = [{"name": point.name, "passed": point.passed, "seen": point.seen} for point in report.points]
-        facts = {"predictor": name, "passed": report.passed, "points": points, "seconds": report.seconds}
-        click.echo(json.dumps({**facts, "circumstances": report.circumstances}, indent=1))
+        click.echo(json.dumps({"passed": report.passed, **dataclasses.asdict(report)}, indent=1))
     else:
         click.echo(report)
     if not report.passed:

@@ -1,1 +1,1 @@
-"""A predictor's rehearsal: its contract proved on toy trajectories, offline and in seconds."""
+"""Conformance checks of predictors: the contract tested on synthetic trajectories, offline and in seconds."""

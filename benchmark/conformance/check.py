@@ -1,4 +1,4 @@
-"""The contract of a predictor, point by point."""
+"""Check that a predictor fulfils its contract, on synthetic trajectories."""
 
 from __future__ import annotations
 
@@ -23,52 +23,58 @@ from ..protocol import CURRENT
 from ..worker.messages import PredictorCrash, PredictorTimeout
 from ..worker.predictor_process import Limits, PredictorProcess
 from ..worker.sandbox import LANDLOCK
-from . import synthetic_trials as toys
+from . import synthetic_trials
 
 Forecasts = npt.NDArray[Any]
 
 TRAIN, VALIDATION = 4, 1
 ORIGINS = (19, 23, 24, 30, 45, 68)
-POINTS = 12
+CHECKS = 12
+"""Checks in a complete report."""
 TIMEOUT = 30.0
-"""Seconds for the whole check, by default."""
-LOOSE = 1e-4
-"""Part of the largest forecast step by which batches of another size may differ: sums may be in another order."""
+"""Default time limit of the whole check, in seconds."""
+TOLERANCE = 1e-4
+"""Largest difference between batches of different sizes, relative to the largest forecast step: summation order may
+differ."""
 
 
 @dataclass(frozen=True)
-class Point:
-    """One point of the contract: what it is, whether it is kept, and what was seen."""
+class Check:
+    """One check of the contract: its name, its result, and what was measured."""
 
     name: str
     passed: bool
-    seen: str
+    detail: str
 
 
 @dataclass
 class Report:
-    """What a rehearsal found."""
+    """The checks of one predictor."""
 
     predictor: str
-    points: list[Point] = field(default_factory=list)
+    checks: list[Check] = field(default_factory=list)
     seconds: float = 0.0
-    circumstances: str = ""
+    environment: str = ""
 
     @property
     def passed(self) -> bool:
-        """Whether every point is kept."""
-        return all(point.passed for point in self.points)
+        """Whether every check passed."""
+        return all(check.passed for check in self.checks)
 
     def __str__(self) -> str:
-        width = max((len(point.name) for point in self.points), default=0)
-        lines = [f"{'ok  ' if p.passed else 'FAIL'}  {p.name:<{width}}  {p.seen}" for p in self.points]
-        kept = sum(point.passed for point in self.points)
-        verdict = f"{self.predictor}: {kept} of {len(self.points)} points kept, {self.seconds:.1f} s"
-        return "\n".join([*lines, "", verdict, self.circumstances])
+        width = max((len(check.name) for check in self.checks), default=0)
+        lines = [f"{'ok  ' if c.passed else 'FAIL'}  {c.name:<{width}}  {c.detail}" for c in self.checks]
+        passed = sum(check.passed for check in self.checks)
+        total = f"{self.predictor}: {passed} of {len(self.checks)} checks passed, {self.seconds:.1f} s"
+        return "\n".join([*lines, "", total, self.environment])
 
 
-class _BrokenError(Exception):
-    """A point on which the others depend is not kept."""
+class _StoppedError(Exception):
+    """A check failed without which the remaining ones cannot run."""
+
+
+class _MismatchError(Exception):
+    """A check failed that the remaining ones do not depend on."""
 
 
 def check_predictor(
@@ -77,25 +83,25 @@ def check_predictor(
     budget: str = "smoke",
     settings: Sequence[str] = (),
     limits: Limits | None = None,
-    progress: Callable[[str], None] = lambda point: None,
+    progress: Callable[[str], None] = lambda name: None,
 ) -> Report:
-    """Prove a predictor's contract on toy trajectories; needs no network and no dataset.
+    """Check a predictor's contract on synthetic trajectories, without network or dataset.
 
     Parameters
     ----------
     model
-        A predictor's name.
+        The predictor's name.
     budget, settings
-        As for a run. Options that a budget does not give have their defaults.
+        As for a run. Options that the budget does not set have their defaults.
     limits
-        Time of the whole check, and memory; `TIMEOUT` seconds by default.
+        Time limit of the whole check, and memory limit; `TIMEOUT` seconds by default.
     progress
-        Called with each point as it begins, of `POINTS`.
+        Called with the name of each of the `CHECKS` checks as it begins.
 
     Returns
     -------
     Report
-        Point by point; it ends at a point without which no other can be looked at.
+        Ends early at a failed check that the remaining ones depend on.
 
     Raises
     ------
@@ -103,169 +109,156 @@ def check_predictor(
         If there is no such predictor, budget or option.
     """
     report, limits = Report(model), limits or Limits(TIMEOUT)
-    clock = _Clock(limits.timeout)
     with tempfile.TemporaryDirectory(prefix="tipl-bench-") as scratch:
-        rehearsal = _Rehearsal(report, Path(scratch), clock, progress)
+        checker = _Checker(report, Path(scratch), limits.timeout, progress)
 
         def start() -> PredictorProcess:
-            denied = [rehearsal.held_out.path.parent]
-            return PredictorProcess(model, budget, settings, denied=denied, limits=limits, until=clock.until)
+            denied = [checker.test_trial.path.parent]
+            return PredictorProcess(model, budget, settings, denied=denied, limits=limits, until=checker.deadline)
 
-        with suppress(_BrokenError):
-            _perform(rehearsal, start)
-    report.seconds = clock.seconds
+        with suppress(_StoppedError):
+            _run_checks(checker, start)
+    report.seconds = checker.seconds
     system = f"Python {platform.python_version()}, {platform.platform()}"
-    report.circumstances = f"tipl-bench {__version__}, budget {budget}, {system}, isolation {rehearsal.isolation}"
+    report.environment = f"tipl-bench {__version__}, budget {budget}, {system}, isolation {checker.isolation}"
     return report
 
 
-def _perform(rehearsal: _Rehearsal, start: Callable[[], PredictorProcess]) -> None:
-    contexts, horizon = rehearsal.contexts, CURRENT.horizon
-    with rehearsal.point("describes itself") as seen:
+def _run_checks(checker: _Checker, start: Callable[[], PredictorProcess]) -> None:
+    contexts, horizon = checker.contexts, CURRENT.horizon
+    with checker.check("description") as detail:
         first = start()
-        rehearsal.isolation = first.isolation
-        seen(f"version {first.version}, consumes {first.consumes}, context {first.context_length}")
+        checker.isolation = first.isolation
+        detail(f"version {first.version}, consumes {first.consumes}, context {first.context_length}")
     with first:
-        with rehearsal.point("fits") as seen:
-            seconds = first.fit(rehearsal.task)
-            seen(f"{seconds:.1f} s, {first.parameter_count:,} learned parameters")
-        state = rehearsal.folder / "state.safetensors"
+        with checker.check("fit") as detail:
+            seconds = first.fit(checker.task)
+            detail(f"{seconds:.1f} s, {first.parameter_count:,} learned parameters")
+        state = checker.folder / "state.safetensors"
         first.save(state)
-        with rehearsal.point("forecasts: shape, type, finite") as seen:
-            began = time.perf_counter()
-            whole = rehearsal.forecast(first, contexts, horizon)
-            took = (time.perf_counter() - began) / len(contexts)
-            seen(f"{list(whole.shape)} {whole.dtype}, {1e3 * took:.1f} ms a window")
-        _batches(rehearsal, first, whole)
-        with rehearsal.point("the same again, asked twice") as seen:
-            seen(rehearsal.same(whole, rehearsal.forecast(first, contexts, horizon)))
+        with checker.check("forecasts: shape, dtype, finite") as detail:
+            started = time.perf_counter()
+            expected = checker.forecast(first, contexts, horizon)
+            seconds = (time.perf_counter() - started) / len(contexts)
+            detail(f"{list(expected.shape)} {expected.dtype}, {1e3 * seconds:.1f} ms a window")
+        _check_batches(checker, first, expected)
+        with checker.check("same call, same forecasts") as detail:
+            detail(checker.compare_exactly(expected, checker.forecast(first, contexts, horizon)))
     with start() as second:
-        with rehearsal.point("targets out of reach") as seen:
-            seen(rehearsal.out_of_reach(second))
-        with rehearsal.point("save, load in a new process") as seen:
+        with checker.check("no access to test trials") as detail:
+            detail(checker.try_test_trial(second))
+        with checker.check("save, load in a new process") as detail:
             second.load(state, "cpu")
-            seen(rehearsal.same(whole, rehearsal.forecast(second, contexts, horizon)))
-    with start() as third, rehearsal.point("same seed, same forecasts") as seen:
-        third.fit(rehearsal.task)
-        seen(rehearsal.same(whole, rehearsal.forecast(third, contexts, horizon)))
-    with rehearsal.point("memory") as seen:
-        seen(f"{first.peak_memory / 2**20:.0f} MiB at most")
-    rehearsal.time()
+            detail(checker.compare_exactly(expected, checker.forecast(second, contexts, horizon)))
+    with start() as third, checker.check("same seed, same forecasts") as detail:
+        third.fit(checker.task)
+        detail(checker.compare_exactly(expected, checker.forecast(third, contexts, horizon)))
+    with checker.check("peak memory") as detail:
+        detail(f"{first.peak_memory / 2**20:.0f} MiB")
+    checker.check_time()
 
 
-def _batches(rehearsal: _Rehearsal, predictor: PredictorProcess, whole: Forecasts) -> None:
-    """Windows by themselves: the batch's order and size must not matter."""
-    contexts, horizon = rehearsal.contexts, CURRENT.horizon
-    with rehearsal.point("fewer horizons") as seen:
-        seen(rehearsal.near(whole[:, :3], rehearsal.forecast(predictor, contexts, 3), whole))
-    with rehearsal.point("batch order") as seen:
+def _check_batches(checker: _Checker, predictor: PredictorProcess, expected: Forecasts) -> None:
+    """Check that a window's forecast depends neither on the other windows of its batch nor on the horizon."""
+    contexts, horizon = checker.contexts, CURRENT.horizon
+    with checker.check("shorter horizon") as detail:
+        detail(checker.compare(expected[:, :3], checker.forecast(predictor, contexts, 3), expected))
+    with checker.check("batch order") as detail:
         order = np.arange(len(contexts))[::-1]
-        turned = rehearsal.forecast(predictor, _choose(contexts, order), horizon)
-        seen(rehearsal.near(whole[order], turned, whole))
-    with rehearsal.point("batch size") as seen:
-        alone = [
-            rehearsal.forecast(predictor, _choose(contexts, np.array([row])), horizon) for row in range(len(contexts))
+        reversed_batch = checker.forecast(predictor, _select(contexts, order), horizon)
+        detail(checker.compare(expected[order], reversed_batch, expected))
+    with checker.check("batch size") as detail:
+        single = [
+            checker.forecast(predictor, _select(contexts, np.array([row])), horizon) for row in range(len(contexts))
         ]
-        seen(rehearsal.near(whole, np.concatenate(alone), whole))
+        detail(checker.compare(expected, np.concatenate(single), expected))
 
 
-class _Clock:
-    """Time since the check began, and when it must be over."""
+class _Checker:
+    """Synthetic data for the checks, and the report that they are added to."""
 
-    def __init__(self, allowed: float | None) -> None:
-        self.began, self.allowed = time.monotonic(), allowed
-        self.until = None if allowed is None else self.began + allowed
+    def __init__(self, report: Report, folder: Path, timeout: float | None, progress: Callable[[str], None]) -> None:
+        self.report, self.folder, self.timeout, self.progress = report, folder, timeout, progress
+        self.started = time.monotonic()
+        self.deadline = None if timeout is None else self.started + timeout
+        (folder / "train").mkdir()
+        (folder / "test").mkdir()
+        trials = synthetic_trials.write_trials(folder / "train", TRAIN + VALIDATION)
+        self.test_trial = synthetic_trials.write_trials(folder / "test", TRAIN + VALIDATION + 1)[-1]
+        self.task = FitTask(trials[:TRAIN], trials[TRAIN:], CURRENT.horizon, CURRENT.context, seed=7)
+        self.isolation = "unknown"
+        windows = [Window(self.test_trial.index, origin, "learning", 0) for origin in ORIGINS]
+        self.contexts = build_contexts({self.test_trial.index: self.test_trial}, windows, CURRENT.context)
 
     @property
     def seconds(self) -> float:
-        """So far."""
-        return time.monotonic() - self.began
-
-
-class _Rehearsal:
-    """The toys, and the report that grows."""
-
-    def __init__(self, report: Report, folder: Path, clock: _Clock, progress: Callable[[str], None]) -> None:
-        self.report, self.folder, self.clock, self.progress = report, folder, clock, progress
-        (folder / "shown").mkdir()
-        (folder / "hidden").mkdir()
-        trials = toys.write_trials(folder / "shown", TRAIN + VALIDATION)
-        self.held_out = toys.write_trials(folder / "hidden", TRAIN + VALIDATION + 1)[-1]
-        self.task = FitTask(trials[:TRAIN], trials[TRAIN:], CURRENT.horizon, CURRENT.context, seed=7)
-        self.isolation = "not known"
-        windows = [Window(self.held_out.index, origin, "learning", 0) for origin in ORIGINS]
-        self.contexts = build_contexts({self.held_out.index: self.held_out}, windows, CURRENT.context)
+        """Seconds since the start."""
+        return time.monotonic() - self.started
 
     @contextmanager
-    def point(self, name: str) -> Iterator[Callable[[str], None]]:
-        """One point; a fault of the predictor's within it is what was seen, and ends the rehearsal."""
+    def check(self, name: str) -> Iterator[Callable[[str], None]]:
+        """Add the block as a check; it yields a function to call with the detail of a passed check."""
         self.progress(name)
-        words: list[str] = []
+        details: list[str] = []
         try:
-            yield words.append
-        except PredictorTimeout as error:
-            self._add(name, False, str(error))
-            self.time()
-            raise _BrokenError from None
+            yield details.append
         except (PredictorError, DatasetError, ProtocolError) as error:
             self._add(name, False, str(error))
-            raise _BrokenError from None
-        except _DifferentError as different:
-            self._add(name, False, str(different))
+            if isinstance(error, PredictorTimeout):
+                self.check_time()
+            raise _StoppedError from None
+        except _MismatchError as error:
+            self._add(name, False, str(error))
         else:
-            self._add(name, True, words[-1])
+            self._add(name, True, details[-1])
 
-    def _add(self, name: str, passed: bool, seen: str) -> None:
-        self.report.points.append(Point(name, passed, seen))
+    def _add(self, name: str, passed: bool, detail: str) -> None:
+        self.report.checks.append(Check(name, passed, detail))
 
-    def time(self) -> None:
-        """The last point: all of it within the time that a check may take."""
+    def check_time(self) -> None:
+        """Add the last check: the time of all of them against the limit."""
         self.progress("time")
-        seconds, allowed = self.clock.seconds, self.clock.allowed
-        if allowed is None or seconds <= allowed:
-            self._add("time", True, f"{seconds:.1f} s" + (f" of {allowed:g}" if allowed else ""))
+        seconds, timeout = self.seconds, self.timeout
+        if timeout is None or seconds <= timeout:
+            self._add("time", True, f"{seconds:.1f} s" + (f" of {timeout:g} s" if timeout else ""))
         else:
-            way = "a budget named smoke with less training makes it quicker, --timeout allows more"
-            self._add("time", False, f"more than the {allowed:g} s that the whole check may take; {way}")
+            fix = "train less in a budget named smoke, or raise the limit with --timeout"
+            self._add("time", False, f"the check took more than {timeout:g} s; {fix}")
 
     def forecast(self, predictor: PredictorProcess, contexts: Contexts, horizon: int) -> Forecasts:
-        """Forecasts, checked for shape, type and finite numbers."""
+        """Forecasts, checked for shape, dtype and finite numbers."""
         forecast = predictor.predict(contexts, horizon)
-        expected = (len(contexts), horizon, toys.LAYOUT.parameter_count)
+        expected = (len(contexts), horizon, synthetic_trials.LAYOUT.parameter_count)
         if forecast.shape != expected or forecast.dtype.kind != "f":
-            raise PredictorCrash(f"gave {list(forecast.shape)} {forecast.dtype}, not {list(expected)} float32")
+            raise PredictorCrash(f"returned {list(forecast.shape)} {forecast.dtype}, not {list(expected)} float32")
         if not np.isfinite(forecast.astype(np.float32)).all():
-            raise PredictorCrash("gave numbers that are not finite")
+            raise PredictorCrash("returned forecasts that are not finite")
         return forecast
 
-    def out_of_reach(self, predictor: PredictorProcess) -> str:
-        """The process is given copies of contexts; where the kernel can, it is kept from held-out trials too."""
+    def try_test_trial(self, predictor: PredictorProcess) -> str:
+        """Try to open a test trial in the worker; raises `_MismatchError` if that succeeds."""
         if predictor.isolation != LANDLOCK:
-            return "not in its process; this system cannot keep it from reading files"
-        if predictor.can_open(self.held_out.path):
-            raise _DifferentError("its process can open a held-out trial")
-        return "not in its process, which may not open a held-out trial"
+            return "paths are not passed to the worker; this system cannot restrict which files it reads"
+        if predictor.can_open(self.test_trial.path):
+            raise _MismatchError("the worker can open a test trial")
+        return "the worker cannot open a test trial"
 
-    def same(self, one: Forecasts, other: Forecasts) -> str:
-        """Bit for bit; raises `_DifferentError` if not."""
-        if not np.array_equal(one, other):
-            raise _DifferentError(f"differs by up to {np.abs(one - other).max():.2g}")
+    def compare_exactly(self, expected: Forecasts, actual: Forecasts) -> str:
+        """Raise `_MismatchError` unless the forecasts are bitwise equal."""
+        if not np.array_equal(expected, actual):
+            raise _MismatchError(f"differs by up to {np.abs(expected - actual).max():.2g}")
         return "bitwise"
 
-    def near(self, one: Forecasts, other: Forecasts, steps: Forecasts) -> str:
-        """Within rounding of the largest step that is forecast; raises `_DifferentError` if not."""
-        gap = float(np.abs(one - other).max())
-        size = float(np.abs(steps - self.contexts.weights[:, -1:]).max()) or 1.0
-        if gap > LOOSE * size:
-            raise _DifferentError(f"differs by {gap:.2g}, where the largest step forecast is {size:.2g}")
-        return "bitwise" if gap == 0 else f"within {gap / size:.1g} of the largest step forecast"
+    def compare(self, expected: Forecasts, actual: Forecasts, forecasts: Forecasts) -> str:
+        """Raise `_MismatchError` unless the difference is within `TOLERANCE` of the largest step forecast."""
+        difference = float(np.abs(expected - actual).max())
+        step = float(np.abs(forecasts - self.contexts.weights[:, -1:]).max()) or 1.0
+        if difference > TOLERANCE * step:
+            raise _MismatchError(f"differs by {difference:.2g}; the largest step forecast is {step:.2g}")
+        return "bitwise" if difference == 0 else f"within {difference / step:.1g} of the largest step forecast"
 
 
-class _DifferentError(Exception):
-    """Forecasts that should be the same are not."""
-
-
-def _choose(contexts: Contexts, rows: npt.NDArray[np.intp]) -> Contexts:
+def _select(contexts: Contexts, rows: npt.NDArray[np.intp]) -> Contexts:
     return replace(
         contexts,
         weights=contexts.weights[rows],

@@ -1,4 +1,4 @@
-"""Toy trajectories: small policies whose weights bend smoothly and jitter, with five checkpoints an iteration."""
+"""Synthetic trials of a small policy: smooth curves with autocorrelated noise, five checkpoints an iteration."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PER_ITERATION = 5
 
 
 def write_trials(folder: Path, count: int) -> list[Trial]:
-    """Write trials of 81 checkpoints and 32 parameters; the same every time."""
+    """Write trials of 81 checkpoints and 32 parameters, the same at every call."""
     return [_write(folder / trial_name(index), index) for index in range(count)]
 
 
@@ -42,12 +42,12 @@ def _write(path: Path, index: int) -> Trial:
     return Trial(path, index, LAYOUT, CHECKPOINTS)
 
 
-def _trajectory(stream: np.random.Generator) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Weights [T, P] on their way from one point to another, with differences that remember the last one."""
+def _trajectory(rng: np.random.Generator) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Weights [T, P] along a curve between two points, plus a random walk with autocorrelated steps."""
     shape = (CHECKPOINTS, LAYOUT.parameter_count)
-    start, swing = stream.normal(size=(2, shape[1])) * 0.5
-    jitter = stream.normal(size=shape) * 0.01
-    for t in range(1, len(jitter)):
-        jitter[t] += 0.6 * jitter[t - 1]
-    way = 1 - np.exp(-3 * np.arange(CHECKPOINTS)[:, None] / CHECKPOINTS)
-    return np.asarray(start + swing * way + jitter.cumsum(axis=0))
+    start, displacement = rng.normal(size=(2, shape[1])) * 0.5
+    steps = rng.normal(size=shape) * 0.01
+    for t in range(1, len(steps)):
+        steps[t] += 0.6 * steps[t - 1]
+    curve = 1 - np.exp(-3 * np.arange(CHECKPOINTS)[:, None] / CHECKPOINTS)
+    return np.asarray(start + displacement * curve + steps.cumsum(axis=0))

@@ -1,1 +1,1 @@
-"""A predictor in a process of its own, which has the training trials and contexts and no way to a target."""
+"""Worker process of a predictor, which is given training trials and contexts but cannot read test trials."""

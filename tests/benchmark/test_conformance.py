@@ -9,35 +9,38 @@ import pytest
 from click.testing import CliRunner
 from tipl_bench import check_predictor
 from tipl_bench.baselines import IN_TREE
-from tipl_bench.benchmark.conformance.check import POINTS
+from tipl_bench.benchmark.conformance.check import CHECKS
 from tipl_bench.benchmark.worker.predictor_process import Limits
 from tipl_bench.cli import main
 from tipl_bench.utils.errors import OptionError, UnknownNameError
 
 BROKEN = {
-    "raising": ("forecasts: shape, type, finite", "raised LookupError('no idea')"),
-    "raising-in-fit": ("fits", "raised LookupError"),
-    "wrong-horizon": ("forecasts: shape, type, finite", "forecasts of shape [6, 9, 32]"),
-    "integers": ("forecasts: shape, type, finite", "type int64"),
-    "not-finite": ("forecasts: shape, type, finite", "not finite"),
+    "raising": ("forecasts: shape, dtype, finite", "raised LookupError('no idea')"),
+    "raising-in-fit": ("fit", "raised LookupError"),
+    "wrong-horizon": ("forecasts: shape, dtype, finite", "forecasts of shape [6, 9, 32]"),
+    "integers": ("forecasts: shape, dtype, finite", "type int64"),
+    "not-finite": ("forecasts: shape, dtype, finite", "not finite"),
     "mixes-windows": ("batch order", "differs by"),
     "centres-batch": ("batch size", "differs by"),
-    "nondeterministic": ("the same again, asked twice", "differs by"),
+    "nondeterministic": ("same call, same forecasts", "differs by"),
     "saves-nothing": ("save, load in a new process", "differs by"),
     "ignores-seed": ("same seed, same forecasts", "differs by"),
-    "depends-on-horizon": ("fewer horizons", "differs by"),
-    "invalid-version": ("describes itself", "its version is '1.0', not a whole number"),
-    "no-summary": ("describes itself", "its summary is None"),
-    "invalid-consumes": ("describes itself", "its consumes is None"),
-    "raising-in-init": ("describes itself", "raised LookupError('no weights to begin with')"),
-    "negative-parameter-count": ("fits", "answered with a parameter_count of -3"),
-    "nan-parameter-count": ("fits", "answered with a parameter_count of nan"),
-    "fractional-context": ("describes itself", "answered with a context_length of 5.7"),
-    "huge-context": ("describes itself", f"answered with a context_length of {1 << 70}"),
-    "boolean-context": ("describes itself", "answered with a context_length of True"),
-    "forges-error": ("forecasts: shape, type, finite", r"raised PredictorError: \u001b[31mno\u202e\u000aok    targets"),
-    "forges-error-in-fit": ("fits", r"raised DatasetError: \u001b[31mno\u202e\u000aok    targets"),
-    "crashing": ("forecasts: shape, type, finite", "was killed by SIGSEGV"),
+    "depends-on-horizon": ("shorter horizon", "differs by"),
+    "invalid-version": ("description", "its version is '1.0', not a whole number"),
+    "no-summary": ("description", "its summary is None"),
+    "invalid-consumes": ("description", "its consumes is None"),
+    "raising-in-init": ("description", "raised LookupError('no weights to begin with')"),
+    "negative-parameter-count": ("fit", "answered with a parameter_count of -3"),
+    "nan-parameter-count": ("fit", "answered with a parameter_count of nan"),
+    "fractional-context": ("description", "answered with a context_length of 5.7"),
+    "huge-context": ("description", f"answered with a context_length of {1 << 70}"),
+    "boolean-context": ("description", "answered with a context_length of True"),
+    "forges-error": (
+        "forecasts: shape, dtype, finite",
+        r"raised PredictorError: \u001b[31mno\u202e\u000aok    no",
+    ),
+    "forges-error-in-fit": ("fit", r"raised DatasetError: \u001b[31mno\u202e\u000aok    no"),
+    "crashing": ("forecasts: shape, dtype, finite", "was killed by SIGSEGV"),
 }
 
 
@@ -45,7 +48,7 @@ BROKEN = {
 def test_every_predictor_of_this_package_passes_every_check(model):
     report = check_predictor(model)
     assert report.passed, report
-    assert len(report.points) == POINTS
+    assert len(report.checks) == CHECKS
 
 
 @pytest.mark.parametrize("model", BROKEN)
@@ -53,16 +56,16 @@ def test_when_a_predictor_breaks_the_contract_then_that_check_fails(
     model, third_party_predictors, misbehaving_predictors
 ):
     report = check_predictor(model)
-    point, seen = BROKEN[model]
-    failed = {p.name: p.seen for p in report.points if not p.passed}
-    assert seen in failed[point], report
+    name, detail = BROKEN[model]
+    failed = {check.name: check.detail for check in report.checks if not check.passed}
+    assert detail in failed[name], report
 
 
 def test_when_properties_are_numpy_integers_then_they_are_accepted(third_party_predictors):
     report = check_predictor("numpy-integers")
     assert report.passed, report
-    assert "context 25" in report.points[0].seen
-    assert "3 learned parameters" in report.points[1].seen
+    assert "context 25" in report.checks[0].detail
+    assert "3 learned parameters" in report.checks[1].detail
 
 
 @pytest.mark.parametrize("model", ["forges-error", "forges-error-in-fit", "forges-error-in-init"])
@@ -71,7 +74,7 @@ def test_when_an_error_imitates_a_line_of_the_report_then_it_is_escaped(model, t
     assert result.exit_code == 1
     assert all(character == "\n" or character.isprintable() for character in result.output)
     lines = result.output.splitlines()
-    assert not any(line.startswith("ok") and "targets out of reach" in line for line in lines)
+    assert not any(line.startswith("ok") and "no access to test trials" in line for line in lines)
     assert max(map(len, lines)) < 700
     assert model in result.output
 
@@ -89,20 +92,20 @@ def test_when_memory_runs_out_then_the_report_names_the_option_that_raises_the_l
 
 def test_when_a_predictor_hangs_then_the_check_times_out(misbehaving_predictors):
     report = check_predictor("hanging", limits=Limits(timeout=4.0))
-    assert [(p.name, p.passed) for p in report.points] == [
-        *(("describes itself", True), ("fits", False), ("time", False)),
+    assert [(check.name, check.passed) for check in report.checks] == [
+        *(("description", True), ("fit", False), ("time", False)),
     ]
-    assert "no answer within 4 s; --timeout raises the limit" in report.points[1].seen
-    assert "more than the 4 s that the whole check may take; a budget named smoke" in report.points[-1].seen
+    assert "no answer within 4 s; --timeout raises the limit" in report.checks[1].detail
+    assert "the check took more than 4 s; train less in a budget named smoke" in report.checks[-1].detail
 
 
 def test_when_single_steps_are_fast_but_the_whole_check_is_slow_then_it_times_out(misbehaving_predictors):
     began = time.monotonic()
     report = check_predictor("slow", limits=Limits(timeout=6.0))
     assert time.monotonic() - began < 12
-    assert report.points[1].passed, report  # a step takes 1 s
-    assert not report.points[-1].passed
-    assert report.points[-1].name == "time"
+    assert report.checks[1].passed, report  # a step takes 1 s
+    assert not report.checks[-1].passed
+    assert report.checks[-1].name == "time"
     assert not report.passed
 
 
@@ -116,10 +119,10 @@ def test_the_command_prints_the_report_and_exits_with_1_if_a_check_fails(
 ):
     good = CliRunner().invoke(main, ["models", "check", "persistence"])
     assert good.exit_code == 0, good.output
-    assert "persistence: 12 of 12 points kept" in good.output
+    assert "persistence: 12 of 12 checks passed" in good.output
     assert "isolation" in good.output.splitlines()[-1]
     bad = CliRunner().invoke(main, ["models", "check", "wrong-horizon", "--json"])
     assert bad.exit_code == 1
-    facts = json.loads(bad.output)
-    assert not facts["passed"]
-    assert facts["points"][-1]["name"] == "forecasts: shape, type, finite"
+    result = json.loads(bad.output)
+    assert not result["passed"]
+    assert result["checks"][-1]["name"] == "forecasts: shape, dtype, finite"

@@ -269,7 +269,7 @@ class MarkupInProgress(ThirdParty):
         task.progress(1, 1, "loss [/bold] [0.3]")
 
 
-FORGED = "\x1b[31mno\u202e\nok    targets out of reach  \x1b]0;title\x07" + "x" * 3000
+FORGED = "\x1b[31mno\u202e\nok    no access to test trials  \x1b]0;title\x07" + "x" * 3000
 
 
 class ForgesError(ThirdParty):
