@@ -10,7 +10,8 @@ from .groups import Commands
 from .leaderboard import leaderboard
 from .models import models
 from .run import run
-from .verification import reproduce, submit, verify
+from .submission import submit
+from .verification import reproduce, verify
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

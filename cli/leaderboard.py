@@ -11,7 +11,7 @@ import click
 
 from .groups import Commands
 from .output import Bars
-from .verification import records_option
+from .verification import open_dataset_of, records_option
 
 if TYPE_CHECKING:
     from ..leaderboard.submission.check import Checked
@@ -84,7 +84,6 @@ def report_checked(folders: list[Path], records: Path | None, dataset_name: str 
     """Check runs and print what is wrong with each."""
     from ..leaderboard.store.records import RECORDS
     from ..leaderboard.submission.check import check
-    from .verification import open_dataset_of
 
     def dataset(name: str) -> Dataset:
         return open_dataset_of(dataset_name or name)

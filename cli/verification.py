@@ -1,4 +1,4 @@
-"""`tipl-bench verify | reproduce | submit`: what is true of a run, and handing it in."""
+"""`tipl-bench verify | reproduce`: what is true of a run."""
 
 from __future__ import annotations
 
@@ -151,36 +151,3 @@ def reproduce(
         click.echo(f"kept in {evidence.keep(record_path, record, evidence.reproduced(found))}")
     if found.grade == "drifted":
         sys.exit(1)
-
-
-@click.command()
-@run_argument
-@dataset_option
-@records_option
-@click.option("--repo", metavar="OWNER/NAME", help="The leaderboard's dataset repository. [default: the project's]")
-@click.option("--dry-run", is_flag=True, help="Check, print what would be sent, and send nothing.")
-def submit(run_folder: Path, dataset_name: str | None, records: Path | None, repo: str | None, dry_run: bool) -> None:
-    """Check a run as the leaderboard will, and open a pull request that adds it.
-
-    A run that does not hold is not sent. One that is only doubtful is: its doubts are printed, and the maintainers
-    decide.
-    """
-    from ..leaderboard.submission.pull_request import FOLDER, REPOSITORY, submission_name
-    from ..leaderboard.submission.pull_request import submit as open_request
-    from ..leaderboard.verify.folder import SUBMITTED
-    from .leaderboard import report_checked
-
-    checked = report_checked([run_folder], records, dataset_name)
-    record = checked[0].record
-    if checked[0].problems or record is None:
-        raise click.ClickException(
-            "This run cannot be submitted, for the reasons above; nothing was sent. Give a folder that "
-            "`tipl-bench run` wrote and nobody changed; `tipl-bench verify RUN` names every number that differs."
-        )
-    for name in SUBMITTED:
-        size = (run_folder / name).stat().st_size
-        click.echo(f"+ {FOLDER}/{submission_name(record)}/{name} ({size:,} bytes)")
-    if dry_run:
-        click.echo("Dry run: nothing was sent.")
-        return
-    click.echo(f"Opened {open_request(open_checked(run_folder, dataset_name), repo or REPOSITORY)}")

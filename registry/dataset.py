@@ -140,7 +140,8 @@ class Dataset:
         """Windows of some trials (the training trials by default) as a torch `Dataset`; see `WindowDataset`."""
         from .sequences import WindowDataset
 
-        return WindowDataset(self, trials, context=context, horizon=horizon, stride=stride)
+        opened = self.trials(self.manifest.split.train if trials is None else trials)
+        return WindowDataset(opened, context=context, horizon=horizon, stride=stride)
 
     def index(self, trials: Iterable[int] | None = None) -> datasets.Dataset:
         """One row a checkpoint, with everything but the tensors, as a Hugging Face `datasets.Dataset`."""

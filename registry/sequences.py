@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import TypedDict
 
 import numpy as np
@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import Dataset as TorchDataset
 
 from ..utils.errors import DatasetError
-from .dataset import Dataset
+from .trial import Trial
 
 COUNTED = ("iteration", "epoch")
 
@@ -36,10 +36,8 @@ class WindowDataset(TorchDataset[Window]):
 
     Parameters
     ----------
-    dataset
-        Where from; each item is one contiguous read of its trial's file.
     trials
-        Their numbers; by default the training trials.
+        Trials of one dataset; each item is one contiguous read of its trial's file.
     context, horizon
         L and H.
     stride
@@ -56,19 +54,15 @@ class WindowDataset(TorchDataset[Window]):
     >>> loader = torch.utils.data.DataLoader(windows, batch_size=64, shuffle=True)
     """
 
-    def __init__(
-        self, dataset: Dataset, trials: Iterable[int] | None = None, *, context: int, horizon: int, stride: int = 1
-    ) -> None:
+    def __init__(self, trials: Sequence[Trial], *, context: int, horizon: int, stride: int = 1) -> None:
         if min(context, horizon, stride) < 1:
             raise DatasetError(f"context {context}, horizon {horizon} and stride {stride} must each be at least 1.")
-        self.trials = dataset.trials(dataset.manifest.split.train if trials is None else trials)
+        self.trials = trials
         self.context, self.horizon, self.stride = context, horizon, stride
-        starts = dataset.manifest.checkpoints - context - horizon + 1
+        checkpoints = min((len(trial) for trial in trials), default=context + horizon)
+        starts = checkpoints - context - horizon + 1
         if starts < 1:
-            raise DatasetError(
-                f"{dataset.name} has {dataset.manifest.checkpoints} checkpoints a trial; a window needs "
-                f"{context + horizon}."
-            )
+            raise DatasetError(f"{trials[0].path} has {checkpoints} checkpoints; a window needs {context + horizon}.")
         self.per_trial = -(-starts // stride)
 
     def __len__(self) -> int:

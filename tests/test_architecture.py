@@ -79,7 +79,6 @@ def test_only_the_entry_point_imports_the_packages_root(imports):
     assert [importer for importer, imported in imports if imported == PACKAGE] == []
 
 
-@pytest.mark.xfail(reason="the rooms are still being moved")
 def test_no_modules_import_each_other_in_a_circle(imports):
     assert circle(imports) == []
 

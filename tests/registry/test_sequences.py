@@ -93,7 +93,7 @@ def test_a_window_is_ones_own_to_change(collected):
 def test_a_window_may_fill_a_trial_and_not_be_longer(collected):
     (window,) = collected.windows([0], context=CHECKPOINTS - 1, horizon=1)
     assert window["origin"] == CHECKPOINTS - 2
-    with pytest.raises(DatasetError, match="has 21 checkpoints a trial; a window needs 22"):
+    with pytest.raises(DatasetError, match="has 21 checkpoints; a window needs 22"):
         collected.windows(context=CHECKPOINTS - 1, horizon=2)
 
 
