@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..registry.collection.collect import collect, truncate
-from ..registry.collection.config import CollectionConfig
 from ..registry.collection.presets import Extension, Truncation, preset, read_config
+from ..registry.collection_config import CollectionConfig
 from ..registry.dataset import Dataset
 from ..registry.loading import load_dataset
 from ..registry.manifest import MANIFEST_NAME

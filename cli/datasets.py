@@ -98,7 +98,7 @@ def show_dataset(name: str, as_json: bool) -> None:
     from rich.text import Text
 
     from ..registry.loading import parse_reference, view_dataset
-    from ..registry.statistics import return_statistics, terminal_curves
+    from ..registry.views.statistics import return_statistics, terminal_curves
 
     view = view_dataset(parse_reference(name))
     manifest = view.manifest
@@ -192,8 +192,8 @@ def collect_dataset(name: str, config: Path | None, threads: int | None) -> None
 @click.option("--out", type=click.Path(path_type=Path), default=Path("index.parquet"), show_default=True)
 def index_dataset(name: str, out: Path) -> None:
     """Write a dataset's index as parquet: one row a checkpoint, no weights, and none are downloaded."""
-    from ..registry.index import index_table, write_index
     from ..registry.loading import parse_reference, view_dataset
+    from ..registry.views.index import index_table, write_index
 
     view = view_dataset(parse_reference(name))
     table = index_table(view.manifest, view.columns(range(len(view.manifest.trials))))
@@ -209,8 +209,8 @@ def index_dataset(name: str, out: Path) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
 def diff_datasets(a: str, b: str, as_json: bool) -> None:
     """Tell what changed from dataset A to dataset B."""
-    from ..registry.difference import difference
     from ..registry.loading import parse_reference, view_dataset
+    from ..registry.views.difference import difference
 
     old, new = (view_dataset(parse_reference(name)).manifest for name in (a, b))
     found = difference(old, new)

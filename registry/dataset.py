@@ -18,8 +18,8 @@ from .trial import Trial, trial_name, trial_tensors
 if TYPE_CHECKING:
     import datasets
 
-    from .sequences import WindowDataset
-    from .statistics import ReturnStatistics
+    from .views.sequences import WindowDataset
+    from .views.statistics import ReturnStatistics
 
 TRIALS_FOLDER = "trials"
 
@@ -138,7 +138,7 @@ class Dataset:
         self, trials: Iterable[int] | None = None, *, context: int = 20, horizon: int = 10, stride: int = 1
     ) -> WindowDataset:
         """Windows of some trials (the training trials by default) as a torch `Dataset`; see `WindowDataset`."""
-        from .sequences import WindowDataset
+        from .views.sequences import WindowDataset
 
         opened = self.trials(self.manifest.split.train if trials is None else trials)
         return WindowDataset(opened, context=context, horizon=horizon, stride=stride)
@@ -147,13 +147,13 @@ class Dataset:
         """One row a checkpoint, with everything but the tensors, as a Hugging Face `datasets.Dataset`."""
         import datasets
 
-        from .index import index_table
+        from .views.index import index_table
 
         return datasets.Dataset(index_table(self.manifest, {t.index: t.columns for t in self.trials(trials)}))
 
     def statistics(self, trials: Iterable[int] | None = None) -> ReturnStatistics:
         """Final and best training returns over some trials (all by default)."""
-        from .statistics import return_statistics
+        from .views.statistics import return_statistics
 
         return return_statistics({t.index: t.columns["episodic_return"] for t in self.trials(trials)})
 

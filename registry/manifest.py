@@ -12,7 +12,7 @@ from ..rl.policy import PolicyLayout
 from ..utils.canonical import canonical_json, strict_json
 from ..utils.errors import DatasetError
 from ..utils.files import write_text
-from .collection.config import CollectionConfig
+from .collection_config import CollectionConfig
 from .files import Count, Document, FileEntry, Sha256
 from .reference import NAME_PATTERN, version_number
 

@@ -83,7 +83,6 @@ def test_no_modules_import_each_other_in_a_circle(imports):
     assert circle(imports) == []
 
 
-@pytest.mark.xfail(reason="the rooms are still being moved")
 def test_no_siblings_import_each_other_in_a_circle(imports):
     """Neither packages nor modules beside them, whichever of their modules close the circle."""
     found = {}

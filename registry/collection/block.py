@@ -17,8 +17,8 @@ from ...rl import Checkpoint, PPOTraining, TrainingState
 from ...utils.errors import DatasetError
 from ...utils.files import replace_atomically, sync
 from ...utils.tensorfile import create_tensors
+from ..collection_config import CollectionConfig
 from ..trial import trial_name, trial_tensors
-from .config import CollectionConfig
 
 logger = logging.getLogger(__name__)
 

@@ -15,6 +15,7 @@ from ...utils.files import clear_leftovers, link_or_copy, write_text
 from ...utils.machine import cpu_name, package_versions
 from ...utils.tensorfile import create_tensors
 from ..catalog import origin_of
+from ..collection_config import CollectionConfig
 from ..dataset import TRIALS_FOLDER, Dataset, describe_trials
 from ..files import verify_file
 from ..manifest import MANIFEST_NAME, Manifest, Split, read_manifest
@@ -22,7 +23,6 @@ from ..reference import is_name
 from ..store import dataset_folder, exclusive, staging_folder
 from ..trial import trial_name, trial_tensors
 from .block import collect_block
-from .config import CollectionConfig
 
 LICENCE = "MIT"
 CONFIG_NAME, VERSIONS_NAME = "config.json", "versions.json"

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ...utils.errors import DatasetError, UnknownNameError
-from .config import CollectionConfig
+from ..collection_config import CollectionConfig
 
 
 class Truncation(BaseModel):

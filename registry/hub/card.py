@@ -7,9 +7,9 @@ from pathlib import Path
 
 import jinja2
 
-from ..index import INDEX_NAME
 from ..manifest import Manifest
-from ..statistics import ReturnStatistics
+from ..views.index import INDEX_NAME
+from ..views.statistics import ReturnStatistics
 
 CARD_NAME = "README.md"
 FIGURE_NAME = "returns.png"

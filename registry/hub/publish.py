@@ -13,11 +13,11 @@ from ...utils.errors import DatasetError, HubError
 from ..catalog import CatalogEntry, catalog, identity_of
 from ..dataset import Dataset
 from ..derived import DERIVED_FOLDER, DERIVED_NAME, derived_folder, derived_protocols
-from ..index import INDEX_NAME, index_table, write_index
 from ..manifest import MANIFEST_NAME
 from ..reference import HubLocation, is_repo
-from ..statistics import draw_curves, return_statistics
 from ..store import cache_root, exclusive
+from ..views.index import INDEX_NAME, index_table, write_index
+from ..views.statistics import draw_curves, return_statistics
 from .card import CARD_NAME, FIGURE_NAME, render_card
 from .client import api, translate_hub_errors
 from .plan import Content, Plan, plan_publication, refs

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tipl_bench.registry.collection.config import CollectionConfig
+from tipl_bench.registry.collection_config import CollectionConfig
 
 TINY = "inverted-pendulum/tiny-v1"
 

@@ -12,7 +12,7 @@ from tipl_bench.baselines.predictor import Contexts, Predictor
 from tipl_bench.benchmark.forecast.forecasting import build_contexts
 from tipl_bench.benchmark.forecast.windows import Window
 from tipl_bench.benchmark.protocol import CURRENT, Protocol
-from tipl_bench.registry.collection.config import CollectionConfig
+from tipl_bench.registry.collection_config import CollectionConfig
 from tipl_bench.registry.dataset import TRIALS_FOLDER, Dataset, describe_trials
 from tipl_bench.registry.manifest import Manifest, Split
 from tipl_bench.registry.trial import trial_name, trial_tensors

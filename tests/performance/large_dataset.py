@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import tipl_bench
-from tipl_bench.registry.collection.config import CollectionConfig
+from tipl_bench.registry.collection_config import CollectionConfig
 from tipl_bench.registry.dataset import TRIALS_FOLDER
 from tipl_bench.registry.files import FileEntry, TensorEntry
 from tipl_bench.registry.manifest import Manifest, Split

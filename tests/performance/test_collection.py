@@ -7,7 +7,7 @@ import pytest
 import torch
 from helpers.reference_ppo import ReferencePPO
 from mujoco.batch import Batch
-from tipl_bench.registry.collection.config import CollectionConfig
+from tipl_bench.registry.collection_config import CollectionConfig
 from tipl_bench.rl import PPOTraining
 from tipl_bench.rl.environments.batched import load_model
 from tipl_bench.rl.environments.tasks import task

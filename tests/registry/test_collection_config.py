@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from helpers.small_collections import tiny_config
 from pydantic import ValidationError
-from tipl_bench.registry.collection.config import CollectionConfig
 from tipl_bench.registry.collection.presets import Truncation, preset, presets, read_config
+from tipl_bench.registry.collection_config import CollectionConfig
 from tipl_bench.registry.reference import is_name
 from tipl_bench.rl.environments import TASKS
 from tipl_bench.utils.errors import DatasetError, UnknownNameError

@@ -15,7 +15,7 @@ from helpers.small_collections import safetensors_bytes
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import load_file
-from tipl_bench.registry.collection.config import CollectionConfig
+from tipl_bench.registry.collection_config import CollectionConfig
 from tipl_bench.registry.files import FileEntry, TensorEntry
 from tipl_bench.registry.manifest import Manifest, Split
 from tipl_bench.registry.trial import trial_tensors

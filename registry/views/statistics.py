@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ..utils.tensorfile import Array
+from ...utils.tensorfile import Array
 
 Float64 = npt.NDArray[np.float64]
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from ...rl import PPOHyperparameters, TrainingConfig
+from ..rl import PPOHyperparameters, TrainingConfig
 
 
 class CollectionConfig(BaseModel):

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset as TorchDataset
 
-from ..utils.errors import DatasetError
-from .trial import Trial
+from ...utils.errors import DatasetError
+from ..trial import Trial
 
 COUNTED = ("iteration", "epoch")
 

@@ -8,8 +8,8 @@ import pytest
 from click.testing import CliRunner
 from helpers import synthetic
 from tipl_bench.cli import main
-from tipl_bench.registry.difference import Difference, difference
 from tipl_bench.registry.manifest import Origin, Split
+from tipl_bench.registry.views.difference import Difference, difference
 
 WALKS = [synthetic.random_walk(seed, 31, 32) for seed in range(6)]
 

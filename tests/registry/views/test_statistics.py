@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from matplotlib.image import imread
-from tipl_bench.registry.statistics import draw_curves, return_statistics, terminal_curves
+from tipl_bench.registry.views.statistics import draw_curves, return_statistics, terminal_curves
 
 NAN = float("nan")
 ordinary = st.floats(-1e6, 1e6, width=32) | st.just(NAN)

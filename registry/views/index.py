@@ -10,11 +10,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..utils.errors import DatasetError
-from ..utils.files import replace_atomically
-from ..utils.tensorfile import Array
-from .manifest import Manifest
-from .trial import COLUMNS
+from ...utils.errors import DatasetError
+from ...utils.files import replace_atomically
+from ...utils.tensorfile import Array
+from ..manifest import Manifest
+from ..trial import COLUMNS
 
 INDEX_NAME = "index.parquet"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ..utils.canonical import flatten
-from .manifest import Manifest
+from ...utils.canonical import flatten
+from ..manifest import Manifest
 
 APART = ("trials", "sidecars", "split", "trial_seeds")
 """Fields that are compared by trial or file."""

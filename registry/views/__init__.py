@@ -1,0 +1,1 @@
+"""Views of a dataset: a table of checkpoints, torch windows, return statistics, differences between versions."""
