@@ -55,6 +55,10 @@ class Metric:
         Whether that table shows its interval.
     signed
         Whether that table shows a plus sign.
+    averaged
+        Whether its mean over horizons is reported: some metrics grow with the horizon.
+    beside
+        Of a reference, the metric that it is shown beside.
     track
         The track whose runs have it.
     """
@@ -72,6 +76,8 @@ class Metric:
     heading: str = ""
     interval: bool = False
     signed: bool = False
+    averaged: bool = False
+    beside: str | None = None
     track: Track = "forecast"
 
     @property
@@ -108,24 +114,30 @@ MEAN = {WINDOWS: 1}
 METRICS = (
     Metric(
         "skill", "skill", "share", "higher", 3, {"wpe": 1}, {"wpe_persistence": 1},
-        complement=True, by_trial=True, heading="skill", interval=True,
+        complement=True, by_trial=True, heading="skill", interval=True, averaged=True,
     ),
     Metric(
-        "oracle_skill", "skill of the span ceiling", "share", None, 3, {"wpe_oracle": 1}, {"wpe_persistence": 1},
-        complement=True, heading="ceiling",
+        "oracle_skill", "span ceiling", "share", None, 3, {"wpe_oracle": 1}, {"wpe_persistence": 1},
+        complement=True, heading="ceiling", beside="skill",
     ),
     Metric(
         "span_share", "share of the span ceiling", "share", "higher", 3,
         {"wpe_persistence": 1, "wpe": -1}, {"wpe_persistence": 1, "wpe_oracle": -1},
-        by_trial=True, required=False,
+        by_trial=True, required=False, averaged=True,
     ),
     Metric("wpe", "WPE", "squared weight", "lower", 8, {"wpe": 1}, MEAN, by_trial=True),
-    Metric("wpe_persistence", "WPE, persistence", "squared weight", None, 8, {"wpe_persistence": 1}, MEAN),
-    Metric("repw", "REPW", "return", "lower", 1, {"repw": 1}, MEAN, by_trial=True, heading="REPW", interval=True),
     Metric(
-        "repw_persistence", "REPW, persistence", "return", None, 1, {"repw_persistence": 1}, MEAN, heading="persist.",
+        "wpe_persistence", "WPE of persistence", "squared weight", None, 8, {"wpe_persistence": 1}, MEAN, beside="wpe",
     ),
-    Metric("noise_floor", "REPW, noise floor", "return", None, 1, {"noise": 1}, MEAN, heading="floor"),
+    Metric(
+        "repw", "REPW", "return", "lower", 1, {"repw": 1}, MEAN, by_trial=True, heading="REPW", interval=True,
+        averaged=True,
+    ),
+    Metric(
+        "repw_persistence", "REPW of persistence", "return", None, 1, {"repw_persistence": 1}, MEAN, heading="persist.",
+        beside="repw",
+    ),
+    Metric("noise_floor", "noise floor", "return", None, 1, {"noise": 1}, MEAN, heading="floor", beside="repw"),
     Metric("gain", "gain", "return", "higher", 1, {"gain": 1}, MEAN, heading="gain", signed=True),
 )  # fmt: skip
 """All metrics, in the order in which tables show them."""

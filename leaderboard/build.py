@@ -1,8 +1,7 @@
-"""Records to the board's files: its data, its table and its pages, all from one document."""
+"""Records to the leaderboard's files, all from one document."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from ..utils.files import write_text
@@ -21,15 +20,16 @@ def build(records: Path | None, out: Path) -> list[Path]:
     records
         Folder of records; the package's own by default.
     out
-        The clone's root, or any folder: `leaderboard/README.md` is written into it, and under `docs/board/` the site,
-        `leaderboard.json` and `leaderboard.parquet`.
+        The clone's root, or any folder: `leaderboard/README.md` is written into it, and into `docs/board/` the site and
+        `leaderboard.json`, `.csv` and `.parquet`.
     """
-    board = document(records)
-    data = json.dumps(board, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    place = out / SITE
-    place.mkdir(parents=True, exist_ok=True)
-    (out / MARKDOWN).parent.mkdir(parents=True, exist_ok=True)
-    for path, text in {out / MARKDOWN: markdown.render(board), place / "leaderboard.json": data + "\n"}.items():
-        write_text(path, text)
-    table.write(board, place / "leaderboard.parquet")
-    return [out / MARKDOWN, place / "leaderboard.json", place / "leaderboard.parquet", *site.render(board, place)]
+    board, site_folder = document(records), out / SITE
+    site_folder.mkdir(parents=True, exist_ok=True)
+    paths = [out / MARKDOWN, *(site_folder / f"leaderboard.{suffix}" for suffix in ("json", "csv", "parquet"))]
+    markdown_path, json_path, csv_path, parquet_path = paths
+    markdown_path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(markdown_path, markdown.render(board))
+    write_text(json_path, board.to_json())
+    table.write_csv(board, csv_path)
+    table.write_parquet(board, parquet_path)
+    return [*paths, *site.render(board, site_folder)]

@@ -77,7 +77,7 @@ def test_the_tutorial_leads_to_the_board(catalogued, hub, monkeypatch, tmp_path)
     assert "/discussions/1" in printed["tipl-bench submit my-run --repo OWNER/leaderboard"]
     assert "my-forecaster" in Path("board/leaderboard/README.md").read_text()
     rows = json.loads(Path("board/docs/board/leaderboard.json").read_text())["rows"]
-    assert [(row["predictor"], row["state"]) for row in rows] == [("my-forecaster", "reproduced")]
+    assert [(row["method"], row["state"]) for row in rows] == [("my-forecaster", "reproduced")]
 
 
 def hub_command(repo: str) -> None:

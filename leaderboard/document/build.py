@@ -1,22 +1,21 @@
-"""The board's document: everything its pages show, as one JSON object, made from the records."""
+"""Make the leaderboard's document from the records."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from ..._version import __version__
+from ... import __version__
 from ...registry.catalog import catalog
 from ..store import records as stored
 from .entries import boards as grouped
-from .environment_board import Board
-from .numbers import Json
+from .environment_board import board_rows, environment_board, greyed_reason
+from .metric_values import SHOWN
 from .overall import overall_rows
+from .schema import EnvironmentBoard, LeaderboardDocument
 
-FORMAT = 1
 
-
-def document(records: Path | None = None) -> Json:
-    """The board's data.
+def document(records: Path | None = None) -> LeaderboardDocument:
+    """The leaderboard as one document.
 
     Parameters
     ----------
@@ -25,9 +24,8 @@ def document(records: Path | None = None) -> Json:
 
     Returns
     -------
-    dict
-        `format`, `version`, `protocols` by version, `boards`, `rows` (best first within their board, greyed ones
-        last), `overall` and `overall_scope`. The same records give the same document.
+    LeaderboardDocument
+        The same records give the same document.
 
     Raises
     ------
@@ -36,18 +34,31 @@ def document(records: Path | None = None) -> Json:
     """
     groups = grouped(stored.load(records))
     listed = catalog()
-    boards = [Board(name, entries, listed.get(entries[0].first.key.dataset.name)) for name, entries in groups.items()]
-    boards.sort(key=lambda board: (board.greyed is not None, not (board.listed and board.listed.bundled), board.id))
-    protocols = {board.protocol.version: board.protocol.model_dump(mode="json") for board in boards}
-    described = [board.describe() for board in boards]
-    rows = [row for board in boards for row in board.rows()]
-    overall, scope = overall_rows(described, rows, groups)
-    return {
-        "format": FORMAT,
-        "version": __version__,
-        "protocols": {str(version): protocols[version] for version in sorted(protocols)},
-        "boards": described,
-        "rows": rows,
-        "overall": overall,
-        "overall_scope": scope,
-    }
+    newest: dict[tuple[str, str], int] = {}
+    for entries in groups.values():
+        key = entries[0].first.key
+        dataset = (key.dataset.name, key.dataset.first_digest)
+        newest[dataset] = max(newest.get(dataset, 0), key.protocol.version)
+    boards, protocols = [], {}
+    for name, entries in groups.items():
+        key = entries[0].first.key
+        dataset = (key.dataset.name, key.dataset.first_digest)
+        boards.append(environment_board(name, entries, listed.get(key.dataset.name), newest[dataset]))
+        protocols[str(key.protocol.version)] = key.protocol
+
+    def place(board: EnvironmentBoard) -> tuple[bool, bool, str]:
+        bundled = board.published and listed[board.dataset].bundled
+        return greyed_reason(board) is not None, not bundled, board.id
+
+    boards.sort(key=place)
+    rows = [row for board in boards for row in board_rows(board, groups[board.id])]
+    overall, scope = overall_rows(boards, rows, groups)
+    return LeaderboardDocument(
+        version=__version__,
+        protocols=dict(sorted(protocols.items(), key=lambda item: int(item[0]))),
+        metrics=SHOWN,
+        boards=boards,
+        rows=rows,
+        overall=overall,
+        scope=scope,
+    )

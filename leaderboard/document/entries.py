@@ -1,4 +1,4 @@
-"""Entries: the seeds of one predictor configuration together, and boards: the entries of one dataset and protocol."""
+"""Entries: the seeds of one configuration together, and boards: the entries of one dataset and protocol."""
 
 from __future__ import annotations
 
@@ -13,28 +13,31 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from ...baselines import predictor_type
 from ...baselines.options import build_options
+from ...benchmark.metrics import METRICS
 from ...benchmark.record import Record, Result
 from ...benchmark.run import run_folder
 from ...utils.errors import ProtocolError, TiplBenchError
-from ..statistics.board import SUMS
-from ..store.evidence import Standing, State, standing
+from ..store.evidence import Standing, standing
 from ..store.records import RECORDS
+from .schema import Commands, State
 
-Float64 = npt.NDArray[np.float64]
-
-SOURCES = dict(zip(SUMS, ("wpe", "wpe_persistence", "repw", "windows"), strict=True))
-"""Which of a record's sums by trial stand in which column of the statistics."""
+REQUIRED_SUMS = {
+    column
+    for metric in METRICS
+    if metric.track == "forecast" and metric.by_trial and metric.required
+    for column in metric.columns
+}
+"""Columns of which every record has sums by trial."""
 STATES: tuple[State, ...] = ("claimed", "rescored", "reproduced")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One row of a board: a predictor's configuration on a dataset, its seeds together.
+    """One row of a board: a method's configuration on a dataset, its seeds together.
 
     Parameters
     ----------
@@ -43,8 +46,8 @@ class Entry:
     standings
         How far each was checked.
     settings
-        The options by which it differs from its predictor's budget, as `--set` takes them; all of them for a predictor
-        that is not installed here.
+        The options by which it differs from its budget, as `--set` takes them; all of them for a method that is not
+        installed here.
     """
 
     records: Mapping[Path, Record]
@@ -79,25 +82,24 @@ class Entry:
     def disputed(self) -> str | None:
         """What disputes any of the seeds."""
         seeds = (record.key.seed for record in self.records.values())
-        found = zip(seeds, self.standings, strict=True)
-        return "; ".join(f"seed {seed}: {one.disputed}" for seed, one in found if one.disputed is not None) or None
+        pairs = zip(seeds, self.standings, strict=True)
+        return "; ".join(f"seed {seed}: {one.disputed}" for seed, one in pairs if one.disputed is not None) or None
 
-    def commands(self) -> dict[str, list[str]]:
+    def commands(self) -> Commands:
         """Shell commands for a clone of the project, one a seed.
 
         They run a seed, run it again from its record, and check the run folder that the first of them writes.
         """
-        found: dict[str, list[str]] = {"run": [], "reproduce": [], "verify": []}
-        for path, record in self.records.items():
-            for name, words in self._words(path, record).items():
-                found[name].append(shlex.join(["tipl-bench", name, *words]))
-        return found
+        words = [self._words(path, record) for path, record in self.records.items()]
+        names = ("run", "reproduce", "verify")
+        return Commands(
+            **{name: tuple(shlex.join(["tipl-bench", name, *one[name]]) for one in words) for name in names}
+        )
 
     def _words(self, path: Path, record: Record) -> dict[str, list[str]]:
-        key = record.key
-        predictor = key.method
-        folder = run_folder(key.dataset.name, predictor.name, self.settings, predictor.budget, key.seed)
-        words = ["--model", predictor.name, "--dataset", key.dataset.name, "--budget", predictor.budget]
+        key, method = record.key, record.key.method
+        folder = run_folder(key.dataset.name, method.name, self.settings, method.budget, key.seed)
+        words = ["--model", method.name, "--dataset", key.dataset.name, "--budget", method.budget]
         words += ["--seed", str(key.seed), *(word for setting in self.settings for word in ("--set", setting))]
         kept = "leaderboard/results" if path.parent == RECORDS else path.parent.name
         return {
@@ -106,13 +108,17 @@ class Entry:
             "verify": [folder.as_posix()],
         }
 
-    def metrics(self, phase: str) -> list[list[Result]]:
-        """Each seed's metrics of a phase, by horizon; empty where a seed has none."""
+    def results(self, phase: str) -> list[list[Result]]:
+        """Each seed's results of a phase, by horizon; empty where a seed has none."""
         return [record.of_phase(phase) for record in self.records.values()]
+
+    def columns(self, phase: str) -> set[str]:
+        """The columns of which all its records have sums by trial."""
+        return set.intersection(*({*result.by_trial} for seed in self.results(phase) for result in seed))
 
 
 def boards(stored: Mapping[Path, Record]) -> dict[str, list[Entry]]:
-    """Entries by board id, in order of ids.
+    """Entries of finished runs by board id, in order of ids.
 
     Raises
     ------
@@ -142,21 +148,20 @@ def boards(stored: Mapping[Path, Record]) -> dict[str, list[Entry]]:
     return dict(sorted(found.items()))
 
 
-def frame(entries: Sequence[Entry], phase: str) -> pd.DataFrame:
-    """The entries' sums by trial in one phase, as `statistics` takes them."""
+def frame(entries: Sequence[Entry], phase: str, columns: Sequence[str]) -> pd.DataFrame:
+    """The entries' sums by trial in one phase: a board's frame, see `statistics.board`."""
     parts = []
     for entry in entries:
-        for record, metrics in zip(entry.records.values(), entry.metrics(phase), strict=True):
-            sums = {name: np.array([m.by_trial[source] for m in metrics]).T for name, source in SOURCES.items()}
-            trials, horizons = np.indices(sums["error"].shape).reshape(2, -1)
-            columns: dict[str, Any] = {"entry": entry.id, "seed": record.key.seed, "trial": trials}
-            columns["horizon"] = horizons + 1
-            parts.append(pd.DataFrame(columns | {name: values.ravel() for name, values in sums.items()}))
+        for record, results in zip(entry.records.values(), entry.results(phase), strict=True):
+            sums = {name: np.array([result.by_trial[name] for result in results]).T for name in columns}
+            trials, horizons = np.indices(sums[columns[0]].shape).reshape(2, -1)
+            key: dict[str, Any] = {"entry": entry.id, "seed": record.key.seed, "trial": trials, "horizon": horizons + 1}
+            parts.append(pd.DataFrame(key | {name: values.ravel() for name, values in sums.items()}))
     return pd.concat(parts, ignore_index=True)
 
 
 def _usual_options(name: str, budget: str) -> Mapping[str, Any]:
-    """A predictor's options under a budget; empty if it is not installed here."""
+    """A method's options under a budget; empty if it is not installed here."""
     try:
         options: Mapping[str, Any] = vars(build_options(predictor_type(name), budget, ()))
     except TiplBenchError:
@@ -196,13 +201,13 @@ def _shape(path: Path, record: Record) -> dict[str, tuple[int, ...]]:
     """Test trials at each horizon of each phase."""
     shape: dict[str, tuple[int, ...]] = {}
     horizons: dict[str, list[int]] = {}
-    for metric in sorted(record.results, key=lambda result: result.horizon or 0):
-        lengths = {len(metric.by_trial.get(source, ())) for source in SOURCES.values()}
-        if lengths != {metric.trials}:
-            raise ProtocolError(f"{path}: its sums by trial are not of {metric.trials} trials each.")
-        phase = metric.phase or ""
-        shape[phase] = (*shape.get(phase, ()), metric.trials)
-        horizons.setdefault(phase, []).append(metric.horizon or 0)
+    for result in sorted(record.results, key=lambda result: result.horizon or 0):
+        phase = result.phase or ""
+        lengths = {len(result.by_trial.get(column, ())) for column in {*REQUIRED_SUMS, *result.by_trial}}
+        if lengths != {result.trials}:
+            raise ProtocolError(f"{path}: its sums by trial are not of {result.trials} trials each.")
+        shape[phase] = (*shape.get(phase, ()), result.trials)
+        horizons.setdefault(phase, []).append(result.horizon or 0)
     steps = list(range(1, record.key.protocol.horizon + 1))
     if not shape or any(horizons[phase] != steps or len(set(trials)) > 1 for phase, trials in shape.items()):
         raise ProtocolError(f"{path}: not of horizons 1 to {len(steps)} on the same test trials in every phase.")

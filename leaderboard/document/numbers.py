@@ -1,12 +1,13 @@
-"""Numbers as the board's document has them."""
+"""Numbers as the document has them."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Any
 
-Json = dict[str, Any]
+import numpy as np
+
+from ...benchmark.intervals import Estimate
 
 
 def rounded(value: float | None) -> float | None:
@@ -16,6 +17,13 @@ def rounded(value: float | None) -> float | None:
     return float(f"{value:.6g}") + 0.0  # no negative zero
 
 
-def estimate(numbers: Iterable[float | None]) -> Json:
-    """An estimate of value, low and high."""
-    return dict(zip(("value", "low", "high"), map(rounded, numbers), strict=True))
+def estimate(numbers: Iterable[float | None]) -> Estimate:
+    """An estimate of value, low and high, rounded."""
+    value, low, high = map(rounded, numbers)
+    return Estimate(value, low, high)
+
+
+def mean(values: Iterable[float | None]) -> float | None:
+    """The mean of the defined ones, or None if there is none."""
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None

@@ -1,49 +1,50 @@
-"""What a row says of its entry apart from scores: predictor, cost, evidence, commands and where it comes from."""
+"""What a row says of its entry apart from scores: method, cost, evidence, commands and where it comes from."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from ...benchmark.record import Record
+from ...benchmark.record import Record, ReturnPair
 from .entries import Entry
-from .numbers import Json, rounded
+from .numbers import mean, rounded
+from .schema import RowCost, RowProvenance
+
+SECONDS = ("fit_seconds", "forecast_seconds", "evaluation_seconds")
 
 
-def describe_entry(entry: Entry) -> Json:
-    """What a row says of its predictor, its cost and where it comes from."""
+def describe_entry(entry: Entry) -> dict[str, Any]:
+    """A row's fields that say what its method is, what it cost and where it comes from."""
     record = entry.first
     key, costs = record.key, [one.cost for one in entry.records.values()]
-    seconds = ("fit_seconds", "forecast_seconds", "evaluation_seconds")
-    cost: Json = {name: rounded(float(np.mean([getattr(cost, name) for cost in costs]))) for name in seconds}
-    evidence = [
-        {"seed": one.key.seed, **item}
-        for one, standing in zip(entry.records.values(), entry.standings, strict=True)
-        for item in standing.evidence
-    ]
     return {
         "id": entry.id,
         "board": entry.board,
-        "predictor": key.method.name,
+        "method": key.method.name,
         "version": key.method.version,
         "consumes": key.method.consumes,
         "budget": key.method.budget,
         "variant": " ".join(entry.settings),
-        "options": dict(key.method.options),
+        "options": key.method.options,
         "device": key.device,
         "state": entry.state,
         "disputed": entry.disputed,
         "reproduction": _reproduction(entry),
-        "evidence": evidence,
+        "evidence": [
+            {"seed": one.key.seed, **item}
+            for one, standing in zip(entry.records.values(), entry.standings, strict=True)
+            for item in standing.evidence
+        ],
         "seeds": [one.key.seed for one in entry.records.values()],
-        "cost": cost
-        | {
-            "peak_memory_bytes": max(cost.peak_memory_bytes for cost in costs),
-            "parameters": record.parameter_count,
-        },
-        "returns": _returns(record),
+        "cost": RowCost(
+            **{name: rounded(mean([getattr(cost, name) for cost in costs])) for name in SECONDS},
+            peak_memory_bytes=max(cost.peak_memory_bytes for cost in costs),
+            parameters=record.parameter_count,
+        ),
+        "returns": [
+            ReturnPair(pair.phase, pair.horizon, rounded(pair.true) or 0.0, rounded(pair.forecast) or 0.0)
+            for pair in record.returns
+        ],
         "provenance": [_provenance(path, one) for path, one in entry.records.items()],
         "commands": entry.commands(),
     }
@@ -68,23 +69,19 @@ def _reproduction(entry: Entry) -> str | None:
     return f"{grade}, {where} ({', '.join(sorted({item['cpu'] for item in counted}))})"
 
 
-def _returns(record: Record) -> list[list[Any]]:
-    return [[pair.phase, pair.horizon, rounded(pair.true), rounded(pair.forecast)] for pair in record.returns]
-
-
-def _provenance(path: Path, record: Record) -> Json:
+def _provenance(path: Path, record: Record) -> RowProvenance:
     origin = record.provenance
-    return {
-        "seed": record.key.seed,
-        "record": path.name,
-        "commit": origin.git_commit,
-        "dirty": origin.git_dirty,
-        "forecasts_sha256": record.forecasts_sha256,
-        "cpu": origin.cpu,
-        "gpu": origin.gpu,
-        "threads": origin.torch_threads,
-        "isolation": origin.isolation,
-        "python": origin.python,
-        "platform": origin.platform,
-        "packages": {"tipl-bench": origin.tipl_bench, **origin.packages},
-    }
+    return RowProvenance(
+        seed=record.key.seed,
+        record=path.name,
+        commit=origin.git_commit,
+        dirty=origin.git_dirty,
+        forecasts_sha256=record.forecasts_sha256,
+        cpu=origin.cpu,
+        gpu=origin.gpu,
+        threads=origin.torch_threads,
+        isolation=origin.isolation,
+        python=origin.python,
+        platform=origin.platform,
+        packages={"tipl-bench": origin.tipl_bench, **origin.packages},
+    )

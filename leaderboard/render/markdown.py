@@ -1,4 +1,4 @@
-"""The document as `LEADERBOARD.md`."""
+"""The document as `leaderboard/README.md`."""
 
 from __future__ import annotations
 
@@ -10,33 +10,34 @@ import jinja2
 from markupsafe import Markup
 
 from ...benchmark import table
-from ...benchmark.intervals import Estimate
-from ..document.numbers import Json
-from ..statistics.board import FEWEST_TRIALS
+from ...benchmark.intervals import UNDEFINED, Estimate
+from ..document.schema import EnvironmentBoard, LeaderboardDocument, MetricInfo, OverallRow, Row
+from ..statistics.board import MIN_TRIALS
 from ..verify.reproduce import TOLERANCE
-from .markdown_text import escape
+from .escaping import markdown_text
 
 HORIZONS = (1, 2, 5, 10)
-MOST_TIES = 5
-"""Names of tied entries that a cell shows."""
+MAX_NAMES = 5
+"""Names of tied rows that a cell shows."""
+Cells = dict[str, Any]
 
 
-def render(document: Json) -> str:
-    """`LEADERBOARD.md`; every text is escaped, unless it is marked as made here."""
+def render(document: LeaderboardDocument) -> str:
+    """`leaderboard/README.md`; every text is escaped, unless it is marked as made here."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-        finalize=lambda value: value if isinstance(value, (Markup, int)) else escape(str(value)),
+        finalize=lambda value: value if isinstance(value, (Markup, int)) else markdown_text(str(value)),
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
         keep_trailing_newline=True,
     )
     return environment.get_template("board.md.j2").render(
-        boards=[_board(board, document["rows"]) for board in document["boards"]],
+        boards=[_board(board, document) for board in document.boards],
         overall=_overall(document),
-        scope=document["overall_scope"],
+        scope=document.scope,
         tolerance=Markup(TOLERANCE),
-        reproductions=sorted({row["reproduction"] for row in document["rows"] if row["reproduction"]})[:MOST_TIES],
+        reproductions=sorted({row.reproduction for row in document.rows if row.reproduction})[:MAX_NAMES],
         horizons=HORIZONS,
     )
 
@@ -46,77 +47,95 @@ def number(value: float | None, digits: int) -> Markup:
     return Markup(table.number(value, digits))
 
 
-def interval(estimate: Json, digits: int) -> Markup:
+def interval(estimate: Estimate, digits: int) -> Markup:
     """An interval in brackets, or a dash; needs no escaping."""
-    return Markup(table.interval(Estimate(**estimate), digits))
+    return Markup(table.interval(estimate, digits))
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
-
-
-def _at(series: Sequence[Any], horizon: int, otherwise: Any = None) -> Any:
+def _at(series: Sequence[Any], horizon: int, otherwise: Any) -> Any:
     return series[horizon - 1] if horizon <= len(series) else otherwise
 
 
-def _title(row: Json) -> str:
-    consumes = "" if row["consumes"] == "weights" else f"({row['consumes']})"
-    return " ".join(filter(None, (row["predictor"], row["variant"], consumes)))
+def _title(row: Row | OverallRow) -> str:
+    consumes = "" if row.consumes == "weights" else f"({row.consumes})"
+    return " ".join(filter(None, (row.method, row.variant, consumes)))
 
 
-def _ties(names: Sequence[str]) -> str:
-    return ", ".join(names[:MOST_TIES]) + (f" and {len(names) - MOST_TIES} more" if len(names) > MOST_TIES else "")
+def _names(names: Sequence[str]) -> str:
+    return ", ".join(names[:MAX_NAMES]) + (f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else "")
 
 
-def _board(board: Json, rows: Sequence[Json]) -> Json:
-    about = board["phases"][board["headline"]]
-    own = [row for row in rows if row["board"] == board["id"]]
-    titles = {row["id"]: _title(row) for row in own}
-    return board | {
-        "digest": board["digest"][:12],
-        "phase": board["headline"],
-        "windows": about["windows"],
-        "fewest": FEWEST_TRIALS,
-        "ceilings": {horizon: number(_at(about["ceiling"], horizon), 2) for horizon in HORIZONS},
-        "noise_floor": number(_mean(about["noise_floor"]), 1),
-        "repw_persistence": number(_mean(about["repw_persistence"]), 1),
-        "rows": [_row(row, board["headline"], titles) for row in own],
-    }
+def _board(board: EnvironmentBoard, document: LeaderboardDocument) -> Cells:
+    headline = document.scores[0]
+    about = board.phases[board.headline]
+    own = [row for row in document.rows if row.board == board.id]
+    titles = {row.id: _title(row) for row in own}
+    averaged = {metric.name for metric in document.scores if metric.averaged}
+    metrics = [metric for metric in document.scores if any(_mean(row, metric, board).value is not None for row in own)]
+    ceilings = next(metric for metric in document.references if metric.beside == headline.name)
+    return {
+        "about": board,
+        "digest": board.digest[:12],
+        "windows": about.windows,
+        "min_trials": MIN_TRIALS,
+        "ceilings": {
+            h: number(_at(about.references[ceilings.name].by_horizon, h, None), 2) for h in HORIZONS
+        },
+        "references": [
+            (metric.label, number(about.references[metric.name].mean, metric.digits))
+            for metric in document.references
+            if metric.beside in averaged - {headline.name}
+        ],
+        "metrics": metrics,
+        "headline": headline,
+        "rows": [_row(row, board, metrics, titles) for row in own],
+    }  # fmt: skip
 
 
-def _row(row: Json, phase: str, titles: dict[str, str]) -> Json:
-    metrics, cost = row["phases"][phase], row["cost"]
-    skill, repw = metrics["skill"], metrics["repw"]
-    nothing = {"value": None, "low": None, "high": None}
-    by_horizon = {horizon: _at(metrics["skill_by_horizon"], horizon, nothing) for horizon in HORIZONS}
-    return row | {
-        "rank": row["rank"] if row["rank"] is not None else "-",
-        "tied": _ties([titles[other] for other in row["tied"]]),
+def _mean(row: Row, metric: MetricInfo, board: EnvironmentBoard) -> Estimate:
+    return row.phases[board.headline][metric.name].mean or UNDEFINED
+
+
+def _row(row: Row, board: EnvironmentBoard, metrics: Sequence[MetricInfo], titles: dict[str, str]) -> Cells:
+    headline = metrics[0] if metrics else None
+    series = row.phases[board.headline][headline.name].by_horizon if headline else ()
+    digits = headline.digits if headline else 0
+    return {
+        "about": row,
+        "rank": row.rank if row.rank is not None else "-",
+        "tied": _names([titles[other] for other in row.tied]),
         "title": _title(row),
-        "skill": number(skill["value"], 3),
-        "skill_interval": interval(skill, 3),
-        "by_horizon": {horizon: number(found["value"], 3) for horizon, found in by_horizon.items()},
-        "spread": number(row["spread"], 3),
-        "repw": number(repw["value"], 1),
-        "repw_interval": interval(repw, 1),
-        "fit_seconds": number(cost["fit_seconds"], 1),
-        "parameters": Markup(f"{cost['parameters']:,}"),
+        "means": {
+            metric.name: (
+                number(_mean(row, metric, board).value, metric.digits),
+                interval(_mean(row, metric, board), metric.digits),
+            )
+            for metric in metrics
+        },
+        "by_horizon": {h: number(_at(series, h, UNDEFINED).value, digits) for h in HORIZONS},
+        "spread": number(row.spread, digits),
+        "fit_seconds": number(row.cost.fit_seconds, 1),
+        "parameters": Markup(f"{row.cost.parameters:,}"),
     }
 
 
-def _overall(document: Json) -> list[Json]:
+def _overall(document: LeaderboardDocument) -> list[Cells]:
     """The rows across environments, with the skill in each."""
-    skills = {row["id"]: row["phases"] for row in document["rows"]}
-    titles = {row["label"]: _title(row) for row in document["overall"]}
+    headline = document.scores[0]
+    boards = {board.id: board for board in document.boards}
+    rows = {row.id: row for row in document.rows}
+    titles = {row.label: _title(row) for row in document.overall}
     return [
-        row
-        | {
-            "title": _title(row),
-            "tied": _ties([titles[other] for other in row["tied"]]),
-            "interval": interval(row["skill"], 3),
-            "skill": number(row["skill"]["value"], 3),
-            "by_environment": [number(skills[name]["learning"]["skill"]["value"], 3) for name in row["rows"]],
+        {
+            "about": row,
+            "title": titles[row.label],
+            "tied": _names([titles[other] for other in row.tied]),
+            "interval": interval(row.skill, headline.digits),
+            "skill": number(row.skill.value, headline.digits),
+            "by_environment": [
+                number(_mean(rows[name], headline, boards[rows[name].board]).value, headline.digits)
+                for name in row.rows
+            ],
         }
-        for row in document["overall"]
+        for row in document.overall
     ]

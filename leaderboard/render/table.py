@@ -1,60 +1,113 @@
-"""`leaderboard.parquet`: the document's numbers as one flat table."""
+"""`leaderboard.parquet` and `leaderboard.csv`: the document's numbers as one flat table."""
 
 from __future__ import annotations
 
+import csv
+import io
+import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
-from ...utils.files import replace_atomically
-from ..document.numbers import Json
+from ...benchmark.intervals import UNDEFINED, Estimate
+from ...utils.files import replace_atomically, write_text
+from ..document.schema import BoardPhase, EnvironmentBoard, LeaderboardDocument, MetricInfo, Row
+from .escaping import csv_text
 
-OF_BOARD = ("dataset", "digest", "environment", "protocol", "published")
-OF_ROW = (
-    "predictor", "version", "consumes", "budget", "variant", "device", "state", "reproduction", "greyed",
-    "disputed", "rank", "spread",
-)  # fmt: skip
-SERIES = ("skill", "repw", "wpe", "gain")
-OF_PROVENANCE = ("record", "commit", "dirty", "forecasts_sha256", "cpu", "gpu", "isolation")
+TEXT, WHOLE, NUMBER, FLAG = pa.string(), pa.int64(), pa.float64(), pa.bool_()
+OF_BOARD = {"dataset": TEXT, "digest": TEXT, "environment": TEXT, "protocol": WHOLE, "published": FLAG}
+OF_ROW = {
+    "method": TEXT, "version": WHOLE, "consumes": TEXT, "budget": TEXT, "variant": TEXT, "device": TEXT, "state": TEXT,
+    "reproduction": TEXT, "greyed": TEXT, "disputed": TEXT, "rank": WHOLE, "above_ceiling": FLAG, "spread": NUMBER,
+}  # fmt: skip
+OF_SEEDS = {"seeds": pa.list_(WHOLE), "seed_skills": pa.list_(NUMBER), "tied": pa.list_(TEXT)}
+OF_COST = {
+    "fit_seconds": NUMBER, "forecast_seconds": NUMBER, "evaluation_seconds": NUMBER, "peak_memory_bytes": WHOLE,
+    "parameters": WHOLE,
+}  # fmt: skip
+OF_PROVENANCE = {
+    "record": TEXT, "commit": TEXT, "dirty": FLAG, "forecasts_sha256": TEXT, "cpu": TEXT, "gpu": TEXT,
+    "isolation": TEXT,
+}  # fmt: skip
+Line = dict[str, Any]
 
 
-def flat(document: Json) -> pd.DataFrame:
-    """One row per row of the board, phase and horizon ("1" to "H", and "mean").
+def schema(document: LeaderboardDocument) -> pa.Schema:
+    """The table's columns and their types, the same whatever the rows hold."""
+    columns = {"row": TEXT, "board": TEXT, **OF_BOARD, **OF_ROW}
+    columns |= {"phase": TEXT, "windows": WHOLE, "trials": WHOLE, "horizon": TEXT}
+    for metric in document.metrics:
+        columns[metric.name] = NUMBER
+        if metric.direction is not None:
+            columns |= {f"{metric.name}_low": NUMBER, f"{metric.name}_high": NUMBER}
+    columns |= OF_SEEDS | OF_COST | {name: pa.list_(kind) for name, kind in OF_PROVENANCE.items()}
+    return pa.schema(columns.items())
+
+
+def flat(document: LeaderboardDocument) -> pa.Table:
+    """One row per row of the leaderboard, phase and horizon ("1" to "H", and "mean").
 
     Each estimate is three columns, its value and `_low` and `_high`; what every seed has of its own (`seeds`,
     `seed_skills` and the provenance) is a list in the order of seeds.
     """
-    boards = {board["id"]: board for board in document["boards"]}
-    table = pd.DataFrame([line for row in document["rows"] for line in _lines(row, boards[row["board"]])])
-    whole = dict.fromkeys(("version", "protocol", "rank", "windows", "trials", "parameters"), "Int64")
-    texts = dict.fromkeys(("reproduction", "greyed", "disputed"), "string")
-    return table.astype({**whole, **texts, **{name: "float64" for name in table if _is_number(str(name))}})
+    boards = {board.id: board for board in document.boards}
+    lines = [line for row in document.rows for line in _lines(row, boards[row.board], document)]
+    return pa.Table.from_pylist(lines, schema=schema(document))
 
 
-def write(document: Json, path: Path) -> None:
-    """Write the table."""
+def write_parquet(document: LeaderboardDocument, path: Path) -> None:
+    """Write the table as parquet."""
     with replace_atomically(path) as temporary:
-        flat(document).to_parquet(temporary, index=False)
+        pq.write_table(flat(document), temporary)
 
 
-def _is_number(name: str) -> bool:
-    return name.removesuffix("_low").removesuffix("_high") in {*SERIES, "spread", "ceiling", "noise_floor"}
+def write_csv(document: LeaderboardDocument, path: Path) -> None:
+    """Write the table as CSV: lists as JSON, undefined values as empty cells."""
+    table = flat(document)
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(table.column_names)
+    writer.writerows([_csv_cell(value) for value in line.values()] for line in table.to_pylist())
+    write_text(path, out.getvalue())
 
 
-def _lines(row: Json, board: Json) -> Iterator[Json]:
-    head: Json = {"row": row["id"], "board": row["board"]}
-    head |= {name: board[name] for name in OF_BOARD} | {name: row[name] for name in OF_ROW}
-    tail: Json = {"seeds": row["seeds"], "seed_skills": row["seed_skills"], "tied": row["tied"]} | row["cost"]
-    tail |= {name: [origin[name] for origin in row["provenance"]] for name in OF_PROVENANCE}
-    for phase, metrics in row["phases"].items():
-        about = board["phases"][phase]
-        counts = {"phase": phase, "windows": about["windows"], "trials": about["trials"]}
-        for horizon in range(len(metrics["skill_by_horizon"]) + 1):
-            numbers: Json = {}
-            for name in SERIES:
-                # Only skill and REPW have a mean over horizons: WPE and gain grow with the horizon.
-                of = metrics[f"{name}_by_horizon"][horizon - 1] if horizon else metrics.get(name, {})
-                numbers |= {name: of.get("value"), f"{name}_low": of.get("low"), f"{name}_high": of.get("high")}
-            references = {name: about[name][horizon - 1] if horizon else None for name in ("ceiling", "noise_floor")}
-            yield head | counts | {"horizon": str(horizon or "mean")} | numbers | references | tail
+def _csv_cell(value: Any) -> Any:
+    return (
+        csv_text(json.dumps(value) if isinstance(value, list) else value) if isinstance(value, (list, str)) else value
+    )
+
+
+def _lines(row: Row, board: EnvironmentBoard, document: LeaderboardDocument) -> Iterator[Line]:
+    head: Line = {"row": row.id, "board": row.board}
+    head |= {name: getattr(board, name) for name in OF_BOARD} | {name: getattr(row, name) for name in OF_ROW}
+    tail: Line = {name: getattr(row, name) for name in OF_SEEDS} | row.cost.model_dump()
+    tail |= {name: [getattr(origin, name) for origin in row.provenance] for name in OF_PROVENANCE}
+    for phase in row.phases:
+        about = board.phases[phase]
+        for horizon in range(document.protocols[str(board.protocol)].horizon + 1):
+            counts = {
+                "phase": phase,
+                "windows": about.windows,
+                "trials": about.trials,
+                "horizon": str(horizon or "mean"),
+            }
+            yield head | counts | _numbers(row, about, phase, horizon, document.metrics) | tail
+
+
+def _numbers(row: Row, about: BoardPhase, phase: str, horizon: int, metrics: tuple[MetricInfo, ...]) -> Line:
+    """All metrics and references at one horizon, or their means at 0."""
+    found: Line = {}
+    for metric in metrics:
+        if metric.direction is None:
+            reference = about.references[metric.name]
+            # A mean is left out where that of the metric beside it is: both grow with the horizon.
+            averaged = any(other.averaged for other in metrics if other.name == metric.beside)
+            found[metric.name] = reference.by_horizon[horizon - 1] if horizon else reference.mean if averaged else None
+            continue
+        series = row.phases[phase][metric.name]
+        estimate: Estimate = (series.by_horizon[horizon - 1] if horizon else series.mean) or UNDEFINED
+        found |= {metric.name: estimate.value, f"{metric.name}_low": estimate.low, f"{metric.name}_high": estimate.high}
+    return found

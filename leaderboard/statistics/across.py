@@ -3,15 +3,15 @@
 The overall skill is the plain mean of the environments' skills. Its sample has two levels: test trials within an
 environment, and the environments themselves.
 
-*Trials* are always resampled, within each environment on its own, the same ones for all entries. The *environments* of
-a board are few and were chosen, not drawn; with fewer than `ENOUGH_ENVIRONMENTS` they are taken as fixed strata, and
-intervals, ranks and ties speak of these environments (as in Agarwal et al., "Deep Reinforcement Learning at the Edge of
-the Statistical Precipice", NeurIPS 2021). Resampling, say, four of them would say little of others like them, and its
-interval would mostly show how different the four are: a predictor that is better on every trial of each would be told
-tied.
+*Trials* are always resampled, within each environment on its own, the same ones for all entries. The *environments*
+are few and were chosen, not sampled; with fewer than `MIN_ENVIRONMENTS_TO_RESAMPLE` they are fixed strata, and
+intervals, ranks and ties hold for these environments (as in Agarwal et al., "Deep Reinforcement Learning at the Edge of
+the Statistical Precipice", NeurIPS 2021). Resampling, say, four of them would say little about others like them, and
+its interval would mostly show how different the four are: a method that is better on every trial of each would come out
+as tied.
 
-From `ENOUGH_ENVIRONMENTS` on they are resampled, as the upper level, and the intervals speak of environments like
-these. A drawn environment then keeps its trials: the spread of the environments' skills already holds the trials'
+From `MIN_ENVIRONMENTS_TO_RESAMPLE` on they are resampled, as the upper level, and intervals hold for environments like
+these. A sampled environment then keeps its trials: the spread of the environments' skills already contains the trials'
 noise, which a second resampling below would count twice (Davison and Hinkley, "Bootstrap Methods and their
 Application", 1997, section 3.8).
 """
@@ -31,7 +31,7 @@ from .board import board_sums, class_ranks, draw_counts, mean_ratio, pair_table,
 
 Float64 = npt.NDArray[np.float64]
 
-ENOUGH_ENVIRONMENTS = 10
+MIN_ENVIRONMENTS_TO_RESAMPLE = 10
 """The expanded percentile interval of 10 resampled environments covers what it says (docs/intervals.md)."""
 
 
@@ -81,7 +81,7 @@ def overall(
     """
     environments, entries, value, drawn, trials = [], [], [], [], []
     for environment, part in frame.groupby("environment", sort=True):
-        sums = board_sums(part)
+        sums = board_sums(part.drop(columns="environment"))
         counts = draw_counts(sums.trials, resamples, [seed, *str(environment).encode()])
         environments.append(str(environment))
         entries.append(sums.entries)
@@ -93,7 +93,7 @@ def overall(
     if min(trials) < 2:
         raise ValueError("an environment of one test trial has no interval")
     values = np.stack(value)  # [E, N]
-    fixed = len(environments) < ENOUGH_ENVIRONMENTS
+    fixed = len(environments) < MIN_ENVIRONMENTS_TO_RESAMPLE
     mean, tail, pair_tail = (
         _fixed(np.stack(drawn), trials, level) if fixed else _sampled(values, resamples, level, seed)
     )

@@ -2,9 +2,9 @@
 
 Everything here knows data frames and numbers only. A *board's frame* has one row per entry, seed, trial and horizon of
 one dataset, protocol and phase, with the columns `entry`, `seed`, `trial`, `horizon`, and sums over the trial's windows
-of `error` (WPE), `baseline` (persistence's WPE) and `repw`, and their number, `windows`. An entry's seeds are averaged
-first: the seed is the predictor's own, the trials are the sample. Test trials are what is resampled, the same ones for
-all entries, so that differences are paired.
+in all others; skills, differences and win rates need `error` and `baseline`. An entry's seeds are averaged first: the
+seed is the method's own, the trials are the sample. Test trials are resampled, the same ones for all entries, so that
+differences are paired.
 """
 
 from __future__ import annotations
@@ -23,8 +23,7 @@ from ...utils.bootstrap import bounds, draw, expanded_tail
 Float64 = npt.NDArray[np.float64]
 
 KEY = ["entry", "seed", "trial", "horizon"]
-SUMS = ["error", "baseline", "repw", "windows"]
-FEWEST_TRIALS = 6
+MIN_TRIALS = 6
 """With fewer test trials nothing is ranked: K trials all agree by chance with probability 2^(1 - K), above 5% for
 K < 6, and a bootstrap over so few cannot know better."""
 ROUNDING = 1e-12
@@ -41,25 +40,27 @@ class Sums:
     ----------
     entries
         N names, sorted.
-    error, baseline, repw, windows
-        [N, K, H]: entries, trials and horizons in ascending order.
+    columns
+        Sums by name, each [N, K, H]: entries, trials and horizons in ascending order.
     """
 
     entries: list[str]
-    error: Float64
-    baseline: Float64
-    repw: Float64
-    windows: Float64
+    columns: dict[str, Float64]
+
+    @property
+    def baseline(self) -> Float64:
+        """Persistence's error."""
+        return self.columns["baseline"]
 
     @property
     def gained(self) -> Float64:
         """What is saved of persistence's error; skill is its share, and exactly 0 where the errors are equal."""
-        return self.baseline - self.error
+        return self.baseline - self.columns["error"]
 
     @property
     def trials(self) -> int:
         """K."""
-        return int(self.error.shape[1])
+        return int(next(iter(self.columns.values())).shape[1])
 
 
 def board_sums(frame: pd.DataFrame) -> Sums:
@@ -72,13 +73,14 @@ def board_sums(frame: pd.DataFrame) -> Sums:
     """
     if frame.duplicated(KEY).any():
         raise ValueError("a board's frame has an entry, seed, trial and horizon twice")
-    mean = frame.groupby(["entry", "trial", "horizon"], sort=True)[SUMS].mean()
+    columns = [str(column) for column in frame if column not in KEY]
+    mean = frame.groupby(["entry", "trial", "horizon"], sort=True)[columns].mean()
     shape = [mean.index.get_level_values(level).nunique() for level in ("entry", "trial", "horizon")]
     seeds = frame.groupby(["entry", "seed"]).size()
     if len(mean) != np.prod(shape) or (seeds != shape[1] * shape[2]).any():
         raise ValueError("entries of different test trials or horizons cannot be paired")
     names = [str(name) for name in mean.index.unique("entry")]
-    return Sums(names, *(mean[column].to_numpy(dtype=np.float64).reshape(shape) for column in SUMS))
+    return Sums(names, {name: mean[name].to_numpy(dtype=np.float64).reshape(shape) for name in columns})
 
 
 def mean_ratio(numerator: Float64, denominator: Float64) -> Float64:

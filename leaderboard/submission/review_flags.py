@@ -12,8 +12,8 @@ from ...benchmark.record import Record
 from ...registry.catalog import catalog
 from ...utils.canonical import canonical_json
 from ...utils.errors import TiplBenchError
-from ..document.entries import Entry, configuration, frame
-from ..document.environment_board import Board
+from ..document.entries import Entry, configuration
+from ..document.metric_values import headline_frame, headline_phase
 from ..statistics.board import board_sums, mean_ratio
 from ..store.evidence import standing
 from ..verify.reproduce import as_settings
@@ -117,5 +117,5 @@ def _of_row(record: Record, board: Mapping[Path, Record]) -> Iterator[str]:
 
 
 def _skill(entry: Entry) -> float:
-    sums = board_sums(frame([entry], Board(entry.board, [entry], None).headline))
+    sums = board_sums(headline_frame([entry], headline_phase(entry)))
     return float(mean_ratio(sums.gained, sums.baseline)[0])

@@ -8,9 +8,14 @@ import hashlib
 import math
 import random
 
-H = 10
+from tipl_bench.benchmark.protocol import CURRENT
+from tipl_bench.leaderboard.document.metric_values import SHOWN
+from tipl_bench.leaderboard.document.schema import LeaderboardDocument
+
+H = CURRENT.horizon
 ENVIRONMENTS = ("InvertedPendulum-v4", "HalfCheetah-v4", "Hopper-v4", "Walker2d-v4", "Swimmer-v4")
 PREDICTORS = ("persistence", "linear", "autoregression", "mlp", "tipl", "nino", "wnn", "koopman", "holt", "pptb")
+LAYERS = {name: [1e-6 * (h + 1) for h in range(H)] for name in ("layer0.weight", "layer0.bias", "log_std")}
 STATES = ("claimed", "rescored", "reproduced")
 ALIKE = "bitwise, on the same kind of machine (AMD EPYC)"
 HOSTILE = (
@@ -26,11 +31,15 @@ HOSTILE = (
     "\u202egnp.lpit",
     "a\u2066b\u2028c\u2029d\x00e\x1b[31mf\u200bg\ufeffh",
     "z\u0351\u0352\u0353\u0354\u0355\u0356\u0357\u0358\u0359\u035a\u035b" * 8,
-    "\ud800 lone",
     "long" * 500,
     "<svg/onload=alert(7)>",
     "\\u003cimg src=x onerror=alert(8)\\u003e",
 )
+
+
+def typed(document):
+    """The document as what renders it takes it."""
+    return LeaderboardDocument.model_validate(document)
 
 
 def document(rows=24, boards=3, *, seed=0, phases=("learning", "converged", "all"), comparisons=None, returns=40):
@@ -45,12 +54,14 @@ def document(rows=24, boards=3, *, seed=0, phases=("learning", "converged", "all
         count = rows // boards + (number < rows % boards)
         made += _rows(board, count, rng, phases, comparisons, returns)
     return {
-        "format": 1,
+        "format": 2,
         "version": "0.1.0",
-        "protocols": {"1": {"version": 1, "context": 20, "horizon": H, "confidence": 0.95}},
+        "protocols": {"1": CURRENT.model_dump()},
+        "metrics": [metric.model_dump() for metric in SHOWN],
         "boards": places,
         "rows": made,
         "overall": _overall(places, made),
+        "scope": {},
     }
 
 
@@ -60,13 +71,12 @@ def hostile(boards=2):
     for number, row in enumerate(made["rows"]):
         text = HOSTILE[number % len(HOSTILE)]
         row.update(
-            predictor=text, variant=text, consumes=text, budget=text, device=text, options={text: text},
+            method=text, variant=text, consumes=text, budget=text, device=text, options={text: text},
             greyed=text if number % 3 == 0 else None, disputed=text if number % 3 == 1 else None,
             reproduction=text, evidence=[{"kind": text, "text": text, text: text}],
             commands={"run": [text] * 2, "verify": [text] * 2, "reproduce": [text] * 2},
         )  # fmt: skip
-        for table in row["phases"].values():
-            table["layers"] = {text: [1e-6] * H}
+        row["layers"] = {phase: {text: [1e-6] * H} for phase in row["phases"]}
         for origin in row["provenance"]:
             origin.update(
                 commit=text, cpu=text, gpu=text, isolation=text, python=text, platform=text, record=text,
@@ -80,7 +90,7 @@ def hostile(boards=2):
         board.update(id=text, environment=text, dataset=text, repo=text, commit=text, yanked=text)
     for number, entry in enumerate(made["overall"]):
         text = HOSTILE[number % len(HOSTILE)]
-        entry.update(predictor=text, variant=text, environments=[text], consumes=text, budget=text, disputed=text)
+        entry.update(method=text, variant=text, environments=[text], consumes=text, budget=text, disputed=text)
     return made
 
 
@@ -90,7 +100,8 @@ def sparse():
     nothing = {"value": None, "low": None, "high": None}
     for board in made["boards"]:
         board.update(repo=None, commit=None, ranked=False)
-        board["phases"] = {"all": {**board["phases"]["all"], "ceiling": [None] * H}}
+        references = {name: {"mean": None, "by_horizon": [None] * H} for name in board["phases"]["all"]["references"]}
+        board.update(headline="all", phases={"all": {**board["phases"]["all"], "references": references}})
     for row in made["rows"]:
         row.update(
             rank=None, tied=[], comparisons=[], evidence=[], seeds=[0], seed_skills=[0.0], spread=0.0, options={}
@@ -98,8 +109,8 @@ def sparse():
         row["cost"].update(fit_seconds=0.0, parameters=0)
         row["commands"] = {name: commands[:1] for name, commands in row["commands"].items()}
         row["provenance"] = [{**row["provenance"][0], "commit": None, "dirty": None}]
-        series = {name: [nothing] * H for name in row["phases"]["all"] if name.endswith("_by_horizon")}
-        row["phases"] = {"all": {"skill": nothing, "repw": nothing, **series, "layers": {}}}
+        series = {"mean": None, "by_horizon": [nothing] * H}
+        row.update(phases={"all": dict.fromkeys(row["phases"]["all"], series)}, layers={"all": {}})
     for entry in made["overall"]:
         entry.update(rank=None, skill=nothing)
     return made
@@ -109,18 +120,22 @@ def _board(number, phases):
     environment = ENVIRONMENTS[number % len(ENVIRONMENTS)]
     dataset = f"{environment.removesuffix('-v4').lower()}/ppo-v{1 + number // len(ENVIRONMENTS)}"
     digest = hashlib.sha256(dataset.encode()).hexdigest()
-    table = {
-        "windows": 150,
-        "trials": 15,
-        "ceiling": [round(0.95 - 0.02 * h, 4) for h in range(H)],
+    references = {
+        "oracle_skill": [round(0.95 - 0.02 * h, 4) for h in range(H)],
         "noise_floor": [1.3 + 0.1 * h for h in range(H)],
         "repw_persistence": [7.5 + 10.0 * h for h in range(H)],
         "wpe_persistence": [1e-5 * (h + 1) for h in range(H)],
     }
+    table = {
+        "windows": 150,
+        "trials": 15,
+        "references": {name: {"mean": sum(at) / H, "by_horizon": at} for name, at in references.items()},
+    }
     return {
         "id": f"{dataset}@{digest[:12]}/p1", "dataset": dataset, "digest": digest, "environment": environment,
         "repo": "tipl/trajectories", "commit": digest[:40], "published": number % 3 != 1, "yanked": None,
-        "superseded": number >= len(ENVIRONMENTS), "protocol": 1, "trials": 15, "ranked": True,
+        "superseded": "a newer one" if number >= len(ENVIRONMENTS) else None, "protocol": 1, "trials": 15,
+        "ranked": True, "headline": phases[0],
         "phases": dict.fromkeys(phases, table),
     }  # fmt: skip
 
@@ -137,7 +152,7 @@ def _rows(board, count, rng, phases, comparisons, returns):
         tied = [other for other in others if abs(skills[other] - skill) < 0.01]
         greyed = "the dataset is yanked" if place % 11 == 7 else None
         rows.append({
-            "id": identifiers[place], "board": board["id"], "predictor": PREDICTORS[place % len(PREDICTORS)],
+            "id": identifiers[place], "board": board["id"], "method": PREDICTORS[place % len(PREDICTORS)],
             "version": 1 + place // 100, "consumes": "weights" if place % 4 else "gradients",
             "budget": "quick" if place % 3 else "paper",
             "variant": "" if place < 10 and place % 2 == 0 else f"width={64 + place}",
@@ -147,7 +162,9 @@ def _rows(board, count, rng, phases, comparisons, returns):
             "disputed": "another machine measured 0.2 less" if place % 13 == 5 else None,
             "evidence": [{"kind": "rescored", "text": "scored again from its forecasts", "at": "2026-11-01"}],
             "rank": None if greyed else place + 1, "tied": [identifiers[other] for other in tied],
+            "above_ceiling": place % 17 == 3,
             "phases": {phase: _phase(round(skill - 0.05 * n, 2), n) for n, phase in enumerate(phases)},
+            "layers": dict.fromkeys(phases, LAYERS),
             "comparisons": [
                 {
                     "row": identifiers[other],
@@ -180,15 +197,16 @@ def _estimate(value, width):
 def _phase(skill, number):
     """One phase's numbers; rows of the same skill share them, which keeps large documents small in memory."""
     by_horizon = [round(skill * (1.1 - 0.03 * h), 4) for h in range(H)]
-    return {
-        "skill": _estimate(skill, 0.03),
-        "skill_by_horizon": [_estimate(value, 0.04) for value in by_horizon],
-        "repw": _estimate(round(60 * (1.2 - skill) / (1 + number), 3), 5.0),
-        "repw_by_horizon": [_estimate(round((7 + 10 * h) * (1.2 - skill), 3), 2.0) for h in range(H)],
-        "wpe_by_horizon": [_estimate(1e-5 * (h + 1) * (1 - value), 5e-7) for h, value in enumerate(by_horizon)],
-        "gain_by_horizon": [_estimate(round(skill * h, 3), 1.0) for h in range(H)],
-        "layers": {name: [1e-6 * (h + 1) for h in range(H)] for name in ("layer0.weight", "layer0.bias", "log_std")},
+    repw = round(60 * (1.2 - skill) / (1 + number), 3)
+    series = {
+        "skill": [_estimate(value, 0.04) for value in by_horizon],
+        "span_share": [_estimate(value / 0.9, 0.04) for value in by_horizon],
+        "wpe": [_estimate(1e-5 * (h + 1) * (1 - value), 5e-7) for h, value in enumerate(by_horizon)],
+        "repw": [_estimate(round((7 + 10 * h) * (1.2 - skill), 3), 2.0) for h in range(H)],
+        "gain": [_estimate(round(skill * h, 3), 1.0) for h in range(H)],
     }
+    means = {"skill": _estimate(skill, 0.03), "span_share": _estimate(skill / 0.9, 0.03), "repw": _estimate(repw, 5.0)}
+    return {name: {"mean": means.get(name), "by_horizon": at} for name, at in series.items()}
 
 
 @functools.cache
@@ -222,14 +240,15 @@ def _overall(boards, rows):
     groups = {}
     for row in rows:
         if row["board"] in default.values():
-            label = (row["predictor"], row["version"], row["consumes"], row["budget"], row["variant"])
+            label = (row["method"], row["version"], row["consumes"], row["budget"], row["variant"])
             groups.setdefault(label, []).append(row)
     names = {identifier: environment for environment, identifier in default.items()}
     entries = []
-    for (predictor, version, consumes, budget, variant), group in groups.items():
-        mean = sum(next(iter(row["phases"].values()))["skill"]["value"] for row in group) / len(group)
+    for (method, version, consumes, budget, variant), group in groups.items():
+        mean = sum(next(iter(row["phases"].values()))["skill"]["mean"]["value"] for row in group) / len(group)
         entries.append({
-            "predictor": predictor, "version": version, "consumes": consumes, "budget": budget, "variant": variant,
+            "label": f"{method} v{version} {budget} {variant} {consumes}", "method": method,
+            "version": version, "consumes": consumes, "budget": budget, "variant": variant,
             "environments": [names[row["board"]] for row in group], "skill": _estimate(round(mean, 4), 0.03),
             "tied": [], "rows": [row["id"] for row in group],
             "state": min((row["state"] for row in group), key=STATES.index),

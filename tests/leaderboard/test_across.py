@@ -8,7 +8,7 @@ import pytest
 from helpers.sampled_boards import SETTINGS, frame, sums
 from hypothesis import given
 from hypothesis import strategies as st
-from tipl_bench.leaderboard.statistics.across import ENOUGH_ENVIRONMENTS, overall
+from tipl_bench.leaderboard.statistics.across import MIN_ENVIRONMENTS_TO_RESAMPLE, overall
 
 
 def boards(environments=3, trials=(8, 6, 12), ratios=(0.5, 0.8), horizons=2, seed=0):
@@ -76,7 +76,7 @@ def test_pairing_tells_apart_what_is_better_in_every_environment_though_environm
 
 
 def test_with_enough_environments_they_are_the_sample():
-    table = boards(environments=ENOUGH_ENVIRONMENTS, trials=(8,), ratios=(0.5, 0.8))
+    table = boards(environments=MIN_ENVIRONMENTS_TO_RESAMPLE, trials=(8,), ratios=(0.5, 0.8))
     table["error"] *= table["environment"].map(dict(zip(sorted(set(table["environment"])), range(1, 99), strict=False)))
     many = overall(table, **SETTINGS)
     few = overall(table[table["environment"] != "env00"], **SETTINGS)

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from helpers.board_records import record, write
 from markdown_it import MarkdownIt
 from tipl_bench.leaderboard.build import build
 from tipl_bench.leaderboard.document import entries as entries_module
 from tipl_bench.leaderboard.document.build import document
+from tipl_bench.leaderboard.document.schema import LeaderboardDocument, read_document
+from tipl_bench.leaderboard.render import markdown, site, table
+from tipl_bench.leaderboard.render.escaping import csv_text
 from tipl_bench.leaderboard.store.evidence import Standing
 from tipl_bench.utils.errors import ProtocolError
 
@@ -85,27 +91,75 @@ def test_the_same_records_give_the_same_bytes(tmp_path):
 
 def test_the_json_file_is_the_document(tmp_path):
     files = made(tmp_path, record("mlp", 0.8), record("tipl", 0.5, note=EVIL))
-    assert json.loads(files["leaderboard.json"].read_text()) == document(tmp_path / "records")
+    made_from = document(tmp_path / "records")
+    assert json.loads(files["leaderboard.json"].read_text()) == made_from.model_dump(mode="json")
+    assert read_document(files["leaderboard.json"]) == made_from
 
 
 def test_the_table_has_a_line_for_each_row_phase_and_horizon_with_the_documents_numbers(tmp_path):
     files = made(tmp_path, record("mlp", 0.8), record("tipl", 0.5), record("tipl", 0.5, seed=1))
-    board, table = document(tmp_path / "records"), pd.read_parquet(files["leaderboard.parquet"])
-    assert len(table) == 2 * 2 * 4  # rows, phases, horizons and their mean
-    assert set(table["horizon"]) == {"1", "2", "3", "mean"}
-    for row in board["rows"]:
-        for phase, metrics in row["phases"].items():
-            own = table[(table["row"] == row["id"]) & (table["phase"] == phase)].set_index("horizon")
-            for horizon in (1, 2, 3):
-                for name in ("skill", "repw", "wpe", "gain"):
-                    found = own.loc[str(horizon), [name, f"{name}_low", f"{name}_high"]]
-                    assert list(found) == list(metrics[f"{name}_by_horizon"][horizon - 1].values())
-            assert list(own.loc["mean", ["skill", "skill_low", "skill_high"]]) == list(metrics["skill"].values())
+    board, frame = document(tmp_path / "records"), pd.read_parquet(files["leaderboard.parquet"])
+    assert len(frame) == 2 * 2 * 4  # rows, phases, horizons and their mean
+    assert set(frame["horizon"]) == {"1", "2", "3", "mean"}
+    names = [metric.name for metric in board.scores]
+    for row in board.rows:
+        for phase, metrics in row.phases.items():
+            own = frame[(frame["row"] == row.id) & (frame["phase"] == phase)].set_index("horizon")
+            for name in names:
+                series = dict(zip("123", metrics[name].by_horizon, strict=True))
+                series |= {"mean": metrics[name].mean} if metrics[name].mean else {}
+                for horizon, estimate in series.items():
+                    found = list(own.loc[horizon, [name, f"{name}_low", f"{name}_high"]].astype(float).fillna(-1.0))
+                    assert found == [-1.0 if x is None else x for x in (estimate.value, estimate.low, estimate.high)]
             assert own["wpe"].isna().to_dict() == {"1": False, "2": False, "3": False, "mean": True}
             assert set(own["state"]) == {"claimed"}
             assert set(own["digest"]) == {"a" * 64}
-            assert [list(seeds) for seeds in own["seeds"]] == [row["seeds"]] * 4
-            assert [list(hashes) for hashes in own["forecasts_sha256"]] == [["b" * 64] * len(row["seeds"])] * 4
+            assert [list(seeds) for seeds in own["seeds"]] == [[*row.seeds]] * 4
+            assert [list(hashes) for hashes in own["forecasts_sha256"]] == [["b" * 64] * len(row.seeds)] * 4
+
+
+def test_the_columns_have_declared_types_also_where_nothing_is_known(tmp_path):
+    files = made(tmp_path, record("mlp", 0.8))  # its commit, GPU and evidence are unknown
+    types = {field.name: field.type for field in pq.read_schema(files["leaderboard.parquet"])}
+    assert not [name for name, kind in types.items() if pa.types.is_null(getattr(kind, "value_type", kind))]
+    assert types["commit"] == pa.list_(pa.string())
+    assert types["disputed"] == pa.string()
+    assert types["rank"] == pa.int64()
+
+
+def test_the_csv_has_the_columns_and_values_of_the_parquet_table(tmp_path):
+    files = made(tmp_path, record("mlp", 0.8), record("tipl", 0.5), record("tipl", 0.5, seed=1))
+    frame = pd.read_parquet(files["leaderboard.parquet"])
+    lines = list(csv.DictReader(files["leaderboard.csv"].read_text().splitlines()))
+    assert list(lines[0]) == list(frame)
+    for line, (_, row) in zip(lines, frame.iterrows(), strict=True):
+        assert (line["row"], line["horizon"]) == (row["row"], row["horizon"])
+        assert json.loads(line["seeds"]) == list(row["seeds"])
+        for name in ("skill", "skill_low", "wpe", "gain_high", "noise_floor"):
+            assert (line[name] == "") == pd.isna(row[name])
+            assert line[name] == "" or float(line[name]) == row[name]
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@x", "a\nb"])
+def test_no_spreadsheet_takes_a_strangers_text_for_a_formula(text):
+    shown = csv_text(text)
+    assert not shown.startswith(tuple("=+-@"))
+    assert "\n" not in shown
+
+
+def test_a_metric_that_is_added_to_the_table_gets_its_columns_everywhere(tmp_path):
+    """What the table of metrics says of one more is all that tables and page need."""
+    before = document(write(tmp_path / "records", record("mlp", 0.8), record("tipl", 0.5))).model_dump(mode="json")
+    another = {**before["metrics"][0], "name": "another", "label": "another label", "digits": 1}
+    before["metrics"].append(another)
+    for row in before["rows"]:
+        for phase in row["phases"].values():
+            phase["another"] = phase["skill"]
+    board = LeaderboardDocument.model_validate(before)
+    assert "| another label | 95% interval |" in markdown.render(board)
+    assert {"another", "another_low", "another_high"} <= {*table.flat(board).column_names}
+    (page,) = site.render(board, tmp_path / "site")
+    assert "another label" in page.read_text()
 
 
 def test_when_the_dataset_is_yanked_then_its_rows_are_greyed_and_the_reason_is_told(tmp_path, store):
@@ -115,10 +169,10 @@ def test_when_the_dataset_is_yanked_then_its_rows_are_greyed_and_the_reason_is_t
     lines = [f"{name} = {value!r}" for name, value in (entry | {"digest": "a" * 64}).items()]
     (store / "catalog.toml").write_text("\n".join(['["toy/ppo-v1"]', *lines]))
     files = made(tmp_path, record("tipl", 0.5))
-    markdown, page = (files[name].read_text() for name in ("README.md", "index.html"))
-    assert markdown.count("wrong &lt;seeds&gt;") == 2
+    text, page = (files[name].read_text() for name in ("README.md", "index.html"))
+    assert text.count("wrong &lt;seeds&gt;") == 2
     assert "wrong \\u003cseeds\\u003e" in page
-    assert tables(markdown)[0][1][0] == "-"
+    assert tables(text)[0][1][0] == "-"
 
 
 def test_greyed_rows_stand_last_with_their_reason_and_disputed_ones_are_marked(tmp_path, monkeypatch):

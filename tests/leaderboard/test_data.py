@@ -11,10 +11,12 @@ import pytest
 from helpers.board_records import PROTOCOL, record, write
 from hypothesis import given
 from hypothesis import strategies as st
+from tipl_bench.benchmark.record import Record
 from tipl_bench.leaderboard.document import entries as entries_module
 from tipl_bench.leaderboard.document.build import document
 from tipl_bench.leaderboard.document.numbers import rounded
 from tipl_bench.leaderboard.document.overall import common_environments
+from tipl_bench.leaderboard.document.schema import read_document
 from tipl_bench.leaderboard.store.evidence import Standing
 from tipl_bench.utils.errors import ProtocolError
 
@@ -22,11 +24,11 @@ NAMES = [f"env{number}" for number in range(3)]
 
 
 def made(folder, *records):
-    return document(write(folder / "records", *records))
+    return document(write(folder / "records", *records)).model_dump(mode="json")
 
 
 def rows_of(board):
-    return {row["predictor"]: row for row in board["rows"]}
+    return {row["method"]: row for row in board["rows"]}
 
 
 def catalogue(store, **changes):
@@ -49,8 +51,8 @@ def across(names=NAMES, predictors=(("mlp", 0.8), ("tipl", 0.5)), **more):
 
 def test_the_document_has_the_fields_of_its_format(tmp_path):
     board = made(tmp_path, record("mlp", 0.8), record("tipl", 0.5), record("tipl", 0.5, seed=1))
-    assert set(board) == {"format", "version", "protocols", "boards", "rows", "overall", "overall_scope"}
-    assert board["format"] == 1
+    assert set(board) == {"format", "version", "protocols", "metrics", "boards", "rows", "overall", "scope"}
+    assert board["format"] == 2
     assert board["protocols"] == {"1": json.loads(PROTOCOL.model_dump_json())}
     (about,) = board["boards"]
     assert about["id"] == "toy/ppo-v1@aaaaaaaaaaaa/p1"
@@ -60,16 +62,18 @@ def test_the_document_has_the_fields_of_its_format(tmp_path):
     }  # fmt: skip
     assert (about["trials"], about["ranked"], about["published"]) == (12, True, False)
     assert set(about["phases"]) == {"learning", "all"}
-    assert about["phases"]["learning"]["ceiling"] == pytest.approx([0.9] * 3)
+    assert set(about["phases"]["learning"]) == {"windows", "trials", "references"}
+    references = about["phases"]["learning"]["references"]
+    assert set(references) == {"oracle_skill", "wpe_persistence", "repw_persistence", "noise_floor"}
+    assert references["oracle_skill"] == {"mean": pytest.approx(0.9), "by_horizon": pytest.approx([0.9] * 3)}
     row = rows_of(board)["tipl"]
     assert set(row) == {
-        "id", "board", "predictor", "version", "consumes", "budget", "variant", "options", "device", "state",
-        "reproduction", "greyed", "disputed", "evidence", "rank", "tied", "phases", "comparisons", "seeds",
-        "seed_skills", "spread", "cost", "returns", "provenance", "commands",
+        "id", "board", "method", "version", "consumes", "budget", "variant", "options", "device", "state",
+        "reproduction", "greyed", "disputed", "evidence", "rank", "tied", "above_ceiling", "phases", "layers",
+        "comparisons", "seeds", "seed_skills", "spread", "cost", "returns", "provenance", "commands",
     }  # fmt: skip
-    assert set(row["phases"]["learning"]) == {
-        "skill", "skill_by_horizon", "repw", "repw_by_horizon", "wpe_by_horizon", "gain_by_horizon", "layers",
-    }  # fmt: skip
+    assert [*row["phases"]["learning"]] == ["skill", "span_share", "wpe", "repw", "gain"]
+    assert all(set(series) == {"mean", "by_horizon"} for series in row["phases"]["learning"].values())
     assert set(row["provenance"][0]) == {
         "seed", "record", "commit", "dirty", "forecasts_sha256", "cpu", "gpu", "threads", "isolation", "python",
         "platform", "packages",
@@ -86,11 +90,11 @@ def test_the_numbers_of_a_row_are_those_of_its_records(tmp_path):
         found = [run.result("learning", horizon) for run in runs]
         for name in ("skill", "repw", "wpe", "gain"):
             expected = np.mean([one[name].value for one in found])
-            assert metrics[f"{name}_by_horizon"][horizon - 1]["value"] == pytest.approx(expected, rel=1e-5)
+            assert metrics[name]["by_horizon"][horizon - 1]["value"] == pytest.approx(expected, rel=1e-5)
         layer = np.mean([one.layers["layer0.weight"] for one in found])
-        assert metrics["layers"]["layer0.weight"][horizon - 1] == pytest.approx(layer, rel=1e-5)
+        assert row["layers"]["learning"]["layer0.weight"][horizon - 1] == pytest.approx(layer, rel=1e-5)
     each = [np.mean([run.result("learning", h)["skill"].value for h in (1, 2, 3)]) for run in runs]
-    assert metrics["skill"]["value"] == pytest.approx(np.mean(each), rel=1e-5)
+    assert metrics["skill"]["mean"]["value"] == pytest.approx(np.mean(each), rel=1e-5)
     assert row["seed_skills"] == pytest.approx(each, rel=1e-5)
     assert row["spread"] == pytest.approx(np.std(each, ddof=1), rel=1e-4)
     assert row["seeds"] == [0, 1]
@@ -101,22 +105,22 @@ def test_the_interval_of_one_seed_at_one_horizon_is_its_records(tmp_path):
     (row,) = made(tmp_path, run)["rows"]
     for name in ("skill", "repw", "wpe"):
         theirs = run.result("learning", 2)[name]
-        ours = row["phases"]["learning"][f"{name}_by_horizon"][1]
+        ours = row["phases"]["learning"][name]["by_horizon"][1]
         assert [ours["low"], ours["high"]] == pytest.approx([theirs.low, theirs.high], rel=1e-5)
 
 
 def test_when_a_trial_has_fewer_windows_then_the_return_error_is_still_the_mean_over_windows(tmp_path):
     run = record(keep=1)
     (row,) = made(tmp_path, run)["rows"]
-    mean = np.mean([metric["repw"].value for metric in run.results if metric.phase == "learning"])
-    found = row["phases"]["learning"]["repw"]
+    mean = np.mean([result["repw"].value for result in run.of_phase("learning")])
+    found = row["phases"]["learning"]["repw"]["mean"]
     assert found["value"] == pytest.approx(mean, rel=1e-5)
     assert found["low"] < found["value"] < found["high"]
 
 
 def test_when_skills_differ_clearly_then_ranks_follow_them_and_rows_stand_best_first(tmp_path):
     board = made(tmp_path, record("mlp", 0.8), record("tipl", 0.5), record("linear", 1.4))
-    assert [(row["predictor"], row["rank"], row["tied"]) for row in board["rows"]] == [
+    assert [(row["method"], row["rank"], row["tied"]) for row in board["rows"]] == [
         ("tipl", 1, []),
         ("mlp", 2, []),
         ("linear", 3, []),
@@ -134,7 +138,7 @@ def test_ranks_and_ties_are_within_an_information_class(toys):
     board = made(toys, *plain, *more)
     first = [row for row in board["rows"] if row["board"] == board["boards"][0]["id"]]
     for rows in (board["overall"], first):
-        assert {row["predictor"]: row["rank"] for row in rows} == {"optimizer": 1, "equal": 2, "tipl": 1, "linear": 2}
+        assert {row["method"]: row["rank"] for row in rows} == {"optimizer": 1, "equal": 2, "tipl": 1, "linear": 2}
         assert [row["tied"] for row in rows] == [[]] * 4
     assert len(first[0]["comparisons"]) == 3
     together = made(toys / "together", *plain, *across(NAMES[:2], [("optimizer", 0.3), ("equal", 0.5)], tilt=0.2))
@@ -150,7 +154,7 @@ def test_when_the_paired_interval_covers_zero_then_entries_share_a_rank(tmp_path
 
 def test_when_trials_differ_more_than_predictors_then_pairing_still_tells_them_apart(tmp_path):
     rows = rows_of(made(tmp_path, record("mlp", 0.50, 0.01, tilt=0.2), record("tipl", 0.48, 0.01, tilt=0.2)))
-    one, other = (rows[name]["phases"]["learning"]["skill"] for name in ("mlp", "tipl"))
+    one, other = (rows[name]["phases"]["learning"]["skill"]["mean"] for name in ("mlp", "tipl"))
     assert one["low"] < other["value"] < one["high"]
     assert (rows["tipl"]["rank"], rows["mlp"]["rank"]) == (1, 2)
 
@@ -181,7 +185,7 @@ def test_the_same_records_under_other_file_names_and_orders_give_the_same_number
 
 def test_when_a_predictor_has_a_later_version_then_the_earlier_is_greyed_unranked_and_last(tmp_path):
     board = made(tmp_path, record("tipl", 0.4), record("tipl", 0.5, version=2), record("mlp", 0.8))
-    assert [(row["predictor"], row["version"], row["rank"]) for row in board["rows"]] == [
+    assert [(row["method"], row["version"], row["rank"]) for row in board["rows"]] == [
         ("tipl", 2, 1),
         ("mlp", 1, 2),
         ("tipl", 1, None),
@@ -267,19 +271,19 @@ def test_a_reproduced_row_says_how_it_came_out_and_whether_on_another_kind_of_ma
     assert row["reproduction"] == said
     claimed = Standing("claimed", None, ())
     monkeypatch.setattr(entries_module, "standing", lambda path, one: [standings[0], claimed][one.key.seed])
-    (row,) = document(tmp_path / "records")["rows"]
-    assert (row["state"], row["reproduction"]) == ("claimed", None)
+    (row,) = document(tmp_path / "records").rows
+    assert (row.state, row.reproduction) == ("claimed", None)
 
 
 def test_overall_is_the_mean_skill_of_what_is_on_every_default_board(toys):
     mixed = [*across(), *across(NAMES[:2], [("linear", 1.5)]), record("tipl", 0.1, dataset="env0/other-v1")]
     board = made(toys, *mixed)
     first, second = board["overall"]
-    assert (first["predictor"], first["rank"], first["tied"]) == ("tipl", 1, [])
-    assert (second["predictor"], second["rank"]) == ("mlp", 2)
-    assert board["overall_scope"] == {"environments": NAMES, "left_out": [], "resampled": "trials"}
+    assert (first["method"], first["rank"], first["tied"]) == ("tipl", 1, [])
+    assert (second["method"], second["rank"]) == ("mlp", 2)
+    assert board["scope"] == {"environments": NAMES, "left_out": [], "resampled": "trials"}
     rows = {row["id"]: row for row in board["rows"]}
-    each = [rows[name]["phases"]["learning"]["skill"]["value"] for name in first["rows"]]
+    each = [rows[name]["phases"]["learning"]["skill"]["mean"]["value"] for name in first["rows"]]
     assert first["environments"] == NAMES
     assert first["skill"]["value"] == pytest.approx(np.mean(each), rel=1e-5)
     assert first["skill"]["low"] < first["skill"]["value"] < first["skill"]["high"]
@@ -293,7 +297,7 @@ def test_an_overall_row_has_the_lowest_state_of_its_rows_and_names_what_disputes
         "standing",
         lambda path, one: low if (one.key.method.name, one.key.dataset.environment) == lower else high,
     )
-    rows = {row["predictor"]: row for row in made(toys, *across())["overall"]}
+    rows = {row["method"]: row for row in made(toys, *across())["overall"]}
     assert (rows["mlp"]["state"], rows["mlp"]["disputed"]) == ("reproduced", None)
     assert (rows["tipl"]["state"], rows["tipl"]["disputed"]) == ("claimed", "env1: seed 0: skill is 0.1 lower")
 
@@ -301,16 +305,16 @@ def test_an_overall_row_has_the_lowest_state_of_its_rows_and_names_what_disputes
 def test_overall_leaves_out_unranked_yanked_and_superseded_boards(toys, store):
     catalogue(store, env2={"yanked": "broken"})
     board = made(toys, *across())
-    assert board["overall_scope"]["environments"] == NAMES[:2]
+    assert board["scope"]["environments"] == NAMES[:2]
     few = made(toys / "few", *across(NAMES[:2]), *across(NAMES[2:], trials=5))
-    assert few["overall_scope"]["environments"] == NAMES[:2]
+    assert few["scope"]["environments"] == NAMES[:2]
 
 
 def test_when_no_two_predictors_are_everywhere_then_overall_is_of_the_largest_common_set(toys):
     records = [*across(NAMES[:2]), *across(NAMES[2:], [("linear", 1.5), ("tipl", 0.5)])]
     board = made(toys, *records)
-    assert board["overall_scope"] == {"environments": NAMES[:2], "left_out": ["env2"], "resampled": "trials"}
-    assert {row["predictor"] for row in board["overall"]} == {"mlp", "tipl"}
+    assert board["scope"] == {"environments": NAMES[:2], "left_out": ["env2"], "resampled": "trials"}
+    assert {row["method"] for row in board["overall"]} == {"mlp", "tipl"}
 
 
 def test_when_one_environment_is_ranked_then_there_is_no_overall(toys):
@@ -357,3 +361,86 @@ def test_numbers_have_six_significant_digits_or_are_null(value):
         assert not (found == 0 and math.copysign(1, found) < 0)
     else:
         assert found is None
+
+
+def under(protocol, one):
+    return one.model_copy(update={"key": one.key.model_copy(update={"protocol": protocol})})
+
+
+def test_a_new_protocol_greys_no_row_until_a_board_of_it_exists_for_the_dataset(tmp_path, monkeypatch):
+    newer = PROTOCOL.model_copy(update={"version": PROTOCOL.version + 1})
+    monkeypatch.setattr("tipl_bench.benchmark.protocol.CURRENT", newer)
+    mine, other = record("tipl", 0.5), record("tipl", 0.5, dataset="another/ppo-v1")
+    before = made(tmp_path / "before", mine, other)
+    assert [(row["greyed"], row["rank"]) for row in before["rows"]] == [(None, 1)] * 2
+    board = made(tmp_path, mine, other, under(newer, record("mlp", 0.8)))
+    reasons = {about["id"].split("@")[0] + about["id"][-3:]: about["superseded"] for about in board["boards"]}
+    assert reasons == {"another/ppo-v1/p1": None, "toy/ppo-v1/p2": None, "toy/ppo-v1/p1": "a newer protocol"}
+    greyed = [row for row in board["rows"] if row["greyed"]]
+    assert [(row["method"], row["rank"]) for row in greyed] == [("tipl", None)]
+    assert board["boards"][-1]["superseded"]
+
+
+def test_the_overall_comparison_is_of_one_protocol(toys):
+    newer = PROTOCOL.model_copy(update={"version": PROTOCOL.version + 1})
+    other = [under(newer, one) for one in across(NAMES[:1])]
+    board = made(toys, *across(), *other)
+    assert board["scope"]["environments"] == NAMES[1:]  # the first has a newer protocol's board, alone
+    protocols = {about["id"]: about["protocol"] for about in board["boards"]}
+    rows = {row["id"]: protocols[row["board"]] for row in board["rows"]}
+    assert {rows[name] for row in board["overall"] for name in row["rows"]} == {PROTOCOL.version}
+
+
+def test_a_row_that_is_significantly_above_the_span_ceiling_says_so(tmp_path):
+    rows = rows_of(made(tmp_path, record("tipl", 0.05, 0.01), record("mlp", 0.5), record("linear", 0.1, 0.05)))
+    assert {name: row["above_ceiling"] for name, row in rows.items()} == {"tipl": True, "mlp": False, "linear": False}
+    assert rows["tipl"]["phases"]["learning"]["span_share"]["mean"]["low"] > 1
+
+
+def test_where_records_have_no_sums_of_the_ceiling_its_median_is_what_counts(tmp_path):
+    def without(one):
+        results = [
+            result.model_copy(
+                update={
+                    "estimates": {name: value for name, value in result.estimates.items() if name != "span_share"},
+                    "by_trial": {name: sums for name, sums in result.by_trial.items() if name != "wpe_oracle"},
+                }
+            )
+            for result in one.results
+        ]
+        return one.model_copy(update={"results": tuple(results)})
+
+    rows = rows_of(made(tmp_path, without(record("tipl", 0.05, 0.01)), record("mlp", 0.5)))
+    assert rows["tipl"]["phases"]["learning"]["span_share"]["mean"] == {"value": None, "low": None, "high": None}
+    assert rows["mlp"]["phases"]["learning"]["span_share"]["mean"]["value"] is not None
+    assert (rows["tipl"]["above_ceiling"], rows["mlp"]["above_ceiling"]) == (True, False)
+
+
+def test_records_of_one_dataset_share_a_board_whichever_digest_they_state(tmp_path):
+    migrated = record("mlp", 0.8, digest="b" * 64)
+    identity = migrated.key.dataset.model_copy(update={"former_digest": "a" * 64})
+    migrated = migrated.model_copy(update={"key": migrated.key.model_copy(update={"dataset": identity})})
+    (about,) = made(tmp_path, record("tipl", 0.5), migrated)["boards"]
+    assert about["id"] == "toy/ppo-v1@aaaaaaaaaaaa/p1"
+
+
+def test_failed_runs_are_no_rows(tmp_path):
+    failed = record("mlp", 0.8).model_dump(mode="json")
+    failed |= {"status": {"state": "failed", "stage": "fit", "reason": "out of memory"}}
+    failed |= {"results": [], "returns": [], "artifacts": {}}
+    board = made(tmp_path, record("tipl", 0.5), Record.model_validate(failed))
+    assert [row["method"] for row in board["rows"]] == ["tipl"]
+
+
+def test_a_document_that_names_a_missing_row_or_has_another_field_is_refused_by_place(tmp_path):
+    path = tmp_path / "leaderboard.json"
+    good = made(tmp_path, record("mlp", 0.8), record("tipl", 0.5))
+    for change, message in (
+        ({"format": 1}, "format"),
+        ({"extra": 1}, "extra"),
+        ({"rows": [good["rows"][0]]}, "another row"),
+        ({"boards": []}, "a board that is not there"),
+    ):
+        path.write_text(json.dumps({**good, **change}))
+        with pytest.raises(ProtocolError, match=message):
+            read_document(path)

@@ -83,9 +83,9 @@ def test_when_sums_by_trial_are_not_of_all_trials_then_the_file_is_named(change)
 
 def test_when_a_horizon_is_missing_or_repeated_then_the_file_is_named():
     one = record()
-    for metrics in (one.results[1:], (one.results[1], *one.results[1:]), ()):
+    for results in (one.results[1:], (one.results[1], *one.results[1:]), ()):
         with pytest.raises(ProtocolError, match=r"0\.json.*horizons 1 to 3"):
-            group(one.model_copy(update={"results": metrics}))
+            group(one.model_copy(update={"results": results}))
 
 
 def test_the_state_is_the_lowest_of_the_seeds_and_a_dispute_of_any_counts(monkeypatch):
@@ -106,13 +106,13 @@ def parse(command):
 def test_the_run_command_names_what_differs_from_the_budget_and_verify_its_folder(smooth):
     options = {"points": 5, "damping": 0.25}
     entry = single(record("linear", seed=3, dataset=smooth.name, **options))
-    (command,) = entry.commands()["run"]
+    (command,) = entry.commands().run
     parameters = parse(command)
     assert (parameters["model"], parameters["dataset_name"], parameters["seed"]) == ("linear", smooth.name, 3)
     request = RunRequest("linear", smooth, "quick", parameters["settings"], 3)
     with request.start() as predictor:
         assert predictor.options == options
-    (verify,) = entry.commands()["verify"]
+    (verify,) = entry.commands().verify
     assert shlex.split(verify) == ["tipl-bench", "verify", default_folder(request).as_posix()]
 
 
@@ -120,9 +120,9 @@ def test_the_reproduce_command_of_a_committed_row_names_its_record_in_a_clone_on
     root = RECORDS.parents[1]
     entries = [entry for board in boards(load()).values() for entry in board]
     for entry in entries:
-        named = [shlex.split(command)[2] for command in entry.commands()["reproduce"]]
+        named = [shlex.split(command)[2] for command in entry.commands().reproduce]
         assert [(root / name) for name in named] == list(entry.records)
-        assert len(set(entry.commands()["run"])) == len(named)
+        assert len(set(entry.commands().run)) == len(named)
 
 
 def test_the_reproduce_command_runs_as_it_is_pasted(smooth, known, monkeypatch, tmp_path):
@@ -132,7 +132,7 @@ def test_the_reproduce_command_runs_as_it_is_pasted(smooth, known, monkeypatch, 
     path.parent.mkdir(parents=True)
     path.write_text(made.model_dump_json())
     ((entry,),) = boards({path: made}).values()
-    (command,) = entry.commands()["reproduce"]
+    (command,) = entry.commands().reproduce
     monkeypatch.chdir(path.parents[1])
     result = CliRunner().invoke(main, [*shlex.split(command)[1:], "--dataset", str(smooth.folder)])
     assert result.exit_code == 0, result.output
@@ -146,8 +146,10 @@ def test_when_the_predictor_is_not_installed_then_all_options_are_named():
 def test_when_names_hold_shell_syntax_then_the_commands_are_still_single_words():
     evil = "x; rm -rf $HOME `id` '"
     entry = single(record("theirs", option=evil))
-    (command,) = entry.commands()["run"]
+    (command,) = entry.commands().run
     parameters = parse(command)
     assert parameters["settings"] == (f"option={evil}",)
-    lengths = {name: [len(shlex.split(one)) for one in entry.commands()[name]] for name in ("verify", "reproduce")}
+    lengths = {
+        name: [len(shlex.split(one)) for one in getattr(entry.commands(), name)] for name in ("verify", "reproduce")
+    }
     assert lengths == {"verify": [3], "reproduce": [5]}

@@ -41,7 +41,7 @@ def test_rows_of_a_published_board_are_exported_with_the_documents_numbers(store
     folder = write(tmp_path / "records", record("mlp", 0.8), record("tipl", 0.5), record("tipl", 0.5, seed=1))
     found = exported(folder, tmp_path)
     assert set(found) == {f"{name}-quick/.eval_results/toy-ppo-v1.yaml" for name in ("mlp", "tipl")}
-    skills = {row["predictor"]: row["phases"]["learning"]["skill"]["value"] for row in document(folder)["rows"]}
+    skills = {row.method: row.phases["learning"]["skill"].mean.value for row in document(folder).rows}
     for name, value in skills.items():
         (entry,) = found[f"{name}-quick/.eval_results/toy-ppo-v1.yaml"]
         assert (entry.dataset_id, entry.dataset_revision) == ("alice/toy", COMMIT)

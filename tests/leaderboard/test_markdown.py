@@ -8,18 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
-from tipl_bench.leaderboard.render.markdown_text import LONGEST, escape
+from tipl_bench.leaderboard.render.escaping import MAX_LENGTH, markdown_text
 
 PARSER = MarkdownIt("commonmark").enable("table").enable("strikethrough")
 visible = st.text(
     st.one_of(st.characters(exclude_categories=("C", "Z")), st.sampled_from(list(" |`\\*_[]()<>&#~$!@:/.w"))),
-    max_size=LONGEST,
+    max_size=MAX_LENGTH,
 )
 
 
 def cell(text):
     """Tokens of the middle one of three cells, and how many cells there are in the whole table."""
-    tokens = PARSER.parse(f"| a | b | c |\n|---|---|---|\n| x | {escape(text)} | z |\n\nafter\n")
+    tokens = PARSER.parse(f"| a | b | c |\n|---|---|---|\n| x | {markdown_text(text)} | z |\n\nafter\n")
     assert [token.type for token in tokens if token.type.endswith("_open")][-1] == "paragraph_open"
     cells = [tokens[number + 1] for number, token in enumerate(tokens) if token.type == "td_open"]
     assert len(cells) == 3
@@ -54,7 +54,7 @@ def test_markup_is_shown_as_it_is_written(text):
 )
 def test_addresses_are_not_what_a_renderer_would_link(text):
     assert shown(cell(text)) == text
-    assert not re.search(r"://|www\.|[\w.]@\w", escape(text), re.IGNORECASE)
+    assert not re.search(r"://|www\.|[\w.]@\w", markdown_text(text), re.IGNORECASE)
 
 
 @pytest.mark.parametrize(
@@ -65,12 +65,14 @@ def test_characters_without_a_shape_are_spelled_out(text):
     found = shown(cell(text))
     assert "\\u" in found
     assert all(character == " " or character.isprintable() for character in found)
-    assert len(escape(text).splitlines()) == 1
+    assert len(markdown_text(text).splitlines()) == 1
 
 
 def test_a_long_text_is_cut():
-    assert shown(cell("x" * 10_000)) == "x" * (LONGEST - 1) + "…"
+    assert shown(cell("x" * 10_000)) == "x" * (MAX_LENGTH - 1) + "…"
 
 
 def test_a_plain_name_stays_as_it_is():
-    assert escape("tipl width=3, quick (v1) half-cheetah/ppo-v1") == "tipl width=3, quick (v1) half-cheetah/ppo-v1"
+    assert (
+        markdown_text("tipl width=3, quick (v1) half-cheetah/ppo-v1") == "tipl width=3, quick (v1) half-cheetah/ppo-v1"
+    )

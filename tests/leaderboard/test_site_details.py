@@ -16,7 +16,15 @@ ROW = DOCUMENT["rows"][2]
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     folder = tmp_path_factory.mktemp("site")
-    render(DOCUMENT, folder)
+    render(synthetic_documents.typed(DOCUMENT), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def parted(tmp_path_factory):
+    """A site with its parts beside the page."""
+    folder = tmp_path_factory.mktemp("parted")
+    render(synthetic_documents.typed(DOCUMENT), folder, 0)
     return folder
 
 
@@ -29,17 +37,19 @@ def opened(page):
     return page.locator(".inside").first
 
 
-def test_a_row_opens_on_demand_and_closes(visit, site):
-    visiting = visit(site)
+@pytest.mark.parametrize("kind", ["site", "parted"])
+def test_a_row_opens_and_closes_and_reads_scripts_only_where_they_are_beside_the_page(visit, kind, request):
+    visiting = visit(request.getfixturevalue(kind))
     page = visiting.go(f"#view={ROW['board']}")
-    assert not [url for url in visiting.requests if "/board/" in url]
+    assert not [url for url in visiting.requests if "/parts/" in url]
     button = opener(page, ROW)
     assert button.get_attribute("aria-expanded") == "false"
     button.click()
     place = opened(page)
     assert button.get_attribute("aria-expanded") == "true"
     assert button.get_attribute("aria-controls") == place.get_attribute("id")
-    assert [url.split("/")[-1].split("?")[0] for url in visiting.requests if "/board/" in url] == ["rows-000.js"]
+    read = [url.split("/")[-1].split("?")[0] for url in visiting.requests if "/parts/" in url]
+    assert read == (["rows-000.js", "values-learning.js"] if kind == "parted" else [])
     assert f"open={ROW['id']}" in page.evaluate("location.hash")
     button.click()
     assert button.get_attribute("aria-expanded") == "false"
@@ -69,18 +79,20 @@ def number(text):
     return float(text.replace("\u2212", "-").replace(",", ""))
 
 
-def test_the_figure_shows_both_errors_with_bands_and_the_returns_with_the_diagonal(visit, site):
+def test_the_figure_shows_every_metric_with_its_band_and_the_returns_with_the_diagonal(visit, site):
     page = visit(site).go(f"#open={ROW['id']}")
     place = opened(page)
-    wpe, repw, returns = place.locator(".panels figure").all()
+    *panels, returns = place.locator(".panels figure").all()
     measured = ROW["phases"]["learning"]
-    for panel, series in ((wpe, "wpe_by_horizon"), (repw, "repw_by_horizon")):
+    assert len(panels) == len(measured)
+    for panel, series in zip(panels, measured.values(), strict=True):
         assert panel.get_by_role("img").count() == 1
         assert panel.locator("svg.chart path.band").count() == 1
-        assert panel.locator("svg.chart circle").count() == len(measured[series])
+        assert panel.locator("svg.chart circle").count() == len(series["by_horizon"])
         cells = table(panel, "by horizon")
-        for line, estimate in zip(cells, measured[series], strict=True):
+        for line, estimate in zip(cells, series["by_horizon"], strict=True):
             assert number(line[1]) == pytest.approx(estimate["value"], rel=0.006, abs=0.006)
+    assert panels[0].locator("path.ceiling").count() == 2  # in the picture and in its legend
     learning = [point for point in ROW["returns"] if point[0] == "learning"]
     assert returns.locator("svg.chart circle.s1").count() == len(learning)
     assert returns.locator("svg.chart path.hollow").count() == len(ROW["returns"]) - len(learning)
@@ -130,7 +142,7 @@ def test_cost_provenance_layers_and_evidence_are_told(visit, site):
     assert "isolation of its runsnone: the kernel hid nothing from the predictor" in words
     assert "As stated by the run." in words
     assert f"layers={ROW['options']['layers']}" in words
-    assert [line[0] for line in table(place, "WPE of each layer")] == list(ROW["phases"]["learning"]["layers"])
+    assert [line[0] for line in table(place, "WPE of each layer")] == list(ROW["layers"]["learning"])
     link = place.get_by_role("link", name="tipl/trajectories").get_attribute("href")
     assert link == f"https://huggingface.co/datasets/tipl/trajectories/tree/{board['commit']}"
 
@@ -160,36 +172,36 @@ def test_an_overall_entry_opens_to_its_rows_in_each_environment(visit, site):
 
 
 def test_when_the_folder_beside_the_page_is_missing_then_the_row_says_so_and_can_be_tried_again(
-    browser, site, tmp_path
+    browser, parted, tmp_path
 ):
     folder = tmp_path / "moved"
-    shutil.copytree(site, folder)
-    (folder / "board").rename(folder / "elsewhere")
+    shutil.copytree(parted, folder)
+    (folder / "parts").rename(folder / "elsewhere")
     page = browser.new_page()
     page.goto((folder / "index.html").as_uri() + f"#open={ROW['id']}")
     page.get_by_role("alert").get_by_text("could not be read").wait_for()
-    (folder / "elsewhere").rename(folder / "board")
+    (folder / "elsewhere").rename(folder / "parts")
     page.get_by_role("button", name="Try again").click()
     opened(page)
     page.close()
 
 
-def test_when_a_script_is_of_another_build_then_the_row_says_so(visit, site, tmp_path):
+def test_when_a_script_is_of_another_build_then_the_row_says_so(visit, parted, tmp_path):
     folder = tmp_path / "mixed"
-    shutil.copytree(site, folder)
-    (folder / "board" / "rows-000.js").write_text("tiplBoard('rows-000', '{}');")
+    shutil.copytree(parted, folder)
+    (folder / "parts" / "rows-000.js").write_text("leaderboardPart('rows-000', '{}');")
     page = visit(folder).go(f"#open={ROW['id']}")
     page.get_by_text("of another build").wait_for()
 
 
-def test_when_a_phase_cannot_be_read_then_the_page_says_so_and_another_choice_works(browser, site, tmp_path):
+def test_when_a_phase_cannot_be_read_then_the_page_says_so_and_another_choice_works(browser, parted, tmp_path):
     folder = tmp_path / "partial"
-    shutil.copytree(site, folder)
-    (folder / "board" / "phase-converged.js").unlink()
+    shutil.copytree(parted, folder)
+    (folder / "parts" / "values-converged.js").unlink()
     page = browser.new_page()
     page.goto((folder / "index.html").as_uri() + "#view=rows")
     page.select_option("#choose-phase", "converged")
-    page.get_by_role("alert").get_by_text("phase-converged.js could not be read").wait_for()
+    page.get_by_role("alert").get_by_text("values-converged.js could not be read").wait_for()
     page.select_option("#choose-phase", "all")
     until(page, "document.querySelector('#caption').textContent.includes('all phase')")
     assert not page.get_by_role("alert").is_visible()
@@ -198,7 +210,7 @@ def test_when_a_phase_cannot_be_read_then_the_page_says_so_and_another_choice_wo
 
 def test_a_row_of_which_little_is_known_says_so_everywhere(visit, tmp_path):
     document = synthetic_documents.sparse()
-    render(document, tmp_path)
+    render(synthetic_documents.typed(document), tmp_path)
     visiting = visit(tmp_path)
     visiting.go()
     assert {cell.split("\n")[0] for cell in visiting.column("rank")} == {"-"}

@@ -22,7 +22,7 @@ SOCKETS = Path("/proc/net/tcp")
 @pytest.fixture
 def site(tmp_path):
     folder = tmp_path / "site"
-    render(synthetic_documents.document(), folder)
+    render(synthetic_documents.typed(synthetic_documents.document()), folder, 0)
     for place in (tmp_path / "secret.txt", folder / "own.txt"):
         place.write_text("not of the page")
     return folder
@@ -64,12 +64,13 @@ def test_the_page_and_its_scripts_are_served_until_ctrl_c(serve, site):
     headers, page = get(at + "/")
     assert page == (site / "index.html").read_bytes()
     assert headers["Content-Type"].startswith("text/html")
-    headers, script = get(at + "/board/rows-000.js?12345678")
-    assert script == (site / "board" / "rows-000.js").read_bytes()
+    headers, script = get(at + "/site/parts/rows-000.js?12345678")
+    assert script == (site / "parts" / "rows-000.js").read_bytes()
     assert "javascript" in headers["Content-Type"]
-    (site / "docs").mkdir()
-    (site / "docs" / "intervals.md").write_text("what the page links to")
-    assert get(at + "/docs/intervals.md")[1] == b"what the page links to"
+    (site.parent / "intervals.md").write_text("what the page links to")
+    assert get(at + "/intervals.md")[1] == b"what the page links to"
+    (site / "leaderboard.csv").write_text("what stands beside it")
+    assert get(at + "/site/leaderboard.csv")[1] == b"what stands beside it"
     process.send_signal(signal.SIGINT)
     out, errors = process.communicate(timeout=20)
     assert (process.returncode, out, errors) == (0, "ended\n", "")
@@ -77,7 +78,18 @@ def test_the_page_and_its_scripts_are_served_until_ctrl_c(serve, site):
         assert again.connect_ex(("127.0.0.1", int(at.rsplit(":", 1)[1]))) != 0
 
 
-@pytest.mark.parametrize("path", ["/board/", "/../secret.txt", "/%2e%2e/secret.txt", "/board/rows-999.js", "/own.txt"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/site/parts/",
+        "/../secret.txt",
+        "/%2e%2e/secret.txt",
+        "/secret.txt",
+        "/site/parts/rows-999.js",
+        "/site/own.txt",
+        "/site/../secret.txt",
+    ],
+)
 def test_nothing_but_the_page_s_files_is_served(serve, site, path):
     at = address(serve("--out", site, "--port", 0))
     host, port = at.removeprefix("http://").split(":")

@@ -17,7 +17,7 @@ ROWS = [row for row in DOCUMENT["rows"] if row["board"] == BOARD]
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     folder = tmp_path_factory.mktemp("site")
-    render(DOCUMENT, folder)
+    render(synthetic_documents.typed(DOCUMENT), folder)
     return folder
 
 
@@ -36,18 +36,18 @@ def first_line(cells):
 
 
 def best_first(rows, value):
-    return [row["predictor"] for row in sorted(rows, key=lambda row: -value(row))]
+    return [row["method"] for row in sorted(rows, key=lambda row: -value(row))]
 
 
 def test_the_first_view_is_the_overall_table(visit, site):
     visiting = visit(site)
     page = visiting.go()
     assert page.locator("#view-title").inner_text() == "Overall, across environments"
-    assert visiting.names() == [entry["predictor"] for entry in DOCUMENT["overall"]]
+    assert visiting.names() == [entry["method"] for entry in DOCUMENT["overall"]]
     assert first_line(visiting.column("skill")) == [shown(e["skill"]["value"]) for e in DOCUMENT["overall"]]
     first = DOCUMENT["overall"][0]
     member = next(row for row in DOCUMENT["rows"] if row["id"] == first["rows"][0])
-    skill = member["phases"]["learning"]["skill"]["value"]
+    skill = member["phases"]["learning"]["skill"]["mean"]["value"]
     assert visiting.column(first["environments"][0])[0] == shown(skill)
     assert not page.locator("#choose-phase").is_visible()
 
@@ -55,8 +55,8 @@ def test_the_first_view_is_the_overall_table(visit, site):
 def test_a_number_is_rounded_once_and_reads_as_in_the_other_tables(visit, tmp_path):
     document = json.loads(json.dumps(DOCUMENT))
     for row in document["rows"]:
-        row["phases"]["learning"]["skill"]["value"] = 0.205537  # and 0.2055 would be shown as 0.205
-    render(document, tmp_path)
+        row["phases"]["learning"]["skill"]["mean"]["value"] = 0.205537  # and 0.2055 would be shown as 0.205
+    render(synthetic_documents.typed(document), tmp_path)
     visiting = visit(tmp_path)
     visiting.go(address())
     assert set(first_line(visiting.column("skill"))) == {"0.206"}
@@ -67,14 +67,14 @@ def test_the_overall_table_shows_lowest_states_and_disputes_and_narrows_by_both(
     page = visiting.go()
     entries = DOCUMENT["overall"]
     assert visiting.column("state") == [entry["state"] for entry in entries]
-    disputed = [entry["predictor"] for entry in entries if entry["disputed"]]
+    disputed = [entry["method"] for entry in entries if entry["disputed"]]
     assert disputed
     assert page.locator("#body .reason.disputed").count() == len(disputed)
     page.select_option("#choose-flag", "disputed")
     assert visiting.names() == disputed
     page.select_option("#choose-flag", "")
     page.select_option("#choose-state", "claimed")
-    wanted = [entry["predictor"] for entry in entries if entry["state"] == "claimed"]
+    wanted = [entry["method"] for entry in entries if entry["state"] == "claimed"]
     assert 0 < len(wanted) < len(entries)
     assert visiting.names() == wanted
     assert "state=claimed" in page.evaluate("location.hash")
@@ -84,11 +84,11 @@ def test_a_board_shows_every_row_with_rank_ties_skill_interval_and_reasons(visit
     visiting = visit(site)
     page = visiting.go(address())
     ranked = sorted(ROWS, key=lambda row: (row["rank"] is None, row["rank"]))
-    assert visiting.names() == [row["predictor"] for row in ranked]
-    skills = [row["phases"]["learning"]["skill"] for row in ranked]
+    assert visiting.names() == [row["method"] for row in ranked]
+    skills = [row["phases"]["learning"]["skill"]["mean"] for row in ranked]
     assert visiting.column("skill") == [f"{shown(s['value'])}\n[{shown(s['low'])}, {shown(s['high'])}]" for s in skills]
     for h in (1, 2, 5, 10):
-        values = [row["phases"]["learning"]["skill_by_horizon"][h - 1]["value"] for row in ranked]
+        values = [row["phases"]["learning"]["skill"]["by_horizon"][h - 1]["value"] for row in ranked]
         assert visiting.column(f"h = {h}") == [shown(value) for value in values]
     assert visiting.column("state") == [row["state"] for row in ranked]
     assert (
@@ -101,6 +101,7 @@ def test_a_board_shows_every_row_with_rank_ties_skill_interval_and_reasons(visit
         words = line.inner_text()
         assert (f"greyed: {row['greyed']}" in words) == bool(row["greyed"])
         assert (f"disputed: {row['disputed']}" in words) == bool(row["disputed"])
+        assert ("above the span ceiling" in words) == row["above_ceiling"]
         assert ("tied with" in line.text_content()) == (bool(row["tied"]) and row["rank"] is not None)
     assert page.locator("#count").inner_text() == f"{len(ROWS)} rows"
 
@@ -108,7 +109,7 @@ def test_a_board_shows_every_row_with_rank_ties_skill_interval_and_reasons(visit
 def test_sorting_by_a_heading_turns_around_on_the_second_press_and_says_so(visit, site):
     visiting = visit(site)
     page = visiting.go(address())
-    values = {row["id"]: row["phases"]["learning"]["repw"]["value"] for row in ROWS}
+    values = {row["id"]: row["phases"]["learning"]["repw"]["mean"]["value"] for row in ROWS}
     heading = page.locator("#head th", has_text="REPW")
     heading.get_by_role("button").click()
     assert heading.get_attribute("aria-sort") == "ascending"
@@ -137,8 +138,8 @@ def test_phase_and_horizon_choose_the_numbers(visit, site):
     until(page, "document.querySelector('#caption').textContent.includes('h = 5')")
     ranked = sorted(ROWS, key=lambda row: (row["rank"] is None, row["rank"]))
     tables = [row["phases"]["converged"] for row in ranked]
-    assert first_line(visiting.column("skill")) == [shown(t["skill_by_horizon"][4]["value"]) for t in tables]
-    repw = [table["repw_by_horizon"][4]["value"] for table in tables]
+    assert first_line(visiting.column("skill")) == [shown(t["skill"]["by_horizon"][4]["value"]) for t in tables]
+    repw = [table["repw"]["by_horizon"][4]["value"] for table in tables]
     assert first_line(visiting.column("REPW")) == [shown(v, 2 if abs(v) < 10 else 1) for v in repw]
     assert "Ranks and ties are those of the headline" in page.locator("#view-about").inner_text()
 
@@ -148,16 +149,16 @@ def test_filters_and_search_narrow_the_rows_and_the_count_says_so(visit, site):
     page = visiting.go(address())
     page.select_option("#choose-consumes", "gradients")
     wanted = [row for row in ROWS if row["consumes"] == "gradients"]
-    assert sorted(visiting.names()) == sorted(row["predictor"] for row in wanted)
+    assert sorted(visiting.names()) == sorted(row["method"] for row in wanted)
     assert page.locator("#count").inner_text() == f"{len(wanted)} of {len(ROWS)} rows"
     page.select_option("#choose-consumes", "")
     page.select_option("#choose-flag", "disputed")
-    assert sorted(visiting.names()) == sorted(row["predictor"] for row in ROWS if row["disputed"])
+    assert sorted(visiting.names()) == sorted(row["method"] for row in ROWS if row["disputed"])
     page.select_option("#choose-flag", "")
     page.fill("#choose-q", "QUICK width=67")
     until(page, "document.querySelector('#count').textContent.includes(' of ')")
     found = [row for row in ROWS if row["budget"] == "quick" and "width=67" in row["variant"]]
-    assert visiting.names() == [row["predictor"] for row in found]
+    assert visiting.names() == [row["method"] for row in found]
     page.fill("#choose-q", "no such row")
     page.get_by_text("No row matches").wait_for()
     assert page.locator("#count").inner_text() == f"0 of {len(ROWS)} rows"
@@ -195,7 +196,7 @@ def test_back_and_forward_walk_through_the_views(visit, site):
     page.go_back()
     page.go_back()
     until(page, "document.querySelector('#choose-view').value === 'overall'")
-    assert visiting.names() == [entry["predictor"] for entry in DOCUMENT["overall"]]
+    assert visiting.names() == [entry["method"] for entry in DOCUMENT["overall"]]
     page.go_forward()
     until(page, "document.querySelector('#choose-view').value !== 'overall'")
     assert page.locator("#head th[aria-sort]").inner_text() == "rank"
@@ -214,7 +215,7 @@ def test_back_and_forward_walk_through_the_views(visit, site):
 def test_an_address_of_nonsense_shows_the_first_view(visit, site, nonsense):
     visiting = visit(site)
     visiting.go(nonsense)
-    assert visiting.names() == [entry["predictor"] for entry in DOCUMENT["overall"]]
+    assert visiting.names() == [entry["method"] for entry in DOCUMENT["overall"]]
 
 
 def test_the_plots_follow_the_view_and_say_in_words_what_they_show(visit, site):
@@ -223,8 +224,10 @@ def test_the_plots_follow_the_view_and_say_in_words_what_they_show(visit, site):
     plots = page.locator("#plots figure")
     assert plots.count() == 2
     horizon, cost = plots.nth(0), plots.nth(1)
-    best = max((row for row in ROWS if not row["greyed"]), key=lambda row: row["phases"]["learning"]["skill"]["value"])
-    assert f"{best['predictor']}" in horizon.get_by_role("img").text_content()
+    best = max(
+        (row for row in ROWS if not row["greyed"]), key=lambda row: row["phases"]["learning"]["skill"]["mean"]["value"]
+    )
+    assert f"{best['method']}" in horizon.get_by_role("img").text_content()
     assert horizon.locator("path.line.ceiling").first.get_attribute("d")
     front = pareto(ROWS)
     assert cost.locator("table tbody th").all_text_contents() == front
@@ -240,14 +243,14 @@ def pareto(rows):
     rows = [row for row in rows if not row["greyed"]]
 
     def point(row):
-        return row["cost"]["fit_seconds"], row["phases"]["learning"]["skill"]["value"]
+        return row["cost"]["fit_seconds"], row["phases"]["learning"]["skill"]["mean"]["value"]
 
     def beaten(row):
         seconds, skill = point(row)
         return any(s <= seconds and v >= skill and (s, v) != (seconds, skill) for s, v in map(point, rows))
 
     kept = sorted((row for row in rows if not beaten(row)), key=point)
-    return [f"{row['predictor']} {row['variant']}".strip() for row in kept]
+    return [f"{row['method']} {row['variant']}".strip() for row in kept]
 
 
 def test_every_row_view_names_the_dataset_and_links_to_its_board(visit, site):

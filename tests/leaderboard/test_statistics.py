@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import math
+import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,6 +17,7 @@ from hypothesis.extra.numpy import arrays
 from scipy import stats
 from tipl_bench.benchmark.intervals import skill as record_skill
 from tipl_bench.benchmark.protocol import CURRENT
+from tipl_bench.leaderboard import statistics
 from tipl_bench.leaderboard.statistics.board import (
     board_sums,
     differences,
@@ -264,3 +268,17 @@ def test_entries_whose_seeds_have_the_same_numbers_in_another_order_are_tied_des
     pairs = differences(pd.concat(parts), **SETTINGS)
     assert list(ranks(list("abc"), pairs)["rank"]) == [1, 1, 1]
     assert (pairs == 0.0).all().all()
+
+
+def test_statistics_depend_on_arrays_and_frames_only():
+    folder = Path(statistics.__file__).parent
+    imported = set()
+    for path in folder.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                imported.add("." * node.level + (node.module or ""))
+    standard = {name for name in imported if name in sys.stdlib_module_names or name.startswith("collections")}
+    assert imported - standard <= {"numpy", "numpy.typing", "pandas", "scipy", "...utils.bootstrap", ".board"}
+    assert "pandas" in imported

@@ -7,21 +7,33 @@ import http.server
 import io
 import re
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
+from urllib.parse import quote
 
 from ....utils.errors import TiplBenchError
 from .render import FOLDER, OWN_FILE
 
 HOST = "127.0.0.1"
-PUBLIC = re.compile(rf"/(index\.html|leaderboard\.json|docs/intervals\.md|{FOLDER}/{OWN_FILE.pattern})?(\?[^#]*)?")
-"""What is served: the page may stand in a folder that holds much else."""
+SITE = re.compile(rf"(index\.html|leaderboard\.(json|csv|parquet)|{FOLDER}/{OWN_FILE.pattern})?(\?[^#]*)?")
+BESIDE = re.compile(r"/intervals\.md")
+"""What is served: the site's own files and what it links to beside its folder, which may hold much else."""
 
 
 class _Handler(http.server.SimpleHTTPRequestHandler):
-    """The page's own files; nothing is kept by the browser, so that a rebuilt page is seen at once."""
+    """The site under its folder's name; nothing is kept by the browser, so that a rebuilt page is seen at once."""
+
+    def __init__(self, *arguments: Any, folder: Path, **options: Any) -> None:
+        self.prefix = f"/{quote(folder.name)}/"
+        super().__init__(*arguments, directory=str(folder.parent), **options)
 
     def send_head(self) -> io.BytesIO | BinaryIO | None:
-        if not PUBLIC.fullmatch(self.path):
+        if self.path == "/":
+            self.send_response(302)
+            self.send_header("Location", self.prefix)
+            self.end_headers()
+            return None
+        inside = self.path.startswith(self.prefix) and SITE.fullmatch(self.path.removeprefix(self.prefix))
+        if not inside and not BESIDE.fullmatch(self.path):
             self.send_error(404)
             return None
         return super().send_head()
@@ -52,9 +64,9 @@ def server(folder: Path, port: int) -> http.server.ThreadingHTTPServer:
     """
     if not (folder / "index.html").is_file():
         raise TiplBenchError(
-            f"{folder} holds no index.html; write it with `tipl-bench leaderboard build --out {folder}`."
+            f"{folder} holds no index.html; write it with `tipl-bench leaderboard build`, or name its folder by --out."
         )
     try:
-        return http.server.ThreadingHTTPServer((HOST, port), functools.partial(_Handler, directory=str(folder)))
+        return http.server.ThreadingHTTPServer((HOST, port), functools.partial(_Handler, folder=folder.resolve()))
     except (OSError, OverflowError) as error:
         raise TiplBenchError(f"Port {port} cannot be used ({error}); choose another with --port, 0 for any.") from error

@@ -8,8 +8,9 @@ const columns = (() => {
 
   const numeric = (key, label, value, cell, hint) => ({ key, label, value, cell, hint, numeric: true, bestHigh: true });
 
-  function estimate([value, low, high], format) {
-    const verdict = low > 0 ? "better" : high < 0 ? "worse" : "";
+  function estimate([value, low, high], metric) {
+    const format = data.format(metric);
+    const verdict = metric.direction !== "higher" ? "" : low > 0 ? "better" : high < 0 ? "worse" : "";
     return [html("span", { class: `value ${verdict}` }, format(value)), " ", html("span", { class: "interval" }, text.interval(low, high, format))];
   }
 
@@ -34,6 +35,7 @@ const columns = (() => {
       view.opener(row),
       html("span", { class: "about" }, row.variant && [dom.code(row.variant, 80), " "],
         html("span", { class: "soft" }, `v${text.clean(row.version, 12)} · `, bdi(row.budget, 40))),
+      row.above ? html("span", { class: "reason" }, badge("above the span ceiling", "its skill is significantly above that of the best point in the span of its context", "above")) : "",
       reason("greyed", row.greyed), reason("disputed", row.disputed),
     ];
   }
@@ -47,15 +49,19 @@ const columns = (() => {
 
   const state_ = hint => text_("state", "state", row => row.state, stateBadge, hint);
 
+  const HINTS = { skill: "1 − WPE / WPE of persistence", repw: "return error of predicted weights" };
+  const measured = (view, metric) => metric === data.ranking || view.metrics[metric.name]?.[0].some(Number.isFinite);
+
   function ofBoard(view) {
     const many = view.now.view === "rows";
     return [
       RANK, PREDICTOR,
       many && text_("dataset", "dataset", row => row.board.dataset, row => html("a", { href: state.link({ view: row.board.id }) }, bdi(row.board.dataset, 60))),
-      numeric("skill", "skill", row => view.skill(row)[0], row => estimate(view.skill(row), text.skill), `1 − WPE / WPE of persistence; ${view.name}; with its 95% interval`),
-      ...AT.filter(h => h <= data.about.horizons).map(h =>
-        numeric(`h${h}`, `h = ${h}`, row => view.byHorizon(row)[h - 1], row => text.skill(view.byHorizon(row)[h - 1]), `skill ${h} checkpoints ahead`)),
-      { ...numeric("repw", "REPW", row => view.repw(row)[0], row => plain(view.repw(row), text.points), "return error of predicted weights, with its nominal 95% interval, which holds less often where trials differ much"), bestHigh: false },
+      ...data.metrics.filter(metric => measured(view, metric)).flatMap(metric => [
+        { ...numeric(metric.name, metric.label, row => view.metric(metric, row)[0], row => estimate(view.metric(metric, row), metric), `${HINTS[metric.name] ?? metric.label}; ${view.name}; with its nominal 95% interval`), bestHigh: metric.direction === "higher" },
+        ...(metric === data.ranking ? AT.filter(h => h <= data.about.horizons).map(h =>
+          numeric(`h${h}`, `h = ${h}`, row => view.byHorizon(row)[h - 1], row => data.format(metric)(view.byHorizon(row)[h - 1]), `${metric.label} ${h} checkpoints ahead`)) : []),
+      ]),
       state_("claimed, rescored or reproduced"),
       numeric("seeds", "seeds", row => row.seeds, row => String(row.seeds)),
       { ...numeric("spread", "spread", row => row.spread, row => (row.seeds > 1 ? text.skill(row.spread) : text.NONE), "standard deviation of skill over seeds"), bestHigh: false },
@@ -68,10 +74,10 @@ const columns = (() => {
 
   function ofOverall(view) {
     const member = (entry, environment) => entry.rows.find(row => row.board.environment === environment);
-    const skillIn = (entry, environment) => { const row = member(entry, environment); return row ? data.about.headline.skill[0][row.index] : null; };
+    const skillIn = (entry, environment) => { const row = member(entry, environment); return row ? data.about.headline.metrics[data.ranking.name][0][row.index] : null; };
     return [
       RANK, PREDICTOR,
-      numeric("skill", "skill", entry => entry.skill.value, entry => estimate(view.skill(entry), text.skill), "over its environments, learning phase, mean over horizons; with its 95% interval"),
+      numeric("skill", "skill", entry => entry.skill[0], entry => estimate(entry.skill, data.ranking), "over its environments, learning phase, mean over horizons; with its 95% interval"),
       state_("the lowest state of its rows"),
       ...data.environments.slice(0, 12).map((environment, number) =>
         numeric(`env${number}`, bdi(environment, 40), entry => skillIn(entry, environment), entry => text.skill(skillIn(entry, environment)), "skill in this environment")),

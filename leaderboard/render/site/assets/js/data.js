@@ -2,19 +2,19 @@
 const data = (() => {
   const about = JSON.parse(document.getElementById("data").textContent);
   const boards = new Map(about.boards.map(board => [board.id, board]));
-  const names = ["board", "predictor", "version", "consumes", "budget", "variant", "device", "state", "reproduction", "greyed", "disputed"];
+  const names = ["board", "method", "version", "consumes", "budget", "variant", "device", "state", "reproduction", "greyed", "disputed"];
 
   const rows = about.rows.id.map((id, index) => {
-    const row = { id, index, chunk: null };
+    const row = { id, index, part: null };
     for (const name of names) row[name] = about.rows[name].values[about.rows[name].index[index]];
-    for (const name of ["rank", "ties", "seeds", "spread", "fit", "parameters"]) row[name] = about.rows[name][index];
+    for (const name of ["rank", "ties", "seeds", "above", "spread", "fit", "parameters"]) row[name] = about.rows[name][index];
     row.board = boards.get(row.board);
     return row;
   });
 
   let first = 0;
-  about.chunks.forEach((length, number) => {
-    for (const row of rows.slice(first, first + length)) row.chunk = `rows-${String(number).padStart(3, "0")}`;
+  about.lengths.forEach((length, number) => {
+    for (const row of rows.slice(first, first + length)) row.part = `rows-${String(number).padStart(3, "0")}`;
     first += length;
   });
 
@@ -32,7 +32,7 @@ const data = (() => {
 
   function haystack(row) {
     const board = row.board ?? {};
-    row.haystack ??= [row.predictor, row.variant, row.budget, row.consumes, row.device, row.state, board.dataset, board.environment,
+    row.haystack ??= [row.method, row.variant, row.budget, row.consumes, row.device, row.state, board.dataset, board.environment,
       row.greyed, row.disputed, ...(row.environments ?? [])].filter(Boolean).join("\n").toLowerCase();
     return row.haystack;
   }
@@ -40,7 +40,13 @@ const data = (() => {
   // The phases that are measured on a board, or on any board.
   const phasesOf = board => about.phases.filter(phase => !board || Object.hasOwn(board.phases, phase));
 
-  const label = row => `${row.predictor}${row.variant ? " " + row.variant : ""}`;
+  const label = row => `${row.method}${row.variant ? " " + row.variant : ""}`;
 
-  return { about, boards, rows, entries, environments, byId, haystack, phasesOf, label, headline: "learning" };
+  // Metrics of rows; the first is what they are ranked by. References are a board's, each shown beside a metric.
+  const metrics = about.metrics.filter(metric => metric.direction !== null);
+  const referencesOf = metric => about.metrics.filter(reference => reference.beside === metric.name);
+  const ranking = metrics[0];
+  const format = metric => (metric.unit === "return" ? text.points : metric.digits > 6 ? text.scientific : value => text.fixed(value, metric.digits));
+
+  return { about, metrics, referencesOf, ranking, format, boards, rows, entries, environments, byId, haystack, phasesOf, label, headline: "learning" };
 })();

@@ -7,16 +7,15 @@ const details = (() => {
     if (row.overall) return void place.replaceChildren(...members(row));
     place.replaceChildren(html("p", { role: "status" }, "Reading the details…"));
     try {
-      const found = await loading.details(row);
-      place.replaceChildren(...story(row, found, view, place));
+      const phase = Object.hasOwn(row.board.phases, view.phase) ? view.phase : Object.keys(row.board.phases)[0];
+      place.replaceChildren(...story(row, await loading.details(row, phase), phase, place));
     } catch (error) {
       place.replaceChildren(html("p", { role: "alert" }, error.message, " ",
         html("button", { type: "button", onclick: () => fill(place, row, view) }, "Try again")));
     }
   }
 
-  function story(row, found, view, place) {
-    const phase = found.phases[view.phase] ? view.phase : Object.keys(found.phases)[0];
+  function story(row, found, phase, place) {
     const width = panelWidth(place.clientWidth);
     const reasons = [["greyed", row.greyed], ["disputed", row.disputed]].filter(([, why]) => why);
     return [
@@ -24,7 +23,7 @@ const details = (() => {
       found.tied.length > 0 && html("p", {}, "Tied with ", found.tied.slice(0, 12).map((index, number) => [number ? ", " : "",
         html("a", { href: state.rowLink(data.rows[index]) }, bdi(data.label(data.rows[index]), 60))]), found.tied.length > 12 ? ` and ${found.tied.length - 12} more` : "", "."),
       figure.draw(row, found, phase, width),
-      html("div", { class: "sections" }, ["seeds", "cost", "options", "layers", "gain", "comparisons", "provenance", "evidence", "commands"]
+      html("div", { class: "sections" }, ["seeds", "cost", "options", "layers", "comparisons", "provenance", "evidence", "commands"]
         .map(name => sections[name](row, found, phase))),
       html("p", {}, html("a", { href: state.rowLink(row) }, "Link to this row")),
     ].flat(2).filter(Boolean);
@@ -38,12 +37,12 @@ const details = (() => {
 
   // An overall entry stands for a row of each environment.
   function members(entry) {
-    const { skill, repw } = data.about.headline;
-    const triple = (series, index) => series.map(column => column[index]);
-    return [dom.table("Its rows, one per environment; learning phase, mean over horizons", ["environment", "dataset", "rank", "skill, 95% interval", "REPW, 95% interval", "fit, s", "state"],
+    const shown = data.metrics.filter(metric => data.about.headline.metrics[metric.name]?.[0].some(Number.isFinite));
+    const triple = ({ name }, index) => data.about.headline.metrics[name].map(column => column[index]);
+    return [dom.table("Its rows, one per environment; learning phase, mean over horizons", ["environment", "dataset", "rank", ...shown.map(metric => `${metric.label}, 95% interval`), "fit, s", "state"],
       entry.rows.map(row => [
         html("a", { href: state.rowLink(row) }, bdi(row.board.environment, 80)), bdi(row.board.dataset, 80), row.rank === null ? "-" : String(row.rank),
-        columns.plain(triple(skill, row.index), text.skill), columns.plain(triple(repw, row.index), text.points), text.seconds(row.fit), [columns.stateBadge(row), columns.reason("disputed", row.disputed)]]))];
+        ...shown.map(metric => columns.plain(triple(metric, row.index), data.format(metric))), text.seconds(row.fit), [columns.stateBadge(row), columns.reason("disputed", row.disputed)]]))];
   }
 
   return { fill };

@@ -5,32 +5,24 @@ const figure = (() => {
   const numbered = (series, part) => series.map((item, index) => [index + 1, ...part(item)]);
 
   function draw(row, details, phase, width) {
-    const table = details.phases[phase];
-    const measured = row.board.phases[phase] ?? {};
-    const panels = [];
-    if (table) {
-      panels.push(byHorizon({
-        title: `WPE by horizon, ${phase}`, series: table.wpe_at, label: "WPE", format: text.scientific, width,
-        beside: [["persistence", "persistence", measured.wpe_persistence]],
-      }));
-      panels.push(byHorizon({
-        title: `REPW by horizon, ${phase}`, series: table.repw_at, label: "REPW, return", format: text.points, width,
-        beside: [["persistence", "persistence", measured.repw_persistence], ["noise floor", "ceiling", measured.noise_floor]],
-      }));
-    }
-    panels.push(returns(details.returns, width, details.seeds[0]));
-    return html("div", { class: "panels" }, panels);
+    const references = row.board.phases[phase]?.references ?? {};
+    const panels = data.metrics.filter(metric => details.series[metric.name].some(([middle]) => Number.isFinite(middle))).map(metric => byHorizon({
+      title: `${metric.label} by horizon, ${phase}`, series: details.series[metric.name], metric, width,
+      beside: data.referencesOf(metric).map(({ name, label }) => [label, name.includes("persistence") ? "persistence" : "ceiling", references[name].by_horizon]),
+    }));
+    return html("div", { class: "panels" }, panels, returns(details.returns, width, details.seeds[0]));
   }
 
-  function byHorizon({ title, series, label, format, width, beside }) {
-    const others = beside.filter(([, , values]) => Array.isArray(values));
+  function byHorizon({ title, series, metric, width, beside }) {
+    const format = data.format(metric), label = metric.unit === "return" ? `${metric.label}, return` : metric.label;
+    const others = beside.filter(([, , values]) => values.some(Number.isFinite));
     const all = [...series.flat(), ...others.flatMap(([, , values]) => values)];
     const [low, high] = scales.span(all, [0]);
-    const words = `${label} goes from ${format(value(series[0] ?? []))} at h = 1 to ${format(value(series.at(-1) ?? []))} at h = ${series.length}; the shaded band is its 95% interval.`;
+    const words = `${metric.label} goes from ${format(value(series[0] ?? []))} at h = 1 to ${format(value(series.at(-1) ?? []))} at h = ${series.length}; the shaded band is its 95% interval.`;
     const chart = charts.frame({
       width, height: 240, title, summary: words, xLabel: "horizon, checkpoints", yLabel: label,
       x: range => Object.assign(scales.linear([1, Math.max(series.length, 2)], range), { ticks: series.map((_, index) => index + 1) }),
-      y: range => scales.linear([Math.max(low, Math.min(0, low)), high], range),
+      y: range => scales.linear([low, high], range),
       yFormat: number => (Math.abs(number) >= 0.01 || number === 0 ? String(Number(number.toPrecision(3))) : text.scientific(number).replace(/\.?0*e/, "e")),
     });
     charts.band(chart, numbered(series, ([, lower, upper]) => [lower, upper]), "s1");

@@ -2,6 +2,7 @@
 const horizonChart = (() => {
   const SHOWN = 6;
   const FLOOR = -0.5;
+  const [CEILING] = data.referencesOf(data.ranking);
 
   function draw(rows, view, width) {
     const shown = rows.filter(row => !row.greyed && view.byHorizon(row).some(Number.isFinite)).slice(0, SHOWN);
@@ -40,7 +41,7 @@ const horizonChart = (() => {
     const boards = [...new Set(rows.flatMap(row => (row.overall ? row.rows : [row])).map(row => row.board))];
     if (view.now.view !== "overall" && boards.length > 1) return Array(data.about.horizons).fill(NaN);
     return Array.from({ length: data.about.horizons }, (_, index) => {
-      const values = boards.map(board => board.phases[view.phase]?.ceiling[index]).filter(Number.isFinite);
+      const values = boards.map(board => board.phases[view.phase]?.references[CEILING.name].by_horizon[index]).filter(Number.isFinite);
       return values.length ? values.reduce((a, b) => a + b) / values.length : NaN;
     });
   }

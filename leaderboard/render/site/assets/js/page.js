@@ -8,13 +8,13 @@ const page = (() => {
   // What is drawn: the address, its rows, and how to read a number of a row.
   async function look() {
     const numbers = await loading.numbers(now.phase, now.horizon);
-    const triple = (series, row) => series.map(column => column[row.index]);
-    const at = row => numbers.at.map(column => column[row.index]);
+    const at = row => numbers.by_horizon.map(column => column[row.index]);
+    const metric = ({ name }, row) => numbers.metrics[name]?.map(column => column[row.index]) ?? [];
     const view = {
       now, phase: now.phase, name: `${now.phase} phase, ${now.horizon === "mean" ? "mean over horizons" : `h = ${now.horizon}`}`,
-      skill: row => (row.overall ? [row.skill.value, row.skill.low, row.skill.high] : triple(numbers.skill, row)),
-      repw: row => triple(numbers.repw, row),
-      byHorizon: row => (row.overall ? numbers.at.map(column => mean(row.rows.map(member => column[member.index]))) : at(row)),
+      metrics: numbers.metrics, metric,
+      skill: row => (row.overall ? row.skill : metric(data.ranking, row)),
+      byHorizon: row => (row.overall ? numbers.by_horizon.map(column => mean(row.rows.map(member => column[member.index]))) : at(row)),
       opener: table.opener,
     };
     view.columns = columns.of(view);
@@ -83,15 +83,16 @@ const page = (() => {
 
   function aboutBoard(where, view) {
     const measured = where.phases[now.phase];
-    const pick = series => (now.horizon === "mean" ? mean(series ?? []) : series?.[Number(now.horizon) - 1]);
+    const pick = ({ mean, by_horizon }) => (now.horizon === "mean" ? mean : by_horizon[Number(now.horizon) - 1]);
+    const references = data.metrics.filter(metric => view.metrics[metric.name]).flatMap(data.referencesOf);
     return [
-      where.yanked && html("p", { class: "notice" }, html("b", {}, "The dataset is yanked: "), bdi(where.yanked), ". These rows stand for the record only."),
-      where.superseded && html("p", { class: "notice" }, html("b", {}, "Superseded: "), "a newer version of the dataset or of the protocol exists."),
-      !where.ranked && html("p", { class: "notice" }, html("b", {}, "Not ranked: "), `${text.plural(where.trials, "test trial")} cannot tell rows apart.`),
+      where.yanked && html("p", { class: "notice" }, html("b", {}, "The dataset is yanked: "), bdi(where.yanked), ". These rows are kept for the record only."),
+      where.superseded && html("p", { class: "notice" }, html("b", {}, "Superseded by "), bdi(where.superseded), ". These rows are kept for the record only."),
+      !where.ranked && html("p", { class: "notice" }, html("b", {}, "Not ranked: "), `${text.plural(where.trials, "test trial")} cannot separate rows.`),
       measured && html("dl", { class: "facts" }, [
         ["phase", `${view.name}`], ["windows", `${text.count(measured.windows)} of ${text.plural(measured.trials, "test trial")}`],
-        ["span ceiling", text.skill(pick(measured.ceiling))], ["REPW of persistence", text.points(pick(measured.repw_persistence))],
-        ["noise floor", text.points(pick(measured.noise_floor))], ["protocol", text.clean(where.protocol, 20)],
+        ...references.map(reference => [reference.label, data.format(reference)(pick(measured.references[reference.name]))]),
+        ["protocol", text.clean(where.protocol, 20)],
         ["dataset", [dom.code(where.digest.slice(0, 12)), " ", columns.badge(...whereabouts(where))]],
       ].map(([name, value]) => html("div", {}, html("dt", {}, name), html("dd", {}, value)))),
       (now.phase !== data.headline || now.horizon !== "mean") && html("p", { class: "soft" }, "Ranks and ties are those of the headline: learning phase, mean over horizons."),

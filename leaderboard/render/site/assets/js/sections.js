@@ -8,7 +8,7 @@ const sections = (() => {
   function options(row, details) {
     const entries = Object.entries(details.options);
     return section("Configuration", dom.list([
-      ["predictor", [bdi(row.predictor, 400), `, version ${text.clean(row.version, 20)}`]],
+      ["predictor", [bdi(row.method, 400), `, version ${text.clean(row.version, 20)}`]],
       ["information", bdi(row.consumes, 400)], ["budget", bdi(row.budget, 400)], ["device", bdi(row.device, 400)],
       ["options", entries.length ? html("ul", { class: "plain" }, entries.map(([name, value]) => html("li", {}, code(`${name}=${text.clean(value)}`)))) : "none"],
     ]));
@@ -30,17 +30,10 @@ const sections = (() => {
   }
 
   function layers(row, details, phase) {
-    const table = Object.entries(details.phases[phase]?.layers ?? {});
+    const table = Object.entries(details.layers[phase] ?? {});
     const steps = [1, 2, 5, 10].filter(h => h <= data.about.horizons);
     return section("WPE by layer", table.length
       ? dom.table(`WPE of each layer, ${phase}`, ["layer", ...steps.map(h => `h = ${h}`)], table.map(([name, series]) => [code(name, 200), ...steps.map(h => text.scientific(series[h - 1]))]))
-      : html("p", {}, "Not measured in this phase."));
-  }
-
-  function gain(row, details, phase) {
-    const series = details.phases[phase]?.gain_at ?? [];
-    return section("Return gain", html("p", { class: "soft" }, "J(forecast) − J(policy at the origin)."), series.length
-      ? dom.table(`Return gain by horizon, ${phase}`, ["h", "gain, 95% interval"], series.map((estimate, index) => [String(index + 1), withInterval(estimate, text.points)]))
       : html("p", {}, "Not measured in this phase."));
   }
 
@@ -149,5 +142,5 @@ const sections = (() => {
     }
   }
 
-  return { options, cost, seeds, layers, gain, comparisons, provenance, evidence, commands };
+  return { options, cost, seeds, layers, comparisons, provenance, evidence, commands };
 })();

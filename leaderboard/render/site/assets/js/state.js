@@ -21,7 +21,7 @@ const state = (() => {
     now.phase = now.view === "overall" || !phases.includes(said.get("phase")) ? phases[0] ?? data.headline : said.get("phase");
     now.horizon = now.view === "overall" ? "mean" : one("horizon", HORIZONS);
     for (const name of Object.keys(CHOICES)) now[name] = one(name, CHOICES[name]);
-    now.sort = /^-?[a-z0-9]{1,60}$/.test(said.get("sort") ?? "") ? said.get("sort") : EMPTY.sort;
+    now.sort = /^-?[a-z0-9_]{1,60}$/.test(said.get("sort") ?? "") ? said.get("sort") : EMPTY.sort;
     now.page = Math.max(0, Math.min(1e6, Number.parseInt(said.get("page") ?? "0", 10) || 0));
     return now;
   }

@@ -86,7 +86,7 @@ const table = (() => {
       toggle(row, current, open);
       const others = current.now.open.filter(id => id !== row.id);
       change({ open: open ? [...others, row.id] : others, page: shown.page }, { drawn: true });
-    } }, dom.bdi(row.predictor, 80));
+    } }, dom.bdi(row.method, 80));
   }
 
   function toggle(row, view, open) {

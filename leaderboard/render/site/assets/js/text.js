@@ -40,5 +40,5 @@ const text = (() => {
   const interval = (low, high, format) => (Number.isFinite(low) && Number.isFinite(high) ? `[${format(low)}, ${format(high)}]` : "");
   const plural = (number, word) => `${count(number)} ${word}${number === 1 ? "" : "s"}`;
 
-  return { clean, skill, points, count, seconds, scientific, bytes, interval, plural, NONE };
+  return { clean, fixed, skill, points, count, seconds, scientific, bytes, interval, plural, NONE };
 })();

@@ -1,0 +1,122 @@
+"""Metrics of a board's rows and references of the board, phase by phase, as the table of metrics computes them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ...benchmark.intervals import Estimate
+from ...benchmark.metrics import HEADLINE, METRICS, Metric
+from ...benchmark.protocol import Protocol
+from ...benchmark.record import Result
+from ..statistics.board import board_sums, estimates
+from .entries import Entry, frame
+from .numbers import estimate, mean, rounded
+from .schema import BoardPhase, MetricInfo, Numbers, ReferenceSeries, Series
+
+CEILING, SPAN_SHARE = "oracle_skill", "span_share"
+PHASES = ("learning", "converged", "all")
+SHOWN = tuple(
+    MetricInfo(**{name: getattr(metric, name) for name in MetricInfo.model_fields})
+    for metric in METRICS
+    if metric.track == "forecast"
+)
+SCORES = [metric for metric in METRICS if metric.track == "forecast" and metric.direction is not None]
+REFERENCES = [metric for metric in METRICS if metric.track == "forecast" and metric.direction is None]
+
+
+def bootstrap_settings(protocol: Protocol) -> dict[str, Any]:
+    """The protocol's bootstrap, as `statistics` takes it."""
+    return {"resamples": protocol.resamples, "level": protocol.confidence, "seed": protocol.bootstrap_seed}
+
+
+def present_phases(entry: Entry) -> list[str]:
+    """The phases that an entry's records have results in."""
+    present = {result.phase for result in entry.first.results}
+    return [phase for phase in PHASES if phase in present]
+
+
+def headline_phase(entry: Entry) -> str:
+    """The phase that decides ranks: learning, or all that there is."""
+    phases = present_phases(entry)
+    return phases[0] if "learning" in phases else phases[-1]
+
+
+def row_values(entries: Sequence[Entry], phase: str) -> dict[str, dict[str, Series]]:
+    """By entry and metric, its estimates in one phase, seeds together.
+
+    A metric is computed from per-trial sums where all of an entry's records have these, the seeds averaged first;
+    elsewhere its estimates are the means of the seeds' values and of their bounds, which are no narrower than an
+    interval of the mean.
+    """
+    found: dict[str, dict[str, Series]] = {entry.id: {} for entry in entries}
+    for metric in SCORES:
+        summed = [entry for entry in entries if entry.columns(phase) >= {*metric.columns}]
+        series = _pooled(metric, summed, phase) if summed else {}
+        for entry in entries:
+            found[entry.id][metric.name] = series.get(entry.id) or _averaged(metric, entry.results(phase))
+    return found
+
+
+def board_phase(entries: Sequence[Entry], phase: str) -> BoardPhase:
+    """What every run on the board measures alike: the median over records, lest one of them speak for all."""
+    runs = [results for entry in entries for results in entry.results(phase)]
+    references = {}
+    for metric in REFERENCES:
+        values = [[result[metric.name].value for result in at] for at in zip(*runs, strict=True)]
+        known = [[value for value in found if value is not None] for found in values]
+        by_horizon = tuple(rounded(float(np.median(found))) if found else None for found in known)
+        references[metric.name] = ReferenceSeries(mean=rounded(mean(by_horizon)), by_horizon=by_horizon)
+    return BoardPhase(windows=runs[0][0].windows, trials=runs[0][0].trials, references=references)
+
+
+def layers(runs: Sequence[Sequence[Result]]) -> dict[str, Numbers]:
+    """WPE of each layer at each horizon, the seeds' mean; layers that all seeds have."""
+    first = runs[0][0].layers
+    names = [name for name in first if all(name in result.layers for results in runs for result in results)]
+    return {
+        name: tuple(rounded(mean([result.layers[name] for result in at])) for at in zip(*runs, strict=True))
+        for name in names
+    }
+
+
+def is_above_ceiling(values: dict[str, Series], about: BoardPhase) -> bool:
+    """Whether the mean skill is significantly above the span ceiling, paired where records allow it."""
+    share, skill, ceiling = values[SPAN_SHARE].mean, values[HEADLINE].mean, about.references[CEILING].mean
+    if share is not None and share.low is not None:
+        return share.low > 1
+    return skill is not None and skill.low is not None and ceiling is not None and skill.low > ceiling
+
+
+def _pooled(metric: Metric, entries: Sequence[Entry], phase: str) -> dict[str, Series]:
+    """Estimates from per-trial sums: the mean over horizons if it is reported, and each horizon."""
+    sums = board_sums(frame(entries, phase, metric.columns))
+    table = estimates(sums.entries, *metric.ratio(sums.columns), **bootstrap_settings(entries[0].first.key.protocol))
+    found: dict[str, list[Estimate]] = {}
+    for (name, _), row in zip(table.index, table.to_numpy(), strict=True):
+        found.setdefault(name, []).append(estimate(row))
+    return {
+        name: Series(mean=overall if metric.averaged else None, by_horizon=tuple(each))
+        for name, (overall, *each) in found.items()
+    }
+
+
+def _averaged(metric: Metric, runs: Sequence[Sequence[Result]]) -> Series:
+    """Means over seeds of values and of bounds, at each horizon."""
+
+    def of_seeds(found: Sequence[Estimate]) -> Estimate:
+        columns = zip(*((one.value, one.low, one.high) for one in found), strict=True)
+        return estimate([None if None in column else mean(column) for column in columns])
+
+    by_horizon = tuple(of_seeds([result[metric.name] for result in at]) for at in zip(*runs, strict=True))
+    return Series(mean=Estimate(None, None, None) if metric.averaged else None, by_horizon=by_horizon)
+
+
+def headline_frame(entries: Sequence[Entry], phase: str) -> pd.DataFrame:
+    """The board's frame of the headline metric, as the statistics of ranks take it."""
+    metric = next(metric for metric in SCORES if metric.name == HEADLINE)
+    (error,), (baseline,) = metric.numerator, metric.denominator
+    return frame(entries, phase, metric.columns).rename(columns={error: "error", baseline: "baseline"})

@@ -1,0 +1,60 @@
+"""Untrusted text in each format that is written: shown as it is, never read as markup, code or a formula."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from ...utils.text import visible
+
+MAX_LENGTH = 200
+"""Characters of one text that Markdown shows."""
+_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "&#124;", "`": "&#96;", "\\": "&#92;"}
+_PUNCTUATION = re.compile(r"([*_\[\]~#$!{}])")
+_ADDRESSES = re.compile(r":(?=//)|(?<=www)\.", re.IGNORECASE)
+_MARKUP = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"})
+
+
+def markdown_text(text: str) -> str:
+    """Markdown that GitHub and CommonMark show as the text, on one line, also inside a table.
+
+    Control and formatting characters (line breaks, bidirectional marks) are spelled out, addresses do not become links,
+    and a text beyond `MAX_LENGTH` characters is cut.
+    """
+    if len(text) > MAX_LENGTH:
+        text = text[: MAX_LENGTH - 1] + "\u2026"
+    shown = "".join(map(visible, text))
+    shown = "".join(_ENTITIES.get(character, character) for character in shown)
+    shown = _ADDRESSES.sub(lambda found: f"&#{ord(found[0])};", shown)
+    shown = _PUNCTUATION.sub(r"\\\1", shown.replace("&#", "&\0")).replace("&\0", "&#")
+    return shown.replace("@", "<span>@</span>")  # an address of mail would be linked even when spelled as an entity
+
+
+def html_json(value: Any) -> str:
+    """Compact JSON in ASCII without `<`, `>` and `&`, which can stand inside a `<script>` element.
+
+    ASCII, so U+2028, U+2029, lone surrogates and control characters are escapes; `<` only occurs inside strings, where
+    an escape means the same.
+
+    Raises
+    ------
+    ValueError
+        If a number is not finite.
+    """
+    return json.dumps(value, separators=(",", ":"), allow_nan=False).translate(_MARKUP)
+
+
+def script_call(function: str, name: str, value: Any) -> str:
+    """A script that hands `value` to a global function as `function(name, JSON)`.
+
+    The JSON is a string, not an object literal: in a literal the key `__proto__` would be code.
+    """
+    literal = html_json(value).replace("\\", "\\\\").replace("'", "\\'")
+    return f"{function}({json.dumps(name)},'{literal}');\n"
+
+
+def csv_text(text: str) -> str:
+    """A text of a CSV cell on one line that no spreadsheet takes for a formula."""
+    shown = "".join(map(visible, text))
+    return f"'{shown}" if shown.startswith(("=", "+", "-", "@")) else shown
