@@ -12,6 +12,7 @@ from huggingface_hub.errors import (
     EntryNotFoundError,
     GatedRepoError,
     HfHubHTTPError,
+    LocalEntryNotFoundError,
     LocalTokenNotFoundError,
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
@@ -50,6 +51,8 @@ def translate_hub_errors(location: HubLocation) -> Iterator[None]:
         ) from None
     except RevisionNotFoundError:
         raise HubError(f"{location}: the repository has no such revision.") from None
+    except LocalEntryNotFoundError as error:  # what the client makes of a connection that fails
+        raise _unreachable(location, error) from error
     except EntryNotFoundError as error:
         raise MissingFileError(f"{location}: a file is missing there ({_first_line(error)}).") from None
     except LocalTokenNotFoundError:
@@ -63,10 +66,14 @@ def translate_hub_errors(location: HubLocation) -> Iterator[None]:
         }.get(status, "repeat the command later; it goes on from there")
         raise HubError(f"{location}: the Hub answered {status} ({_first_line(error)}); {way_out}.") from error
     except TRANSPORT_ERROR as error:
-        raise HubError(
-            f"{location}: the Hub cannot be reached ({_first_line(error) or type(error).__name__}); repeat the command "
-            "when it can, it goes on from there."
-        ) from error
+        raise _unreachable(location, error) from error
+
+
+def _unreachable(location: HubLocation, error: Exception) -> HubError:
+    return HubError(
+        f"{location}: the Hub cannot be reached ({_first_line(error) or type(error).__name__}); repeat the command "
+        "when it can: it continues from there."
+    )
 
 
 def with_retries(location: HubLocation, ask: Callable[[], Answer]) -> Answer:

@@ -24,7 +24,7 @@ from ..store import (
     remember_revision,
     repo_folder,
 )
-from .fetch import fetch_file
+from .fetch import STAGING_NAME, fetch_file
 from .remote import WORKERS, RemoteDataset
 
 Progress = Callable[[int, int, str], None]
@@ -125,8 +125,11 @@ def _fetch(
     def one(entry: FileEntry) -> None:
         fetch_file(remote.location, entry, folder, lambda size: bar.add(size, entry.path))
 
-    with cancel_on_error(ThreadPoolExecutor(WORKERS)) as pool:
-        list(pool.map(one, lacking))
+    try:
+        with cancel_on_error(ThreadPoolExecutor(WORKERS)) as pool:
+            list(pool.map(one, lacking))
+    finally:
+        shutil.rmtree(folder / STAGING_NAME, ignore_errors=True)
 
 
 def is_valid(path: Path, entry: FileEntry) -> bool:

@@ -6,6 +6,7 @@ import json
 import struct
 
 import pytest
+from helpers.hub import Endless
 from helpers.hub_commands import PLACE, REPO, TRIAL, leftovers, published
 from helpers.small_collections import contents
 from tipl_bench.registry.hub.remote import RemoteDataset
@@ -109,6 +110,24 @@ def test_when_the_manifest_is_huge_then_it_is_not_read_whole(hub, repository, mo
     repository.write({"manifest.json": b" " * 30_000_000}, "harm", raw=True)
     with pytest.raises(DatasetError, match="larger than 100000 bytes"):
         load_dataset(PLACE)
+
+
+def test_when_a_body_never_ends_then_no_more_than_the_manifest_says_is_read(hub, repository):
+    hub.faults.add("GET /lfs-objects/", Endless(1 << 30))
+    hub.bytes_sent = 0
+    load_dataset(PLACE).verify()
+    assert hub.bytes_sent < 64 << 20
+
+
+@pytest.mark.parametrize("change", [-1, 1 << 40])
+def test_when_the_hub_states_another_size_then_nothing_of_that_file_is_fetched(hub, repository, dataset, change):
+    entry = dataset.manifest.trials[2]
+    pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{entry.sha256}\nsize {entry.size + change}\n"
+    repository.write({TRIAL: pointer.encode()}, "harm", raw=True)
+    hub.forget()
+    with pytest.raises(DatasetError, match=rf"{TRIAL} has {entry.size + change:,} bytes there, where the manifest"):
+        load_dataset(PLACE)
+    assert not hub.calls(f"GET .*{TRIAL}")
 
 
 def test_when_a_trial_is_a_link_on_the_server_then_no_link_is_made(hub, repository, store):

@@ -11,7 +11,7 @@ The real `huggingface_hub` and `datasets` clients talk to it, so tests see what 
 """
 
 from .accounts import USERS, User
-from .faults import Cut, Fault, Flip, Hang, Lose, Slow, Status, Truncate
+from .faults import Cut, Endless, Fault, Flip, Hang, Lose, Slow, Status, Truncate
 from .repository import Repository
 from .server import Call, HubServer
 
@@ -19,6 +19,7 @@ __all__ = [
     "USERS",
     "Call",
     "Cut",
+    "Endless",
     "Fault",
     "Flip",
     "Hang",

@@ -18,6 +18,9 @@ def resolve(request: Request, name: str, revision: str, path: str) -> Reply:
         return Reply(200, headers, repository.content(entry)).within(request)
     location = f"{request.hub.storage_url}/lfs-objects/{name}/{entry.etag}?path={quote(entry.path)}"
     headers |= {"X-Linked-ETag": f'"{entry.etag}"', "X-Linked-Size": str(entry.size), "Location": location}
+    if request.hub.xet:
+        headers["X-Xet-Hash"] = request.hub.xet.hash_of(repository.large.path(entry.etag))
+        headers["X-Xet-Refresh-Route"] = f"{request.hub.url}/api/datasets/{name}/xet-read-token/{commit}"
     return Reply(302, headers, f"Found. Redirecting to {location}".encode())
 
 

@@ -6,6 +6,7 @@ import re
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from .protocol import HubError, Reply
 
@@ -16,6 +17,9 @@ class HangUpError(Exception):
 
 class Fault:
     """One way to fail. A kind of fault overrides the step of the exchange where it strikes."""
+
+    endless: ClassVar[bool] = False
+    """Whether the reply has no `Content-Length`: it ends with the connection."""
 
     def before(self, stopping: threading.Event) -> Reply | None:
         """Strike before the request is carried out; a reply here is the answer."""
@@ -83,6 +87,20 @@ class Truncate(Fault):
 
     def alter(self, reply: Reply) -> Reply:
         return replace(reply, stop=reply.start + min(self.to, reply.length))
+
+
+@dataclass(frozen=True)
+class Endless(Fault):
+    """Go on with zeros after the body, until the client leaves or `limit` bytes were added; no length is promised."""
+
+    limit: int
+    endless: ClassVar[bool] = True
+
+    def chunks(self, chunks: Iterator[tuple[int, bytes]], stopping: threading.Event) -> Iterator[bytes]:
+        for _, data in chunks:
+            yield data
+        for _ in range(0, self.limit, 64 * 1024):
+            yield bytes(64 * 1024)
 
 
 @dataclass(frozen=True)

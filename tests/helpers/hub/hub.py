@@ -14,6 +14,7 @@ from pathlib import Path
 from .accounts import User, require_login
 from .protocol import HubError
 from .repository import Repository
+from .xet import XetStorage
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}"
 
@@ -28,6 +29,7 @@ class Hub:
     def __init__(self, root: Path, users: Mapping[str, User]) -> None:
         self.root, self.users = root, users
         self.url = self.storage_url = ""
+        self.xet: XetStorage | None = None
         self._repositories: dict[str, Repository] = {}
         self._lock = threading.Lock()
         self._secret = secrets.token_bytes(32)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from . import discussing, downloading, reading, writing
+from . import discussing, downloading, reading, writing, xet
 from .protocol import HubError, Reply, Request
 
 _DATASET = r"/api/datasets/([^/]+/[^/]+)"
@@ -17,6 +17,7 @@ _ROUTES: tuple[tuple[str, str, Callable[..., Reply]], ...] = (
     ("POST", "/api/validate-yaml", reading.validate_card),
     ("POST", "/api/repos/create", writing.create_repository),
     ("DELETE", "/api/repos/delete", writing.delete_repository),
+    ("GET", f"{_DATASET}/xet-read-token/{_PART}", xet.read_token),
     ("GET", _DATASET, reading.dataset_info),
     ("GET", f"{_DATASET}/revision/{_PART}", reading.dataset_info),
     ("GET", f"{_DATASET}/tree/{_PART}(?:/{_REST})?", reading.tree),

@@ -20,6 +20,7 @@ from .hub import Hub
 from .protocol import Body, HubError, Reply, Request
 from .repository import Repository
 from .routes import dispatch
+from .xet import XetStorage
 
 
 class Call(NamedTuple):
@@ -82,6 +83,11 @@ class HubServer:
     def create(self, name: str, *, private: bool = False) -> Repository:
         """Make an empty dataset repository, whoever owns it."""
         return self.hub.create(name, private=private)
+
+    def enable_xet(self) -> XetStorage:
+        """Serve large files through Xet storage too, as the real Hub does; clients may still use plain HTTP."""
+        self.hub.xet = XetStorage(self.root / "xet")
+        return self.hub.xet
 
     def repository(self, name: str) -> Repository:
         """A repository, to look into or to edit past every check."""
@@ -176,7 +182,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response_only(reply.status)
         for name, value in {**reply.headers, "X-Request-Id": str(uuid.uuid4())}.items():
             self.send_header(name, value)
-        self.send_header("Content-Length", str(reply.length))
+        if fault.endless:
+            self.close_connection = True
+        else:
+            self.send_header("Content-Length", str(reply.length))
         self.end_headers()
         if self.command == "HEAD":
             return
