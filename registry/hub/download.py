@@ -24,7 +24,7 @@ from ..store import (
     remember_revision,
     repo_folder,
 )
-from .fetch import STAGING_NAME, fetch_file
+from .fetch import STAGING_NAME, CancelledError, fetch_file
 from .remote import WORKERS, RemoteDataset
 
 Progress = Callable[[int, int, str], None]
@@ -126,7 +126,7 @@ def _fetch(
         fetch_file(remote.location, entry, folder, lambda size: bar.add(size, entry.path))
 
     try:
-        with cancel_on_error(ThreadPoolExecutor(WORKERS)) as pool:
+        with cancel_on_error(ThreadPoolExecutor(WORKERS), bar) as pool:
             list(pool.map(one, lacking))
     finally:
         shutil.rmtree(folder / STAGING_NAME, ignore_errors=True)
@@ -162,12 +162,13 @@ def check_free_space(folder: Path, size: int) -> None:
 
 
 @contextlib.contextmanager
-def cancel_on_error(pool: ThreadPoolExecutor) -> Iterator[ThreadPoolExecutor]:
-    """On the first failure, start nothing more."""
+def cancel_on_error(pool: ThreadPoolExecutor, progress: ByteProgress) -> Iterator[ThreadPoolExecutor]:
+    """On the first failure or Ctrl-C, start no more work and stop what is running at its next report."""
     with pool:
         try:
             yield pool
         except BaseException:
+            progress.cancelled = True
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 
@@ -177,8 +178,12 @@ class ByteProgress:
 
     def __init__(self, total: int, progress: Progress) -> None:
         self.done, self.total, self.progress, self.lock = 0, total, progress, threading.Lock()
+        self.cancelled = False
 
     def add(self, size: int, path: str) -> None:
+        """Report new bytes of a file; raises `CancelledError` once another thread has failed."""
         with self.lock:
+            if self.cancelled:
+                raise CancelledError
             self.done += size
             self.progress(self.done, self.total, path)

@@ -1,6 +1,6 @@
 """One file from the Hub: its stated size checked first, every byte verified, and only then in its place.
 
-Files in Xet storage, where the Hub keeps large ones, come through `huggingface_hub.hf_hub_download`. That writes no more
+Files in Xet storage, where the Hub keeps large ones, come through `huggingface_hub.hf_hub_download`. It writes no more
 than the stated size; after a kill it starts the file anew, and finished files stay.
 
 Over plain HTTP (no hf_xet, `HF_HUB_DISABLE_XET`, a mirror) the bytes are streamed here. What stood against the client
@@ -11,6 +11,7 @@ Over plain HTTP (no hf_xet, `HF_HUB_DISABLE_XET`, a mirror) the bytes are stream
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import logging
 import time
@@ -39,6 +40,10 @@ STAGING_NAME = ".staging"
 Report = Callable[[int], None]
 
 logger = logging.getLogger(__name__)
+
+
+class CancelledError(Exception):
+    """Raised by a progress report to stop a fetch."""
 
 
 def fetch_file(location: HubLocation, entry: FileEntry, folder: Path, progress: Report = lambda size: None) -> None:
@@ -104,14 +109,15 @@ def _fetch_xet(location: HubLocation, entry: FileEntry, folder: Path, progress: 
     written = 0
 
     class Bar:
-        """What the client uses of a tqdm bar."""
+        """The part of a tqdm bar that the client uses."""
 
         def __init__(self, **options: Any) -> None: ...
 
         def update(self, size: int) -> None:
             nonlocal written
             written += size
-            progress(size)
+            with contextlib.suppress(CancelledError):  # the client would print it, and go on with this file
+                progress(size)
 
         def ignore(self, *arguments: Any, **options: Any) -> None: ...
 
@@ -127,7 +133,7 @@ def _fetch_xet(location: HubLocation, entry: FileEntry, folder: Path, progress: 
                 local_dir=folder / STAGING_NAME,
                 library_name="tipl-bench",
                 library_version=__version__,
-                tqdm_class=Bar,  # type: ignore[arg-type]
+                tqdm_class=Bar,
             )
     except (RuntimeError, OSError) as error:  # what hf_xet raises
         raise HubError(

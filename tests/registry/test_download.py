@@ -265,6 +265,18 @@ def test_when_killed_while_downloading_then_it_goes_on_within_the_file(hub_serve
     assert leftovers(folder) == []
 
 
+def test_when_interrupted_while_downloading_then_it_stops_at_once(hub_server, stored, store):
+    finished(command(hub_server, "datasets", "publish", TINY, "--repo", REPO))
+    hub_server.faults.add("GET /lfs-objects/", Slow(0.5, 64))  # a minute a file
+    process = command(hub_server, "datasets", "download", PLACE, TIPL_BENCH_HOME=str(store / "new"))
+    end = time.monotonic() + 60
+    while time.monotonic() < end and not any(p.stat().st_size > 200 for p in (store / "new").rglob(".*.incomplete")):
+        os.sched_yield()
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=20)
+    assert process.returncode != 0
+
+
 def test_when_two_processes_download_at_once_then_both_have_it_and_it_came_once(hub_server, stored, store):
     finished(command(hub_server, "datasets", "publish", TINY, "--repo", REPO))
     hub_server.forget()
