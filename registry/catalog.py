@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 
 from ..utils.errors import DatasetError, UnknownNameError
 from ..utils.files import write_text
+from ..utils.text import first_error
 from .dataset import Dataset
 from .derived import Derived
 from .files import Sha256
@@ -130,9 +131,7 @@ def _read(path: Path) -> dict[str, CatalogEntry]:
             raise ValueError(f"{wrong[0]!r} is not a dataset name")
         return TypeAdapter(dict[str, CatalogEntry]).validate_python(entries)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise DatasetError(f"{path}: {where}: {first['msg']}.") from None
+        raise DatasetError(f"{path}: {first_error(error)}.") from None
     except (OSError, ValueError) as error:
         raise DatasetError(f"{path}: not a readable catalog ({error}).") from None
 

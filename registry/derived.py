@@ -16,6 +16,7 @@ from ..utils.canonical import canonical_json, strict_json
 from ..utils.errors import DatasetError
 from ..utils.files import write_text
 from ..utils.machine import cpu_name, package_versions
+from ..utils.text import first_error
 from .files import Document, FileEntry, Sha256, check_size, describe_file, verify_file
 from .manifest import MANIFEST_LIMIT, Manifest
 
@@ -117,9 +118,7 @@ def parse_derived(content: bytes, where: str, manifest: Manifest, protocol: int)
     try:
         found = DerivedManifest.model_validate(strict_json(content.decode()))
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "manifest"
-        raise DatasetError(f"{where}: field {field}: {first['msg']}.") from None
+        raise DatasetError(f"{where}: field {first_error(error, 'manifest')}.") from None
     except ValueError as error:
         raise DatasetError(f"{where}: not a readable manifest of derived data ({error}).") from None
     if (found.digest, found.protocol) != (manifest.digest, protocol):

@@ -12,6 +12,7 @@ from ..rl.policy import PolicyLayout
 from ..utils.canonical import canonical_json, strict_json
 from ..utils.errors import DatasetError
 from ..utils.files import write_text
+from ..utils.text import first_error
 from .collection_config import CollectionConfig
 from .files import Count, Document, FileEntry, Sha256
 from .reference import NAME_PATTERN, version_number
@@ -260,11 +261,8 @@ def parse_manifest(text: str, where: str) -> Manifest:
     try:
         return Manifest.model_validate(strict_json(text))
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "manifest"
-        raise DatasetError(
-            f"{where}: field {field}: {first['msg']} ({error.error_count()} problem(s) in all)."
-        ) from None
+        count = error.error_count()
+        raise DatasetError(f"{where}: field {first_error(error, 'manifest')} ({count} problem(s) in all).") from None
     except ValueError as error:
         raise DatasetError(f"{where}: not a readable manifest ({error}).") from None
 

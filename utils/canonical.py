@@ -1,4 +1,4 @@
-"""JSON that means one thing: canonical when written, strict when read."""
+"""Canonical JSON for writing, strict JSON for reading."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def canonical_json(value: Any) -> str:
 
 
 def strict_json(text: str) -> Any:
-    """Parse JSON, refusing duplicate keys, numbers that are not finite and text that has no UTF-8 form.
+    """Parse JSON, refusing duplicate keys, numbers that are not finite, and text that cannot be encoded as UTF-8.
 
     Raises
     ------
@@ -22,10 +22,10 @@ def strict_json(text: str) -> Any:
     """
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        seen = dict(pairs)
-        if len(seen) != len(pairs):
+        value = dict(pairs)
+        if len(value) != len(pairs):
             raise ValueError("an object repeats a key")
-        return seen
+        return value
 
     def finite(number: str) -> float:
         value = float(number)
@@ -42,7 +42,7 @@ def strict_json(text: str) -> Any:
 
 
 def flatten(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested objects as one, with dotted names."""
+    """Flatten nested objects into one with dotted names."""
     flat: dict[str, Any] = {}
     for name, item in value.items():
         flat |= flatten(item, f"{prefix}{name}.") if isinstance(item, dict) else {f"{prefix}{name}": item}

@@ -1,4 +1,4 @@
-"""Errors that a person can act on: what is wrong, where, and the way out."""
+"""Errors that a user can act on: the message says what is wrong, where, and how to fix it."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Iterable
 
 
 class TiplBenchError(Exception):
-    """Base of every error this package raises on purpose; the CLI prints it without a traceback."""
+    """Base of all expected errors of this package; the CLI prints them without a traceback."""
 
 
 class UnknownNameError(TiplBenchError, KeyError):
-    """A name that is not in a table; the message gives the nearest one and all valid ones."""
+    """Unknown name; the message suggests the nearest valid name and lists all."""
 
     def __init__(self, kind: str, name: str, choices: Iterable[str]) -> None:
         self.kind, self.name, self.choices = kind, name, sorted(choices)
@@ -26,11 +26,11 @@ class UnknownNameError(TiplBenchError, KeyError):
 
 
 class DatasetError(TiplBenchError):
-    """A dataset's files do not say what its manifest or the format says they must."""
+    """A dataset's files do not match its manifest or the format."""
 
 
 class HubError(DatasetError):
-    """The Hub does not have what was asked of it, cannot be reached, or does not permit it."""
+    """The Hub lacks what was requested, is unreachable, or denies access."""
 
 
 class ProtocolError(TiplBenchError):
@@ -38,12 +38,12 @@ class ProtocolError(TiplBenchError):
 
 
 class PredictorError(TiplBenchError):
-    """A predictor raised or broke its contract; the message names it and the window."""
+    """A predictor raised an exception or broke its contract; the message names it and the window."""
 
 
 class OptionError(TiplBenchError, ValueError):
-    """An option's name or value is not valid; the message lists what is."""
+    """Invalid option name or value; the message lists the valid ones."""
 
 
 class MissingFileError(HubError):
-    """A repository is there, but not the file."""
+    """The repository exists, but the file does not."""

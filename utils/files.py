@@ -1,4 +1,4 @@
-"""Files that are whole or absent: written beside their place, synced, then renamed into it."""
+"""Atomic file writes, hashes and links."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ CHUNK = 1 << 20
 def replace_atomically(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it is synced and renamed over `path`.
 
-    If the block raises, the temporary file is removed and whatever stood at `path` stays.
+    If the block raises, the temporary file is removed and `path` is unchanged.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    temporary.unlink(missing_ok=True)  # a killed process of this number may have left one, even a link to another file
+    temporary.unlink(missing_ok=True)  # a killed process of this PID may have left one, even a link to another file
     try:
         yield temporary
         sync(temporary)
@@ -30,20 +30,20 @@ def replace_atomically(path: Path) -> Iterator[Path]:
 
 
 def clear_leftovers(folder: Path, *, held: bool = False) -> None:
-    """Remove what killed processes left half written in a folder.
+    """Remove temporary files that killed processes left in a folder.
 
-    Files of living processes stay, unless the caller holds the folder's lock: then no other process can be writing, and
-    a number that is in use again decides nothing.
+    Files of running processes stay, unless the caller holds the folder's lock (`held`): then no other process can be
+    writing, and the PID of a leftover may belong to an unrelated process.
     """
     for path in folder.glob(".*.partial"):
-        process = path.name.split(".")[-2]
-        if held or (process.isdigit() and not _alive(int(process))):
+        pid = path.name.split(".")[-2]
+        if held or (pid.isdigit() and not _is_running(int(pid))):
             path.unlink(missing_ok=True)
 
 
-def _alive(process: int) -> bool:
+def _is_running(pid: int) -> bool:
     try:
-        os.kill(process, 0)
+        os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
@@ -52,7 +52,7 @@ def _alive(process: int) -> bool:
 
 
 def link_or_copy(source: Path, target: Path) -> None:
-    """Give a finished file a second place: a link where the file system permits one, else a copy."""
+    """Hard-link a file to `target`, or copy it where the file system has no hard links."""
     with replace_atomically(target) as temporary:
         try:
             os.link(source, temporary)
@@ -76,7 +76,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def sha256(path: Path) -> str:
-    """The file's sha256 in hex, read in pieces."""
+    """The file's sha256 in hex."""
     digest = hashlib.sha256()
     with path.open("rb") as stream:
         while chunk := stream.read(CHUNK):

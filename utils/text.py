@@ -1,4 +1,4 @@
-"""Text of strangers, on its way to a person's eyes."""
+"""Sanitise untrusted text for display."""
 
 from __future__ import annotations
 
@@ -8,28 +8,36 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
-LONGEST = 500
-"""Characters of one text that a message shows."""
+MAX_LENGTH = 500
+"""Characters of an untrusted text that a message shows."""
 
 
 def visible(character: str) -> str:
-    """The character, or its number where it has no shape of its own (control, format, line ends, odd spaces)."""
+    """The character, or its escape if it is invisible (control, format, line end, unusual space)."""
     if character != " " and unicodedata.category(character)[0] in "CZ":
         return f"\\u{ord(character):04x}"
     return character
 
 
-def one_line(text: object, longest: int = LONGEST) -> str:
-    """A text as one line in which everything is seen, cut if it is long."""
-    words = str(text)
-    if len(words) > longest:
-        words = words[: longest - 1] + "\u2026"
-    return "".join(map(visible, words))
+def one_line(text: object, max_length: int = MAX_LENGTH) -> str:
+    """A text on one line, with invisible characters escaped, truncated to `max_length`."""
+    characters = str(text)
+    if len(characters) > max_length:
+        characters = characters[: max_length - 1] + "\u2026"
+    return "".join(map(visible, characters))
 
 
-def first_error(error: ValidationError) -> str:
-    """The first thing that validation refused, `where: why`, whatever a stranger wrote there."""
+def first_error(error: ValidationError, root: str = "") -> str:
+    """The first problem that pydantic found, as `field: message`, sanitised.
+
+    Parameters
+    ----------
+    error
+        The failed validation.
+    root
+        Stands for the field where the problem is the value as a whole.
+    """
     first = error.errors()[0]
-    where = ".".join(str(part).encode("unicode_escape").decode()[:80] for part in first["loc"])
+    field = ".".join(str(part).encode("unicode_escape").decode()[:80] for part in first["loc"]) or root
     message = one_line(first["msg"]).removeprefix("Value error, ")
-    return f"{where}: {message}" if where else message
+    return f"{field}: {message}" if field else message

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ...utils.errors import DatasetError, UnknownNameError
+from ...utils.text import first_error
 from ..collection_config import CollectionConfig
 
 
@@ -59,9 +60,7 @@ def read_config(path: Path) -> CollectionConfig | Extension:
         config = _parse(tomllib.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
         if isinstance(error, ValidationError):
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"]) or "config"
-            raise DatasetError(f"{path}: {where}: {first['msg']}.") from None
+            raise DatasetError(f"{path}: {first_error(error, 'config')}.") from None
         raise DatasetError(f"{path}: {error}.") from None
     if isinstance(config, Truncation):
         raise DatasetError(f"{path}: only shipped collections may truncate another; give the fields of a collection.")
