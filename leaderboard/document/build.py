@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ... import __version__
+from ..._version import __version__
 from ...registry.catalog import catalog
 from ..store import records as stored
 from .entries import boards as grouped
