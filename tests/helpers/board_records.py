@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pandas as pd
 from tipl_bench.benchmark.forecast.scoring import score
 from tipl_bench.benchmark.protocol import CURRENT
 from tipl_bench.benchmark.record import Cost, DatasetIdentity, MethodIdentity, Provenance, Record, ReturnPair, RunKey
+from tipl_bench.leaderboard.document.build import document
 
 PROTOCOL = CURRENT.model_copy(update={"horizon": 3, "resamples": 499})
 TRIALS, WINDOWS = 12, 4
+NAMES = [f"env{number}" for number in range(3)]
+"""Environments of a catalog of one's own; see `catalogue`."""
 
 
 def record(
@@ -56,3 +61,33 @@ def write(folder, *records):
     for number, one in enumerate(records):
         (folder / f"{number}.json").write_text(one.model_dump_json())
     return folder
+
+
+def document_of(folder, *records):
+    return document(write(folder / "records", *records)).model_dump(mode="json")
+
+
+def rows_of(board):
+    return {row["method"]: row for row in board["rows"]}
+
+
+def catalogue(store, **changes):
+    """A catalog of this machine's own with one default dataset for each environment of `NAMES`."""
+    store.mkdir(exist_ok=True)
+    lines = []
+    for name in NAMES:
+        entry = {"environment": name, "summary": "A toy", "digest": "a" * 64, "default": True} | changes.get(name, {})
+        lines += [f'["{name}/ppo-v1"]', *(f"{key} = {json.dumps(value)}" for key, value in entry.items())]
+    (store / "catalog.toml").write_text("\n".join(lines))
+
+
+def across(names=NAMES, predictors=(("mlp", 0.8), ("tipl", 0.5)), **more):
+    return [
+        record(name, ratio, dataset=f"{environment}/ppo-v1", environment=environment, **more)
+        for environment in names
+        for name, ratio in predictors
+    ]
+
+
+def under(protocol, one):
+    return one.model_copy(update={"key": one.key.model_copy(update={"protocol": protocol})})

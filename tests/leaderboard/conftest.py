@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from helpers import submission_workspace, synthetic
+from helpers.board_records import catalogue
 from helpers.browser import browser, visit
 from helpers.hub.fixtures import hub, hub_server, no_waiting
 from helpers.submission_workspace import Desk
@@ -43,3 +44,10 @@ def row(desk: Desk) -> Path:
     result = desk.typed("leaderboard", "add", desk.run, "--records", desk.records, "--claimed")
     assert result.exit_code == 0, result.output
     return desk.records / file_name(desk.record)
+
+
+@pytest.fixture
+def toys(tmp_path: Path, store: Path) -> Path:
+    """A folder for records, with a catalog of this machine's own beside it."""
+    catalogue(store)
+    return tmp_path

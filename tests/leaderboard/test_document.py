@@ -8,49 +8,20 @@ import re
 
 import numpy as np
 import pytest
-from helpers.board_records import PROTOCOL, record, write
+from helpers.board_records import NAMES, PROTOCOL, across, catalogue, document_of, record, rows_of, under, write
 from hypothesis import given
 from hypothesis import strategies as st
 from tipl_bench.benchmark.record import Record
 from tipl_bench.leaderboard.document import entries as entries_module
 from tipl_bench.leaderboard.document.build import document
 from tipl_bench.leaderboard.document.numbers import rounded
-from tipl_bench.leaderboard.document.overall import common_environments
 from tipl_bench.leaderboard.document.schema import read_document
 from tipl_bench.leaderboard.store.evidence import Standing
 from tipl_bench.utils.errors import ProtocolError
 
-NAMES = [f"env{number}" for number in range(3)]
-
-
-def made(folder, *records):
-    return document(write(folder / "records", *records)).model_dump(mode="json")
-
-
-def rows_of(board):
-    return {row["method"]: row for row in board["rows"]}
-
-
-def catalogue(store, **changes):
-    """A catalog of this machine's own with one default dataset for each environment of `NAMES`."""
-    store.mkdir(exist_ok=True)
-    lines = []
-    for name in NAMES:
-        entry = {"environment": name, "summary": "A toy", "digest": "a" * 64, "default": True} | changes.get(name, {})
-        lines += [f'["{name}/ppo-v1"]', *(f"{key} = {json.dumps(value)}" for key, value in entry.items())]
-    (store / "catalog.toml").write_text("\n".join(lines))
-
-
-def across(names=NAMES, predictors=(("mlp", 0.8), ("tipl", 0.5)), **more):
-    return [
-        record(name, ratio, dataset=f"{environment}/ppo-v1", environment=environment, **more)
-        for environment in names
-        for name, ratio in predictors
-    ]
-
 
 def test_the_document_has_the_fields_of_its_format(tmp_path):
-    board = made(tmp_path, record("mlp", 0.8), record("tipl", 0.5), record("tipl", 0.5, seed=1))
+    board = document_of(tmp_path, record("mlp", 0.8), record("tipl", 0.5), record("tipl", 0.5, seed=1))
     assert set(board) == {"format", "version", "protocols", "metrics", "boards", "rows", "overall", "scope"}
     assert board["format"] == 2
     assert board["protocols"] == {"1": json.loads(PROTOCOL.model_dump_json())}
@@ -84,7 +55,7 @@ def test_the_document_has_the_fields_of_its_format(tmp_path):
 
 def test_the_numbers_of_a_row_are_those_of_its_records(tmp_path):
     runs = [record(seed=seed, noise=0.3) for seed in (0, 1)]
-    (row,) = made(tmp_path, *runs)["rows"]
+    (row,) = document_of(tmp_path, *runs)["rows"]
     metrics = row["phases"]["learning"]
     for horizon in (1, 2, 3):
         found = [run.result("learning", horizon) for run in runs]
@@ -102,7 +73,7 @@ def test_the_numbers_of_a_row_are_those_of_its_records(tmp_path):
 
 def test_the_interval_of_one_seed_at_one_horizon_is_its_records(tmp_path):
     run = record()
-    (row,) = made(tmp_path, run)["rows"]
+    (row,) = document_of(tmp_path, run)["rows"]
     for name in ("skill", "repw", "wpe"):
         theirs = run.result("learning", 2)[name]
         ours = row["phases"]["learning"][name]["by_horizon"][1]
@@ -111,7 +82,7 @@ def test_the_interval_of_one_seed_at_one_horizon_is_its_records(tmp_path):
 
 def test_when_a_trial_has_fewer_windows_then_the_return_error_is_still_the_mean_over_windows(tmp_path):
     run = record(keep=1)
-    (row,) = made(tmp_path, run)["rows"]
+    (row,) = document_of(tmp_path, run)["rows"]
     mean = np.mean([result["repw"].value for result in run.of_phase("learning")])
     found = row["phases"]["learning"]["repw"]["mean"]
     assert found["value"] == pytest.approx(mean, rel=1e-5)
@@ -119,7 +90,7 @@ def test_when_a_trial_has_fewer_windows_then_the_return_error_is_still_the_mean_
 
 
 def test_when_skills_differ_clearly_then_ranks_follow_them_and_rows_stand_best_first(tmp_path):
-    board = made(tmp_path, record("mlp", 0.8), record("tipl", 0.5), record("linear", 1.4))
+    board = document_of(tmp_path, record("mlp", 0.8), record("tipl", 0.5), record("linear", 1.4))
     assert [(row["method"], row["rank"], row["tied"]) for row in board["rows"]] == [
         ("tipl", 1, []),
         ("mlp", 2, []),
@@ -135,46 +106,50 @@ def test_when_skills_differ_clearly_then_ranks_follow_them_and_rows_stand_best_f
 def test_ranks_and_ties_are_within_an_information_class(toys):
     plain = across(NAMES[:2], [("linear", 0.8), ("tipl", 0.5)], tilt=-0.2)
     more = across(NAMES[:2], [("optimizer", 0.3), ("equal", 0.5)], tilt=0.2, consumes="gradients")
-    board = made(toys, *plain, *more)
+    board = document_of(toys, *plain, *more)
     first = [row for row in board["rows"] if row["board"] == board["boards"][0]["id"]]
     for rows in (board["overall"], first):
         assert {row["method"]: row["rank"] for row in rows} == {"optimizer": 1, "equal": 2, "tipl": 1, "linear": 2}
         assert [row["tied"] for row in rows] == [[]] * 4
     assert len(first[0]["comparisons"]) == 3
-    together = made(toys / "together", *plain, *across(NAMES[:2], [("optimizer", 0.3), ("equal", 0.5)], tilt=0.2))
+    together = document_of(
+        toys / "together", *plain, *across(NAMES[:2], [("optimizer", 0.3), ("equal", 0.5)], tilt=0.2)
+    )
     assert [len(row["tied"]) for row in together["overall"]] == [0, 1, 1, 0]
 
 
 def test_when_the_paired_interval_covers_zero_then_entries_share_a_rank(tmp_path):
-    rows = rows_of(made(tmp_path, record("mlp", 0.5, tilt=0.2), record("tipl", 0.5, tilt=-0.2)))
+    rows = rows_of(document_of(tmp_path, record("mlp", 0.5, tilt=0.2), record("tipl", 0.5, tilt=-0.2)))
     assert [row["rank"] for row in rows.values()] == [1, 1]
     assert rows["mlp"]["tied"] == [rows["tipl"]["id"]]
     assert rows["tipl"]["tied"] == [rows["mlp"]["id"]]
 
 
 def test_when_trials_differ_more_than_predictors_then_pairing_still_tells_them_apart(tmp_path):
-    rows = rows_of(made(tmp_path, record("mlp", 0.50, 0.01, tilt=0.2), record("tipl", 0.48, 0.01, tilt=0.2)))
+    rows = rows_of(document_of(tmp_path, record("mlp", 0.50, 0.01, tilt=0.2), record("tipl", 0.48, 0.01, tilt=0.2)))
     one, other = (rows[name]["phases"]["learning"]["skill"]["mean"] for name in ("mlp", "tipl"))
     assert one["low"] < other["value"] < one["high"]
     assert (rows["tipl"]["rank"], rows["mlp"]["rank"]) == (1, 2)
 
 
 def test_when_there_are_too_few_trials_then_nothing_is_ranked_but_everything_is_measured(tmp_path):
-    board = made(tmp_path, record("tipl", 0.2, trials=5), record("mlp", 0.8, trials=5), record("a", 0.5, 0.9, trials=5))
+    board = document_of(
+        tmp_path, record("tipl", 0.2, trials=5), record("mlp", 0.8, trials=5), record("a", 0.5, 0.9, trials=5)
+    )
     assert not board["boards"][0]["ranked"]
     assert {row["rank"] for row in board["rows"]} == {None}
     assert all(row["tied"] == [] and len(row["comparisons"]) == 2 for row in board["rows"])
 
 
 def test_when_no_trial_is_learning_then_everything_there_is_decides(tmp_path):
-    (about,) = made(tmp_path, record(phase="converged"))["boards"]
+    (about,) = document_of(tmp_path, record(phase="converged"))["boards"]
     assert set(about["phases"]) == {"converged", "all"}
     assert about["headline"] == "all"
 
 
 def test_the_same_records_under_other_file_names_and_orders_give_the_same_numbers(tmp_path):
     records = [record("mlp", 0.8), record("tipl", 0.5), record("tipl", 0.5, seed=1)]
-    one, other = made(tmp_path / "a", *records), made(tmp_path / "b", *reversed(records))
+    one, other = document_of(tmp_path / "a", *records), document_of(tmp_path / "b", *reversed(records))
     for board in (one, other):
         for row in board["rows"]:
             row["commands"].pop("reproduce")  # it names the files
@@ -184,7 +159,7 @@ def test_the_same_records_under_other_file_names_and_orders_give_the_same_number
 
 
 def test_when_a_predictor_has_a_later_version_then_the_earlier_is_greyed_unranked_and_last(tmp_path):
-    board = made(tmp_path, record("tipl", 0.4), record("tipl", 0.5, version=2), record("mlp", 0.8))
+    board = document_of(tmp_path, record("tipl", 0.4), record("tipl", 0.5, version=2), record("mlp", 0.8))
     assert [(row["method"], row["version"], row["rank"]) for row in board["rows"]] == [
         ("tipl", 2, 1),
         ("mlp", 1, 2),
@@ -208,20 +183,14 @@ def test_when_a_predictor_has_a_later_version_then_the_earlier_is_greyed_unranke
 def test_a_row_is_superseded_only_by_one_that_is_as_well_attested(earlier, later, greyed, tmp_path, monkeypatch):
     states = {1: earlier, 2: later}
     monkeypatch.setattr(entries_module, "standing", lambda path, one: Standing(*states[one.key.method.version], ()))
-    board = made(tmp_path, record("tipl", 0.4), record("tipl", 0.5, version=2))
+    board = document_of(tmp_path, record("tipl", 0.4), record("tipl", 0.5, version=2))
     found = {row["version"]: row["greyed"] for row in board["rows"]}
     assert found == {1: "superseded by version 2" if greyed else None, 2: None}
 
 
-@pytest.fixture
-def toys(tmp_path, store):
-    catalogue(store)
-    return tmp_path
-
-
 def test_when_the_dataset_is_yanked_then_its_rows_are_greyed_with_the_reason_and_its_board_is_last(toys, store):
     catalogue(store, env0={"yanked": "wrong seeds"})
-    board = made(toys, *across(NAMES[:2]))
+    board = document_of(toys, *across(NAMES[:2]))
     assert [about["environment"] for about in board["boards"]] == ["env1", "env0"]
     assert board["boards"][1]["yanked"] == "wrong seeds"
     greyed = [row for row in board["rows"] if row["greyed"]]
@@ -230,7 +199,7 @@ def test_when_the_dataset_is_yanked_then_its_rows_are_greyed_with_the_reason_and
 
 
 def test_when_the_catalog_has_other_bytes_under_the_name_then_the_board_is_superseded(toys):
-    board = made(toys, *across(NAMES[:1], digest="c" * 64))
+    board = document_of(toys, *across(NAMES[:1], digest="c" * 64))
     assert board["boards"][0]["superseded"]
     assert not board["boards"][0]["published"]
     assert all("superseded" in row["greyed"] for row in board["rows"])
@@ -239,7 +208,7 @@ def test_when_the_catalog_has_other_bytes_under_the_name_then_the_board_is_super
 def test_evidence_and_disputes_of_a_record_stand_on_its_row(tmp_path, monkeypatch):
     standing = Standing("rescored", "the forecasts give 0.1 less", ({"kind": "rescore", "text": "by CI"},))
     monkeypatch.setattr(entries_module, "standing", lambda path, one: standing)
-    (row,) = made(tmp_path, record())["rows"]
+    (row,) = document_of(tmp_path, record())["rows"]
     assert row["state"] == "rescored"
     assert row["disputed"] == "seed 0: the forecasts give 0.1 less"
     assert row["evidence"] == [{"seed": 0, "kind": "rescore", "text": "by CI"}]
@@ -267,81 +236,12 @@ def test_a_reproduced_row_says_how_it_came_out_and_whether_on_another_kind_of_ma
 ):
     standings = [Standing("reproduced", None, tuple(found)) for found in pieces]
     monkeypatch.setattr(entries_module, "standing", lambda path, one: standings[one.key.seed])
-    (row,) = made(tmp_path, record(seed=0), record(seed=1))["rows"]
+    (row,) = document_of(tmp_path, record(seed=0), record(seed=1))["rows"]
     assert row["reproduction"] == said
     claimed = Standing("claimed", None, ())
     monkeypatch.setattr(entries_module, "standing", lambda path, one: [standings[0], claimed][one.key.seed])
     (row,) = document(tmp_path / "records").rows
     assert (row.state, row.reproduction) == ("claimed", None)
-
-
-def test_overall_is_the_mean_skill_of_what_is_on_every_default_board(toys):
-    mixed = [*across(), *across(NAMES[:2], [("linear", 1.5)]), record("tipl", 0.1, dataset="env0/other-v1")]
-    board = made(toys, *mixed)
-    first, second = board["overall"]
-    assert (first["method"], first["rank"], first["tied"]) == ("tipl", 1, [])
-    assert (second["method"], second["rank"]) == ("mlp", 2)
-    assert board["scope"] == {"environments": NAMES, "left_out": [], "resampled": "trials"}
-    rows = {row["id"]: row for row in board["rows"]}
-    each = [rows[name]["phases"]["learning"]["skill"]["mean"]["value"] for name in first["rows"]]
-    assert first["environments"] == NAMES
-    assert first["skill"]["value"] == pytest.approx(np.mean(each), rel=1e-5)
-    assert first["skill"]["low"] < first["skill"]["value"] < first["skill"]["high"]
-
-
-def test_an_overall_row_has_the_lowest_state_of_its_rows_and_names_what_disputes_any(toys, monkeypatch):
-    low, high = Standing("claimed", "skill is 0.1 lower", ()), Standing("reproduced", None, ())
-    lower = ("tipl", "env1")
-    monkeypatch.setattr(
-        entries_module,
-        "standing",
-        lambda path, one: low if (one.key.method.name, one.key.dataset.environment) == lower else high,
-    )
-    rows = {row["method"]: row for row in made(toys, *across())["overall"]}
-    assert (rows["mlp"]["state"], rows["mlp"]["disputed"]) == ("reproduced", None)
-    assert (rows["tipl"]["state"], rows["tipl"]["disputed"]) == ("claimed", "env1: seed 0: skill is 0.1 lower")
-
-
-def test_overall_leaves_out_unranked_yanked_and_superseded_boards(toys, store):
-    catalogue(store, env2={"yanked": "broken"})
-    board = made(toys, *across())
-    assert board["scope"]["environments"] == NAMES[:2]
-    few = made(toys / "few", *across(NAMES[:2]), *across(NAMES[2:], trials=5))
-    assert few["scope"]["environments"] == NAMES[:2]
-
-
-def test_when_no_two_predictors_are_everywhere_then_overall_is_of_the_largest_common_set(toys):
-    records = [*across(NAMES[:2]), *across(NAMES[2:], [("linear", 1.5), ("tipl", 0.5)])]
-    board = made(toys, *records)
-    assert board["scope"] == {"environments": NAMES[:2], "left_out": ["env2"], "resampled": "trials"}
-    assert {row["method"] for row in board["overall"]} == {"mlp", "tipl"}
-
-
-def test_when_one_environment_is_ranked_then_there_is_no_overall(toys):
-    board = made(toys, *across(NAMES[:1]))
-    assert board["overall"] == []
-
-
-def test_of_two_devices_the_overall_takes_the_cpu_whatever_is_better(toys):
-    board = made(toys, *across(), *across(predictors=[("tipl", 0.1)], device="cuda"))
-    rows = {row["id"]: row for row in board["rows"]}
-    assert {rows[name]["device"] for row in board["overall"] for name in row["rows"]} == {"cpu"}
-
-
-present = st.dictionaries(st.sampled_from("abcde"), st.sets(st.tuples(st.sampled_from("uvwxyz")), max_size=6))
-
-
-@given(present)
-def test_the_common_environments_are_the_largest_set_with_two_predictors_in_common(found):
-    chosen = common_environments(found)
-    best = 0
-    for bits in range(1, 2 ** len(found)):
-        subset = [name for number, name in enumerate(sorted(found)) if bits >> number & 1]
-        if len(set.intersection(*(found[name] for name in subset))) >= 2:
-            best = max(best, len(subset))
-    assert len(chosen) == best
-    if chosen:
-        assert len(set.intersection(*(found[name] for name in chosen))) >= 2
 
 
 def test_when_a_record_was_edited_then_its_file_is_named(tmp_path):
@@ -363,17 +263,13 @@ def test_numbers_have_six_significant_digits_or_are_null(value):
         assert found is None
 
 
-def under(protocol, one):
-    return one.model_copy(update={"key": one.key.model_copy(update={"protocol": protocol})})
-
-
 def test_a_new_protocol_greys_no_row_until_a_board_of_it_exists_for_the_dataset(tmp_path, monkeypatch):
     newer = PROTOCOL.model_copy(update={"version": PROTOCOL.version + 1})
     monkeypatch.setattr("tipl_bench.benchmark.protocol.CURRENT", newer)
     mine, other = record("tipl", 0.5), record("tipl", 0.5, dataset="another/ppo-v1")
-    before = made(tmp_path / "before", mine, other)
+    before = document_of(tmp_path / "before", mine, other)
     assert [(row["greyed"], row["rank"]) for row in before["rows"]] == [(None, 1)] * 2
-    board = made(tmp_path, mine, other, under(newer, record("mlp", 0.8)))
+    board = document_of(tmp_path, mine, other, under(newer, record("mlp", 0.8)))
     reasons = {about["id"].split("@")[0] + about["id"][-3:]: about["superseded"] for about in board["boards"]}
     assert reasons == {"another/ppo-v1/p1": None, "toy/ppo-v1/p2": None, "toy/ppo-v1/p1": "a newer protocol"}
     greyed = [row for row in board["rows"] if row["greyed"]]
@@ -381,18 +277,8 @@ def test_a_new_protocol_greys_no_row_until_a_board_of_it_exists_for_the_dataset(
     assert board["boards"][-1]["superseded"]
 
 
-def test_the_overall_comparison_is_of_one_protocol(toys):
-    newer = PROTOCOL.model_copy(update={"version": PROTOCOL.version + 1})
-    other = [under(newer, one) for one in across(NAMES[:1])]
-    board = made(toys, *across(), *other)
-    assert board["scope"]["environments"] == NAMES[1:]  # the first has a newer protocol's board, alone
-    protocols = {about["id"]: about["protocol"] for about in board["boards"]}
-    rows = {row["id"]: protocols[row["board"]] for row in board["rows"]}
-    assert {rows[name] for row in board["overall"] for name in row["rows"]} == {PROTOCOL.version}
-
-
 def test_a_row_that_is_significantly_above_the_span_ceiling_says_so(tmp_path):
-    rows = rows_of(made(tmp_path, record("tipl", 0.05, 0.01), record("mlp", 0.5), record("linear", 0.1, 0.05)))
+    rows = rows_of(document_of(tmp_path, record("tipl", 0.05, 0.01), record("mlp", 0.5), record("linear", 0.1, 0.05)))
     assert {name: row["above_ceiling"] for name, row in rows.items()} == {"tipl": True, "mlp": False, "linear": False}
     assert rows["tipl"]["phases"]["learning"]["span_share"]["mean"]["low"] > 1
 
@@ -410,7 +296,7 @@ def test_where_records_have_no_sums_of_the_ceiling_its_median_is_what_counts(tmp
         ]
         return one.model_copy(update={"results": tuple(results)})
 
-    rows = rows_of(made(tmp_path, without(record("tipl", 0.05, 0.01)), record("mlp", 0.5)))
+    rows = rows_of(document_of(tmp_path, without(record("tipl", 0.05, 0.01)), record("mlp", 0.5)))
     assert rows["tipl"]["phases"]["learning"]["span_share"]["mean"] == {"value": None, "low": None, "high": None}
     assert rows["mlp"]["phases"]["learning"]["span_share"]["mean"]["value"] is not None
     assert (rows["tipl"]["above_ceiling"], rows["mlp"]["above_ceiling"]) == (True, False)
@@ -420,7 +306,7 @@ def test_records_of_one_dataset_share_a_board_whichever_digest_they_state(tmp_pa
     migrated = record("mlp", 0.8, digest="b" * 64)
     identity = migrated.key.dataset.model_copy(update={"former_digest": "a" * 64})
     migrated = migrated.model_copy(update={"key": migrated.key.model_copy(update={"dataset": identity})})
-    (about,) = made(tmp_path, record("tipl", 0.5), migrated)["boards"]
+    (about,) = document_of(tmp_path, record("tipl", 0.5), migrated)["boards"]
     assert about["id"] == "toy/ppo-v1@aaaaaaaaaaaa/p1"
 
 
@@ -428,13 +314,13 @@ def test_failed_runs_are_no_rows(tmp_path):
     failed = record("mlp", 0.8).model_dump(mode="json")
     failed |= {"status": {"state": "failed", "stage": "fit", "reason": "out of memory"}}
     failed |= {"results": [], "returns": [], "artifacts": {}}
-    board = made(tmp_path, record("tipl", 0.5), Record.model_validate(failed))
+    board = document_of(tmp_path, record("tipl", 0.5), Record.model_validate(failed))
     assert [row["method"] for row in board["rows"]] == ["tipl"]
 
 
 def test_a_document_that_names_a_missing_row_or_has_another_field_is_refused_by_place(tmp_path):
     path = tmp_path / "leaderboard.json"
-    good = made(tmp_path, record("mlp", 0.8), record("tipl", 0.5))
+    good = document_of(tmp_path, record("mlp", 0.8), record("tipl", 0.5))
     for change, message in (
         ({"format": 1}, "format"),
         ({"extra": 1}, "extra"),

@@ -1,0 +1,91 @@
+"""The leaderboard's comparison across environments, as the document holds it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from helpers.board_records import NAMES, PROTOCOL, across, catalogue, document_of, record, under
+from hypothesis import given
+from hypothesis import strategies as st
+from tipl_bench.leaderboard.document import entries as entries_module
+from tipl_bench.leaderboard.document.overall import common_environments
+from tipl_bench.leaderboard.store.evidence import Standing
+
+
+def test_overall_is_the_mean_skill_of_what_is_on_every_default_board(toys):
+    mixed = [*across(), *across(NAMES[:2], [("linear", 1.5)]), record("tipl", 0.1, dataset="env0/other-v1")]
+    board = document_of(toys, *mixed)
+    first, second = board["overall"]
+    assert (first["method"], first["rank"], first["tied"]) == ("tipl", 1, [])
+    assert (second["method"], second["rank"]) == ("mlp", 2)
+    assert board["scope"] == {"environments": NAMES, "left_out": [], "resampled": "trials"}
+    rows = {row["id"]: row for row in board["rows"]}
+    each = [rows[name]["phases"]["learning"]["skill"]["mean"]["value"] for name in first["rows"]]
+    assert first["environments"] == NAMES
+    assert first["skill"]["value"] == pytest.approx(np.mean(each), rel=1e-5)
+    assert first["skill"]["low"] < first["skill"]["value"] < first["skill"]["high"]
+
+
+def test_an_overall_row_has_the_lowest_state_of_its_rows_and_names_what_disputes_any(toys, monkeypatch):
+    low, high = Standing("claimed", "skill is 0.1 lower", ()), Standing("reproduced", None, ())
+    lower = ("tipl", "env1")
+    monkeypatch.setattr(
+        entries_module,
+        "standing",
+        lambda path, one: low if (one.key.method.name, one.key.dataset.environment) == lower else high,
+    )
+    rows = {row["method"]: row for row in document_of(toys, *across())["overall"]}
+    assert (rows["mlp"]["state"], rows["mlp"]["disputed"]) == ("reproduced", None)
+    assert (rows["tipl"]["state"], rows["tipl"]["disputed"]) == ("claimed", "env1: seed 0: skill is 0.1 lower")
+
+
+def test_overall_leaves_out_unranked_yanked_and_superseded_boards(toys, store):
+    catalogue(store, env2={"yanked": "broken"})
+    board = document_of(toys, *across())
+    assert board["scope"]["environments"] == NAMES[:2]
+    few = document_of(toys / "few", *across(NAMES[:2]), *across(NAMES[2:], trials=5))
+    assert few["scope"]["environments"] == NAMES[:2]
+
+
+def test_when_no_two_predictors_are_everywhere_then_overall_is_of_the_largest_common_set(toys):
+    records = [*across(NAMES[:2]), *across(NAMES[2:], [("linear", 1.5), ("tipl", 0.5)])]
+    board = document_of(toys, *records)
+    assert board["scope"] == {"environments": NAMES[:2], "left_out": ["env2"], "resampled": "trials"}
+    assert {row["method"] for row in board["overall"]} == {"mlp", "tipl"}
+
+
+def test_when_one_environment_is_ranked_then_there_is_no_overall(toys):
+    board = document_of(toys, *across(NAMES[:1]))
+    assert board["overall"] == []
+
+
+def test_of_two_devices_the_overall_takes_the_cpu_whatever_is_better(toys):
+    board = document_of(toys, *across(), *across(predictors=[("tipl", 0.1)], device="cuda"))
+    rows = {row["id"]: row for row in board["rows"]}
+    assert {rows[name]["device"] for row in board["overall"] for name in row["rows"]} == {"cpu"}
+
+
+present = st.dictionaries(st.sampled_from("abcde"), st.sets(st.tuples(st.sampled_from("uvwxyz")), max_size=6))
+
+
+@given(present)
+def test_the_common_environments_are_the_largest_set_with_two_predictors_in_common(found):
+    chosen = common_environments(found)
+    best = 0
+    for bits in range(1, 2 ** len(found)):
+        subset = [name for number, name in enumerate(sorted(found)) if bits >> number & 1]
+        if len(set.intersection(*(found[name] for name in subset))) >= 2:
+            best = max(best, len(subset))
+    assert len(chosen) == best
+    if chosen:
+        assert len(set.intersection(*(found[name] for name in chosen))) >= 2
+
+
+def test_the_overall_comparison_is_of_one_protocol(toys):
+    newer = PROTOCOL.model_copy(update={"version": PROTOCOL.version + 1})
+    other = [under(newer, one) for one in across(NAMES[:1])]
+    board = document_of(toys, *across(), *other)
+    assert board["scope"]["environments"] == NAMES[1:]  # the first has a newer protocol's board, alone
+    protocols = {about["id"]: about["protocol"] for about in board["boards"]}
+    rows = {row["id"]: protocols[row["board"]] for row in board["rows"]}
+    assert {rows[name] for row in board["overall"] for name in row["rows"]} == {PROTOCOL.version}
