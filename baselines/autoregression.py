@@ -3,33 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 
 from ..registry.trial import Trial, iteration_positions
 from .gram import window_grams
-from .predictor import Array, Contexts, FitTask, Predictor, Weights
+from .predictor import Array, Contexts, FitTask, Options, Predictor, Weights
 
 Float64 = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class AutoregressionOptions:
+class AutoregressionOptions(Options):
     """The past it looks at, whether coefficients depend on the epoch within the iteration, and the ridge."""
 
-    lags: int = 19
+    lags: int | None = Field(None, ge=1)
+    """Past differences that are combined; none: all that the context has, one less than its checkpoints."""
     per_position: bool = True
-    ridge: float | None = None
+    """Whether each position of the origin within its PPO iteration has its own coefficients."""
+    ridge: float | None = Field(None, ge=0)
     """Penalty as a share of the features' mean square; none: chosen on the validation trials."""
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.lags <= 19:
-            raise ValueError(f"lags is {self.lags}; a context of 20 checkpoints has 1 to 19 differences.")
-        if self.ridge is not None and self.ridge < 0:
-            raise ValueError(f"ridge is {self.ridge}; a penalty is 0 or more, or none to choose it.")
 
 
 RIDGES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
@@ -40,7 +35,7 @@ class Autoregression(Predictor[AutoregressionOptions]):
 
     phi(t + h) - phi(t) = sum_k a[q, h, k] * (phi(t - k + 1) - phi(t - k)), with one set of coefficients a[q] per
     position q of the origin within its PPO iteration: checkpoints of one iteration share a batch, so their differences
-    are alike, and those across its edge are not.
+    are correlated, and those across its edge are not.
     """
 
     name: ClassVar[str] = "autoregression"
@@ -52,8 +47,17 @@ class Autoregression(Predictor[AutoregressionOptions]):
         super().__init__(options)
         self.coefficients: Float64 | None = None  # [Q, H, lags]
 
+    @classmethod
+    def resolve_options(cls, options: AutoregressionOptions, context: int) -> AutoregressionOptions:
+        """See `Predictor.resolve_options`."""
+        lags = options.lags or context - 1
+        if lags >= context:
+            raise ValueError(f"option lags is {lags}, but a context of {context} has {context - 1} differences.")
+        return options.model_copy(update={"lags": lags})
+
     def fit(self, task: FitTask) -> None:
         """Solve the ridge from inner products of differences; choose its penalty on the validation trials."""
+        self.options = self.resolve_options(self.options, task.context)
         total = len(task.train) + len(task.validation)
         done = 0
 
@@ -72,35 +76,36 @@ class Autoregression(Predictor[AutoregressionOptions]):
         validation = moments(task.validation)
         ridges = RIDGES if self.options.ridge is None else (self.options.ridge,)
         candidates = [_solve(features, targets, ridge) for ridge in ridges]
-        self.coefficients = min(candidates, key=lambda a: _excess(a, *validation))
+        self.coefficients = min(candidates, key=lambda a: _objective(a, *validation))
 
     def _moments(self, trial: Trial, horizon: int) -> tuple[Float64, Float64]:
         """Sums over origins of X X^T [Q, lags, lags] and of X y_h [Q, H, lags]; lag 1 first."""
         lags = self.options.lags
+        assert lags is not None  # resolved by `fit`
         grams = window_grams(trial, lags, horizon)
         positions = iteration_positions(trial.columns["epoch"])[lags : lags + len(grams)]
         if not self.options.per_position:
             positions = np.zeros_like(positions)
-        kinds = int(iteration_positions(trial.columns["epoch"]).max()) + 1 if self.options.per_position else 1
-        features = np.zeros((kinds, lags, lags))
-        targets = np.zeros((kinds, horizon, lags))
-        for kind in range(kinds):
-            total = grams[positions == kind].sum(axis=0)
-            features[kind] = total[:lags, :lags][::-1, ::-1]
-            targets[kind] = np.cumsum(total[lags:, :lags], axis=0)[:, ::-1]
+        count = int(iteration_positions(trial.columns["epoch"]).max()) + 1 if self.options.per_position else 1
+        features = np.zeros((count, lags, lags))
+        targets = np.zeros((count, horizon, lags))
+        for position in range(count):
+            total = grams[positions == position].sum(axis=0)
+            features[position] = total[:lags, :lags][::-1, ::-1]
+            targets[position] = np.cumsum(total[lags:, :lags], axis=0)[:, ::-1]
         return features, targets
 
     def predict(self, contexts: Contexts, horizon: int) -> Weights:
         """See `Predictor.predict`."""
         if self.coefficients is None:
             raise RuntimeError("autoregression was asked to predict before it was fitted or loaded.")
-        lags = self.options.lags
-        kinds = np.zeros(len(contexts), dtype=np.int64)
+        lags = self.coefficients.shape[-1]
+        positions = np.zeros(len(contexts), dtype=np.int64)
         if self.options.per_position:
-            kinds = iteration_positions(contexts.columns["epoch"])[:, -1]
+            positions = iteration_positions(contexts.columns["epoch"])[:, -1]
         past = contexts.weights[:, -lags - 1 :]
         differences = np.diff(past, axis=1)[:, ::-1]  # lag 1 first
-        coefficients = self.coefficients[kinds, :horizon].astype(np.float32)  # [B, H, lags]
+        coefficients = self.coefficients[positions, :horizon].astype(np.float32)  # [B, H, lags]
         return past[:, -1:] + coefficients @ differences
 
     def state(self) -> dict[str, Array]:
@@ -121,7 +126,7 @@ def _solve(features: Float64, targets: Float64, ridge: float) -> Float64:
     return solved
 
 
-def _excess(coefficients: Float64, features: Float64, targets: Float64) -> float:
+def _objective(coefficients: Float64, features: Float64, targets: Float64) -> float:
     """Squared error over all horizons, less the part that does not depend on the coefficients."""
     quadratic = np.einsum("qhk,qkl,qhl->", coefficients, features, coefficients)
     return float(quadratic - 2 * np.einsum("qhk,qhk->", coefficients, targets))

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+from pydantic import Field
 
-from .predictor import Contexts, Predictor, Weights
+from .predictor import Contexts, Options, Predictor, Weights
 
 
-@dataclass(frozen=True)
-class LinearOptions:
+class LinearOptions(Options):
     """How many checkpoints the line is fitted to, and how much of its step is taken."""
 
-    points: int = 2
-    damping: float = 1.0
-
-    def __post_init__(self) -> None:
-        if not 2 <= self.points <= 20:
-            raise ValueError(f"points is {self.points}; a line needs 2, and a context has 20.")
-        if not 0 <= self.damping <= 1:
-            raise ValueError(f"damping is {self.damping}; it scales the step, between 0 (none) and 1 (plain).")
+    points: int = Field(2, ge=2)
+    """Checkpoints that the line is fitted to, at most the context."""
+    damping: float = Field(1.0, ge=0, le=1)
+    """Share of the line's step that is taken: 0 repeats the origin, 1 is the plain line."""
 
 
 class Linear(Predictor[LinearOptions]):
@@ -31,6 +26,13 @@ class Linear(Predictor[LinearOptions]):
     version: ClassVar[int] = 1
     summary: ClassVar[str] = "Least-squares line through each weight's last values, plain or damped."
     options_type: ClassVar[type[Any]] = LinearOptions
+
+    @classmethod
+    def resolve_options(cls, options: LinearOptions, context: int) -> LinearOptions:
+        """See `Predictor.resolve_options`."""
+        if options.points > context:
+            raise ValueError(f"option points is {options.points}, but a context has {context} checkpoints.")
+        return options
 
     def predict(self, contexts: Contexts, horizon: int) -> Weights:
         """See `Predictor.predict`."""

@@ -12,50 +12,50 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from ..registry.trial import Trial, iteration_positions
 from .gram import window_grams
-from .predictor import Array, Contexts, FitTask, Predictor, Weights
-from .training import Schedule, seeded, train
+from .predictor import Array, Contexts, FitTask, Options, Weights
+from .torch_predictor import Schedule, TorchPredictor, seeded, train
 
-LAGS = 19
 CHUNK_ROWS = 1 << 17
 VALIDATION_WINDOWS = 256
 
 
-@dataclass(frozen=True)
-class MLPOptions:
+class MLPOptions(Options):
     """Network and training."""
 
-    width: int = 128
-    hidden_layers: int = 2
-    steps: int = 200_000
+    width: int = Field(128, ge=1)
+    """Units of each hidden layer."""
+    hidden_layers: int = Field(2, ge=1)
+    """Hidden layers after the embedding."""
+    steps: int = Field(200_000, ge=1)
     """Training batches."""
-    windows: int = 64
-    """Windows a batch; of each, `weights` weights are drawn."""
-    weights: int = 64
-    """Weights drawn of each window."""
-    learning_rate: float = 1e-3
-    weight_decay: float = 1e-4
-    warmup: int = 100
+    windows: int = Field(64, ge=1)
+    """Windows a batch; of each, `weights` weights are sampled."""
+    weights: int = Field(64, ge=1)
+    """Weights sampled from each window."""
+    learning_rate: float = Field(1e-3, gt=0)
+    """AdamW's learning rate."""
+    weight_decay: float = Field(1e-4, ge=0)
+    """AdamW's weight decay."""
+    warmup: int = Field(100, ge=0)
     """Batches of linear warm-up; cosine to 0 after it."""
-    gradient_clip: float = 1.0
-    validate_every: int = 1_000
-
-    def __post_init__(self) -> None:
-        for name in ("width", "hidden_layers", "steps", "windows", "weights", "validate_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1.")
+    gradient_clip: float = Field(1.0, gt=0)
+    """Limit of the gradient's norm."""
+    validate_every: int = Field(1_000, ge=1)
+    """Batches between looks at the validation trials; the best state seen is kept."""
 
 
 class WeightNetwork(nn.Module):
-    """From one weight's last differences and the place within the iteration to its displacement at each horizon."""
+    """From one weight's last differences and the position within the iteration to its displacement at each horizon."""
 
-    def __init__(self, options: MLPOptions, positions: int, horizon: int) -> None:
+    def __init__(self, options: MLPOptions, lags: int, positions: int, horizon: int) -> None:
         super().__init__()
         self.position = nn.Embedding(positions, options.width)
-        self.embed = nn.Linear(LAGS, options.width)
+        self.embed = nn.Linear(lags, options.width)
         layers: list[nn.Module] = []
         for _ in range(options.hidden_layers):
             layers += [nn.SiLU(), nn.Linear(options.width, options.width)]
@@ -65,24 +65,24 @@ class WeightNetwork(nn.Module):
         nn.init.zeros_(self.head.bias)
 
     def forward(self, differences: Tensor, positions: Tensor) -> Tensor:
-        """Displacements [B, K, H] from differences [B, K, LAGS] of K weights and positions [B]."""
+        """Displacements [B, K, H] from differences [B, K, lags] of K weights and positions [B]."""
         out: Tensor = self.head(self.body(self.embed(differences) + self.position(positions)[:, None]))
         return out
 
 
 @dataclass(frozen=True)
-class _Batch:
-    """Scaled differences [B, K, LAGS], displacements [B, K, H] and positions [B] of some windows' weights."""
+class WindowBatch:
+    """Scaled differences [B, K, lags], displacements [B, K, H] and positions [B] of some windows' weights."""
 
     differences: Tensor
     displacements: Tensor
     positions: Tensor
 
 
-class MLP(Predictor[MLPOptions]):
+class MLP(TorchPredictor[MLPOptions, WeightNetwork]):
     """Scales a window by the root mean square of its differences and maps each weight's past to its future.
 
-    Windows are drawn in proportion to their squared step, which is the weighting of squared error in weight space.
+    Windows are sampled in proportion to their squared step, which is the weighting of squared error in weight space.
     """
 
     name: ClassVar[str] = "mlp"
@@ -96,89 +96,71 @@ class MLP(Predictor[MLPOptions]):
         "paper": {},
     }
 
-    def __init__(self, options: MLPOptions) -> None:
-        super().__init__(options)
-        self.network: WeightNetwork | None = None
-
     def fit(self, task: FitTask) -> None:
         """Train on weights of random windows of the training trials."""
         options, self.device = self.options, task.device
-        stream = np.random.default_rng(task.seed)
-        train_source = _Source(task.train, task.horizon)
-        if train_source.cumulative[-1] == 0:
+        rng = np.random.default_rng(task.seed)
+        training = _WindowSampler(task.train, task)
+        if training.cumulative[-1] == 0:
             raise ValueError("no training weight ever moves; there is nothing to learn.")
-        held_out_source = _Source(task.validation, task.horizon)
-        draw = np.random.default_rng(0)  # one validation batch for all seeds
-        held_out = held_out_source.draw(VALIDATION_WINDOWS, options.weights, draw, task.device)
-        positions = int(max(source.positions.max() for source in (train_source, held_out_source))) + 1
+        validation = _WindowSampler(task.validation, task)
+        # One validation batch for all seeds.
+        held_out = validation.sample(VALIDATION_WINDOWS, options.weights, np.random.default_rng(0))
+        positions = int(max(sampler.positions.max() for sampler in (training, validation))) + 1
         with seeded(task.seed, task.device):
-            self.network = network = WeightNetwork(options, positions, task.horizon).to(task.device)
+            network = WeightNetwork(options, task.context - 1, positions, task.horizon).to(task.device)
+            self.network = network
+
+            def error(batch: WindowBatch) -> Tensor:
+                residual: Tensor = network(batch.differences, batch.positions) - batch.displacements
+                return residual.square().mean()
 
             def loss(step: int) -> Tensor:
-                return error(train_source.draw(options.windows, options.weights, stream, task.device))
-
-            def error(batch: _Batch) -> Tensor:
-                wrong: Tensor = network(batch.differences, batch.positions) - batch.displacements
-                return wrong.square().mean()
+                return error(training.sample(options.windows, options.weights, rng))
 
             def validate() -> float:
                 return float(error(held_out) / held_out.displacements.square().mean())
 
-            schedule = Schedule(
-                options.steps,
-                options.learning_rate,
-                options.weight_decay,
-                options.warmup,
-                True,
-                options.gradient_clip,
-                options.validate_every,
-            )
-            train(network, loss, validate, schedule, task.progress)
+            train(network, loss, validate, Schedule.of(options, cosine=True), task.progress)
+
+    def build(self, state: Mapping[str, Array]) -> WeightNetwork:
+        """See `TorchPredictor.build`."""
+        lags = state["embed.weight"].shape[1]
+        return WeightNetwork(self.options, lags, len(state["position.weight"]), len(state["head.bias"]))
 
     def predict(self, contexts: Contexts, horizon: int) -> Weights:
         """See `Predictor.predict`."""
-        if self.network is None:
-            raise RuntimeError("mlp was asked to predict before it was fitted or loaded.")
+        network = self.fitted
+        lags = network.embed.in_features
         positions = torch.from_numpy(iteration_positions(contexts.columns["epoch"])[:, -1]).to(self.device)
         forecast = np.repeat(contexts.weights[:, -1:], horizon, axis=1)
         for row, context in enumerate(contexts.weights):
-            differences = np.diff(context[-LAGS - 1 :], axis=0)
+            differences = np.diff(context[-lags - 1 :], axis=0)
             scale = float(np.sqrt(np.mean(np.square(differences, dtype=np.float64))))
             if scale == 0:
                 continue
-            features = torch.from_numpy(differences.T / np.float32(scale)).to(self.device)  # [P, LAGS]
+            features = torch.from_numpy(differences.T / np.float32(scale)).to(self.device)  # [P, lags]
             for start in range(0, len(features), CHUNK_ROWS):
                 part = slice(start, start + CHUNK_ROWS)
                 with torch.no_grad():
-                    ahead = self.network(features[None, part], positions[row : row + 1])[0, :, :horizon]
+                    ahead = network(features[None, part], positions[row : row + 1])[0, :, :horizon]
                 forecast[row, :, part] += scale * ahead.T.cpu().numpy()
         return forecast
 
-    def state(self) -> dict[str, Array]:
-        """See `Predictor.state`."""
-        if self.network is None:
-            return {}
-        return {name: tensor.cpu().numpy() for name, tensor in self.network.state_dict().items()}
 
-    def load_state(self, state: Mapping[str, Array]) -> None:
-        """See `Predictor.load_state`."""
-        self.network = WeightNetwork(self.options, len(state["position.weight"]), len(state["head.bias"]))
-        self.network.load_state_dict({name: torch.from_numpy(array) for name, array in state.items()})
-        self.network.to(self.device).eval()
+class _WindowSampler:
+    """Samples weights of windows from trials kept on disk."""
 
-
-class _Source:
-    """Draws weights of windows from trials kept on disk."""
-
-    def __init__(self, trials: Sequence[Trial], horizon: int) -> None:
-        self.trials, self.horizon = trials, horizon
+    def __init__(self, trials: Sequence[Trial], task: FitTask) -> None:
+        self.trials, self.lags, self.horizon, self.device = trials, task.context - 1, task.horizon, task.device
+        lags = self.lags
         squared, owners, origins, positions = [], [], [], []
         for number, trial in enumerate(trials):
-            steps = window_grams(trial, LAGS, horizon).diagonal(axis1=1, axis2=2)[:, :LAGS].mean(axis=1)
+            steps = window_grams(trial, lags, self.horizon).diagonal(axis1=1, axis2=2)[:, :lags].mean(axis=1)
             squared.append(steps)
             owners.append(np.full(len(steps), number))
-            origins.append(np.arange(LAGS, LAGS + len(steps)))
-            positions.append(iteration_positions(trial.columns["epoch"])[LAGS : LAGS + len(steps)])
+            origins.append(np.arange(lags, lags + len(steps)))
+            positions.append(iteration_positions(trial.columns["epoch"])[lags : lags + len(steps)])
         self.squared, self.owners, self.origins, self.positions = (
             np.concatenate(part) for part in (squared, owners, origins, positions)
         )
@@ -186,16 +168,17 @@ class _Source:
         # mean squared difference of one weight: the scale of a window
         self.scale = np.sqrt(self.squared / trials[0].layout.parameter_count)
 
-    def draw(self, windows: int, weights: int, stream: np.random.Generator, device: str) -> _Batch:
-        """A batch of `windows` windows, drawn by their squared step, and `weights` weights of each."""
-        rows = np.searchsorted(self.cumulative, stream.random(windows) * self.cumulative[-1], side="right")
-        values = np.empty((windows, LAGS + 1 + self.horizon, weights), dtype=np.float32)
+    def sample(self, windows: int, weights: int, rng: np.random.Generator) -> WindowBatch:
+        """A batch of `windows` windows, in proportion to their squared step, and `weights` weights of each."""
+        lags = self.lags
+        rows = np.searchsorted(self.cumulative, rng.random(windows) * self.cumulative[-1], side="right")
+        values = np.empty((windows, lags + 1 + self.horizon, weights), dtype=np.float32)
         for slot, row in enumerate(rows):
             trial, origin = self.trials[self.owners[row]], self.origins[row]
-            columns = stream.integers(trial.layout.parameter_count, size=weights)
-            values[slot] = trial.tensors["weights"][origin - LAGS : origin + self.horizon + 1, columns]
+            columns = rng.integers(trial.layout.parameter_count, size=weights)
+            values[slot] = trial.tensors["weights"][origin - lags : origin + self.horizon + 1, columns]
         scaled = values.transpose(0, 2, 1) / self.scale[rows, None, None].astype(np.float32)
-        differences = np.diff(scaled[..., : LAGS + 1], axis=-1)
-        displacements = scaled[..., LAGS + 1 :] - scaled[..., LAGS, None]
+        differences = np.diff(scaled[..., : lags + 1], axis=-1)
+        displacements = scaled[..., lags + 1 :] - scaled[..., lags, None]
         parts = (differences, displacements, self.positions[rows])
-        return _Batch(*(torch.from_numpy(np.ascontiguousarray(part)).to(device) for part in parts))
+        return WindowBatch(*(torch.from_numpy(np.ascontiguousarray(part)).to(self.device) for part in parts))

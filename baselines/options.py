@@ -1,18 +1,70 @@
-"""Options: a frozen dataclass per predictor, filled from a budget and from `--set name=value`."""
+"""Build a predictor's options from a budget and `name=value` settings, and describe them."""
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import PydanticUserError, TypeAdapter, ValidationError
 
 from ..utils.errors import OptionError, UnknownNameError
-from .predictor import BUDGETS, Predictor
+from .predictor import BUDGETS, Predictor, options_dict
+
+JSON_TYPES = {"integer": "int", "number": "float", "boolean": "bool", "string": "str", "null": "none"}
 
 
-def build_options(predictor: type[Predictor[Any]], budget: str, settings: Sequence[str]) -> Any:
+@dataclass(frozen=True)
+class OptionInfo:
+    """What an option may be: its type in words, default (None also for a required one), and meaning."""
+
+    type: str
+    default: Any
+    description: str
+    nullable: bool
+
+
+def describe_options(predictor: type[Predictor[Any]]) -> Mapping[str, OptionInfo]:
+    """The options of a predictor by name.
+
+    Raises
+    ------
+    OptionError
+        If its options have types that pydantic does not know.
+    """
+    try:
+        schema = TypeAdapter(predictor.options_type).json_schema()
+    except PydanticUserError as error:
+        raise OptionError(f"{predictor.name}: its options cannot be validated: {error.message}") from None
+    return {name: _describe(entry) for name, entry in schema.get("properties", {}).items()}
+
+
+def _describe(entry: Mapping[str, Any]) -> OptionInfo:
+    members = entry.get("anyOf", [entry])
+    types = [" | ".join(map(str, m["enum"])) if "enum" in m else _type_name(m) for m in members]
+    nullable = any(member.get("type") == "null" for member in members)
+    description = " ".join(entry.get("description", "").split())
+    return OptionInfo(" | ".join(types), entry.get("default"), description, nullable)
+
+
+def _type_name(member: Mapping[str, Any]) -> str:
+    return str(member.get("const", JSON_TYPES.get(member.get("type", ""), "value")))
+
+
+def build_options(predictor: type[Predictor[Any]], budget: str, settings: Sequence[str], context: int) -> Any:
     """The options of a predictor under a budget, with `name=value` settings on top.
+
+    Parameters
+    ----------
+    predictor
+        The predictor.
+    budget
+        One of `BUDGETS`.
+    settings
+        Values as text; `none` where an option may be none.
+    context
+        Checkpoints that the predictor will be shown: some defaults and ranges depend on it.
 
     Raises
     ------
@@ -23,57 +75,38 @@ def build_options(predictor: type[Predictor[Any]], budget: str, settings: Sequen
     """
     if budget not in BUDGETS:
         raise UnknownNameError("budget", budget, BUDGETS)
+    known = describe_options(predictor)
     values: dict[str, Any] = dict(predictor.budgets.get(budget, {}))
-    types = get_type_hints(predictor.options_type)
     for setting in settings:
         name, equals, text = setting.partition("=")
         if not equals:
             raise OptionError(f"--set {setting!r} is not of the form name=value.")
-        if name not in types:
-            raise UnknownNameError(f"option of {predictor.name}", name, types)
-        values[name] = parse_value(name, text, types[name])
+        if name not in known:
+            raise UnknownNameError(f"option of {predictor.name}", name, known)
+        values[name] = None if known[name].nullable and text.lower() == "none" else text
     try:
-        options = predictor.options_type(**values)
-    except (ValueError, TypeError) as error:  # out of range, or an option without a default left out
+        options = predictor.resolve_options(TypeAdapter(predictor.options_type).validate_python(values), context)
+    except ValidationError as error:
+        raise OptionError(f"{predictor.name}: {_explain(error, known)}") from None
+    except (ValueError, TypeError) as error:
         raise OptionError(f"{predictor.name}: {error}") from None
-    for name in types:
-        value = getattr(options, name)
+    for name, value in options_dict(options).items():
         if not isinstance(value, bool | int | float | str | None):
-            raise OptionError(f"{predictor.name}: option {name} is {value!r}, not true, false, a number, text or none.")
+            raise OptionError(
+                f"{predictor.name}: option {name}: unsupported value {value!r}; use a bool, int, float, string or none."
+            )
+        if isinstance(value, float) and not math.isfinite(value):
+            raise OptionError(f"{predictor.name}: option {name}: {value} is not a finite number.")
     return options
 
 
-def parse_value(name: str, text: str, kind: Any) -> Any:
-    """Read an option's value: bool, int, finite float, str, one of a Literal's choices, or `none` where it may be."""
-    members = get_args(kind)
-    if type(None) in members:
-        if text.lower() == "none":
-            return None
-        return parse_value(name, text, next(member for member in members if member is not type(None)))
-    if get_origin(kind) is Literal:
-        if text not in members:
-            raise UnknownNameError(f"value of {name}", text, members)
-        return text
-    if kind is bool:
-        if text.lower() not in ("true", "false"):
-            raise OptionError(f"Option {name} is true or false, not {text!r}.")
-        return text.lower() == "true"
-    try:
-        value = kind(text)
-    except ValueError:
-        raise OptionError(f"Option {name} takes a value of type {kind.__name__}, not {text!r}.") from None
-    if isinstance(value, float) and not math.isfinite(value):
-        raise OptionError(f"Option {name} takes a finite number, not {text!r}.")
-    return value
-
-
-def describe_options(predictor: type[Predictor[Any]]) -> Mapping[str, tuple[str, Any]]:
-    """Option names with their type's name and default."""
-    hints = get_type_hints(predictor.options_type)
-
-    def spell(kind: Any) -> str:
-        if get_origin(kind) is Literal:
-            return " | ".join(get_args(kind))
-        return str(kind).replace("None", "none") if get_args(kind) else kind.__name__
-
-    return {f.name: (spell(hints[f.name]), f.default) for f in dataclasses.fields(predictor.options_type)}
+def _explain(error: ValidationError, known: Mapping[str, OptionInfo]) -> str:
+    """The first complaint of pydantic, with the option, its type and the value."""
+    first = error.errors()[0]
+    if first["type"] == "value_error":  # raised by the options themselves
+        return str(first["ctx"]["error"])
+    name = str(first["loc"][0]) if first["loc"] else ""
+    message = first["msg"][0].lower() + first["msg"][1:]
+    if name not in known or first["type"] == "missing":
+        return f"option {name}: {message}."
+    return f"option {name} ({known[name].type}): {message}; got {first['input']!r}."

@@ -20,12 +20,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
@@ -46,9 +47,24 @@ LABEL, NOTHING = "tipl_bench", "tipl_bench.nothing"
 """Names in a saved state: the header's entry, and the tensor that stands for an empty state."""
 
 
-@dataclass(frozen=True)
-class NoOptions:
+class Options(BaseModel):
+    """Base of a predictor's options: a frozen model whose fields `--set name=value` sets.
+
+    Values are bool, int, float, str or None; ranges are `Field` constraints, and a line under a field describes it. A
+    plain frozen dataclass will do as well.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
+
+class NoOptions(Options):
     """For predictors without options."""
+
+
+def options_dict(options: Any) -> dict[str, Any]:
+    """Options, a model or a dataclass, as a dictionary."""
+    values: dict[str, Any] = TypeAdapter(type(options)).dump_python(options, warnings=False)
+    return values
 
 
 OptionsT = TypeVar("OptionsT")
@@ -57,6 +73,8 @@ OptionsT = TypeVar("OptionsT")
 @dataclass(frozen=True)
 class Contexts:
     """The pasts of B windows, the origin last; copies, with no way back to the dataset.
+
+    L is the protocol's context; where a predictor's `context_length` is more, it is up to that.
 
     Parameters
     ----------
@@ -112,10 +130,10 @@ class FitTask:
 class Predictor(ABC, Generic[OptionsT]):
     """A forecaster of policy weights; see the module for the shortest one.
 
-    Class attributes say what it is: `name`; `version`, raised when its numbers change; `summary`, one line;
-    `options_type`, a frozen dataclass whose fields `--set` sets; `budgets`, option values by budget name;
-    `context_length`, how much past it wants (it is given between the protocol's context and that); `consumes`,
-    its information class.
+    Class attributes describe it: `name`; `version`, raised when its forecasts change; `summary`, one line;
+    `options_type`, an `Options` model or a frozen dataclass; `budgets`, option values by budget name;
+    `context_length`, how many checkpoints of the past it wants where that is more than the protocol's context;
+    `consumes`, its information class.
     """
 
     name: ClassVar[str]
@@ -124,12 +142,23 @@ class Predictor(ABC, Generic[OptionsT]):
     options_type: ClassVar[type[Any]] = NoOptions
     budgets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     consumes: ClassVar[str] = "weights"
-    context_length: int = 20
+    context_length: int = 0
 
     def __init__(self, options: OptionsT) -> None:
         self.options = options
         self.device = "cpu"
-        """Where it runs: the harness sets it before a state is loaded, and `fit` is told."""
+        """The torch device to run on: set by the harness before a state is loaded, and by `fit` from its task."""
+
+    @classmethod
+    def resolve_options(cls, options: OptionsT, context: int) -> OptionsT:
+        """Options for contexts of `context` checkpoints: set defaults that depend on it; as they are by default.
+
+        Raises
+        ------
+        ValueError
+            If such contexts are too short for the options.
+        """
+        return options
 
     def fit(self, task: FitTask) -> None:
         """Learn from the training trials; the default learns nothing."""
@@ -144,18 +173,17 @@ class Predictor(ABC, Generic[OptionsT]):
         return {}
 
     def load_state(self, state: Mapping[str, Array]) -> None:
-        """Take up what `state` gave."""
+        """Restore what `state` gave."""
         return
 
     @property
     def parameter_count(self) -> int:
-        """Numbers learned."""
+        """The number of learned parameters."""
         return sum(array.size for array in self.state().values())
 
     def _label(self) -> dict[str, Any]:
-        """What a saved state must be of."""
-        options = asdict(self.options)  # type: ignore[call-overload]
-        return {"predictor": self.name, "version": self.version, "options": options}
+        """What a saved state must agree with."""
+        return {"predictor": self.name, "version": self.version, "options": options_dict(self.options)}
 
     def save(self, path: Path) -> None:
         """Write the fitted state as safetensors, with name, version and options in its header."""

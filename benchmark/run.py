@@ -85,6 +85,7 @@ class RunRequest:
                 self.model,
                 self.budget,
                 self.settings,
+                context=self.protocol.context,
                 denied=[self.dataset.folder],
                 allowed=[trial.path for trial in self.dataset.trials((*split.train, *split.validation))],
                 limits=self.limits,

@@ -78,7 +78,10 @@ def _facts(kind: Any) -> dict[str, Any]:
         "version": kind.version,
         "summary": kind.summary,
         "consumes": kind.consumes,
-        "options": {k: {"type": t, "default": d} for k, (t, d) in describe_options(kind).items()},
+        "options": {
+            name: {"type": option.type, "default": option.default, "description": option.description}
+            for name, option in describe_options(kind).items()
+        },
         "budgets": {k: dict(v) for k, v in kind.budgets.items()},
     }
 
@@ -104,8 +107,8 @@ def show_model(name: str, as_json: bool) -> None:
     budgets = {budget: values for budget, values in kind.budgets.items() if values}
     for title in ("option", "type", "default", *budgets):
         table.add_column(_cell(title))
-    for option, (kind_name, default) in describe_options(kind).items():
-        shown = (option, kind_name, default, *(values.get(option, "") for values in budgets.values()))
+    for option, info in describe_options(kind).items():
+        shown = (option, info.type, info.default, *(values.get(option, "") for values in budgets.values()))
         table.add_row(*map(_cell, shown))
     console().print(table)
 

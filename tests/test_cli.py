@@ -258,8 +258,8 @@ UNKNOWN = {
         "Unknown budget 'quik'. Did you mean 'quick'? Known: paper, quick, smoke, standard.",
     ),
     "device": (["--device", "tpu"], "Unknown device 'tpu'. Known: auto, cpu, cuda."),
-    "value": (["--set", "points=two"], "Option points takes a value of type int, not 'two'."),
-    "range": (["--set", "damping=2"], "damping is 2.0"),
+    "value": (["--set", "points=two"], "option points (int): input should be a valid integer"),
+    "range": (["--set", "damping=2"], "option damping (float): input should be less than or equal to 1; got '2'"),
     "form": (["--set", "damping"], "--set 'damping' is not of the form name=value."),
     "number": (["--set", "damping=nan"], "damping"),
 }

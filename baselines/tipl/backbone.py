@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 from .options import TIPLOptions
 
-TIMESTEPS = 64
-"""Timesteps that can be embedded: longest context and horizon together."""
+MIN_TIMESTEPS = 64
+"""Timesteps that every backbone embeds: a seed gives the same initial weights whatever shorter windows it is for."""
 
 
 class Block(nn.Module):
@@ -45,20 +45,24 @@ class Backbone(nn.Module):
     Parameters
     ----------
     options
-        Sizes.
+        Sizes of the network.
+    rank
+        d, coordinates of a token.
     positions
-        Places within a PPO iteration.
+        Positions within a PPO iteration.
+    timesteps
+        Longest context and horizon together.
     """
 
-    def __init__(self, options: TIPLOptions, positions: int) -> None:
+    def __init__(self, options: TIPLOptions, *, rank: int, positions: int, timesteps: int = MIN_TIMESTEPS) -> None:
         super().__init__()
-        self.embed = nn.Linear(2 * options.rank, options.width)
-        self.timestep = nn.Embedding(TIMESTEPS, options.width)
+        self.embed = nn.Linear(2 * rank, options.width)
+        self.timestep = nn.Embedding(max(timesteps, MIN_TIMESTEPS), options.width)
         self.position = nn.Embedding(positions, options.width)
         self.norm = nn.LayerNorm(options.width)
         self.blocks = nn.ModuleList(Block(options) for _ in range(options.layers))
         self.final_norm = nn.LayerNorm(options.width)
-        self.head = nn.Linear(options.width, options.rank)
+        self.head = nn.Linear(options.width, rank)
         self.dropout = options.dropout
         for module in self.modules():
             if isinstance(module, nn.Linear | nn.Embedding):

@@ -2,47 +2,47 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from pydantic import Field, model_validator
+
+from ..predictor import Options
 
 
-@dataclass(frozen=True)
-class TIPLOptions:
+class TIPLOptions(Options):
     """Backbone and training, one field each.
 
     The paper does not state d, the context, the learning rate, the basis' scope or the split; it trains for 50 x 10,000
-    batches of 64. What is not there is Decision Transformer's default (`gym/experiment.py`), or as said here.
+    batches of 64. What it leaves open is Decision Transformer's default (`gym/experiment.py`), unless noted here.
     """
 
-    layers: int = 3
+    layers: int = Field(3, ge=1)
     """Transformer blocks."""
-    heads: int = 1
+    heads: int = Field(1, ge=1)
     """Attention heads."""
-    width: int = 128
+    width: int = Field(128, ge=1)
     """Width of a token's embedding."""
-    dropout: float = 0.1
+    dropout: float = Field(0.1, ge=0, lt=1)
     """On residual branches and attention."""
-    rank: int = 19
-    """d, temporal-SVD coordinates kept; 19 is all that a context of 20 checkpoints has."""
-    steps: int = 500_000
+    rank: int | None = Field(None, ge=1)
+    """d, temporal-SVD coordinates kept; none: all that the context has, one less than its checkpoints."""
+    steps: int = Field(500_000, ge=1)
     """Training batches."""
-    batch: int = 64
+    batch: int = Field(64, ge=1)
     """Windows a batch."""
-    learning_rate: float = 1e-4
-    weight_decay: float = 1e-4
-    warmup: int = 10_000
+    learning_rate: float = Field(1e-4, gt=0)
+    """AdamW's learning rate."""
+    weight_decay: float = Field(1e-4, ge=0)
+    """AdamW's weight decay."""
+    warmup: int = Field(10_000, ge=0)
     """Batches of linear warm-up; constant after it, or cosine to 0 with `cosine`."""
     cosine: bool = False
-    gradient_clip: float = 0.25
-    validate_every: int = 1_000
+    """Whether the learning rate falls to 0 as a cosine after the warm-up."""
+    gradient_clip: float = Field(0.25, gt=0)
+    """Limit of the gradient's norm."""
+    validate_every: int = Field(1_000, ge=1)
     """Batches between looks at the validation trials; the best state seen is kept."""
 
-    def __post_init__(self) -> None:
-        for name in ("layers", "heads", "width", "rank", "steps", "batch", "validate_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1.")
-        if self.rank > 19:
-            raise ValueError(f"rank is {self.rank}; a context of 20 checkpoints has at most 19 coordinates.")
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> TIPLOptions:
         if self.width % self.heads:
             raise ValueError(f"{self.heads} heads do not divide a width of {self.width}.")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout is {self.dropout}; it must lie in [0, 1).")
+        return self

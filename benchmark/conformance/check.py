@@ -129,7 +129,8 @@ def _run_checks(checker: _Checker, start: Callable[[], PredictorProcess]) -> Non
     with checker.check("description") as detail:
         first = start()
         checker.isolation = first.isolation
-        detail(f"version {first.version}, consumes {first.consumes}, context {first.context_length}")
+        context = max(first.context_length, CURRENT.context)
+        detail(f"version {first.version}, consumes {first.consumes}, context {context}")
     with first:
         with checker.check("fit") as detail:
             seconds = first.fit(checker.task)

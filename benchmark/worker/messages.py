@@ -61,6 +61,7 @@ class Describe(Message):
     model: str
     budget: str
     settings: tuple[str, ...]
+    context: int
 
 
 class TrialFile(Message):

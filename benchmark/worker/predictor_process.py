@@ -29,6 +29,7 @@ from ...registry.trial import Trial
 from ...utils.errors import OptionError, UnknownNameError
 from ...utils.files import replace_atomically
 from ...utils.text import one_line
+from ..protocol import CURRENT
 from .channel import Array, Channel
 from .messages import (
     AnswerT,
@@ -97,7 +98,7 @@ class PredictorProcess:
 
     Parameters
     ----------
-    model, budget, settings
+    model, budget, settings, context
         As for `build_options`.
     denied
         Folders that it cannot read, besides the store and the bundled datasets.
@@ -115,6 +116,7 @@ class PredictorProcess:
         budget: str = "quick",
         settings: Sequence[str] = (),
         *,
+        context: int = CURRENT.context,
         denied: Sequence[Path] = (),
         allowed: Sequence[Path] = (),
         limits: Limits | None = None,
@@ -134,7 +136,7 @@ class PredictorProcess:
         try:
             with theirs:
                 self._process = self._start(theirs, [*denied, cache_root(), BUNDLED], allowed)
-            request = Describe(model=model, budget=budget, settings=tuple(settings))
+            request = Describe(model=model, budget=budget, settings=tuple(settings), context=context)
             description, _ = self._exchange(request, Description)
             self.version, self.consumes = description.version, description.consumes
             self.options = description.options

@@ -95,20 +95,19 @@ class Worker:
 
     def describe(self, request: messages.Describe, arrays: Arrays) -> Reply:
         """Import the predictor, set its options, and describe it."""
-        import dataclasses
-
         from ...baselines import predictor_type
         from ...baselines.options import build_options
+        from ...baselines.predictor import options_dict
         from .messages import Description
 
         kind = predictor_type(request.model)
-        self.predictor = kind(build_options(kind, request.budget, list(request.settings)))
+        self.predictor = kind(build_options(kind, request.budget, request.settings, request.context))
         return _answer(
             Description,
             isolation=self.isolation,
             version=kind.version,
             consumes=kind.consumes,
-            options=dataclasses.asdict(self.predictor.options),
+            options=options_dict(self.predictor.options),
             context_length=_as_int(self.predictor.context_length),
         ), None
 

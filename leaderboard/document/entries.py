@@ -130,7 +130,7 @@ def boards(stored: Mapping[Path, Record]) -> dict[str, list[Entry]]:
         if record.track != "forecast" or record.failed:
             continue
         groups.setdefault(configuration(record), []).append((path, record))
-    usual: dict[tuple[str, str], Mapping[str, Any]] = {}  # finding an outside predictor takes a while: once each
+    usual: dict[tuple[str, str, int], Mapping[str, Any]] = {}  # finding an outside predictor takes a while: once each
     found: dict[str, list[Entry]] = {}
     for _, group in sorted(groups.items()):
         group.sort(key=lambda item: item[1].key.seed)
@@ -138,7 +138,7 @@ def boards(stored: Mapping[Path, Record]) -> dict[str, list[Entry]]:
             if record.key.seed == another.key.seed:
                 raise ProtocolError(f"{other}: the same configuration and seed as {path}; a row has one of them.")
         stated = group[0][1].key.method
-        kind = (stated.name, stated.budget)
+        kind = (stated.name, stated.budget, group[0][1].key.protocol.context)
         usual[kind] = known = usual[kind] if kind in usual else _usual_options(*kind)
         settings = tuple(f"{n}={value}" for n, value in stated.options.items() if n not in known or known[n] != value)
         entry = Entry(dict(group), tuple(standing(path, record) for path, record in group), settings)
@@ -160,10 +160,10 @@ def frame(entries: Sequence[Entry], phase: str, columns: Sequence[str]) -> pd.Da
     return pd.concat(parts, ignore_index=True)
 
 
-def _usual_options(name: str, budget: str) -> Mapping[str, Any]:
+def _usual_options(name: str, budget: str, context: int) -> Mapping[str, Any]:
     """A method's options under a budget; empty if it is not installed here."""
     try:
-        options: Mapping[str, Any] = vars(build_options(predictor_type(name), budget, ()))
+        options: Mapping[str, Any] = vars(build_options(predictor_type(name), budget, (), context))
     except TiplBenchError:
         return {}
     return options

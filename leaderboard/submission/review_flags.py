@@ -75,7 +75,8 @@ def _of_predictor(record: Record) -> Iterator[str]:
         if said != known:
             yield f"says {field} {said} of {stated.name}, which has {known} here"
     try:
-        built = vars(build_options(kind, stated.budget, as_settings(stated.options)))
+        context = record.key.protocol.context
+        built = vars(build_options(kind, stated.budget, as_settings(stated.options), context))
     except TiplBenchError as error:
         yield f"options that {stated.name} cannot have: {str(error).encode('unicode_escape').decode()[:200]}"
         return

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from helpers import synthetic
 from tipl_bench.baselines.autoregression import RIDGES, Autoregression, AutoregressionOptions
+from tipl_bench.baselines.options import build_options
 from tipl_bench.baselines.predictor import FitTask
+from tipl_bench.utils.errors import OptionError
 
 HORIZON = 3
 
@@ -110,8 +112,20 @@ def test_when_every_place_has_its_own_rule_then_each_is_recovered(tmp_path):
     np.testing.assert_allclose(learned, factor, rtol=0, atol=5 / np.sqrt(5 * 35 * 122))
 
 
-@pytest.mark.parametrize("options", [{"lags": 0}, {"lags": 20}, {"ridge": -1e-3}])
-def test_when_an_option_is_out_of_range_then_it_is_named_with_its_value(options):
-    ((name, value),) = options.items()
-    with pytest.raises(ValueError, match=f"{name} is {value}"):
-        AutoregressionOptions(**options)
+@pytest.mark.parametrize(
+    ("setting", "complaint"),
+    [
+        ("lags=0", r"option lags \(int \| none\): input should be greater than or equal to 1; got '0'"),
+        ("lags=abc", r"option lags \(int \| none\): input should be a valid integer, .*; got 'abc'"),
+        ("lags=20", "option lags is 20, but a context of 20 has 19 differences"),
+        ("ridge=-1e-3", r"option ridge \(float \| none\): input should be greater than or equal to 0; got '-1e-3'"),
+    ],
+)
+def test_when_an_option_is_out_of_range_then_it_is_named_with_its_value(setting, complaint):
+    with pytest.raises(OptionError, match=f"autoregression: {complaint}"):
+        build_options(Autoregression, "quick", [setting], 20)
+
+
+def test_when_no_lags_are_given_then_they_are_all_that_the_context_has():
+    assert build_options(Autoregression, "quick", [], 20).lags == 19
+    assert build_options(Autoregression, "quick", ["lags=none"], 12).lags == 11

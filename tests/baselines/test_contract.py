@@ -7,35 +7,28 @@ import pytest
 import torch
 from helpers import synthetic
 from tipl_bench.baselines import IN_TREE, predictor_type
-from tipl_bench.baselines.options import build_options
-from tipl_bench.baselines.predictor import BUDGETS, Contexts, FitTask
-from tipl_bench.utils.errors import DatasetError, PredictorError
+from tipl_bench.baselines.options import build_options, describe_options
+from tipl_bench.baselines.predictor import BUDGETS, Contexts, FitTask, Predictor
+from tipl_bench.baselines.torch_predictor import TorchPredictor
+from tipl_bench.utils.errors import DatasetError, OptionError, PredictorError
 
-TINY = {
-    "persistence": (),
-    "linear": ("points=4",),
-    "autoregression": (),
-    "mlp": ("steps=30", "width=16", "windows=8", "weights=8"),
-    "tipl": ("steps=30", "width=16", "layers=1", "batch=16"),
-}
-FAST = ("learning_rate=0.01", "warmup=1", "validate_every=10")
-TRAINED = ("mlp", "tipl")
-LEARNED = ("autoregression", *TRAINED)
-HORIZON = 3
+LEARNED = [model for model in IN_TREE if predictor_type(model).fit is not Predictor.fit]
+TRAINED = [model for model in LEARNED if issubclass(predictor_type(model), TorchPredictor)]
+HORIZON, CONTEXT = 3, 20
 ORIGINS = (19, 30, 41, 55, 77)
 every_predictor = pytest.mark.parametrize("model", IN_TREE)
 
 
-def built(model: str, *settings: str):
-    """An unfitted predictor with tiny options."""
+def built(model: str, *settings: str, context: int = CONTEXT):
+    """An unfitted predictor under its smoke budget."""
     kind = predictor_type(model)
-    return kind(build_options(kind, "quick", (*TINY[model], *(FAST if model in TRAINED else ()), *settings)))
+    return kind(build_options(kind, "smoke", settings, context))
 
 
-def fit(predictor, dataset, seed: int = 0):
+def fit(predictor, dataset, seed: int = 0, context: int = CONTEXT):
     """The predictor, fitted on a dataset."""
     split = dataset.manifest.split
-    predictor.fit(FitTask(dataset.trials(split.train), dataset.trials(split.validation), HORIZON, 20, seed=seed))
+    predictor.fit(FitTask(dataset.trials(split.train), dataset.trials(split.validation), HORIZON, context, seed=seed))
     return predictor
 
 
@@ -58,10 +51,6 @@ def rows_of(contexts: Contexts, rows: list[int]) -> Contexts:
     return Contexts(contexts.weights[rows], mean, variance, columns, contexts.layout)
 
 
-def test_when_a_predictor_is_in_the_tree_then_it_is_tested_here():
-    assert set(TINY) == set(IN_TREE)
-
-
 @every_predictor
 def test_when_a_predictor_is_described_then_it_says_what_it_is(model):
     kind = predictor_type(model)
@@ -71,7 +60,7 @@ def test_when_a_predictor_is_described_then_it_says_what_it_is(model):
     assert kind.consumes == "weights"
     assert set(kind.budgets) <= set(BUDGETS)
     for budget in BUDGETS:
-        build_options(kind, budget, ())
+        build_options(kind, budget, (), CONTEXT)
 
 
 @every_predictor
@@ -172,14 +161,39 @@ def test_when_a_predictor_is_saved_and_loaded_then_its_forecasts_are_the_same_bi
     assert loaded.parameter_count == fitted[model].parameter_count
 
 
-@pytest.mark.parametrize(
-    ("model", "setting"),
-    [("linear", "points=5"), ("autoregression", "lags=3"), ("mlp", "width=17"), ("tipl", "width=18")],
-)
-def test_when_a_state_was_saved_with_other_options_then_it_is_refused(model, setting, fitted, tmp_path):
+def with_another_option(model):
+    """The predictor with its first option changed by one, to whichever side is valid."""
+    name = next(iter(describe_options(predictor_type(model))))
+    value = getattr(built(model).options, name)
+    try:
+        return built(model, f"{name}={value + 1}")
+    except OptionError:
+        return built(model, f"{name}={value - 1}")
+
+
+@pytest.mark.parametrize("model", [model for model in IN_TREE if describe_options(predictor_type(model))])
+def test_when_a_state_was_saved_with_other_options_then_it_is_refused(model, fitted, tmp_path):
     fitted[model].save(tmp_path / "state.safetensors")
     with pytest.raises(PredictorError, match=r"state\.safetensors: saved with options \{.*\}, not \{.*\}\."):
-        built(model, setting).load(tmp_path / "state.safetensors")
+        with_another_option(model).load(tmp_path / "state.safetensors")
+
+
+@pytest.mark.parametrize("context", [2, 12, 31])
+@every_predictor
+def test_when_the_context_has_another_length_then_a_predictor_fits_forecasts_and_is_saved(
+    model, context, smooth, tmp_path
+):
+    predictor = fit(built(model, context=context), smooth, context=context)
+    protocol = synthetic.SMALL.model_copy(update={"context": context})
+    contexts = synthetic.contexts_of(smooth, 7, (30, 41, 77), protocol)
+    assert contexts.weights.shape[1] == context
+    forecast = predictor.predict(contexts, HORIZON)
+    assert forecast.shape == (3, HORIZON, 32)
+    assert np.isfinite(forecast).all()
+    predictor.save(tmp_path / "state.safetensors")
+    loaded = built(model, context=context)
+    loaded.load(tmp_path / "state.safetensors")
+    np.testing.assert_array_equal(loaded.predict(contexts, HORIZON), forecast)
 
 
 @every_predictor
@@ -209,7 +223,7 @@ def test_when_a_predictor_is_fitted_then_progress_reaches_its_end(model, smooth)
         smooth.trials(split.train),
         smooth.trials(split.validation),
         HORIZON,
-        20,
+        CONTEXT,
         progress=lambda done, total, word: calls.append((done, total, word)),
     )
     built(model).fit(task)

@@ -22,7 +22,7 @@ trained = pytest.mark.parametrize("model", SETTINGS)
 
 def built(model):
     kind = predictor_type(model)
-    return kind(build_options(kind, "quick", SETTINGS[model]))
+    return kind(build_options(kind, "quick", SETTINGS[model], 20))
 
 
 def fitted(model, dataset):

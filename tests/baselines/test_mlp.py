@@ -7,7 +7,9 @@ import pytest
 from helpers import synthetic
 from tipl_bench.baselines import mlp
 from tipl_bench.baselines.mlp import MLP, MLPOptions
+from tipl_bench.baselines.options import build_options
 from tipl_bench.baselines.predictor import Contexts, FitTask
+from tipl_bench.utils.errors import OptionError
 
 HORIZON = 3
 
@@ -44,5 +46,5 @@ def test_when_a_policy_is_wider_than_one_piece_then_its_forecast_is_the_same(fit
 
 @pytest.mark.parametrize("name", ["width", "hidden_layers", "steps", "windows", "weights", "validate_every"])
 def test_when_a_size_is_zero_then_it_is_named(name):
-    with pytest.raises(ValueError, match=f"{name} is 0; it must be at least 1"):
-        MLPOptions(**{name: 0})
+    with pytest.raises(OptionError, match=rf"mlp: option {name} \(int\): .* greater than or equal to 1; got '0'"):
+        build_options(MLP, "quick", [f"{name}=0"], 20)

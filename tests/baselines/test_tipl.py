@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 from helpers import synthetic
+from tipl_bench.baselines.options import build_options
 from tipl_bench.baselines.predictor import Contexts, FitTask
 from tipl_bench.baselines.tipl import TIPL, TIPLOptions
-from tipl_bench.baselines.tipl.backbone import TIMESTEPS, Backbone
+from tipl_bench.baselines.tipl.backbone import MIN_TIMESTEPS, Backbone
 from tipl_bench.benchmark.forecast.weight_errors import span_projection
+from tipl_bench.utils.errors import OptionError
 
 HORIZON = 3
 SMALL = TIPLOptions(layers=2, heads=2, width=16, rank=5)
@@ -28,7 +30,7 @@ def fitted(smooth) -> TIPL:
 def backbone(options: TIPLOptions = SMALL) -> Backbone:
     """A backbone whose every parameter is random, in evaluation mode."""
     torch.manual_seed(0)
-    model = Backbone(options, 5)
+    model = Backbone(options, rank=5, positions=5)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     return model.eval()
@@ -78,11 +80,11 @@ def test_when_windows_share_a_batch_then_none_sees_another():
 
 def test_when_a_backbone_is_new_then_it_forecasts_no_movement():
     points, positions = tokens()
-    assert not Backbone(SMALL, 5)(points, positions).any()
+    assert not Backbone(SMALL, rank=5, positions=5)(points, positions).any()
 
 
 def test_when_context_and_horizon_are_the_protocols_then_every_timestep_has_an_embedding():
-    points, positions = tokens(length=TIMESTEPS)
+    points, positions = tokens(length=MIN_TIMESTEPS)
     assert backbone()(points, positions).isfinite().all()
 
 
@@ -116,26 +118,24 @@ def test_when_the_horizon_is_rolled_out_then_each_step_feeds_the_next(fitted, sm
     np.testing.assert_allclose(fitted.predict(contexts, 4), long[:, :4], rtol=0, atol=1e-6)
 
 
-def test_when_only_the_last_twenty_checkpoints_are_the_same_then_so_is_the_forecast(fitted, smooth):
-    longer = synthetic.SMALL.model_copy(update={"context": 30})
-    short, long = (
-        synthetic.contexts_of(smooth, 7, (40, 60)),
-        synthetic.contexts_of(smooth, 7, (40, 60), longer),
-    )
-    np.testing.assert_array_equal(fitted.predict(long, HORIZON), fitted.predict(short, HORIZON))
-
-
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        ({"layers": 0}, "layers is 0; it must be at least 1"),
-        ({"batch": -2}, "batch is -2; it must be at least 1"),
-        ({"width": 30, "heads": 4}, "4 heads do not divide a width of 30"),
-        ({"dropout": 1.0}, r"dropout is 1\.0; it must lie in \[0, 1\)"),
-        ({"dropout": -0.1}, r"dropout is -0\.1"),
-        ({"rank": 25}, "rank is 25"),
+        (["layers=0"], r"tipl: option layers \(int\): input should be greater than or equal to 1; got '0'"),
+        (["batch=-2"], "option batch .* greater than or equal to 1; got '-2'"),
+        (["width=30", "heads=4"], "tipl: 4 heads do not divide a width of 30"),
+        (["dropout=1.0"], r"option dropout \(float\): input should be less than 1; got '1\.0'"),
+        (["dropout=-0.1"], "option dropout .* greater than or equal to 0"),
+        (["rank=0"], r"option rank \(int \| none\): input should be greater than or equal to 1"),
+        (["rank=20"], "option rank is 20, but a context of 20 has 19 coordinates"),
     ],
 )
 def test_when_an_option_is_out_of_range_then_it_is_named_with_its_value(options, complaint):
-    with pytest.raises(ValueError, match=complaint):
-        TIPLOptions(**options)
+    with pytest.raises(OptionError, match=complaint):
+        build_options(TIPL, "quick", options, 20)
+
+
+def test_when_no_rank_is_given_then_it_is_all_that_the_context_has():
+    assert build_options(TIPL, "quick", [], 20).rank == 19
+    assert build_options(TIPL, "quick", [], 12).rank == 11
+    assert build_options(TIPL, "quick", ["rank=5"], 12).rank == 5

@@ -80,7 +80,7 @@ def test_when_an_error_imitates_a_line_of_the_report_then_it_is_escaped(model, t
 
 
 def test_when_an_option_has_an_unsupported_type_then_it_is_named(third_party_predictors):
-    with pytest.raises(OptionError, match=r"list-option: option layers is \(8, 8\)"):
+    with pytest.raises(OptionError, match=r"list-option: option layers: unsupported value \(8, 8\)"):
         check_predictor("list-option")
 
 

@@ -94,7 +94,7 @@ def test_when_a_predictor_writes_over_its_contexts_then_the_dataset_stays(walkin
 def forecast_all(model, dataset, path):
     """Fit on a dataset and forecast its test windows."""
     kind = predictor_type(model)
-    predictor = kind(build_options(kind, "quick", QUICK.get(model, ())))
+    predictor = kind(build_options(kind, "quick", QUICK.get(model, ()), 20))
     split = dataset.manifest.split
     predictor.fit(FitTask(dataset.trials(split.train), dataset.trials(split.validation), synthetic.SMALL.horizon, 20))
     write_forecasts(predictor, dataset, test_windows(dataset, synthetic.SMALL), synthetic.SMALL, path)

@@ -76,7 +76,7 @@ def test_when_any_mixture_of_the_context_is_tried_then_none_is_nearer(seed):
 @pytest.mark.parametrize("model", ["persistence", "linear", "autoregression"])
 def test_when_a_predictor_recombines_its_context_then_the_oracle_is_at_least_as_good(model, smooth):
     kind = predictor_type(model)
-    predictor = kind(build_options(kind, "quick", ()))
+    predictor = kind(build_options(kind, "quick", (), 20))
     split = smooth.manifest.split
     predictor.fit(FitTask(smooth.trials(split.train), smooth.trials(split.validation), 3, 20))
     trial = smooth.trial(7)

@@ -196,7 +196,7 @@ def test_forecasts_of_the_worker_equal_those_of_the_predictor_in_this_process(sm
     task = FitTask(smooth.trials(split.train), smooth.trials(split.validation), 3, 20, seed=5)
     contexts = synthetic.contexts_of(smooth, split.test[0], [25, 40])
     kind = predictor_type("mlp")
-    here = kind(build_options(kind, "quick", settings))
+    here = kind(build_options(kind, "quick", settings, 20))
     here.fit(task)
     with PredictorProcess("mlp", settings=settings) as there:
         there.fit(task)

@@ -32,7 +32,7 @@ def contexts():
 @pytest.mark.benchmark(group="linear forecasts, P = 71,948, batches of 20")
 def test_limit_in_this_process(contexts, timed):
     kind = predictor_type("linear")
-    predictor = kind(build_options(kind, "quick", ()))
+    predictor = kind(build_options(kind, "quick", (), 20))
     timed("in this process (limit)", lambda: predictor.predict(contexts, HORIZON), BATCH, "windows/s", rounds=5)
 
 

@@ -40,7 +40,7 @@ def test_tipl_training(timed):
     def work():
         import time
 
-        predictor = TIPL(build_options(TIPL, "quick", settings))
+        predictor = TIPL(build_options(TIPL, "quick", settings, 20))
         started = None
 
         def progress(done, total, word):

@@ -1,0 +1,159 @@
+"""The base of predictors that train a torch module, and their training loop.
+
+The loop is AdamW with warm-up; it keeps the state with the least error on the validation trials.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import math
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from .predictor import Array, OptionsT, Predictor
+
+NetworkT = TypeVar("NetworkT", bound=nn.Module)
+
+
+class TorchPredictor(Predictor[OptionsT], Generic[OptionsT, NetworkT]):
+    """A predictor whose state is that of a torch module.
+
+    `fit` sets `network` to a trained module on `self.device`; `build` makes an untrained one that a state fits.
+    """
+
+    def __init__(self, options: OptionsT) -> None:
+        super().__init__(options)
+        self.network: NetworkT | None = None
+
+    @abstractmethod
+    def build(self, state: Mapping[str, Array]) -> NetworkT:
+        """A module of the sizes that a saved state has."""
+
+    @property
+    def fitted(self) -> NetworkT:
+        """The network; raises `RuntimeError` before there is one."""
+        if self.network is None:
+            raise RuntimeError(f"{self.name} was asked to predict before it was fitted or loaded.")
+        return self.network
+
+    def state(self) -> dict[str, Array]:
+        """See `Predictor.state`."""
+        if self.network is None:
+            return {}
+        return {name: tensor.cpu().numpy() for name, tensor in self.network.state_dict().items()}
+
+    def load_state(self, state: Mapping[str, Array]) -> None:
+        """See `Predictor.load_state`."""
+        self.network = self.build(state)
+        self.network.load_state_dict({name: torch.from_numpy(array) for name, array in state.items()})
+        self.network.to(self.device).eval()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """How a module is trained.
+
+    Parameters
+    ----------
+    steps
+        Training batches.
+    learning_rate, weight_decay
+        AdamW's.
+    warmup
+        Batches of linear warm-up.
+    cosine
+        Whether the rate falls to 0 as a cosine, else it is constant after the warm-up.
+    gradient_clip
+        Limit of the gradient's norm.
+    validate_every
+        Batches between two looks at the validation error.
+    """
+
+    steps: int
+    learning_rate: float
+    weight_decay: float
+    warmup: int
+    cosine: bool
+    gradient_clip: float
+    validate_every: int
+
+    @classmethod
+    def of(cls, options: Any, *, cosine: bool) -> Schedule:
+        """The schedule that options with fields of these names ask for."""
+        return cls(
+            steps=options.steps,
+            learning_rate=options.learning_rate,
+            weight_decay=options.weight_decay,
+            warmup=options.warmup,
+            cosine=cosine,
+            gradient_clip=options.gradient_clip,
+            validate_every=options.validate_every,
+        )
+
+    def factor(self, step: int) -> float:
+        """The share of the learning rate at a step."""
+        rise = min((step + 1) / max(self.warmup, 1), 1.0)
+        if not self.cosine:
+            return rise
+        return rise * 0.5 * (1 + math.cos(math.pi * step / self.steps))
+
+
+@contextlib.contextmanager
+def seeded(seed: int, device: str) -> Iterator[None]:
+    """Torch's global generators (initialisation and dropout draw from them) seeded here and restored after."""
+    with torch.random.fork_rng(devices=[torch.device(device)] if device.startswith("cuda") else []):
+        torch.manual_seed(seed)
+        yield
+
+
+def train(
+    model: nn.Module,
+    loss: Callable[[int], Tensor],
+    validate: Callable[[], float],
+    schedule: Schedule,
+    progress: Callable[[int, int, str], None],
+) -> None:
+    """Minimise `loss(step)`; leave the model in its best validated state.
+
+    Parameters
+    ----------
+    model
+        Trained in place.
+    loss
+        The loss on a fresh batch.
+    validate
+        The error to select by, called in evaluation mode without gradients.
+    schedule
+        How to train.
+    progress
+        Called at every step with a status message.
+    """
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=schedule.learning_rate, weight_decay=schedule.weight_decay, fused=True
+    )
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, schedule.factor)
+    best, best_error, message = copy.deepcopy(model.state_dict()), math.inf, ""
+    for step in range(schedule.steps + 1):
+        if step % schedule.validate_every == 0 or step == schedule.steps:
+            model.eval()
+            with torch.no_grad():
+                error = validate()
+            if error < best_error:
+                best, best_error = copy.deepcopy(model.state_dict()), error
+            model.train()
+            message = f"validation skill {1 - error:.3f}, best {1 - best_error:.3f}"
+        progress(step, schedule.steps, message)
+        if step < schedule.steps:
+            optimizer.zero_grad(set_to_none=True)
+            loss(step).backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(model.parameters(), schedule.gradient_clip)
+            optimizer.step()
+            scheduler.step()
+    model.load_state_dict(best)
+    model.eval()
