@@ -107,7 +107,7 @@ def report_checked(folders: list[Path], records: Path | None, dataset_name: str 
 @records_option
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Where to write.")
 def export_results(records: Path | None, out: Path) -> None:
-    """Write the published boards' rows as .eval_results files, the Hub's own form, for the predictors' repositories."""
+    """Write the rows of published boards as .eval_results files, the Hub's format, for the predictors' repositories."""
     from ..leaderboard.document.build import document
     from ..leaderboard.render.export import export
 
@@ -115,15 +115,15 @@ def export_results(records: Path | None, out: Path) -> None:
     for path in written:
         click.echo(f"wrote {path}")
     if not written:
-        click.echo("Nothing to write: no ranked board of a dataset that is on the Hub.")
+        click.echo("Nothing to write: no ranked board has a dataset on the Hub.")
 
 
 @leaderboard.command("dispute")
 @click.argument("record", type=click.Path(path_type=Path))
-@click.option("--reason", required=True, help="Why, in a line.")
-@click.option("--settle", is_flag=True, help="End a dispute instead.")
-def dispute_row(record: Path, reason: str, settle: bool) -> None:
-    """Mark a row as disputed, or a dispute as settled. RECORD is the row's file among the records."""
+@click.option("--reason", required=True, help="Why, in one line.")
+@click.option("--resolve", is_flag=True, help="Resolve the row's disputes instead.")
+def dispute_row(record: Path, reason: str, resolve: bool) -> None:
+    """Mark a row as disputed, or its disputes as resolved. RECORD is one of the row's files in leaderboard/results/."""
     from ..benchmark.record import read_record
     from ..leaderboard.store.evidence import keep, said
     from ..leaderboard.store.records import nearest
@@ -131,14 +131,14 @@ def dispute_row(record: Path, reason: str, settle: bool) -> None:
     if not record.is_file():
         raise click.ClickException(nearest(record))
     found = read_record(record)
-    click.echo(f"kept in {keep(record, found, said('settled' if settle else 'disputed', found, reason))}")
+    click.echo(f"kept in {keep(record, found, said('settled' if resolve else 'disputed', found, reason))}")
 
 
 @leaderboard.command("build")
 @records_option
 @click.option("--out", type=click.Path(path_type=Path), default=Path(), show_default="here", help="Where to write.")
 def build_board(records: Path | None, out: Path) -> None:
-    """Build leaderboard/README.md and docs/board/ (page, JSON and parquet) from the records."""
+    """Build leaderboard/README.md and docs/board/ (page, JSON, CSV and parquet) from the records."""
     from ..leaderboard.build import build
 
     for path in build(records, out):
@@ -151,7 +151,7 @@ def build_board(records: Path | None, out: Path) -> None:
 )
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 for any free one.")
 def serve_board(out: Path, port: int) -> None:
-    """Show the built page on this machine's own address, until Ctrl-C."""
+    """Serve the built site on the loopback address until Ctrl-C."""
     from ..leaderboard.render.site.serving import HOST, server
 
     with server(out, port) as serving:

@@ -275,13 +275,13 @@ def ranks(entries: list[str], pairs: pd.DataFrame) -> pd.DataFrame:
     """Ranks and ties of entries from their paired differences.
 
     An entry's rank is one more than the number of entries that are better by a paired interval that excludes 0. Entries
-    that their interval does not tell apart are tied; this is no equivalence: A may be tied with B and B with C, and C
+    that their interval does not separate are tied; this is no equivalence: A may be tied with B and B with C, and C
     still be worse than A.
 
     Returns
     -------
     DataFrame
-        By entry: `rank`, and `tied`, the list of entries not told apart from it.
+        By entry: `rank`, and `tied`, the list of entries not separated from it.
     """
     worse = pairs["high"] < 0
     even = ~(worse | (pairs["low"] > 0))

@@ -26,7 +26,7 @@ def test_when_a_reproduction_drifts_then_the_row_is_disputed_until_that_is_settl
     keep(row, record, elsewhere(rerun(record)))
     assert standing(row, record).state == "reproduced"
     assert standing(row, record).disputed, "one machine's success does not settle another's drift"
-    result = desk.typed("leaderboard", "dispute", row, "--reason", "its GPU", "--settle")
+    result = desk.typed("leaderboard", "dispute", row, "--reason", "its GPU", "--resolve")
     assert result.exit_code == 0, result.output
     assert state(row, desk) == ("reproduced", None)
 
@@ -72,7 +72,7 @@ def test_when_it_is_disputed_twice_then_both_reasons_stand_until_they_are_settle
 def test_a_dispute_can_be_opened_settled_and_opened_again(row, desk):
     for options, disputed in (
         (("--reason", "too good"), "too good"),
-        (("--reason", "explained", "--settle"), None),
+        (("--reason", "explained", "--resolve"), None),
         (("--reason", "not after all"), "not after all"),
     ):
         result = desk.typed("leaderboard", "dispute", row, *options)

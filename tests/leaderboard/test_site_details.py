@@ -1,4 +1,4 @@
-"""An opened row: read on demand, drawn, told in tables, with commands to copy."""
+"""An opened row: its pictures, tables and commands to copy, embedded or read on demand."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def test_comparisons_name_every_other_row_with_difference_and_win_rate(visit, si
     until(page, f"!location.hash.includes('open={ROW['id']}')")
 
 
-def test_cost_provenance_layers_and_evidence_are_told(visit, site):
+def test_cost_provenance_layers_and_evidence_are_shown(visit, site):
     place = opened(visit(site).go(f"#open={ROW['id']}"))
     words = place.text_content()
     board = next(board for board in DOCUMENT["boards"] if board["id"] == ROW["board"])
@@ -139,7 +139,7 @@ def test_cost_provenance_layers_and_evidence_are_told(visit, site):
     ):
         assert said in words
     assert ROW["provenance"][0]["commit"] in words
-    assert "isolation of its runsnone: the kernel hid nothing from the predictor" in words
+    assert "isolation of its runsnone: nothing denied the predictor access" in words
     assert "As stated by the run." in words
     assert f"layers={ROW['options']['layers']}" in words
     assert [line[0] for line in table(place, "WPE of each layer")] == list(ROW["layers"]["learning"])

@@ -137,7 +137,10 @@ def test_hostile_texts_are_only_ever_text(visit, tmp_path):
         assert page.locator("script").count() == 2
         links = page.locator("a").evaluate_all("all => all.map(link => link.getAttribute('href'))")
         own = [link for link in links if not link.startswith(("#", "https://huggingface.co/"))]
-        assert own == ["../intervals.md"]  # the page's own words
+        assert own == [
+            "../intervals.md",
+            *(f"leaderboard.{suffix}" for suffix in ("json", "csv", "parquet")),
+        ]  # the page's own words
         names = page.evaluate("[...document.querySelectorAll('*')].flatMap(e => e.getAttributeNames())")
         assert [name for name in names if name.startswith("on")] == []
         assert page.evaluate(FITS)

@@ -34,7 +34,7 @@ def render(document: LeaderboardDocument, out: Path, max_embedded_rows: int = MA
     Parameters
     ----------
     document
-        The leaderboard. Its texts may be anyone's: they reach the page as JSON, and its scripts write them as text.
+        The leaderboard. Its texts are untrusted: they reach the page as JSON, and its scripts write them as text.
     out
         Folder to write `index.html` into. Scripts of an older site in `parts/` are removed.
     max_embedded_rows

@@ -3,7 +3,6 @@ const controls = (() => {
   const { html } = dom;
   const element = name => document.getElementById(`choose-${name}`);
   const option = (value, label) => html("option", { value }, text.clean(label, 80));
-  const capital = word => word.charAt(0).toUpperCase() + word.slice(1);
   const FLAG_NAMES = { plain: "neither", greyed: "greyed only", disputed: "disputed only" };
   const SEARCH_WAIT = 150; // milliseconds of rest after a key
 
@@ -42,7 +41,7 @@ const controls = (() => {
 
   function draw(view) {
     const { now } = view;
-    element("phase").replaceChildren(...data.phasesOf(data.boards.get(now.view)).map(phase => option(phase, capital(phase))));
+    element("phase").replaceChildren(...data.phasesOf(data.boards.get(now.view)).map(phase => option(phase, text.capital(phase))));
     for (const name of ["view", "phase", "horizon", ...Object.keys(state.CHOICES)]) element(name).value = now[name];
     if (document.activeElement !== element("q")) element("q").value = now.q;
     for (const name of ["phase", "horizon", "device"]) {

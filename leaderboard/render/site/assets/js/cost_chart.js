@@ -11,7 +11,7 @@ const costChart = (() => {
     return best;
   }
 
-  const FLOOR = -0.5; // far below persistence there is nothing to tell apart
+  const FLOOR = -0.5; // far below persistence differences mean nothing
 
   function draw(rows, view, width) {
     const points = rows.map(row => ({ row, fit: row.fit, skill: view.skill(row)[0] })).filter(point => Number.isFinite(point.skill) && point.fit >= 0);

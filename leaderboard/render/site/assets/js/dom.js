@@ -16,7 +16,7 @@ const dom = (() => {
   const html = (tag, attributes = {}, ...children) => fill(document.createElement(tag), attributes, children);
   const svg = (tag, attributes = {}, ...children) => fill(document.createElementNS(SVG, tag), attributes, children);
 
-  // A stranger's text, kept from reordering what stands around it.
+  // Untrusted text, kept from reordering what is around it.
   const bdi = (value, longest) => html("bdi", {}, text.clean(value, longest));
   const code = (value, longest) => html("code", { dir: "ltr" }, bdi(value, longest));
   const unseen = value => html("span", { class: "unseen" }, value); // for screen readers

@@ -7,7 +7,7 @@ const figure = (() => {
   function draw(row, details, phase, width) {
     const references = row.board.phases[phase]?.references ?? {};
     const panels = data.metrics.filter(metric => details.series[metric.name].some(([middle]) => Number.isFinite(middle))).map(metric => byHorizon({
-      title: `${metric.label} by horizon, ${phase}`, series: details.series[metric.name], metric, width,
+      title: `${text.capital(metric.label)} by horizon, ${phase}`, series: details.series[metric.name], metric, width,
       beside: data.referencesOf(metric).map(({ name, label }) => [label, name.includes("persistence") ? "persistence" : "ceiling", references[name].by_horizon]),
     }));
     return html("div", { class: "panels" }, panels, returns(details.returns, width, details.seeds[0]));
@@ -18,7 +18,7 @@ const figure = (() => {
     const others = beside.filter(([, , values]) => values.some(Number.isFinite));
     const all = [...series.flat(), ...others.flatMap(([, , values]) => values)];
     const [low, high] = scales.span(all, [0]);
-    const words = `${metric.label} goes from ${format(value(series[0] ?? []))} at h = 1 to ${format(value(series.at(-1) ?? []))} at h = ${series.length}; the shaded band is its 95% interval.`;
+    const words = `${text.capital(metric.label)} goes from ${format(value(series[0] ?? []))} at h = 1 to ${format(value(series.at(-1) ?? []))} at h = ${series.length}; the shaded band is its 95% interval.`;
     const chart = charts.frame({
       width, height: 240, title, summary: words, xLabel: "horizon, checkpoints", yLabel: label,
       x: range => Object.assign(scales.linear([1, Math.max(series.length, 2)], range), { ticks: series.map((_, index) => index + 1) }),
@@ -62,7 +62,7 @@ const figure = (() => {
   const short = number => (Math.abs(number) >= 1e5 ? text.scientific(number) : String(Number(number.toPrecision(3))));
 
   function describe(points, seed) {
-    if (!points.length) return "No returns are kept of this row.";
+    if (!points.length) return "This row has no returns.";
     const errors = points.map(([, , truth, forecast]) => Math.abs(truth - forecast)).sort((a, b) => a - b);
     return `${text.plural(points.length, "forecast policy").replace("policys", "policies")} of seed ${seed}; half lie within ${text.points(errors[errors.length >> 1])} of their true return, the farthest is ${text.points(errors.at(-1))} away.`;
   }

@@ -72,10 +72,10 @@ const page = (() => {
     if (now.view === "rows") return [html("p", {}, "Skills of different boards are not comparable; ranks are each board's own.")];
     const claimed = data.entries.filter(entry => entry.state === "claimed").length;
     return [html("p", {}, `Mean skill over ${text.plural(data.environments.length, "environment")}, each on its default dataset: learning phase, mean over horizons. Open a row for its results in each; choose a board above for phases and horizons.`),
-      claimed > 0 && html("p", {}, `${text.count(claimed)} of ${text.plural(data.entries.length, "row")} rest on a result that is only claimed: a row's state is the lowest of its results.`)];
+      claimed > 0 && html("p", {}, `${text.count(claimed)} of ${text.plural(data.entries.length, "row")} rest on a result that is only claimed: the state of a row is the lowest of its results.`)];
   }
 
-  // Where a board's dataset is to be had: a badge's word and its meaning.
+  // Where a board's dataset is available: a badge's label and its meaning.
   function whereabouts({ repo, published }) {
     if (repo) return ["published", "on the Hub"];
     return published ? ["bundled", "part of the package"] : ["local", "not published: rows can be checked only by collecting it again"];

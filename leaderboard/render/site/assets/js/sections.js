@@ -71,8 +71,8 @@ const sections = (() => {
     return html("a", { href: address, rel: "noopener noreferrer" }, bdi(repo));
   }
 
-  // What kept the held-out trials from the predictor while it ran.
-  const ISOLATION = { landlock: "Landlock: the kernel hid the held-out trials from the predictor's process", none: "none: the kernel hid nothing from the predictor" };
+  // What denied the predictor access to the held-out trials while it ran.
+  const ISOLATION = { landlock: "Landlock: the kernel denied the predictor access to the held-out trials", none: "none: nothing denied the predictor access" };
   const isolation = kept => (Object.hasOwn(ISOLATION, kept) ? ISOLATION[kept] : bdi(kept, 200));
 
   function provenance(row, details) {
@@ -101,7 +101,7 @@ const sections = (() => {
 
   const PURPOSE = {
     run: "Run it yourself", reproduce: "Reproduce this row: run it again from its record, and compare",
-    verify: "Verify a run folder that you have, here what the first command writes: score its forecasts again",
+    verify: "Verify a run folder, here the one that the first command writes: score its forecasts again",
   };
   const DATASET = /^[a-z0-9][a-z0-9./-]*$/;
 
@@ -109,9 +109,9 @@ const sections = (() => {
     const { dataset, published } = row.board;
     const known = Object.entries(PURPOSE).filter(([name]) => details.commands[name]?.length);
     return html("section", { class: "wide" }, html("h3", {}, "Commands"),
-      html("p", { class: "soft" }, "To be pasted in a clone of the project; an installed package has the records in its own folder ", code("leaderboard/results"),
-        ". The forecasts behind a row are in neither, only their sha256: ", code("verify"), " needs a run folder, yours or the submitter's."),
-      !published && DATASET.test(dataset) && command("First collect the dataset, which is not published; reproduce refuses one of other bytes", `tipl-bench datasets collect ${dataset}`),
+      html("p", { class: "soft" }, "Run these in a clone of the project, which has the records in ", code("leaderboard/results"),
+        ". It has the sha256 of the forecasts but not the forecasts: ", code("verify"), " needs a run folder, yours or the submitter's."),
+      !published && DATASET.test(dataset) && command("First collect the dataset, which is not published; reproduce refuses any other bytes", `tipl-bench datasets collect ${dataset}`),
       known.map(([name, purpose]) => bySeed(purpose, details.commands[name].map(one => text.clean(one)), details.seeds)));
   }
 

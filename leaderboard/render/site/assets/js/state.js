@@ -1,4 +1,4 @@
-// What is looked at: all of it stands in the address after #, so that a view can be shared and gone back to.
+// The view: all of it is in the address after #, so that it can be shared and revisited.
 const state = (() => {
   const HORIZONS = ["mean", ...Array.from({ length: data.about.horizons }, (_, index) => String(index + 1))];
   const STATES = ["claimed", "rescored", "reproduced"];
@@ -11,18 +11,18 @@ const state = (() => {
 
   const knownView = view => view === "overall" || view === "rows" || data.boards.has(view);
 
-  // Reads an address; whatever is unknown in it counts as not said.
+  // Parses an address; unknown parts are ignored.
   function parse(hash) {
-    const said = new URLSearchParams(hash.replace(/^#/, ""));
-    const one = (name, known) => (known.includes(said.get(name)) ? said.get(name) : EMPTY[name]);
-    const now = { ...EMPTY, q: (said.get("q") ?? "").slice(0, 200), open: said.getAll("open").filter(id => data.byId.has(id)).slice(0, 20) };
-    now.view = knownView(said.get("view")) ? said.get("view") : viewOf(now.open[0]);
+    const parameters = new URLSearchParams(hash.replace(/^#/, ""));
+    const one = (name, known) => (known.includes(parameters.get(name)) ? parameters.get(name) : EMPTY[name]);
+    const now = { ...EMPTY, q: (parameters.get("q") ?? "").slice(0, 200), open: parameters.getAll("open").filter(id => data.byId.has(id)).slice(0, 20) };
+    now.view = knownView(parameters.get("view")) ? parameters.get("view") : viewOf(now.open[0]);
     const phases = data.phasesOf(data.boards.get(now.view));
-    now.phase = now.view === "overall" || !phases.includes(said.get("phase")) ? phases[0] ?? data.headline : said.get("phase");
+    now.phase = now.view === "overall" || !phases.includes(parameters.get("phase")) ? phases[0] ?? data.headline : parameters.get("phase");
     now.horizon = now.view === "overall" ? "mean" : one("horizon", HORIZONS);
     for (const name of Object.keys(CHOICES)) now[name] = one(name, CHOICES[name]);
-    now.sort = /^-?[a-z0-9_]{1,60}$/.test(said.get("sort") ?? "") ? said.get("sort") : EMPTY.sort;
-    now.page = Math.max(0, Math.min(1e6, Number.parseInt(said.get("page") ?? "0", 10) || 0));
+    now.sort = /^-?[a-z0-9_]{1,60}$/.test(parameters.get("sort") ?? "") ? parameters.get("sort") : EMPTY.sort;
+    now.page = Math.max(0, Math.min(1e6, Number.parseInt(parameters.get("page") ?? "0", 10) || 0));
     return now;
   }
 
@@ -34,13 +34,13 @@ const state = (() => {
   }
 
   function address(now) {
-    const said = new URLSearchParams();
+    const parameters = new URLSearchParams();
     for (const [name, value] of Object.entries(now)) {
       if (name === "open" || value === EMPTY[name] || (name === "phase" && value === data.phasesOf(data.boards.get(now.view))[0])) continue;
-      said.set(name, value);
+      parameters.set(name, value);
     }
-    for (const id of now.open) said.append("open", id);
-    return "#" + said.toString();
+    for (const id of now.open) parameters.append("open", id);
+    return "#" + parameters.toString();
   }
 
   const link = changes => address({ ...EMPTY, ...changes });

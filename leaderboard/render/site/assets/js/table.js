@@ -6,7 +6,7 @@ const table = (() => {
   const pager = document.getElementById("pager"), pageText = document.getElementById("page-text");
   let headings = [], change = () => {}, filling = [];
 
-  // `changed(changes, address kind)` is told what the reader asks for.
+  // `changed(changes, address kind)` is called with what the reader chose.
   function listen(changed) {
     change = changed;
     document.getElementById("previous").addEventListener("click", event => turn(event, -1));
@@ -28,7 +28,7 @@ const table = (() => {
     const held = document.activeElement?.dataset.opener; // the focus stays on its row where that is still shown
     const rows = view.rows.slice((shown.page - 1) * PAGE, shown.page * PAGE);
     body.replaceChildren(...rows.flatMap(row => drawRow(row, view)));
-    if (!rows.length) body.append(html("tr", {}, html("td", { colspan: view.columns.length, class: "empty" }, "No row matches. Choose less, or clear the search.")));
+    if (!rows.length) body.append(html("tr", {}, html("td", { colspan: view.columns.length, class: "empty" }, "No row matches. Remove a filter, or clear the search.")));
     filling = [];
     for (const row of rows) if (view.now.open.includes(row.id)) toggle(row, view, true);
     if (held) body.querySelector(`[data-opener="${CSS.escape(held)}"]`)?.focus({ preventScroll: true });

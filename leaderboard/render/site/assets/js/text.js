@@ -1,4 +1,4 @@
-// Texts and numbers as they are shown. Texts come from strangers: what is invisible or reorders its surroundings is made visible.
+// Texts and numbers as shown. Texts are untrusted: invisible characters and those that reorder their surroundings are made visible.
 const text = (() => {
   const INVISIBLE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/gu;
   const STACKED = /(\p{M}{3})\p{M}+/gu; // marks piled over a letter cover the lines above
@@ -40,5 +40,7 @@ const text = (() => {
   const interval = (low, high, format) => (Number.isFinite(low) && Number.isFinite(high) ? `[${format(low)}, ${format(high)}]` : "");
   const plural = (number, word) => `${count(number)} ${word}${number === 1 ? "" : "s"}`;
 
-  return { clean, fixed, skill, points, count, seconds, scientific, bytes, interval, plural, NONE };
+  const capital = word => word.charAt(0).toUpperCase() + word.slice(1);
+
+  return { clean, capital, fixed, skill, points, count, seconds, scientific, bytes, interval, plural, NONE };
 })();
