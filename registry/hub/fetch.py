@@ -21,7 +21,7 @@ from typing import IO, Any
 
 from huggingface_hub import constants, get_hf_file_metadata, hf_hub_download
 
-from ... import __version__
+from ..._version import __version__
 from ...utils.errors import DatasetError, HubError
 from ...utils.files import sync
 from ..files import FileEntry, verify_file

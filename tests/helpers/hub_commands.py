@@ -16,7 +16,7 @@ from tipl_bench.registry.store import cache_root
 
 from helpers.hub import HubServer
 from helpers.hub.client import environment
-from helpers.small_collections import TINY
+from helpers.small_collections import TINY, contents
 
 REPO = "alice/tiny"
 TRIAL = "trials/trial-0002.safetensors"
@@ -62,3 +62,8 @@ def finished(process: subprocess.Popen[str]) -> str:
 def leftovers(folder: Path) -> list[str]:
     """Names of unfinished files below a folder."""
     return sorted(path.name for path in folder.rglob(".*") if path.is_file())
+
+
+def files(folder: Path) -> dict[str, str]:
+    """The sha256 of every tensor file below a folder, by relative path."""
+    return {path: digest for path, digest in contents(folder).items() if path.endswith(".safetensors")}

@@ -348,5 +348,5 @@ def test_a_pull_request_is_named_by_its_revision_or_its_page():
     for text in (PLACE, f"https://hub.example/{REPO}", f"{PLACE}@refs/pr/x", "hf://models/a/b@refs/pr/1"):
         with pytest.raises(DatasetError, match="is not a pull request"):
             parse_pull_request(text)
-    with pytest.raises(DatasetError, match="not a place on the Hub"):
+    with pytest.raises(DatasetError, match="not an address on the Hub"):
         parse_pull_request("hf://datasets/../x@refs/pr/1")

@@ -6,11 +6,14 @@ import shutil
 from pathlib import Path
 
 import pytest
+from helpers.hub import HubServer
 from helpers.hub.fixtures import hub, hub_server, no_waiting
+from helpers.hub_commands import published
 from helpers.mujoco_warnings import quiet_mujoco
 from helpers.small_collections import TINY, silent, tiny_config
 from tipl_bench.registry.collection.collect import collect
 from tipl_bench.registry.dataset import Dataset
+from tipl_bench.registry.reference import HubLocation
 from tipl_bench.registry.store import dataset_folder
 
 __all__ = ["hub", "hub_server", "no_waiting", "quiet_mujoco"]
@@ -34,3 +37,9 @@ def dataset(collected: Dataset, tmp_path: Path) -> Dataset:
 def stored(collected: Dataset) -> Dataset:
     """A copy of the tiny collection under its name in the test's store."""
     return Dataset.open(shutil.copytree(collected.folder, dataset_folder(TINY)))
+
+
+@pytest.fixture
+def place(hub: HubServer, dataset: Dataset) -> HubLocation:
+    """The tiny collection, published."""
+    return published(dataset)

@@ -8,12 +8,11 @@ import signal
 import time
 import warnings
 
-import huggingface_hub
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from helpers.hub import Cut, Flip, Hang, Slow, Status, Truncate
-from helpers.hub_commands import PLACE, REPO, TRIAL, catalogue, command, finished, leftovers, published
+from helpers.hub import Cut, Flip, Slow, Status, Truncate
+from helpers.hub_commands import PLACE, REPO, TRIAL, catalogue, command, files, finished, leftovers, published
 from helpers.small_collections import TINY, contents
 from tipl_bench.cli import main
 from tipl_bench.registry.dataset import Dataset
@@ -27,16 +26,6 @@ from tipl_bench.utils.errors import DatasetError, HubError
 def _at_once(no_waiting, monkeypatch):
     """Our own retries do not wait either."""
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
-
-
-@pytest.fixture
-def place(hub, dataset):
-    """The tiny collection, published."""
-    return published(dataset)
-
-
-def files(folder):
-    return {path: digest for path, digest in contents(folder).items() if path.endswith(".safetensors")}
 
 
 def test_when_downloaded_then_it_is_the_published_one_bit_for_bit(hub, dataset, place):
@@ -339,68 +328,3 @@ def test_a_waiting_download_gets_the_lock_when_it_is_free(hub, place):
     with exclusive("something else"), warnings.catch_warnings():
         warnings.simplefilter("error", ResourceWarning)
         assert load_dataset(PLACE).manifest == read_manifest(load_dataset(PLACE).folder)
-
-
-# Through Xet storage
-
-
-@pytest.fixture
-def xet(hub, place, monkeypatch):
-    """The published collection is in Xet storage too, and the client may use that."""
-    storage = hub.enable_xet()
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", False)
-    hub.forget()
-    return storage
-
-
-def test_what_is_in_xet_storage_comes_from_there_bit_for_bit(hub, dataset, place, xet):
-    reports = []
-    got = load_dataset(PLACE, progress=lambda done, total, path: reports.append((done, total)))
-    assert files(got.folder) == files(dataset.folder)
-    assert not hub.calls("lfs-objects")
-    size = sum(entry.size for entry in dataset.manifest.files)
-    assert reports[-1] == (size, size)
-    assert contents(got.folder).keys() == {"manifest.json", *(entry.path for entry in dataset.manifest.files)}
-
-
-@pytest.mark.parametrize("kind", ["other bytes", "more bytes", "fewer bytes"])
-def test_when_xet_storage_gives_another_file_then_it_is_refused_and_not_kept(hub, dataset, place, xet, tmp_path, kind):
-    entry = dataset.manifest.trials[2]
-    content = (dataset.folder / entry.path).read_bytes()
-    wrong = {"other bytes": content[:-1] + b"!", "more bytes": b"!" + content * 9, "fewer bytes": content[:-9]}
-    (tmp_path / "wrong").write_bytes(wrong[kind])
-    xet.put(tmp_path / "wrong", sha256=entry.sha256)
-    with pytest.raises(DatasetError, match=r"trial-0002\.safetensors") as caught:
-        load_dataset(PLACE)
-    assert "HF_HUB_DISABLE_XET" in str(caught.value) or "not what the manifest says" in str(caught.value)
-    assert list(dataset_folder("").parent.rglob("*trial-0002*")) == []
-    assert list(dataset_folder("").parent.rglob(".staging")) == []
-
-
-def test_without_xet_the_same_file_comes_over_http(hub, dataset, place, xet, monkeypatch):
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", True)
-    load_dataset(PLACE).verify()
-    assert len(hub.calls("GET /lfs-objects/")) == len(dataset.manifest.files)
-
-
-def test_when_xet_cannot_be_reached_then_the_way_out_is_named(hub, place, xet):
-    hub.faults.add("GET .*/xet-read-token/", Status(404))
-    with pytest.raises(HubError, match=PLACE):
-        load_dataset(PLACE)
-
-
-def test_when_killed_during_a_download_from_xet_then_repeating_it_completes(hub_server, stored, store):
-    finished(command(hub_server, "datasets", "publish", TINY, "--repo", REPO))
-    hub_server.enable_xet()
-    hub_server.faults.add("GET .*/xet-read-token/", Hang(), times=1)
-    new = {"TIPL_BENCH_HOME": str(store / "new"), "HF_HUB_DISABLE_XET": "0"}
-    process = command(hub_server, "datasets", "download", PLACE, **new)
-    end = time.monotonic() + 60
-    while time.monotonic() < end and not list((store / "new").rglob(".staging/**/*.incomplete")):
-        os.sched_yield()
-    process.kill()
-    process.communicate()
-    finished(command(hub_server, "datasets", "download", PLACE, **new))
-    (folder,) = (store / "new").glob("hub/*/" + "[0-9a-f]" * 40)
-    assert files(folder) == files(stored.folder)
-    assert leftovers(folder) == []
