@@ -150,7 +150,7 @@ def _described(manifest: Manifest, identity: Identity, where: str) -> dict[str, 
 @click.argument("name")
 def verify_dataset(name: str) -> None:
     """Hash every byte of a dataset and compare with its manifest and the catalog."""
-    from ..registry.catalog import find_derived, identity_of
+    from ..registry.catalog import catalog, find_derived, identity_of
     from ..registry.derived import derived_protocols
     from ..registry.loading import load_dataset
 
@@ -165,9 +165,12 @@ def verify_dataset(name: str) -> None:
             bars.stage("verify", done, total, path)
 
         dataset.verify(report)
-        for protocol in derived_protocols(dataset.folder):
-            find_derived(dataset, protocol)  # compares with the catalog
     click.echo(f"{dataset.name}: {len(sizes)} files, {total:,} bytes, all intact; digest {identity_of(dataset)}")
+    pinned = entry.derived if (entry := catalog().get(dataset.name)) else {}
+    for protocol in derived_protocols(dataset.folder):
+        if derived := find_derived(dataset, protocol):
+            where = "as the catalog pins" if f"p{protocol}" in pinned else "not in the catalog"
+            click.echo(f"derived by protocol {protocol}: sha256 {derived.manifest.sha256}, {where}")
 
 
 @datasets.command("collect")

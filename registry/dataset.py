@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..rl.policy import PolicyLayout
 from ..utils.errors import DatasetError
-from .derived import DERIVED_FOLDER, Derived, derived_folder, derived_protocols, open_derived
+from .derived import Derived, derived_folder, derived_protocols, open_derived
 from .files import FileEntry, check_size, describe_file, verify_file
 from .manifest import Identity, Manifest, read_manifest
 from .trial import Trial, trial_name, trial_tensors
@@ -166,8 +166,7 @@ class Dataset:
         entries = [*self.manifest.files]
         for protocol in derived_protocols(self.folder):
             derived = self.derived(protocol)
-            for entry in derived.manifest.files if derived else ():
-                entries.append(entry.model_copy(update={"path": f"{DERIVED_FOLDER}/p{protocol}/{entry.path}"}))
+            entries += derived.manifest.entries() if derived else []
         return entries
 
     def verify(self, progress: Callable[[str, int], None] = lambda path, size: None) -> None:

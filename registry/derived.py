@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -51,6 +51,11 @@ class DerivedManifest(Document):
         Where and with what they were computed is not part of it.
         """
         return hashlib.sha256(canonical_json(self.model_dump(mode="json", include=_COVERED)).encode()).hexdigest()
+
+    def entries(self) -> list[FileEntry]:
+        """The files, with paths relative to the dataset's folder."""
+        place = f"{DERIVED_FOLDER}/p{self.protocol}"
+        return [entry.model_copy(update={"path": f"{place}/{entry.path}"}) for entry in self.files]
 
 
 @dataclass(frozen=True)
@@ -130,12 +135,24 @@ def parse_derived(content: bytes, where: str, manifest: Manifest, protocol: int)
 
 
 def derived_protocols(folder: Path) -> list[int]:
-    """Protocol versions with a folder of derived data in a dataset's folder."""
-    names = (path.parent.name for path in (folder / DERIVED_FOLDER).glob(f"p*/{DERIVED_NAME}"))
-    return sorted(int(name[1:]) for name in names if re.fullmatch(r"p[1-9][0-9]{0,5}", name))
+    """Protocol versions with derived data in a dataset's folder."""
+    paths = (folder / DERIVED_FOLDER).glob(f"p*/{DERIVED_NAME}")
+    return listed_protocols(path.relative_to(folder).as_posix() for path in paths)
 
 
-def write_derived(folder: Path, manifest: Manifest, protocol: int, write: Callable[[Path], None]) -> Derived:
+def listed_protocols(paths: Iterable[str]) -> list[int]:
+    """Protocol versions with derived data among paths relative to a dataset's folder."""
+    found = (re.fullmatch(rf"{DERIVED_FOLDER}/p([1-9][0-9]{{0,5}})/{re.escape(DERIVED_NAME)}", path) for path in paths)
+    return sorted(int(match[1]) for match in found if match)
+
+
+def write_derived(
+    folder: Path,
+    manifest: Manifest,
+    protocol: int,
+    write: Callable[[Path], None],
+    computed_with: tuple[dict[str, str], str] | None = None,
+) -> Derived:
     """Add a protocol version's derived data to a dataset's folder, whole or not at all.
 
     Parameters
@@ -146,6 +163,8 @@ def write_derived(folder: Path, manifest: Manifest, protocol: int, write: Callab
         The protocol's version.
     write
         Writes the safetensors files into the folder that it is given.
+    computed_with
+        The package versions and processor that the data were computed with; those of this process by default.
     """
     target = derived_folder(folder, protocol)
     partial = target.with_name(f".{target.name}.partial")
@@ -154,7 +173,7 @@ def write_derived(folder: Path, manifest: Manifest, protocol: int, write: Callab
     write(partial)
     names = sorted(path.relative_to(partial).as_posix() for path in partial.rglob("*") if path.is_file())
     files = tuple(describe_file(partial, name) for name in names)
-    found = _describe(manifest, protocol, files, package_versions(), cpu_name())
+    found = _describe(manifest, protocol, files, *(computed_with or (package_versions(), cpu_name())))
     write_text(partial / DERIVED_NAME, found.model_dump_json(indent=1) + "\n")
     partial.replace(target)
     return Derived(target, found)

@@ -126,7 +126,14 @@ def download_dataset(
         raise DatasetError(f"{reference} is on this machine and is not published; there is nothing to download.")
     if to is None and entry and entry.bundled:
         raise DatasetError(f"{reference} comes with the package; nothing to download, except to elsewhere (--to).")
-    download(reference, identity=entry.identity if entry else None, trials=trials, to=to, progress=progress)
+    download(
+        reference,
+        identity=entry.identity if entry else None,
+        derived=entry.derived if entry else {},
+        trials=trials,
+        to=to,
+        progress=progress,
+    )
     return _open(DatasetRef(path=to) if to else reference, trials)
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import shutil
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ...utils.errors import DatasetError
-from ...utils.files import link_or_copy
+from ...utils.files import link_or_copy, write_text
 from ..dataset import Dataset
+from ..derived import DERIVED_NAME, DerivedManifest, derived_folder
 from ..files import FileEntry, verify_file
 from ..manifest import MANIFEST_NAME, Identity, read_manifest
 from ..reference import DatasetRef, HubLocation, family
@@ -27,6 +29,8 @@ from ..store import (
 from .fetch import STAGING_NAME, CancelledError, fetch_file
 from .remote import WORKERS, RemoteDataset
 
+logger = logging.getLogger(__name__)
+
 Progress = Callable[[int, int, str], None]
 """Called with bytes done, bytes in all, and the file at hand."""
 
@@ -35,6 +39,7 @@ def download(
     reference: DatasetRef,
     *,
     identity: Identity | None,
+    derived: Mapping[str, str],
     trials: Iterable[int] | None,
     to: Path | None,
     progress: Progress,
@@ -49,6 +54,8 @@ def download(
         The dataset; it has a location.
     identity
         What the catalog pins, if it does.
+    derived
+        What the catalog pins of derived data, by protocol version (`p1`).
     trials
         The trials to fetch; all if None.
     to
@@ -77,7 +84,7 @@ def download(
         else:
             folder = commit_folder(location.repo, commit)
             others = list(repo_folder(location.repo).glob("*"))
-        _fetch(remote, folder, trials, others, progress)
+        _fetch(remote, folder, trials, derived, others, progress)
         if to is None and name is None:
             remember_revision(location, commit)
 
@@ -97,9 +104,15 @@ def _check_tag(reference: DatasetRef, remote: RemoteDataset) -> None:
 
 
 def _fetch(
-    remote: RemoteDataset, folder: Path, trials: Iterable[int] | None, others: Iterable[Path], progress: Progress
+    remote: RemoteDataset,
+    folder: Path,
+    trials: Iterable[int] | None,
+    pinned: Mapping[str, str],
+    others: Iterable[Path],
+    progress: Progress,
 ) -> None:
     """Bring the needed files into the folder, each verified."""
+    derived = _read_derived(remote, pinned)
     if (folder / MANIFEST_NAME).exists():
         here = read_manifest(folder)
         if here.digest != remote.manifest.digest:
@@ -113,6 +126,7 @@ def _fetch(
         folder.mkdir(parents=True, exist_ok=True)
         remote.manifest.write(folder)
     needed = Dataset(folder, remote.manifest).files(trials)
+    needed += [entry for _, manifest in derived for entry in manifest.entries()]
     bar = ByteProgress(sum(entry.size for entry in needed), progress)
     lacking = []
     for entry in needed:
@@ -130,6 +144,23 @@ def _fetch(
             list(pool.map(one, lacking))
     finally:
         shutil.rmtree(folder / STAGING_NAME, ignore_errors=True)
+    for content, manifest in derived:
+        write_text(derived_folder(folder, manifest.protocol) / DERIVED_NAME, content.decode())
+
+
+def _read_derived(remote: RemoteDataset, pinned: Mapping[str, str]) -> list[tuple[bytes, DerivedManifest]]:
+    """The manifests of all derived data of a remote dataset, compared with what the catalog pins."""
+    found = [remote.derived(protocol) for protocol in remote.protocols]
+    for _, manifest in found:
+        expected = pinned.get(f"p{manifest.protocol}")
+        if expected is None:
+            logger.info("%s: data derived by protocol %s are not in the catalog", remote.location, manifest.protocol)
+        elif manifest.sha256 != expected:
+            raise DatasetError(
+                f"{remote.location}: data derived by protocol {manifest.protocol} have sha256 {manifest.sha256}, but "
+                f"the catalog pins {expected}. Nothing was fetched."
+            )
+    return found
 
 
 def is_valid(path: Path, entry: FileEntry) -> bool:

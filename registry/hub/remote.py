@@ -14,6 +14,7 @@ import numpy as np
 from ...utils.errors import DatasetError, HubError, MissingFileError
 from ...utils.tensorfile import HEADER_LIMIT, Array, TensorSpan, tensor_span
 from ..dataset import check_trials
+from ..derived import DERIVED_FOLDER, DERIVED_NAME, DerivedManifest, listed_protocols, parse_derived
 from ..files import FileEntry
 from ..manifest import MANIFEST_LIMIT, MANIFEST_NAME, Identity, Manifest, parse_manifest
 from ..reference import HubLocation
@@ -34,10 +35,13 @@ class RemoteDataset:
         The repository, at a commit.
     manifest
         Its validated manifest.
+    protocols
+        Protocol versions whose derived data stand beside it.
     """
 
     location: HubLocation
     manifest: Manifest
+    protocols: tuple[int, ...] = ()
 
     @classmethod
     def open(cls, location: HubLocation, *, identity: Identity | None = None) -> RemoteDataset:
@@ -57,7 +61,8 @@ class RemoteDataset:
         DatasetError
             If the manifest is invalid or has another digest.
         """
-        commit = with_retries(location, lambda: api().dataset_info(location.repo, revision=location.revision).sha)
+        info = with_retries(location, lambda: api().dataset_info(location.repo, revision=location.revision))
+        commit = info.sha
         if commit is None or (location.pinned and commit != location.revision):
             raise HubError(f"{location}: the Hub answered with commit {commit}, which is not the one asked for.")
         found = HubLocation(location.repo, commit)
@@ -69,12 +74,26 @@ class RemoteDataset:
             raise DatasetError(f"{location}: no {MANIFEST_NAME}; this is not a trajectory dataset.") from None
         manifest = parse_manifest(text, f"{found}: {MANIFEST_NAME}")
         check_trials(manifest, str(found))
-        if identity is not None and not manifest.identity.matches(identity):
+        remote = cls(found, manifest, tuple(listed_protocols(file.rfilename for file in info.siblings or ())))
+        if identity and not manifest.identity.matches(identity) and not remote.identity().matches(identity):
             raise DatasetError(
-                f"{found}: the manifest has digest {manifest.identity}, but the catalog pins {identity}. What is "
+                f"{found}: the manifest has digest {remote.identity()}, but the catalog pins {identity}. What is "
                 "published there is not what the catalog vouches for; nothing was fetched."
             )
-        return cls(found, manifest)
+        return remote
+
+    def identity(self) -> Identity:
+        """Both digests, see `Dataset.identity`."""
+        if self.manifest.format == 1 or 1 not in self.protocols:
+            return self.manifest.identity
+        _, derived = self.derived(1)
+        return self.manifest.identity._replace(former_digest=self.manifest.format_1_digest(derived.files))
+
+    def derived(self, protocol: int) -> tuple[bytes, DerivedManifest]:
+        """The content of a protocol version's `derived.json`, and what it says; raises `DatasetError` if invalid."""
+        path = f"{DERIVED_FOLDER}/p{protocol}/{DERIVED_NAME}"
+        content = read_bytes(self.location, path, limit=MANIFEST_LIMIT)
+        return content, parse_derived(content, f"{self.location}: {path}", self.manifest, protocol)
 
     def columns(self, trial: int, names: Iterable[str] = COLUMNS) -> dict[str, Array]:
         """Per-checkpoint scalars [T] of one trial, by range requests, checked against the manifest's digests.

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import tomlkit
 from tipl_bench.registry.dataset import Dataset
 from tipl_bench.registry.hub.publish import publish
 from tipl_bench.registry.reference import HubLocation
@@ -41,8 +41,7 @@ def catalogue(dataset: Dataset, location: HubLocation, name: str = TINY, **chang
     } | changes
     path = cache_root() / "catalog.toml"
     path.parent.mkdir(parents=True, exist_ok=True)
-    lines = [f'["{name}"]', *(f"{key} = {json.dumps(value)}" for key, value in facts.items())]
-    path.write_text("\n".join(lines) + "\n")
+    path.write_text(tomlkit.dumps({name: facts}))
 
 
 def command(server: HubServer, *arguments: str, **variables: str) -> subprocess.Popen[str]:

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 from helpers.small_collections import TINY, contents, edit_manifest
-from tipl_bench.registry.catalog import catalog, default_dataset, own_catalog
+from tipl_bench.registry.catalog import catalog, default_dataset, find_derived, own_catalog
 from tipl_bench.registry.loading import load_dataset
 from tipl_bench.registry.reference import is_name
 from tipl_bench.registry.store import dataset_folder, local_names
@@ -27,8 +27,9 @@ def test_the_default_of_inverted_pendulum_is_bundled_whole_and_as_pinned():
     assert dataset.digest == catalog()[name].digest
     assert (len(dataset), dataset.manifest.checkpoints, dataset.layout.parameter_count) == (50, 401, 122)
     dataset.verify()
-    listed = {entry.path for entry in dataset.manifest.files}
-    assert contents(dataset.folder).keys() == listed | {"manifest.json"}
+    listed = {entry.path for entry in dataset.contents()}
+    assert contents(dataset.folder).keys() == listed | {"manifest.json", "derived/p1/derived.json"}
+    assert find_derived(dataset, 1).manifest.sha256 == catalog()[name].derived["p1"]
 
 
 def test_every_catalogued_name_is_a_name_and_every_bundled_one_opens():
