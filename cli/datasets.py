@@ -91,7 +91,7 @@ def _listed(name: str) -> dict[str, Any]:
 @click.argument("name")
 @click.option("--json", "as_json", is_flag=True, help="The manifest and digest as JSON.")
 def show_dataset(name: str, as_json: bool) -> None:
-    """Show what a dataset says of itself, without downloading it.
+    """Show a dataset's manifest, digests and training returns, without downloading it.
 
     Of a dataset that is on the Hub only the manifest and the training returns are read, by range requests.
     """
@@ -140,7 +140,6 @@ def _described(manifest: Manifest, identity: Identity, where: str) -> dict[str, 
         f"{manifest.trial_seeds[0]} to {manifest.trial_seeds[-1]}",
         "hyperparameters": ", ".join(f"{k}={v}" for k, v in config.hyperparameters.model_dump().items()),
         **{what: f"{origin.name} ({origin.digest[:12]})" for what, origin in made_from.items() if origin},
-        "sidecars": ", ".join(file.path for file in manifest.sidecars),
         "size": f"{sum(file.size for file in manifest.files) / 1e6:,.1f} MB in {len(manifest.files)} files",
         "made with": ", ".join(f"{k} {v}" for k, v in manifest.versions.items()) + f" on {manifest.cpu}",
     }
@@ -230,8 +229,7 @@ def diff_datasets(a: str, b: str, as_json: bool) -> None:
         "moved": ", ".join(f"{trial} ({before} to {after})" for trial, (before, after) in found.moved.items()),
     }
     click.echo(f"{old.name} ({old.digest[:12]}) -> {new.name} ({new.digest[:12]})")
-    files = {"sidecars changed": ", ".join(found.sidecars)}
-    print_fields(changes | {f"trials {what}": numbers for what, numbers in trials.items()} | files)
+    print_fields(changes | {f"trials {what}": numbers for what, numbers in trials.items()})
     click.echo(f"{found.shared_bytes:,} bytes are shared, {found.new_bytes:,} are new")
 
 

@@ -1,4 +1,4 @@
-"""What changed from one version of a dataset to another."""
+"""The difference between two versions of a dataset."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 from ...utils.canonical import flatten
 from ..manifest import Manifest
 
-APART = ("trials", "sidecars", "split", "trial_seeds")
-"""Fields that are compared by trial or file."""
+UNCOMPARED = ("format", "trials", "sidecars", "split", "trial_seeds")
+"""Fields that are compared by trial, or are no part of a dataset's identity."""
 
 
 @dataclass(frozen=True)
-class Difference:
-    """From manifest A to manifest B.
+class ManifestDifference:
+    """What differs from manifest A to manifest B.
 
     Parameters
     ----------
@@ -26,10 +26,8 @@ class Difference:
         Trials that are in another part of the split: number to both parts.
     reseeded
         Trials in both that have another seed.
-    sidecars
-        Paths of sidecars that are only in one, or have other bytes.
     shared_bytes, new_bytes
-        Size of B's files that A has too, and of those that it has not.
+        Size of B's trials whose bytes A has too, and of the others.
     """
 
     fields: dict[str, tuple[Any, Any]]
@@ -39,21 +37,19 @@ class Difference:
     removed: list[int]
     moved: dict[int, tuple[str, str]]
     reseeded: list[int]
-    sidecars: list[str]
     shared_bytes: int
     new_bytes: int
 
 
-def difference(a: Manifest, b: Manifest) -> Difference:
+def difference(a: Manifest, b: Manifest) -> ManifestDifference:
     """Compare two manifests."""
-    mine, theirs = (flatten(m.model_dump(mode="json", exclude=set(APART))) for m in (a, b))
+    mine, theirs = (flatten(m.model_dump(mode="json", exclude=set(UNCOMPARED))) for m in (a, b))
     names = sorted(name for name in {*mine, *theirs} if mine.get(name) != theirs.get(name))
     both = range(min(len(a.trials), len(b.trials)))
     same = [i for i in both if a.trials[i].sha256 == b.trials[i].sha256]
     parts = [{t: p for p in ("train", "validation", "test") for t in getattr(m.split, p)} for m in (a, b)]
-    beside = [{entry.path: entry.sha256 for entry in m.sidecars} for m in (a, b)]
-    held = {entry.sha256 for entry in a.files}
-    return Difference(
+    held = {entry.sha256 for entry in a.trials}
+    return ManifestDifference(
         fields={name: (mine.get(name), theirs.get(name)) for name in names},
         shared=same,
         changed=[i for i in both if i not in same],
@@ -61,7 +57,6 @@ def difference(a: Manifest, b: Manifest) -> Difference:
         removed=list(range(len(b.trials), len(a.trials))),
         moved={t: (parts[0][t], parts[1][t]) for t in both if parts[0][t] != parts[1][t]},
         reseeded=[i for i in both if a.trial_seeds[i] != b.trial_seeds[i]],
-        sidecars=sorted({path for path, _ in beside[0].items() ^ beside[1].items()}),
-        shared_bytes=sum(entry.size for entry in b.files if entry.sha256 in held),
-        new_bytes=sum(entry.size for entry in b.files if entry.sha256 not in held),
+        shared_bytes=sum(entry.size for entry in b.trials if entry.sha256 in held),
+        new_bytes=sum(entry.size for entry in b.trials if entry.sha256 not in held),
     )

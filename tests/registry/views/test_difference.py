@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from helpers import synthetic
 from tipl_bench.cli import main
 from tipl_bench.registry.manifest import Origin, Split
-from tipl_bench.registry.views.difference import Difference, difference
+from tipl_bench.registry.views.difference import ManifestDifference, difference
 
 WALKS = [synthetic.random_walk(seed, 31, 32) for seed in range(6)]
 
@@ -53,9 +53,15 @@ def test_the_way_back_swaps_everything(versions):
 
 def test_nothing_changed_from_a_version_to_itself(versions):
     manifest = versions[0].manifest
-    assert difference(manifest, manifest) == Difference(
-        {}, [0, 1, 2, 3], [], [], [], {}, [], [], sizes(versions[0], *range(4)), 0
+    assert difference(manifest, manifest) == ManifestDifference(
+        {}, [0, 1, 2, 3], [], [], [], {}, [], sizes(versions[0], *range(4)), 0
     )
+
+
+def test_nothing_changes_by_migration(versions):
+    manifest = versions[0].manifest
+    former = manifest.model_copy(update={"format": 1, "sidecars": manifest.trials[:1]})
+    assert difference(former, manifest) == difference(manifest, manifest)
 
 
 def test_a_trial_in_another_part_has_moved(versions):
