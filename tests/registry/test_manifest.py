@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 from tipl_bench.registry.catalog import identity_of
-from tipl_bench.registry.collection.config import CollectionConfig
+from tipl_bench.registry.collection_config import CollectionConfig
 from tipl_bench.registry.files import FileEntry, TensorEntry
 from tipl_bench.registry.loading import load_dataset
 from tipl_bench.registry.manifest import COVERED, Manifest, Origin, Split, canonical_json, read_manifest, strict_json
