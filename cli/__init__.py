@@ -1,4 +1,4 @@
-"""The command line: thin commands; everything heavy is imported inside them, so that `--help` is quick."""
+"""The command line. Commands import heavy modules when they run, so that `--help` is fast."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from .verification import reproduce, verify
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="tipl-bench")
-@click.option("-v", "--verbose", is_flag=True, help="Show the log.")
+@click.option("-v", "--verbose", is_flag=True, help="Show log messages.")
 def main(verbose: bool = False) -> None:
-    """Forecast the weights of deep-RL policies as they train, and be scored for it."""
+    """Benchmark for forecasting the weights of deep-RL policies as they train."""
     import logging
 
     logging.basicConfig(

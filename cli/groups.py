@@ -1,4 +1,4 @@
-"""Groups of commands, and what a failure looks like to a person."""
+"""Command groups and the display of errors."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import Any
 
 import click
 
-RESUMED = ("run", "datasets")
-"""Commands that go on with what is done when they are repeated."""
+RESUMABLE = ("run", "datasets")
+"""Commands that continue from finished work when they are repeated."""
 
 
 class Commands(click.Group):
-    """A group that prints this package's own errors without a traceback and suggests the nearest command."""
+    """A group that prints errors of this package without a traceback, and suggests the nearest command."""
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
-        """Find a subcommand, or name the nearest and all valid ones."""
+        """Find a subcommand; the error for an unknown one suggests the nearest and lists all."""
         if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
             from ..utils.errors import UnknownNameError
 
@@ -23,7 +23,7 @@ class Commands(click.Group):
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run, turning expected failures into one message and an exit code of 1."""
+        """Run, turning expected errors into a message and exit status 1."""
         if ctx.parent is not None:
             return super().invoke(ctx)
         from ..utils.errors import TiplBenchError
@@ -34,13 +34,13 @@ class Commands(click.Group):
             raise click.ClickException(str(error)) from error
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
-            raise click.ClickException(f"{where}{error.strerror or error}.{_resuming(ctx)}") from error
+            raise click.ClickException(f"{where}{error.strerror or error}.{_resume_hint(ctx)}") from error
         except KeyboardInterrupt:
-            click.echo(f"Interrupted.{_resuming(ctx)}", err=True)
+            click.echo(f"Interrupted.{_resume_hint(ctx)}", err=True)
             sys.exit(130)
 
 
-def _resuming(ctx: click.Context) -> str:
-    """What becomes of the work so far, where there is some to go on from."""
-    resumed = ctx.invoked_subcommand in RESUMED
-    return " Finished work is kept; the same command goes on from there." if resumed else ""
+def _resume_hint(ctx: click.Context) -> str:
+    """Tell that finished work is kept, for commands that can be resumed."""
+    resumable = ctx.invoked_subcommand in RESUMABLE
+    return " Finished work is kept; run the same command to continue." if resumable else ""

@@ -1,4 +1,4 @@
-"""The options `--timeout` and `--memory` of the commands that start a predictor's process."""
+"""Options `--timeout` and `--memory` of the commands that start a worker process."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ timeout_option = click.option(
     "--timeout",
     type=float,
     metavar="SECONDS",
-    help="What the predictor may take to fit, and for each batch of forecasts. [default: any time]",
+    help="Time limit for fitting and for each batch of forecasts. [default: none]",
 )
 memory_option = click.option(
-    "--memory", type=float, metavar="GIB", help="What memory the predictor may use. [default: the machine's]"
+    "--memory", type=float, metavar="GIB", help="Memory limit of the predictor. [default: the machine's memory]"
 )
 
 
 def build_limits(timeout: float | None, memory: float | None) -> Limits:
-    """Limits as they were typed; raises for what is none."""
+    """Limits from the options; raises `BadParameter` or `OptionError` for invalid ones."""
     from ..benchmark.worker.predictor_process import Limits
 
     if memory is None:

@@ -20,21 +20,21 @@ class ModelCommands(Commands):
     """`models NAME` is short for `models show NAME`."""
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
-        """Take what is no command for a predictor's name, unless a name follows it."""
-        names = [word for word in args if not word.startswith("-")]
+        """Treat a single argument that is not a command as a predictor's name."""
+        names = [argument for argument in args if not argument.startswith("-")]
         if len(names) == 1 and args[0] == names[0] and self.get_command(ctx, args[0]) is None:
             args = ["show", *args]
         return super().resolve_command(ctx, args)
 
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 @click.group(cls=ModelCommands, invoke_without_command=True)
 @json_option
 @click.pass_context
 def models(ctx: click.Context, as_json: bool) -> None:
-    """List the predictors; show, check or begin one."""
+    """List predictors; show, check or create one."""
     if ctx.invoked_subcommand is not None:
         return
     from rich.box import SIMPLE_HEAD
@@ -51,7 +51,7 @@ def models(ctx: click.Context, as_json: bool) -> None:
         except PredictorError as error:
             click.echo(f"warning: {one_line(error)}", err=True)
     if as_json:
-        click.echo(json.dumps([_facts(kind) for kind in kinds], indent=1))
+        click.echo(json.dumps([_description(kind) for kind in kinds], indent=1))
         return
     table = Table(box=SIMPLE_HEAD, show_edge=False, header_style="bold", pad_edge=False)
     for title in ("predictor", "version", "consumes", "what it is"):
@@ -62,7 +62,7 @@ def models(ctx: click.Context, as_json: bool) -> None:
 
 
 def _cell(text: object) -> Any:
-    """A stranger's text in a table: not markup, and nothing unseen."""
+    """Untrusted text as a table cell: escaped, without markup."""
     from rich.text import Text
 
     from ..utils.text import one_line
@@ -70,7 +70,7 @@ def _cell(text: object) -> Any:
     return Text(one_line(text))
 
 
-def _facts(kind: Any) -> dict[str, Any]:
+def _description(kind: Any) -> dict[str, Any]:
     from ..baselines.options import describe_options
 
     return {
@@ -90,7 +90,7 @@ def _facts(kind: Any) -> dict[str, Any]:
 @click.argument("name")
 @json_option
 def show_model(name: str, as_json: bool) -> None:
-    """Show a predictor with its options and budgets."""
+    """Show a predictor's options and budgets."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
@@ -100,7 +100,7 @@ def show_model(name: str, as_json: bool) -> None:
 
     kind = predictor_type(name)
     if as_json:
-        click.echo(json.dumps([_facts(kind)], indent=1))
+        click.echo(json.dumps([_description(kind)], indent=1))
         return
     click.echo(f"{kind.name} v{kind.version} (consumes {kind.consumes}): {one_line(kind.summary)}\n")
     table = Table(box=SIMPLE_HEAD, show_edge=False, header_style="bold", pad_edge=False)
@@ -115,9 +115,9 @@ def show_model(name: str, as_json: bool) -> None:
 
 @models.command("new")
 @click.argument("name")
-@click.option("--out", type=click.Path(path_type=Path), help="Where to write it. [default: NAME]")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder to write. [default: NAME]")
 def new_model(name: str, out: Path | None) -> None:
-    """Write an installable package with a predictor of one's own and its test."""
+    """Create an installable package with a predictor and its tests."""
     from ..baselines.scaffold import write_package
 
     folder = out or Path(name)
@@ -129,27 +129,30 @@ def new_model(name: str, out: Path | None) -> None:
 @models.command("check")
 @click.argument("name")
 @click.option("--budget", default="smoke", show_default=True, help="Training budget; smoke takes seconds.")
-@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="An option of the predictor; repeatable.")
-@click.option("--timeout", default=30.0, show_default=True, help="Seconds that the whole check may take.")
+@click.option(
+    "--set", "settings", multiple=True, metavar="NAME=VALUE", help="Set an option of the predictor; repeatable."
+)
+@click.option("--timeout", default=30.0, show_default=True, metavar="SECONDS", help="Time limit of the whole check.")
 @memory_option
 @json_option
 def check_model(
     name: str, budget: str, settings: tuple[str, ...], timeout: float, memory: float | None, as_json: bool
 ) -> None:
-    """Prove a predictor's contract offline, on toy trajectories, and print a report to paste.
+    """Check a predictor's contract offline on synthetic trajectories, and print a report.
 
-    Shapes, finite numbers, horizons, batches, determinism, saving, time and memory. Exits with 1 if a point fails.
+    Checks shapes, finite numbers, horizons, batches, determinism, saving, isolation, time and memory. Exits with 1 if a
+    check fails.
     """
     from ..benchmark.conformance.check import CHECKS, check_predictor
 
-    limits, begun = build_limits(timeout, memory), itertools.count()
+    limits, counter = build_limits(timeout, memory), itertools.count()
     with Bars() as bars:
         report = check_predictor(
             name,
             budget=budget,
             settings=settings,
             limits=limits,
-            progress=lambda name: bars.stage("check", next(begun), CHECKS, name),
+            progress=lambda name: bars.stage("check", next(counter), CHECKS, name),
         )
     if as_json:
         click.echo(json.dumps({"passed": report.passed, **dataclasses.asdict(report)}, indent=1))

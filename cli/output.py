@@ -1,4 +1,4 @@
-"""What a terminal shows: tables on standard output, progress on standard error."""
+"""Terminal output: tables on standard output, progress on standard error."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def console() -> Console:
 
 
 def print_fields(fields: Mapping[str, str]) -> None:
-    """Names in bold beside their values, a line each; empty ones are left out."""
+    """Print names in bold beside their values, one a line, without empty ones."""
     from rich.text import Text
 
     width = max((len(name) for name, value in fields.items() if value), default=0)
@@ -28,7 +28,7 @@ def print_fields(fields: Mapping[str, str]) -> None:
 
 
 class Bars:
-    """A progress bar per stage, on standard error, gone when done; silent where that is no terminal."""
+    """One progress bar a stage, on standard error, removed when done; none if that is not a terminal."""
 
     def __enter__(self) -> Bars:
         from rich.console import Console
@@ -41,7 +41,7 @@ class Bars:
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[word]}", style="dim", markup=False),  # a predictor's own word
+            TextColumn("{task.fields[status]}", style="dim", markup=False),  # from the predictor
         )
         console = Console(stderr=True)
         self.bars = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
@@ -49,11 +49,11 @@ class Bars:
         self.bars.start()
         return self
 
-    def stage(self, name: str, done: int, total: int, word: str) -> None:
+    def stage(self, name: str, done: int, total: int, status: str) -> None:
         """Show a stage's progress."""
         if name not in self.tasks:
-            self.tasks[name] = self.bars.add_task(name, total=total, word=word)
-        self.bars.update(self.tasks[name], completed=done, total=total, word=word)
+            self.tasks[name] = self.bars.add_task(name, total=total, status=status)
+        self.bars.update(self.tasks[name], completed=done, total=total, status=status)
 
     def __exit__(self, *exception: object) -> None:
         self.bars.stop()
