@@ -1,4 +1,4 @@
-"""The documents' commands: each one parses, and those that take no minutes run."""
+"""The commands in the documents: each one parses, and the fast ones run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ COMMANDS = sorted(
     }
 )
 HUB = ("OWNER", "yank", "more.toml", "my-forecaster")
-"""What needs a Hub, or a file of one's own; `test_tutorial` runs the tutorial."""
+"""Commands with these need a Hub or a file; `test_tutorial` runs the tutorial."""
 QUICK = [c for c in COMMANDS if c.split()[0] in ("models", "datasets") and not any(word in c for word in HUB)]
 
 
@@ -49,14 +49,14 @@ def test_collections_in_the_documents_are_shipped(command):
     assert preset(shlex.split(command)[2])
 
 
-def test_the_readme_has_its_two_commands():
+def test_the_readme_begins_with_its_two_commands():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert len(COMMANDS) > 8
     assert "run --model tipl --env InvertedPendulum-v4" in COMMANDS
     assert "<!-- tests -->\n```bash\npython3 -m venv" in text
 
 
-def test_the_commands_about_the_hub_run_one_after_the_other_against_one(hub, store, monkeypatch):
+def test_the_commands_of_the_hub_page_run_in_order_against_a_stand_in(hub, store, monkeypatch):
     text = (ROOT / "docs" / "hub.md").read_text(encoding="utf-8").replace("OWNER", "alice")
     commands = re.findall(r"(?m)^tipl-bench (.+)$", text)
     publishing = [command for command in commands if "publish" in command]

@@ -1,4 +1,4 @@
-"""The tutorial's commands, run in order against the stand-in Hub; at its end the predictor is on the board."""
+"""The commands of the tutorial, run in order against the stand-in Hub, up to the row of the leaderboard."""
 
 from __future__ import annotations
 
@@ -32,15 +32,17 @@ def commands() -> list[str]:
 
 @pytest.fixture
 def catalogued(store) -> None:
-    """A small dataset in one's own catalog, where the tutorial takes the bundled one."""
+    """A small dataset in the store's catalog, which takes the place of the bundled one."""
     dataset = synthetic.smooth_dataset(dataset_folder(DATASET), trials=8, name=DATASET)
-    entry = f'["{DATASET}"]\nenvironment = "{synthetic.PENDULUM}"\nsummary = "A toy."\ndigest = "{dataset.digest}"\n'
+    entry = (
+        f'["{DATASET}"]\nenvironment = "{synthetic.PENDULUM}"\nsummary = "Synthetic."\ndigest = "{dataset.digest}"\n'
+    )
     (store / "catalog.toml").write_text(entry)
 
 
-def test_the_tutorial_leads_to_the_board(catalogued, hub, monkeypatch, tmp_path):
+def test_the_tutorial_leads_to_a_row_of_the_leaderboard(catalogued, hub, monkeypatch, tmp_path):
     commit, dirty = provenance._git_state(Path(provenance.__file__).parents[1])
-    if dirty or commit is None:  # a tree that is being worked on is rightly doubted
+    if dirty or commit is None:  # a dirty working tree would be marked for review
         monkeypatch.setattr(provenance, "_git_state", lambda package: (commit or COMMIT, False))
     site = tmp_path / "site"
     printed = {}
@@ -81,7 +83,7 @@ def test_the_tutorial_leads_to_the_board(catalogued, hub, monkeypatch, tmp_path)
 
 
 def hub_command(repo: str) -> None:
-    """The leaderboard's repository, which the project has and the tutorial's reader has not to make."""
+    """Create the leaderboard's repository, which exists already for the tutorial's readers."""
     from huggingface_hub import HfApi
 
     HfApi().create_repo(repo, repo_type="dataset")
