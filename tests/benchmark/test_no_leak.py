@@ -1,4 +1,4 @@
-"""No leak: at an origin a predictor is handed the past, and nothing through which the future could be reached."""
+"""No leakage: contexts end at the origin, and forecasts do not depend on what follows it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ QUICK = {
 
 
 def watched(dataset, folder, length=20):
-    """The windows of a dataset and all contexts shown for them, in the order of the calls."""
+    """The windows of a dataset, and all contexts given for them in the order of the calls."""
     predictor = Watching(NoOptions(), length)
     windows = test_windows(dataset, synthetic.SMALL)
     write_forecasts(predictor, dataset, windows, synthetic.SMALL, folder / "forecasts.safetensors")
@@ -37,7 +37,7 @@ def arrays(contexts):
 
 
 @pytest.mark.parametrize("batch_bytes", [1, 128 << 20])
-def test_when_contexts_are_shown_then_no_array_is_a_view_of_a_file(batch_bytes, walking, tmp_path, monkeypatch):
+def test_when_contexts_are_built_then_no_array_is_a_view_of_a_file(batch_bytes, walking, tmp_path, monkeypatch):
     monkeypatch.setattr(forecast_module, "BATCH_BYTES", batch_bytes)
     _, shown = watched(walking, tmp_path)
     assert shown
@@ -49,7 +49,7 @@ def test_when_contexts_are_shown_then_no_array_is_a_view_of_a_file(batch_bytes, 
                 seen = getattr(seen, "base", None)
 
 
-def test_when_contexts_are_shown_then_they_hold_arrays_and_the_layout_only(walking, tmp_path):
+def test_when_contexts_are_built_then_they_hold_only_arrays_and_the_layout(walking, tmp_path):
     _, shown = watched(walking, tmp_path)
     for contexts in shown:
         others = {field.name for field in fields(contexts)} - set(arrays(contexts))
@@ -58,7 +58,7 @@ def test_when_contexts_are_shown_then_they_hold_arrays_and_the_layout_only(walki
 
 
 @pytest.mark.parametrize("length", [20, 40])
-def test_when_contexts_are_shown_then_they_end_at_the_origin(length, walking, tmp_path):
+def test_when_contexts_are_built_then_they_end_at_the_origin(length, walking, tmp_path):
     windows, shown = watched(walking, tmp_path, length)
     pasts = {}
     for contexts in shown:
@@ -74,7 +74,7 @@ def test_when_contexts_are_shown_then_they_end_at_the_origin(length, walking, tm
             np.testing.assert_array_equal(rows, trial.read(name, start, window.origin + 1))
 
 
-def test_when_a_predictor_wants_a_longer_past_then_it_gets_between_the_protocols_and_that(walking, tmp_path):
+def test_when_a_predictor_asks_for_a_longer_context_then_it_gets_as_much_as_there_is(walking, tmp_path):
     windows, shown = watched(walking, tmp_path, 40)
     lengths = sorted(contexts.weights.shape[1] for contexts in shown for _ in range(len(contexts)))
     assert lengths == sorted(min(40, window.origin + 1) for window in windows)
@@ -82,7 +82,7 @@ def test_when_a_predictor_wants_a_longer_past_then_it_gets_between_the_protocols
     assert lengths[0] < lengths[-1] == 40
 
 
-def test_when_a_predictor_writes_over_its_contexts_then_the_dataset_stays(walking, tmp_path):
+def test_when_a_predictor_overwrites_its_contexts_then_the_dataset_is_unchanged(walking, tmp_path):
     windows = test_windows(walking, synthetic.SMALL)
     write_forecasts(MutatesInput(NoOptions()), walking, windows, synthetic.SMALL, tmp_path / "forecasts.safetensors")
     walking.verify()
@@ -102,7 +102,7 @@ def forecast_all(model, dataset, path):
 
 
 class Matching(Watching):
-    """Looks for the checkpoint at its origin in everything that it was ever shown, and forecasts what follows there."""
+    """Searches all contexts so far for the checkpoint at its origin, and forecasts what follows it there."""
 
     name = "matching"
 
@@ -117,9 +117,7 @@ class Matching(Watching):
 
 
 @pytest.mark.parametrize("length", [20, 40])
-def test_when_a_predictor_looks_for_its_targets_among_all_contexts_then_none_is_there_in_time(
-    length, walking, tmp_path
-):
+def test_when_a_predictor_searches_earlier_contexts_then_its_targets_are_not_among_them(length, walking, tmp_path):
     windows = test_windows(walking, synthetic.SMALL)
     predictor = Matching(NoOptions(), length)
     write_forecasts(predictor, walking, windows, synthetic.SMALL, tmp_path / "forecasts.safetensors")
@@ -128,12 +126,12 @@ def test_when_a_predictor_looks_for_its_targets_among_all_contexts_then_none_is_
     np.testing.assert_array_equal(forecasts, still)
     trials = {index: walking.trial(index) for index in walking.manifest.split.test}
     together = predictor.predict(build_contexts(trials, windows, 20), synthetic.SMALL.horizon)
-    assert (together != still).any(axis=(1, 2)).mean() > 0.5  # it would find them, were they all there at once
+    assert (together != still).any(axis=(1, 2)).mean() > 0.5  # it finds them in a batch of all windows
 
 
 @pytest.mark.parametrize("change", ["permuted", "replaced"])
 @pytest.mark.parametrize("model", IN_TREE)
-def test_when_the_future_of_test_trials_changes_then_no_forecast_before_it_does(model, change, tmp_path):
+def test_when_the_future_of_test_trials_changes_then_earlier_forecasts_do_not(model, change, tmp_path):
     now = 60
     stream = np.random.default_rng(9)
     weights = [synthetic.random_walk(i, 81, 32) for i in range(8)]
