@@ -19,30 +19,21 @@ STAGES = ("key.json", "predictor.safetensors", "forecasts.safetensors", "windows
 SETTINGS = {"mlp": ("steps=10", "width=16"), "tipl": ("steps=10", "width=16", "layers=1")}
 
 
-def requested(model, dataset) -> RunRequest:
+def request(model, dataset) -> RunRequest:
     return RunRequest(model, dataset, settings=SETTINGS.get(model, ()), device="cpu", protocol=synthetic.SMALL)
 
 
-@pytest.fixture(scope="module", params=["persistence", "autoregression", "mlp", "tipl"])
-def finished_run(request, smooth, tmp_path_factory) -> Path:
-    """A predictor's finished run; only to be copied."""
-    folder = tmp_path_factory.mktemp(request.param)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TIPL_BENCH_HOME", str(folder / "store"))
-        run(requested(request.param, smooth), folder / "run")
-    return folder / "run"
-
-
 @pytest.mark.parametrize("finished", [1, 2, 3, 4])
+@pytest.mark.parametrize("model", ["persistence", "autoregression", "mlp", "tipl"])
 def test_when_a_run_stopped_after_a_stage_then_it_goes_on_from_there_to_the_same_record(
-    finished, finished_run, smooth, tmp_path
+    model, finished, smooth, tmp_path
 ):
-    folder = Path(shutil.copytree(finished_run, tmp_path / "run"))
-    whole = read_record(folder / "record.json")
+    folder = tmp_path / "run"
+    whole, _ = run(request(model, smooth), folder)
     for name in STAGES[finished:]:
         (folder / name).unlink()
     kept = {name: (folder / name).stat().st_mtime_ns for name in STAGES[:finished]}
-    resumed, repeated = run(requested(whole.key.method.name, smooth), folder)
+    resumed, repeated = run(request(model, smooth), folder)
     assert not repeated
     assert {name: (folder / name).stat().st_mtime_ns for name in kept} == kept
     assert resumed.without_cost() == whole.without_cost()
@@ -51,12 +42,12 @@ def test_when_a_run_stopped_after_a_stage_then_it_goes_on_from_there_to_the_same
 
 def test_when_a_run_is_resumed_then_only_the_missing_stages_report(smooth, tmp_path, store):
     folder = tmp_path / "run"
-    run(requested("mlp", smooth), folder)
+    run(request("mlp", smooth), folder)
     for name in STAGES[3:]:
         (folder / name).unlink()
     shutil.rmtree(store / "returns")
     stages: list[str] = []
-    run(requested("mlp", smooth), folder, lambda stage, *_: stages.append(stage))
+    run(request("mlp", smooth), folder, lambda stage, *_: stages.append(stage))
     assert set(stages) == {"returns"}
 
 
@@ -65,10 +56,10 @@ def test_when_a_run_is_resumed_then_its_cost_counts_the_stages_before(
 ):
     monkeypatch.setenv("HALTING_FOLDER", str(tmp_path))
     folder = tmp_path / "run"
-    whole, _ = run(requested("halting", smooth), folder)
+    whole, _ = run(request("halting", smooth), folder)
     (folder / "record.json").unlink()
     (folder / "timings.json").write_text('{"fit_seconds": 12.5, "forecast_seconds": 2.5}')
-    resumed, _ = run(requested("halting", smooth), folder)
+    resumed, _ = run(request("halting", smooth), folder)
     assert (resumed.cost.fit_seconds, resumed.cost.forecast_seconds) == (12.5, 2.5)
     assert resumed.without_cost() == whole.without_cost()
 
@@ -114,11 +105,11 @@ def test_when_a_run_is_killed_then_the_same_command_ends_it_as_if_nothing_had_ha
 
 def test_when_a_killed_run_left_half_a_file_then_the_resumed_one_clears_it_away(smooth, tmp_path):
     folder = tmp_path / "run"
-    run(requested("persistence", smooth), folder)
+    run(request("persistence", smooth), folder)
     for name in STAGES[2:]:
         (folder / name).unlink()
     (folder / ".forecasts.safetensors.4194305.partial").write_bytes(b"half")  # as a killed process leaves it
-    run(requested("persistence", smooth), folder)
+    run(request("persistence", smooth), folder)
     assert {path.name for path in folder.iterdir()} == set(STAGES)
 
 
@@ -140,5 +131,5 @@ def test_when_a_killed_run_left_half_a_key_then_its_folder_is_still_its_own(smoo
     folder = tmp_path / "run"
     folder.mkdir()
     (folder / ".key.json.4194305.partial").write_text('{"protocol"')
-    run(requested("persistence", smooth), folder)
+    run(request("persistence", smooth), folder)
     assert {path.name for path in folder.iterdir()} == set(STAGES)
