@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ..utils.files import write_text
 from .document.build import document
+from .document.schema import read_document
 from .render import markdown, site, table
 
 MARKDOWN = "leaderboard/README.md"
@@ -27,9 +28,10 @@ def build(records: Path | None, out: Path) -> list[Path]:
     site_folder.mkdir(parents=True, exist_ok=True)
     paths = [out / MARKDOWN, *(site_folder / f"leaderboard.{suffix}" for suffix in ("json", "csv", "parquet"))]
     markdown_path, json_path, csv_path, parquet_path = paths
+    write_text(json_path, board.to_json())
+    board = read_document(json_path)  # all else is made from what readers of the file get
     markdown_path.parent.mkdir(parents=True, exist_ok=True)
     write_text(markdown_path, markdown.render(board))
-    write_text(json_path, board.to_json())
     table.write_csv(board, csv_path)
     table.write_parquet(board, parquet_path)
     return [*paths, *site.render(board, site_folder)]

@@ -1,4 +1,4 @@
-"""The board's files: pages, data and table, from the same records the same bytes."""
+"""The leaderboard's files: page, data and tables; the same records give the same bytes."""
 
 from __future__ import annotations
 

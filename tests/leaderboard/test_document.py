@@ -1,4 +1,4 @@
-"""The board's document: what the pages are made from."""
+"""The leaderboard's document, which tables and the page are made from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The board's statistics against plain loops and SciPy, and what must hold of any board."""
+"""The statistics of a board against plain loops and SciPy, and what must hold for any board."""
 
 from __future__ import annotations
 
