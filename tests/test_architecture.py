@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import tomllib
 from collections.abc import Iterable
 from fnmatch import fnmatch
 from graphlib import CycleError, TopologicalSorter
@@ -139,3 +140,11 @@ def test_nothing_generated_stands_at_the_top_level():
     ignored = [line.strip("/") for line in (ROOT / ".gitignore").read_text("utf-8").splitlines() if line]
     names = {path.name for path in ROOT.iterdir()}
     assert {name for name in names - TOP_LEVEL if not any(fnmatch(name, pattern) for pattern in ignored)} == set()
+
+
+def test_every_package_is_in_the_wheel():
+    """setuptools is told each package by name, as the repository's root is itself one."""
+    setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]
+    folders = {file.parent for room in ROOMS for file in (ROOT / room).rglob("__init__.py")}
+    packages = {".".join((PACKAGE, *folder.relative_to(ROOT).parts)) for folder in folders}
+    assert {PACKAGE, *packages} == set(setuptools["packages"])
