@@ -1,4 +1,4 @@
-"""`tipl-bench datasets`: looking at datasets, checking them, collecting them; `hub.py` has the commands of the Hub."""
+"""`tipl-bench datasets list | show | verify | collect | index | diff`; `hub.py` has the commands that use the Hub."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..registry.manifest import Identity, Manifest
 
 CURVES = 10
-"""Trials whose training returns are drawn when each must be asked for."""
+"""Trials whose training returns are drawn; remote ones cost a request each."""
 
 
 @click.group(cls=Commands)
@@ -54,7 +54,7 @@ def list_datasets(as_json: bool) -> None:
 
 
 def _listed(name: str) -> dict[str, Any]:
-    """What the list says of one dataset."""
+    """One dataset's row of the list."""
     from ..registry.catalog import catalog
     from ..registry.loading import load_dataset
     from ..registry.store import local_names
@@ -64,7 +64,7 @@ def _listed(name: str) -> dict[str, Any]:
     try:
         dataset = load_dataset(name, download=False)
         where = "bundled" if entry and entry.bundled else "local"
-        facts: dict[str, Any] = {
+        fields: dict[str, Any] = {
             "environment": dataset.environment,
             "trials": len(dataset),
             "checkpoints": dataset.manifest.checkpoints,
@@ -73,12 +73,12 @@ def _listed(name: str) -> dict[str, Any]:
         }
     except DatasetError as error:
         where = "broken" if name in local_names() else "on the Hub" if entry and entry.repo else "not here"
-        facts = {"environment": entry.environment if entry else "?"}
+        fields = {"environment": entry.environment if entry else "?"}
         if where == "broken":
             click.echo(f"warning: {error}", err=True)
     return {
         "name": name,
-        **facts,
+        **fields,
         "default": bool(entry and entry.default),
         "where": where,
         "repo": entry.repo if entry else None,
@@ -89,11 +89,11 @@ def _listed(name: str) -> dict[str, Any]:
 
 @datasets.command("show")
 @click.argument("name")
-@click.option("--json", "as_json", is_flag=True, help="The manifest and digest as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the manifest and digest as JSON.")
 def show_dataset(name: str, as_json: bool) -> None:
     """Show a dataset's manifest, digests and training returns, without downloading it.
 
-    Of a dataset that is on the Hub only the manifest and the training returns are read, by range requests.
+    Of a dataset on the Hub, only the manifest and the training returns are read, by range requests.
     """
     from rich.text import Text
 
@@ -103,9 +103,9 @@ def show_dataset(name: str, as_json: bool) -> None:
     view = view_dataset(parse_reference(name))
     manifest = view.manifest
     if as_json:
-        facts = {"digest": view.identity.digest, "former_digest": view.identity.former_digest, "where": view.where}
-        facts |= {"manifest": json.loads(manifest.to_json())}
-        click.echo(json.dumps(facts, indent=1))
+        document = {"digest": view.identity.digest, "former_digest": view.identity.former_digest, "where": view.where}
+        document |= {"manifest": json.loads(manifest.to_json())}
+        click.echo(json.dumps(document, indent=1))
         return
     print_fields(_described(manifest, view.identity, view.where))
     count = len(manifest.trials)
@@ -116,14 +116,14 @@ def show_dataset(name: str, as_json: bool) -> None:
     if lines:
         statistics = return_statistics(returns)
         title = f"\ntraining return, {len(returns)} of {count} trials: mean █, range ·; "
-        title += f"at the end {statistics.final_mean:,.1f} ± {statistics.final_deviation:,.1f}"
+        title += f"final {statistics.final_mean:,.1f} ± {statistics.final_deviation:,.1f}"
         console().print(Text("\n".join([title, *lines])), soft_wrap=True)
 
 
 def _described(manifest: Manifest, identity: Identity, where: str) -> dict[str, str]:
-    """The manifest's facts as lines."""
+    """The manifest's fields, as they are printed."""
     split, config = manifest.split, manifest.collection
-    made_from = {"truncated from": manifest.cut_from, "extends": manifest.extends}
+    derived_from = {"truncated from": manifest.cut_from, "extends": manifest.extends}
     return {
         "dataset": manifest.name,
         "digest": str(identity),
@@ -139,9 +139,9 @@ def _described(manifest: Manifest, identity: Identity, where: str) -> dict[str, 
         "algorithm": f"{config.algorithm}, {config.environment_steps:,} environment steps, seeds "
         f"{manifest.trial_seeds[0]} to {manifest.trial_seeds[-1]}",
         "hyperparameters": ", ".join(f"{k}={v}" for k, v in config.hyperparameters.model_dump().items()),
-        **{what: f"{origin.name} ({origin.digest[:12]})" for what, origin in made_from.items() if origin},
+        **{what: f"{origin.name} ({origin.digest[:12]})" for what, origin in derived_from.items() if origin},
         "size": f"{sum(file.size for file in manifest.files) / 1e6:,.1f} MB in {len(manifest.files)} files",
-        "made with": ", ".join(f"{k} {v}" for k, v in manifest.versions.items()) + f" on {manifest.cpu}",
+        "collected with": ", ".join(f"{k} {v}" for k, v in manifest.versions.items()) + f" on {manifest.cpu}",
     }
 
 
@@ -174,7 +174,7 @@ def verify_dataset(name: str) -> None:
 
 @datasets.command("collect")
 @click.argument("name")
-@click.option("--config", type=click.Path(path_type=Path), help="TOML file of a collection of your own.")
+@click.option("--config", type=click.Path(path_type=Path), help="TOML file with your own collection's configuration.")
 @click.option("--threads", type=click.IntRange(1), help="Physics threads. [default: all usable cores]")
 def collect_dataset(name: str, config: Path | None, threads: int | None) -> None:
     """Collect a dataset by training its policies, or continue an interrupted collection.
@@ -193,7 +193,7 @@ def collect_dataset(name: str, config: Path | None, threads: int | None) -> None
 @click.argument("name")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("index.parquet"), show_default=True)
 def index_dataset(name: str, out: Path) -> None:
-    """Write a dataset's index as parquet: one row a checkpoint, no weights, and none are downloaded."""
+    """Write a dataset's index as parquet: one row per checkpoint, without weights; no weights are downloaded."""
     from ..registry.loading import parse_reference, view_dataset
     from ..registry.views.index import index_table, write_index
 
@@ -201,7 +201,7 @@ def index_dataset(name: str, out: Path) -> None:
     table = index_table(view.manifest, view.columns(range(len(view.manifest.trials))))
     write_index(table, out)
     here, count = table.num_rows // view.manifest.checkpoints, len(view.manifest.trials)
-    partly = "" if here == count else f" (of the {here} of {count} trials that are here)"
+    partly = "" if here == count else f" ({here} of {count} trials are on this machine)"
     click.echo(f"wrote {out}: {table.num_rows:,} checkpoints of {view.manifest.name}{partly}")
 
 
@@ -210,27 +210,27 @@ def index_dataset(name: str, out: Path) -> None:
 @click.argument("b")
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
 def diff_datasets(a: str, b: str, as_json: bool) -> None:
-    """Tell what changed from dataset A to dataset B."""
+    """List what changed from dataset A to dataset B."""
     from ..registry.loading import parse_reference, view_dataset
     from ..registry.views.difference import difference
 
     old, new = (view_dataset(parse_reference(name)).manifest for name in (a, b))
-    found = difference(old, new)
+    changes = difference(old, new)
     if as_json:
-        click.echo(json.dumps(dataclasses.asdict(found), indent=1))
+        click.echo(json.dumps(dataclasses.asdict(changes), indent=1))
         return
-    changes = {name: f"{before} -> {after}" for name, (before, after) in found.fields.items()}
+    fields = {name: f"{before} -> {after}" for name, (before, after) in changes.fields.items()}
     trials = {
-        "same bytes": _numbers(found.shared),
-        "changed": _numbers(found.changed),
-        "added": _numbers(found.added),
-        "removed": _numbers(found.removed),
-        "with another seed": _numbers(found.reseeded),
-        "moved": ", ".join(f"{trial} ({before} to {after})" for trial, (before, after) in found.moved.items()),
+        "same bytes": _numbers(changes.shared),
+        "changed": _numbers(changes.changed),
+        "added": _numbers(changes.added),
+        "removed": _numbers(changes.removed),
+        "with another seed": _numbers(changes.reseeded),
+        "moved": ", ".join(f"{trial} ({before} to {after})" for trial, (before, after) in changes.moved.items()),
     }
     click.echo(f"{old.name} ({old.digest[:12]}) -> {new.name} ({new.digest[:12]})")
-    print_fields(changes | {f"trials {what}": numbers for what, numbers in trials.items()})
-    click.echo(f"{found.shared_bytes:,} bytes are shared, {found.new_bytes:,} are new")
+    print_fields(fields | {f"trials {what}": numbers for what, numbers in trials.items()})
+    click.echo(f"{changes.shared_bytes:,} bytes are shared, {changes.new_bytes:,} are new")
 
 
 def _numbers(numbers: list[int]) -> str:

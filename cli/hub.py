@@ -29,7 +29,7 @@ def downloading(bars: Bars) -> Callable[[int, int, str], None]:
 
 
 def _trials(context: click.Context, option: click.Parameter, text: str | None) -> range | None:
-    """Read `0:10` or `7`."""
+    """Parse `0:10` or `7`."""
     if text is None:
         return None
     found = re.fullmatch(r"(\d{1,9})(?::(\d{1,9}))?", text)
@@ -41,13 +41,13 @@ def _trials(context: click.Context, option: click.Parameter, text: str | None) -
 
 @click.command("download")
 @click.argument("name")
-@click.option("--trials", callback=_trials, metavar="FIRST:END", help="Only these trials, such as 0:10.")
+@click.option("--trials", callback=_trials, metavar="FIRST:END", help="Only these trials; 0:10 is the first ten.")
 @click.option("--to", type=click.Path(path_type=Path), help="A folder to download into. [default: the store]")
 def download_dataset(name: str, trials: range | None, to: Path | None) -> None:
-    """Download a dataset and verify every byte; an interrupted download goes on.
+    """Download a dataset and verify every byte; an interrupted download is continued.
 
-    NAME is a catalogued name (half-cheetah/ppo-v1, or half-cheetah/ppo@v1, or half-cheetah/ppo-v1@COMMIT), or a place
-    on the Hub: hf://datasets/OWNER/NAME[@REVISION].
+    NAME is a catalogued name (half-cheetah/ppo-v1, or half-cheetah/ppo@v1, or half-cheetah/ppo-v1@COMMIT), or an
+    address on the Hub: hf://datasets/OWNER/NAME[@REVISION].
     """
     from ..registry.loading import download_dataset, parse_reference
 
@@ -56,18 +56,20 @@ def download_dataset(name: str, trials: range | None, to: Path | None) -> None:
     size = sum(entry.size for entry in dataset.files(trials))
     count = len(dataset) if trials is None else len(trials)
     click.echo(
-        f"{dataset.name}: {count} trials, {size:,} bytes in {dataset.folder}, all as digest {dataset.digest} says."
+        f"{dataset.name}: {count} trials, {size:,} bytes in {dataset.folder}, all intact; digest {dataset.digest}"
     )
 
 
 @click.command("publish")
 @click.argument("name")
-@click.option("--repo", required=True, metavar="OWNER/NAME", help="Dataset repository on the Hub; made if need be.")
-@click.option("--dry-run", is_flag=True, help="Print what would change, and change nothing.")
+@click.option(
+    "--repo", required=True, metavar="OWNER/NAME", help="Dataset repository on the Hub; created if it does not exist."
+)
+@click.option("--dry-run", is_flag=True, help="Print what would change, without changing it.")
 def publish_dataset(name: str, repo: str, dry_run: bool) -> None:
     """Publish a dataset as a version of a Hub repository: shards, manifest, index, card, and a tag.
 
-    A version is never overwritten and a tag never moved. An interrupted publishing goes on when repeated.
+    A version is never overwritten and a tag never moved. Repeat the command to continue an interrupted upload.
     """
     from ..registry.hub.publish import catalog_lines, publish
     from ..registry.loading import load_dataset
@@ -78,17 +80,17 @@ def publish_dataset(name: str, repo: str, dry_run: bool) -> None:
     for line in plan.lines():
         click.echo(line)
     if location is None:
-        click.echo("Dry run: nothing was changed.")
+        click.echo("Dry run; nothing was changed.")
     else:
         click.echo(f"\nPublished at {location}. The catalog entry:\n\n{catalog_lines(dataset, location)}", nl=False)
 
 
 @click.command("yank")
 @click.argument("name")
-@click.option("--reason", required=True, help="Why, in a line.")
+@click.option("--reason", required=True, help="The reason, in one line.")
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
 def yank_dataset(name: str, reason: str, as_json: bool) -> None:
-    """Withdraw a version: later use warns, and board rows that used it are greyed. Nothing is deleted."""
+    """Withdraw a version: using it warns, and leaderboard rows that used it are greyed. Nothing is deleted."""
     from ..registry.hub.yank import yank
     from ..registry.loading import parse_reference
 
@@ -98,4 +100,4 @@ def yank_dataset(name: str, reason: str, as_json: bool) -> None:
         return
     click.echo(f"{yanked} is yanked in {path}; commit that file.")
     if commit:
-        click.echo(f"Its card on the Hub says so too (commit {commit}).")
+        click.echo(f"The dataset card on the Hub was updated too (commit {commit}).")

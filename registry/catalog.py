@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import re
 import tomllib
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import tomlkit
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from ..utils.errors import DatasetError, UnknownNameError
@@ -25,7 +27,7 @@ SHIPPED_CATALOG = Path(__file__).parent / "catalog.toml"
 
 
 class CatalogEntry(BaseModel):
-    """What the catalog says of one dataset."""
+    """One dataset in the catalog."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -102,25 +104,45 @@ def _shipped() -> dict[str, CatalogEntry]:
 
 
 def write_yanked(name: str, reason: str) -> Path:
-    """Write into the catalog file that holds an entry that it is yanked, and nothing else; returns the file."""
+    """Mark an entry as yanked in the catalog file that holds it, and change nothing else there; returns the file."""
     for path in (own_catalog(), SHIPPED_CATALOG):
-        document = tomlkit.parse(path.read_text(encoding="utf-8")) if path.is_file() else tomlkit.document()
-        if name in document:
-            _add_last(document[name], "yanked", reason)
-            write_text(path, tomlkit.dumps(document))
+        if path.is_file() and name in _read(path):
+            write_text(path, _with_yanked(path, name, reason))
             _shipped.cache_clear()
             return path
     raise UnknownNameError("dataset", name, catalog())
 
 
-def _add_last(table: Any, key: str, value: str) -> None:
-    """Set a key of a TOML table, a new one before the comments at its end: those belong to what comes next."""
-    body, tail = table.value.body, []
-    while isinstance(table, tomlkit.items.Table) and body and body[-1][0] is None:
-        tail.append(body.pop()[1])
-    table[key] = value
-    for item in reversed(tail):
-        table.add(item)
+def _with_yanked(path: Path, name: str, reason: str) -> str:
+    """A catalog's text with an entry's `yanked` line replaced, or else added after its last key."""
+    line = f"yanked = {json.dumps(reason, ensure_ascii=False)}"
+    text = path.read_text(encoding="utf-8")
+    lines = text.split("\n")
+    header = re.compile(rf"""\s*\[\s*["']{re.escape(name)}["']\s*\]""")
+    start = next((i for i, old in enumerate(lines) if header.match(old)), len(lines))
+    end = next((i for i in range(start + 1, len(lines)) if lines[i].lstrip().startswith("[")), len(lines))
+    keys = [i for i in range(start, end) if re.match(r"\s*\w+\s*=", lines[i])]
+    last = keys[-1] + 1 if keys else end
+    here = next((slice(i, i + 1) for i in keys if lines[i].lstrip().startswith("yanked")), slice(last, last))
+    lines[here] = [line]
+    changed, expected = "\n".join(lines), tomllib.loads(text)
+    expected[name]["yanked"] = reason
+    with contextlib.suppress(tomllib.TOMLDecodeError):
+        if tomllib.loads(changed) == expected:
+            return changed
+    raise DatasetError(f"{path}: the entry of {name} does not have one key a line; add to it by hand: {line}")
+
+
+def entry_lines(name: str, entry: CatalogEntry) -> str:
+    """An entry as TOML, to be added to a catalog file."""
+    fields = entry.model_dump(exclude_defaults=True).items()
+    return "\n".join([f'["{name}"]', *(f"{key} = {_toml(value)}" for key, value in fields)]) + "\n"
+
+
+def _toml(value: str | bool | int | dict[str, str]) -> str:
+    if isinstance(value, dict):
+        return f"{{ {', '.join(f'{key} = {_toml(text)}' for key, text in value.items())} }}"
+    return json.dumps(value, ensure_ascii=False)  # of texts and numbers this is TOML too
 
 
 def _read(path: Path) -> dict[str, CatalogEntry]:

@@ -25,13 +25,13 @@ def curves(shown: str) -> list[str]:
 def test_when_a_dataset_is_shown_then_its_training_returns_are_drawn(smooth):
     result = typed("show", smooth.folder)
     assert result.exit_code == 0, result.output
-    assert "training return, 8 of 8 trials: mean █, range ·; at the end 1,000.0 ± 0.0\n" in result.stdout
+    assert "training return, 8 of 8 trials: mean █, range ·; final 1,000.0 ± 0.0\n" in result.stdout
     lines = curves(result.stdout)
     assert len(lines) == 10
     assert lines[0].startswith("1,000 │")
     assert lines[0].endswith("█" * 30)
     assert lines[-1].split("│")[0].strip() == str(round(10 + 990 / 25))  # the first return that is known
-    assert result.stdout.index("training return") > result.stdout.index("made with")
+    assert result.stdout.index("training return") > result.stdout.index("collected with")
 
 
 def test_when_many_trials_are_shown_then_ten_from_first_to_last_are_drawn():

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import yaml
 from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
+from huggingface_hub.utils import yaml_dump
 
 from ...benchmark.intervals import UNDEFINED
 from ...utils.files import write_text
@@ -42,7 +42,7 @@ def export(document: LeaderboardDocument, out: Path) -> list[Path]:
         files.setdefault(path, []).append(_entry(row, board, document.scores[0].name))
     for path, entries in sorted(files.items()):
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(path, yaml.safe_dump(eval_result_entries_to_yaml(entries), sort_keys=False, allow_unicode=True))
+        write_text(path, yaml_dump(eval_result_entries_to_yaml(entries), sort_keys=False))
     return sorted(files)
 
 

@@ -1,4 +1,4 @@
-"""The dataset card: front matter for the Hub, and a page that says what every field means."""
+"""The dataset card: front matter for the Hub, and a description of every field."""
 
 from __future__ import annotations
 
@@ -53,6 +53,6 @@ def render_card(manifest: Manifest, repo: str, statistics: ReturnStatistics, yan
 
 
 def _size_category(rows: int) -> str:
-    """The Hub's word for a number of rows."""
+    """The Hub's category of a number of rows."""
     steps = (("n<1K", 10**3), ("1K<n<10K", 10**4), ("10K<n<100K", 10**5), ("100K<n<1M", 10**6))
-    return next((word for word, bound in steps if rows < bound), "1M<n<10M")
+    return next((category for category, bound in steps if rows < bound), "1M<n<10M")

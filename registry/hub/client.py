@@ -1,4 +1,4 @@
-"""The Hub's client as this package uses it: whose errors say what to do, and whose answers are limited in size."""
+"""The Hub's client with errors that name the way out, retries, and limits on the size of answers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ...utils.errors import HubError, MissingFileError
 from ..reference import HubLocation
 
 TRANSPORT_ERROR: type[Exception] = HfHubHTTPError.__bases__[0]
-"""The base of all errors of the HTTP library underneath; which library that is depends on the client's version."""
+"""Base of the HTTP library's errors; which library that is depends on the client's version."""
 TIMEOUT = 30.0
 """Seconds without an answer or a byte."""
 ATTEMPTS = 5
@@ -39,7 +39,7 @@ def api() -> HfApi:
 
 @contextlib.contextmanager
 def translate_hub_errors(location: HubLocation) -> Iterator[None]:
-    """Turn the client's errors into ones that say what is wrong, where, and the way out."""
+    """Re-raise the client's errors as `HubError`, naming what is wrong, where, and the way out."""
     try:
         yield
     except OfflineModeIsEnabled:
@@ -62,8 +62,8 @@ def translate_hub_errors(location: HubLocation) -> Iterator[None]:
         way_out = {
             401: "log in with `hf auth login`",
             403: "your account may not do this there; log in to another with `hf auth login`",
-            429: "the Hub limits requests; wait some minutes and repeat the command, which goes on from there",
-        }.get(status, "repeat the command later; it goes on from there")
+            429: "the Hub limits requests; wait some minutes and repeat the command: it continues from there",
+        }.get(status, "repeat the command later: it continues from there")
         raise HubError(f"{location}: the Hub answered {status} ({_first_line(error)}); {way_out}.") from error
     except TRANSPORT_ERROR as error:
         raise _unreachable(location, error) from error
@@ -77,9 +77,9 @@ def _unreachable(location: HubLocation, error: Exception) -> HubError:
 
 
 def with_retries(location: HubLocation, ask: Callable[[], Answer]) -> Answer:
-    """The answer to a question that changes nothing; asked again where the Hub is busy or the connection is cut.
+    """The answer to a request that changes nothing, repeated where the Hub is busy or the connection is cut.
 
-    (The client itself does so for files, but not for questions.) Errors are as from `translate_hub_errors`.
+    The client itself repeats only downloads. Errors are as from `translate_hub_errors`.
     """
     for attempt in range(ATTEMPTS):
         try:
@@ -93,13 +93,13 @@ def with_retries(location: HubLocation, ask: Callable[[], Answer]) -> Answer:
 
 
 def status_of(error: HubError) -> int | None:
-    """The HTTP status that an error came from, if it came from one."""
+    """The HTTP status behind an error, if there was one."""
     cause = error.__cause__
     return cause.response.status_code if isinstance(cause, HfHubHTTPError) else None
 
 
 def is_transient(cause: BaseException | None) -> bool:
-    """Whether a failure may pass by itself: a cut connection or a busy server."""
+    """Whether a failure may go away by itself: a cut connection or a busy server."""
     if isinstance(cause, HfHubHTTPError):
         return cause.response.status_code in (408, 429) or cause.response.status_code >= 500
     return isinstance(cause, TRANSPORT_ERROR)
@@ -118,19 +118,19 @@ def file_url(location: HubLocation, path: str) -> str:
 def streaming(
     location: HubLocation, path: str, first: int = 0, last: int | None = None
 ) -> Iterator[tuple[int, Iterator[bytes]]]:
-    """Ask for a file, or for its bytes first..last, both included.
+    """Request a file, or its bytes first..last, both included.
 
     Yields
     ------
     int, iterator of bytes
         The position of the first byte that comes (0 where the server ignored the range), and the pieces.
     """
-    # Bytes as they are stored: a digest is of those, and a range counts those.
+    # Without compression: digests and ranges are of the bytes as stored.
     headers = build_hf_headers(library_name="tipl-bench", library_version=__version__) | {"Accept-Encoding": "identity"}
     if first or last is not None:
         headers["Range"] = f"bytes={first}-{'' if last is None else last}"
     url = file_url(location, path)
-    # A cut connection is the caller's: it knows what has come.
+    # A cut connection is left to the caller, who knows how much arrived.
     with http_stream_backoff(
         "GET", url, retry_on_exceptions=(), headers=headers, timeout=TIMEOUT, follow_redirects=True
     ) as response:
@@ -150,7 +150,9 @@ def read_bytes(location: HubLocation, path: str, *, limit: int, first: int = 0, 
                 if len(content) - skip > limit:
                     if last is not None:
                         break
-                    raise HubError(f"{location}: {path} is larger than {limit} bytes; it is no trajectory dataset's.")
+                    raise HubError(
+                        f"{location}: {path} is larger than {limit} bytes, more than a trajectory dataset has."
+                    )
         wanted = None if last is None else last - first + 1
         return bytes(content[skip:][:wanted])
 

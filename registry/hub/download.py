@@ -1,4 +1,4 @@
-"""Datasets from the Hub into the store: only what is asked for, verified before anyone gets a path to it."""
+"""Download datasets from the Hub: only the requested trials, each file verified before it gets its name."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def _check_tag(reference: DatasetRef, remote: RemoteDataset) -> None:
     if reference.kind == "hub" and reference.version == remote.manifest.version and moved:
         raise DatasetError(
             f"{location}: the tag was moved from commit {known} to {remote.location.revision} since it was last "
-            f"fetched. Versions never move: what is here stays as it was; name the commit that you trust "
+            f"fetched. A version must not change: the local copy was kept; name the commit that you trust "
             f"({HubLocation(location.repo, known)})."
         )
 
@@ -111,7 +111,7 @@ def _fetch(
     others: Iterable[Path],
     progress: Progress,
 ) -> None:
-    """Bring the needed files into the folder, each verified."""
+    """Fetch the needed files into the folder, each verified."""
     derived = _read_derived(remote, pinned)
     if (folder / MANIFEST_NAME).exists():
         here = read_manifest(folder)
@@ -164,6 +164,7 @@ def _read_derived(remote: RemoteDataset, pinned: Mapping[str, str]) -> list[tupl
 
 
 def is_valid(path: Path, entry: FileEntry) -> bool:
+    """Whether a file is here and has the manifest's bytes."""
     try:
         verify_file(path, entry)
     except DatasetError:
@@ -172,7 +173,7 @@ def is_valid(path: Path, entry: FileEntry) -> bool:
 
 
 def _shared(entry: FileEntry, folder: Path, others: Iterable[Path]) -> bool:
-    """Take a file over from another version of the dataset that is here: the same bytes, so a link where that works."""
+    """Link or copy a file with the same bytes from another version of the dataset on this machine."""
     for other in others:
         path = other / entry.path
         if other != folder and path.is_file() and path.stat().st_size == entry.size and is_valid(path, entry):
@@ -184,11 +185,12 @@ def _shared(entry: FileEntry, folder: Path, others: Iterable[Path]) -> bool:
 
 
 def check_free_space(folder: Path, size: int) -> None:
+    """Refuse a download that the disk cannot hold."""
     free = shutil.disk_usage(folder).free
     if size > free:
         raise DatasetError(
-            f"{folder}: {size:,} bytes are to be fetched and {free:,} are free; make room, fetch fewer with --trials, "
-            "or put the store elsewhere (TIPL_BENCH_HOME)."
+            f"{folder}: {size:,} bytes are to be fetched and {free:,} are free; free some space, fetch fewer with "
+            "--trials, or put the store elsewhere (TIPL_BENCH_HOME)."
         )
 
 
@@ -205,7 +207,7 @@ def cancel_on_error(pool: ThreadPoolExecutor, progress: ByteProgress) -> Iterato
 
 
 class ByteProgress:
-    """Adds up what several threads report."""
+    """Sum of the bytes that several threads report."""
 
     def __init__(self, total: int, progress: Progress) -> None:
         self.done, self.total, self.progress, self.lock = 0, total, progress, threading.Lock()

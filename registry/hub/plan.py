@@ -1,4 +1,4 @@
-"""What publishing would change: a dataset beside what the repository holds; what must not be overwritten is refused."""
+"""What publishing would change in a repository; what would overwrite a version is refused."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Plan:
     trials, rest
         Files to add or replace, as path, size and content; trials first, then what describes them.
     kept
-        Paths that are there already with the same bytes.
+        Paths that the repository has with the same bytes.
     deleted
         Trial and derived files there that this version does not have.
     """
@@ -53,7 +53,7 @@ class Plan:
     def lines(self) -> list[str]:
         """What would change, a line each."""
         if self.done:
-            return [f"= {self.location} holds this version already (commit {self.done}, tag {self.tag})"]
+            return [f"= {self.location} has this version already (commit {self.done}, tag {self.tag})"]
         lines = [] if self.location.revision else [f"+ dataset repository {self.location.repo}"]
         lines += [f"+ {path} ({size:,} bytes)" for path, size, _ in (*self.trials, *self.rest)]
         lines += [f"= {path}" for path in self.kept]
@@ -69,7 +69,7 @@ def plan_publication(dataset: Dataset, repo: str, described: Callable[[dict[str,
     dataset, repo
         As for `publish`.
     described
-        Gives the files that describe the dataset, from the yanked versions of this repository.
+        Makes the files that describe the dataset, given the yanked versions of this repository.
     """
     manifest, location = dataset.manifest, HubLocation(repo)
     tag = f"v{manifest.version}"

@@ -1,16 +1,15 @@
-"""Publishing a dataset: planned in full, committed on top of what was looked at, then tagged; never over a version."""
+"""Publish a dataset: plan, commit on top of the head the plan was made on, tag; a version is never overwritten."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import tomlkit
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 from huggingface_hub.errors import HfHubHTTPError
 
 from ...utils.errors import DatasetError, HubError
-from ..catalog import CatalogEntry, catalog, identity_of
+from ..catalog import CatalogEntry, catalog, entry_lines, identity_of
 from ..dataset import Dataset
 from ..derived import DERIVED_FOLDER, DERIVED_NAME, derived_folder, derived_protocols
 from ..manifest import MANIFEST_NAME
@@ -24,8 +23,8 @@ from .plan import Content, Plan, plan_publication, refs
 
 FILES_PER_COMMIT = 2_000
 """More are spread over several commits; the manifest, which makes them a dataset, always comes with the last."""
-ROUNDS = 5
-"""Times the plan is made anew because someone else committed in between."""
+ATTEMPTS = 5
+"""Plans made before giving up, if someone else commits in between each time."""
 
 Progress = Callable[[str, int, int, str], None]
 
@@ -35,9 +34,9 @@ def publish(
 ) -> tuple[Plan, HubLocation | None]:
     """Publish a dataset as a version of a Hub repository.
 
-    Every file is hashed first. Files that are there with the same bytes are not sent again, so an interrupted
-    publishing goes on where it stopped. The commit is made on top of the head that was looked at; if someone else
-    commits in between, the plan is made anew.
+    Every file is hashed first. Files that the repository has with the same bytes are not uploaded again, so an
+    interrupted upload continues where it stopped. The commit is made on top of the head that the plan was made on; if
+    someone else commits in between, a new plan is made.
 
     Parameters
     ----------
@@ -48,7 +47,7 @@ def publish(
     dry_run
         Plan only.
     progress
-        Told how it goes.
+        Receives stage, done, total and a note.
 
     Returns
     -------
@@ -67,12 +66,12 @@ def publish(
     _verify(dataset, progress)
     with exclusive(f"publish-{dataset.name}"):
         described = _describe(dataset, repo)
-        for _ in range(ROUNDS):
+        for _ in range(ATTEMPTS):
             plan = plan_publication(dataset, repo, described)
             if dry_run:
                 return plan, None
             if plan.location.revision is None:
-                # Planned anew on what it then holds: a rival may have been first.
+                # Plan again on what it then holds: someone else may have created it first.
                 _create(plan.location)
                 continue
             progress("publish", 0, 1, f"{len(plan.trials) + len(plan.rest)} files")
@@ -81,9 +80,7 @@ def publish(
                 _tag(HubLocation(repo, commit), plan.tag)
                 progress("publish", 1, 1, plan.tag)
                 return plan, HubLocation(repo, commit)
-    raise HubError(
-        f"{HubLocation(repo)}: others keep committing there; {ROUNDS} plans were overtaken. Try again later."
-    )
+    raise HubError(f"{HubLocation(repo)}: concurrent commits; gave up after {ATTEMPTS} attempts. Try again later.")
 
 
 def _verify(dataset: Dataset, progress: Progress) -> None:
@@ -178,12 +175,10 @@ def catalog_lines(dataset: Dataset, location: HubLocation) -> str:
         "summary": known.summary if known else f"{len(dataset)} trials of {dataset.environment}",
         "digest": dataset.digest,
         "former_digest": identity_of(dataset).former_digest,
+        "derived": known.derived if known else {},
         "default": known.default if known else False,
         "bundled": known.bundled if known else False,
         "repo": location.repo,
         "commit": location.revision,
     }
-    entry = CatalogEntry.model_validate(facts)
-    document = tomlkit.document()
-    document[dataset.name] = entry.model_dump(exclude_defaults=True)
-    return tomlkit.dumps(document)
+    return entry_lines(dataset.name, CatalogEntry.model_validate(facts))

@@ -1,4 +1,4 @@
-"""A published dataset that is not here: its manifest, and its columns by range requests, all of it verified."""
+"""A dataset on the Hub: its manifest, and its columns by range requests, all verified."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ..trial import COLUMNS
 from .client import api, read_bytes, with_retries
 
 WORKERS = 8
-"""Files asked for at once."""
+"""Files requested at once."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class RemoteDataset:
         info = with_retries(location, lambda: api().dataset_info(location.repo, revision=location.revision))
         commit = info.sha
         if commit is None or (location.pinned and commit != location.revision):
-            raise HubError(f"{location}: the Hub answered with commit {commit}, which is not the one asked for.")
+            raise HubError(f"{location}: the Hub answered with commit {commit}, not the requested one.")
         found = HubLocation(location.repo, commit)
         try:
             text = read_bytes(found, MANIFEST_NAME, limit=MANIFEST_LIMIT).decode()
@@ -120,7 +120,7 @@ class RemoteDataset:
             return dict(zip(trials, pool.map(lambda trial: self.columns(trial, names), trials), strict=True))
 
     def _tensors(self, entry: FileEntry, spans: dict[str, TensorSpan]) -> dict[str, bytes]:
-        """The bytes of some tensors; neighbours, as the scalars are, come with one request."""
+        """The bytes of some tensors; adjacent ones, as the scalars are, take one request."""
         parts: dict[str, bytes] = {}
         left = sorted(spans.items(), key=lambda item: item[1].start)
         while left:

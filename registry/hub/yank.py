@@ -17,14 +17,14 @@ CARD_LIMIT = 1 << 20
 
 
 def yank(reference: DatasetRef, reason: str) -> tuple[str, Path, str | None]:
-    """Mark a catalogued version as withdrawn; later use of it warns, and rows that used it are greyed.
+    """Mark a catalogued version as withdrawn; using it warns, and leaderboard rows that used it are greyed.
 
     Parameters
     ----------
     reference
         The version.
     reason
-        Why, in a line.
+        Why, in one line.
 
     Returns
     -------

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import tomllib
 
 import pytest
-import tomlkit
 from helpers.small_collections import TINY
 from tipl_bench.registry import catalog as catalog_module
 from tipl_bench.registry.catalog import SHIPPED_CATALOG, catalog, own_catalog, write_yanked
@@ -28,7 +28,13 @@ def own(entries):
             name: {k: v for k, v in (basic | entry).items() if v is not None} if isinstance(entry, dict) else entry
             for name, entry in entries.items()
         }
-        entries = tomlkit.dumps(filled)
+        plain = [f'"{name}" = {json.dumps(entry)}' for name, entry in filled.items() if not isinstance(entry, dict)]
+        tables = [
+            "\n".join([f'["{name}"]', *(f"{key} = {json.dumps(value)}" for key, value in entry.items())])
+            for name, entry in filled.items()
+            if isinstance(entry, dict)
+        ]
+        entries = "\n".join([*plain, *tables]) + "\n"
     own_catalog().write_text(entries, encoding="utf-8")
     return own_catalog()
 
@@ -155,11 +161,21 @@ def test_yanking_again_changes_the_reason_only():
     assert path.read_text() == once.replace('yanked = "first"', 'yanked = "second"')
 
 
-def test_an_entry_on_one_line_is_yanked_too():
-    own(f'"{TINY}" = {{environment = "E-v1", summary = "s", digest = "{DIGEST}"}} # short\n')
-    path = write_yanked(TINY, "why")
-    assert catalog()[TINY].yanked == "why"
-    assert path.read_text().endswith("# short\n")
+ODD = {
+    "on one line": f'"{TINY}" = {{environment = "E-v1", summary = "s", digest = "{DIGEST}"}} # short\n',
+    "a text over lines": f'["{TINY}"]\nenvironment = "E"\ndigest = "{DIGEST}"\nsummary = """\nx = 1\n"""\n',
+    "a header in a text": f'["a/b-v1"]\nenvironment = "E"\ndigest = "{DIGEST}"\nsummary = """\n["{TINY}"]\n"""\n'
+    f'["{TINY}"]\nenvironment = "E"\ndigest = "{DIGEST}"\nsummary = "s"\n',
+}
+
+
+@pytest.mark.parametrize("form", ODD)
+def test_an_entry_that_cannot_be_edited_by_lines_is_left_as_it_is_and_the_line_to_add_is_told(form):
+    path = own(ODD[form])
+    with pytest.raises(DatasetError, match='add to it by hand: yanked = "why"') as caught:
+        write_yanked(TINY, "why")
+    assert str(path) in str(caught.value)
+    assert path.read_text() == ODD[form]
 
 
 def test_yanking_what_no_catalog_holds_names_the_nearest():
