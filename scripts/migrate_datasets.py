@@ -19,8 +19,7 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
-import tomlkit
-from tipl_bench.registry.catalog import CatalogEntry, catalog, identity_of
+from tipl_bench.registry.catalog import CatalogEntry, catalog, entry_lines, identity_of
 from tipl_bench.registry.dataset import Dataset
 from tipl_bench.registry.derived import Derived, derived_folder, derived_protocols, write_derived
 from tipl_bench.registry.files import FileEntry, verify_file
@@ -100,9 +99,7 @@ def _entry(dataset: Dataset) -> str:
     }
     known = catalog().get(dataset.name)
     entry = known or CatalogEntry(environment=dataset.environment, summary="", digest=dataset.digest)
-    document = tomlkit.document()
-    document[dataset.name] = entry.model_copy(update=pinned).model_dump(exclude_defaults=True, exclude_none=True)
-    return tomlkit.dumps(document)
+    return entry_lines(dataset.name, entry.model_copy(update=pinned))
 
 
 def main(folders: list[str]) -> int:

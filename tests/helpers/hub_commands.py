@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import tomlkit
+from tipl_bench.registry.catalog import CatalogEntry, entry_lines
 from tipl_bench.registry.dataset import Dataset
 from tipl_bench.registry.hub.publish import publish
 from tipl_bench.registry.reference import HubLocation
@@ -41,7 +41,7 @@ def catalogue(dataset: Dataset, location: HubLocation, name: str = TINY, **chang
     } | changes
     path = cache_root() / "catalog.toml"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(tomlkit.dumps({name: facts}))
+    path.write_text(entry_lines(name, CatalogEntry.model_validate(facts)))
 
 
 def command(server: HubServer, *arguments: str, **variables: str) -> subprocess.Popen[str]:

@@ -9,11 +9,17 @@ import tomllib
 from pathlib import Path
 
 import pytest
-import tomlkit
 from helpers.small_collections import contents, untouched
 from tipl_bench.benchmark.forecast.reference_returns import derive_reference_returns, reference_returns
 from tipl_bench.benchmark.protocol import CURRENT
-from tipl_bench.registry.catalog import CatalogEntry, complete_identity, find_derived, identity_of, own_catalog
+from tipl_bench.registry.catalog import (
+    CatalogEntry,
+    complete_identity,
+    entry_lines,
+    find_derived,
+    identity_of,
+    own_catalog,
+)
 from tipl_bench.registry.collection.collect import truncate
 from tipl_bench.registry.dataset import Dataset
 from tipl_bench.registry.loading import load_dataset
@@ -51,7 +57,7 @@ def migrate(capsys):
 def catalogue(**fields):
     """Pin the dataset in this machine's own catalog."""
     entry = {"environment": "InvertedPendulum-v4", "summary": "a test's", **fields}
-    own_catalog().write_text(tomlkit.dumps({NAME: entry}))
+    own_catalog().write_text(entry_lines(NAME, CatalogEntry.model_validate(entry)))
 
 
 def test_a_dataset_of_format_1_keeps_its_digest_beside_that_of_format_2(old):
