@@ -226,3 +226,12 @@ def test_the_head_of_the_board_in_the_readme_is_that_of_the_leaderboard():
     assert len(lines) > 3
     assert "\n".join(lines[1:]) in board
     assert lines[0] in board
+
+
+def test_the_committed_files_are_what_the_committed_records_give(tmp_path):
+    stale = [
+        path.name
+        for path in build(None, tmp_path)
+        if path.suffix != ".parquet" and path.read_bytes() != (ROOT / path.relative_to(tmp_path)).read_bytes()
+    ]
+    assert stale == [], "run `tipl-bench leaderboard build` and commit what it writes"
