@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from helpers.hub import HubServer, Lose
 from helpers.hub.client import environment
-from hub.conftest import REPO, WEIGHTS, Upload, download
+from helpers.hub_walks import REPO, WEIGHTS, Upload, download
 
 huggingface_hub = pytest.importorskip("huggingface_hub")
 
@@ -270,7 +270,7 @@ print(huggingface_hub.whoami()["name"])
 
 def test_server_runs_by_hand(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "helpers.hub", "--root", str(tmp_path / "by-hand")]
-    with subprocess.Popen(command, cwd=Path(__file__).parents[1], stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, text=True) as process:
         try:
             url = process.stdout.readline().strip()
             reply = huggingface_hub.get_session().get(

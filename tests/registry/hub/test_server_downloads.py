@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from helpers.hub import Cut, Flip, Hang, HubServer, Slow, Status, Truncate
-from hub.conftest import REPO, WEIGHTS, Upload, download
+from helpers.hub_walks import REPO, WEIGHTS, Upload, download
 
 huggingface_hub = pytest.importorskip("huggingface_hub")
 

@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pytest
 from helpers.hub.fixtures import hub, hub_server, no_waiting
 from helpers.hub.server import HubServer
-from safetensors.numpy import save
+from helpers.hub_walks import REPO, Upload
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 __all__ = ["hub", "hub_server", "no_waiting"]
-
-REPO = "alice/walks"
-WEIGHTS = save({"policy": np.arange(30_000, dtype=np.float32)})  # 120 KB: more than one read of the header's range
-
-Upload = Callable[..., str]
 
 
 @pytest.fixture
@@ -50,11 +42,3 @@ def upload(api: HfApi) -> Upload:
         return api.create_commit(REPO, operations, commit_message="Add", repo_type="dataset", **options).oid
 
     return upload
-
-
-def download(path: str, revision: str | None = None, **options: object) -> bytes:
-    """A file's bytes, through the client's cache."""
-    import huggingface_hub
-
-    file = huggingface_hub.hf_hub_download(REPO, path, repo_type="dataset", revision=revision, **options)
-    return Path(file).read_bytes()
