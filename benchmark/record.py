@@ -21,6 +21,8 @@ from .record_v1 import upgrade
 
 RECORD_NAME = "record.json"
 RECORD_LIMIT = 4 << 20
+ROUNDING = 1e-9
+"""By less than this part no skill is above another."""
 
 
 def _plain(text: str) -> str:
@@ -161,6 +163,18 @@ class Result(_Model):
         parts = (self.environment, self.phase, self.horizon and f"h = {self.horizon}")
         return ", ".join(str(part) for part in parts if part)
 
+    @property
+    def above_span_ceiling(self) -> bool:
+        """Whether the forecasts beat the best in the span of their contexts, significantly if there is an interval.
+
+        Records without the share of the ceiling say so by their skills alone.
+        """
+        share, skill, ceiling = self["span_share"], self["skill"].value, self["oracle_skill"].value
+        if "span_share" in self.estimates:
+            edge = share.value if share.low is None else share.low
+            return edge is not None and edge > 1 + ROUNDING
+        return skill is not None and ceiling is not None and skill > ceiling + ROUNDING
+
 
 class Status(_Model):
     """Whether the run came to its end, and if not, at what it failed and what its user was told."""
@@ -237,6 +251,11 @@ class Record(_Model):
     def of_phase(self, phase: str) -> list[Result]:
         """The results of a phase, by horizon."""
         return sorted((one for one in self.results if one.phase == phase), key=lambda one: one.horizon or 0)
+
+    @property
+    def above_span_ceiling(self) -> list[Result]:
+        """The results that beat every forecast in the span of its context: by the interval where there is one."""
+        return [one for one in self.results if one.above_span_ceiling]
 
     def without_cost(self) -> str:
         """Canonical JSON of everything but the timings: equal for equal runs."""

@@ -24,9 +24,9 @@ from ..utils.tensorfile import map_tensors
 from ..utils.text import first_error, one_line
 from .forecast.forecasting import write_forecasts
 from .forecast.reference_returns import reference_returns
-from .forecast.return_cache import remembered_returns
+from .forecast.return_cache import cached_returns
 from .forecast.scoring import forecast_returns, sample_returns, score, window_rows
-from .forecast.windows import Window, test_windows
+from .forecast.windows import EvaluationWindow, test_windows
 from .protocol import CURRENT, Protocol
 from .provenance import peak_memory, provenance
 from .record import RECORD_NAME, Cost, DatasetIdentity, MethodIdentity, Record, RunKey, Status, read_record
@@ -279,7 +279,7 @@ def _load(predictor: PredictorProcess, path: Path, device: str) -> None:
         predictor.load(path, device)
 
 
-def _evaluate(request: RunRequest, windows: list[Window], folder: Path, progress: Progress) -> None:
+def _evaluate(request: RunRequest, windows: list[EvaluationWindow], folder: Path, progress: Progress) -> None:
     """J of the forecasts, and `windows.parquet`."""
     dataset, protocol = request.dataset, request.protocol
     path = folder / FORECASTS_NAME
@@ -290,7 +290,7 @@ def _evaluate(request: RunRequest, windows: list[Window], folder: Path, progress
         progress("returns", done, total, "")
 
     try:
-        returns = remembered_returns(
+        returns = cached_returns(
             path,
             dataset,
             protocol,

@@ -14,7 +14,7 @@ from .output import Bars
 from .verification import open_dataset_of, records_option
 
 if TYPE_CHECKING:
-    from ..leaderboard.submission.check import Checked
+    from ..leaderboard.submission.check import CheckResult
     from ..registry.dataset import Dataset
 
 
@@ -26,7 +26,7 @@ def leaderboard() -> None:
 @leaderboard.command("add")
 @click.argument("run_folder", type=click.Path(path_type=Path))
 @records_option
-@click.option("--claimed", is_flag=True, help="Take the record as it is, without re-scoring it.")
+@click.option("--claimed", is_flag=True, help="Add the record as it is, without re-scoring it.")
 def add_record(run_folder: Path, records: Path | None, claimed: bool) -> None:
     """Put a finished run's record among the board's records, with its numbers as they are recomputed here."""
     from ..benchmark.record import read_record
@@ -39,18 +39,18 @@ def add_record(run_folder: Path, records: Path | None, claimed: bool) -> None:
         return
     checked = report_checked([run_folder], records)[0]
     if checked.problems or checked.rescored is None:
-        raise click.ClickException("This run cannot be taken; nothing was changed.")
-    if checked.rescored.suspicions:
+        raise click.ClickException("Run rejected; the leaderboard is unchanged.")
+    if checked.rescored.leakage_flags:
         raise click.ClickException(
-            "Forecasts that are better than they can be are not attested; nothing was changed. If they are honest, "
-            "--claimed takes the record without evidence."
+            "Forecasts nearly identical to their targets are not attested; the leaderboard is unchanged. If they are "
+            "honest, --claimed adds the record without evidence."
         )
     path = add(checked.rescored.recomputed, records, rescored=True)
     record = read_record(path)
-    if evidence.standing(path, record).state != "claimed":
+    if evidence.row_status(path, record).state != "claimed":
         click.echo(f"{path} stays as it is; it was rescored already.")
         return
-    evidence.keep(path, record, evidence.rescored(checked.rescored, record))
+    evidence.append(path, record, evidence.rescored(checked.rescored, record))
     click.echo(f"added {path}")
 
 
@@ -62,7 +62,7 @@ def check_submission(submission: str, records: Path | None, dataset_name: str | 
     """Check a submission: form, sizes, identity, re-scoring, and the rows that are there.
 
     SUBMISSION is a run folder, a folder of run folders, or a pull request (hf://datasets/OWNER/NAME@refs/pr/N, or its
-    address). Exits with 1 if it cannot be taken, or not without a person's look.
+    address). Exits with 1 if it is refused or needs review.
     """
     import tempfile
 
@@ -80,7 +80,7 @@ def check_submission(submission: str, records: Path | None, dataset_name: str | 
         sys.exit(1)
 
 
-def report_checked(folders: list[Path], records: Path | None, dataset_name: str | None = None) -> list[Checked]:
+def report_checked(folders: list[Path], records: Path | None, dataset_name: str | None = None) -> list[CheckResult]:
     """Check runs and print what is wrong with each."""
     from ..leaderboard.store.records import RECORDS
     from ..leaderboard.submission.check import check
@@ -91,11 +91,13 @@ def report_checked(folders: list[Path], records: Path | None, dataset_name: str 
     with Bars() as bars:
         results = check(folders, records or RECORDS, dataset, bars.stage)
     for one in results:
-        click.echo(f"{'ok' if one.passed else 'REFUSED' if one.problems else 'TO BE LOOKED AT'}: {one.folder.name}")
+        click.echo(f"{'ok' if one.passed else 'REFUSED' if one.problems else 'NEEDS REVIEW'}: {one.folder.name}")
         for problem in one.problems:
             click.echo(f"  {problem}")
-        for doubt in one.doubts:
-            click.echo(f"  doubtful: {doubt}")
+        for flag in one.review_flags:
+            click.echo(f"  needs review: {flag}")
+        for achievement in one.rescored.above_span_ceiling if one.rescored else ():
+            click.echo(f"  {achievement}")
         if one.rescored and one.rescored.agrees:
             click.echo(f"  {one.rescored.numbers:,} numbers recomputed from the forecasts; all agree")
         for note in one.rescored.notes if one.rescored else ():
@@ -125,13 +127,13 @@ def export_results(records: Path | None, out: Path) -> None:
 def dispute_row(record: Path, reason: str, resolve: bool) -> None:
     """Mark a row as disputed, or its disputes as resolved. RECORD is one of the row's files in leaderboard/results/."""
     from ..benchmark.record import read_record
-    from ..leaderboard.store.evidence import keep, said
-    from ..leaderboard.store.records import nearest
+    from ..leaderboard.store.evidence import append, maintainer_note
+    from ..leaderboard.store.records import suggest_record
 
     if not record.is_file():
-        raise click.ClickException(nearest(record))
+        raise click.ClickException(suggest_record(record))
     found = read_record(record)
-    click.echo(f"kept in {keep(record, found, said('settled' if resolve else 'disputed', found, reason))}")
+    click.echo(f"kept in {append(record, found, maintainer_note('resolved' if resolve else 'disputed', found, reason))}")
 
 
 @leaderboard.command("build")

@@ -19,8 +19,8 @@ from .verification import dataset_option, open_checked, records_option, run_argu
 def submit(run_folder: Path, dataset_name: str | None, records: Path | None, repo: str | None, dry_run: bool) -> None:
     """Check a run as the leaderboard will, and open a pull request that adds it.
 
-    A run that does not hold is not sent. One that is only doubtful is: its doubts are printed, and the maintainers
-    decide.
+    A run that fails the check is not sent. One that only needs review is: what to review is printed, and the
+    maintainers decide.
     """
     from ..leaderboard.submission.pull_request import FOLDER, REPOSITORY, submission_name
     from ..leaderboard.submission.pull_request import submit as open_request

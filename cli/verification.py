@@ -14,7 +14,7 @@ from .output import Bars
 
 if TYPE_CHECKING:
     from ..leaderboard.verify.folder import RunFolder
-    from ..leaderboard.verify.rescore import Rescored
+    from ..leaderboard.verify.rescore import RescoreResult
     from ..registry.dataset import Dataset
 
 SHOWN = 20
@@ -43,7 +43,7 @@ def open_checked(run_folder: Path, dataset_name: str | None) -> RunFolder:
     return open_run(run_folder, open_dataset_of(dataset_name or record.key.dataset.name))
 
 
-def rescore_with_bars(run: RunFolder) -> Rescored:
+def rescore_with_bars(run: RunFolder) -> RescoreResult:
     """Re-score with a progress bar."""
     from ..leaderboard.verify.rescore import rescore
 
@@ -60,7 +60,7 @@ def rescore_with_bars(run: RunFolder) -> Rescored:
 def verify(run_folder: Path, dataset_name: str | None, attest: bool, records: Path | None, as_json: bool) -> None:
     """Recompute every number of a run from its forecasts and the dataset, and say exactly what differs.
 
-    Works offline, for anyone's run. Exits with 1 if a number differs, or if the forecasts are better than they can be.
+    Works offline, for anyone's run. Exits with 1 if a number differs, or forecasts nearly equal their targets.
     """
     from ..leaderboard.store import evidence
     from ..leaderboard.store.records import find
@@ -73,25 +73,28 @@ def verify(run_folder: Path, dataset_name: str | None, attest: bool, records: Pa
     if as_json:
         differences = [{"where": d.where, "claimed": d.claimed, "recomputed": d.recomputed} for d in found.differences]
         facts = {"numbers": found.numbers, "exact": found.exact, "notes": found.notes, "differences": differences}
-        click.echo(json.dumps({**facts, "suspicions": found.suspicions}, indent=1))
+        facts |= {"leakage_flags": found.leakage_flags, "above_span_ceiling": found.above_span_ceiling}
+        click.echo(json.dumps(facts, indent=1))
     else:
         _report(found)
-    if not found.agrees or found.suspicions:
+    if not found.agrees or found.leakage_flags:
         sys.exit(1)
     if attest:
         others = compare_numbers(kept, found.recomputed)
         if others:
             raise click.ClickException(f"The board's row is not attested: {others[0]} ({record_path}).")
-        click.echo(f"kept in {evidence.keep(record_path, kept, evidence.rescored(found, kept))}", err=as_json)
+        click.echo(f"kept in {evidence.append(record_path, kept, evidence.rescored(found, kept))}", err=as_json)
 
 
-def _report(found: Rescored) -> None:
+def _report(found: RescoreResult) -> None:
     for difference in found.differences[:SHOWN]:
         click.echo(difference)
     if len(found.differences) > SHOWN:
         click.echo(f"... and {len(found.differences) - SHOWN} more")
-    for suspicion in found.suspicions:
-        click.echo(f"doubtful: {suspicion}")
+    for flag in found.leakage_flags:
+        click.echo(f"needs review: {flag}")
+    for achievement in found.above_span_ceiling:
+        click.echo(achievement)
     for note in found.notes:
         click.echo(note)
     how = "to the last digit" if found.exact else "within the tolerances of another machine or other versions"
@@ -148,6 +151,6 @@ def reproduce(
         f"{TOLERANCE}). The new run is in {folder}."
     )
     if attest:
-        click.echo(f"kept in {evidence.keep(record_path, record, evidence.reproduced(found))}")
+        click.echo(f"kept in {evidence.append(record_path, record, evidence.reproduced(found))}")
     if found.grade == "drifted":
         sys.exit(1)

@@ -18,7 +18,7 @@ from ..._version import __version__
 from ...baselines.predictor import Contexts, FitTask
 from ...utils.errors import DatasetError, PredictorError, ProtocolError
 from ..forecast.forecasting import build_contexts
-from ..forecast.windows import Window
+from ..forecast.windows import EvaluationWindow
 from ..protocol import CURRENT
 from ..worker.messages import PredictorCrash, PredictorTimeout
 from ..worker.predictor_process import Limits, PredictorProcess
@@ -188,7 +188,7 @@ class _Checker:
         self.test_trial = synthetic_trials.write_trials(folder / "test", TRAIN + VALIDATION + 1)[-1]
         self.task = FitTask(trials[:TRAIN], trials[TRAIN:], CURRENT.horizon, CURRENT.context, seed=7)
         self.isolation = "unknown"
-        windows = [Window(self.test_trial.index, origin, "learning", 0) for origin in ORIGINS]
+        windows = [EvaluationWindow(self.test_trial.index, origin, "learning", 0) for origin in ORIGINS]
         self.contexts = build_contexts({self.test_trial.index: self.test_trial}, windows, CURRENT.context)
 
     @property

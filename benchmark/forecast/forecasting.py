@@ -18,7 +18,7 @@ from ...utils.files import replace_atomically
 from ...utils.tensorfile import create_tensors
 from ..protocol import Protocol
 from ..worker.messages import PredictorCrash
-from .windows import Window
+from .windows import EvaluationWindow
 
 BATCH_BYTES = 128 << 20
 """Contexts handed over at once stay below about this."""
@@ -34,7 +34,7 @@ class Forecaster(Interface):
         """See `Predictor.predict`."""
 
 
-def build_contexts(trials: dict[int, Trial], windows: Sequence[Window], length: int) -> Contexts:
+def build_contexts(trials: dict[int, Trial], windows: Sequence[EvaluationWindow], length: int) -> Contexts:
     """Copies of the last `length` checkpoints up to each window's origin; all windows must have that many."""
 
     def stack(name: str) -> npt.NDArray[Any]:
@@ -52,7 +52,7 @@ def build_contexts(trials: dict[int, Trial], windows: Sequence[Window], length: 
 def write_forecasts(
     predictor: Forecaster,
     dataset: Dataset,
-    windows: Sequence[Window],
+    windows: Sequence[EvaluationWindow],
     protocol: Protocol,
     path: Path,
     progress: Callable[[int, int], None] = lambda done, total: None,
@@ -81,7 +81,7 @@ def write_forecasts(
             rows_of_file.flush()
 
 
-def _batches(windows: Sequence[Window], wanted: int, dataset: Dataset) -> Iterator[tuple[list[int], int]]:
+def _batches(windows: Sequence[EvaluationWindow], wanted: int, dataset: Dataset) -> Iterator[tuple[list[int], int]]:
     """Window numbers with the same length of past, few enough for `BATCH_BYTES`, by round.
 
     A round has one window of each trial, and rounds go forward in time: the context of a later window holds the
@@ -97,7 +97,7 @@ def _batches(windows: Sequence[Window], wanted: int, dataset: Dataset) -> Iterat
                 yield same[start : start + size], length
 
 
-def _rounds(windows: Sequence[Window]) -> list[list[int]]:
+def _rounds(windows: Sequence[EvaluationWindow]) -> list[list[int]]:
     """Numbers of the windows that are the first of their trial in time, then of the second ones, and so on."""
     rounds: list[list[int]] = []
     seen: dict[int, int] = {}
@@ -111,7 +111,7 @@ def _rounds(windows: Sequence[Window]) -> list[list[int]]:
 
 
 def _forecast(
-    predictor: Forecaster, contexts: Contexts, windows: Sequence[Window], protocol: Protocol
+    predictor: Forecaster, contexts: Contexts, windows: Sequence[EvaluationWindow], protocol: Protocol
 ) -> npt.NDArray[np.float32]:
     """The predictor's forecasts [B, H, P], checked."""
     first = f"{predictor.name} at trial {windows[0].trial}, origin {windows[0].origin}"

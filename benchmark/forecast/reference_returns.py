@@ -18,7 +18,7 @@ from ...utils.errors import DatasetError
 from ...utils.files import replace_atomically
 from ...utils.tensorfile import create_tensors, map_tensors
 from ..protocol import Protocol
-from .windows import Window, test_windows
+from .windows import EvaluationWindow, test_windows
 
 Float64 = npt.NDArray[np.float64]
 
@@ -86,7 +86,9 @@ def derive_reference_returns(
         )
 
 
-def _compute(dataset: Dataset, windows: Sequence[Window], protocol: Protocol, progress: Progress) -> ReferenceReturns:
+def _compute(
+    dataset: Dataset, windows: Sequence[EvaluationWindow], protocol: Protocol, progress: Progress
+) -> ReferenceReturns:
     # Windows overlap: each policy is evaluated once.
     needed = sorted({(w.trial, w.origin + h) for w in windows for h in range(protocol.horizon + 1)})
     place = {key: row for row, key in enumerate(needed)}
@@ -120,7 +122,7 @@ def _true_policies(dataset: Dataset, checkpoints: Sequence[tuple[int, int]]) -> 
     return Policies(gather("weights").astype(np.float32), gather("observation_mean"), gather("observation_variance"))
 
 
-def _write(path: Path, windows: Sequence[Window], returns: ReferenceReturns) -> None:
+def _write(path: Path, windows: Sequence[EvaluationWindow], returns: ReferenceReturns) -> None:
     arrays = {
         "trial": np.array([w.trial for w in windows], dtype=np.int64),
         "origin": np.array([w.origin for w in windows], dtype=np.int64),
@@ -135,7 +137,7 @@ def _write(path: Path, windows: Sequence[Window], returns: ReferenceReturns) -> 
             rows.flush()
 
 
-def _read(path: Path, windows: Sequence[Window], protocol: Protocol) -> ReferenceReturns:
+def _read(path: Path, windows: Sequence[EvaluationWindow], protocol: Protocol) -> ReferenceReturns:
     shape = [len(windows), protocol.horizon]
     expected = {"origin_return": shape[:1], "target_return": shape, "target_return_noise": shape}
     layout = {**expected, "trial": shape[:1], "origin": shape[:1]}

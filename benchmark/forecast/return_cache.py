@@ -26,9 +26,7 @@ from ..protocol import Protocol
 Float64 = npt.NDArray[np.float64]
 
 
-def remembered_returns(
-    forecasts: Path, dataset: Dataset, protocol: Protocol, evaluate: Callable[[], Float64]
-) -> Float64:
+def cached_returns(forecasts: Path, dataset: Dataset, protocol: Protocol, evaluate: Callable[[], Float64]) -> Float64:
     """The returns [W, H] of a forecasts file: from the store if they are there, else evaluated and kept.
 
     Parameters

@@ -17,7 +17,7 @@ from ..protocol import Protocol
 from ..record import Result, ReturnPair
 from .reference_returns import ReferenceReturns
 from .weight_errors import layer_errors, span_projection, weight_prediction_error
-from .windows import Window
+from .windows import EvaluationWindow
 
 Float64 = npt.NDArray[np.float64]
 Progress = Callable[[int, int], None]
@@ -29,7 +29,7 @@ RETURN_SAMPLE_SIZE = 97  # no divisor of a number of horizons, so that all of th
 
 def forecast_returns(
     dataset: Dataset,
-    windows: Sequence[Window],
+    windows: Sequence[EvaluationWindow],
     forecasts: npt.NDArray[np.float32],
     protocol: Protocol,
     progress: Progress = lambda done, total: None,
@@ -68,7 +68,7 @@ def forecast_returns(
 
 def window_rows(
     dataset: Dataset,
-    windows: Sequence[Window],
+    windows: Sequence[EvaluationWindow],
     forecasts: npt.NDArray[np.float32],
     returns: Float64,
     reference: ReferenceReturns,

@@ -18,7 +18,7 @@ PHASES: tuple[Phase, ...] = ("learning", "converged")
 
 
 @dataclass(frozen=True)
-class Window:
+class EvaluationWindow:
     """A context and its targets at one origin of one trial."""
 
     trial: int
@@ -87,7 +87,7 @@ def spread_origins(low: int, high: int, positions: npt.NDArray[np.int64], count:
     return sorted(chosen)
 
 
-def trial_windows(trial: Trial, protocol: Protocol) -> list[Window]:
+def trial_windows(trial: Trial, protocol: Protocol) -> list[EvaluationWindow]:
     """The windows of one test trial, by origin."""
     positions = iteration_positions(trial.columns["epoch"])
     boundary = converged_from(trial.columns["episodic_return"], protocol.smoothing, protocol.learned_fraction)
@@ -97,13 +97,13 @@ def trial_windows(trial: Trial, protocol: Protocol) -> list[Window]:
         "converged": (max(first, boundary), stop),
     }
     return [
-        Window(trial.index, origin, phase, int(positions[origin]))
+        EvaluationWindow(trial.index, origin, phase, int(positions[origin]))
         for phase, (low, high) in ranges.items()
         for origin in spread_origins(low, max(low, high), positions, protocol.origins_per_phase)
     ]
 
 
-def test_windows(dataset: Dataset, protocol: Protocol) -> list[Window]:
+def test_windows(dataset: Dataset, protocol: Protocol) -> list[EvaluationWindow]:
     """All windows of a dataset's test trials.
 
     Raises

@@ -21,7 +21,7 @@ from ...benchmark.metrics import METRICS
 from ...benchmark.record import Record, Result
 from ...benchmark.run import run_folder
 from ...utils.errors import ProtocolError, TiplBenchError
-from ..store.evidence import Standing, standing
+from ..store.evidence import RowStatus, row_status
 from ..store.records import RECORDS
 from .schema import Commands, State
 
@@ -51,7 +51,7 @@ class Entry:
     """
 
     records: Mapping[Path, Record]
-    standings: tuple[Standing, ...]
+    standings: tuple[RowStatus, ...]
     settings: tuple[str, ...]
 
     @property
@@ -141,7 +141,7 @@ def boards(stored: Mapping[Path, Record]) -> dict[str, list[Entry]]:
         kind = (stated.name, stated.budget, group[0][1].key.protocol.context)
         usual[kind] = known = usual[kind] if kind in usual else _usual_options(*kind)
         settings = tuple(f"{n}={value}" for n, value in stated.options.items() if n not in known or known[n] != value)
-        entry = Entry(dict(group), tuple(standing(path, record) for path, record in group), settings)
+        entry = Entry(dict(group), tuple(row_status(path, record) for path, record in group), settings)
         found.setdefault(entry.board, []).append(entry)
     for board in found.values():
         _comparable(board)

@@ -1,12 +1,12 @@
-"""What is known of a record beyond its own claims, kept beside it, and the state of its row that follows."""
+"""Evidence about a record, kept beside it, and the status of its row that follows from it."""
 
 from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from ...benchmark.provenance import provenance
@@ -15,26 +15,31 @@ from ...utils.canonical import canonical_json, strict_json
 from ...utils.errors import ProtocolError
 from ...utils.files import write_text
 from ...utils.text import first_error
-from ..verify.reproduce import Reproduced
-from ..verify.rescore import Rescored
+from ..verify.reproduce import ReproductionResult
+from ..verify.rescore import RescoreResult
 
 FOLDER = "evidence"
 LIMIT = 1 << 20
 State = Literal["claimed", "rescored", "reproduced"]
 
 
+def _current_kind(kind: Any) -> Any:
+    """Evidence of format 1 called a resolved dispute settled."""
+    return "resolved" if kind == "settled" else kind
+
+
 class Evidence(BaseModel):
     """One thing that was done with a record, and where.
 
-    `kind` is "rescored" or "reproduced" (by this package), "disputed" or "settled" (by a maintainer).
+    `kind` is "rescored" or "reproduced" (by this package), "disputed" or "resolved" (by a maintainer).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    kind: Literal["rescored", "reproduced", "disputed", "settled"]
+    kind: Annotated[Literal["rescored", "reproduced", "disputed", "resolved"], BeforeValidator(_current_kind)]
     record: Sha256
     """`fingerprint` of the record that it is of: evidence of another record says nothing, but for a dispute or a
-    drift, which is of the row until it is settled."""
+    drift, which is of the row until it is resolved."""
     text: Text
     grade: Literal["bitwise", "within tolerance", "drifted"] | None = None
     largest: Finite | None = None
@@ -46,11 +51,11 @@ class Evidence(BaseModel):
     @property
     def of_row(self) -> bool:
         """Whether it opens or ends a dispute of the row, whatever its numbers were then."""
-        return self.kind in ("disputed", "settled") or self.grade == "drifted"
+        return self.kind in ("disputed", "resolved") or self.grade == "drifted"
 
 
 @dataclass(frozen=True)
-class Standing:
+class RowStatus:
     """The state of a row with its grounds.
 
     Parameters
@@ -74,21 +79,21 @@ def fingerprint(record: Record) -> str:
     return hashlib.sha256(canonical_json(facts | {"dataset": record.key.dataset.stable()}).encode()).hexdigest()
 
 
-def rescored(found: Rescored, record: Record) -> Evidence:
+def rescored(found: RescoreResult, record: Record) -> Evidence:
     """Evidence of a re-scoring that agreed, for the record as the board keeps it."""
     how = "to the last digit" if found.exact else "within the tolerances of another machine"
     return _evidence("rescored", record, f"{found.numbers:,} numbers recomputed from the forecasts, {how}")
 
 
-def reproduced(found: Reproduced) -> Evidence:
+def reproduced(found: ReproductionResult) -> Evidence:
     """Evidence of a reproduction."""
     text = f"run again: {found.grade}; largest difference of a skill {found.largest:.2g} ({found.where})"
     largest = min(found.largest, 1e9)
     return _evidence("reproduced", found.record, text, grade=found.grade, largest=largest)
 
 
-def said(kind: Literal["disputed", "settled"], record: Record, reason: str) -> Evidence:
-    """A maintainer's word."""
+def maintainer_note(kind: Literal["disputed", "resolved"], record: Record, reason: str) -> Evidence:
+    """Evidence that a maintainer opened or resolved a dispute."""
     return _evidence(kind, record, reason)
 
 
@@ -112,7 +117,7 @@ def read(record_path: Path, record: Record) -> list[Evidence]:
     return [piece for piece in _everything(record_path) if piece.record == own or piece.of_row]
 
 
-def keep(record_path: Path, record: Record, evidence: Evidence) -> Path:
+def append(record_path: Path, record: Record, evidence: Evidence) -> Path:
     """Add evidence to what is kept of a record. Nothing is taken away, and what stands already is not repeated.
 
     Raises
@@ -131,8 +136,8 @@ def keep(record_path: Path, record: Record, evidence: Evidence) -> Path:
     return path
 
 
-def standing(record_path: Path, record: Record) -> Standing:
-    """The state of a record that is kept at a path; a dispute or a drift lasts until it is settled."""
+def row_status(record_path: Path, record: Record) -> RowStatus:
+    """The state of a record that is kept at a path; a dispute or a drift lasts until it is resolved."""
     known = read(record_path, record)
     state: State = "claimed"
     disputes: list[str] = []
@@ -145,10 +150,10 @@ def standing(record_path: Path, record: Record) -> Standing:
             state = "reproduced"
         elif evidence.kind == "disputed":
             disputes.append(evidence.text)
-        elif evidence.kind == "settled":
+        elif evidence.kind == "resolved":
             disputes.clear()
     disputed = "; ".join(dict.fromkeys(disputes)) or None
-    return Standing(state, disputed, tuple(e.model_dump(exclude={"record"}, exclude_none=True) for e in known))
+    return RowStatus(state, disputed, tuple(e.model_dump(exclude={"record"}, exclude_none=True) for e in known))
 
 
 def _everything(record_path: Path) -> list[Evidence]:
@@ -170,6 +175,6 @@ def _stands(evidence: Evidence, everything: list[Evidence]) -> bool:
     for piece in reversed(everything):
         if piece.model_dump(exclude={"largest"}) == statement:
             return True
-        if evidence.of_row and piece.of_row and (piece.kind == "settled") != (evidence.kind == "settled"):
+        if evidence.of_row and piece.of_row and (piece.kind == "resolved") != (evidence.kind == "resolved"):
             return False
     return False

@@ -20,7 +20,7 @@ RECORDS = Path(__file__).parents[1] / "results"
 EXAMPLE = "DATASET__PREDICTOR-BUDGET-CONFIGURATION__seed0.json"
 SHOWN = 4
 """Differing fields that a message spells out."""
-WAY = (
+RESOLUTION_HINT = (
     "A row is never changed silently. Somebody else's run of the same is a reproduction (`tipl-bench reproduce RUN "
     "--attest`); for the same run made better raise the predictor's version, and to replace it remove that file first."
 )
@@ -68,7 +68,7 @@ def find(record: Record, folder: Path | None = None) -> tuple[Path, Record]:
     return path, kept
 
 
-def nearest(path: Path) -> str:
+def suggest_record(path: Path) -> str:
     """Where records stand, and those most like a path that is none."""
     folder = path.parent if any(path.parent.glob("*__*.json")) else RECORDS
     stems = [known.stem for known in sorted(folder.glob("*.json"))]
@@ -78,7 +78,7 @@ def nearest(path: Path) -> str:
     return f"There is no record {path}. A row's records are files like {folder / EXAMPLE}{some}."
 
 
-def unlike(there: Record, record: Record) -> list[str]:
+def differing_fields(there: Record, record: Record) -> list[str]:
     """What two records say differently apart from what re-scoring recomputes: dotted names with both values."""
     # What re-scoring recomputes, and the dataset, which file names tell apart, in whichever digest format.
     left_out: Any = {"results": True, "returns": True, "key": {"dataset"}}
@@ -112,23 +112,24 @@ def add(record: Record, folder: Path | None = None, *, rescored: bool = False) -
     path = folder / file_name(record)
     if path.exists():
         there = read_record(path)
-        other = unlike(there, record)
+        other = differing_fields(there, record)
         if other:
             raise ProtocolError(
-                f"{path} holds another result of the same configuration and seed: {listed(other)}. {WAY}"
+                f"{path} holds another result of the same configuration and seed: {join_first(other)}. "
+                f"{RESOLUTION_HINT}"
             )
         # Evidence is of a record's numbers: to replace them for nothing would lose what was attested.
         attested = any(piece.kind == "rescored" for piece in read(path, there))
         if not compare_numbers(there, record, rounding=not attested):
             return path
         if not rescored:
-            raise ProtocolError(f"{path} holds other numbers of the same forecasts. {WAY}")
+            raise ProtocolError(f"{path} holds other numbers of the same forecasts. {RESOLUTION_HINT}")
     folder.mkdir(parents=True, exist_ok=True)
     write_text(path, record.model_dump_json(indent=None) + "\n")
     return path
 
 
-def listed(items: Sequence[str]) -> str:
+def join_first(items: Sequence[str]) -> str:
     """A few of many."""
     more = f" and {len(items) - SHOWN} more" if len(items) > SHOWN else ""
     return ", ".join(items[:SHOWN]) + more

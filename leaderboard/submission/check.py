@@ -1,4 +1,4 @@
-"""What a submission must be to get onto the board; for continuous integration to run on one."""
+"""Check a submission before it gets onto the leaderboard, as continuous integration does."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pathlib import Path
 from ...benchmark.record import RECORD_NAME, Record, read_record
 from ...registry.dataset import Dataset
 from ...utils.errors import ProtocolError, TiplBenchError
-from ..store.records import file_name, listed, load, unlike
+from ..store.records import differing_fields, file_name, join_first, load
 from ..verify.folder import open_record, open_run
-from ..verify.rescore import Rescored, rescore
-from .review_flags import doubts
+from ..verify.rescore import RescoreResult, rescore
+from .review_flags import find_review_flags
 
-MOST_RUNS = 100
+MAX_RUNS = 100
 """Runs in one submission; several seeds of several predictors on all datasets are fewer."""
-MOST_SHOWN = 20
+MAX_SHOWN = 20
 """Differences that a report spells out."""
 
 Progress = Callable[[str, int, int, str], None]
@@ -24,8 +24,8 @@ OpenDataset = Callable[[str], Dataset]
 
 
 @dataclass
-class Checked:
-    """What is wrong with one run of a submission; nothing, if it may be taken.
+class CheckResult:
+    """What is wrong with one run of a submission; nothing, if it may be accepted.
 
     Parameters
     ----------
@@ -34,9 +34,9 @@ class Checked:
     record
         Its record, if that could be read.
     problems
-        Why it cannot be taken.
-    doubts
-        What a person must look at before it is taken.
+        Why it cannot be accepted.
+    review_flags
+        What a maintainer must review before it is accepted.
     rescored
         What re-scoring found, if it came to that.
     """
@@ -44,13 +44,13 @@ class Checked:
     folder: Path
     record: Record | None = None
     problems: list[str] = field(default_factory=list)
-    doubts: list[str] = field(default_factory=list)
-    rescored: Rescored | None = None
+    review_flags: list[str] = field(default_factory=list)
+    rescored: RescoreResult | None = None
 
     @property
     def passed(self) -> bool:
-        """Whether it may be taken as it is."""
-        return not self.problems and not self.doubts
+        """Whether it may be accepted as it is."""
+        return not self.problems and not self.review_flags
 
 
 def run_folders(folder: Path) -> list[Path]:
@@ -60,8 +60,8 @@ def run_folders(folder: Path) -> list[Path]:
     if (folder / RECORD_NAME).exists():
         return [folder]
     inside = sorted(folder.iterdir())
-    if len(inside) > MOST_RUNS:
-        raise ProtocolError(f"{folder}: holds {len(inside)} entries; a submission has at most {MOST_RUNS} runs.")
+    if len(inside) > MAX_RUNS:
+        raise ProtocolError(f"{folder}: holds {len(inside)} entries; a submission has at most {MAX_RUNS} runs.")
     for path in inside:
         if path.is_symlink() or not path.is_dir() or not path.name.isprintable():
             raise ProtocolError(f"{folder}: {path.name!r} is not a run folder.")
@@ -75,7 +75,7 @@ def check(
     records: Path,
     open_dataset: OpenDataset,
     progress: Progress = lambda stage, done, total, word: None,
-) -> list[Checked]:
+) -> list[CheckResult]:
     """Check the runs of a submission, each by itself and against each other and the board.
 
     Parameters
@@ -93,7 +93,7 @@ def check(
     taken: dict[str, Path] = {}
     board = load(records) if any(records.glob("*.json")) else {}
     for number, folder in enumerate(folders):
-        checked = Checked(folder)
+        checked = CheckResult(folder)
         results.append(checked)
         try:
             checked.record = record = open_record(folder)
@@ -105,14 +105,14 @@ def check(
             checked.problems.append(str(error))
             continue
         checked.rescored = found
-        checked.problems += [str(difference) for difference in found.differences[:MOST_SHOWN]]
-        more = len(found.differences) - MOST_SHOWN
+        checked.problems += [str(difference) for difference in found.differences[:MAX_SHOWN]]
+        more = len(found.differences) - MAX_SHOWN
         checked.problems += [f"{more} more numbers differ"] if more > 0 else []
-        checked.doubts += [*found.suspicions, *doubts(found.recomputed, board)]
+        checked.review_flags += [*found.leakage_flags, *find_review_flags(found.recomputed, board)]
     return results
 
 
-def _against_others(checked: Checked, record: Record, records: Path, taken: dict[str, Path]) -> None:
+def _against_others(checked: CheckResult, record: Record, records: Path, taken: dict[str, Path]) -> None:
     """One entry per predictor version and configuration, and no silent change of a row."""
     name = file_name(record)
     if name in taken:
@@ -123,7 +123,7 @@ def _against_others(checked: Checked, record: Record, records: Path, taken: dict
     if not (records / name).exists():
         return
     there = read_record(records / name)
-    other = unlike(there, record)
+    other = differing_fields(there, record)
     if there.artifacts != record.artifacts:
         checked.problems.append(
             f"the board has other forecasts of the same dataset, predictor, configuration and seed ({name}); rows are "
@@ -131,6 +131,6 @@ def _against_others(checked: Checked, record: Record, records: Path, taken: dict
         )
     elif other:
         checked.problems.append(
-            f"the board has these forecasts already ({name}), with another {listed(other)}; rows are never changed "
+            f"the board has these forecasts already ({name}), with another {join_first(other)}; rows are never changed "
             "silently. Another run of the same is a reproduction (`tipl-bench reproduce`), not a submission."
         )

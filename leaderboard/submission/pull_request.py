@@ -18,7 +18,7 @@ from ...utils.errors import DatasetError, HubError, ProtocolError
 from ..store.evidence import fingerprint
 from ..store.records import file_name
 from ..verify.folder import SUBMITTED, RunFolder
-from .check import MOST_RUNS
+from .check import MAX_RUNS
 
 REPOSITORY = "tipl-bench/leaderboard"
 FOLDER = "submissions"
@@ -26,7 +26,7 @@ FORECASTS_LIMIT = 4 << 30
 """Bytes of one forecasts file; HalfCheetah's take 0.9 GB for 15 test trials."""
 SUBMISSION_LIMIT = 16 << 30
 """Bytes of one pull request."""
-MOST_FILES = 200_000
+MAX_FILES = 200_000
 """Files of the repository; a listing that goes on is no leaderboard's."""
 PLACE = re.compile(rf"{FOLDER}/([A-Za-z0-9][A-Za-z0-9._-]{{0,229}})/({'|'.join(map(re.escape, SUBMITTED))})")
 
@@ -130,7 +130,8 @@ def fetch(request: PullRequest, folder: Path) -> list[Path]:
         place = PLACE.fullmatch(path)
         if place is None:
             raise ProtocolError(
-                f"{request.head}: adds {path!r}, which is no run's ({FOLDER}/NAME/{'|'.join(SUBMITTED)})."
+                f"{request.head}: adds unexpected file {path!r}; a submission may only add "
+                f"{FOLDER}/NAME/{{{','.join(SUBMITTED)}}}."
             )
         limit = RECORD_LIMIT if place[2] == RECORD_NAME else FORECASTS_LIMIT
         if size > limit:
@@ -138,8 +139,8 @@ def fetch(request: PullRequest, folder: Path) -> list[Path]:
         names.add(place[1])
     if sum(added.values()) > SUBMISSION_LIMIT:
         raise ProtocolError(f"{request.head}: adds {sum(added.values()):,} bytes, where {SUBMISSION_LIMIT:,} may be.")
-    if not names or len(names) > MOST_RUNS:
-        raise ProtocolError(f"{request.head}: adds {len(names)} runs; a submission has 1 to {MOST_RUNS}.")
+    if not names or len(names) > MAX_RUNS:
+        raise ProtocolError(f"{request.head}: adds {len(names)} runs; a submission has 1 to {MAX_RUNS}.")
     for path, size in added.items():
         target = folder / PurePosixPath(path).parent.name / PurePosixPath(path).name
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -153,13 +154,15 @@ def fetch(request: PullRequest, folder: Path) -> list[Path]:
 
 
 def _check_name(request: PullRequest, folder: Path) -> None:
-    """A run stands under its own name, lest it take another's place."""
+    """The folder name must be the record's canonical name; raises `ProtocolError`."""
     try:
         own = submission_name(read_record(folder / RECORD_NAME))
     except ProtocolError:
-        return  # whatever is wrong with the record is told when it is checked
+        return  # reported when the record is checked
     if folder.name != own:
-        raise ProtocolError(f"{request.head}: {FOLDER}/{folder.name} holds the run whose place is {FOLDER}/{own}.")
+        raise ProtocolError(
+            f"{request.head}: {FOLDER}/{folder.name} must be named {FOLDER}/{own}, the canonical name of its record."
+        )
 
 
 def _download(location: HubLocation, path: str, size: int, target: Path) -> None:
@@ -176,11 +179,11 @@ def _tree(location: HubLocation) -> dict[str, tuple[int, str]]:
 
     def ask() -> list[object]:
         items = api().list_repo_tree(location.repo, recursive=True, revision=location.revision, repo_type="dataset")
-        return list(itertools.islice(items, MOST_FILES + 1))
+        return list(itertools.islice(items, MAX_FILES + 1))
 
     found = with_retries(location, ask)
-    if len(found) > MOST_FILES:
-        raise ProtocolError(f"{location}: holds more than {MOST_FILES:,} files.")
+    if len(found) > MAX_FILES:
+        raise ProtocolError(f"{location}: holds more than {MAX_FILES:,} files.")
     return {
         item.path: (item.size, item.lfs.sha256 if item.lfs else item.blob_id)
         for item in found

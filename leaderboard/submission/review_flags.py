@@ -1,4 +1,4 @@
-"""What a person must look at before a run is taken: claims that cannot be recomputed, and what it does to rows."""
+"""Find what a maintainer must review in a run: claims that cannot be recomputed, and what it does to rows."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from ...utils.errors import TiplBenchError
 from ..document.entries import Entry, configuration
 from ..document.metric_values import headline_frame, headline_phase
 from ..statistics.board import board_sums, mean_ratio
-from ..store.evidence import standing
+from ..store.evidence import row_status
 from ..verify.reproduce import as_settings
 
 
-def doubts(record: Record, board: Mapping[Path, Record]) -> Iterator[str]:
-    """Doubts about a record, whose numbers are the recomputed ones, beside the board's records."""
+def find_review_flags(record: Record, board: Mapping[Path, Record]) -> Iterator[str]:
+    """What to review in a record, whose numbers are the recomputed ones, beside the board's records."""
     yield from _of_dataset(record)
     yield from _of_code(record)
     yield from _of_predictor(record)
@@ -111,7 +111,7 @@ def _of_row(record: Record, board: Mapping[Path, Record]) -> Iterator[str]:
     row = {path: other for path, other in board.items() if configuration(other) == own}
     if not row or any(other.key.seed == seed for other in row.values()):
         return
-    before = Entry(row, tuple(standing(path, other) for path, other in row.items()), ())
+    before = Entry(row, tuple(row_status(path, other) for path, other in row.items()), ())
     after = Entry({**row, Path(): record}, (), ())
     fall = " and whose state reproduced -> rescored" if before.state == "reproduced" else ""
     yield f"adds seed {seed} to row {before.id}, whose skill goes {_skill(before):.4f} -> {_skill(after):.4f}{fall}"

@@ -17,9 +17,9 @@ from ...benchmark.run import WINDOWS_NAME
 
 EXACT = 1e-9
 """Relative difference that adding in another order makes."""
-OF_WEIGHTS = 1e-6
+WEIGHT_RTOL = 1e-6
 """The same for errors of weights computed on another machine, whose matrix products add in another order."""
-OF_RETURNS = 0.05
+RETURN_RTOL = 0.05
 """The same for means of returns, and for the median difference of single ones as a part of the median return.
 
 On another machine an episode may go another way from its last bit on. With its code compiled for another processor,
@@ -35,7 +35,7 @@ EPISODES = ("return_forecast", "return_true", "return_origin", "noise")
 
 
 @dataclass(frozen=True)
-class Difference:
+class NumberMismatch:
     """A number that is not what the record says."""
 
     where: str
@@ -43,7 +43,7 @@ class Difference:
     recomputed: Any
 
     def __str__(self) -> str:
-        return f"{self.where}: the record says {spell(self.claimed)}, recomputed {spell(self.recomputed)}"
+        return f"{self.where}: the record says {repr_safe(self.claimed)}, recomputed {repr_safe(self.recomputed)}"
 
 
 class Comparison:
@@ -69,16 +69,16 @@ class Comparison:
     def __init__(self, exact: bool) -> None:
         self.exact = exact
         self.numbers = 0
-        self.differences: list[Difference] = []
+        self.differences: list[NumberMismatch] = []
         self.episodes = 0
-        self.parted = 0.0
+        self.max_divergence = 0.0
 
     def results(self, claimed: Sequence[Result], found: Sequence[Result]) -> None:
         """Compare every leaf of the results; metrics that not all records have, where both have them."""
         stated = {result.place: result for result in claimed}
         here = {result.place: result for result in found}
         if len(stated) != len(claimed) or stated.keys() != here.keys():
-            self.differences.append(Difference("results: phases and horizons", sorted(stated), sorted(here)))
+            self.differences.append(NumberMismatch("results: phases and horizons", sorted(stated), sorted(here)))
             return
         for place, result in here.items():
             claim = stated[place]
@@ -86,7 +86,7 @@ class Comparison:
             for name, value in _leaves(_comparable(result, claim)):
                 self._number(f"{place}: {name}", left.pop(name, None), value, self._allowed(result, name, value))
             for name, value in left.items():
-                self.differences.append(Difference(f"{place}: {name}", value, None))
+                self.differences.append(NumberMismatch(f"{place}: {name}", value, None))
 
     def rows(self, claimed: dict[str, list[Any]], found: pd.DataFrame) -> None:
         """Compare the columns of numbers of `windows.parquet`."""
@@ -99,13 +99,15 @@ class Comparison:
                 continue
             for row, (value, claim) in enumerate(zip(follows.get(name, here), stated, strict=True)):
                 scale = abs(value) if isinstance(value, int | float) else 0.0
-                allowed = (EXACT if self.exact or name in follows else OF_WEIGHTS) * scale + 1e-15
+                allowed = (EXACT if self.exact or name in follows else WEIGHT_RTOL) * scale + 1e-15
                 self._number(f"{WINDOWS_NAME}: row {row}, {name}", claim, value, allowed)
 
     def returns(self, claimed: Sequence[ReturnPair], found: Sequence[ReturnPair]) -> None:
         """Compare the sample of returns."""
         if [pair[:2] for pair in claimed] != [pair[:2] for pair in found]:
-            self.differences.append(Difference("returns: phases and horizons of the sample", len(claimed), len(found)))
+            self.differences.append(
+                NumberMismatch("returns: phases and horizons of the sample", len(claimed), len(found))
+            )
             return
         for name in ("true", "forecast"):
             stated, here = ([getattr(pair, name) for pair in pairs] for pairs in (claimed, found))
@@ -123,12 +125,12 @@ class Comparison:
         field, _, rest = name.partition(".")
         if field in BY_NAME and BY_NAME[field].of_returns:
             # An interval's ends move with its mean and with its width.
-            return OF_RETURNS * size + _error(result, field, result.windows, 1) * (1 if rest == "value" else 2)
+            return RETURN_RTOL * size + _error(result, field, result.windows, 1) * (1 if rest == "value" else 2)
         column, _, trial = rest.partition(".")
         if field == "by_trial" and trial.isdigit() and column in BY_NAME and BY_NAME[column].of_returns:
             windows = result.by_trial[WINDOWS][int(trial)]
-            return OF_RETURNS * size + _error(result, column, windows, result.trials) * windows
-        return OF_WEIGHTS * size + 1e-12
+            return RETURN_RTOL * size + _error(result, column, windows, result.trials) * windows
+        return WEIGHT_RTOL * size + 1e-12
 
     def _episodes(self, where: str, claimed: Sequence[Any], found: Sequence[float], size: float) -> None:
         """Single returns of another machine, `size` the median one: any may part, most go nearly the same way.
@@ -140,10 +142,10 @@ class Comparison:
             return
         row = sorted(range(len(gaps)), key=gaps.__getitem__)[len(gaps) // 2]
         self.episodes += len(gaps)
-        self.parted = max(self.parted, gaps[row] / size if gaps[row] else 0.0)
-        if gaps[row] > OF_RETURNS * size:
+        self.max_divergence = max(self.max_divergence, gaps[row] / size if gaps[row] else 0.0)
+        if gaps[row] > RETURN_RTOL * size:
             place = f"{where.format(row=row)} (half of all {len(gaps)} are off by this or more)"
-            self.differences.append(Difference(place, claimed[row], found[row]))
+            self.differences.append(NumberMismatch(place, claimed[row], found[row]))
 
     def _number(self, where: str, claimed: Any, found: Any, allowed: float) -> None:
         self.numbers += 1
@@ -151,7 +153,7 @@ class Comparison:
         if both and math.isfinite(claimed) and abs(claimed - found) <= allowed:
             return
         if claimed != found:
-            self.differences.append(Difference(where, claimed, found))
+            self.differences.append(NumberMismatch(where, claimed, found))
 
 
 def elsewhere(record: Record) -> list[str]:
@@ -159,18 +161,20 @@ def elsewhere(record: Record) -> list[str]:
     ours, theirs = provenance("cpu", record.provenance.isolation), record.provenance
     found = []
     if theirs.cpu != ours.cpu:
-        found.append(f"another processor ({spell(theirs.cpu)}; here {spell(ours.cpu)})")
+        found.append(f"another processor ({repr_safe(theirs.cpu)}; here {repr_safe(ours.cpu)})")
     if theirs.tipl_bench != ours.tipl_bench:
-        found.append(f"another version of tipl-bench ({spell(theirs.tipl_bench)}; here {spell(ours.tipl_bench)})")
+        found.append(
+            f"another version of tipl-bench ({repr_safe(theirs.tipl_bench)}; here {repr_safe(ours.tipl_bench)})"
+        )
     names = [n for n in {**ours.packages, **theirs.packages} if ours.packages.get(n) != theirs.packages.get(n)]
     if names:
         name, more = names[0], f" and {len(names) - 1} more packages" if len(names) > 1 else ""
-        versions = f"{spell(theirs.packages.get(name))}; here {spell(ours.packages.get(name))}"
-        found.append(f"another version of {spell(name)} ({versions}){more}")
+        versions = f"{repr_safe(theirs.packages.get(name))}; here {repr_safe(ours.packages.get(name))}"
+        found.append(f"another version of {repr_safe(name)} ({versions}){more}")
     return found
 
 
-def spell(value: Any) -> str:
+def repr_safe(value: Any) -> str:
     """A stranger's value as a message may hold it."""
     return ascii(value)[:200]
 

@@ -1,4 +1,4 @@
-"""A run folder as a stranger may have made it: nothing is used before its size, form and identity are checked."""
+"""Open an untrusted run folder: nothing is used before its size, form and identity are checked."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...benchmark.forecast.windows import Window, test_windows
+from ...benchmark.forecast.windows import EvaluationWindow, test_windows
 from ...benchmark.protocol import PROTOCOLS
 from ...benchmark.record import RECORD_LIMIT, RECORD_NAME, Record, read_record
 from ...benchmark.run import FORECASTS_NAME, KEY_NAME, PREDICTOR_NAME, WINDOWS_NAME, identity
@@ -44,7 +44,7 @@ class RunFolder:
     dataset: Dataset
 
     @cached_property
-    def windows(self) -> list[Window]:
+    def windows(self) -> list[EvaluationWindow]:
         """The windows that the protocol asks for."""
         return test_windows(self.dataset, self.record.key.protocol)
 
@@ -114,9 +114,11 @@ def check_files(folder: Path) -> None:
         raise ProtocolError(f"{folder}: not a folder. Give the run folder that `tipl-bench run` wrote.")
     for path in sorted(folder.iterdir()):
         if path.is_symlink() or not path.is_file():
-            raise ProtocolError(f"{folder}: {path.name!r} is not a plain file; links and folders are not taken.")
+            raise ProtocolError(f"{folder}: {path.name!r} is not a plain file; links and folders are not allowed.")
         if path.name not in (*SUBMITTED, *OWN):
-            raise ProtocolError(f"{folder}: {path.name!r} is none of a run's files ({', '.join((*SUBMITTED, *OWN))}).")
+            raise ProtocolError(
+                f"{folder}: {path.name!r} is an unexpected file; a run has {', '.join((*SUBMITTED, *OWN))}."
+            )
     _check_present(folder, RECORD_NAME)
     if (folder / RECORD_NAME).stat().st_size > RECORD_LIMIT:
         raise ProtocolError(f"{folder}: {RECORD_NAME} is larger than {RECORD_LIMIT} bytes.")

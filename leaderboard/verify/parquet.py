@@ -53,7 +53,7 @@ def read_numbers(path: Path, columns: Sequence[str], numbers: Sequence[str], row
         raise ProtocolError(f"{path}: {str(said['problem'])[:300]}.")
     found: dict[str, list[Any]] = said.get("found", {})
     if sorted(found) != sorted(numbers) or any(len(values) != rows for values in found.values()):
-        raise ProtocolError(f"{path}: not readable as Parquet; the process that read it did not live.")
+        raise ProtocolError(f"{path}: not readable as Parquet; the reader process crashed.")
     return found
 
 
@@ -67,11 +67,11 @@ def _problem(facts: Any, wanted: dict[str, Any]) -> str | None:
         return f"holds {facts.num_rows} rows, where the protocol asks for {rows}"
     fixed = (pa.int64(), pa.float64())
     if schema.names != wanted["columns"] or any(schema.field(name).type not in fixed for name in wanted["numbers"]):
-        return "its columns are not those of a run"
+        return "unexpected columns; expected those that `tipl-bench run` writes"
     chunks = [group.column(k) for group in groups for k in range(group.num_columns)]
     codecs = {chunk.compression for chunk in chunks}
     if not codecs <= CODECS:
-        return f"compressed as {', '.join(sorted(codecs - CODECS))}, which a run is not"
+        return f"unsupported compression {', '.join(sorted(codecs - CODECS))}; expected SNAPPY or none"
     if sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema in wanted["numbers"]) > LIMIT:
         return f"its numbers take more than {LIMIT} bytes"
     return None

@@ -13,7 +13,7 @@ from ...benchmark.run import Progress, RunRequest, run
 from ...benchmark.worker.predictor_process import Limits
 from ...registry.dataset import Dataset
 from ...utils.errors import ProtocolError
-from .comparison import OF_WEIGHTS
+from .comparison import WEIGHT_RTOL
 
 Grade = Literal["bitwise", "within tolerance", "drifted"]
 TOLERANCE = 0.01
@@ -21,7 +21,7 @@ TOLERANCE = 0.01
 
 
 @dataclass(frozen=True)
-class Reproduced:
+class ReproductionResult:
     """What running again gave.
 
     Parameters
@@ -54,7 +54,7 @@ def reproduce(
     device: str | None = None,
     limits: Limits | None = None,
     progress: Progress = lambda stage, done, total, word: None,
-) -> Reproduced:
+) -> ReproductionResult:
     """Run a record's key again into a folder of its own.
 
     Parameters
@@ -98,15 +98,15 @@ def reproduce(
     return grade(record, again)
 
 
-def grade(record: Record, again: Record) -> Reproduced:
+def grade(record: Record, again: Record) -> ReproductionResult:
     """Compare two records of one key."""
     claimed, found = _skills(record), _skills(again)
     gaps = {name: _gap(claimed.get(name), found.get(name)) for name in {**claimed, **found}}
     where = max(gaps, key=lambda name: gaps[name], default="")
     largest = gaps.get(where, 0.0)
-    same = record.artifacts == again.artifacts and largest <= OF_WEIGHTS
+    same = record.artifacts == again.artifacts and largest <= WEIGHT_RTOL
     verdict: Grade = "bitwise" if same else "within tolerance" if largest <= TOLERANCE else "drifted"
-    return Reproduced(record, again, verdict, largest, where)
+    return ReproductionResult(record, again, verdict, largest, where)
 
 
 def _skills(record: Record) -> dict[str, float | None]:

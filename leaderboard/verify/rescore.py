@@ -1,4 +1,4 @@
-"""Every number of a record, computed again from its forecasts and the dataset, and what differs."""
+"""Recompute every number of a record from its forecasts and the dataset, and report what differs."""
 
 from __future__ import annotations
 
@@ -8,23 +8,22 @@ from typing import Any
 
 import pandas as pd
 
-from ...benchmark import intervals
 from ...benchmark.forecast.reference_returns import reference_returns
 from ...benchmark.forecast.scoring import forecast_returns, sample_returns, score, window_rows
 from ...benchmark.record import Record
 from ...benchmark.run import WINDOWS_NAME
-from .comparison import ERRORS, EXACT, OF_RETURNS, OF_WEIGHTS, Comparison, Difference, elsewhere
+from .comparison import ERRORS, EXACT, RETURN_RTOL, WEIGHT_RTOL, Comparison, NumberMismatch, elsewhere
 from .folder import RunFolder
 from .parquet import read_numbers
 
 Progress = Callable[[int, int], None]
 
 COPY = 1e-3
-"""A forecast with less than this fraction of the span oracle's error is a copy of its target."""
+"""A forecast with less than this fraction of the span oracle's error is nearly a copy of its target."""
 
 
 @dataclass(frozen=True)
-class Rescored:
+class RescoreResult:
     """What re-scoring found.
 
     Parameters
@@ -37,8 +36,8 @@ class Rescored:
         How many numbers were compared one by one.
     differences
         Those that differ by more than is allowed.
-    suspicions
-        Reasons to doubt that the forecasts were made without the targets.
+    leakage_flags
+        Signs that forecasts were made with their targets known.
     notes
         What of the record's machine and versions is not as here, and how closely its numbers were compared therefore;
         empty where nothing may differ.
@@ -47,8 +46,8 @@ class Rescored:
     record: Record
     recomputed: Record
     numbers: int
-    differences: tuple[Difference, ...]
-    suspicions: tuple[str, ...]
+    differences: tuple[NumberMismatch, ...]
+    leakage_flags: tuple[str, ...]
     notes: tuple[str, ...]
 
     @property
@@ -57,12 +56,21 @@ class Rescored:
         return not self.notes
 
     @property
+    def above_span_ceiling(self) -> list[str]:
+        """Where the forecasts beat everything that their contexts span, which is an achievement."""
+        return [
+            f"{result.place}: skill {result['skill'].value:.4f} is above the span ceiling "
+            f"{result['oracle_skill'].value:.4f}"
+            for result in self.recomputed.above_span_ceiling
+        ]
+
+    @property
     def agrees(self) -> bool:
         """Whether every number is as the record says."""
         return not self.differences
 
 
-def rescore(run: RunFolder, progress: Progress = lambda done, total: None) -> Rescored:
+def rescore(run: RunFolder, progress: Progress = lambda done, total: None) -> RescoreResult:
     """Evaluate the forecasts again and compare every number of the record, and of `windows.parquet` if it is there.
 
     Raises
@@ -83,12 +91,12 @@ def rescore(run: RunFolder, progress: Progress = lambda done, total: None) -> Re
     sample = sample_returns(rows)
     compare.returns(record.returns, sample)
     recomputed = record.model_copy(update={"results": results, "returns": sample})
-    suspicions = tuple(_suspicions(rows, record))
+    leakage_flags = tuple(_leakage_flags(rows))
     notes = tuple(_notes(reasons, compare)) if reasons else ()
-    return Rescored(record, recomputed, compare.numbers, tuple(compare.differences), suspicions, notes)
+    return RescoreResult(record, recomputed, compare.numbers, tuple(compare.differences), leakage_flags, notes)
 
 
-def compare_numbers(claimed: Record, recomputed: Record, *, rounding: bool = False) -> tuple[Difference, ...]:
+def compare_numbers(claimed: Record, recomputed: Record, *, rounding: bool = False) -> tuple[NumberMismatch, ...]:
     """Where two records of the same forecasts differ by more than two machines do, or by more than rounding."""
     compare = Comparison(exact=rounding)
     compare.results(claimed.results, recomputed.results)
@@ -106,34 +114,25 @@ def _notes(reasons: list[str], compare: Comparison) -> Iterator[str]:
     """What was compared loosely and how loosely."""
     yield (
         f"recorded on {' and '.join(reasons)}: means of returns (REPW, gain, noise floor) may differ by "
-        f"{OF_RETURNS:.0%} and a standard error over test trials (no less than {ERRORS} of windows that part by the "
-        f"noise floor), errors of weights by {OF_WEIGHTS:g} of their size"
+        f"{RETURN_RTOL:.0%} and a standard error over test trials (no less than {ERRORS} of windows that diverge by "
+        f"the noise floor), errors of weights by {WEIGHT_RTOL:g} of their size"
     )
     yield (
-        f"{compare.episodes:,} returns of single windows, any of which may part there, are not counted; half of them "
-        f"may differ by {OF_RETURNS:.0%} of the median return, and do by {compare.parted:.2g}"
+        f"{compare.episodes:,} returns of single windows, any of which may diverge there, are not counted; half of "
+        f"them may differ by {RETURN_RTOL:.0%} of the median return, and do by {compare.max_divergence:.2g}"
     )
 
 
-def _suspicions(rows: pd.DataFrame, record: Record) -> Iterator[str]:
-    """Where forecasts are better than anything that their contexts span, as copies of the targets would be."""
-    protocol = record.key.protocol
-    # A few copies among honest forecasts do not show in the sums below.
+def _leakage_flags(rows: pd.DataFrame) -> Iterator[str]:
+    """Forecasts that are nearly their targets.
+
+    Being above the span ceiling is no flag: a forecast that uses more than its context's span may be there.
+    """
     copies = rows[(rows["wpe"] < COPY * rows["wpe_oracle"]) & (rows["wpe_oracle"] > EXACT * rows["wpe_persistence"])]
     if len(copies):
         one = copies.iloc[0]
         yield (
-            f"{len(copies)} of {len(rows)} forecasts are all but their targets, the first at trial {one['trial']}, "
-            f"origin {one['origin']}, h = {one['horizon']}: WPE {one['wpe']:.3g}, where the best in the context's span "
-            f"has {one['wpe_oracle']:.3g}"
+            f"{len(copies)} of {len(rows)} forecasts are nearly identical to their targets (possible leakage), the "
+            f"first at trial {one['trial']}, origin {one['origin']}, h = {one['horizon']}: WPE {one['wpe']:.3g}, where "
+            f"the best in the context's span has {one['wpe_oracle']:.3g}"
         )
-    for (phase, horizon), part in rows.groupby(["phase", "horizon"], sort=False):
-        sums = part.groupby("trial")[["wpe", "wpe_oracle", "wpe_persistence"]].sum().to_numpy().T
-        beyond = intervals.ratio(sums[1] - sums[0], sums[2], protocol)
-        edge = beyond.value if beyond.low is None else beyond.low
-        if edge is not None and edge > EXACT:
-            skill, ceiling = (1 - sums[k].sum() / sums[2].sum() for k in (0, 1))
-            yield (
-                f"{phase}, h = {horizon}: skill {skill:.4f} is above the span ceiling {ceiling:.4f}; no forecast that "
-                "recombines its context can be there, a copy of the target is"
-            )

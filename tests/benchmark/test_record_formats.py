@@ -13,7 +13,7 @@ from helpers.submission_workspace import leaves
 from tipl_bench.benchmark.intervals import Estimate
 from tipl_bench.benchmark.metrics import METRICS
 from tipl_bench.benchmark.record import DatasetIdentity, Record, Result, Status, read_record
-from tipl_bench.leaderboard.store.evidence import FOLDER, fingerprint, standing
+from tipl_bench.leaderboard.store.evidence import FOLDER, fingerprint, row_status
 from tipl_bench.leaderboard.store.records import add, file_name
 from tipl_bench.registry.catalog import catalog
 from tipl_bench.utils.errors import ProtocolError
@@ -72,14 +72,14 @@ def test_when_a_catalogued_dataset_was_known_by_its_former_digest_then_both_are_
 def test_when_records_are_migrated_then_their_names_values_and_evidence_stay(former):
     before = read_record(former)
     assert file_name(before) == former.name
-    assert standing(former, before).state == "claimed", "evidence of format 1 does not name it"
+    assert row_status(former, before).state == "claimed", "evidence of format 1 does not name it"
     for migrated in (1, 0):
         done = subprocess.run([sys.executable, SCRIPT, former.parent], capture_output=True, text=True, check=True)
         assert done.stdout == f"{migrated} records migrated\n"
     after = read_record(former)
     assert after == before
     assert json.loads(former.read_text())["format"] == 2
-    assert standing(former, after).state == "rescored"
+    assert row_status(former, after).state == "rescored"
     (piece,) = json.loads((former.parent / FOLDER / former.name).read_text())
     assert piece == FORMER["evidence"][0] | {"record": fingerprint(after)}
 

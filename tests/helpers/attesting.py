@@ -7,12 +7,12 @@ from dataclasses import replace
 
 from tipl_bench.benchmark.record import read_record
 from tipl_bench.leaderboard.store import evidence
-from tipl_bench.leaderboard.store.evidence import standing
+from tipl_bench.leaderboard.store.evidence import row_status
 from tipl_bench.leaderboard.verify.reproduce import grade
 
 
 def state(row, desk):
-    found = standing(row, desk.record)
+    found = row_status(row, desk.record)
     return found.state, found.disputed
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from tipl_bench.baselines.predictor import Contexts, Predictor
 from tipl_bench.benchmark.forecast.forecasting import build_contexts
-from tipl_bench.benchmark.forecast.windows import Window
+from tipl_bench.benchmark.forecast.windows import EvaluationWindow
 from tipl_bench.benchmark.protocol import CURRENT, Protocol
 from tipl_bench.registry.collection_config import CollectionConfig
 from tipl_bench.registry.dataset import TRIALS_FOLDER, Dataset, describe_trials
@@ -173,7 +173,7 @@ def walking_dataset(folder: Path, trials: int = 8, **settings: Any) -> Dataset:
 
 def contexts_of(dataset: Dataset, trial: int, origins: Sequence[int], protocol: Protocol = SMALL) -> Contexts:
     """Contexts of one trial's windows, as a run builds them."""
-    windows = [Window(trial, origin, "learning", 0) for origin in origins]
+    windows = [EvaluationWindow(trial, origin, "learning", 0) for origin in origins]
     return build_contexts({trial: dataset.trial(trial)}, windows, protocol.context)
 
 

@@ -19,7 +19,7 @@ from tipl_bench.leaderboard.document.build import document
 from tipl_bench.leaderboard.document.schema import LeaderboardDocument, read_document
 from tipl_bench.leaderboard.render import markdown, site, table
 from tipl_bench.leaderboard.render.escaping import csv_text
-from tipl_bench.leaderboard.store.evidence import Standing
+from tipl_bench.leaderboard.store.evidence import RowStatus
 from tipl_bench.utils.errors import ProtocolError
 
 ROOT = Path(__file__).parents[2]
@@ -176,8 +176,8 @@ def test_when_the_dataset_is_yanked_then_its_rows_are_greyed_and_the_reason_is_t
 
 
 def test_greyed_rows_stand_last_with_their_reason_and_disputed_ones_are_marked(tmp_path, monkeypatch):
-    standing = Standing("rescored", "skill is *0.1* lower", ())
-    monkeypatch.setattr(entries_module, "standing", lambda path, one: standing)
+    standing = RowStatus("rescored", "skill is *0.1* lower", ())
+    monkeypatch.setattr(entries_module, "row_status", lambda path, one: standing)
     text = made(tmp_path, record("tipl", 0.3), record("tipl", 0.5, version=2))["README.md"].read_text()
     ((_, first, last),) = tables(text)
     assert first[1] == "tipl (disputed: seed 0: skill is *0.1* lower)"
@@ -191,10 +191,10 @@ def test_overall_stands_first_with_each_environments_skill_and_the_lowest_state(
     names = ("env0", "env1")
     (store / "catalog.toml").write_text("".join(f'["{n}/ppo-v1"]\nenvironment = "{n}"\n{entry}' for n in names))
     runs = [record(p, r, dataset=f"{n}/ppo-v1", environment=n) for n in names for p, r in (("mlp", 0.8), ("tipl", 0.5))]
-    fine, disputed = Standing("rescored", None, ()), Standing("claimed", "no", ())
+    fine, disputed = RowStatus("rescored", None, ()), RowStatus("claimed", "no", ())
     monkeypatch.setattr(
         entries_module,
-        "standing",
+        "row_status",
         lambda path, one: disputed if (one.key.method.name, one.key.dataset.environment) == ("mlp", "env1") else fine,
     )
     text = made(tmp_path, *runs)["README.md"].read_text()

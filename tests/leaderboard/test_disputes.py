@@ -10,7 +10,7 @@ from helpers.attesting import elsewhere, recomputed, rerun, state
 from tipl_bench.benchmark.record import read_record
 from tipl_bench.cli import main
 from tipl_bench.leaderboard.store import evidence
-from tipl_bench.leaderboard.store.evidence import keep, said, standing
+from tipl_bench.leaderboard.store.evidence import append, maintainer_note, row_status
 from tipl_bench.leaderboard.store.records import RECORDS, file_name
 from tipl_bench.leaderboard.verify.folder import open_run
 from tipl_bench.leaderboard.verify.rescore import rescore
@@ -18,14 +18,14 @@ from tipl_bench.leaderboard.verify.rescore import rescore
 
 def test_when_a_reproduction_drifts_then_the_row_is_disputed_until_that_is_settled(row, desk):
     record = desk.record
-    keep(row, record, evidence.rescored(rescore(open_run(desk.run, desk.dataset)), record))
-    keep(row, record, rerun(record, "drifted"))
-    found = standing(row, record)
+    append(row, record, evidence.rescored(rescore(open_run(desk.run, desk.dataset)), record))
+    append(row, record, rerun(record, "drifted"))
+    found = row_status(row, record)
     assert found.state == "rescored"
     assert found.disputed.startswith("a reproduction drifted: run again: drifted; largest difference of a skill 0.2")
-    keep(row, record, elsewhere(rerun(record)))
-    assert standing(row, record).state == "reproduced"
-    assert standing(row, record).disputed, "one machine's success does not settle another's drift"
+    append(row, record, elsewhere(rerun(record)))
+    assert row_status(row, record).state == "reproduced"
+    assert row_status(row, record).disputed, "one machine's success does not settle another's drift"
     result = desk.typed("leaderboard", "dispute", row, "--reason", "its GPU", "--resolve")
     assert result.exit_code == 0, result.output
     assert state(row, desk) == ("reproduced", None)
@@ -38,34 +38,34 @@ def test_when_a_claimed_row_has_other_numbers_than_a_reproduction_then_it_is_dis
     result = desk.typed("reproduce", desk.run, "--records", desk.records, "--attest")
     assert result.exit_code == 1
     assert result.output.startswith("drifted: the largest difference of a skill is 0.02 (")
-    found = standing(desk.records / file_name(desk.record), desk.record)
+    found = row_status(desk.records / file_name(desk.record), desk.record)
     assert found.state == "claimed"
     assert found.disputed.startswith("a reproduction drifted")
 
 
 @pytest.mark.parametrize("place", [lambda piece: piece, elsewhere], ids=["here", "elsewhere"])
 def test_when_it_is_reproduced_after_a_drift_then_both_are_kept_and_the_drift_lasts(place, row, desk):
-    keep(row, desk.record, rerun(desk.record, "drifted"))
-    keep(row, desk.record, place(rerun(desk.record)))
-    found = standing(row, desk.record)
+    append(row, desk.record, rerun(desk.record, "drifted"))
+    append(row, desk.record, place(rerun(desk.record)))
+    found = row_status(row, desk.record)
     assert [piece["grade"] for piece in found.evidence] == ["drifted", "bitwise"]
     assert found.state == "reproduced"
     assert found.disputed.startswith("a reproduction drifted")
     recomputed(row, by=1e-3)
-    assert standing(row, read_record(row)).disputed.startswith("a reproduction drifted"), "it is of the row"
+    assert row_status(row, read_record(row)).disputed.startswith("a reproduction drifted"), "it is of the row"
 
 
 def test_when_it_is_disputed_twice_then_both_reasons_stand_until_they_are_settled(row, desk):
     for reason in ("too good", "no code", "too good"):
-        keep(row, desk.record, said("disputed", desk.record, reason))
-    found = standing(row, desk.record)
+        append(row, desk.record, maintainer_note("disputed", desk.record, reason))
+    found = row_status(row, desk.record)
     assert found.disputed == "too good; no code"
     assert len(found.evidence) == 2, "the same is not said twice"
-    keep(row, desk.record, said("settled", desk.record, "explained"))
+    append(row, desk.record, maintainer_note("resolved", desk.record, "explained"))
     assert state(row, desk) == ("claimed", None)
-    keep(row, desk.record, said("disputed", desk.record, "too good"))
+    append(row, desk.record, maintainer_note("disputed", desk.record, "too good"))
     assert state(row, desk) == ("claimed", "too good"), "the same again after it was settled is a new dispute"
-    keep(row, desk.record, said("settled", desk.record, "explained"))
+    append(row, desk.record, maintainer_note("resolved", desk.record, "explained"))
     assert state(row, desk) == ("claimed", None)
 
 
@@ -117,8 +117,8 @@ def test_when_a_reason_is_no_line_then_it_is_refused(reason, row, desk):
 
 
 def test_when_a_rows_numbers_are_recomputed_then_it_stays_disputed(row, desk):
-    keep(row, desk.record, said("disputed", desk.record, "too good"))
+    append(row, desk.record, maintainer_note("disputed", desk.record, "too good"))
     record = recomputed(row, by=1e-12)
-    assert standing(row, record).disputed == "too good"
-    keep(row, record, rerun(record))
-    assert (standing(row, record).state, standing(row, record).disputed) == ("reproduced", "too good")
+    assert row_status(row, record).disputed == "too good"
+    append(row, record, rerun(record))
+    assert (row_status(row, record).state, row_status(row, record).disputed) == ("reproduced", "too good")

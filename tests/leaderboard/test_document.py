@@ -16,7 +16,7 @@ from tipl_bench.leaderboard.document import entries as entries_module
 from tipl_bench.leaderboard.document.build import document
 from tipl_bench.leaderboard.document.numbers import rounded
 from tipl_bench.leaderboard.document.schema import read_document
-from tipl_bench.leaderboard.store.evidence import Standing
+from tipl_bench.leaderboard.store.evidence import RowStatus
 from tipl_bench.utils.errors import ProtocolError
 
 
@@ -182,7 +182,7 @@ def test_when_a_predictor_has_a_later_version_then_the_earlier_is_greyed_unranke
 )
 def test_a_row_is_superseded_only_by_one_that_is_as_well_attested(earlier, later, greyed, tmp_path, monkeypatch):
     states = {1: earlier, 2: later}
-    monkeypatch.setattr(entries_module, "standing", lambda path, one: Standing(*states[one.key.method.version], ()))
+    monkeypatch.setattr(entries_module, "row_status", lambda path, one: RowStatus(*states[one.key.method.version], ()))
     board = document_of(tmp_path, record("tipl", 0.4), record("tipl", 0.5, version=2))
     found = {row["version"]: row["greyed"] for row in board["rows"]}
     assert found == {1: "superseded by version 2" if greyed else None, 2: None}
@@ -206,8 +206,8 @@ def test_when_the_catalog_has_other_bytes_under_the_name_then_the_board_is_super
 
 
 def test_evidence_and_disputes_of_a_record_stand_on_its_row(tmp_path, monkeypatch):
-    standing = Standing("rescored", "the forecasts give 0.1 less", ({"kind": "rescore", "text": "by CI"},))
-    monkeypatch.setattr(entries_module, "standing", lambda path, one: standing)
+    standing = RowStatus("rescored", "the forecasts give 0.1 less", ({"kind": "rescore", "text": "by CI"},))
+    monkeypatch.setattr(entries_module, "row_status", lambda path, one: standing)
     (row,) = document_of(tmp_path, record())["rows"]
     assert row["state"] == "rescored"
     assert row["disputed"] == "seed 0: the forecasts give 0.1 less"
@@ -234,12 +234,12 @@ def run_again(seed, grade="bitwise", cpu="c", platform="p"):
 def test_a_reproduced_row_says_how_it_came_out_and_whether_on_another_kind_of_machine(
     tmp_path, monkeypatch, pieces, said
 ):
-    standings = [Standing("reproduced", None, tuple(found)) for found in pieces]
-    monkeypatch.setattr(entries_module, "standing", lambda path, one: standings[one.key.seed])
+    standings = [RowStatus("reproduced", None, tuple(found)) for found in pieces]
+    monkeypatch.setattr(entries_module, "row_status", lambda path, one: standings[one.key.seed])
     (row,) = document_of(tmp_path, record(seed=0), record(seed=1))["rows"]
     assert row["reproduction"] == said
-    claimed = Standing("claimed", None, ())
-    monkeypatch.setattr(entries_module, "standing", lambda path, one: [standings[0], claimed][one.key.seed])
+    claimed = RowStatus("claimed", None, ())
+    monkeypatch.setattr(entries_module, "row_status", lambda path, one: [standings[0], claimed][one.key.seed])
     (row,) = document(tmp_path / "records").rows
     assert (row.state, row.reproduction) == ("claimed", None)
 

@@ -15,7 +15,7 @@ from tipl_bench.benchmark.run import RunRequest, default_folder, run
 from tipl_bench.cli import main
 from tipl_bench.leaderboard.document import entries as module
 from tipl_bench.leaderboard.document.entries import boards
-from tipl_bench.leaderboard.store.evidence import Standing
+from tipl_bench.leaderboard.store.evidence import RowStatus
 from tipl_bench.leaderboard.store.records import RECORDS, load
 from tipl_bench.utils.errors import ProtocolError
 
@@ -89,8 +89,8 @@ def test_when_a_horizon_is_missing_or_repeated_then_the_file_is_named():
 
 
 def test_the_state_is_the_lowest_of_the_seeds_and_a_dispute_of_any_counts(monkeypatch):
-    states = {0: Standing("reproduced", None, ()), 1: Standing("rescored", "skill is 0.1 lower", ())}
-    monkeypatch.setattr(module, "standing", lambda path, one: states[one.key.seed])
+    states = {0: RowStatus("reproduced", None, ()), 1: RowStatus("rescored", "skill is 0.1 lower", ())}
+    monkeypatch.setattr(module, "row_status", lambda path, one: states[one.key.seed])
     entry = single(record(seed=0), record(seed=1))
     assert entry.state == "rescored"
     assert entry.disputed == "seed 1: skill is 0.1 lower"

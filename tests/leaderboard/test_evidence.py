@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from helpers.attesting import recomputed, rerun, state
 from tipl_bench.leaderboard.store import evidence
-from tipl_bench.leaderboard.store.evidence import fingerprint, keep, said, standing
+from tipl_bench.leaderboard.store.evidence import append, fingerprint, maintainer_note, row_status
 from tipl_bench.leaderboard.store.records import file_name, load
 from tipl_bench.leaderboard.verify.folder import open_run
 from tipl_bench.leaderboard.verify.rescore import rescore
@@ -25,7 +25,7 @@ def test_a_row_begins_as_claimed_and_rises_with_what_is_done(row, desk):
     result = desk.typed("reproduce", desk.run, "--records", desk.records, "--attest")
     assert result.exit_code == 0, result.output
     assert state(row, desk) == ("reproduced", None)
-    kinds = [piece["kind"] for piece in standing(row, desk.record).evidence]
+    kinds = [piece["kind"] for piece in row_status(row, desk.record).evidence]
     assert kinds == ["rescored", "reproduced"]
 
 
@@ -34,7 +34,7 @@ def test_added_runs_are_rescored_first(desk):
     assert result.exit_code == 0, result.output
     row = desk.records / file_name(desk.record)
     assert state(row, desk) == ("rescored", None)
-    (piece,) = standing(row, desk.record).evidence
+    (piece,) = row_status(row, desk.record).evidence
     assert "numbers recomputed from the forecasts, to the last digit" in piece["text"]
 
 
@@ -60,14 +60,14 @@ def test_when_a_seed_joins_a_reproduced_row_then_its_fall_is_told(desk):
     result = desk.check()
     assert result.exit_code == 1
     assert re.search(
-        r"doubtful: adds seed 1 to row \S+, whose skill goes (0\.\d+) -> \1 and whose state reproduced -> rescored",
+        r"needs review: adds seed 1 to row \S+, whose skill goes (0\.\d+) -> \1 and whose state reproduced -> rescored",
         result.output,
     )
 
 
 def test_when_another_machine_rescores_an_attested_row_then_its_numbers_and_evidence_stay(row, desk):
     kept = recomputed(row, by=1e-7)
-    keep(row, kept, evidence.rescored(rescore(open_run(desk.run, desk.dataset)), kept))
+    append(row, kept, evidence.rescored(rescore(open_run(desk.run, desk.dataset)), kept))
     board = desk.board()
     assert desk.typed("leaderboard", "add", desk.run, "--records", desk.records).exit_code == 0
     assert desk.board() == board
@@ -103,7 +103,7 @@ def test_when_a_run_does_not_hold_then_add_takes_nothing(what, desk):
     board = desk.board()
     result = desk.typed("leaderboard", "add", desk.run, "--records", desk.records)
     assert result.exit_code == 1
-    assert "nothing was changed" in result.output
+    assert "the leaderboard is unchanged" in result.output
     assert desk.board() == board
 
 
@@ -123,31 +123,31 @@ def test_when_a_number_differs_then_nothing_is_attested(row, desk):
 
 
 def test_evidence_of_other_numbers_is_kept_beside_that_of_the_new_ones(row, desk):
-    keep(row, desk.record, rerun(desk.record))
+    append(row, desk.record, rerun(desk.record))
     record = recomputed(row, by=1e-3)
-    keep(row, record, rerun(record))
+    append(row, record, rerun(record))
     assert len(json.loads((desk.records / "evidence" / row.name).read_text())) == 2
-    assert len(standing(row, record).evidence) == 1
+    assert len(row_status(row, record).evidence) == 1
 
 
 def test_when_there_is_more_evidence_than_can_be_read_then_nothing_is_added(row, desk):
-    piece = said("disputed", desk.record, "x").model_dump(mode="json")
+    piece = maintainer_note("disputed", desk.record, "x").model_dump(mode="json")
     path = desk.records / "evidence" / row.name
     pieces = [piece | {"text": f"{number:0500}"} for number in range(2000)]
     path.write_text(json.dumps(pieces[: evidence.LIMIT // (len(json.dumps(pieces[0])) + 2)]))
     before = path.read_bytes()
     with pytest.raises(ProtocolError, match="would be larger than 1048576 bytes; nothing was added"):
-        keep(row, desk.record, said("disputed", desk.record, "one more"))
+        append(row, desk.record, maintainer_note("disputed", desk.record, "one more"))
     assert path.read_bytes() == before
 
 
 def test_evidence_of_another_record_says_nothing(row, desk):
     record = desk.record
-    keep(row, record, rerun(record))
+    append(row, record, rerun(record))
     other = record.model_copy(update={"parameter_count": 99})
     assert fingerprint(other) != fingerprint(record)
-    assert standing(row, other).state == "claimed"
-    assert standing(row, other).evidence == ()
+    assert row_status(row, other).state == "claimed"
+    assert row_status(row, other).evidence == ()
 
 
 @pytest.mark.parametrize("command", ["verify", "reproduce"])
@@ -156,7 +156,7 @@ def test_when_the_board_has_recomputed_numbers_then_its_row_is_what_is_attested(
     assert kept.without_cost() != desk.record.without_cost()
     result = desk.typed(command, desk.run, "--records", desk.records, "--attest")
     assert result.exit_code == 0, result.output
-    assert standing(row, kept).state == {"verify": "rescored", "reproduce": "reproduced"}[command]
+    assert row_status(row, kept).state == {"verify": "rescored", "reproduce": "reproduced"}[command]
 
 
 def test_when_the_boards_row_has_other_numbers_then_verification_does_not_attest_it(row, desk):
@@ -177,9 +177,9 @@ def test_when_a_row_is_not_the_boards_then_a_reproduction_does_not_begin(desk):
 
 def test_timings_are_not_part_of_what_evidence_is_of(row, desk):
     record = desk.record
-    keep(row, record, rerun(record))
+    append(row, record, rerun(record))
     slower = record.model_copy(update={"cost": record.cost.model_copy(update={"fit_seconds": 99.0})})
-    assert standing(row, slower).state == "reproduced"
+    assert row_status(row, slower).state == "reproduced"
 
 
 def broken(change):
@@ -208,15 +208,15 @@ BREAKS = {
 
 @pytest.mark.parametrize("kind", BREAKS)
 def test_when_the_evidence_is_broken_then_its_file_is_named(kind, row, desk):
-    path = keep(row, desk.record, rerun(desk.record))
+    path = append(row, desk.record, rerun(desk.record))
     BREAKS[kind](path)
     with pytest.raises(ProtocolError, match=f"{row.stem}.json: not valid evidence"):
-        standing(row, desk.record)
+        row_status(row, desk.record)
     with pytest.raises(ProtocolError):
-        keep(row, desk.record, said("disputed", desk.record, "why"))
+        append(row, desk.record, maintainer_note("disputed", desk.record, "why"))
 
 
 def test_evidence_is_no_record_of_the_board(row, desk):
-    keep(row, desk.record, rerun(desk.record))
+    append(row, desk.record, rerun(desk.record))
     assert len(load(desk.records)) == 2
     assert desk.typed("leaderboard", "build", "--records", desk.records, "--out", desk.submission).exit_code == 0

@@ -10,7 +10,7 @@ from helpers.board_records import record, write
 from huggingface_hub import parse_eval_result_entries
 from tipl_bench.cli import main
 from tipl_bench.leaderboard.document.build import document
-from tipl_bench.leaderboard.store.evidence import keep, said
+from tipl_bench.leaderboard.store.evidence import append, maintainer_note
 
 COMMIT = "c" * 40
 
@@ -62,5 +62,5 @@ def test_nothing_is_exported_that_is_unpublished_yanked_or_disputed(store, tmp_p
     publish(store, yanked="wrong seeds")
     assert exported(folder, tmp_path / "yanked") == {}
     publish(store)
-    keep(folder / "0.json", record("mlp", 0.8), said("disputed", record("mlp", 0.8), "cannot be"))
+    append(folder / "0.json", record("mlp", 0.8), maintainer_note("disputed", record("mlp", 0.8), "cannot be"))
     assert list(exported(folder, tmp_path / "disputed")) == ["tipl-quick/.eval_results/toy-ppo-v1.yaml"]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from huggingface_hub import HfApi
 from tipl_bench.benchmark.record import read_record
-from tipl_bench.leaderboard.store.evidence import standing
+from tipl_bench.leaderboard.store.evidence import row_status
 from tipl_bench.leaderboard.store.records import file_name
 
 PAGE = Path(__file__).parents[2] / "docs" / "maintaining-the-board.md"
@@ -44,9 +44,9 @@ def test_the_maintainers_commands_take_a_pull_request_from_check_to_merge(hub, d
     assert f"ok: {name}" in printed[0]
     assert {path.name for path in set(desk.records.glob("*.json")) - before} == {f"{name}.json"}
     record_path = desk.records / f"{name}.json"
-    found = standing(record_path, read_record(record_path))
+    found = row_status(record_path, read_record(record_path))
     assert (found.state, found.disputed) == ("reproduced", None)
-    assert [piece["kind"] for piece in found.evidence] == ["rescored", "reproduced", "disputed", "settled"]
+    assert [piece["kind"] for piece in found.evidence] == ["rescored", "reproduced", "disputed", "resolved"]
     assert f"{name}.json" in Path("docs/board/leaderboard.json").read_text()
     assert "Nothing to write" in printed[-1]
     assert HfApi().get_discussion_details(REPO, 1, repo_type="dataset").status == "merged"

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tipl_bench.leaderboard.document import entries as entries_module
 from tipl_bench.leaderboard.document.overall import common_environments
-from tipl_bench.leaderboard.store.evidence import Standing
+from tipl_bench.leaderboard.store.evidence import RowStatus
 
 
 def test_overall_is_the_mean_skill_of_what_is_on_every_default_board(toys):
@@ -27,11 +27,11 @@ def test_overall_is_the_mean_skill_of_what_is_on_every_default_board(toys):
 
 
 def test_an_overall_row_has_the_lowest_state_of_its_rows_and_names_what_disputes_any(toys, monkeypatch):
-    low, high = Standing("claimed", "skill is 0.1 lower", ()), Standing("reproduced", None, ())
+    low, high = RowStatus("claimed", "skill is 0.1 lower", ()), RowStatus("reproduced", None, ())
     lower = ("tipl", "env1")
     monkeypatch.setattr(
         entries_module,
-        "standing",
+        "row_status",
         lambda path, one: low if (one.key.method.name, one.key.dataset.environment) == lower else high,
     )
     rows = {row["method"]: row for row in document_of(toys, *across())["overall"]}

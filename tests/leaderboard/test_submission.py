@@ -99,16 +99,16 @@ def test_when_there_is_no_such_run_then_submit_says_what_to_give(desk):
     assert "Give a folder that `tipl-bench run` wrote" in result.output.splitlines()[-1]
 
 
-def test_submits_help_says_that_what_is_doubtful_is_sent(desk):
-    assert "its doubts are printed, and the maintainers decide" in " ".join(
+def test_submits_help_says_that_what_needs_review_is_sent(desk):
+    assert "what to review is printed, and the maintainers decide" in " ".join(
         desk.typed("submit", "--help").output.split()
     )
 
 
-def test_when_it_is_doubtful_then_it_says_so_and_a_person_decides(hub, repository, desk):
+def test_when_it_needs_review_then_it_says_so_and_a_person_decides(hub, repository, desk):
     desk.edit("provenance", "git_dirty", to=True)
     result = submitted(desk)
-    assert "doubtful: made with uncommitted changes" in result.output
+    assert "needs review: made with uncommitted changes" in result.output
     assert address(result)
 
 
@@ -173,7 +173,7 @@ def harmless(desk, number, message):
 
 
 REQUESTS = {
-    "takes another row's place": (lambda desk: added(desk, "row"), "submissions/row holds the run whose place is"),
+    "takes another row's place": (lambda desk: added(desk, "row"), "submissions/row must be named submissions/"),
     "deletes a row": (lambda desk: [CommitOperationDelete(OLD), *added(desk)], r"removes \['submissions/old-row/"),
     "edits a row": (
         lambda desk: [CommitOperationAdd(OLD, b"{}"), *added(desk)],
@@ -190,11 +190,11 @@ REQUESTS = {
     ),
     "adds a workflow": (
         lambda desk: added(desk, **{".github/workflows/x.yml": b"on: push"}),
-        r"adds '.github/workflows/x.yml', which is no run's",
+        r"adds unexpected file '.github/workflows/x.yml'; a submission may only add",
     ),
     "adds a file of a run that none has": (
         lambda desk: added(desk, **{"submissions/row/windows.parquet": b"PAR1"}),
-        r"adds 'submissions/row/windows.parquet', which is no run's",
+        r"adds unexpected file 'submissions/row/windows.parquet'",
     ),
     "adds a deeper folder": (
         lambda desk: added(desk, **{"submissions/row/deep/record.json": b"{}"}),
@@ -286,7 +286,7 @@ def test_when_the_server_lists_a_path_that_leads_elsewhere_then_nothing_is_fetch
     entry = {"type": "file", "oid": "0" * 40, "size": 2, "path": path}
     hub.faults.add(f"GET .*/tree/{commit}", Lie(lambda items: items.append(entry)))
     hub.forget()
-    harmless(desk, number, r"adds '.*which is no run's")
+    harmless(desk, number, r"adds unexpected file '")
     assert not hub.calls("resolve")
 
 
@@ -317,7 +317,7 @@ def test_when_many_files_are_each_within_the_limit_then_their_sum_is_not(hub, re
 
 
 def test_when_the_listing_does_not_end_then_it_is_left(hub, repository, desk, monkeypatch):
-    monkeypatch.setattr(module, "MOST_FILES", 5)
+    monkeypatch.setattr(module, "MAX_FILES", 5)
     harmless(desk, proposed(*added(desk)), "holds more than 5 files")
 
 

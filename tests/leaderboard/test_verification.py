@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 from helpers import synthetic
 from helpers.submission_workspace import leaves
+from tipl_bench.benchmark.forecast.windows import test_windows
 from tipl_bench.benchmark.intervals import Estimate
 from tipl_bench.benchmark.record import read_record
 from tipl_bench.benchmark.run import RunRequest, run
+from tipl_bench.leaderboard.store.evidence import row_status
+from tipl_bench.leaderboard.store.records import file_name
 from tipl_bench.leaderboard.verify.folder import open_run
 from tipl_bench.leaderboard.verify.reproduce import TOLERANCE, grade, reproduce
 from tipl_bench.leaderboard.verify.rescore import rescore
@@ -37,7 +40,7 @@ def test_when_a_run_is_as_it_says_then_every_number_agrees(desk):
     stated = [v for _, v in leaves({"metrics": record["results"]}) if isinstance(v, int | float)]
     found = json.loads(verified(desk, "--json").stdout)
     assert found["numbers"] > len(stated) + 60 * 15, "metrics, and the numbers of 60 rows"
-    assert (found["exact"], found["differences"], found["suspicions"]) == (True, [], [])
+    assert (found["exact"], found["differences"], found["leakage_flags"]) == (True, [], [])
     assert f"{found['numbers']:,} numbers recomputed" in result.output
     assert "to the last digit" in result.output
 
@@ -128,7 +131,9 @@ def test_when_it_was_made_elsewhere_then_some_episodes_may_part_and_what_is_comp
     assert result.exit_code == 0, result.output
     assert "recorded on another processor ('Another processor'; here '" in result.output
     assert "and another version of 'numpy' ('1.0\\xe9'; here '" in result.output
-    assert "360 returns of single windows, any of which may part there, are not counted; half of them" in result.output
+    assert (
+        "360 returns of single windows, any of which may diverge there, are not counted; half of" in result.output
+    )
     there = json.loads(verified(desk, "--json").stdout)
     assert there["numbers"] == here["numbers"] - 360
     assert (len(here["notes"]), len(there["notes"])) == (0, 2)
@@ -139,18 +144,63 @@ def test_when_the_dataset_is_another_then_it_is_not_scored(desk, walking):
     refused(verified(desk, "--dataset", walking.folder), "made on toy-pendulum/synthetic-v1", walking.digest)
 
 
-def test_when_the_forecasts_are_the_targets_then_verify_doubts_them(desk):
+def test_when_the_forecasts_are_the_targets_then_verify_flags_them(desk):
     desk.forge(forecasts=desk.targets(), rescored=True)
-    refused(verified(desk), "doubtful: ", "above the span ceiling", "all agree")
-    assert json.loads(verified(desk, "--json").stdout)["suspicions"]
+    refused(verified(desk), "needs review: 60 of 60 forecasts are nearly identical to their targets", "all agree")
+    assert json.loads(verified(desk, "--json").stdout)["leakage_flags"]
 
 
-def test_an_honest_run_on_a_walk_that_nobody_can_forecast_is_not_doubted(known, walking, tmp_path):
+def test_when_forecasts_beat_the_span_of_their_contexts_then_that_is_an_achievement(desk):
+    """Halfway between the target and the best in the span: nothing that recombines the context can be there."""
+    dataset, protocol = desk.dataset, desk.record.key.protocol
+    spans = []
+    for window in test_windows(dataset, protocol):
+        past = dataset.trial(window.trial).weights(window.origin + 1 - protocol.context, window.origin + 1)
+        ahead = dataset.trial(window.trial).weights(window.origin + 1, window.origin + 1 + protocol.horizon)
+        steps = (past[:-1] - past[-1]).T.astype(np.float64)
+        weights = np.linalg.lstsq(steps, (ahead - past[-1]).T.astype(np.float64))[0]
+        spans.append(past[-1] + (steps @ weights).T)
+    halfway = (0.5 * desk.targets() + 0.5 * np.stack(spans)).astype(np.float32)
+    desk.forge(forecasts=halfway, rescored=True)
+    above = desk.record.above_span_ceiling
+    assert [(one.phase, one.horizon) for one in above] == [(one.phase, one.horizon) for one in desk.record.results]
+    result = verified(desk)
+    assert result.exit_code == 0, result.output
+    assert "learning, h = 1: skill 0.9" in result.output
+    assert "is above the span ceiling 0.9" in result.output
+    found = json.loads(verified(desk, "--json").stdout)
+    assert (len(found["above_span_ceiling"]), found["leakage_flags"]) == (len(above), [])
+    assert desk.check().exit_code == 0
+    added = desk.typed("leaderboard", "add", desk.run, "--records", desk.records)
+    assert added.exit_code == 0, added.output
+    row = desk.records / file_name(desk.record)
+    assert row_status(row, read_record(row)).state == "rescored"
+
+
+def test_when_a_record_has_no_share_of_the_ceiling_then_its_skills_say_whether_it_is_above(desk):
+    for skill, above in ((0.95, []), (0.05, None)):
+        results = [
+            one.model_copy(
+                update={
+                    "estimates": {
+                        **{name: found for name, found in one.estimates.items() if name != "span_share"},
+                        "oracle_skill": Estimate(skill, None, None),
+                        "skill": Estimate(0.5, None, None),
+                    }
+                }
+            )
+            for one in desk.record.results
+        ]
+        record = desk.record.model_copy(update={"results": tuple(results)})
+        assert record.above_span_ceiling == (results if above is None else above)
+
+
+def test_an_honest_run_on_a_walk_that_nobody_can_forecast_is_not_flagged(known, walking, tmp_path):
     made = tmp_path / "walk"
     run(RunRequest("linear", walking, protocol=synthetic.SMALL, device="cpu"), made)
     found = rescore(open_run(made, walking))
     assert found.agrees
-    assert found.suspicions == ()
+    assert found.leakage_flags == ()
 
 
 # Reproducing.
@@ -238,7 +288,7 @@ def test_reproduce_runs_a_run_again_beside_it(desk):
     assert again.results == desk.record.results
 
 
-def test_when_the_strangers_folder_brings_its_own_reproduction_then_that_is_not_taken(desk):
+def test_when_the_strangers_folder_brings_its_own_reproduction_then_that_is_not_used(desk):
     shutil.copytree(desk.run, desk.submission / "run-reproduced")
     refused(reproduced(desk, desk.run), "run-reproduced is not empty; a reproduction starts from nothing")
 

@@ -10,7 +10,7 @@ import pandas as pd
 from .table import WHOLE, told
 
 
-@told(r"windows\.parquet: not readable as Parquet; the process that read it did not live")
+@told(r"windows\.parquet: not readable as Parquet; the reader process crashed")
 def when_a_codec_that_there_is_not_makes_arrow_abort(desk):
     path = desk.run / "windows.parquet"
     content = path.read_bytes()
@@ -45,11 +45,13 @@ PARQUETS = {
     r"windows\.parquet: holds 10000 rows, where the protocol asks for 60": rows_changed(
         lambda rows: pd.concat([rows] * 167, ignore_index=True)[:10_000]
     ),
-    r"windows\.parquet: its columns are not those of a run": rows_changed(lambda rows: rows.drop(columns="gain")),
-    r"windows\.parquet: its columns are not those of a (run)": rows_changed(lambda r: r.assign(wpe="x" * (1 << 20))),
-    r"windows\.parquet: its (columns) are not": rows_changed(lambda rows: rows.assign(more="x")),
-    r"windows\.parquet: compressed as GZIP, which a run is not": rows_changed(lambda r: r, compression="gzip"),
-    r"windows\.parquet: compressed as ZSTD, which a run is not": rows_changed(lambda r: r, compression="zstd"),
+    r"windows\.parquet: unexpected columns": rows_changed(lambda rows: rows.drop(columns="gain")),
+    r"windows\.parquet: unexpected (columns)": rows_changed(lambda r: r.assign(wpe="x" * (1 << 20))),
+    r"windows\.parquet: (unexpected) columns": rows_changed(lambda rows: rows.assign(more="x")),
+    r"windows\.parquet: unsupported compression GZIP; expected SNAPPY or none": rows_changed(
+        lambda r: r, compression="gzip"
+    ),
+    r"windows\.parquet: unsupported compression ZSTD": rows_changed(lambda r: r, compression="zstd"),
     r"windows\.parquet: not readable as Parquet": lambda desk: (desk.run / "windows.parquet").write_bytes(b"PAR1PAR1"),
     r"windows\.parquet: larger than": lambda desk: os.truncate(desk.run / "windows.parquet", 1 << 33),
 }
@@ -80,7 +82,7 @@ for reason, harm in ELSEWHERE.items():
 # Folders that are not a run.
 
 
-@told("'forecasts.safetensors' is not a plain file; links and folders are not taken")
+@told("'forecasts.safetensors' is not a plain file; links and folders are not allowed")
 def when_the_forecasts_are_a_link_out_of_the_folder(desk):
     path = desk.run / "forecasts.safetensors"
     path.rename(desk.submission.parent / "elsewhere")
@@ -105,17 +107,17 @@ def when_a_file_is_a_folder(desk):
     (desk.run / "forecasts.safetensors").mkdir()
 
 
-@told(r"'x\\nok: run' is none of a run's files")
+@told(r"'x\\nok: run' is an unexpected file")
 def when_a_file_name_holds_a_line_break(desk):
     (desk.run / "x\nok: run").touch()
 
 
-@told("'conftest.py' is none of a run's files")
+@told("'conftest.py' is an unexpected file")
 def when_there_is_code_beside_it(desk):
     (desk.run / "conftest.py").write_text("raise SystemExit(0)")
 
 
-@told("is none of a run's files")
+@told("is an unexpected file")
 def when_there_are_ten_thousand_files_beside_it(desk):
     for number in range(10_000):
         (desk.run / f"{number}.json").touch()

@@ -12,7 +12,7 @@ from tipl_bench.leaderboard.store.records import file_name
 from helpers import synthetic
 from helpers.submission_workspace import NAME, write_catalog
 
-from .table import DOUBTFUL, told
+from .table import FLAGGED, told
 
 # Another dataset, protocol or origin than it says.
 
@@ -56,22 +56,22 @@ def when_the_commit_is_no_commit(desk):
     desk.edit("provenance", "git_commit", to="HEAD; rm -rf /")
 
 
-@told("made with uncommitted changes", DOUBTFUL)
+@told("made with uncommitted changes", FLAGGED)
 def when_it_was_made_with_changed_code(desk):
     desk.edit("provenance", "git_dirty", to=True)
 
 
-@told(r"made from no known commit of tipl-bench; what is installed from a clean clone .* records its", DOUBTFUL)
+@told(r"made from no known commit of tipl-bench; what is installed from a clean clone .* records its", FLAGGED)
 def when_it_names_no_commit(desk):
     desk.edit("provenance", "git_commit", to=None)
 
 
-@told(f"{NAME} is yanked: wrong seeds", DOUBTFUL)
+@told(f"{NAME} is yanked: wrong seeds", FLAGGED)
 def when_the_dataset_is_yanked(desk):
     write_catalog(digest=desk.dataset.digest, yanked="wrong seeds")
 
 
-@told(f"{NAME} is not in the catalog", DOUBTFUL)
+@told(f"{NAME} is not in the catalog", FLAGGED)
 def when_nobody_else_has_the_dataset(desk):
     (desk.submission.parent / "store" / "catalog.toml").unlink()
 
@@ -256,14 +256,14 @@ def when_a_row_comes_again_with_another_origin(desk):
     desk.edit("provenance", "gpu", to="\u00e9")
 
 
-@told(r"adds seed 99 to row toy-pendulum-\S+, whose skill goes 0\.8\d+ -> 0\.4\d+$", DOUBTFUL)
+@told(r"adds seed 99 to row toy-pendulum-\S+, whose skill goes 0\.8\d+ -> 0\.4\d+$", FLAGGED)
 def when_a_strangers_seed_would_lower_a_row(desk):
     on_the_board(desk)
     desk.edit("key", "seed", to=99)
     desk.forge(forecasts=desk.persisted(), rescored=True)
 
 
-@told("is version 2 of linear, which the board has as version 1; rows of earlier versions are greyed", DOUBTFUL)
+@told("is version 2 of linear, which the board has as version 1; rows of earlier versions are greyed", FLAGGED)
 def when_anothers_predictor_gets_a_version(desk):
     desk.edit("key", "method", "version", to=2)
     desk.forge(forecasts=desk.persisted(), rescored=True)
@@ -283,4 +283,4 @@ CLAIMS = {
     r"says option damping = None of linear, which comes out as 1\.0": ("options", {"points": 2}),
 }
 for reason, (field, value) in CLAIMS.items():
-    told(reason, DOUBTFUL)(replaced(("key", "method", field), value))
+    told(reason, FLAGGED)(replaced(("key", "method", field), value))

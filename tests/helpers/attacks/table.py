@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from helpers.submission_workspace import Desk
 
-REFUSED, DOUBTFUL = "REFUSED: run", "TO BE LOOKED AT: run"
+REFUSED, FLAGGED = "REFUSED: run", "NEEDS REVIEW: run"
 WHOLE = "Error: "  # the submission as a whole, before any run of it
 
 
