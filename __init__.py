@@ -20,16 +20,28 @@ _HOMES = {
     "TiplBenchError": "utils.errors",
     "Trial": "registry.trial",
     "check_predictor": "benchmark.conformance.check",
+    "compare": "benchmark.compare",
+    "evaluate_returns": "rl.evaluation",
     "load_dataset": "registry.loading",
+    "load_results": "leaderboard.store.results",
+    "reproduce": "leaderboard.verify.reproduce",
+    "run": "benchmark.run",
+    "verify": "leaderboard.verify.rescore",
 }
 """Public names, imported when first used: the command line's `--help` must not wait for torch."""
 
 if TYPE_CHECKING:
     from .baselines.predictor import Contexts, FitTask, NoOptions, Predictor
+    from .benchmark.compare import compare
     from .benchmark.conformance.check import check_predictor
+    from .benchmark.run import run
+    from .leaderboard.store.results import load_results
+    from .leaderboard.verify.reproduce import reproduce
+    from .leaderboard.verify.rescore import verify
     from .registry.dataset import Dataset
     from .registry.loading import load_dataset
     from .registry.trial import Trial
+    from .rl.evaluation import evaluate_returns
     from .utils.errors import TiplBenchError
 
 
@@ -49,5 +61,11 @@ __all__ = [
     "Trial",
     "__version__",
     "check_predictor",
+    "compare",
+    "evaluate_returns",
     "load_dataset",
+    "load_results",
+    "reproduce",
+    "run",
+    "verify",
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from ..registry.collection.collect import collect, truncate
@@ -15,11 +14,9 @@ from ..registry.reference import NAME_PATTERN, is_name
 from ..registry.store import dataset_folder, exclusive
 from ..rl.evaluation import usable_threads
 from ..utils.errors import DatasetError, ProtocolError
+from ..utils.progress import Progress
 from .forecast.reference_returns import derive_reference_returns
 from .protocol import CURRENT
-
-Progress = Callable[[str, int, int, str], None]
-"""Called with a stage, steps done, steps in all, and a message."""
 
 
 def collect_named(name: str, config: Path | None, threads: int | None, progress: Progress) -> Dataset:

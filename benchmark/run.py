@@ -1,27 +1,31 @@
-"""A run: fit, forecast, evaluate, score, write down. Every stage leaves a file, so a killed run goes on from there."""
+"""Run a predictor: fit, forecast, evaluate, score, record. Every stage leaves a file, so a killed run goes on there."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
-import torch
-from pydantic import ValidationError
 
 from ..baselines.predictor import FitTask
-from ..registry.catalog import identity_of
 from ..registry.dataset import Dataset
+from ..registry.loading import load_dataset
+from ..registry.reference import DatasetRef
 from ..utils.canonical import strict_json
-from ..utils.errors import OptionError, PredictorError, ProtocolError, TiplBenchError
+from ..utils.errors import PredictorError, ProtocolError, TiplBenchError
 from ..utils.files import clear_leftovers, replace_atomically, sha256, write_text
+from ..utils.progress import Progress, silent
 from ..utils.tensorfile import map_tensors
-from ..utils.text import first_error, one_line
+from ..utils.text import one_line
+from . import figures
 from .forecast.forecasting import write_forecasts
 from .forecast.reference_returns import reference_returns
 from .forecast.return_cache import cached_returns
@@ -29,9 +33,9 @@ from .forecast.scoring import forecast_returns, sample_returns, score, window_ro
 from .forecast.windows import EvaluationWindow, test_windows
 from .protocol import CURRENT, Protocol
 from .provenance import peak_memory, provenance
-from .record import RECORD_NAME, Cost, DatasetIdentity, MethodIdentity, Record, RunKey, Status, read_record
+from .record import RECORD_NAME, Cost, Record, RunKey, Status, read_record
 from .record_v1 import upgrade_key
-from .worker.messages import PredictorCrash
+from .request import RunRequest, as_settings, attribute_errors, default_folder
 from .worker.predictor_process import Limits, PredictorProcess
 
 KEY_NAME = "key.json"
@@ -39,158 +43,109 @@ PREDICTOR_NAME = "predictor.safetensors"
 FORECASTS_NAME = "forecasts.safetensors"
 WINDOWS_NAME = "windows.parquet"
 
-Progress = Callable[[str, int, int, str], None]
-"""Called with a stage, steps done, steps in all, and a word on how it goes."""
-
 
 @dataclass(frozen=True)
-class RunRequest:
-    """What to run.
+class Run:
+    """A finished run.
+
+    Parameters
+    ----------
+    folder
+        The run folder.
+    record
+        What it records.
+    repeated
+        Whether it was finished before.
+    """
+
+    folder: Path
+    record: Record
+    repeated: bool = False
+
+    @cached_property
+    def windows(self) -> pd.DataFrame:
+        """One row per window and horizon: errors and returns (`scoring.window_rows`)."""
+        return pd.read_parquet(self.folder / WINDOWS_NAME)
+
+    @cached_property
+    def forecasts(self) -> npt.NDArray[np.float32]:
+        """The forecasts [W, H, P], mapped into memory."""
+        mapped: Any = map_tensors(self.folder / FORECASTS_NAME)["forecasts"]
+        return np.asarray(mapped)
+
+    @property
+    def figure(self) -> Path:
+        """The paper's figure as SVG; a PNG stands beside it."""
+        return self.folder / "figure.svg"
+
+
+def run(
+    model: str,
+    dataset: Dataset | DatasetRef | str,
+    *,
+    budget: str = "quick",
+    options: Mapping[str, object] | Iterable[str] = (),
+    seed: int = 0,
+    device: str = "auto",
+    out: Path | str | None = None,
+    protocol: Protocol = CURRENT,
+    limits: Limits | None = None,
+    progress: Progress = silent,
+) -> Run:
+    """Train, forecast and score a predictor; write the run folder, or go on with what it holds.
 
     Parameters
     ----------
     model
         The predictor's name.
     dataset
-        The opened dataset.
-    budget, settings
-        Named budget, and `name=value` options on top of it.
+        An open dataset, or what `load_dataset` takes.
+    budget
+        Training budget: smoke, quick, standard or paper.
+    options
+        Options of the predictor on top of its budget, by name or as `name=value`.
     seed
         The predictor's seed.
     device
         "auto", "cpu" or "cuda".
+    out
+        The run folder; `runs/<dataset>/<model>-...` by default.
     protocol
         The protocol; the current one by default.
     limits
-        Time and memory that the predictor may use; not part of what is run.
-    """
-
-    model: str
-    dataset: Dataset
-    budget: str = "quick"
-    settings: tuple[str, ...] = ()
-    seed: int = 0
-    device: str = "auto"
-    protocol: Protocol = CURRENT
-    limits: Limits = field(default_factory=Limits)
-
-    def start(self) -> PredictorProcess:
-        """The predictor, unfitted, in a process that can read no trial but the training and validation ones.
-
-        Raises on unknown names and unfit values, and `PredictorError` if it does not start.
-        """
-        split = self.dataset.manifest.split
-        with _attribute_errors(self.model, "starting"):
-            return PredictorProcess(
-                self.model,
-                self.budget,
-                self.settings,
-                context=self.protocol.context,
-                denied=[self.dataset.folder],
-                allowed=[trial.path for trial in self.dataset.trials((*split.train, *split.validation))],
-                limits=self.limits,
-            )
-
-    def key(self, predictor: PredictorProcess) -> RunKey:
-        """The key of this run; raises `OptionError` for a seed or an option that no record may hold."""
-        try:
-            return RunKey(
-                protocol=self.protocol,
-                dataset=identity(self.dataset),
-                method=MethodIdentity(
-                    name=predictor.name,
-                    version=predictor.version,
-                    consumes=predictor.consumes,
-                    budget=self.budget,
-                    options=predictor.options,
-                ),
-                seed=self.seed,
-                device=resolve_device(self.device),
-            )
-        except ValidationError as error:
-            raise OptionError(f"{self.model}: {first_error(error)}.") from None
-
-
-def identity(dataset: Dataset) -> DatasetIdentity:
-    """Which bytes a dataset is."""
-    return DatasetIdentity(name=dataset.name, environment=dataset.environment, **identity_of(dataset)._asdict())
-
-
-@contextlib.contextmanager
-def _attribute_errors(name: str, stage: str) -> Iterator[None]:
-    """Re-raise a worker failure as PredictorError, naming predictor and stage."""
-    try:
-        yield
-    except PredictorCrash as crash:
-        raise PredictorError(f"{name}: {stage} failed: {crash}.") from None
-
-
-def resolve_device(name: str) -> str:
-    """The torch device a name stands for; raises `OptionError` if it is not to be had."""
-    if name not in ("auto", "cpu", "cuda"):
-        raise OptionError(f"Unknown device {name!r}. Known: auto, cpu, cuda.")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise OptionError("Device cuda was asked for, but torch sees no CUDA device here; use --device cpu or auto.")
-    return "cuda" if name != "cpu" and torch.cuda.is_available() else "cpu"
-
-
-def default_folder(request: RunRequest) -> Path:
-    """`runs/<dataset>/<model>[-settings]-<budget>-seed<seed>`."""
-    return run_folder(request.dataset.name, request.model, request.settings, request.budget, request.seed)
-
-
-def run_folder(dataset: str, model: str, settings: Iterable[str], budget: str, seed: int) -> Path:
-    """The default folder of a run, by names alone."""
-    chosen = "".join(f"-{setting.replace('=', '-')}" for setting in sorted(settings))
-    return Path("runs") / dataset.replace("/", "--") / f"{model}{chosen}-{budget}-seed{seed}"
-
-
-def run(
-    request: RunRequest, folder: Path, progress: Progress = lambda stage, done, total, word: None
-) -> tuple[Record, bool]:
-    """Run a predictor under the protocol into a folder, or go on with what is there.
-
-    Returns
-    -------
-    Record, bool
-        The record, and whether it was there already.
+        Time and memory that the predictor may use.
+    progress
+        Receives the progress of every stage.
 
     Raises
     ------
+    UnknownNameError, OptionError
+        If the predictor, dataset, budget, device or an option is not known or not valid.
     ProtocolError
-        If the folder holds a run of another key.
+        If the folder holds another run, or the dataset cannot be scored under the protocol.
     PredictorError
-        If the predictor fails; what was done before stays in the folder.
+        If the predictor fails; the record in the folder then says at what, and running again tries again.
     """
+    opened = dataset if isinstance(dataset, Dataset) else load_dataset(dataset)
+    settings = as_settings(options) if isinstance(options, Mapping) else tuple(options)
+    request = RunRequest(model, opened, budget, settings, seed, device, protocol, limits or Limits())
+    return execute(request, Path(out) if out else default_folder(request), progress)
+
+
+def execute(request: RunRequest, folder: Path, progress: Progress = silent) -> Run:
+    """Carry out a request in a folder; see `run`."""
     with request.start() as predictor:
         key = request.key(predictor)
         _claim(folder, key)
         record = _finished(folder, key)
         if record:
-            return record, True
+            return _with_figure(Run(folder, record, repeated=True))
         timings = _Timings(folder)
         with _recording_failure(folder, key, predictor, timings):
             windows = test_windows(request.dataset, request.protocol)
-            if not (folder / FORECASTS_NAME).exists():
-                timings.stage = "fit"
-                seconds = _fit(predictor, request, key.device, folder / PREDICTOR_NAME, progress)
-                timings.add("fit_seconds", seconds)
-                with timings.of("forecast"):
-                    write_forecasts(
-                        predictor,
-                        request.dataset,
-                        windows,
-                        request.protocol,
-                        folder / FORECASTS_NAME,
-                        lambda done, total: progress("forecast", done, total, ""),
-                    )
-            elif predictor.parameter_count is None:
-                _load(predictor, folder / PREDICTOR_NAME, key.device)
+            _forecast(predictor, request, key.device, windows, folder, timings, progress)
     with _recording_failure(folder, key, predictor, timings):
-        if not (folder / WINDOWS_NAME).exists():
-            with timings.of("evaluation"):
-                _evaluate(request, windows, folder, progress)
-        rows = pd.read_parquet(folder / WINDOWS_NAME)
+        rows = _evaluated(request, windows, folder, timings, progress)
         record = Record(
             key=key,
             parameter_count=predictor.parameter_count or 0,
@@ -202,7 +157,17 @@ def run(
         )
     record.write(folder)
     timings.path.unlink(missing_ok=True)
-    return record, False
+    finished = Run(folder, record)
+    vars(finished)["windows"] = rows  # as they are: nobody reads back what was just written
+    figures.draw(record, rows, folder)
+    return finished
+
+
+def _with_figure(finished: Run) -> Run:
+    """The run, its figure drawn if it is not there."""
+    if not all(finished.figure.with_suffix(suffix).exists() for suffix in (".svg", ".png")):
+        figures.draw(finished.record, finished.windows, finished.folder)
+    return finished
 
 
 def _finished(folder: Path, key: RunKey) -> Record | None:
@@ -268,21 +233,61 @@ def _fit(predictor: PredictorProcess, request: RunRequest, device: str, path: Pa
         seed=request.seed,
         progress=lambda done, total, word: progress("fit", done, total, word),
     )
-    with _attribute_errors(predictor.name, "fitting"):
+    with attribute_errors(predictor.name, "fitting"):
         seconds = predictor.fit(task)
     predictor.save(path)
     return seconds
 
 
 def _load(predictor: PredictorProcess, path: Path, device: str) -> None:
-    with _attribute_errors(predictor.name, "loading its fitted state"):
+    with attribute_errors(predictor.name, "loading its fitted state"):
         predictor.load(path, device)
 
 
-def _evaluate(request: RunRequest, windows: list[EvaluationWindow], folder: Path, progress: Progress) -> None:
-    """J of the forecasts, and `windows.parquet`."""
-    dataset, protocol = request.dataset, request.protocol
+def _forecast(
+    predictor: PredictorProcess,
+    request: RunRequest,
+    device: str,
+    windows: list[EvaluationWindow],
+    folder: Path,
+    timings: _Timings,
+    progress: Progress,
+) -> None:
+    """Fit and forecast, as far as that is still to be done."""
     path = folder / FORECASTS_NAME
+    if path.exists():
+        if predictor.parameter_count is None:
+            _load(predictor, folder / PREDICTOR_NAME, device)
+        return
+    timings.stage = "fit"
+    timings.add("fit_seconds", _fit(predictor, request, device, folder / PREDICTOR_NAME, progress))
+    with timings.of("forecast"):
+        write_forecasts(
+            predictor,
+            request.dataset,
+            windows,
+            request.protocol,
+            path,
+            lambda done, total: progress("forecast", done, total, ""),
+        )
+
+
+def _evaluated(
+    request: RunRequest, windows: list[EvaluationWindow], folder: Path, timings: _Timings, progress: Progress
+) -> pd.DataFrame:
+    """J of the forecasts, and the rows of `windows.parquet`: written, or read if they are there."""
+    path = folder / WINDOWS_NAME
+    if path.exists():
+        return pd.read_parquet(path)
+    with timings.of("evaluation"):
+        rows = _evaluate(request, windows, folder / FORECASTS_NAME, progress)
+        with replace_atomically(path) as temporary:
+            rows.to_parquet(temporary, index=False)
+    return rows
+
+
+def _evaluate(request: RunRequest, windows: list[EvaluationWindow], path: Path, progress: Progress) -> pd.DataFrame:
+    dataset, protocol = request.dataset, request.protocol
     forecasts = map_tensors(path)["forecasts"]
     reference = reference_returns(dataset, protocol, lambda done, total: progress("reference", done, total, ""))
 
@@ -298,9 +303,7 @@ def _evaluate(request: RunRequest, windows: list[EvaluationWindow], folder: Path
         )
     except ProtocolError as error:
         raise PredictorError(f"{request.model}: {error}") from None
-    rows = window_rows(dataset, windows, forecasts, returns, reference, protocol)
-    with replace_atomically(folder / WINDOWS_NAME) as temporary:
-        rows.to_parquet(temporary, index=False)
+    return window_rows(dataset, windows, forecasts, returns, reference, protocol)
 
 
 class _Timings:

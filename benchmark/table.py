@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pandas as pd
 from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from ..utils.errors import UnknownNameError
 from .intervals import Estimate
-from .metrics import HEADLINE, Metric, of_track
+from .metrics import HEADLINE, METRICS, Metric, of_track
 from .record import Record, Result
 
 CONVERGED_HORIZONS = (1, 2, 5, 10)
@@ -54,6 +58,39 @@ def render(record: Record) -> RenderableType:
     if learning is None:
         parts.append(Text("No test trial has a learning phase with a full context.", "yellow"))
     return Group(*parts)
+
+
+def render_comparison(differences: pd.DataFrame, phase: str) -> RenderableType:
+    """Differences of runs in one phase (`compare.compare`): a table a pair, a row a horizon, a column a metric."""
+    chosen = differences[differences["phase"] == phase]
+    if chosen.empty:
+        raise UnknownNameError("phase", phase, differences["phase"].unique())
+    parts: list[RenderableType] = []
+    for (run, other), pair in chosen.groupby(["run", "other"], sort=False):
+        shown = [metric for metric in METRICS if metric.name in set(pair["metric"]) and metric.name != "wpe"]
+        table = Table(box=box.SIMPLE_HEAD, show_edge=False, header_style="bold", padding=0)
+        for title in ("h", *(title for metric in shown for title in (metric.label, "95% interval"))):
+            table.add_column(title, justify="right", no_wrap=True)
+        for horizon, rows in pair.groupby("horizon", sort=False, dropna=False):
+            by_name = {row["metric"]: row for row in rows.to_dict("records")}
+            cells = [cell for metric in shown for cell in _difference_cells(metric, by_name[metric.name])]
+            table.add_row("mean" if pd.isna(horizon) else str(horizon), *cells)
+        trials = pair["trials"].iloc[0]
+        parts += [Text(f"{run} minus {other}, {phase} phase, paired over {trials} test trials", "bold"), "", table, ""]
+    parts.append(Text("Green is better, red is worse than the other by an interval that excludes 0.", "dim"))
+    return Group(*parts)
+
+
+def _difference_cells(metric: Metric, row: dict[Any, Any]) -> list[RenderableType]:
+    """A difference with its interval, coloured where the interval excludes 0."""
+    value, low, high = (None if pd.isna(row[name]) else float(row[name]) for name in ("difference", "low", "high"))
+    style = ""
+    if low is not None and high is not None and (low > 0 or high < 0):
+        style = "green" if (low > 0) == (metric.direction == "higher") else "red"
+    return [
+        Text(number(value, metric.digits, sign=True), style),
+        interval(Estimate(value, low, high), metric.digits),
+    ]
 
 
 def _cells(metric: Metric, result: Result) -> list[RenderableType]:

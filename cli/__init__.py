@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from .._version import __version__
+from .compare import compare
 from .datasets import datasets
 from .groups import Commands
 from .leaderboard import leaderboard
@@ -26,5 +27,5 @@ def main(verbose: bool = False) -> None:
     )
 
 
-for command in (run, datasets, models, verify, reproduce, submit, leaderboard):
+for command in (run, compare, datasets, models, verify, reproduce, submit, leaderboard):
     main.add_command(command)

@@ -40,13 +40,10 @@ def run(
 
     An interrupted run goes on when the command is repeated; a finished one is not repeated.
     """
-    import pandas as pd
     from rich.console import Console
     from rich.text import Text
 
-    from ..benchmark import figures as figure
     from ..benchmark import table
-    from ..benchmark.run import WINDOWS_NAME, RunRequest, default_folder
     from ..benchmark.run import run as run_benchmark
     from ..registry.catalog import default_dataset
     from ..registry.loading import load_dataset
@@ -58,15 +55,22 @@ def run(
         dataset = load_dataset(dataset_name or default_dataset(str(environment)), progress=downloading(bars))
     if environment and dataset.environment != environment:
         raise click.UsageError(f"Dataset {dataset.name} is of {dataset.environment}, not {environment}.")
-    request = RunRequest(model, dataset, budget, settings, seed, device, limits=limits)
-    folder = out or default_folder(request)
     with Bars() as progress:
-        record, repeated = run_benchmark(request, folder, progress.stage)
-    if not (folder / "figure.svg").exists() or not (folder / "figure.png").exists():
-        figure.draw(record, pd.read_parquet(folder / WINDOWS_NAME), folder)
+        finished = run_benchmark(
+            model,
+            dataset,
+            budget=budget,
+            options=settings,
+            seed=seed,
+            device=device,
+            out=out,
+            limits=limits,
+            progress=progress.stage,
+        )
     if as_json:
-        click.echo(record.model_dump_json(indent=1))
+        click.echo(finished.record.model_dump_json(indent=1))
         return
     console = Console()
-    console.print(table.render(record))
-    console.print(Text(f"{'already finished' if repeated else 'written'}: {folder}", "dim"), soft_wrap=True)
+    console.print(table.render(finished.record))
+    ending = "already finished" if finished.repeated else "written"
+    console.print(Text(f"{ending}: {finished.folder}", "dim"), soft_wrap=True)

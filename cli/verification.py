@@ -127,23 +127,18 @@ def reproduce(
 
     RUN is a run folder or a record file. Grades: bitwise, within tolerance, drifted (exits with 1).
     """
-    from ..benchmark.run import identity
     from ..leaderboard.store import evidence
     from ..leaderboard.store.records import find
-    from ..leaderboard.verify.folder import open_record, open_record_file
-    from ..leaderboard.verify.reproduce import TOLERANCE
+    from ..leaderboard.verify.folder import stated_record
+    from ..leaderboard.verify.reproduce import TOLERANCE, reproduced_folder
     from ..leaderboard.verify.reproduce import reproduce as run_again
 
     limits = build_limits(timeout, memory)
-    record = open_record_file(run_folder) if run_folder.is_file() else open_record(run_folder)
+    record = stated_record(run_folder)
     if attest:
         record_path, record = find(record, records)
     dataset = open_dataset_of(dataset_name or record.key.dataset.name)
-    if identity(dataset) != record.key.dataset:
-        raise click.ClickException(
-            f"The record is of digest {record.key.dataset.digest}, the dataset here has {dataset.identity}."
-        )
-    folder = out or Path(f"{run_folder.with_suffix('') if run_folder.is_file() else run_folder}-reproduced")
+    folder = out or reproduced_folder(run_folder)
     with Bars() as bars:
         found = run_again(record, dataset, folder, device=device, limits=limits, progress=bars.stage)
     click.echo(

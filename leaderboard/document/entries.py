@@ -19,7 +19,7 @@ from ...baselines import predictor_type
 from ...baselines.options import build_options
 from ...benchmark.metrics import METRICS
 from ...benchmark.record import Record, Result
-from ...benchmark.run import run_folder
+from ...benchmark.request import run_folder
 from ...utils.errors import ProtocolError, TiplBenchError
 from ..store.evidence import RowStatus, row_status
 from ..store.records import RECORDS

@@ -9,6 +9,7 @@ from pathlib import Path
 from ...benchmark.record import RECORD_NAME, Record, read_record
 from ...registry.dataset import Dataset
 from ...utils.errors import ProtocolError, TiplBenchError
+from ...utils.progress import Progress, silent
 from ..store.records import differing_fields, file_name, join_first, load
 from ..verify.folder import open_record, open_run
 from ..verify.rescore import RescoreResult, rescore
@@ -19,7 +20,6 @@ MAX_RUNS = 100
 MAX_SHOWN = 20
 """Differences that a report spells out."""
 
-Progress = Callable[[str, int, int, str], None]
 OpenDataset = Callable[[str], Dataset]
 
 
@@ -74,7 +74,7 @@ def check(
     folders: Sequence[Path],
     records: Path,
     open_dataset: OpenDataset,
-    progress: Progress = lambda stage, done, total, word: None,
+    progress: Progress = silent,
 ) -> list[CheckResult]:
     """Check the runs of a submission, each by itself and against each other and the board.
 

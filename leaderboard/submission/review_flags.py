@@ -9,6 +9,7 @@ from pathlib import Path
 from ...baselines import IN_TREE, predictor_type
 from ...baselines.options import build_options
 from ...benchmark.record import Record
+from ...benchmark.request import as_settings
 from ...registry.catalog import catalog
 from ...utils.canonical import canonical_json
 from ...utils.errors import TiplBenchError
@@ -16,7 +17,6 @@ from ..document.entries import Entry, configuration
 from ..document.metric_values import headline_frame, headline_phase
 from ..statistics.board import board_sums, mean_ratio
 from ..store.evidence import row_status
-from ..verify.reproduce import as_settings
 
 
 def find_review_flags(record: Record, board: Mapping[Path, Record]) -> Iterator[str]:

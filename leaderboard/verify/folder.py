@@ -13,8 +13,10 @@ import numpy.typing as npt
 from ...benchmark.forecast.windows import EvaluationWindow, test_windows
 from ...benchmark.protocol import PROTOCOLS
 from ...benchmark.record import RECORD_LIMIT, RECORD_NAME, Record, read_record
-from ...benchmark.run import FORECASTS_NAME, KEY_NAME, PREDICTOR_NAME, WINDOWS_NAME, identity
+from ...benchmark.request import identity
+from ...benchmark.run import FORECASTS_NAME, KEY_NAME, PREDICTOR_NAME, WINDOWS_NAME, Run
 from ...registry.dataset import Dataset
+from ...registry.loading import load_dataset
 from ...utils.errors import DatasetError, ProtocolError
 from ...utils.files import sha256
 from ...utils.tensorfile import map_tensors, read_header
@@ -88,7 +90,27 @@ def open_record_file(path: Path) -> Record:
     return record
 
 
-def open_run(folder: Path, dataset: Dataset) -> RunFolder:
+def stated_record(run: Run | Record | Path | str) -> Record:
+    """The record of a run, of its folder or of a record file, of a protocol that is known."""
+    if isinstance(run, Record):
+        return run
+    path = run.folder if isinstance(run, Run) else Path(run)
+    return open_record_file(path) if path.is_file() else open_record(path)
+
+
+def open_dataset(record: Record, dataset: Dataset | str | None = None) -> Dataset:
+    """The dataset that a record names, found by its name by default; raises `ProtocolError` if it is another."""
+    opened = dataset if isinstance(dataset, Dataset) else load_dataset(dataset or record.key.dataset.name)
+    stated = record.key.dataset
+    if identity(opened) != stated:
+        raise ProtocolError(
+            f"made on {stated.name} ({stated.environment}) with digest {stated.digest}, but the dataset here is "
+            f"{opened.name} ({opened.environment}) with digest {opened.identity}."
+        )
+    return opened
+
+
+def open_run(folder: Path, dataset: Dataset | str | None = None) -> RunFolder:
     """A run folder with its dataset, and forecasts of the shape, windows and bytes that its record states.
 
     Raises
@@ -97,13 +119,10 @@ def open_run(folder: Path, dataset: Dataset) -> RunFolder:
         If something is missing, oversized, of another form, or of another dataset or protocol.
     """
     record = open_record(folder)
-    stated = record.key.dataset
-    if identity(dataset) != stated:
-        raise ProtocolError(
-            f"{folder}: made on {stated.name} ({stated.environment}) with digest {stated.digest}, but the dataset here "
-            f"is {dataset.name} ({dataset.environment}) with digest {dataset.identity}."
-        )
-    run = RunFolder(folder, record, dataset)
+    try:
+        run = RunFolder(folder, record, open_dataset(record, dataset))
+    except ProtocolError as error:
+        raise ProtocolError(f"{folder}: {error}") from None
     check_forecasts(run)
     return run
 

@@ -1,19 +1,21 @@
-"""A run made again from its record, and how far it comes out the same."""
+"""Run again what a record says, and grade how far it comes out the same."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from ...benchmark.metrics import HEADLINE
 from ...benchmark.record import Record
-from ...benchmark.run import Progress, RunRequest, run
+from ...benchmark.request import RunRequest, as_settings
+from ...benchmark.run import Run, execute
 from ...benchmark.worker.predictor_process import Limits
 from ...registry.dataset import Dataset
 from ...utils.errors import ProtocolError
+from ...utils.progress import Progress, silent
 from .comparison import WEIGHT_RTOL
+from .folder import open_dataset, stated_record
 
 Grade = Literal["bitwise", "within tolerance", "drifted"]
 TOLERANCE = 0.01
@@ -47,22 +49,24 @@ class ReproductionResult:
 
 
 def reproduce(
-    record: Record,
-    dataset: Dataset,
-    folder: Path,
+    run: Run | Record | Path | str,
+    dataset: Dataset | str | None = None,
+    folder: Path | None = None,
     *,
     device: str | None = None,
     limits: Limits | None = None,
-    progress: Progress = lambda stage, done, total, word: None,
+    progress: Progress = silent,
 ) -> ReproductionResult:
-    """Run a record's key again into a folder of its own.
+    """Run again what a record says, into a folder of its own, and grade how far it comes out the same.
 
     Parameters
     ----------
-    record, dataset
-        What to run, and the dataset that it names.
+    run
+        A run, its folder, its record or its record file.
+    dataset
+        The dataset that it names, or where that is; found by its name by default.
     folder
-        The new run's folder. It must be new or empty: what stands there may be a stranger's, and would be taken for
+        The new run's folder, RUN-reproduced by default. It must be new or empty: what it held would be taken for
         what came out here.
     device
         Another device than the record's.
@@ -72,14 +76,18 @@ def reproduce(
     Raises
     ------
     ProtocolError
-        If the folder is not empty, or the predictor that is installed here is another version or has other options.
+        If the record cannot be used, the folder is not empty, the dataset is another, or the predictor that is
+        installed here is another version or has other options.
     """
+    record = stated_record(run)
+    folder = folder or reproduced_folder(run)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ProtocolError(f"{folder} is not empty; a reproduction starts from nothing. Remove it or choose --out.")
     key = record.key
+    opened = open_dataset(record, dataset)
     request = RunRequest(
         key.method.name,
-        dataset,
+        opened,
         key.method.budget,
         as_settings(key.method.options),
         key.seed,
@@ -94,8 +102,15 @@ def reproduce(
             f"The record is of {key.method.name} v{key.method.version} with options {key.method.options}; "
             f"installed here is v{found.version} with {found.options}. Install the version that the record names."
         )
-    again, _ = run(request, folder, progress)
-    return grade(record, again)
+    return grade(record, execute(request, folder, progress).record)
+
+
+def reproduced_folder(run: Run | Record | Path | str) -> Path:
+    """Where a reproduction goes by default: `RUN-reproduced`."""
+    if isinstance(run, Record):
+        return Path(f"{run.key.method.name}-seed{run.key.seed}-reproduced")
+    path = run.folder if isinstance(run, Run) else Path(run)
+    return Path(f"{path.with_suffix('') if path.is_file() else path}-reproduced")
 
 
 def grade(record: Record, again: Record) -> ReproductionResult:
@@ -118,11 +133,3 @@ def _gap(one: float | None, other: float | None) -> float:
     if one is None or other is None:
         return 0.0 if one is other else float("inf")
     return abs(one - other)
-
-
-def as_settings(options: Mapping[str, object]) -> tuple[str, ...]:
-    """Options as `--set` takes them."""
-    return tuple(
-        f"{name}={str(value).lower() if value is None or isinstance(value, bool) else value}"
-        for name, value in options.items()
-    )

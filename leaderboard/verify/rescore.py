@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -11,12 +12,12 @@ import pandas as pd
 from ...benchmark.forecast.reference_returns import reference_returns
 from ...benchmark.forecast.scoring import forecast_returns, sample_returns, score, window_rows
 from ...benchmark.record import Record
-from ...benchmark.run import WINDOWS_NAME
+from ...benchmark.run import WINDOWS_NAME, Run
+from ...registry.dataset import Dataset
+from ...utils.progress import Progress, silent
 from .comparison import ERRORS, EXACT, RETURN_RTOL, WEIGHT_RTOL, Comparison, NumberMismatch, elsewhere
-from .folder import RunFolder
+from .folder import RunFolder, open_run
 from .parquet import read_numbers
-
-Progress = Callable[[int, int], None]
 
 COPY = 1e-3
 """A forecast with less than this fraction of the span oracle's error is nearly a copy of its target."""
@@ -70,7 +71,28 @@ class RescoreResult:
         return not self.differences
 
 
-def rescore(run: RunFolder, progress: Progress = lambda done, total: None) -> RescoreResult:
+def verify(run: Run | Path | str, dataset: Dataset | str | None = None, progress: Progress = silent) -> RescoreResult:
+    """Recompute every number of a run from its forecasts and the dataset; anyone's run, without its predictor.
+
+    Parameters
+    ----------
+    run
+        A run or its folder.
+    dataset
+        The dataset that its record names, or where that is; found by its name by default.
+    progress
+        Receives the progress of the evaluation.
+
+    Raises
+    ------
+    ProtocolError
+        If the folder is no finished run, its files are not what its record says, or the dataset is another.
+    """
+    folder = run.folder if isinstance(run, Run) else Path(run)
+    return rescore(open_run(folder, dataset), lambda done, total: progress("returns", done, total, ""))
+
+
+def rescore(run: RunFolder, progress: Callable[[int, int], None] = lambda done, total: None) -> RescoreResult:
     """Evaluate the forecasts again and compare every number of the record, and of `windows.parquet` if it is there.
 
     Raises

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from helpers import synthetic
 from tipl_bench.baselines import IN_TREE, predictor, predictor_names, predictor_type
-from tipl_bench.benchmark.run import RunRequest, run
+from tipl_bench.benchmark.request import RunRequest
+from tipl_bench.benchmark.run import execute
 from tipl_bench.utils.errors import PredictorError, UnknownNameError
 from tipl_bench.utils.tensorfile import map_tensors
 
@@ -31,7 +32,7 @@ def test_when_a_third_party_predictor_is_run_then_its_options_and_state_are_reco
     third_party_predictors, smooth, tmp_path
 ):
     request = RunRequest("keeping", smooth, settings=("shift=0.25",), protocol=synthetic.SMALL, device="cpu")
-    record, _ = run(request, tmp_path / "run")
+    record = execute(request, tmp_path / "run").record
     assert record.key.method.options == {"shift": 0.25}
     assert record.parameter_count == 1 + 2 + 6 + 6
     tensors = map_tensors(tmp_path / "run" / "forecasts.safetensors")

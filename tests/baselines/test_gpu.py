@@ -9,7 +9,8 @@ from helpers import synthetic
 from tipl_bench.baselines import predictor_type
 from tipl_bench.baselines.options import build_options
 from tipl_bench.baselines.predictor import FitTask
-from tipl_bench.benchmark.run import RunRequest, resolve_device, run
+from tipl_bench.benchmark.request import RunRequest, resolve_device
+from tipl_bench.benchmark.run import execute
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
 
@@ -67,10 +68,10 @@ def test_when_a_state_is_loaded_into_a_predictor_of_the_device_then_it_forecasts
 @trained
 def test_when_a_run_on_the_device_is_resumed_after_its_fit_then_the_record_is_the_same(model, smooth, tmp_path):
     request = RunRequest(model, smooth, settings=SETTINGS[model], device="cuda", protocol=synthetic.SMALL)
-    whole, _ = run(request, tmp_path / "run")
+    whole = execute(request, tmp_path / "run").record
     for name in ("forecasts.safetensors", "windows.parquet", "record.json"):
         (tmp_path / "run" / name).unlink()
-    resumed, _ = run(request, tmp_path / "run")
+    resumed = execute(request, tmp_path / "run").record
     assert resumed.without_cost() == whole.without_cost()
     assert whole.provenance.gpu == torch.cuda.get_device_name()
 

@@ -6,7 +6,8 @@ import pytest
 from helpers import synthetic
 from tipl_bench.baselines import IN_TREE
 from tipl_bench.benchmark.forecast.reference_returns import derive_reference_returns
-from tipl_bench.benchmark.run import RunRequest, run
+from tipl_bench.benchmark.request import RunRequest
+from tipl_bench.benchmark.run import execute
 from tipl_bench.registry.dataset import Dataset
 from tipl_bench.registry.manifest import Split
 
@@ -21,7 +22,7 @@ SETTINGS = {
 def skill(model: str, dataset: Dataset, folder, phase="all"):
     """The skill at h = 1 over all windows, with its interval."""
     request = RunRequest(model, dataset, settings=SETTINGS.get(model, ()), device="cpu", protocol=PROTOCOL)
-    record, _ = run(request, folder / "run")
+    record = execute(request, folder / "run").record
     return record.result(phase, 1)["skill"]
 
 

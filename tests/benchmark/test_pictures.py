@@ -13,7 +13,8 @@ from rich.console import Console
 from tipl_bench.benchmark import figures as figure
 from tipl_bench.benchmark import table
 from tipl_bench.benchmark.intervals import UNDEFINED, Estimate
-from tipl_bench.benchmark.run import RunRequest, run
+from tipl_bench.benchmark.request import RunRequest
+from tipl_bench.benchmark.run import execute
 from tipl_bench.benchmark.table import interval, number
 
 
@@ -24,7 +25,7 @@ def finished(tmp_path_factory):
         patch.setenv("TIPL_BENCH_HOME", str(tmp_path_factory.mktemp("store")))
         folder = tmp_path_factory.mktemp("pictures")
         dataset = synthetic.smooth_dataset(folder / "set")
-        record, _ = run(RunRequest("linear", dataset, device="cpu"), folder / "run")
+        record = execute(RunRequest("linear", dataset, device="cpu"), folder / "run").record
         return record, pd.read_parquet(folder / "run" / "windows.parquet")
 
 
@@ -65,7 +66,7 @@ def test_when_no_window_is_in_the_learning_phase_then_all_windows_are_drawn(fini
 
 def test_when_there_is_one_test_trial_then_the_figure_has_no_bands(tmp_path):
     dataset = synthetic.smooth_dataset(tmp_path / "set", trials=3)
-    record, _ = run(RunRequest("linear", dataset, device="cpu", protocol=synthetic.SMALL), tmp_path / "run")
+    record = execute(RunRequest("linear", dataset, device="cpu", protocol=synthetic.SMALL), tmp_path / "run").record
     figure.draw(record, pd.read_parquet(tmp_path / "run" / "windows.parquet"), tmp_path)
     text = (tmp_path / "figure.svg").read_text()
     assert "FillBetweenPolyCollection" not in text

@@ -7,7 +7,8 @@ import json
 import pytest
 from helpers import synthetic
 from tipl_bench.benchmark.record import RECORD_LIMIT, Record, read_record
-from tipl_bench.benchmark.run import RunRequest, run
+from tipl_bench.benchmark.request import RunRequest
+from tipl_bench.benchmark.run import execute
 from tipl_bench.utils.errors import ProtocolError
 
 
@@ -18,7 +19,7 @@ def finished(tmp_path_factory) -> Record:
         patch.setenv("TIPL_BENCH_HOME", str(tmp_path_factory.mktemp("store")))
         folder = tmp_path_factory.mktemp("record")
         dataset = synthetic.smooth_dataset(folder / "set")
-        return run(RunRequest("linear", dataset, protocol=synthetic.SMALL, device="cpu"), folder / "run")[0]
+        return execute(RunRequest("linear", dataset, protocol=synthetic.SMALL, device="cpu"), folder / "run").record
 
 
 def test_when_a_record_is_written_then_reading_gives_it_back(finished, tmp_path):

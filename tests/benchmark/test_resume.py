@@ -13,9 +13,11 @@ from pathlib import Path
 import pytest
 from helpers import synthetic
 from tipl_bench.benchmark.record import read_record
-from tipl_bench.benchmark.run import RunRequest, run
+from tipl_bench.benchmark.request import RunRequest
+from tipl_bench.benchmark.run import execute
 
 STAGES = ("key.json", "predictor.safetensors", "forecasts.safetensors", "windows.parquet", "record.json")
+FIGURES = {"figure.svg", "figure.png"}
 SETTINGS = {"mlp": ("steps=10", "width=16"), "tipl": ("steps=10", "width=16", "layers=1")}
 
 
@@ -29,25 +31,26 @@ def test_when_a_run_stopped_after_a_stage_then_it_goes_on_from_there_to_the_same
     model, finished, smooth, tmp_path
 ):
     folder = tmp_path / "run"
-    whole, _ = run(request(model, smooth), folder)
+    whole = execute(request(model, smooth), folder).record
     for name in STAGES[finished:]:
         (folder / name).unlink()
     kept = {name: (folder / name).stat().st_mtime_ns for name in STAGES[:finished]}
-    resumed, repeated = run(request(model, smooth), folder)
+    finished = execute(request(model, smooth), folder)
+    resumed, repeated = finished.record, finished.repeated
     assert not repeated
     assert {name: (folder / name).stat().st_mtime_ns for name in kept} == kept
     assert resumed.without_cost() == whole.without_cost()
-    assert {path.name for path in folder.iterdir()} == set(STAGES)
+    assert {path.name for path in folder.iterdir()} == {*STAGES, *FIGURES}
 
 
 def test_when_a_run_is_resumed_then_only_the_missing_stages_report(smooth, tmp_path, store):
     folder = tmp_path / "run"
-    run(request("mlp", smooth), folder)
+    execute(request("mlp", smooth), folder)
     for name in STAGES[3:]:
         (folder / name).unlink()
     shutil.rmtree(store / "returns")
     stages: list[str] = []
-    run(request("mlp", smooth), folder, lambda stage, *_: stages.append(stage))
+    execute(request("mlp", smooth), folder, lambda stage, *_: stages.append(stage))
     assert set(stages) == {"returns"}
 
 
@@ -56,10 +59,10 @@ def test_when_a_run_is_resumed_then_its_cost_counts_the_stages_before(
 ):
     monkeypatch.setenv("HALTING_FOLDER", str(tmp_path))
     folder = tmp_path / "run"
-    whole, _ = run(request("halting", smooth), folder)
+    whole = execute(request("halting", smooth), folder).record
     (folder / "record.json").unlink()
     (folder / "timings.json").write_text('{"fit_seconds": 12.5, "forecast_seconds": 2.5}')
-    resumed, _ = run(request("halting", smooth), folder)
+    resumed = execute(request("halting", smooth), folder).record
     assert (resumed.cost.fit_seconds, resumed.cost.forecast_seconds) == (12.5, 2.5)
     assert resumed.without_cost() == whole.without_cost()
 
@@ -97,7 +100,7 @@ def test_when_a_run_is_killed_then_the_same_command_ends_it_as_if_nothing_had_ha
     assert process.wait() == 0, log.read_text()
     assert ("began fit\n" in log.read_text()) == (stage == "fit")  # a finished fit is not done again
     monkeypatch.setenv("HALTING_FOLDER", str(tmp_path))
-    undisturbed, _ = run(RunRequest("halting", smooth, device="cpu"), tmp_path / "undisturbed")
+    undisturbed = execute(RunRequest("halting", smooth, device="cpu"), tmp_path / "undisturbed").record
     for name in ("key.json", "forecasts.safetensors", "windows.parquet"):
         assert (folder / name).read_bytes() == (tmp_path / "undisturbed" / name).read_bytes(), name
     assert read_record(folder / "record.json").without_cost() == undisturbed.without_cost()
@@ -105,12 +108,12 @@ def test_when_a_run_is_killed_then_the_same_command_ends_it_as_if_nothing_had_ha
 
 def test_when_a_killed_run_left_half_a_file_then_the_resumed_one_clears_it_away(smooth, tmp_path):
     folder = tmp_path / "run"
-    run(request("persistence", smooth), folder)
+    execute(request("persistence", smooth), folder)
     for name in STAGES[2:]:
         (folder / name).unlink()
     (folder / ".forecasts.safetensors.4194305.partial").write_bytes(b"half")  # as a killed process leaves it
-    run(request("persistence", smooth), folder)
-    assert {path.name for path in folder.iterdir()} == set(STAGES)
+    execute(request("persistence", smooth), folder)
+    assert {path.name for path in folder.iterdir()} == {*STAGES, *FIGURES}
 
 
 def test_when_a_run_is_interrupted_then_it_says_that_finished_work_is_kept(third_party_predictors, smooth, tmp_path):
@@ -131,5 +134,5 @@ def test_when_a_killed_run_left_half_a_key_then_its_folder_is_still_its_own(smoo
     folder = tmp_path / "run"
     folder.mkdir()
     (folder / ".key.json.4194305.partial").write_text('{"protocol"')
-    run(request("persistence", smooth), folder)
-    assert {path.name for path in folder.iterdir()} == set(STAGES)
+    execute(request("persistence", smooth), folder)
+    assert {path.name for path in folder.iterdir()} == {*STAGES, *FIGURES}

@@ -11,12 +11,16 @@ from helpers import synthetic
 from tipl_bench.benchmark.forecast.windows import test_windows
 from tipl_bench.benchmark.protocol import CURRENT
 from tipl_bench.benchmark.record import read_record
-from tipl_bench.benchmark.run import RunRequest, default_folder, resolve_device, run
+from tipl_bench.benchmark.request import RunRequest, default_folder, resolve_device
+from tipl_bench.benchmark.run import execute
 from tipl_bench.utils.errors import OptionError, PredictorError, ProtocolError, TiplBenchError, UnknownNameError
 from tipl_bench.utils.files import sha256
 from tipl_bench.utils.tensorfile import map_tensors
 
-FILES = {"key.json", "predictor.safetensors", "forecasts.safetensors", "windows.parquet", "record.json"}
+FILES = {
+    "key.json", "predictor.safetensors", "forecasts.safetensors", "windows.parquet", "record.json", "figure.svg",
+    "figure.png",
+}  # fmt: skip
 
 
 def small(model, dataset, **settings) -> RunRequest:
@@ -32,7 +36,8 @@ def contents(folder):
 @pytest.mark.parametrize("model", ["persistence", "linear"])
 def test_when_a_run_is_finished_then_its_folder_holds_what_it_says(model, smooth, tmp_path):
     folder = tmp_path / "runs" / "one"
-    record, repeated = run(RunRequest(model, smooth, device="cpu"), folder)
+    finished = execute(RunRequest(model, smooth, device="cpu"), folder)
+    record, repeated = finished.record, finished.repeated
     assert not repeated
     assert contents(folder) == FILES
     assert read_record(folder / "record.json") == record
@@ -52,7 +57,7 @@ def test_when_a_run_is_finished_then_its_folder_holds_what_it_says(model, smooth
 
 
 def test_when_persistence_runs_then_its_skill_is_exactly_zero_everywhere(walking, tmp_path):
-    record, _ = run(small("persistence", walking), tmp_path / "run")
+    record = execute(small("persistence", walking), tmp_path / "run").record
     for metric in record.results:
         assert (metric["skill"].value, metric["skill"].low, metric["skill"].high) == (0.0, 0.0, 0.0)
         assert metric["wpe"] == metric["wpe_persistence"]
@@ -72,17 +77,20 @@ def test_when_persistence_runs_then_its_skill_is_exactly_zero_everywhere(walking
     ],
 )
 def test_when_a_run_is_made_twice_then_all_but_its_cost_is_the_same_bits(model, settings, smooth, tmp_path):
-    records = [run(small(model, smooth, settings=settings, seed=3), tmp_path / name)[0] for name in ("one", "other")]
+    records = [
+        execute(small(model, smooth, settings=settings, seed=3), tmp_path / name).record for name in ("one", "other")
+    ]
     assert records[0].without_cost() == records[1].without_cost()
     for name in ("key.json", "forecasts.safetensors", "windows.parquet"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "other" / name).read_bytes(), name
 
 
 def test_when_a_run_is_finished_then_it_is_not_repeated(smooth, tmp_path):
-    first, _ = run(small("linear", smooth), tmp_path / "run")
+    first = execute(small("linear", smooth), tmp_path / "run").record
     written = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").iterdir()}
     stages: list[str] = []
-    again, repeated = run(small("linear", smooth), tmp_path / "run", lambda stage, *_: stages.append(stage))
+    finished = execute(small("linear", smooth), tmp_path / "run", lambda stage, *_: stages.append(stage))
+    again, repeated = finished.record, finished.repeated
     assert repeated
     assert again == first
     assert stages == []
@@ -103,18 +111,18 @@ def test_when_a_run_is_finished_then_it_is_not_repeated(smooth, tmp_path):
     ],
 )
 def test_when_the_folder_holds_another_run_then_the_difference_is_named(request_of, difference, smooth, tmp_path):
-    run(small("linear", smooth), tmp_path / "run")
+    execute(small("linear", smooth), tmp_path / "run")
     before = (tmp_path / "run" / "record.json").read_bytes()
     with pytest.raises(ProtocolError, match=r"run holds another run .* Choose another folder with --out") as caught:
-        run(request_of(smooth), tmp_path / "run")
+        execute(request_of(smooth), tmp_path / "run")
     assert difference in str(caught.value)
     assert (tmp_path / "run" / "record.json").read_bytes() == before
 
 
 def test_when_the_dataset_is_another_then_its_digest_is_named(smooth, walking, tmp_path):
-    run(small("linear", smooth), tmp_path / "run")
+    execute(small("linear", smooth), tmp_path / "run")
     with pytest.raises(ProtocolError) as caught:
-        run(small("linear", walking), tmp_path / "run")
+        execute(small("linear", walking), tmp_path / "run")
     assert f"dataset.digest: {walking.digest} here, {smooth.digest} there" in str(caught.value)
 
 
@@ -122,7 +130,7 @@ def test_when_the_folder_holds_something_else_then_it_is_left_alone(smooth, tmp_
     (tmp_path / "notes.txt").write_text("mine")
     before = contents(tmp_path)
     with pytest.raises(ProtocolError, match=r"is not empty and holds no run\. Choose another folder"):
-        run(small("linear", smooth), tmp_path)
+        execute(small("linear", smooth), tmp_path)
     assert contents(tmp_path) == before
 
 
@@ -131,7 +139,7 @@ def test_when_a_folders_key_is_not_one_then_it_is_named(text, smooth, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "key.json").write_text(text)
     with pytest.raises(ProtocolError, match=r"key\.json: not a run's key"):
-        run(small("linear", smooth), tmp_path / "run")
+        execute(small("linear", smooth), tmp_path / "run")
 
 
 @pytest.mark.parametrize(
@@ -144,7 +152,7 @@ def test_when_a_folders_key_is_not_one_then_it_is_named(text, smooth, tmp_path):
 )
 def test_when_a_predictor_fails_then_what_was_done_before_stays(model, kept, third_party_predictors, smooth, tmp_path):
     with pytest.raises(PredictorError, match=f"^{model}(:| at trial)"):
-        run(small(model, smooth), tmp_path / "run")
+        execute(small(model, smooth), tmp_path / "run")
     assert contents(tmp_path / "run") - {"timings.json"} == {*kept, "record.json"}
 
 
@@ -156,9 +164,9 @@ def test_when_forecasts_are_enormous_then_every_number_stays_finite_or_the_run_i
     protocol = synthetic.SMALL.model_copy(
         update={"origins_per_phase": 1, "evaluation_seeds": (1,), "noise_seeds": (2,)}
     )
-    still, _ = run(RunRequest("third-party", dataset, protocol=protocol), tmp_path / "still")
+    still = execute(RunRequest("third-party", dataset, protocol=protocol), tmp_path / "still").record
     try:
-        record, _ = run(RunRequest("enormous", dataset, protocol=protocol), tmp_path / "run")
+        record = execute(RunRequest("enormous", dataset, protocol=protocol), tmp_path / "run").record
     except TiplBenchError:
         return
     rows = pd.read_parquet(tmp_path / "run" / "windows.parquet")
@@ -169,7 +177,7 @@ def test_when_forecasts_are_enormous_then_every_number_stays_finite_or_the_run_i
 
 def test_when_a_name_is_unknown_then_nothing_is_written(smooth, tmp_path):
     with pytest.raises(UnknownNameError, match=r"Unknown predictor 'tipi'\. Did you mean 'tipl'\? Known: "):
-        run(small("tipi", smooth), tmp_path / "run")
+        execute(small("tipi", smooth), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
@@ -188,7 +196,7 @@ def test_when_no_folder_is_given_then_it_is_named_after_the_run(smooth):
 def test_when_a_run_reports_progress_then_every_stage_reaches_its_end(smooth, tmp_path):
     last: dict[str, tuple[int, int]] = {}
     settings = ("steps=5", "width=16")
-    run(
+    execute(
         small("mlp", smooth, settings=settings),
         tmp_path / "run",
         lambda s, done, total, _: last.update({s: (done, total)}),
@@ -198,7 +206,7 @@ def test_when_a_run_reports_progress_then_every_stage_reaches_its_end(smooth, tm
 
 
 def test_when_a_run_is_recorded_then_it_says_where_it_was_made(smooth, tmp_path):
-    record, _ = run(small("autoregression", smooth), tmp_path / "run")
+    record = execute(small("autoregression", smooth), tmp_path / "run").record
     assert record.parameter_count == 5 * 3 * 19
     assert record.provenance.packages["numpy"] == np.__version__
     assert record.provenance.gpu is None
@@ -211,7 +219,7 @@ def test_when_a_predictor_draws_nothing_then_another_seed_looks_its_returns_up(s
     def stages(seed):
         seen = []
         request = RunRequest("linear", smooth, seed=seed, protocol=synthetic.SMALL)
-        record, _ = run(request, tmp_path / str(seed), lambda stage, *_: seen.append(stage))
+        record = execute(request, tmp_path / str(seed), lambda stage, *_: seen.append(stage)).record
         return record, seen
 
     first, evaluated = stages(0)

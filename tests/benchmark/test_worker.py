@@ -17,7 +17,8 @@ import pytest
 from helpers import synthetic
 from helpers.misbehaving import Notes
 from tipl_bench.baselines.predictor import FitTask
-from tipl_bench.benchmark.run import RunRequest, run
+from tipl_bench.benchmark.request import RunRequest
+from tipl_bench.benchmark.run import execute
 from tipl_bench.benchmark.worker import sandbox
 from tipl_bench.benchmark.worker.channel import PREFIX, Channel
 from tipl_bench.benchmark.worker.messages import PredictorCrash
@@ -50,7 +51,7 @@ def test_when_the_worker_fails_then_the_error_names_the_predictor_and_finished_s
 ):
     folder = tmp_path / "run"
     with pytest.raises(PredictorError, match=message):
-        run(request(model, smooth, limits=limits), folder)
+        execute(request(model, smooth, limits=limits), folder)
     kept = {path.name for path in folder.iterdir()}
     fitted = {"predictor.safetensors", "timings.json"} if model not in ("hanging", "out-of-memory") else set()
     assert kept == {"key.json", *fitted}
@@ -60,7 +61,7 @@ def test_when_the_worker_fails_then_the_error_names_the_predictor_and_finished_s
 def test_when_a_predictor_prints_then_standard_output_of_the_run_is_empty(
     misbehaving_predictors, smooth, tmp_path, capfd
 ):
-    run(request("printing", smooth), tmp_path / "run")
+    execute(request("printing", smooth), tmp_path / "run")
     captured = capfd.readouterr()
     assert captured.out == ""
     assert "chatter" in captured.err
@@ -73,7 +74,7 @@ def test_a_predictor_cannot_read_test_trials_the_store_or_the_manifest(
     (cache_root() / "secret").write_text("returns of true policies")
     monkeypatch.setenv("MISBEHAVING_STORE", str(cache_root()))
     monkeypatch.setenv("MISBEHAVING_DATASET", str(smooth.folder))
-    record, _ = run(request("reading", smooth), tmp_path / "run")
+    record = execute(request("reading", smooth), tmp_path / "run").record
     if record.provenance.isolation != LANDLOCK:
         pytest.skip("this kernel has no Landlock")
     seen = {Path(line).relative_to(smooth.folder) for line in misbehaving_predictors["opened"].split()}
@@ -91,7 +92,7 @@ def test_a_predictor_can_write_only_to_its_scratch_folder(misbehaving_predictors
     (targets / "file").write_text("a record")
     monkeypatch.setenv("MISBEHAVING_TARGETS", str(targets))
     monkeypatch.setenv("XDG_CACHE_HOME", str(targets))
-    record, _ = run(request("writing", smooth), tmp_path / "run")
+    record = execute(request("writing", smooth), tmp_path / "run").record
     if record.provenance.isolation != LANDLOCK:
         pytest.skip("this kernel has no Landlock")
     assert misbehaving_predictors["written"].split() == ["null"]
@@ -112,7 +113,7 @@ def test_when_a_predictors_package_is_inside_the_store_then_it_still_loads(
 def test_a_predictor_cannot_open_a_network_connection(misbehaving_predictors, smooth, tmp_path, monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as server:
         monkeypatch.setenv("MISBEHAVING_PORT", str(server.getsockname()[1]))
-        record, _ = run(request("connecting", smooth), tmp_path / "run")
+        record = execute(request("connecting", smooth), tmp_path / "run").record
     if record.provenance.isolation != LANDLOCK:
         pytest.skip("this kernel has no Landlock")
     assert misbehaving_predictors["connection"] == "PermissionError"
@@ -124,7 +125,7 @@ def test_when_the_run_is_killed_then_the_worker_is_killed(misbehaving_predictors
     child = os.fork()
     if child == 0:
         try:
-            run(request("hanging", smooth), tmp_path / "run")
+            execute(request("hanging", smooth), tmp_path / "run")
         finally:
             os._exit(1)
     while "process" not in misbehaving_predictors:
@@ -140,7 +141,7 @@ def test_when_the_worker_ends_then_processes_that_it_started_are_killed(
     model, misbehaving_predictors, smooth, tmp_path
 ):
     with contextlib.suppress(PredictorError):
-        run(request(model, smooth, limits=Limits(timeout=10.0)), tmp_path / "run")
+        execute(request(model, smooth, limits=Limits(timeout=10.0)), tmp_path / "run")
     assert not _alive(misbehaving_predictors, "child")
     assert not _alive(misbehaving_predictors, "process")
 
@@ -152,7 +153,7 @@ def test_when_the_run_is_killed_then_processes_that_the_worker_started_are_kille
     child = os.fork()
     if child == 0:
         try:
-            run(request("leaves-child-and-hangs", smooth), tmp_path / "run")
+            execute(request("leaves-child-and-hangs", smooth), tmp_path / "run")
         finally:
             os._exit(1)
     while "child" not in misbehaving_predictors:
@@ -166,7 +167,7 @@ def test_when_the_run_is_killed_then_processes_that_the_worker_started_are_kille
 def test_a_predictor_cannot_kill_the_subreaper(misbehaving_predictors, smooth, tmp_path):
     if sandbox._landlock(sandbox.CREATE_RULESET, None, 0, sandbox.ASK_VERSION) < sandbox.SCOPES_SINCE:
         pytest.skip("this kernel's Landlock does not restrict signals")
-    run(request("kills-parent", smooth), tmp_path / "run")
+    execute(request("kills-parent", smooth), tmp_path / "run")
     assert "killed" not in misbehaving_predictors
 
 
@@ -239,7 +240,7 @@ def test_when_an_answer_is_forged_then_the_error_names_the_predictor(
 ):
     monkeypatch.setenv("MISBEHAVING_ANSWER", answer)
     with pytest.raises(PredictorError, match=r"forging at trial .*: its process answered with"):
-        run(request("forging", smooth), tmp_path / "run")
+        execute(request("forging", smooth), tmp_path / "run")
 
 
 def test_hub_credentials_are_not_in_the_workers_environment(misbehaving_predictors, monkeypatch):
@@ -301,13 +302,13 @@ def test_when_a_predictor_fails_to_start_or_to_load_then_the_error_names_it_and_
     third_party_predictors, smooth, tmp_path, monkeypatch
 ):
     with pytest.raises(PredictorError, match=r"raising-in-init: starting failed: raised LookupError"):
-        run(request("raising-in-init", smooth), tmp_path / "raising-in-init")
+        execute(request("raising-in-init", smooth), tmp_path / "raising-in-init")
     monkeypatch.setenv("HALTING_FOLDER", str(tmp_path))
-    run(request("fails-to-load", smooth), tmp_path / "run")
+    execute(request("fails-to-load", smooth), tmp_path / "run")
     for name in ("forecasts.safetensors", "record.json"):
         (tmp_path / "run" / name).unlink()
     with pytest.raises(PredictorError, match=r"fails-to-load: loading its fitted state failed: raised LookupError"):
-        run(request("fails-to-load", smooth), tmp_path / "run")
+        execute(request("fails-to-load", smooth), tmp_path / "run")
 
 
 @pytest.mark.parametrize(
@@ -333,7 +334,7 @@ def test_when_a_predictor_reports_nonsense_then_the_error_names_it_and_is_printa
 ):
     statuses: list[str] = []
     with pytest.raises(PredictorError, match=message) as caught:
-        run(request(model, smooth), tmp_path / "run", lambda stage, done, total, status: statuses.append(status))
+        execute(request(model, smooth), tmp_path / "run", lambda stage, done, total, status: statuses.append(status))
     assert all(text.isprintable() and len(text) < 700 for text in (str(caught.value), *statuses))
 
 

@@ -17,7 +17,8 @@ from tipl_bench.benchmark.forecast.reference_returns import reference_returns
 from tipl_bench.benchmark.forecast.scoring import forecast_returns, sample_returns, score, window_rows
 from tipl_bench.benchmark.forecast.windows import test_windows
 from tipl_bench.benchmark.record import Record, read_record
-from tipl_bench.benchmark.run import RunRequest, run
+from tipl_bench.benchmark.request import RunRequest
+from tipl_bench.benchmark.run import execute
 from tipl_bench.cli import main
 from tipl_bench.leaderboard.store.evidence import fingerprint
 from tipl_bench.registry.dataset import Dataset
@@ -155,7 +156,7 @@ def make_desk(folder: Path) -> None:
     dataset = synthetic.smooth_dataset(dataset_folder(NAME))
     write_catalog(digest=dataset.digest)
     target = folder / "submission" / "run"
-    record, _ = run(RunRequest("linear", dataset, protocol=synthetic.SMALL, device="cpu"), target)
+    record = execute(RunRequest("linear", dataset, protocol=synthetic.SMALL, device="cpu"), target).record
     made = {"git_commit": record.provenance.git_commit or COMMIT, "git_dirty": False}
     record = record.model_copy(update={"provenance": record.provenance.model_copy(update=made)})
     record.write(target)

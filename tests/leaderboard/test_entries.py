@@ -11,7 +11,8 @@ import pytest
 from click.testing import CliRunner
 from helpers import synthetic
 from helpers.board_records import record
-from tipl_bench.benchmark.run import RunRequest, default_folder, run
+from tipl_bench.benchmark.request import RunRequest, default_folder
+from tipl_bench.benchmark.run import execute
 from tipl_bench.cli import main
 from tipl_bench.leaderboard.document import entries as module
 from tipl_bench.leaderboard.document.entries import boards
@@ -127,7 +128,7 @@ def test_the_reproduce_command_of_a_committed_row_names_its_record_in_a_clone_on
 
 def test_the_reproduce_command_runs_as_it_is_pasted(smooth, known, monkeypatch, tmp_path):
     request = RunRequest("persistence", smooth, "quick", (), 0, "cpu", synthetic.SMALL)
-    made, _ = run(request, tmp_path / "run")
+    made = execute(request, tmp_path / "run").record
     path = tmp_path / "desk" / "records" / "one.json"
     path.parent.mkdir(parents=True)
     path.write_text(made.model_dump_json())

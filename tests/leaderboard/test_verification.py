@@ -12,7 +12,8 @@ from helpers.submission_workspace import leaves
 from tipl_bench.benchmark.forecast.windows import test_windows
 from tipl_bench.benchmark.intervals import Estimate
 from tipl_bench.benchmark.record import read_record
-from tipl_bench.benchmark.run import RunRequest, run
+from tipl_bench.benchmark.request import RunRequest
+from tipl_bench.benchmark.run import execute
 from tipl_bench.leaderboard.store.evidence import row_status
 from tipl_bench.leaderboard.store.records import file_name
 from tipl_bench.leaderboard.verify.folder import open_run
@@ -131,9 +132,7 @@ def test_when_it_was_made_elsewhere_then_some_episodes_may_part_and_what_is_comp
     assert result.exit_code == 0, result.output
     assert "recorded on another processor ('Another processor'; here '" in result.output
     assert "and another version of 'numpy' ('1.0\\xe9'; here '" in result.output
-    assert (
-        "360 returns of single windows, any of which may diverge there, are not counted; half of" in result.output
-    )
+    assert "360 returns of single windows, any of which may diverge there, are not counted; half of" in result.output
     there = json.loads(verified(desk, "--json").stdout)
     assert there["numbers"] == here["numbers"] - 360
     assert (len(here["notes"]), len(there["notes"])) == (0, 2)
@@ -197,7 +196,7 @@ def test_when_a_record_has_no_share_of_the_ceiling_then_its_skills_say_whether_i
 
 def test_an_honest_run_on_a_walk_that_nobody_can_forecast_is_not_flagged(known, walking, tmp_path):
     made = tmp_path / "walk"
-    run(RunRequest("linear", walking, protocol=synthetic.SMALL, device="cpu"), made)
+    execute(RunRequest("linear", walking, protocol=synthetic.SMALL, device="cpu"), made)
     found = rescore(open_run(made, walking))
     assert found.agrees
     assert found.leakage_flags == ()
@@ -244,7 +243,7 @@ class Drifting(Predictor[NoOptions]):
 )
 def test_a_reproduction_is_graded_by_its_forecasts_and_skills(drift, expected, drifting, smooth, tmp_path):
     drifting(0.0)
-    record, _ = run(RunRequest("drifting", smooth, protocol=synthetic.SMALL, device="cpu"), tmp_path / "run")
+    record = execute(RunRequest("drifting", smooth, protocol=synthetic.SMALL, device="cpu"), tmp_path / "run").record
     drifting(drift)
     found = reproduce(record, smooth, tmp_path / "again")
     assert found.grade == expected
@@ -259,7 +258,7 @@ def test_a_reproduction_is_graded_by_its_forecasts_and_skills(drift, expected, d
 
 def test_when_the_predictor_has_another_version_then_it_is_not_run(drifting, smooth, tmp_path):
     drifting(0.0)
-    record, _ = run(RunRequest("drifting", smooth, protocol=synthetic.SMALL, device="cpu"), tmp_path / "run")
+    record = execute(RunRequest("drifting", smooth, protocol=synthetic.SMALL, device="cpu"), tmp_path / "run").record
     drifting(0.0, version=2)
     with pytest.raises(ProtocolError, match=r"of drifting v1 with options .*; installed here is v2"):
         reproduce(record, smooth, tmp_path / "again")

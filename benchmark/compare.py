@@ -1,0 +1,132 @@
+"""Compare runs: paired differences of every metric over their shared test trials."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..utils.bootstrap import Index
+from ..utils.errors import ProtocolError
+from . import intervals
+from .metrics import Metric, of_track
+from .protocol import Protocol
+from .record import RECORD_NAME, Record, Result, read_record
+from .run import Run
+
+Comparable = Run | Record | Path | str
+COLUMNS = ("run", "other", "metric", "phase", "horizon", "difference", "low", "high", "trials")
+
+
+def compare(runs: Sequence[Comparable]) -> pd.DataFrame:
+    """The paired differences of every two runs of one dataset and protocol.
+
+    Whole test trials are resampled, the same ones for both runs, so that what is common to them cancels.
+
+    Parameters
+    ----------
+    runs
+        Two or more runs, records, run folders or record files.
+
+    Returns
+    -------
+    DataFrame
+        One row per pair, metric, phase and horizon (missing for the mean over horizons): `run`, `other`, `metric`,
+        `phase`, `horizon`, the `difference` of the run's value minus the other's with its interval (`low`, `high`),
+        and the number of `trials`.
+
+    Raises
+    ------
+    ProtocolError
+        If there are fewer than two runs, one failed, or they are of different datasets, protocols or test trials.
+    """
+    records = [_record(one) for one in runs]
+    if len(records) < 2:
+        raise ProtocolError("A comparison takes two or more runs.")
+    names = _labels(records)
+    for name, record in zip(names[1:], records[1:], strict=True):
+        _check_comparable(names[0], records[0], name, record)
+    rows = [
+        {"run": names[a], "other": names[b], **row}
+        for a, b in itertools.combinations(range(len(records)), 2)
+        for row in _differences(records[a], records[b])
+    ]
+    return pd.DataFrame(rows, columns=list(COLUMNS)).astype({"horizon": "Int64"})
+
+
+def _record(source: Comparable) -> Record:
+    if isinstance(source, Run):
+        return source.record
+    if isinstance(source, Record):
+        return source
+    path = Path(source)
+    return read_record(path / RECORD_NAME if path.is_dir() else path)
+
+
+def _labels(records: Sequence[Record]) -> list[str]:
+    """A name for each record, numbered where two would be the same."""
+    names = [f"{r.key.method.name} v{r.key.method.version} {r.key.method.budget} seed {r.key.seed}" for r in records]
+    return [
+        f"{name} ({names[: place + 1].count(name)})" if names.count(name) > 1 else name
+        for place, name in enumerate(names)
+    ]
+
+
+def _check_comparable(first: str, one: Record, name: str, other: Record) -> None:
+    for label, record in ((first, one), (name, other)):
+        if record.failed:
+            raise ProtocolError(
+                f"{label}: the run failed at {record.status.stage}; only finished runs can be compared."
+            )
+    for what, mine, theirs in (
+        ("track", one.track, other.track),
+        ("dataset", one.key.dataset, other.key.dataset),
+        ("protocol", one.key.protocol, other.key.protocol),
+    ):
+        if mine != theirs:
+            raise ProtocolError(
+                f"{first} and {name} cannot be compared: the {what} differs "
+                f"({'; '.join(one.key.differences(other.key)) or f'{mine}, {theirs}'}). Run both on the same."
+            )
+    trials = [{result.place: result.trials for result in record.results} for record in (one, other)]
+    if trials[0] != trials[1]:
+        raise ProtocolError(f"{first} and {name} cannot be compared: their phases, horizons or test trials differ.")
+
+
+def _differences(one: Record, other: Record) -> Iterator[dict[str, Any]]:
+    """The rows of one pair."""
+    protocol = one.key.protocol
+    phases = dict.fromkeys(result.phase for result in one.results if result.phase)
+    for metric in of_track(one.track):
+        if not metric.by_trial:
+            continue
+        for phase in phases:
+            pairs = list(zip(one.of_phase(phase), other.of_phase(phase), strict=True))
+            if not all(column in result.by_trial for pair in pairs for result in pair for column in metric.columns):
+                continue  # a metric that one of them was not scored by
+            for horizon, chosen in (*((pair[0].horizon, [pair]) for pair in pairs), (None, pairs)):
+                difference = _difference(metric, chosen, protocol)
+                yield {
+                    "metric": metric.name,
+                    "phase": phase,
+                    "horizon": horizon,
+                    "difference": difference.value,
+                    "low": difference.low,
+                    "high": difference.high,
+                    "trials": chosen[0][0].trials,
+                }
+
+
+def _difference(metric: Metric, pairs: Sequence[tuple[Result, Result]], protocol: Protocol) -> intervals.Estimate:
+    """The difference of a metric, or of its mean over several horizons."""
+    ratios = [[metric.ratio({c: np.array(r.by_trial[c]) for c in metric.columns}) for r in pair] for pair in pairs]
+
+    def statistic(index: Index) -> Any:
+        values = [[above[index].sum(-1) / below[index].sum(-1) for above, below in pair] for pair in ratios]
+        return np.mean([mine - theirs for mine, theirs in values], axis=0)
+
+    return intervals.bootstrap(statistic, pairs[0][0].trials, protocol)

@@ -1,0 +1,130 @@
+"""A request for a run: what to run on what, its key and its folder."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from pydantic import ValidationError
+
+from ..registry.catalog import identity_of
+from ..registry.dataset import Dataset
+from ..utils.errors import OptionError, PredictorError
+from ..utils.text import first_error
+from .protocol import CURRENT, Protocol
+from .record import DatasetIdentity, MethodIdentity, RunKey
+from .worker.messages import PredictorCrash
+from .worker.predictor_process import Limits, PredictorProcess
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """What to run.
+
+    Parameters
+    ----------
+    model
+        The predictor's name.
+    dataset
+        The opened dataset.
+    budget, settings
+        Named budget, and `name=value` options on top of it.
+    seed
+        The predictor's seed.
+    device
+        "auto", "cpu" or "cuda".
+    protocol
+        The protocol; the current one by default.
+    limits
+        Time and memory that the predictor may use; not part of what is run.
+    """
+
+    model: str
+    dataset: Dataset
+    budget: str = "quick"
+    settings: tuple[str, ...] = ()
+    seed: int = 0
+    device: str = "auto"
+    protocol: Protocol = CURRENT
+    limits: Limits = field(default_factory=Limits)
+
+    def start(self) -> PredictorProcess:
+        """The predictor, unfitted, in a process that can read no trial but the training and validation ones.
+
+        Raises on unknown names and unfit values, and `PredictorError` if it does not start.
+        """
+        split = self.dataset.manifest.split
+        with attribute_errors(self.model, "starting"):
+            return PredictorProcess(
+                self.model,
+                self.budget,
+                self.settings,
+                context=self.protocol.context,
+                denied=[self.dataset.folder],
+                allowed=[trial.path for trial in self.dataset.trials((*split.train, *split.validation))],
+                limits=self.limits,
+            )
+
+    def key(self, predictor: PredictorProcess) -> RunKey:
+        """The key of this run; raises `OptionError` for a seed or an option that no record may hold."""
+        try:
+            return RunKey(
+                protocol=self.protocol,
+                dataset=identity(self.dataset),
+                method=MethodIdentity(
+                    name=predictor.name,
+                    version=predictor.version,
+                    consumes=predictor.consumes,
+                    budget=self.budget,
+                    options=predictor.options,
+                ),
+                seed=self.seed,
+                device=resolve_device(self.device),
+            )
+        except ValidationError as error:
+            raise OptionError(f"{self.model}: {first_error(error)}.") from None
+
+
+def identity(dataset: Dataset) -> DatasetIdentity:
+    """Which bytes a dataset is."""
+    return DatasetIdentity(name=dataset.name, environment=dataset.environment, **identity_of(dataset)._asdict())
+
+
+@contextlib.contextmanager
+def attribute_errors(name: str, stage: str) -> Iterator[None]:
+    """Re-raise a worker failure as PredictorError, naming predictor and stage."""
+    try:
+        yield
+    except PredictorCrash as crash:
+        raise PredictorError(f"{name}: {stage} failed: {crash}.") from None
+
+
+def resolve_device(name: str) -> str:
+    """The torch device a name stands for; raises `OptionError` if it is not to be had."""
+    if name not in ("auto", "cpu", "cuda"):
+        raise OptionError(f"Unknown device {name!r}. Known: auto, cpu, cuda.")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise OptionError("Device cuda was asked for, but torch sees no CUDA device here; use --device cpu or auto.")
+    return "cuda" if name != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+def default_folder(request: RunRequest) -> Path:
+    """`runs/<dataset>/<model>[-settings]-<budget>-seed<seed>`."""
+    return run_folder(request.dataset.name, request.model, request.settings, request.budget, request.seed)
+
+
+def run_folder(dataset: str, model: str, settings: Iterable[str], budget: str, seed: int) -> Path:
+    """The default folder of a run, by names alone."""
+    chosen = "".join(f"-{setting.replace('=', '-')}" for setting in sorted(settings))
+    return Path("runs") / dataset.replace("/", "--") / f"{model}{chosen}-{budget}-seed{seed}"
+
+
+def as_settings(options: Mapping[str, object]) -> tuple[str, ...]:
+    """Options as `--set` takes them."""
+    return tuple(
+        f"{name}={str(value).lower() if value is None or isinstance(value, bool) else value}"
+        for name, value in options.items()
+    )

@@ -1,0 +1,27 @@
+"""`tipl-bench compare`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("runs", metavar="RUN RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--phase", default="learning", show_default=True, help="Phase to print: learning, converged or all.")
+@click.option("--json", "as_json", is_flag=True, help="Print every difference as JSON instead of the table.")
+def compare(runs: tuple[Path, ...], phase: str, as_json: bool) -> None:
+    """Print the paired differences of runs over their shared test trials, with 95% intervals.
+
+    RUN is a run folder or a record file; all must be of one dataset and protocol.
+    """
+    from ..benchmark import table
+    from ..benchmark.compare import compare as compare_runs
+    from .output import console
+
+    found = compare_runs(runs)
+    if as_json:
+        click.echo(found.to_json(orient="records", indent=1))
+    else:
+        console().print(table.render_comparison(found, phase))

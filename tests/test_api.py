@@ -1,0 +1,166 @@
+"""The Python API: run, look at, verify, reproduce and compare runs, and load the committed results."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import tipl_bench
+from click.testing import CliRunner
+from helpers import synthetic
+from helpers.board_records import record
+from tipl_bench.benchmark.metrics import METRICS
+from tipl_bench.benchmark.record import read_record
+from tipl_bench.cli import main
+from tipl_bench.leaderboard.store.records import RECORDS
+from tipl_bench.utils.errors import PredictorError, ProtocolError
+
+
+@pytest.fixture
+def known(monkeypatch):
+    """The toys' protocol is one of the package's."""
+    from tipl_bench.benchmark.protocol import PROTOCOLS
+
+    monkeypatch.setitem(PROTOCOLS, synthetic.SMALL.version, synthetic.SMALL)
+
+
+def small(model, dataset, out, **options):
+    return tipl_bench.run(model, dataset, options=options, device="cpu", out=out, protocol=synthetic.SMALL)
+
+
+def test_a_run_holds_its_record_rows_forecasts_and_figure(smooth, tmp_path):
+    made = small("linear", str(smooth.folder), tmp_path / "run", points=3)
+    assert made.record == read_record(tmp_path / "run" / "record.json")
+    assert made.record.key.method.options["points"] == 3
+    pd.testing.assert_frame_equal(made.windows, pd.read_parquet(tmp_path / "run" / "windows.parquet"))
+    assert made.forecasts.shape == (20, 3, smooth.layout.parameter_count)
+    assert made.figure.read_text().startswith("<?xml")
+    made.figure.unlink()
+    again = small("linear", smooth, tmp_path / "run", points=3)
+    assert (made.repeated, again.repeated) == (False, True)
+    assert again.figure.exists()
+    assert again.record == made.record
+
+
+def test_verify_and_reproduce_take_a_run_its_folder_or_its_record(known, smooth, tmp_path):
+    made = small("linear", smooth, tmp_path / "run")
+    for source in (made, made.folder, str(made.folder)):
+        found = tipl_bench.verify(source, smooth)
+        assert found.agrees
+        assert found.exact
+    assert tipl_bench.reproduce(made, smooth).grade == "bitwise"
+    assert (tmp_path / "run-reproduced" / "record.json").exists()
+    assert tipl_bench.reproduce(made.folder / "record.json", smooth, tmp_path / "other").grade == "bitwise"
+    with pytest.raises(ProtocolError, match="is not empty"):
+        tipl_bench.reproduce(made, smooth)
+
+
+def test_when_a_run_fails_then_its_record_says_at_what_and_why_and_it_is_tried_again(
+    third_party_predictors, smooth, tmp_path, known
+):
+    folder = tmp_path / "run"
+    with pytest.raises(PredictorError) as caught:
+        small("raising-in-fit", smooth, folder)
+    failed = read_record(folder / "record.json")
+    assert failed.failed
+    assert (failed.status.stage, failed.results) == ("fit", ())
+    assert failed.status.reason == str(caught.value)
+    for command in (["verify"], ["reproduce"], ["leaderboard", "add"], ["leaderboard", "add", "--claimed"], ["submit"]):
+        result = CliRunner().invoke(main, [*command, str(folder)])
+        assert result.exit_code == 1
+        assert "the run failed at fit (raising-in-fit: " in result.output
+    with pytest.raises(ProtocolError, match="failed at fit"):
+        tipl_bench.compare([folder, folder])
+    with pytest.raises(PredictorError):
+        small("raising-in-fit", smooth, folder)
+
+
+def test_differences_are_paired_ratios_of_sums(tmp_path):
+    one, other = record("tipl", 0.5), record("mlp", 0.6, tilt=0.1)
+    found = tipl_bench.compare([one, other]).set_index(["metric", "phase", "horizon"])
+    assert set(found["run"]) == {"tipl v1 quick seed 0"}
+    kept = {metric.name for metric in METRICS if metric.by_trial}
+    assert set(found.index.get_level_values("metric")) == kept
+    for horizon in (1, 2, 3):
+        sums = [
+            {name: np.array(values) for name, values in one_of.result("learning", horizon).by_trial.items()}
+            for one_of in (one, other)
+        ]
+        row = found.loc[("skill", "learning", horizon)]
+        values = [1 - s["wpe"].sum() / s["wpe_persistence"].sum() for s in sums]
+        assert row["difference"] == pytest.approx(values[0] - values[1], rel=1e-12)
+        assert row["low"] < row["difference"] < row["high"]
+        unpaired = [one_of.result("learning", horizon)["skill"] for one_of in (one, other)]
+        assert row["high"] - row["low"] < sum(e.high - e.low for e in unpaired)
+    mean = found.xs(("skill", "learning"), level=("metric", "phase"))["difference"]
+    assert mean[mean.index.isna()].iloc[0] == pytest.approx(mean[mean.index.notna()].mean(), rel=1e-12)
+
+
+def test_a_run_compared_with_itself_differs_by_exactly_nothing():
+    found = tipl_bench.compare([record(), record()])
+    assert (found[["difference", "low", "high"]] == 0.0).all(axis=None)
+    assert found["other"].iloc[0] == "tipl v1 quick seed 0 (2)"
+
+
+def test_when_a_metric_is_not_in_an_older_record_then_the_others_are_compared():
+    old = record()
+    results = [
+        one.model_copy(update={"by_trial": {n: v for n, v in one.by_trial.items() if n != "wpe_oracle"}})
+        for one in old.results
+    ]
+    found = tipl_bench.compare([old.model_copy(update={"results": tuple(results)}), record("mlp")])
+    assert set(found["metric"]) == {"skill", "wpe", "repw"}
+
+
+@pytest.mark.parametrize(
+    ("other", "named"),
+    [
+        (record(dataset="toy/ppo-v2"), r"the dataset differs .*toy/ppo-v1 here, toy/ppo-v2 there"),
+        (record(digest="c" * 64), "the dataset differs"),
+        (record(trials=11), "test trials differ"),
+        (record().model_copy(update={"track": "training"}), "the track differs"),
+    ],
+    ids=["dataset", "digest", "trials", "track"],
+)
+def test_when_runs_cannot_be_paired_then_it_is_said_why(other, named):
+    with pytest.raises(ProtocolError, match=named):
+        tipl_bench.compare([record(), other])
+    with pytest.raises(ProtocolError, match="two or more runs"):
+        tipl_bench.compare([record()])
+
+
+def test_the_compare_command_prints_what_compare_returns(tmp_path):
+    paths = []
+    for name, ratio in (("tipl", 0.5), ("mlp", 0.6)):
+        record(name, ratio).write(tmp_path)
+        paths.append((tmp_path / "record.json").rename(tmp_path / f"{name}.json"))
+    expected = tipl_bench.compare(paths)
+    result = CliRunner().invoke(main, ["compare", *map(str, paths), "--json"])
+    assert result.exit_code == 0, result.output
+    printed = json.loads(result.output)
+    assert [row["difference"] for row in printed] == pytest.approx(list(expected["difference"]), rel=1e-9)
+    result = CliRunner().invoke(main, ["compare", *map(str, paths)], env={"COLUMNS": "140"})
+    assert "tipl v1 quick seed 0 minus mlp v1 quick seed 0, learning phase, paired over 12 test trials" in result.output
+    value = expected[(expected["metric"] == "skill") & (expected["horizon"] == 2)]["difference"].iloc[0]
+    assert f"{value:+.3f}" in result.output
+    result = CliRunner().invoke(main, ["compare", *map(str, paths), "--phase", "later"])
+    assert "Unknown phase 'later'" in result.output
+
+
+def test_the_committed_results_are_a_frame_with_a_row_per_record_phase_and_horizon():
+    found = tipl_bench.load_results()
+    assert found["record"].nunique() == len(list(RECORDS.glob("*.json")))
+    name = found["record"].iloc[0]
+    stored = read_record(RECORDS / name)
+    rows = found[found["record"] == name]
+    assert len(rows) == len(stored.results)
+    for row, result in zip(rows.to_dict("records"), stored.results, strict=True):
+        assert (row["phase"], row["horizon"]) == (result.phase, result.horizon)
+        assert (row["skill"], row["repw_high"]) == (result["skill"].value, result["repw"].high)
+
+
+def test_all_public_names_are_there():
+    for name in tipl_bench.__all__:
+        assert getattr(tipl_bench, name)
