@@ -133,7 +133,9 @@ def dispute_row(record: Path, reason: str, resolve: bool) -> None:
     if not record.is_file():
         raise click.ClickException(suggest_record(record))
     found = read_record(record)
-    click.echo(f"kept in {append(record, found, maintainer_note('resolved' if resolve else 'disputed', found, reason))}")
+    click.echo(
+        f"kept in {append(record, found, maintainer_note('resolved' if resolve else 'disputed', found, reason))}"
+    )
 
 
 @leaderboard.command("build")
