@@ -8,6 +8,7 @@ import shutil
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from ...utils.errors import DatasetError
@@ -26,7 +27,7 @@ from ..store import (
     remember_revision,
     repo_folder,
 )
-from .fetch import STAGING_NAME, CancelledError, fetch_file
+from .fetch import STAGING_NAME, CancelledError, fetch_file, stored_in_xet
 from .remote import WORKERS, RemoteDataset
 
 logger = logging.getLogger(__name__)
@@ -136,8 +137,11 @@ def _fetch(
             lacking.append(entry)
     check_free_space(folder, sum(entry.size for entry in lacking))
 
+    in_xet = stored_in_xet(remote.location, lacking)
+
     def one(entry: FileEntry) -> None:
-        fetch_file(remote.location, entry, folder, lambda size: bar.add(size, entry.path))
+        report = partial(bar.add, path=entry.path)
+        fetch_file(remote.location, entry, folder, report, xet=entry.path in in_xet)
 
     try:
         with cancel_on_error(ThreadPoolExecutor(WORKERS), bar) as pool:

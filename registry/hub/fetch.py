@@ -15,18 +15,20 @@ import contextlib
 import importlib.util
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-from huggingface_hub import constants, get_hf_file_metadata, hf_hub_download
+from huggingface_hub import constants, hf_hub_download
+from huggingface_hub.hf_api import RepoFile, RepoFolder
 
 from ..._version import __version__
 from ...utils.errors import DatasetError, HubError
 from ...utils.files import sync
 from ..files import FileEntry, verify_file
 from ..reference import HubLocation
-from .client import file_url, is_transient, status_of, streaming, translate_hub_errors, with_retries
+from .client import api, is_transient, status_of, streaming, translate_hub_errors, with_retries
 
 ATTEMPTS = 6
 """Consecutive attempts without a new byte before giving up."""
@@ -34,6 +36,8 @@ FRESH_STARTS = 2
 """Times a file that arrived whole but wrong is fetched anew."""
 RANGE_NOT_SATISFIABLE = 416
 """The status where a range begins after the file's end."""
+FILES_PER_REQUEST = 500
+"""Files looked up by one request."""
 STAGING_NAME = ".staging"
 """Folder inside a dataset's, where `hf_hub_download` works."""
 
@@ -46,7 +50,7 @@ class CancelledError(Exception):
     """Raised by a progress report to stop a fetch."""
 
 
-def fetch_file(location: HubLocation, entry: FileEntry, folder: Path, progress: Report = lambda size: None) -> None:
+def fetch_file(location: HubLocation, entry: FileEntry, folder: Path, progress: Report, *, xet: bool) -> None:
     """Fetch a listed file into a dataset's folder, continuing an interrupted download.
 
     Parameters
@@ -59,6 +63,8 @@ def fetch_file(location: HubLocation, entry: FileEntry, folder: Path, progress: 
         The dataset's folder.
     progress
         Called with the number of new bytes; negative where bytes are discarded.
+    xet
+        Fetch it from Xet storage (`stored_in_xet`), not over plain HTTP.
 
     Raises
     ------
@@ -67,7 +73,7 @@ def fetch_file(location: HubLocation, entry: FileEntry, folder: Path, progress: 
     """
     target = folder / entry.path
     target.parent.mkdir(parents=True, exist_ok=True)
-    fetch = _fetch_xet if _is_in_xet(location, entry) else _fetch_http
+    fetch = _fetch_xet if xet else _fetch_http
     for start in range(1 + FRESH_STARTS):
         fetched = fetch(location, entry, folder, progress)
         try:
@@ -87,14 +93,30 @@ def fetch_file(location: HubLocation, entry: FileEntry, folder: Path, progress: 
     sync(target.parent)
 
 
-def _is_in_xet(location: HubLocation, entry: FileEntry) -> bool:
-    """Look a file up before any of it is fetched: whether it comes from Xet storage; refused if its size is wrong."""
-    url = file_url(location, entry.path)
-    found = with_retries(location, lambda: get_hf_file_metadata(url, library_name="tipl-bench"))
-    if found.size is not None and found.size != entry.size:
-        raise _wrong_size(location, entry, found.size)
+def stored_in_xet(location: HubLocation, entries: Sequence[FileEntry]) -> set[str]:
+    """Look files up before any byte is fetched; those to be fetched from Xet storage.
+
+    Raises
+    ------
+    HubError
+        If the Hub states another size than the manifest, or cannot be reached.
+    """
+    sizes = {entry.path: entry for entry in entries}
     usable = importlib.util.find_spec("hf_xet") is not None and not constants.HF_HUB_DISABLE_XET
-    return found.xet_file_data is not None and usable
+    stored = set()
+    for start in range(0, len(entries), FILES_PER_REQUEST):
+        paths = [entry.path for entry in entries[start : start + FILES_PER_REQUEST]]
+        for found in with_retries(location, partial(_paths_info, location, paths)):
+            if isinstance(found, RepoFile) and found.path in sizes:
+                if found.size != sizes[found.path].size:
+                    raise _wrong_size(location, sizes[found.path], found.size)
+                if found.xet_hash and usable:
+                    stored.add(found.path)
+    return stored
+
+
+def _paths_info(location: HubLocation, paths: list[str]) -> list[RepoFile | RepoFolder]:
+    return api().get_paths_info(location.repo, paths, revision=location.revision, repo_type="dataset")
 
 
 def _wrong_size(location: HubLocation, entry: FileEntry, size: int) -> HubError:
@@ -147,9 +169,9 @@ def _fetch_xet(location: HubLocation, entry: FileEntry, folder: Path, progress: 
 def _fetch_http(location: HubLocation, entry: FileEntry, folder: Path, progress: Report) -> Path:
     """Bring a partial file to its full size, resuming as long as new bytes arrive."""
     target = folder / entry.path
-    partial = target.with_name(f".{target.name}.{entry.sha256[:16]}.incomplete")
+    part = target.with_name(f".{target.name}.{entry.sha256[:16]}.incomplete")
     idle = 0
-    with partial.open("ab", buffering=0) as stream:  # what arrived is kept, whatever happens to this process
+    with part.open("ab", buffering=0) as stream:  # what arrived is kept, whatever happens to this process
         progress(stream.tell())
         while (have := stream.tell()) < entry.size:
             failure: Exception | None = None
@@ -169,7 +191,7 @@ def _fetch_http(location: HubLocation, entry: FileEntry, folder: Path, progress:
             if idle >= ATTEMPTS:
                 raise failure or _wrong_size(location, entry, have)
             time.sleep(min(8.0, 0.25 * 2**idle))
-    return partial
+    return part
 
 
 def _append(location: HubLocation, entry: FileEntry, stream: IO[bytes], progress: Report) -> None:

@@ -158,7 +158,7 @@ def test_when_a_manifest_holds_square_brackets_then_they_are_shown_as_they_are(t
 
 def test_when_a_dataset_is_verified_then_its_bytes_are_counted(smooth):
     total = sum(file.size for file in smooth.manifest.files)
-    expected = f"toy-pendulum/synthetic-v1: 8 files, {total:,} bytes, all as digest {smooth.digest} says.\n"
+    expected = f"toy-pendulum/synthetic-v1: 8 files, {total:,} bytes, all intact; digest {smooth.digest}\n"
     assert output_of("datasets", "verify", smooth.folder) == expected
 
 

@@ -131,7 +131,12 @@ def paths_info(request: Request, name: str, revision: str) -> Reply:
     found = [entries[path] for path in wanted if path in entries]
     if form.get("expand", [""])[0].lower() == "true":
         return Reply.json([expanded(repository, commit, entry) for entry in found])
-    return Reply.json([described(entry) for entry in found])
+    listed = [described(entry) for entry in found]
+    if request.hub.xet:
+        for about, entry in zip(listed, found, strict=True):
+            if entry.pointer:
+                about["xetHash"] = request.hub.xet.hash_of(repository.large.path(entry.etag))
+    return Reply.json(listed)
 
 
 def refs(request: Request, name: str) -> Reply:
