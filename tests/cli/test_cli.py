@@ -95,7 +95,9 @@ def test_when_models_are_listed_then_every_predictor_has_a_row():
 def test_when_models_are_listed_as_json_then_options_and_budgets_are_included():
     facts = {fact["name"]: fact for fact in json.loads(output_of("models", "--json"))}
     assert list(facts)[: len(IN_TREE)] == list(IN_TREE)
-    assert facts["linear"]["options"]["damping"] == {"type": "float", "default": 1.0}
+    damping = facts["linear"]["options"]["damping"]
+    assert (damping["type"], damping["default"]) == ("float", 1.0)
+    assert damping["description"].startswith("Share of the line's step")
     assert facts["tipl"]["budgets"]["paper"] == {}
     assert facts["tipl"]["consumes"] == "weights"
 
