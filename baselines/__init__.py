@@ -1,4 +1,4 @@
-"""Predictors: the in-tree table, and the door for everyone else's."""
+"""Predictors by name: those of this package, and those of installed packages through an entry point."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def predictor_type(name: str) -> type[Predictor[Any]]:
     UnknownNameError
         If no predictor has the name.
     PredictorError
-        If an installed package's entry point cannot be loaded, is no predictor, or does not say what it must.
+        If an installed package's entry point cannot be loaded, is no predictor, or is described by unusable attributes.
     """
     if name in IN_TREE:
         module, _, attribute = IN_TREE[name].partition(":")
@@ -50,22 +50,22 @@ def predictor_type(name: str) -> type[Predictor[Any]]:
         try:
             loaded = points[0].load()
         except Exception as error:  # an outside package may fail in any way
-            said = one_line(repr(error))
-            raise PredictorError(f"{name}: its entry point {points[0].value!r} does not load ({said}).") from error
+            cause = one_line(repr(error))
+            raise PredictorError(f"{name}: its entry point {points[0].value!r} does not load ({cause}).") from error
     if not (isinstance(loaded, type) and issubclass(loaded, Predictor)) or getattr(loaded, "name", None) != name:
         raise PredictorError(f"{name}: {one_line(repr(loaded))} is not a Predictor of that name.")
-    wrong = _wrong(loaded)
-    if wrong:
-        raise PredictorError(f"{name}: {one_line(wrong)}.")
+    problem = _invalid_attribute(loaded)
+    if problem:
+        raise PredictorError(f"{name}: {one_line(problem)}.")
     return loaded
 
 
-def _wrong(kind: type[Predictor[Any]]) -> str | None:
-    """What a class says of itself that no record or table could hold."""
-    for fact in ("name", "consumes"):
-        word = getattr(kind, fact)
-        if not isinstance(word, str) or len(word) > SLUG_LENGTH or not re.fullmatch(SLUG_PATTERN, word):
-            return f"its {fact} is {word!r}, not letters and digits joined by - . or _, {SLUG_LENGTH} at most"
+def _invalid_attribute(kind: type[Predictor[Any]]) -> str | None:
+    """What is wrong with an attribute that records and tables must hold."""
+    for attribute in ("name", "consumes"):
+        value = getattr(kind, attribute)
+        if not isinstance(value, str) or len(value) > SLUG_LENGTH or not re.fullmatch(SLUG_PATTERN, value):
+            return f"its {attribute} is {value!r}, not letters and digits joined by - . or _, {SLUG_LENGTH} at most"
     version, summary = getattr(kind, "version", None), getattr(kind, "summary", None)
     if not isinstance(version, int) or isinstance(version, bool) or version < 0:
         return f"its version is {version!r}, not a whole number"

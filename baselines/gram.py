@@ -1,4 +1,4 @@
-"""The Gram trick: whatever lies in the span of its context needs inner products of checkpoints only.
+"""Inner products of checkpoints: all that forecasts in the span of their context need (the Gram trick).
 
 Fits and window SVDs then cost the same for 122 parameters as for 70,000.
 """

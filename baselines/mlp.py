@@ -25,7 +25,7 @@ VALIDATION_WINDOWS = 256
 
 
 class MLPOptions(Options):
-    """Network and training."""
+    """Size of the network, and its training."""
 
     width: int = Field(128, ge=1)
     """Units of each hidden layer."""

@@ -31,7 +31,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from ..registry.trial import Trial
-from ..rl.policy import PolicyLayout
+from ..rl import PolicyLayout
 from ..utils.canonical import canonical_json, strict_json
 from ..utils.errors import PredictorError
 from ..utils.files import replace_atomically

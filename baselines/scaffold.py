@@ -1,4 +1,4 @@
-"""A new predictor's package: everything that is needed to install, check and run it."""
+"""Write a package for a new predictor, ready to install, check and run."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def write_package(name: str, folder: Path) -> list[Path]:
         raise OptionError(f"A module {module!r} is installed already, which this one would hide; choose another name.")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise PredictorError(f"{folder} is there and not empty; choose another place with --out.")
-    facts = {
+    values = {
         "name": name,
         "module": module,
         "class_name": "".join(word.capitalize() for word in name.split("-")),
@@ -71,12 +71,12 @@ def write_package(name: str, folder: Path) -> list[Path]:
     for place, template in places.items():
         path = folder / place
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(path, environment.get_template(template).render(facts))
+        write_text(path, environment.get_template(template).render(values))
         written.append(path)
     return written
 
 
 def _is_taken(module: str) -> bool:
-    """Whether a module can be imported by this name; a folder of the name is none."""
+    """Whether a module can be imported by this name; a mere folder of the name does not count."""
     found = importlib.util.find_spec(module)
     return found is not None and found.origin is not None

@@ -12,7 +12,7 @@ from ..registry.loading import load_dataset
 from ..registry.manifest import MANIFEST_NAME
 from ..registry.reference import NAME_PATTERN, is_name
 from ..registry.store import dataset_folder, exclusive
-from ..rl.evaluation import usable_threads
+from ..rl import usable_threads
 from ..utils.errors import DatasetError, ProtocolError
 from ..utils.progress import Progress
 from .forecast.reference_returns import derive_reference_returns

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..rl.policy import PolicyLayout
+from ..rl import PolicyLayout
 from ..utils.errors import DatasetError
 from .derived import Derived, derived_folder, derived_protocols, open_derived
 from .files import FileEntry, check_size, describe_file, verify_file

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field, ValidationError, model_validator
 
-from ..rl.policy import PolicyLayout
+from ..rl import PolicyLayout
 from ..utils.canonical import canonical_json, strict_json
 from ..utils.errors import DatasetError
 from ..utils.files import write_text

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ..rl.policy import PolicyLayout
+from ..rl import PolicyLayout
 from ..utils.errors import DatasetError
 from ..utils.tensorfile import Array, Mapped, TensorSpan, read_header
 

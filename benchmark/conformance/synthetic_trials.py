@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...registry.trial import Trial, trial_name, trial_tensors
-from ...rl.policy import PolicyLayout
+from ...rl import PolicyLayout
 from ...utils.tensorfile import create_tensors
 
 LAYOUT = PolicyLayout(4, (3, 3), 1)

@@ -13,7 +13,7 @@ from ...registry.catalog import find_derived
 from ...registry.dataset import Dataset
 from ...registry.derived import write_derived
 from ...registry.store import cache_root
-from ...rl.evaluation import Policies, evaluate_returns
+from ...rl import Policies, evaluate_returns
 from ...utils.errors import DatasetError
 from ...utils.files import replace_atomically
 from ...utils.tensorfile import create_tensors, map_tensors

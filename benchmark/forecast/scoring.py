@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from ...registry.dataset import Dataset
-from ...rl.evaluation import Policies, evaluate_returns
+from ...rl import Policies, evaluate_returns
 from ...utils.errors import ProtocolError
 from .. import metrics
 from ..protocol import Protocol

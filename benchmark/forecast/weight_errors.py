@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...rl.policy import PolicyLayout
+from ...rl import PolicyLayout
 
 Float64 = npt.NDArray[np.float64]
 Weights = npt.NDArray[Any]

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from ...registry.reference import SLUG_LENGTH, SLUG_PATTERN
-from ...rl.policy import PolicyLayout
+from ...rl import PolicyLayout
 from ...utils import errors
 from ...utils.errors import OptionError, PredictorError, UnknownNameError
 from ...utils.text import one_line
