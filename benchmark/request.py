@@ -93,6 +93,12 @@ def identity(dataset: Dataset) -> DatasetIdentity:
     return DatasetIdentity(name=dataset.name, environment=dataset.environment, **identity_of(dataset)._asdict())
 
 
+def is_identified(dataset: Dataset, stated: DatasetIdentity) -> bool:
+    """Whether a dataset is the one that a record states, by whichever of its digests the record names."""
+    same = (dataset.name, dataset.environment) == (stated.name, stated.environment)
+    return same and any(dataset.matches(digest) for digest in (stated.digest, stated.first_digest))
+
+
 @contextlib.contextmanager
 def attribute_errors(name: str, stage: str) -> Iterator[None]:
     """Re-raise a worker failure as PredictorError, naming predictor and stage."""

@@ -49,6 +49,7 @@ def download_dataset(name: str, trials: range | None, to: Path | None) -> None:
     NAME is a catalogued name (half-cheetah/ppo-v1, or half-cheetah/ppo@v1, or half-cheetah/ppo-v1@COMMIT), or an
     address on the Hub: hf://datasets/OWNER/NAME[@REVISION].
     """
+    from ..registry.catalog import identity_of
     from ..registry.loading import download_dataset, parse_reference
 
     with Bars() as bars:
@@ -56,7 +57,7 @@ def download_dataset(name: str, trials: range | None, to: Path | None) -> None:
     size = sum(entry.size for entry in dataset.files(trials))
     count = len(dataset) if trials is None else len(trials)
     click.echo(
-        f"{dataset.name}: {count} trials, {size:,} bytes in {dataset.folder}, all intact; digest {dataset.digest}"
+        f"{dataset.name}: {count} trials, {size:,} bytes in {dataset.folder}, all intact; digest {identity_of(dataset)}"
     )
 
 

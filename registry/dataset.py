@@ -80,7 +80,7 @@ class Dataset:
         """
         indices = set()
         for index in range(len(self)) if trials is None else trials:
-            if not 0 <= index < len(self):  # met before a range of billions is gone through
+            if not 0 <= index < len(self):  # checked one by one: a range may hold billions
                 raise DatasetError(f"{self.name} has trials 0 to {len(self) - 1}; there is no trial {index}.")
             indices.add(index)
         return [*(self.manifest.trials[index] for index in sorted(indices)), *self.manifest.sidecars]

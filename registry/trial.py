@@ -50,9 +50,9 @@ def iteration_positions(epoch: Array) -> npt.NDArray[np.int64]:
     epoch
         The `epoch` column [..., T] of a trial, or of any part of it that holds a whole iteration.
     """
-    kinds = np.unique(epoch[epoch > 0])
-    last = kinds[-1] if len(kinds) else 0
-    return np.searchsorted(kinds, np.where(epoch == 0, last, epoch)).astype(np.int64)
+    checkpointed = np.unique(epoch[epoch > 0])
+    last = checkpointed[-1] if len(checkpointed) else 0
+    return np.searchsorted(checkpointed, np.where(epoch == 0, last, epoch)).astype(np.int64)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from ...benchmark.forecast.windows import EvaluationWindow, test_windows
 from ...benchmark.protocol import PROTOCOLS
 from ...benchmark.record import RECORD_LIMIT, RECORD_NAME, Record, read_record
-from ...benchmark.request import identity
+from ...benchmark.request import is_identified
 from ...benchmark.run import FORECASTS_NAME, KEY_NAME, PREDICTOR_NAME, WINDOWS_NAME, Run
 from ...registry.dataset import Dataset
 from ...registry.loading import load_dataset
@@ -102,7 +102,7 @@ def open_dataset(record: Record, dataset: Dataset | str | None = None) -> Datase
     """The dataset that a record names, found by its name by default; raises `ProtocolError` if it is another."""
     opened = dataset if isinstance(dataset, Dataset) else load_dataset(dataset or record.key.dataset.name)
     stated = record.key.dataset
-    if identity(opened) != stated:
+    if not is_identified(opened, stated):
         raise ProtocolError(
             f"made on {stated.name} ({stated.environment}) with digest {stated.digest}, but the dataset here is "
             f"{opened.name} ({opened.environment}) with digest {opened.identity}."

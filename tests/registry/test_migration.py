@@ -12,6 +12,8 @@ import pytest
 from helpers.small_collections import contents, untouched
 from tipl_bench.benchmark.forecast.reference_returns import derive_reference_returns, reference_returns
 from tipl_bench.benchmark.protocol import CURRENT
+from tipl_bench.benchmark.record import DatasetIdentity
+from tipl_bench.benchmark.request import is_identified
 from tipl_bench.registry.catalog import (
     CatalogEntry,
     complete_identity,
@@ -176,6 +178,19 @@ def test_a_damaged_dataset_is_not_migrated(migrate, old, path):
     before = untouched(old.folder)
     assert f"{path}: tensor" in migrate(old.folder, code=1)
     assert untouched(old.folder) == before
+
+
+@pytest.mark.parametrize("upgraded", [True, False])
+def test_a_record_that_names_the_old_digest_is_of_the_migrated_dataset(migrate, old, upgraded):
+    """Even where no catalog knows the dataset."""
+    former = {"digest": OLD_DIGEST, "digest_format": 1}
+    digests = {"digest": old.digest, "former_digest": OLD_DIGEST} if upgraded else former
+    stated = DatasetIdentity(name=NAME, environment=old.environment, **digests)
+    migrate(old.folder)
+    new = Dataset.open(old.folder)
+    assert is_identified(new, stated)
+    assert not is_identified(new, stated.model_copy(update={"name": "my-pendulum/other-v1"}))
+    assert not is_identified(new, DatasetIdentity(name=NAME, environment=old.environment, digest="0" * 64))
 
 
 def test_records_that_name_the_bundled_dataset_by_its_old_digest_get_both():
