@@ -21,36 +21,44 @@ FIGURES = {"figure.svg", "figure.png"}
 SETTINGS = {"mlp": ("steps=10", "width=16"), "tipl": ("steps=10", "width=16", "layers=1")}
 
 
-def request(model, dataset) -> RunRequest:
+def requested(model, dataset) -> RunRequest:
     return RunRequest(model, dataset, settings=SETTINGS.get(model, ()), device="cpu", protocol=synthetic.SMALL)
 
 
-@pytest.mark.parametrize("finished", [1, 2, 3, 4])
-@pytest.mark.parametrize("model", ["persistence", "autoregression", "mlp", "tipl"])
+@pytest.fixture(scope="module", params=["persistence", "autoregression", "mlp", "tipl"])
+def finished_run(request, smooth, tmp_path_factory) -> Path:
+    """A predictor's finished run; only to be copied."""
+    folder = tmp_path_factory.mktemp(request.param)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TIPL_BENCH_HOME", str(folder / "store"))
+        execute(requested(request.param, smooth), folder / "run")
+    return folder / "run"
+
+
+@pytest.mark.parametrize("stages", [1, 2, 3, 4])
 def test_when_a_run_stopped_after_a_stage_then_it_goes_on_from_there_to_the_same_record(
-    model, finished, smooth, tmp_path
+    stages, finished_run, smooth, tmp_path
 ):
-    folder = tmp_path / "run"
-    whole = execute(request(model, smooth), folder).record
-    for name in STAGES[finished:]:
+    folder = Path(shutil.copytree(finished_run, tmp_path / "run"))
+    whole = read_record(folder / "record.json")
+    for name in STAGES[stages:]:
         (folder / name).unlink()
-    kept = {name: (folder / name).stat().st_mtime_ns for name in STAGES[:finished]}
-    finished = execute(request(model, smooth), folder)
-    resumed, repeated = finished.record, finished.repeated
-    assert not repeated
+    kept = {name: (folder / name).stat().st_mtime_ns for name in STAGES[:stages]}
+    resumed = execute(requested(whole.key.method.name, smooth), folder)
+    assert not resumed.repeated
     assert {name: (folder / name).stat().st_mtime_ns for name in kept} == kept
-    assert resumed.without_cost() == whole.without_cost()
+    assert resumed.record.without_cost() == whole.without_cost()
     assert {path.name for path in folder.iterdir()} == {*STAGES, *FIGURES}
 
 
 def test_when_a_run_is_resumed_then_only_the_missing_stages_report(smooth, tmp_path, store):
     folder = tmp_path / "run"
-    execute(request("mlp", smooth), folder)
+    execute(requested("mlp", smooth), folder)
     for name in STAGES[3:]:
         (folder / name).unlink()
     shutil.rmtree(store / "returns")
     stages: list[str] = []
-    execute(request("mlp", smooth), folder, lambda stage, *_: stages.append(stage))
+    execute(requested("mlp", smooth), folder, lambda stage, *_: stages.append(stage))
     assert set(stages) == {"returns"}
 
 
@@ -59,10 +67,10 @@ def test_when_a_run_is_resumed_then_its_cost_counts_the_stages_before(
 ):
     monkeypatch.setenv("HALTING_FOLDER", str(tmp_path))
     folder = tmp_path / "run"
-    whole = execute(request("halting", smooth), folder).record
+    whole = execute(requested("halting", smooth), folder).record
     (folder / "record.json").unlink()
     (folder / "timings.json").write_text('{"fit_seconds": 12.5, "forecast_seconds": 2.5}')
-    resumed = execute(request("halting", smooth), folder).record
+    resumed = execute(requested("halting", smooth), folder).record
     assert (resumed.cost.fit_seconds, resumed.cost.forecast_seconds) == (12.5, 2.5)
     assert resumed.without_cost() == whole.without_cost()
 
@@ -108,11 +116,11 @@ def test_when_a_run_is_killed_then_the_same_command_ends_it_as_if_nothing_had_ha
 
 def test_when_a_killed_run_left_half_a_file_then_the_resumed_one_clears_it_away(smooth, tmp_path):
     folder = tmp_path / "run"
-    execute(request("persistence", smooth), folder)
+    execute(requested("persistence", smooth), folder)
     for name in STAGES[2:]:
         (folder / name).unlink()
     (folder / ".forecasts.safetensors.4194305.partial").write_bytes(b"half")  # as a killed process leaves it
-    execute(request("persistence", smooth), folder)
+    execute(requested("persistence", smooth), folder)
     assert {path.name for path in folder.iterdir()} == {*STAGES, *FIGURES}
 
 
@@ -134,5 +142,5 @@ def test_when_a_killed_run_left_half_a_key_then_its_folder_is_still_its_own(smoo
     folder = tmp_path / "run"
     folder.mkdir()
     (folder / ".key.json.4194305.partial").write_text('{"protocol"')
-    execute(request("persistence", smooth), folder)
+    execute(requested("persistence", smooth), folder)
     assert {path.name for path in folder.iterdir()} == {*STAGES, *FIGURES}

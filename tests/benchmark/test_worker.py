@@ -17,6 +17,7 @@ import pytest
 from helpers import synthetic
 from helpers.misbehaving import Notes
 from tipl_bench.baselines.predictor import FitTask
+from tipl_bench.benchmark.record import read_record
 from tipl_bench.benchmark.request import RunRequest
 from tipl_bench.benchmark.run import execute
 from tipl_bench.benchmark.worker import sandbox
@@ -54,7 +55,8 @@ def test_when_the_worker_fails_then_the_error_names_the_predictor_and_finished_s
         execute(request(model, smooth, limits=limits), folder)
     kept = {path.name for path in folder.iterdir()}
     fitted = {"predictor.safetensors", "timings.json"} if model not in ("hanging", "out-of-memory") else set()
-    assert kept == {"key.json", *fitted}
+    assert kept == {"key.json", "record.json", *fitted}
+    assert read_record(folder / "record.json").failed
     assert not _alive(misbehaving_predictors)
 
 
