@@ -15,7 +15,7 @@ from ..trial import Trial
 COUNTED = ("iteration", "epoch")
 
 
-class Window(TypedDict):
+class WindowSample(TypedDict):
     """L checkpoints of past and the H after them, of one trial."""
 
     context: torch.Tensor
@@ -31,7 +31,7 @@ class Window(TypedDict):
     """The last checkpoint of the context."""
 
 
-class WindowDataset(TorchDataset[Window]):
+class WindowDataset(TorchDataset[WindowSample]):
     """All windows of some trials, in order of trial and origin.
 
     Parameters
@@ -68,7 +68,7 @@ class WindowDataset(TorchDataset[Window]):
     def __len__(self) -> int:
         return len(self.trials) * self.per_trial
 
-    def __getitem__(self, index: int) -> Window:
+    def __getitem__(self, index: int) -> WindowSample:
         if not -len(self) <= index < len(self):
             raise IndexError(f"window {index} of {len(self)}")
         number, place = divmod(index % len(self), self.per_trial)
@@ -76,7 +76,7 @@ class WindowDataset(TorchDataset[Window]):
         stop = start + self.context + self.horizon
         weights = torch.from_numpy(trial.weights(start, stop))
         counted = {name: torch.from_numpy(np.array(trial.columns[name][start:stop])) for name in COUNTED}
-        return Window(
+        return WindowSample(
             context=weights[: self.context],
             target=weights[self.context :],
             iteration=counted["iteration"],
