@@ -198,11 +198,17 @@ REQUESTS = {
     ),
     "adds a deeper folder": (
         lambda desk: added(desk, **{"submissions/row/deep/record.json": b"{}"}),
-        r"adds 'submissions/row/deep/record.json'",
+        r"adds unexpected file 'submissions/row/deep/record.json'",
     ),
-    "adds a hidden run": (lambda desk: added(desk, ".row"), r"adds 'submissions/\.row/"),
-    "adds a name with a line break": (lambda desk: added(desk, "row\n::error::x"), r"adds 'submissions/row\\n::error"),
-    "adds a name that runs backwards": (lambda desk: added(desk, "row\u202e"), r"adds '?\"?submissions/row\\u202e"),
+    "adds a hidden run": (lambda desk: added(desk, ".row"), r"adds unexpected file 'submissions/\.row/"),
+    "adds a name with a line break": (
+        lambda desk: added(desk, "row\n::error::x"),
+        r"unexpected file 'submissions/row\\n::error",
+    ),
+    "adds a name that runs backwards": (
+        lambda desk: added(desk, "row\u202e"),
+        r"unexpected file '?\"?submissions/row\\u202e",
+    ),
     "adds an oversized record": (
         lambda desk: added(desk, **{"submissions/other/record.json": b" " * (RECORD_LIMIT + 1)}),
         r"submissions/other/record.json takes 4,194,305 bytes, where 4,194,304 may be",
