@@ -82,14 +82,14 @@ def check_submission(submission: str, records: Path | None, dataset_name: str | 
 
 def report_checked(folders: list[Path], records: Path | None, dataset_name: str | None = None) -> list[CheckResult]:
     """Check runs and print what is wrong with each."""
-    from ..leaderboard.store.records import RECORDS
+    from ..leaderboard.store.records import committed_folder
     from ..leaderboard.submission.check import check
 
     def dataset(name: str) -> Dataset:
         return open_dataset_of(dataset_name or name)
 
     with Bars() as bars:
-        results = check(folders, records or RECORDS, dataset, bars.stage)
+        results = check(folders, records or committed_folder(), dataset, bars.stage)
     for one in results:
         click.echo(f"{'ok' if one.passed else 'REFUSED' if one.problems else 'NEEDS REVIEW'}: {one.folder.name}")
         for problem in one.problems:

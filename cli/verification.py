@@ -22,7 +22,9 @@ run_argument = click.argument("run_folder", metavar="RUN", type=click.Path(path_
 dataset_option = click.option("--dataset", "dataset_name", help="Name, place or folder. [default: the record's name]")
 attest_option = click.option("--attest", is_flag=True, help="Keep the result as evidence of the board's row.")
 records_option = click.option(
-    "--records", type=click.Path(path_type=Path), help="Records folder of the board. [default: the package's own]"
+    "--records",
+    type=click.Path(path_type=Path),
+    help="Records folder of the board. [default: the clone's leaderboard/results]",
 )
 
 

@@ -19,7 +19,7 @@ def build(records: Path | None, out: Path) -> list[Path]:
     Parameters
     ----------
     records
-        Folder of records; the package's own by default.
+        Folder of records; those of `records.committed_folder` by default.
     out
         The clone's root, or any folder: `leaderboard/README.md` is written into it, and into `docs/board/` the site and
         `leaderboard.json`, `.csv` and `.parquet`.

@@ -10,11 +10,10 @@ import pytest
 import tipl_bench
 from click.testing import CliRunner
 from helpers import synthetic
-from helpers.board_records import record
+from helpers.board_records import RESULTS, record
 from tipl_bench.benchmark.metrics import METRICS
 from tipl_bench.benchmark.record import read_record
 from tipl_bench.cli import main
-from tipl_bench.leaderboard.store.records import RECORDS
 from tipl_bench.utils.errors import PredictorError, ProtocolError
 
 
@@ -149,11 +148,12 @@ def test_the_compare_command_prints_what_compare_returns(tmp_path):
     assert "Unknown phase 'later'" in result.output
 
 
-def test_the_committed_results_are_a_frame_with_a_row_per_record_phase_and_horizon():
+def test_the_committed_results_are_a_frame_with_a_row_per_record_phase_and_horizon(monkeypatch):
+    monkeypatch.chdir(RESULTS.parents[1])
     found = tipl_bench.load_results()
-    assert found["record"].nunique() == len(list(RECORDS.glob("*.json")))
+    assert found["record"].nunique() == len(list(RESULTS.glob("*.json")))
     name = found["record"].iloc[0]
-    stored = read_record(RECORDS / name)
+    stored = read_record(RESULTS / name)
     rows = found[found["record"] == name]
     assert len(rows) == len(stored.results)
     for row, result in zip(rows.to_dict("records"), stored.results, strict=True):

@@ -20,7 +20,7 @@ def document(records: Path | None = None) -> LeaderboardDocument:
     Parameters
     ----------
     records
-        Folder of records; the package's own by default.
+        Folder of records; those of `records.committed_folder` by default.
 
     Returns
     -------

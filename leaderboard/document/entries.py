@@ -22,7 +22,7 @@ from ...benchmark.record import Record, Result
 from ...benchmark.request import run_folder
 from ...utils.errors import ProtocolError, TiplBenchError
 from ..store.evidence import RowStatus, row_status
-from ..store.records import RECORDS
+from ..store.records import COMMITTED
 from .schema import Commands, State
 
 REQUIRED_SUMS = {
@@ -101,7 +101,8 @@ class Entry:
         folder = run_folder(key.dataset.name, method.name, self.settings, method.budget, key.seed)
         words = ["--model", method.name, "--dataset", key.dataset.name, "--budget", method.budget]
         words += ["--seed", str(key.seed), *(word for setting in self.settings for word in ("--set", setting))]
-        kept = "leaderboard/results" if path.parent == RECORDS else path.parent.name
+        in_clone = path.parent.parts[-2:] == COMMITTED.parts
+        kept = COMMITTED.as_posix() if in_clone else path.parent.name
         return {
             "run": words,
             "reproduce": [(PurePosixPath(kept) / path.name).as_posix(), "--out", f"runs/reproduced/{path.stem}"],

@@ -16,7 +16,8 @@ from ...utils.files import write_text
 from ..verify.rescore import compare_numbers
 from .evidence import read
 
-RECORDS = Path(__file__).parents[1] / "results"
+COMMITTED = Path("leaderboard") / "results"
+"""Where a clone of the project keeps its records; a wheel does not hold them."""
 EXAMPLE = "DATASET__PREDICTOR-BUDGET-CONFIGURATION__seed0.json"
 SHOWN = 4
 """Differing fields that a message spells out."""
@@ -24,6 +25,23 @@ RESOLUTION_HINT = (
     "A row is never changed silently. Somebody else's run of the same is a reproduction (`tipl-bench reproduce RUN "
     "--attest`); for the same run made better raise the predictor's version, and to replace it remove that file first."
 )
+
+
+def committed_folder() -> Path:
+    """The committed records of the clone that this package is imported from, else of that in the working folder.
+
+    Raises
+    ------
+    ProtocolError
+        If neither is a clone of the project.
+    """
+    for clone in (Path(__file__).parents[2], Path.cwd()):
+        if (clone / COMMITTED).is_dir():
+            return clone / COMMITTED
+    raise ProtocolError(
+        f"An installed tipl-bench holds no records, and there is no {COMMITTED.as_posix()} here: run this in a clone "
+        "of the project, or name a folder of records (--records)."
+    )
 
 
 def load(folder: Path | None = None) -> dict[Path, Record]:
@@ -34,7 +52,7 @@ def load(folder: Path | None = None) -> dict[Path, Record]:
     ProtocolError
         If there is none, or one is not valid; the message names it.
     """
-    folder = folder or RECORDS
+    folder = folder or committed_folder()
     paths = sorted(folder.glob("*.json"))
     if not paths:
         raise ProtocolError(f"{folder} holds no records; add runs with `tipl-bench leaderboard add RUN`.")
@@ -59,7 +77,7 @@ def find(record: Record, folder: Path | None = None) -> tuple[Path, Record]:
     ProtocolError
         If the board has no such run, or other forecasts of it.
     """
-    path = (folder or RECORDS) / file_name(record)
+    path = (folder or committed_folder()) / file_name(record)
     if not path.exists():
         raise ProtocolError(f"{path} is not there; add the run first (`leaderboard add RUN`).")
     kept = read_record(path)
@@ -70,7 +88,7 @@ def find(record: Record, folder: Path | None = None) -> tuple[Path, Record]:
 
 def suggest_record(path: Path) -> str:
     """Where records stand, and those most like a path that is none."""
-    folder = path.parent if any(path.parent.glob("*__*.json")) else RECORDS
+    folder = path.parent if any(path.parent.glob("*__*.json")) else committed_folder()
     stems = [known.stem for known in sorted(folder.glob("*.json"))]
     asked = path.name.removesuffix(".json")
     near = [stem for stem in stems if asked in stem] or difflib.get_close_matches(asked, stems, n=SHOWN, cutoff=0.3)
@@ -95,7 +113,7 @@ def add(record: Record, folder: Path | None = None, *, rescored: bool = False) -
     record
         What to keep.
     folder
-        The records folder; the package's own by default.
+        The records folder; `committed_folder` by default.
     rescored
         Whether its numbers were computed here from its forecasts: they then take the place of others of the same
         forecasts, unless those were recomputed too and differ by no more than two machines do.
@@ -108,7 +126,7 @@ def add(record: Record, folder: Path | None = None, *, rescored: bool = False) -
     """
     if record.failed:
         raise ProtocolError(f"The run failed at {record.status.stage}; only a finished run can be added. Repeat it.")
-    folder = folder or RECORDS
+    folder = folder or committed_folder()
     path = folder / file_name(record)
     if path.exists():
         there = read_record(path)

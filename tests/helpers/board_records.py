@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,8 @@ from tipl_bench.benchmark.protocol import CURRENT
 from tipl_bench.benchmark.record import Cost, DatasetIdentity, MethodIdentity, Provenance, Record, ReturnPair, RunKey
 from tipl_bench.leaderboard.document.build import document
 
+RESULTS = Path(__file__).parents[2] / "leaderboard" / "results"
+"""The committed records of this clone."""
 PROTOCOL = CURRENT.model_copy(update={"horizon": 3, "resamples": 499})
 TRIALS, WINDOWS = 12, 4
 NAMES = [f"env{number}" for number in range(3)]

@@ -7,11 +7,12 @@ import re
 import pytest
 from click.testing import CliRunner
 from helpers.attesting import elsewhere, recomputed, rerun, state
+from helpers.board_records import RESULTS
 from tipl_bench.benchmark.record import read_record
 from tipl_bench.cli import main
 from tipl_bench.leaderboard.store import evidence
 from tipl_bench.leaderboard.store.evidence import append, maintainer_note, row_status
-from tipl_bench.leaderboard.store.records import RECORDS, file_name
+from tipl_bench.leaderboard.store.records import file_name
 from tipl_bench.leaderboard.verify.folder import open_run
 from tipl_bench.leaderboard.verify.rescore import rescore
 
@@ -98,11 +99,12 @@ def test_when_there_is_no_such_record_then_dispute_names_where_they_stand_and_th
     assert desk.board() == board
 
 
-def test_when_no_record_is_near_then_dispute_names_the_packages_own(store):
+def test_when_no_record_is_near_then_dispute_names_the_clones_own(store, monkeypatch):
+    monkeypatch.chdir(RESULTS.parents[1])
     result = CliRunner().invoke(main, ["leaderboard", "dispute", "hopper-linear", "--reason", "why"])
     assert result.exit_code == 1
     assert re.search(
-        rf"files like {re.escape(str(RECORDS))}.*; the nearest: hopper--ppo-mini-v1__linear", result.output
+        rf"files like {re.escape(str(RESULTS))}.*; the nearest: hopper--ppo-mini-v1__linear", result.output
     )
 
 

@@ -10,14 +10,14 @@ import click
 import pytest
 from click.testing import CliRunner
 from helpers import synthetic
-from helpers.board_records import record
+from helpers.board_records import RESULTS, record
 from tipl_bench.benchmark.request import RunRequest, default_folder
 from tipl_bench.benchmark.run import execute
 from tipl_bench.cli import main
 from tipl_bench.leaderboard.document import entries as module
 from tipl_bench.leaderboard.document.entries import boards
 from tipl_bench.leaderboard.store.evidence import RowStatus
-from tipl_bench.leaderboard.store.records import RECORDS, load
+from tipl_bench.leaderboard.store.records import load
 from tipl_bench.utils.errors import ProtocolError
 
 
@@ -118,8 +118,8 @@ def test_the_run_command_names_what_differs_from_the_budget_and_verify_its_folde
 
 
 def test_the_reproduce_command_of_a_committed_row_names_its_record_in_a_clone_once_a_seed():
-    root = RECORDS.parents[1]
-    entries = [entry for board in boards(load()).values() for entry in board]
+    root = RESULTS.parents[1]
+    entries = [entry for board in boards(load(RESULTS)).values() for entry in board]
     for entry in entries:
         named = [shlex.split(command)[2] for command in entry.commands().reproduce]
         assert [(root / name) for name in named] == list(entry.records)

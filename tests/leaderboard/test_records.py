@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from helpers.board_records import record
+from helpers.board_records import RESULTS, record
 from tipl_bench.benchmark.record import read_record
-from tipl_bench.leaderboard.store.records import RECORDS, add, load
+from tipl_bench.leaderboard.store import records
+from tipl_bench.leaderboard.store.records import add, load
 from tipl_bench.utils.errors import ProtocolError
 
 
@@ -61,7 +62,16 @@ def test_when_there_are_no_records_then_loading_says_how_to_add_some(tmp_path):
 
 
 def test_the_packages_own_records_are_valid_and_cover_five_predictors_and_three_seeds():
-    stored = load(RECORDS).values()
+    stored = load(RESULTS).values()
     found = {(r.key.method.name, r.key.seed) for r in stored if r.key.dataset.name.endswith("ppo-head-v1")}
     names = ("persistence", "linear", "autoregression", "mlp", "tipl")
     assert found >= {(name, seed) for name in names for seed in (0, 1, 2)}
+
+
+def test_when_neither_the_package_nor_the_working_folder_is_a_clone_then_the_error_says_so(monkeypatch, tmp_path):
+    monkeypatch.setattr(records, "__file__", str(tmp_path / "tipl_bench" / "leaderboard" / "store" / "records.py"))
+    with pytest.raises(ProtocolError, match=r"no leaderboard/results here: run this in a clone .*--records"):
+        load()
+    (tmp_path / "clone" / "leaderboard" / "results").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "clone")
+    assert records.committed_folder() == tmp_path / "clone" / "leaderboard" / "results"
