@@ -16,7 +16,9 @@ _HOMES = {
     "Dataset": "registry.dataset",
     "FitTask": "baselines.predictor",
     "NoOptions": "baselines.predictor",
+    "Optimizer": "rl.optimizer",
     "Predictor": "baselines.predictor",
+    "Run": "benchmark.run",
     "TiplBenchError": "utils.errors",
     "Trial": "registry.trial",
     "check_predictor": "benchmark.conformance.check",
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from .baselines.predictor import Contexts, FitTask, NoOptions, Predictor
     from .benchmark.compare import compare
     from .benchmark.conformance.check import check_predictor
-    from .benchmark.run import run
+    from .benchmark.run import Run, run
     from .leaderboard.store.results import load_results
     from .leaderboard.verify.reproduce import reproduce
     from .leaderboard.verify.rescore import verify
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from .registry.loading import load_dataset
     from .registry.trial import Trial
     from .rl.evaluation import evaluate_returns
+    from .rl.optimizer import Optimizer
     from .utils.errors import TiplBenchError
 
 
@@ -56,7 +59,9 @@ __all__ = [
     "Dataset",
     "FitTask",
     "NoOptions",
+    "Optimizer",
     "Predictor",
+    "Run",
     "TiplBenchError",
     "Trial",
     "__version__",
