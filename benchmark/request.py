@@ -109,7 +109,7 @@ def attribute_errors(name: str, stage: str) -> Iterator[None]:
 
 
 def resolve_device(name: str) -> str:
-    """The torch device a name stands for; raises `OptionError` if it is not to be had."""
+    """The torch device a name stands for; raises `OptionError` if the device is unavailable."""
     if name not in ("auto", "cpu", "cuda"):
         raise OptionError(f"Unknown device {name!r}. Known: auto, cpu, cuda.")
     if name == "cuda" and not torch.cuda.is_available():

@@ -16,17 +16,17 @@ from ...benchmark.record import Record, Result, ReturnPair
 from ...benchmark.run import WINDOWS_NAME
 
 EXACT = 1e-9
-"""Relative difference that adding in another order makes."""
+"""Relative difference from summing in another order."""
 WEIGHT_RTOL = 1e-6
-"""The same for errors of weights computed on another machine, whose matrix products add in another order."""
+"""The same for weight errors computed on another machine, whose matrix products sum in another order."""
 RETURN_RTOL = 0.05
 """The same for means of returns, and for the median difference of single ones as a part of the median return.
 
-On another machine an episode may go another way from its last bit on. With its code compiled for another processor,
-HalfCheetah's returns moved in 95% of windows, by 0.7% of the median return in the median and by 0.4 noise floors in
-the mean; in the median, those of Hopper, Walker2d and InvertedDoublePendulum moved by less than a millionth."""
+On another machine an episode may diverge from its last bit on. With the code compiled for another processor,
+HalfCheetah's returns changed in 95% of windows, by 0.7% of the median return in the median and by 0.4 noise floors in
+the mean; in the median, those of Hopper, Walker2d and InvertedDoublePendulum changed by less than a millionth."""
 ERRORS = 3
-"""Standard errors of a mean of returns over windows that may go another way by the noise floor each."""
+"""Standard errors allowed for a mean of returns over windows, each of which may diverge by the noise floor."""
 OPTIONAL = {metric.name for metric in METRICS if not metric.required}
 """Metrics that records made before them do not have."""
 OPTIONAL_SUMS = {*kept_columns()} - {*kept_columns(metric for metric in METRICS if metric.required)}
@@ -182,8 +182,8 @@ def repr_safe(value: Any) -> str:
 def _error(result: Result, field: str, windows: float, trials: int) -> float:
     """Standard error of a mean of returns over test trials, or of one of `trials`.
 
-    Its interval is about four of them. Two or three trials may agree by chance, so it is no less than what single
-    windows that go another way make of a mean over so many.
+    An interval is about four standard errors wide. Two or three trials may agree by chance, so the result is at least
+    what single diverging windows contribute to a mean over that many.
     """
     estimate, floor = result[field], result["noise_floor"].value or 0.0
     interval = (

@@ -11,8 +11,8 @@ from tipl_bench.leaderboard.store.evidence import row_status
 from tipl_bench.leaderboard.verify.reproduce import grade
 
 
-def state(row, desk):
-    found = row_status(row, desk.record)
+def state(row, workspace):
+    found = row_status(row, workspace.record)
     return found.state, found.disputed
 
 

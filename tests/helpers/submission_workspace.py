@@ -34,7 +34,7 @@ Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
-class Desk:
+class SubmissionWorkspace:
     """A maintainer's machine: a store with the toy in its catalog, a board with one row, and a submission.
 
     Parameters
@@ -151,7 +151,7 @@ def leaves(value: Any, place: tuple[str | int, ...] = ()) -> Iterator[tuple[tupl
         yield from leaves(item, (*place, name))
 
 
-def make_desk(folder: Path) -> None:
+def make_workspace(folder: Path) -> None:
     """Collect the toy into the store, run a predictor on it, and lay out a board with one other row."""
     dataset = synthetic.smooth_dataset(dataset_folder(NAME))
     write_catalog(digest=dataset.digest)
@@ -171,12 +171,12 @@ def make_desk(folder: Path) -> None:
     (board / "evidence" / "other__seed7.json").write_text(json.dumps([evidence]))
 
 
-def copy_desk(made: Path, folder: Path) -> Desk:
-    """A desk of one's own, with its store at this process's `home`."""
+def copy_workspace(made: Path, folder: Path) -> SubmissionWorkspace:
+    """A workspace of one's own, with its store at this process's `cache_root`."""
     shutil.copytree(made / "home", cache_root(), dirs_exist_ok=True)
     for name in ("submission", "records"):
         shutil.copytree(made / name, folder / name)
-    return Desk(folder / "submission", folder / "records")
+    return SubmissionWorkspace(folder / "submission", folder / "records")
 
 
 def write_catalog(**facts: Any) -> None:

@@ -9,7 +9,7 @@ from helpers import submission_workspace, synthetic
 from helpers.board_records import catalogue
 from helpers.browser import browser, visit
 from helpers.hub.fixtures import hub, hub_server, no_waiting
-from helpers.submission_workspace import Desk
+from helpers.submission_workspace import SubmissionWorkspace
 from tipl_bench.benchmark.protocol import PROTOCOLS
 from tipl_bench.leaderboard.store.records import file_name
 
@@ -24,26 +24,26 @@ def known(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A desk to copy: `home`, `submission` and `records`."""
+    """A workspace to copy: `home`, `submission` and `records`."""
     folder = tmp_path_factory.mktemp("made")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TIPL_BENCH_HOME", str(folder / "home"))
-        submission_workspace.make_desk(folder)
+        submission_workspace.make_workspace(folder)
     return folder
 
 
 @pytest.fixture
-def desk(made: Path, tmp_path: Path, known: None) -> Desk:
-    """A maintainer's desk with a good submission on it."""
-    return submission_workspace.copy_desk(made, tmp_path)
+def workspace(made: Path, tmp_path: Path, known: None) -> SubmissionWorkspace:
+    """A maintainer's workspace with a good submission on it."""
+    return submission_workspace.copy_workspace(made, tmp_path)
 
 
 @pytest.fixture
-def row(desk: Desk) -> Path:
+def row(workspace: SubmissionWorkspace) -> Path:
     """The good run's record among the board's, as it was received."""
-    result = desk.typed("leaderboard", "add", desk.run, "--records", desk.records, "--claimed")
+    result = workspace.typed("leaderboard", "add", workspace.run, "--records", workspace.records, "--claimed")
     assert result.exit_code == 0, result.output
-    return desk.records / file_name(desk.record)
+    return workspace.records / file_name(workspace.record)
 
 
 @pytest.fixture

@@ -129,7 +129,7 @@ def test_the_reproduce_command_of_a_committed_row_names_its_record_in_a_clone_on
 def test_the_reproduce_command_runs_as_it_is_pasted(smooth, known, monkeypatch, tmp_path):
     request = RunRequest("persistence", smooth, "quick", (), 0, "cpu", synthetic.SMALL)
     made = execute(request, tmp_path / "run").record
-    path = tmp_path / "desk" / "records" / "one.json"
+    path = tmp_path / "workspace" / "records" / "one.json"
     path.parent.mkdir(parents=True)
     path.write_text(made.model_dump_json())
     ((entry,),) = boards({path: made}).values()

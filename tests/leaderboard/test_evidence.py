@@ -16,48 +16,48 @@ from tipl_bench.leaderboard.verify.rescore import rescore
 from tipl_bench.utils.errors import ProtocolError
 
 
-def test_a_row_begins_as_claimed_and_rises_with_what_is_done(row, desk):
-    assert state(row, desk) == ("claimed", None)
-    result = desk.typed("verify", desk.run, "--records", desk.records, "--attest")
+def test_a_row_begins_as_claimed_and_rises_with_what_is_done(row, workspace):
+    assert state(row, workspace) == ("claimed", None)
+    result = workspace.typed("verify", workspace.run, "--records", workspace.records, "--attest")
     assert result.exit_code == 0, result.output
-    assert f"kept in {desk.records / 'evidence' / row.name}" in result.output
-    assert state(row, desk) == ("rescored", None)
-    result = desk.typed("reproduce", desk.run, "--records", desk.records, "--attest")
+    assert f"kept in {workspace.records / 'evidence' / row.name}" in result.output
+    assert state(row, workspace) == ("rescored", None)
+    result = workspace.typed("reproduce", workspace.run, "--records", workspace.records, "--attest")
     assert result.exit_code == 0, result.output
-    assert state(row, desk) == ("reproduced", None)
-    kinds = [piece["kind"] for piece in row_status(row, desk.record).evidence]
+    assert state(row, workspace) == ("reproduced", None)
+    kinds = [piece["kind"] for piece in row_status(row, workspace.record).evidence]
     assert kinds == ["rescored", "reproduced"]
 
 
-def test_added_runs_are_rescored_first(desk):
-    result = desk.typed("leaderboard", "add", desk.run, "--records", desk.records)
+def test_added_runs_are_rescored_first(workspace):
+    result = workspace.typed("leaderboard", "add", workspace.run, "--records", workspace.records)
     assert result.exit_code == 0, result.output
-    row = desk.records / file_name(desk.record)
-    assert state(row, desk) == ("rescored", None)
-    (piece,) = row_status(row, desk.record).evidence
+    row = workspace.records / file_name(workspace.record)
+    assert state(row, workspace) == ("rescored", None)
+    (piece,) = row_status(row, workspace.record).evidence
     assert "numbers recomputed from the forecasts, to the last digit" in piece["text"]
 
 
-def test_when_a_row_is_added_again_then_the_row_and_its_evidence_stay(desk):
+def test_when_a_row_is_added_again_then_the_row_and_its_evidence_stay(workspace):
     for command in (("leaderboard", "add"), ("reproduce", "--attest"), ("leaderboard", "add")):
-        board = desk.board()
-        result = desk.typed(*command, desk.run, "--records", desk.records)
+        board = workspace.board()
+        result = workspace.typed(*command, workspace.run, "--records", workspace.records)
         assert result.exit_code == 0, result.output
     assert "stays as it is; it was rescored already" in result.output
-    assert desk.board() == board
-    row = desk.records / file_name(desk.record)
-    assert state(row, desk) == ("reproduced", None)
+    assert workspace.board() == board
+    row = workspace.records / file_name(workspace.record)
+    assert state(row, workspace) == ("reproduced", None)
     recomputed(row, by=1e-3)
-    result = desk.typed("leaderboard", "add", desk.run, "--records", desk.records)
+    result = workspace.typed("leaderboard", "add", workspace.run, "--records", workspace.records)
     assert result.exit_code == 0, result.output
-    assert desk.board()[str(row)] == board[str(row)], "numbers that its forecasts do not give are replaced"
+    assert workspace.board()[str(row)] == board[str(row)], "numbers that its forecasts do not give are replaced"
 
 
-def test_when_a_seed_joins_a_reproduced_row_then_its_fall_is_told(desk):
+def test_when_a_seed_joins_a_reproduced_row_then_its_fall_is_told(workspace):
     for command in (("leaderboard", "add"), ("reproduce", "--attest")):
-        assert desk.typed(*command, desk.run, "--records", desk.records).exit_code == 0
-    desk.edit("key", "seed", to=1)
-    result = desk.check()
+        assert workspace.typed(*command, workspace.run, "--records", workspace.records).exit_code == 0
+    workspace.edit("key", "seed", to=1)
+    result = workspace.check()
     assert result.exit_code == 1
     assert re.search(
         r"needs review: adds seed 1 to row \S+, whose skill goes (0\.\d+) -> \1 and whose state reproduced -> rescored",
@@ -65,12 +65,12 @@ def test_when_a_seed_joins_a_reproduced_row_then_its_fall_is_told(desk):
     )
 
 
-def test_when_another_machine_rescores_an_attested_row_then_its_numbers_and_evidence_stay(row, desk):
+def test_when_another_machine_rescores_an_attested_row_then_its_numbers_and_evidence_stay(row, workspace):
     kept = recomputed(row, by=1e-7)
-    append(row, kept, evidence.rescored(rescore(open_run(desk.run, desk.dataset)), kept))
-    board = desk.board()
-    assert desk.typed("leaderboard", "add", desk.run, "--records", desk.records).exit_code == 0
-    assert desk.board() == board
+    append(row, kept, evidence.rescored(rescore(open_run(workspace.run, workspace.dataset)), kept))
+    board = workspace.board()
+    assert workspace.typed("leaderboard", "add", workspace.run, "--records", workspace.records).exit_code == 0
+    assert workspace.board() == board
 
 
 @pytest.mark.parametrize(
@@ -83,66 +83,69 @@ def test_when_another_machine_rescores_an_attested_row_then_its_numbers_and_evid
     ],
     ids=lambda value: str(value),
 )
-def test_when_a_reproduced_rows_claims_are_edited_then_check_and_add_name_the_field(place, to, desk):
+def test_when_a_reproduced_rows_claims_are_edited_then_check_and_add_name_the_field(place, to, workspace):
     for command in (("leaderboard", "add"), ("reproduce", "--attest")):
-        assert desk.typed(*command, desk.run, "--records", desk.records).exit_code == 0
-    board = desk.board()
-    desk.edit(*place, to=to)
-    for result in (desk.check(), desk.typed("leaderboard", "add", desk.run, "--records", desk.records)):
+        assert workspace.typed(*command, workspace.run, "--records", workspace.records).exit_code == 0
+    board = workspace.board()
+    workspace.edit(*place, to=to)
+    for result in (
+        workspace.check(),
+        workspace.typed("leaderboard", "add", workspace.run, "--records", workspace.records),
+    ):
         assert result.exit_code == 1
         assert re.search(rf"the board has these forecasts already .*another {'.'.join(place)} \(", result.output)
-    assert desk.board() == board
+    assert workspace.board() == board
 
 
 @pytest.mark.parametrize("what", ["wrong", "copied"])
-def test_when_a_run_does_not_hold_then_add_takes_nothing(what, desk):
+def test_when_a_run_does_not_hold_then_add_takes_nothing(what, workspace):
     if what == "wrong":
-        desk.edit("results", 0, "estimates", "skill", "value", to=0.99)
+        workspace.edit("results", 0, "estimates", "skill", "value", to=0.99)
     else:
-        desk.forge(forecasts=desk.targets(), rescored=True)
-    board = desk.board()
-    result = desk.typed("leaderboard", "add", desk.run, "--records", desk.records)
+        workspace.forge(forecasts=workspace.targets(), rescored=True)
+    board = workspace.board()
+    result = workspace.typed("leaderboard", "add", workspace.run, "--records", workspace.records)
     assert result.exit_code == 1
     assert "the leaderboard is unchanged" in result.output
-    assert desk.board() == board
+    assert workspace.board() == board
 
 
-def test_when_a_row_is_not_the_boards_then_nothing_is_attested(desk):
-    board = desk.board()
-    result = desk.typed("verify", desk.run, "--records", desk.records, "--attest")
+def test_when_a_row_is_not_the_boards_then_nothing_is_attested(workspace):
+    board = workspace.board()
+    result = workspace.typed("verify", workspace.run, "--records", workspace.records, "--attest")
     assert result.exit_code == 1
     assert "add the run first" in result.output
-    assert desk.board() == board
+    assert workspace.board() == board
 
 
-def test_when_a_number_differs_then_nothing_is_attested(row, desk):
-    desk.edit("results", 0, "estimates", "skill", "value", to=0.99)
-    result = desk.typed("verify", desk.run, "--records", desk.records, "--attest")
+def test_when_a_number_differs_then_nothing_is_attested(row, workspace):
+    workspace.edit("results", 0, "estimates", "skill", "value", to=0.99)
+    result = workspace.typed("verify", workspace.run, "--records", workspace.records, "--attest")
     assert result.exit_code == 1
-    assert not (desk.records / "evidence" / row.name).exists()
+    assert not (workspace.records / "evidence" / row.name).exists()
 
 
-def test_evidence_of_other_numbers_is_kept_beside_that_of_the_new_ones(row, desk):
-    append(row, desk.record, rerun(desk.record))
+def test_evidence_of_other_numbers_is_kept_beside_that_of_the_new_ones(row, workspace):
+    append(row, workspace.record, rerun(workspace.record))
     record = recomputed(row, by=1e-3)
     append(row, record, rerun(record))
-    assert len(json.loads((desk.records / "evidence" / row.name).read_text())) == 2
+    assert len(json.loads((workspace.records / "evidence" / row.name).read_text())) == 2
     assert len(row_status(row, record).evidence) == 1
 
 
-def test_when_there_is_more_evidence_than_can_be_read_then_nothing_is_added(row, desk):
-    piece = maintainer_note("disputed", desk.record, "x").model_dump(mode="json")
-    path = desk.records / "evidence" / row.name
+def test_when_there_is_more_evidence_than_can_be_read_then_nothing_is_added(row, workspace):
+    piece = maintainer_note("disputed", workspace.record, "x").model_dump(mode="json")
+    path = workspace.records / "evidence" / row.name
     pieces = [piece | {"text": f"{number:0500}"} for number in range(2000)]
     path.write_text(json.dumps(pieces[: evidence.LIMIT // (len(json.dumps(pieces[0])) + 2)]))
     before = path.read_bytes()
     with pytest.raises(ProtocolError, match="would be larger than 1048576 bytes; nothing was added"):
-        append(row, desk.record, maintainer_note("disputed", desk.record, "one more"))
+        append(row, workspace.record, maintainer_note("disputed", workspace.record, "one more"))
     assert path.read_bytes() == before
 
 
-def test_evidence_of_another_record_says_nothing(row, desk):
-    record = desk.record
+def test_evidence_of_another_record_says_nothing(row, workspace):
+    record = workspace.record
     append(row, record, rerun(record))
     other = record.model_copy(update={"parameter_count": 99})
     assert fingerprint(other) != fingerprint(record)
@@ -151,32 +154,32 @@ def test_evidence_of_another_record_says_nothing(row, desk):
 
 
 @pytest.mark.parametrize("command", ["verify", "reproduce"])
-def test_when_the_board_has_recomputed_numbers_then_its_row_is_what_is_attested(command, row, desk):
+def test_when_the_board_has_recomputed_numbers_then_its_row_is_what_is_attested(command, row, workspace):
     kept = recomputed(row, by=1e-12)
-    assert kept.without_cost() != desk.record.without_cost()
-    result = desk.typed(command, desk.run, "--records", desk.records, "--attest")
+    assert kept.without_cost() != workspace.record.without_cost()
+    result = workspace.typed(command, workspace.run, "--records", workspace.records, "--attest")
     assert result.exit_code == 0, result.output
     assert row_status(row, kept).state == {"verify": "rescored", "reproduce": "reproduced"}[command]
 
 
-def test_when_the_boards_row_has_other_numbers_then_verification_does_not_attest_it(row, desk):
+def test_when_the_boards_row_has_other_numbers_then_verification_does_not_attest_it(row, workspace):
     recomputed(row, by=0.02)
-    board = desk.board()
-    result = desk.typed("verify", desk.run, "--records", desk.records, "--attest")
+    board = workspace.board()
+    result = workspace.typed("verify", workspace.run, "--records", workspace.records, "--attest")
     assert result.exit_code == 1
     assert "row is not attested" in result.output
-    assert desk.board() == board
+    assert workspace.board() == board
 
 
-def test_when_a_row_is_not_the_boards_then_a_reproduction_does_not_begin(desk):
-    result = desk.typed("reproduce", desk.run, "--records", desk.records, "--attest", "--out", "again")
+def test_when_a_row_is_not_the_boards_then_a_reproduction_does_not_begin(workspace):
+    result = workspace.typed("reproduce", workspace.run, "--records", workspace.records, "--attest", "--out", "again")
     assert result.exit_code == 1
     assert "add the run first" in result.output
     assert not Path("again").exists()
 
 
-def test_timings_are_not_part_of_what_evidence_is_of(row, desk):
-    record = desk.record
+def test_timings_are_not_part_of_what_evidence_is_of(row, workspace):
+    record = workspace.record
     append(row, record, rerun(record))
     slower = record.model_copy(update={"cost": record.cost.model_copy(update={"fit_seconds": 99.0})})
     assert row_status(row, slower).state == "reproduced"
@@ -207,16 +210,19 @@ BREAKS = {
 
 
 @pytest.mark.parametrize("kind", BREAKS)
-def test_when_the_evidence_is_broken_then_its_file_is_named(kind, row, desk):
-    path = append(row, desk.record, rerun(desk.record))
+def test_when_the_evidence_is_broken_then_its_file_is_named(kind, row, workspace):
+    path = append(row, workspace.record, rerun(workspace.record))
     BREAKS[kind](path)
     with pytest.raises(ProtocolError, match=f"{row.stem}.json: not valid evidence"):
-        row_status(row, desk.record)
+        row_status(row, workspace.record)
     with pytest.raises(ProtocolError):
-        append(row, desk.record, maintainer_note("disputed", desk.record, "why"))
+        append(row, workspace.record, maintainer_note("disputed", workspace.record, "why"))
 
 
-def test_evidence_is_no_record_of_the_board(row, desk):
-    append(row, desk.record, rerun(desk.record))
-    assert len(load(desk.records)) == 2
-    assert desk.typed("leaderboard", "build", "--records", desk.records, "--out", desk.submission).exit_code == 0
+def test_evidence_is_no_record_of_the_board(row, workspace):
+    append(row, workspace.record, rerun(workspace.record))
+    assert len(load(workspace.records)) == 2
+    assert (
+        workspace.typed("leaderboard", "build", "--records", workspace.records, "--out", workspace.submission).exit_code
+        == 0
+    )

@@ -1,4 +1,4 @@
-"""Submissions that mean harm or are not so: each is refused or flagged by name, and the board stays as it is."""
+"""Submissions that mean apply or are not so: each is refused or flagged by name, and the board stays as it is."""
 
 from __future__ import annotations
 
@@ -45,15 +45,15 @@ def little_memory(more: int = 1 << 30) -> Iterator[None]:
 
 
 def named(attack: Attack) -> str:
-    return attack.harm.__name__ if attack.harm.__name__.startswith("when") else attack.reason[:60]
+    return attack.apply.__name__ if attack.apply.__name__.startswith("when") else attack.reason[:60]
 
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=named)
-def test_a_hostile_submission_is_told_by_name_and_the_board_stays(attack, desk):
-    attack.harm(desk)
-    board, beside = desk.board(), sorted(desk.submission.parent.rglob("*"))
+def test_a_hostile_submission_is_told_by_name_and_the_board_stays(attack, workspace):
+    attack.apply(workspace)
+    board, beside = workspace.board(), sorted(workspace.submission.parent.rglob("*"))
     with little_memory():
-        result = desk.check()
+        result = workspace.check()
     assert result.exit_code == 1, result.output
     assert isinstance(result.exception, SystemExit), result.exception
     lines = result.output.splitlines()
@@ -62,52 +62,52 @@ def test_a_hostile_submission_is_told_by_name_and_the_board_stays(attack, desk):
     assert len(result.output) < 20_000
     assert result.output.isascii(), "nothing of a stranger's reaches the terminal as it is"
     assert "\x1b" not in result.output
-    assert desk.board() == board
-    made = {path for path in desk.submission.parent.rglob("*") if "store" not in path.parts} - {*beside}
+    assert workspace.board() == board
+    made = {path for path in workspace.submission.parent.rglob("*") if "store" not in path.parts} - {*beside}
     assert not made
 
 
-def test_a_good_submission_passes_with_all_its_numbers(desk):
-    board = desk.board()
-    result = desk.check()
+def test_a_good_submission_passes_with_all_its_numbers(workspace):
+    board = workspace.board()
+    result = workspace.check()
     assert result.exit_code == 0, result.output
     assert re.search(r"ok: run\n  1,\d{3} numbers recomputed from the forecasts; all agree", result.output)
-    assert desk.check(desk.run).exit_code == 0
-    assert desk.board() == board
+    assert workspace.check(workspace.run).exit_code == 0
+    assert workspace.board() == board
 
 
-def test_when_the_commit_is_unknown_then_it_is_doubted(desk):
+def test_when_the_commit_is_unknown_then_it_is_doubted(workspace):
     if not (Path(tipl_bench.__file__).parent / ".git").exists():
         pytest.skip("an installed wheel knows no commits")
-    desk.edit("provenance", "git_commit", to="12" * 20)
-    result = desk.check()
+    workspace.edit("provenance", "git_commit", to="12" * 20)
+    result = workspace.check()
     assert result.exit_code == 1
     assert f"names commit {'12' * 20}, which this repository does not have" in result.output
 
 
-def test_when_the_predictor_is_a_strangers_then_the_check_loads_nothing_of_it(third_party_predictors, desk):
+def test_when_the_predictor_is_a_strangers_then_the_check_loads_nothing_of_it(third_party_predictors, workspace):
     (third_party_predictors / "strange.py").write_text("from pathlib import Path\nPath('loaded').touch()")
     names = third_party_predictors / "third_party_predictors-1.0.dist-info" / "entry_points.txt"
     names.write_text(names.read_text() + "strange = strange:Strange\n")
     assert "strange" in predictor_names()
-    desk.edit("key", "method", "name", to="strange")
-    assert desk.check().exit_code == 0
+    workspace.edit("key", "method", "name", to="strange")
+    assert workspace.check().exit_code == 0
     assert not Path("loaded").exists()
 
 
-def test_when_the_strangers_own_dataset_is_given_then_the_catalog_still_decides(desk):
-    mine = synthetic.walking_dataset(desk.submission.parent / "mine")
-    desk.edit("key", "dataset", "digest", to=mine.digest)
-    desk.score_honestly(mine)
-    result = desk.check(desk.submission, "--dataset", mine.folder)
+def test_when_the_strangers_own_dataset_is_given_then_the_catalog_still_decides(workspace):
+    mine = synthetic.walking_dataset(workspace.submission.parent / "mine")
+    workspace.edit("key", "dataset", "digest", to=mine.digest)
+    workspace.score_honestly(mine)
+    result = workspace.check(workspace.submission, "--dataset", mine.folder)
     assert result.exit_code == 1
     assert f"the catalog pins another digest of {NAME}" in result.output
 
 
-def test_when_one_run_is_bad_then_the_others_are_still_checked(desk):
-    shutil.copytree(desk.run, desk.submission / "again")
-    (desk.submission / "again" / "forecasts.safetensors").write_bytes(b"")
-    result = desk.check()
+def test_when_one_run_is_bad_then_the_others_are_still_checked(workspace):
+    shutil.copytree(workspace.run, workspace.submission / "again")
+    (workspace.submission / "again" / "forecasts.safetensors").write_bytes(b"")
+    result = workspace.check()
     assert result.exit_code == 1
     assert "REFUSED: again" in result.output
     assert "REFUSED: run" in result.output, "it is of the same key"
@@ -115,16 +115,16 @@ def test_when_one_run_is_bad_then_the_others_are_still_checked(desk):
 
 @given(data=st.data())
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_when_any_byte_of_the_record_flips_then_no_other_number_passes(desk, data):
-    path = desk.run / "record.json"
+def test_when_any_byte_of_the_record_flips_then_no_other_number_passes(workspace, data):
+    path = workspace.run / "record.json"
     good = path.read_bytes()
-    record = desk.record
+    record = workspace.record
     place = data.draw(st.integers(0, len(good) - 1))
     content = bytearray(good)
     content[place] ^= data.draw(st.integers(1, 255))
     path.write_bytes(content)
     try:
-        (found,) = check([desk.run], desk.records, load_dataset)
+        (found,) = check([workspace.run], workspace.records, load_dataset)
         if found.passed:
             assert numbers(found.record) == pytest.approx(numbers(record), rel=1e-9, abs=0)
             assert found.record.key.protocol == record.key.protocol
@@ -136,8 +136,8 @@ def test_when_any_byte_of_the_record_flips_then_no_other_number_passes(desk, dat
 
 @given(data=st.data())
 @settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_when_any_byte_of_the_forecasts_flips_then_it_does_not_pass(desk, data):
-    path = desk.run / "forecasts.safetensors"
+def test_when_any_byte_of_the_forecasts_flips_then_it_does_not_pass(workspace, data):
+    path = workspace.run / "forecasts.safetensors"
     good = path.read_bytes()
     # Half of the draws go into the header, where there is most to go wrong.
     last = data.draw(st.sampled_from([300, len(good) - 1]))
@@ -145,7 +145,7 @@ def test_when_any_byte_of_the_forecasts_flips_then_it_does_not_pass(desk, data):
     content[data.draw(st.integers(0, last))] ^= data.draw(st.integers(1, 255))
     path.write_bytes(content)
     try:
-        (found,) = check([desk.run], desk.records, load_dataset)
+        (found,) = check([workspace.run], workspace.records, load_dataset)
         assert found.problems
         assert found.rescored is None
     finally:
@@ -154,11 +154,11 @@ def test_when_any_byte_of_the_forecasts_flips_then_it_does_not_pass(desk, data):
 
 @given(data=st.data())
 @settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_when_any_byte_of_the_windows_flips_then_it_is_told_or_read_in_full(desk, data):
-    path = desk.run / "windows.parquet"
+def test_when_any_byte_of_the_windows_flips_then_it_is_told_or_read_in_full(workspace, data):
+    path = workspace.run / "windows.parquet"
     good = path.read_bytes()
     like = pd.read_parquet(path)
-    run = open_run(desk.run, desk.dataset)
+    run = open_run(workspace.run, workspace.dataset)
     content = bytearray(good)
     content[data.draw(st.integers(len(good) // 2, len(good) - 1))] ^= data.draw(st.integers(1, 255))
     path.write_bytes(content)
@@ -180,7 +180,7 @@ def numbers(record):
     return [value for _, value in leaves(stated) if isinstance(value, int | float)]
 
 
-def test_a_record_is_read_as_it_was_written(desk):
-    assert read_record(desk.run / "record.json") == desk.record
-    assert pq.read_table(desk.run / "windows.parquet").num_rows == 60
-    assert pa.types.is_float64(pq.read_schema(desk.run / "windows.parquet").field("wpe").type)
+def test_a_record_is_read_as_it_was_written(workspace):
+    assert read_record(workspace.run / "record.json") == workspace.record
+    assert pq.read_table(workspace.run / "windows.parquet").num_rows == 60
+    assert pa.types.is_float64(pq.read_schema(workspace.run / "windows.parquet").field("wpe").type)

@@ -35,9 +35,9 @@ UNSEEN = {
 
 
 @pytest.fixture
-def plain(desk):
+def plain(workspace):
     """The JSON of a good record that holds a text wherever there may be one."""
-    record = json.loads(desk.text())
+    record = json.loads(workspace.text())
     record["key"]["method"]["options"]["note"] = "plain"
     record["provenance"] |= {"gpu": "a card", "git_commit": "12" * 20}
     return record

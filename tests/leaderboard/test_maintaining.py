@@ -23,12 +23,12 @@ def commands(name):
     return [shlex.split(line.replace("OWNER/leaderboard", REPO).replace("NAME", name)) for line in lines]
 
 
-def test_the_maintainers_commands_take_a_pull_request_from_check_to_merge(hub, desk):
+def test_the_maintainers_commands_take_a_pull_request_from_check_to_merge(hub, workspace):
     hub.create(REPO)
-    name = file_name(desk.record).removesuffix(".json")
-    sent = desk.typed("submit", desk.run, "--repo", REPO, "--records", desk.records)
+    name = file_name(workspace.record).removesuffix(".json")
+    sent = workspace.typed("submit", workspace.run, "--repo", REPO, "--records", workspace.records)
     assert sent.exit_code == 0, sent.output
-    before = set(desk.records.glob("*.json"))
+    before = set(workspace.records.glob("*.json"))
     printed = []
     for program, *words in commands(name):
         if program == "hf":
@@ -36,14 +36,14 @@ def test_the_maintainers_commands_take_a_pull_request_from_check_to_merge(hub, d
             made = subprocess.run(command, capture_output=True, text=True)
             assert made.returncode == 0, made.stderr
             continue
-        words = [word.replace("leaderboard/results", str(desk.records)) for word in words]
-        own = [] if "dispute" in words else ["--records", desk.records]
-        result = desk.typed(*words, *own)
+        words = [word.replace("leaderboard/results", str(workspace.records)) for word in words]
+        own = [] if "dispute" in words else ["--records", workspace.records]
+        result = workspace.typed(*words, *own)
         assert result.exit_code == 0, f"{words}\n{result.output}"
         printed.append(result.output)
     assert f"ok: {name}" in printed[0]
-    assert {path.name for path in set(desk.records.glob("*.json")) - before} == {f"{name}.json"}
-    record_path = desk.records / f"{name}.json"
+    assert {path.name for path in set(workspace.records.glob("*.json")) - before} == {f"{name}.json"}
+    record_path = workspace.records / f"{name}.json"
     found = row_status(record_path, read_record(record_path))
     assert (found.state, found.disputed) == ("reproduced", None)
     assert [piece["kind"] for piece in found.evidence] == ["rescored", "reproduced", "disputed", "resolved"]

@@ -33,8 +33,8 @@ def repository(hub):
     return hub.repository(REPO)
 
 
-def submitted(desk, *options):
-    return desk.typed("submit", desk.run, "--repo", REPO, "--records", desk.records, *options)
+def submitted(workspace, *options):
+    return workspace.typed("submit", workspace.run, "--repo", REPO, "--records", workspace.records, *options)
 
 
 def address(result):
@@ -49,65 +49,65 @@ def refused(result, message):
     assert "Traceback" not in result.output
 
 
-def test_submit_opens_a_pull_request_that_adds_the_run_and_check_passes_it(hub, repository, desk, monkeypatch):
+def test_submit_opens_a_pull_request_that_adds_the_run_and_check_passes_it(hub, repository, workspace, monkeypatch):
     connect(monkeypatch, hub, "hf_bob")
     main = repository.resolve("main")
-    page = address(submitted(desk))
+    page = address(submitted(workspace))
     assert page == f"{hub.url}/datasets/{REPO}/discussions/1"
     assert repository.resolve("main") == main
     new = sorted(set(repository.entries(repository.resolve("refs/pr/1"))) - set(repository.entries(main)))
     assert [path.rpartition("/")[2] for path in new if "." in path] == ["forecasts.safetensors", "record.json"]
     for path in new[1:]:
-        assert repository.read(path, "refs/pr/1") == (desk.run / path.rpartition("/")[2]).read_bytes()
+        assert repository.read(path, "refs/pr/1") == (workspace.run / path.rpartition("/")[2]).read_bytes()
     for place in (page, f"{page}#64", f"{page}/files", f"{PLACE}@refs/pr/1"):
-        result = desk.check(place)
+        result = workspace.check(place)
         assert result.exit_code == 0, result.output
         assert f"{PLACE}, pull request 1 at commit {repository.resolve('refs/pr/1')}" in result.output
         assert "ok: toy-pendulum--synthetic-v1__linear-quick-" in result.output
 
 
-def test_when_it_is_a_dry_run_then_it_says_what_would_be_sent_and_nothing_is(hub, repository, desk):
+def test_when_it_is_a_dry_run_then_it_says_what_would_be_sent_and_nothing_is(hub, repository, workspace):
     hub.forget()
-    result = submitted(desk, "--dry-run")
+    result = submitted(workspace, "--dry-run")
     assert result.exit_code == 0, result.output
     name = r"\+ submissions/toy-pendulum--synthetic-v1__linear-quick-[0-9a-f]{8}__seed0"
     for file in ("record.json", "forecasts.safetensors"):
-        assert re.search(rf"{name}/{file} \({(desk.run / file).stat().st_size:,} bytes\)", result.output)
+        assert re.search(rf"{name}/{file} \({(workspace.run / file).stat().st_size:,} bytes\)", result.output)
     assert "nothing was sent" in result.output
     assert not hub.log
 
 
-def test_when_the_row_was_merged_then_it_is_not_submitted_again(hub, repository, desk):
-    address(submitted(desk))
-    address(submitted(desk))  # while none is merged, there may be several
+def test_when_the_row_was_merged_then_it_is_not_submitted_again(hub, repository, workspace):
+    address(submitted(workspace))
+    address(submitted(workspace))  # while none is merged, there may be several
     huggingface_hub.HfApi().merge_pull_request(REPO, 1, repo_type="dataset")
     hub.forget()
-    refused(submitted(desk), rf"{PLACE} has submissions/toy-pendulum--\S+__seed0 already; a row is never changed")
+    refused(submitted(workspace), rf"{PLACE} has submissions/toy-pendulum--\S+__seed0 already; a row is never changed")
     assert not hub.calls("^(PUT|POST)")
 
 
-def test_when_the_run_does_not_hold_then_nothing_is_sent(hub, repository, desk):
-    desk.edit("results", 0, "estimates", "skill", "value", to=0.99)
+def test_when_the_run_does_not_hold_then_nothing_is_sent(hub, repository, workspace):
+    workspace.edit("results", 0, "estimates", "skill", "value", to=0.99)
     hub.forget()
-    refused(submitted(desk), r"(?s)learning, h = 1: skill.value: the record says 0.99.*nothing was sent")
+    refused(submitted(workspace), r"(?s)learning, h = 1: skill.value: the record says 0.99.*nothing was sent")
     assert not hub.log
 
 
-def test_when_there_is_no_such_run_then_submit_says_what_to_give(desk):
-    result = desk.typed("submit", desk.submission / "nosuch", "--records", desk.records)
+def test_when_there_is_no_such_run_then_submit_says_what_to_give(workspace):
+    result = workspace.typed("submit", workspace.submission / "nosuch", "--records", workspace.records)
     refused(result, r"nosuch: not a folder")
     assert "Give a folder that `tipl-bench run` wrote" in result.output.splitlines()[-1]
 
 
-def test_submits_help_says_that_what_needs_review_is_sent(desk):
+def test_submits_help_says_that_what_needs_review_is_sent(workspace):
     assert "what to review is printed, and the maintainers decide" in " ".join(
-        desk.typed("submit", "--help").output.split()
+        workspace.typed("submit", "--help").output.split()
     )
 
 
-def test_when_it_needs_review_then_it_says_so_and_a_person_decides(hub, repository, desk):
-    desk.edit("provenance", "git_dirty", to=True)
-    result = submitted(desk)
+def test_when_it_needs_review_then_it_says_so_and_a_person_decides(hub, repository, workspace):
+    workspace.edit("provenance", "git_dirty", to=True)
+    result = submitted(workspace)
     assert "needs review: made with uncommitted changes" in result.output
     assert address(result)
 
@@ -123,23 +123,25 @@ def test_when_it_needs_review_then_it_says_so_and_a_person_decides(hub, reposito
         ("hf_alice", f"{REPO}@main", "is not a repository"),
     ],
 )
-def test_when_it_may_not_be_sent_then_the_way_out_is_told(token, repo, message, hub, repository, desk, monkeypatch):
+def test_when_it_may_not_be_sent_then_the_way_out_is_told(
+    token, repo, message, hub, repository, workspace, monkeypatch
+):
     connect(monkeypatch, hub, token)
-    result = desk.typed("submit", desk.run, "--repo", repo, "--records", desk.records)
+    result = workspace.typed("submit", workspace.run, "--repo", repo, "--records", workspace.records)
     refused(result, message)
     assert "refs/pr/1" not in repository.git.refs()
 
 
 @pytest.mark.parametrize("fault", [Status(500), Status(403), Lose()])
-def test_when_the_server_fails_then_it_is_told(fault, hub, repository, desk, no_waiting):
+def test_when_the_server_fails_then_it_is_told(fault, hub, repository, workspace, no_waiting):
     hub.faults.add("POST .*/commit/", fault)
-    refused(submitted(desk), f"{PLACE}: the Hub (answered [45]|cannot be reached)")
+    refused(submitted(workspace), f"{PLACE}: the Hub (answered [45]|cannot be reached)")
 
 
-def test_when_the_listing_is_late_then_it_is_asked_for_again(hub, repository, desk, monkeypatch):
+def test_when_the_listing_is_late_then_it_is_asked_for_again(hub, repository, workspace, monkeypatch):
     monkeypatch.setattr("tipl_bench.registry.hub.client.time.sleep", lambda seconds: None)
     hub.faults.add("GET .*/tree/", Status(503), times=2)
-    assert address(submitted(desk))
+    assert address(submitted(workspace))
 
 
 # Pull requests that mean harm.
@@ -152,101 +154,110 @@ def proposed(*operations, token="hf_bob"):
     return made.pr_num
 
 
-def added(desk, name=None, **more):
+def added(workspace, name=None, **more):
     """Operations that add the good run, and other files."""
-    name = name or module.submission_name(desk.record)
-    files = {f"submissions/{name}/{file}": (desk.run / file).read_bytes() for file in module.SUBMITTED} | more
+    name = name or module.submission_name(workspace.record)
+    files = {f"submissions/{name}/{file}": (workspace.run / file).read_bytes() for file in module.SUBMITTED} | more
     return [CommitOperationAdd(path, content) for path, content in files.items()]
 
 
-def harmless(desk, number, message):
+def harmless(workspace, number, message):
     """The check refuses, downloads nothing outside its scratch and leaves the board alone."""
-    board, beside = desk.board(), sorted(desk.submission.parent.rglob("*"))
-    result = desk.check(f"{PLACE}@refs/pr/{number}")
+    board, beside = workspace.board(), sorted(workspace.submission.parent.rglob("*"))
+    result = workspace.check(f"{PLACE}@refs/pr/{number}")
     refused(result, message)
     assert result.output.isascii()
-    assert desk.board() == board
-    assert [path for path in sorted(desk.submission.parent.rglob("*")) if "hub" not in path.parts] == [
+    assert workspace.board() == board
+    assert [path for path in sorted(workspace.submission.parent.rglob("*")) if "hub" not in path.parts] == [
         path for path in beside if "hub" not in path.parts
     ]
     return result
 
 
 REQUESTS = {
-    "takes another row's place": (lambda desk: added(desk, "row"), "submissions/row must be named submissions/"),
-    "deletes a row": (lambda desk: [CommitOperationDelete(OLD), *added(desk)], r"removes \['submissions/old-row/"),
+    "takes another row's place": (
+        lambda workspace: added(workspace, "row"),
+        "submissions/row must be named submissions/",
+    ),
+    "deletes a row": (
+        lambda workspace: [CommitOperationDelete(OLD), *added(workspace)],
+        r"removes \['submissions/old-row/",
+    ),
     "edits a row": (
-        lambda desk: [CommitOperationAdd(OLD, b"{}"), *added(desk)],
+        lambda workspace: [CommitOperationAdd(OLD, b"{}"), *added(workspace)],
         r"changes \['submissions/old-row/record.json'\]; a submission only adds",
     ),
     "edits a large file": (
-        lambda desk: [CommitOperationAdd("submissions/old-row/forecasts.safetensors", b"new"), *added(desk)],
+        lambda workspace: [CommitOperationAdd("submissions/old-row/forecasts.safetensors", b"new"), *added(workspace)],
         r"changes \['submissions/old-row/forecasts",
     ),
-    "edits the page": (lambda desk: [CommitOperationAdd("README.md", b"# Mine"), *added(desk)], r"changes \['README"),
+    "edits the page": (
+        lambda workspace: [CommitOperationAdd("README.md", b"# Mine"), *added(workspace)],
+        r"changes \['README",
+    ),
     "moves the large files": (
-        lambda desk: [CommitOperationAdd(".gitattributes", b"* -filter"), *added(desk)],
+        lambda workspace: [CommitOperationAdd(".gitattributes", b"* -filter"), *added(workspace)],
         r"changes \['.gitattributes'\]",
     ),
     "adds a workflow": (
-        lambda desk: added(desk, **{".github/workflows/x.yml": b"on: push"}),
+        lambda workspace: added(workspace, **{".github/workflows/x.yml": b"on: push"}),
         r"adds unexpected file '.github/workflows/x.yml'; a submission may only add",
     ),
     "adds a file of a run that none has": (
-        lambda desk: added(desk, **{"submissions/row/windows.parquet": b"PAR1"}),
+        lambda workspace: added(workspace, **{"submissions/row/windows.parquet": b"PAR1"}),
         r"adds unexpected file 'submissions/row/windows.parquet'",
     ),
     "adds a deeper folder": (
-        lambda desk: added(desk, **{"submissions/row/deep/record.json": b"{}"}),
+        lambda workspace: added(workspace, **{"submissions/row/deep/record.json": b"{}"}),
         r"adds unexpected file 'submissions/row/deep/record.json'",
     ),
-    "adds a hidden run": (lambda desk: added(desk, ".row"), r"adds unexpected file 'submissions/\.row/"),
+    "adds a hidden run": (lambda workspace: added(workspace, ".row"), r"adds unexpected file 'submissions/\.row/"),
     "adds a name with a line break": (
-        lambda desk: added(desk, "row\n::error::x"),
+        lambda workspace: added(workspace, "row\n::error::x"),
         r"unexpected file 'submissions/row\\n::error",
     ),
     "adds a name that runs backwards": (
-        lambda desk: added(desk, "row\u202e"),
+        lambda workspace: added(workspace, "row\u202e"),
         r"unexpected file '?\"?submissions/row\\u202e",
     ),
     "adds an oversized record": (
-        lambda desk: added(desk, **{"submissions/other/record.json": b" " * (RECORD_LIMIT + 1)}),
+        lambda workspace: added(workspace, **{"submissions/other/record.json": b" " * (RECORD_LIMIT + 1)}),
         r"submissions/other/record.json takes 4,194,305 bytes, where 4,194,304 may be",
     ),
     "adds too many runs": (
-        lambda desk: [CommitOperationAdd(f"submissions/row{i}/record.json", b"{}") for i in range(101)],
+        lambda workspace: [CommitOperationAdd(f"submissions/row{i}/record.json", b"{}") for i in range(101)],
         "adds 101 runs; a submission has 1 to 100",
     ),
     "adds a record alone": (
-        lambda desk: [added(desk)[0]],
+        lambda workspace: [added(workspace)[0]],
         r"REFUSED: toy-\S+\n.*forecasts.safetensors is missing",
     ),
     "adds numbers that are not so": (
-        lambda desk: [desk.edit("results", 0, "estimates", "wpe", "low", to=0.0), *added(desk)][1:],
+        lambda workspace: [workspace.edit("results", 0, "estimates", "wpe", "low", to=0.0), *added(workspace)][1:],
         "learning, h = 1: wpe.low: the record says 0.0",
     ),
 }
 
 
 @pytest.mark.parametrize("kind", REQUESTS)
-def test_when_a_pull_request_does_more_than_add_runs_then_it_is_refused(kind, repository, desk):
+def test_when_a_pull_request_does_more_than_add_runs_then_it_is_refused(kind, repository, workspace):
     operations, message = REQUESTS[kind]
-    harmless(desk, proposed(*operations(desk)), message)
+    harmless(workspace, proposed(*operations(workspace)), message)
 
 
-def test_when_nothing_is_added_then_it_is_refused(hub, repository, desk):
+def test_when_nothing_is_added_then_it_is_refused(hub, repository, workspace):
     huggingface_hub.HfApi(token="hf_bob").create_pull_request(REPO, "Nothing", repo_type="dataset")
-    harmless(desk, 1, "adds 0 runs")
+    harmless(workspace, 1, "adds 0 runs")
 
 
-def test_when_the_repository_went_on_then_it_says_to_rebase(repository, desk):
-    number = proposed(*added(desk))
+def test_when_the_repository_went_on_then_it_says_to_rebase(repository, workspace):
+    number = proposed(*added(workspace))
     repository.write({"submissions/newer/record.json": b"{}"})
-    harmless(desk, number, "Rebase it if the repository went on")
+    harmless(workspace, number, "Rebase it if the repository went on")
 
 
-def test_when_there_is_no_such_pull_request_then_it_is_told(repository, desk):
-    harmless(desk, 7, f"{PLACE}@refs/pr/7: the repository has no such revision")
+def test_when_there_is_no_such_pull_request_then_it_is_told(repository, workspace):
+    harmless(workspace, 7, f"{PLACE}@refs/pr/7: the repository has no such revision")
 
 
 @dataclass(frozen=True)
@@ -286,25 +297,25 @@ PATHS = [
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_when_the_server_lists_a_path_that_leads_elsewhere_then_nothing_is_fetched(path, hub, repository, desk):
-    number = proposed(*added(desk))
+def test_when_the_server_lists_a_path_that_leads_elsewhere_then_nothing_is_fetched(path, hub, repository, workspace):
+    number = proposed(*added(workspace))
     commit = repository.resolve(f"refs/pr/{number}")
     entry = {"type": "file", "oid": "0" * 40, "size": 2, "path": path}
     hub.faults.add(f"GET .*/tree/{commit}", Lie(lambda items: items.append(entry)))
     hub.forget()
-    harmless(desk, number, r"adds unexpected file '")
+    harmless(workspace, number, r"adds unexpected file '")
     assert not hub.calls("resolve")
 
 
 @pytest.mark.parametrize("file", module.SUBMITTED)
-def test_when_more_comes_than_the_listing_says_then_it_is_cut_off(file, hub, repository, desk):
-    number = proposed(*added(desk))
+def test_when_more_comes_than_the_listing_says_then_it_is_cut_off(file, hub, repository, workspace):
+    number = proposed(*added(workspace))
     hub.faults.add(r"GET .*(resolve.*record|lfs-objects)" if file == "record.json" else "lfs-objects", Swell(64 << 20))
-    harmless(desk, number, "(is longer|is larger) than ")
+    harmless(workspace, number, "(is longer|is larger) than ")
 
 
-def test_when_the_listing_claims_terabytes_then_nothing_is_fetched(hub, repository, desk):
-    number = proposed(*added(desk))
+def test_when_the_listing_claims_terabytes_then_nothing_is_fetched(hub, repository, workspace):
+    number = proposed(*added(workspace))
 
     def enlarge(items):
         for item in items:
@@ -313,24 +324,24 @@ def test_when_the_listing_claims_terabytes_then_nothing_is_fetched(hub, reposito
 
     hub.faults.add(f"GET .*/tree/{repository.resolve(f'refs/pr/{number}')}", Lie(enlarge))
     hub.forget()
-    harmless(desk, number, r"takes 1,099,511,627,776 bytes, where 4,294,967,296 may be")
+    harmless(workspace, number, r"takes 1,099,511,627,776 bytes, where 4,294,967,296 may be")
     assert not hub.calls("resolve")
 
 
-def test_when_many_files_are_each_within_the_limit_then_their_sum_is_not(hub, repository, desk, monkeypatch):
+def test_when_many_files_are_each_within_the_limit_then_their_sum_is_not(hub, repository, workspace, monkeypatch):
     monkeypatch.setattr(module, "SUBMISSION_LIMIT", 10_000)
-    harmless(desk, proposed(*added(desk)), r"adds [\d,]+ bytes, where 10,000 may be")
+    harmless(workspace, proposed(*added(workspace)), r"adds [\d,]+ bytes, where 10,000 may be")
 
 
-def test_when_the_listing_does_not_end_then_it_is_left(hub, repository, desk, monkeypatch):
+def test_when_the_listing_does_not_end_then_it_is_left(hub, repository, workspace, monkeypatch):
     monkeypatch.setattr(module, "MAX_FILES", 5)
-    harmless(desk, proposed(*added(desk)), "holds more than 5 files")
+    harmless(workspace, proposed(*added(workspace)), "holds more than 5 files")
 
 
 def test_when_it_is_changed_while_it_is_checked_then_the_commit_that_was_named_is_what_passed(
-    hub, repository, desk, monkeypatch
+    hub, repository, workspace, monkeypatch
 ):
-    number = proposed(*added(desk))
+    number = proposed(*added(workspace))
     commit = repository.resolve(f"refs/pr/{number}")
     original = module.fetch
 
@@ -340,7 +351,7 @@ def test_when_it_is_changed_while_it_is_checked_then_the_commit_that_was_named_i
         return original(request, folder)
 
     monkeypatch.setattr(module, "fetch", overtaken)
-    result = desk.check(f"{PLACE}@refs/pr/{number}")
+    result = workspace.check(f"{PLACE}@refs/pr/{number}")
     assert result.exit_code == 0, result.output
     assert f"at commit {commit}" in result.output
     assert repository.resolve(f"refs/pr/{number}") != commit

@@ -22,8 +22,8 @@ from tipl_bench.leaderboard.verify.rescore import rescore
 from tipl_bench.utils.errors import ProtocolError
 
 
-def verified(desk, *options):
-    return desk.typed("verify", desk.run, "--records", desk.records, *options)
+def verified(workspace, *options):
+    return workspace.typed("verify", workspace.run, "--records", workspace.records, *options)
 
 
 def refused(result, *messages):
@@ -34,21 +34,21 @@ def refused(result, *messages):
     assert "Traceback" not in result.output
 
 
-def test_when_a_run_is_as_it_says_then_every_number_agrees(desk):
-    result = verified(desk)
+def test_when_a_run_is_as_it_says_then_every_number_agrees(workspace):
+    result = verified(workspace)
     assert result.exit_code == 0, result.output
-    record = json.loads(desk.text())
+    record = json.loads(workspace.text())
     stated = [v for _, v in leaves({"metrics": record["results"]}) if isinstance(v, int | float)]
-    found = json.loads(verified(desk, "--json").stdout)
+    found = json.loads(verified(workspace, "--json").stdout)
     assert found["numbers"] > len(stated) + 60 * 15, "metrics, and the numbers of 60 rows"
     assert (found["exact"], found["differences"], found["leakage_flags"]) == (True, [], [])
     assert f"{found['numbers']:,} numbers recomputed" in result.output
     assert "to the last digit" in result.output
 
 
-def test_when_windows_are_not_there_then_the_record_is_verified_alone(desk):
-    (desk.run / "windows.parquet").unlink()
-    found = json.loads(verified(desk, "--json").stdout)
+def test_when_windows_are_not_there_then_the_record_is_verified_alone(workspace):
+    (workspace.run / "windows.parquet").unlink()
+    found = json.loads(verified(workspace, "--json").stdout)
     assert found["differences"] == []
     assert 300 < found["numbers"] < 900
 
@@ -60,9 +60,9 @@ def edited(value):
     return value * (1 + 1e-8) if value else 1e-12
 
 
-def test_when_any_leaf_of_a_metric_is_edited_then_verify_names_exactly_that(desk):
+def test_when_any_leaf_of_a_metric_is_edited_then_verify_names_exactly_that(workspace):
     """One leaf of each kind is edited, each in another metric than the last."""
-    record = json.loads(desk.text())
+    record = json.loads(workspace.text())
     kinds = [
         place
         for place, value in leaves(record["results"][0])
@@ -75,23 +75,23 @@ def test_when_any_leaf_of_a_metric_is_edited_then_verify_names_exactly_that(desk
         value = metric
         for part in place:
             value = value[part]
-        desk.edit("results", number % len(record["results"]), *place, to=edited(value))
+        workspace.edit("results", number % len(record["results"]), *place, to=edited(value))
         expected.add(
             f"{metric['phase']}, h = {metric['horizon']}: {'.'.join(map(str, place)).removeprefix('estimates.')}"
         )
-    result = verified(desk, "--json")
+    result = verified(workspace, "--json")
     assert result.exit_code == 1
     differences = json.loads(result.stdout)["differences"]
     assert {difference["where"] for difference in differences} == expected
-    text = verified(desk).output
+    text = verified(workspace).output
     assert f"{len(kinds)} of " in text
     assert f"... and {len(kinds) - 20} more" in text
 
 
-def test_when_a_number_is_edited_then_the_claim_and_the_truth_are_told(desk):
-    truth = desk.record.results[4]["repw"].high
-    desk.edit("results", 4, "estimates", "repw", "high", to=0.015)
-    refused(verified(desk), f"repw.high: the record says 0.015, recomputed {truth!r}", "1 of ")
+def test_when_a_number_is_edited_then_the_claim_and_the_truth_are_told(workspace):
+    truth = workspace.record.results[4]["repw"].high
+    workspace.edit("results", 4, "estimates", "repw", "high", to=0.015)
+    refused(verified(workspace), f"repw.high: the record says 0.015, recomputed {truth!r}", "1 of ")
 
 
 @pytest.mark.parametrize(
@@ -105,53 +105,53 @@ def test_when_a_number_is_edited_then_the_claim_and_the_truth_are_told(desk):
         (("estimates", "gain", "value"), 40.0, False),
     ],
 )
-def test_when_it_was_made_on_another_machine_then_numbers_may_differ_by_its_rounding(place, factor, agrees, desk):
-    desk.edit("provenance", "cpu", to="Another processor")
-    metric = json.loads(desk.text())["results"][0]
+def test_when_it_was_made_on_another_machine_then_numbers_may_differ_by_its_rounding(place, factor, agrees, workspace):
+    workspace.edit("provenance", "cpu", to="Another processor")
+    metric = json.loads(workspace.text())["results"][0]
     for part in place:
         metric = metric[part]
-    desk.edit("results", 0, *place, to=metric * factor)
-    result = verified(desk)
+    workspace.edit("results", 0, *place, to=metric * factor)
+    result = verified(workspace)
     assert result.exit_code == (0 if agrees else 1), result.output
     if agrees:
         assert "all agree, within the tolerances of another machine" in result.output
-        desk.edit("provenance", "cpu", to=read_record(desk.records / "other__seed7.json").provenance.cpu)
-        assert verified(desk).exit_code == 1, "on the same machine nothing may differ"
+        workspace.edit("provenance", "cpu", to=read_record(workspace.records / "other__seed7.json").provenance.cpu)
+        assert verified(workspace).exit_code == 1, "on the same machine nothing may differ"
 
 
-def test_when_it_was_made_elsewhere_then_some_episodes_may_part_and_what_is_compared_how_is_told(desk):
-    here = json.loads(verified(desk, "--json").stdout)
-    returns = json.loads(desk.text())["returns"]
+def test_when_it_was_made_elsewhere_then_some_episodes_may_part_and_what_is_compared_how_is_told(workspace):
+    here = json.loads(verified(workspace, "--json").stdout)
+    returns = json.loads(workspace.text())["returns"]
     for pair in returns[::3]:
         pair[3] += 3.0
-    desk.edit("returns", to=returns)
-    refused(verified(desk), "20 of ")
-    desk.edit("provenance", "cpu", to="Another processor")
-    desk.edit("provenance", "packages", "numpy", to="1.0\u00e9")
-    result = verified(desk)
+    workspace.edit("returns", to=returns)
+    refused(verified(workspace), "20 of ")
+    workspace.edit("provenance", "cpu", to="Another processor")
+    workspace.edit("provenance", "packages", "numpy", to="1.0\u00e9")
+    result = verified(workspace)
     assert result.exit_code == 0, result.output
     assert "recorded on another processor ('Another processor'; here '" in result.output
     assert "and another version of 'numpy' ('1.0\\xe9'; here '" in result.output
     assert "360 returns of single windows, any of which may diverge there, are not counted; half of" in result.output
-    there = json.loads(verified(desk, "--json").stdout)
+    there = json.loads(verified(workspace, "--json").stdout)
     assert there["numbers"] == here["numbers"] - 360
     assert (len(here["notes"]), len(there["notes"])) == (0, 2)
-    assert there["notes"][0] in desk.check().output
+    assert there["notes"][0] in workspace.check().output
 
 
-def test_when_the_dataset_is_another_then_it_is_not_scored(desk, walking):
-    refused(verified(desk, "--dataset", walking.folder), "made on toy-pendulum/synthetic-v1", walking.digest)
+def test_when_the_dataset_is_another_then_it_is_not_scored(workspace, walking):
+    refused(verified(workspace, "--dataset", walking.folder), "made on toy-pendulum/synthetic-v1", walking.digest)
 
 
-def test_when_the_forecasts_are_the_targets_then_verify_flags_them(desk):
-    desk.forge(forecasts=desk.targets(), rescored=True)
-    refused(verified(desk), "needs review: 60 of 60 forecasts are nearly identical to their targets", "all agree")
-    assert json.loads(verified(desk, "--json").stdout)["leakage_flags"]
+def test_when_the_forecasts_are_the_targets_then_verify_flags_them(workspace):
+    workspace.forge(forecasts=workspace.targets(), rescored=True)
+    refused(verified(workspace), "needs review: 60 of 60 forecasts are nearly identical to their targets", "all agree")
+    assert json.loads(verified(workspace, "--json").stdout)["leakage_flags"]
 
 
-def test_when_forecasts_beat_the_span_of_their_contexts_then_that_is_an_achievement(desk):
+def test_when_forecasts_beat_the_span_of_their_contexts_then_that_is_an_achievement(workspace):
     """Halfway between the target and the best in the span: nothing that recombines the context can be there."""
-    dataset, protocol = desk.dataset, desk.record.key.protocol
+    dataset, protocol = workspace.dataset, workspace.record.key.protocol
     spans = []
     for window in test_windows(dataset, protocol):
         past = dataset.trial(window.trial).weights(window.origin + 1 - protocol.context, window.origin + 1)
@@ -159,24 +159,24 @@ def test_when_forecasts_beat_the_span_of_their_contexts_then_that_is_an_achievem
         steps = (past[:-1] - past[-1]).T.astype(np.float64)
         weights = np.linalg.lstsq(steps, (ahead - past[-1]).T.astype(np.float64))[0]
         spans.append(past[-1] + (steps @ weights).T)
-    halfway = (0.5 * desk.targets() + 0.5 * np.stack(spans)).astype(np.float32)
-    desk.forge(forecasts=halfway, rescored=True)
-    above = desk.record.above_span_ceiling
-    assert [(one.phase, one.horizon) for one in above] == [(one.phase, one.horizon) for one in desk.record.results]
-    result = verified(desk)
+    halfway = (0.5 * workspace.targets() + 0.5 * np.stack(spans)).astype(np.float32)
+    workspace.forge(forecasts=halfway, rescored=True)
+    above = workspace.record.above_span_ceiling
+    assert [(one.phase, one.horizon) for one in above] == [(one.phase, one.horizon) for one in workspace.record.results]
+    result = verified(workspace)
     assert result.exit_code == 0, result.output
     assert "learning, h = 1: skill 0.9" in result.output
     assert "is above the span ceiling 0.9" in result.output
-    found = json.loads(verified(desk, "--json").stdout)
+    found = json.loads(verified(workspace, "--json").stdout)
     assert (len(found["above_span_ceiling"]), found["leakage_flags"]) == (len(above), [])
-    assert desk.check().exit_code == 0
-    added = desk.typed("leaderboard", "add", desk.run, "--records", desk.records)
+    assert workspace.check().exit_code == 0
+    added = workspace.typed("leaderboard", "add", workspace.run, "--records", workspace.records)
     assert added.exit_code == 0, added.output
-    row = desk.records / file_name(desk.record)
+    row = workspace.records / file_name(workspace.record)
     assert row_status(row, read_record(row)).state == "rescored"
 
 
-def test_when_a_record_has_no_share_of_the_ceiling_then_its_skills_say_whether_it_is_above(desk):
+def test_when_a_record_has_no_share_of_the_ceiling_then_its_skills_say_whether_it_is_above(workspace):
     for skill, above in ((0.95, []), (0.05, None)):
         results = [
             one.model_copy(
@@ -188,9 +188,9 @@ def test_when_a_record_has_no_share_of_the_ceiling_then_its_skills_say_whether_i
                     }
                 }
             )
-            for one in desk.record.results
+            for one in workspace.record.results
         ]
-        record = desk.record.model_copy(update={"results": tuple(results)})
+        record = workspace.record.model_copy(update={"results": tuple(results)})
         assert record.above_span_ceiling == (results if above is None else above)
 
 
@@ -265,8 +265,8 @@ def test_when_the_predictor_has_another_version_then_it_is_not_run(drifting, smo
     assert not (tmp_path / "again").exists()
 
 
-def test_when_the_forecasts_are_the_same_but_the_skills_were_edited_then_it_is_not_bitwise(desk):
-    record = desk.record
+def test_when_the_forecasts_are_the_same_but_the_skills_were_edited_then_it_is_not_bitwise(workspace):
+    record = workspace.record
     results = [
         m.model_copy(update={"estimates": {**m.estimates, "skill": Estimate(0.99, 0.98, 1.0)}}) for m in record.results
     ]
@@ -275,57 +275,59 @@ def test_when_the_forecasts_are_the_same_but_the_skills_were_edited_then_it_is_n
     assert grade(record.model_copy(update={"results": ()}), record).grade == "drifted"
 
 
-def reproduced(desk, source, *options):
-    return desk.typed("reproduce", source, "--records", desk.records, *options)
+def reproduced(workspace, source, *options):
+    return workspace.typed("reproduce", source, "--records", workspace.records, *options)
 
 
-def test_reproduce_runs_a_run_again_beside_it(desk):
-    result = reproduced(desk, desk.run)
+def test_reproduce_runs_a_run_again_beside_it(workspace):
+    result = reproduced(workspace, workspace.run)
     assert result.exit_code == 0, result.output
     assert result.output.startswith("bitwise: the largest difference of a skill is 0 (")
-    again = read_record(desk.submission / "run-reproduced" / "record.json")
-    assert again.results == desk.record.results
+    again = read_record(workspace.submission / "run-reproduced" / "record.json")
+    assert again.results == workspace.record.results
 
 
-def test_when_the_strangers_folder_brings_its_own_reproduction_then_that_is_not_used(desk):
-    shutil.copytree(desk.run, desk.submission / "run-reproduced")
-    refused(reproduced(desk, desk.run), "run-reproduced is not empty; a reproduction starts from nothing")
+def test_when_the_strangers_folder_brings_its_own_reproduction_then_that_is_not_used(workspace):
+    shutil.copytree(workspace.run, workspace.submission / "run-reproduced")
+    refused(reproduced(workspace, workspace.run), "run-reproduced is not empty; a reproduction starts from nothing")
 
 
-def test_when_the_record_is_of_an_unknown_protocol_then_nothing_is_run(desk):
-    desk.edit("key", "protocol", "resamples", to=10**12)
-    for source in (desk.run, desk.run / "record.json"):
-        refused(reproduced(desk, source), "its protocol has the number 901 but another resamples")
-    assert not (desk.submission / "run-reproduced").exists()
-    assert not (desk.run / "record-reproduced").exists()
+def test_when_the_record_is_of_an_unknown_protocol_then_nothing_is_run(workspace):
+    workspace.edit("key", "protocol", "resamples", to=10**12)
+    for source in (workspace.run, workspace.run / "record.json"):
+        refused(reproduced(workspace, source), "its protocol has the number 901 but another resamples")
+    assert not (workspace.submission / "run-reproduced").exists()
+    assert not (workspace.run / "record-reproduced").exists()
 
 
-def test_when_the_dataset_has_another_digest_then_nothing_is_run(desk, walking):
-    refused(reproduced(desk, desk.run, "--dataset", walking.folder), desk.dataset.digest, walking.digest)
+def test_when_the_dataset_has_another_digest_then_nothing_is_run(workspace, walking):
+    refused(reproduced(workspace, workspace.run, "--dataset", walking.folder), workspace.dataset.digest, walking.digest)
 
 
-def test_when_the_predictor_is_not_here_then_it_is_told(desk):
-    desk.edit("key", "method", "name", to="linears")
-    refused(reproduced(desk, desk.run), "Unknown predictor 'linears'. Did you mean 'linear'?")
+def test_when_the_predictor_is_not_here_then_it_is_told(workspace):
+    workspace.edit("key", "method", "name", to="linears")
+    refused(reproduced(workspace, workspace.run), "Unknown predictor 'linears'. Did you mean 'linear'?")
 
 
-def test_when_options_are_not_the_predictors_then_it_is_told(desk):
-    desk.edit("key", "method", "options", to={"points": 2, "damping": 1.0, "depth": 3})
-    refused(reproduced(desk, desk.run), "'depth'", "damping, points")
-    desk.edit("key", "method", "options", to={"points": 2})
-    desk.edit("key", "method", "version", to=9)
-    refused(reproduced(desk, desk.run), "The record is of linear v9", "Install the version that the record names")
+def test_when_options_are_not_the_predictors_then_it_is_told(workspace):
+    workspace.edit("key", "method", "options", to={"points": 2, "damping": 1.0, "depth": 3})
+    refused(reproduced(workspace, workspace.run), "'depth'", "damping, points")
+    workspace.edit("key", "method", "options", to={"points": 2})
+    workspace.edit("key", "method", "version", to=9)
+    refused(
+        reproduced(workspace, workspace.run), "The record is of linear v9", "Install the version that the record names"
+    )
 
 
-def test_numbers_of_forecasts_come_out_the_same_by_hand(desk):
+def test_numbers_of_forecasts_come_out_the_same_by_hand(workspace):
     """Skill of one horizon and phase, from the forecasts and the dataset with NumPy alone."""
-    metric = desk.record.result("all", 2)
-    error = np.square(desk.targets().astype(np.float64) - desk.forecasts()["forecasts"])[:, 1]
-    origins = [desk.dataset.trial(t).weights(o, o + 1)[0] for t, o in origins_of(desk)]
-    still = np.square(desk.targets()[:, 1].astype(np.float64) - np.stack(origins))
+    metric = workspace.record.result("all", 2)
+    error = np.square(workspace.targets().astype(np.float64) - workspace.forecasts()["forecasts"])[:, 1]
+    origins = [workspace.dataset.trial(t).weights(o, o + 1)[0] for t, o in origins_of(workspace)]
+    still = np.square(workspace.targets()[:, 1].astype(np.float64) - np.stack(origins))
     assert metric["skill"].value == pytest.approx(1 - error.sum() / still.sum(), rel=1e-9)
 
 
-def origins_of(desk):
-    tensors = desk.forecasts()
+def origins_of(workspace):
+    tensors = workspace.forecasts()
     return list(zip(tensors["trial"].tolist(), tensors["origin"].tolist(), strict=True))

@@ -9,108 +9,110 @@ import numpy as np
 
 from helpers.small_collections import safetensors_bytes
 
-from .table import FLAGGED, told
+from .table import FLAGGED, expect
 
 # Forecasts that are not forecasts.
 
 
-@told("60 of 60 forecasts are nearly identical to their targets", FLAGGED)
-def when_the_targets_are_the_forecasts(desk):
-    desk.forge(forecasts=desk.targets(), rescored=True)
+@expect("60 of 60 forecasts are nearly identical to their targets", FLAGGED)
+def when_the_targets_are_the_forecasts(workspace):
+    workspace.forge(forecasts=workspace.targets(), rescored=True)
 
 
-@told(
+@expect(
     r"3 of 60 forecasts are nearly identical to their targets .*, the first at trial \d+, origin \d+, h = 1",
     FLAGGED,
 )
-def when_one_window_is_copied_from_its_targets(desk):
-    forecasts = desk.forecasts()["forecasts"].copy()
-    forecasts[4] = desk.targets()[4]
-    desk.forge(forecasts=forecasts, rescored=True)
+def when_one_window_is_copied_from_its_targets(workspace):
+    forecasts = workspace.forecasts()["forecasts"].copy()
+    forecasts[4] = workspace.targets()[4]
+    workspace.forge(forecasts=forecasts, rescored=True)
 
 
 def spoiled(value):
-    def harm(desk):
-        forecasts = desk.forecasts()["forecasts"].copy()
+    def apply(workspace):
+        forecasts = workspace.forecasts()["forecasts"].copy()
         forecasts[3, 1, 5] = value
-        desk.forge(forecasts=forecasts)
+        workspace.forge(forecasts=forecasts)
 
-    return harm
-
-
-told(r"forecast of trial \d+, origin \d+ is not finite")(spoiled(np.nan))
-told(r"forecast of trial \d+, origin \d+ is not finite")(spoiled(-np.inf))
+    return apply
 
 
-@told(r"learning, h = 1: skill.value: the record says 0\.81\d*, recomputed -7\.\d*e\+79")
-def when_the_forecasts_are_enormous(desk):
-    signs = np.where(np.arange(desk.forecasts()["forecasts"].shape[-1]) % 2, 1, -1)
-    desk.forge(forecasts=np.zeros_like(desk.forecasts()["forecasts"]) + np.float32(1e38) * signs.astype(np.float32))
+expect(r"forecast of trial \d+, origin \d+ is not finite")(spoiled(np.nan))
+expect(r"forecast of trial \d+, origin \d+ is not finite")(spoiled(-np.inf))
 
 
-@told(r"tensor 'forecasts' is float32 \[20, 2, \d+\], where the protocol asks for float32 \[20, 3, \d+\]")
-def when_the_horizon_is_another(desk):
-    desk.forge(forecasts=np.ascontiguousarray(desk.forecasts()["forecasts"][:, :2]))
+@expect(r"learning, h = 1: skill.value: the record says 0\.81\d*, recomputed -7\.\d*e\+79")
+def when_the_forecasts_are_enormous(workspace):
+    signs = np.where(np.arange(workspace.forecasts()["forecasts"].shape[-1]) % 2, 1, -1)
+    workspace.forge(
+        forecasts=np.zeros_like(workspace.forecasts()["forecasts"]) + np.float32(1e38) * signs.astype(np.float32)
+    )
 
 
-@told(r"tensor 'forecasts' is float32 \[19, .*asks for float32 \[20, ")
-def when_a_window_is_missing(desk):
-    desk.forge(**{name: tensor[:-1].copy() for name, tensor in desk.forecasts().items()})
+@expect(r"tensor 'forecasts' is float32 \[20, 2, \d+\], where the protocol asks for float32 \[20, 3, \d+\]")
+def when_the_horizon_is_another(workspace):
+    workspace.forge(forecasts=np.ascontiguousarray(workspace.forecasts()["forecasts"][:, :2]))
 
 
-@told(r"window 0 is of trial \d+, origin \d+, where the protocol asks for trial \d+, origin \d+")
-def when_windows_are_swapped(desk):
+@expect(r"tensor 'forecasts' is float32 \[19, .*asks for float32 \[20, ")
+def when_a_window_is_missing(workspace):
+    workspace.forge(**{name: tensor[:-1].copy() for name, tensor in workspace.forecasts().items()})
+
+
+@expect(r"window 0 is of trial \d+, origin \d+, where the protocol asks for trial \d+, origin \d+")
+def when_windows_are_swapped(workspace):
     order = [1, 0, *range(2, 20)]
-    desk.forge(**{name: tensor[order] for name, tensor in desk.forecasts().items()})
+    workspace.forge(**{name: tensor[order] for name, tensor in workspace.forecasts().items()})
 
 
-@told(r"learning, h = 1: skill.value: the record says ")
-def when_the_forecasts_of_two_windows_are_swapped(desk):
-    desk.forge(forecasts=desk.forecasts()["forecasts"][[9, *range(1, 9), 0, *range(10, 20)]])
+@expect(r"learning, h = 1: skill.value: the record says ")
+def when_the_forecasts_of_two_windows_are_swapped(workspace):
+    workspace.forge(forecasts=workspace.forecasts()["forecasts"][[9, *range(1, 9), 0, *range(10, 20)]])
 
 
-@told(r"window 0 is of trial 0, ")
-def when_the_forecasts_are_of_a_training_trial(desk):
-    desk.forge(trial=np.zeros(20, dtype=np.int64))
+@expect(r"window 0 is of trial 0, ")
+def when_the_forecasts_are_of_a_training_trial(workspace):
+    workspace.forge(trial=np.zeros(20, dtype=np.int64))
 
 
-@told(r"tensor 'forecasts' is float32 \[20, 3, 31\]")
-def when_a_parameter_is_missing(desk):
-    desk.forge(forecasts=np.ascontiguousarray(desk.forecasts()["forecasts"][..., :31]))
+@expect(r"tensor 'forecasts' is float32 \[20, 3, 31\]")
+def when_a_parameter_is_missing(workspace):
+    workspace.forge(forecasts=np.ascontiguousarray(workspace.forecasts()["forecasts"][..., :31]))
 
 
-@told(r"tensor 'forecasts' is float64 ")
-def when_the_forecasts_are_doubles(desk):
-    desk.forge(forecasts=desk.forecasts()["forecasts"].astype(np.float64))
+@expect(r"tensor 'forecasts' is float64 ")
+def when_the_forecasts_are_doubles(workspace):
+    workspace.forge(forecasts=workspace.forecasts()["forecasts"].astype(np.float64))
 
 
-@told(r"tensor 'payload' is float32 \[3\], where the protocol asks for absent")
-def when_there_is_a_tensor_too_many(desk):
-    desk.forge(payload=np.zeros(3, dtype=np.float32))
+@expect(r"tensor 'payload' is float32 \[3\], where the protocol asks for absent")
+def when_there_is_a_tensor_too_many(workspace):
+    workspace.forge(payload=np.zeros(3, dtype=np.float32))
 
 
-@told(r"tensor 'aaaaa.{0,90} is float32 \[0\], where the protocol asks for absent")
-def when_the_name_of_a_tensor_is_half_a_megabyte(desk):
-    desk.forge(**{"a" * 500_000: np.zeros(0, dtype=np.float32)})
+@expect(r"tensor 'aaaaa.{0,90} is float32 \[0\], where the protocol asks for absent")
+def when_the_name_of_a_tensor_is_half_a_megabyte(workspace):
+    workspace.forge(**{"a" * 500_000: np.zeros(0, dtype=np.float32)})
 
 
-@told(r"has sha256 [0-9a-f]{64}, but the record says f{64}")
-def when_the_record_states_another_sha256(desk):
-    desk.edit("artifacts", "forecasts", to="f" * 64)
+@expect(r"has sha256 [0-9a-f]{64}, but the record says f{64}")
+def when_the_record_states_another_sha256(workspace):
+    workspace.edit("artifacts", "forecasts", to="f" * 64)
 
 
-@told(r"has sha256 [0-9a-f]{64}, but the record says [0-9a-f]{64}; one of them was changed")
-def when_a_bit_of_the_forecasts_is_changed(desk):
-    path = desk.run / "forecasts.safetensors"
+@expect(r"has sha256 [0-9a-f]{64}, but the record says [0-9a-f]{64}; one of them was changed")
+def when_a_bit_of_the_forecasts_is_changed(workspace):
+    path = workspace.run / "forecasts.safetensors"
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
 
 
-@told(r"learning, h = 1: skill.value: the record says 0\.8109\d*, recomputed 0\.84")
-def when_the_forecasts_are_better_and_the_record_is_that_of_others(desk):
-    forecasts = desk.forecasts()["forecasts"]
-    desk.forge(forecasts=(0.9 * forecasts + 0.1 * desk.targets()).astype(np.float32))
+@expect(r"learning, h = 1: skill.value: the record says 0\.8109\d*, recomputed 0\.84")
+def when_the_forecasts_are_better_and_the_record_is_that_of_others(workspace):
+    forecasts = workspace.forecasts()["forecasts"]
+    workspace.forge(forecasts=(0.9 * forecasts + 0.1 * workspace.targets()).astype(np.float32))
 
 
 # Safetensors headers that are bombs.
@@ -144,15 +146,15 @@ HEADERS = {
 
 
 def header(content):
-    return lambda desk: desk.raw_forecasts(content)
+    return lambda workspace: workspace.raw_forecasts(content)
 
 
 for content, reason in HEADERS.values():
-    told(re.escape(reason))(header(content))
+    expect(re.escape(reason))(header(content))
 
 
-@told("its header claims 200000000 bytes")
-def when_the_header_has_200_megabytes(desk):
-    with (desk.run / "forecasts.safetensors").open("wb") as stream:
+@expect("its header claims 200000000 bytes")
+def when_the_header_has_200_megabytes(workspace):
+    with (workspace.run / "forecasts.safetensors").open("wb") as stream:
         stream.write(struct.pack("<Q", 200_000_000))
         stream.truncate(200_000_100)  # sparse

@@ -12,80 +12,80 @@ from tipl_bench.leaderboard.store.records import file_name
 from helpers import synthetic
 from helpers.submission_workspace import NAME, write_catalog
 
-from .table import FLAGGED, told
+from .table import FLAGGED, expect
 
 # Another dataset, protocol or origin than it says.
 
 
-@told(rf"made on {NAME} .* with digest {'0' * 64}, but the dataset here")
-def when_the_digest_is_another(desk):
-    desk.edit("key", "dataset", "digest", to="0" * 64)
+@expect(rf"made on {NAME} .* with digest {'0' * 64}, but the dataset here")
+def when_the_digest_is_another(workspace):
+    workspace.edit("key", "dataset", "digest", to="0" * 64)
 
 
-@told(r"made on .* with digest [0-9a-f]{64}, but the dataset here")
-def when_a_dataset_of_the_same_name_has_another_split(desk):
-    split = desk.dataset.manifest.split
+@expect(r"made on .* with digest [0-9a-f]{64}, but the dataset here")
+def when_a_dataset_of_the_same_name_has_another_split(workspace):
+    split = workspace.dataset.manifest.split
     other = split.model_copy(update={"train": split.test + split.train[2:], "test": split.train[:2]})
-    mine = synthetic.smooth_dataset(desk.submission.parent / "mine", split=other)
-    assert mine.name == desk.dataset.name
-    desk.edit("key", "dataset", "digest", to=mine.digest)
+    mine = synthetic.smooth_dataset(workspace.submission.parent / "mine", split=other)
+    assert mine.name == workspace.dataset.name
+    workspace.edit("key", "dataset", "digest", to=mine.digest)
 
 
-@told(r"but the dataset here is .*\(InvertedPendulum-v4\)")
-def when_the_environment_is_another(desk):
-    desk.edit("key", "dataset", "environment", to=synthetic.CHEETAH)
+@expect(r"but the dataset here is .*\(InvertedPendulum-v4\)")
+def when_the_environment_is_another(workspace):
+    workspace.edit("key", "dataset", "environment", to=synthetic.CHEETAH)
 
 
-@told(r"protocol has the number 901 but another resamples")
-def when_the_protocol_draws_fewer_resamples_under_the_same_number(desk):
-    desk.edit("key", "protocol", "resamples", to=2)
+@expect(r"protocol has the number 901 but another resamples")
+def when_the_protocol_draws_fewer_resamples_under_the_same_number(workspace):
+    workspace.edit("key", "protocol", "resamples", to=2)
 
 
-@told(r"protocol has the number 901 but another evaluation_seeds")
-def when_the_protocol_has_seeds_of_its_own(desk):
-    desk.edit("key", "protocol", "evaluation_seeds", to=[5, 6])
+@expect(r"protocol has the number 901 but another evaluation_seeds")
+def when_the_protocol_has_seeds_of_its_own(workspace):
+    workspace.edit("key", "protocol", "evaluation_seeds", to=[5, 6])
 
 
-@told(r"protocol version 1152921504606846976, which this package does not know \(it knows 1, 901\)")
-def when_the_protocol_is_unknown(desk):
-    desk.edit("key", "protocol", "version", to=2**60)
+@expect(r"protocol version 1152921504606846976, which this package does not know \(it knows 1, 901\)")
+def when_the_protocol_is_unknown(workspace):
+    workspace.edit("key", "protocol", "version", to=2**60)
 
 
-@told(r"field provenance\.git_commit: ")
-def when_the_commit_is_no_commit(desk):
-    desk.edit("provenance", "git_commit", to="HEAD; rm -rf /")
+@expect(r"field provenance\.git_commit: ")
+def when_the_commit_is_no_commit(workspace):
+    workspace.edit("provenance", "git_commit", to="HEAD; rm -rf /")
 
 
-@told("made with uncommitted changes", FLAGGED)
-def when_it_was_made_with_changed_code(desk):
-    desk.edit("provenance", "git_dirty", to=True)
+@expect("made with uncommitted changes", FLAGGED)
+def when_it_was_made_with_changed_code(workspace):
+    workspace.edit("provenance", "git_dirty", to=True)
 
 
-@told(r"made from no known commit of tipl-bench; what is installed from a clean clone .* records its", FLAGGED)
-def when_it_names_no_commit(desk):
-    desk.edit("provenance", "git_commit", to=None)
+@expect(r"made from no known commit of tipl-bench; what is installed from a clean clone .* records its", FLAGGED)
+def when_it_names_no_commit(workspace):
+    workspace.edit("provenance", "git_commit", to=None)
 
 
-@told(f"{NAME} is yanked: wrong seeds", FLAGGED)
-def when_the_dataset_is_yanked(desk):
-    write_catalog(digest=desk.dataset.digest, yanked="wrong seeds")
+@expect(f"{NAME} is yanked: wrong seeds", FLAGGED)
+def when_the_dataset_is_yanked(workspace):
+    write_catalog(digest=workspace.dataset.digest, yanked="wrong seeds")
 
 
-@told(f"{NAME} is not in the catalog", FLAGGED)
-def when_nobody_else_has_the_dataset(desk):
-    (desk.submission.parent / "store" / "catalog.toml").unlink()
+@expect(f"{NAME} is not in the catalog", FLAGGED)
+def when_nobody_else_has_the_dataset(workspace):
+    (workspace.submission.parent / "store" / "catalog.toml").unlink()
 
 
-@told(r"Unknown dataset 'toy-pendulum/elsewhere-v1'")
-def when_the_dataset_is_unknown(desk):
-    desk.edit("key", "dataset", "name", to="toy-pendulum/elsewhere-v1")
+@expect(r"Unknown dataset 'toy-pendulum/elsewhere-v1'")
+def when_the_dataset_is_unknown(workspace):
+    workspace.edit("key", "dataset", "name", to="toy-pendulum/elsewhere-v1")
 
 
 # Records that break their schema or their reader.
 
 
 def written(text):
-    return lambda desk: desk.write(text(desk.text()) if callable(text) else text)
+    return lambda workspace: workspace.write(text(workspace.text()) if callable(text) else text)
 
 
 def inserted(extra):
@@ -93,7 +93,7 @@ def inserted(extra):
 
 
 def replaced(place, value):
-    return lambda desk: desk.edit(*place, to=value)
+    return lambda workspace: workspace.edit(*place, to=value)
 
 
 TEXTS = {
@@ -113,8 +113,8 @@ TEXTS = {
     r"field x{80}: Extra inputs": inserted(f'"{"x" * 1_000_000}": 1'),
     r"field results\.0\.windows: Field required": replaced(["results"], [{}] * 9999),
 }
-for reason, harm in TEXTS.items():
-    told(reason)(harm)
+for reason, apply in TEXTS.items():
+    expect(reason)(apply)
 
 FIELDS = [
     (("key", "seed"), 2**70),
@@ -137,52 +137,54 @@ FIELDS = [
     (("returns",), [["learning", 1, 0.0, 0.0]] * 1001),
 ]
 for place, value in FIELDS:
-    told(rf"field {re.escape('.'.join(map(str, place)))}(\.wpe)?: ")(replaced(place, value))
+    expect(rf"field {re.escape('.'.join(map(str, place)))}(\.wpe)?: ")(replaced(place, value))
 
 
 # Numbers that are not what the forecasts give.
 
 
-@told("results: phases and horizons: the record says")
-def when_the_worst_phase_is_left_out(desk):
-    desk.edit("results", to=[m for m in json.loads(desk.text())["results"] if m["phase"] != "converged"])
+@expect("results: phases and horizons: the record says")
+def when_the_worst_phase_is_left_out(workspace):
+    workspace.edit("results", to=[m for m in json.loads(workspace.text())["results"] if m["phase"] != "converged"])
 
 
-@told("results: phases and horizons: the record says")
-def when_a_metric_is_there_twice(desk):
-    metrics = json.loads(desk.text())["results"]
-    desk.edit("results", to=[*metrics, {**metrics[0], "layers": {}}])
+@expect("results: phases and horizons: the record says")
+def when_a_metric_is_there_twice(workspace):
+    metrics = json.loads(workspace.text())["results"]
+    workspace.edit("results", to=[*metrics, {**metrics[0], "layers": {}}])
 
 
-@told("learning, h = 1: layers.more: the record says 0.5, recomputed None")
-def when_there_is_a_layer_too_many(desk):
-    desk.edit("results", 0, "layers", "more", to=0.5)
+@expect("learning, h = 1: layers.more: the record says 0.5, recomputed None")
+def when_there_is_a_layer_too_many(workspace):
+    workspace.edit("results", 0, "layers", "more", to=0.5)
 
 
-@told("learning, h = 1: by_trial.wpe.length: the record says 3, recomputed 2")
-def when_there_is_a_trial_too_many(desk):
-    desk.edit("results", 0, "by_trial", "wpe", to=[*json.loads(desk.text())["results"][0]["by_trial"]["wpe"], 0.0])
+@expect("learning, h = 1: by_trial.wpe.length: the record says 3, recomputed 2")
+def when_there_is_a_trial_too_many(workspace):
+    workspace.edit(
+        "results", 0, "by_trial", "wpe", to=[*json.loads(workspace.text())["results"][0]["by_trial"]["wpe"], 0.0]
+    )
 
 
-@told("returns: pair 1, forecast: the record says 123.0")
-def when_a_return_is_invented(desk):
-    desk.edit("returns", 1, 3, to=123.0)
+@expect("returns: pair 1, forecast: the record says 123.0")
+def when_a_return_is_invented(workspace):
+    workspace.edit("returns", 1, 3, to=123.0)
 
 
-@told("returns: phases and horizons of the sample: the record says 0, recomputed 60")
-def when_the_returns_are_left_out(desk):
-    desk.edit("returns", to=[])
+@expect("returns: phases and horizons of the sample: the record says 0, recomputed 60")
+def when_the_returns_are_left_out(workspace):
+    workspace.edit("returns", to=[])
 
 
 # The same from "another machine", where single episodes may part.
 
 
-def as_from_elsewhere(harm):
-    """A harm to a record that names another processor, so that it is compared more loosely."""
+def as_from_elsewhere(apply):
+    """A apply to a record that names another processor, so that it is compared more loosely."""
 
-    def both(desk):
-        desk.edit("provenance", "cpu", to="Another processor")
-        harm(desk)
+    def both(workspace):
+        workspace.edit("provenance", "cpu", to="Another processor")
+        apply(workspace)
 
     return both
 
@@ -190,28 +192,28 @@ def as_from_elsewhere(harm):
 def shifted(place, by):
     """Add to one number of a metric, `by` noise floors of it."""
 
-    def harm(desk):
-        metric = json.loads(desk.text())["results"][6]
+    def apply(workspace):
+        metric = json.loads(workspace.text())["results"][6]
         value = {**metric, **metric["estimates"]}
         for part in place:
             value = value[part]
         at = place if place[0] == "by_trial" else ("estimates", *place)
-        desk.edit("results", 6, *at, to=value + by * metric["estimates"]["noise_floor"]["value"])
+        workspace.edit("results", 6, *at, to=value + by * metric["estimates"]["noise_floor"]["value"])
 
-    return harm
+    return apply
 
 
 def returns_times(column, factor):
-    def harm(desk):
-        returns = json.loads(desk.text())["returns"]
+    def apply(workspace):
+        returns = json.loads(workspace.text())["returns"]
         for pair in returns:
             pair[column] *= factor
-        desk.edit("returns", to=returns)
+        workspace.edit("returns", to=returns)
 
-    return harm
+    return apply
 
 
-ELSEWHERE = {
+OTHER_MACHINES = {
     r"all, h = 1: gain\.value: the record says 0\.0": shifted(("gain", "value"), 1),
     r"all, h = 1: gain\.high: the record says 0\.3": shifted(("gain", "high"), 3),
     r"all, h = 1: repw\.value: the record says 0\.1": shifted(("repw", "value"), 1),
@@ -219,54 +221,54 @@ ELSEWHERE = {
     r"returns: pair \d+, forecast \(half of all 60 are off by this or more\): the record says": returns_times(3, 1.1),
     r"returns: pair \d+, true \(half of all 60 are off by this or more\): the record says": returns_times(2, 0.0),
 }
-for reason, harm in ELSEWHERE.items():
-    told(reason)(as_from_elsewhere(harm))
+for reason, apply in OTHER_MACHINES.items():
+    expect(reason)(as_from_elsewhere(apply))
 
 
 # Rows against rows.
 
 
-@told("the same dataset, predictor, configuration and seed as run; one of them has to go", "REFUSED: second")
-def when_two_runs_are_of_one_key(desk):
-    shutil.copytree(desk.run, desk.submission / "second")
+@expect("the same dataset, predictor, configuration and seed as run; one of them has to go", "REFUSED: second")
+def when_two_runs_are_of_one_key(workspace):
+    shutil.copytree(workspace.run, workspace.submission / "second")
 
 
-@told("the board has other forecasts of the same dataset, predictor, configuration and seed")
-def when_it_would_change_a_row(desk):
-    record = desk.record
-    (desk.records / file_name(record)).write_text(
+@expect("the board has other forecasts of the same dataset, predictor, configuration and seed")
+def when_it_would_change_a_row(workspace):
+    record = workspace.record
+    (workspace.records / file_name(record)).write_text(
         record.model_copy(update={"artifacts": {"forecasts": "0" * 64}}).model_dump_json()
     )
 
 
-def on_the_board(desk):
-    (desk.records / file_name(desk.record)).write_text(desk.text())
+def on_the_board(workspace):
+    (workspace.records / file_name(workspace.record)).write_text(workspace.text())
 
 
-@told(r"the board has these forecasts .* another cost\.fit_seconds \(.*, parameter_count \(\d+ there, 1 here\)")
-def when_a_row_comes_again_with_another_cost(desk):
-    on_the_board(desk)
-    desk.edit("cost", "fit_seconds", to=0.0)
-    desk.edit("parameter_count", to=1)
+@expect(r"the board has these forecasts .* another cost\.fit_seconds \(.*, parameter_count \(\d+ there, 1 here\)")
+def when_a_row_comes_again_with_another_cost(workspace):
+    on_the_board(workspace)
+    workspace.edit("cost", "fit_seconds", to=0.0)
+    workspace.edit("parameter_count", to=1)
 
 
-@told(r"the board has these forecasts already .* with another provenance\.gpu \(None there, \\xe9 here\)")
-def when_a_row_comes_again_with_another_origin(desk):
-    on_the_board(desk)
-    desk.edit("provenance", "gpu", to="\u00e9")
+@expect(r"the board has these forecasts already .* with another provenance\.gpu \(None there, \\xe9 here\)")
+def when_a_row_comes_again_with_another_origin(workspace):
+    on_the_board(workspace)
+    workspace.edit("provenance", "gpu", to="\u00e9")
 
 
-@told(r"adds seed 99 to row toy-pendulum-\S+, whose skill goes 0\.8\d+ -> 0\.4\d+$", FLAGGED)
-def when_a_strangers_seed_would_lower_a_row(desk):
-    on_the_board(desk)
-    desk.edit("key", "seed", to=99)
-    desk.forge(forecasts=desk.persisted(), rescored=True)
+@expect(r"adds seed 99 to row toy-pendulum-\S+, whose skill goes 0\.8\d+ -> 0\.4\d+$", FLAGGED)
+def when_a_strangers_seed_would_lower_a_row(workspace):
+    on_the_board(workspace)
+    workspace.edit("key", "seed", to=99)
+    workspace.forge(forecasts=workspace.persisted(), rescored=True)
 
 
-@told("is version 2 of linear, which the board has as version 1; rows of earlier versions are greyed", FLAGGED)
-def when_anothers_predictor_gets_a_version(desk):
-    desk.edit("key", "method", "version", to=2)
-    desk.forge(forecasts=desk.persisted(), rescored=True)
+@expect("is version 2 of linear, which the board has as version 1; rows of earlier versions are greyed", FLAGGED)
+def when_anothers_predictor_gets_a_version(workspace):
+    workspace.edit("key", "method", "version", to=2)
+    workspace.forge(forecasts=workspace.persisted(), rescored=True)
 
 
 # Claims of this package's own predictors.
@@ -283,4 +285,4 @@ CLAIMS = {
     r"says option damping = None of linear, which comes out as 1\.0": ("options", {"points": 2}),
 }
 for reason, (field, value) in CLAIMS.items():
-    told(reason, FLAGGED)(replaced(("key", "method", field), value))
+    expect(reason, FLAGGED)(replaced(("key", "method", field), value))

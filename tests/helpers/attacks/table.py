@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from helpers.submission_workspace import Desk
+from helpers.submission_workspace import SubmissionWorkspace
 
 REFUSED, FLAGGED = "REFUSED: run", "NEEDS REVIEW: run"
 WHOLE = "Error: "  # the submission as a whole, before any run of it
+Apply = Callable[[SubmissionWorkspace], object]
 
 
 @dataclass(frozen=True)
 class Attack:
     """What is done to a good submission, the verdict it must get, and words that the reason must hold."""
 
-    harm: Callable[[Desk], object]
+    apply: Apply
     verdict: str
     reason: str
 
@@ -23,11 +24,11 @@ class Attack:
 ATTACKS: list[Attack] = []
 
 
-def told(reason: str, verdict: str = REFUSED) -> Callable[[Callable[[Desk], object]], Callable[[Desk], object]]:
+def expect(reason: str, verdict: str = REFUSED) -> Callable[[Apply], Apply]:
     """Enter an attack into the table, with what `leaderboard check` must say of it."""
 
-    def enter(harm: Callable[[Desk], object]) -> Callable[[Desk], object]:
-        ATTACKS.append(Attack(harm, verdict, reason))
-        return harm
+    def enter(apply: Apply) -> Apply:
+        ATTACKS.append(Attack(apply, verdict, reason))
+        return apply
 
     return enter

@@ -98,9 +98,9 @@ def typed(*arguments):
 def test_the_command_tells_every_change_in_words(versions):
     first, second = versions
     lines = typed(first.folder, second.folder).splitlines()
-    told = [" ".join(line.split()) for line in lines]
-    assert told[0] == (f"{first.name} ({first.digest[:12]}) -> {second.name} ({second.digest[:12]})")
-    assert told[1:] == [
+    printed = [" ".join(line.split()) for line in lines]
+    assert printed[0] == (f"{first.name} ({first.digest[:12]}) -> {second.name} ({second.digest[:12]})")
+    assert printed[1:] == [
         "collection.trials 4 -> 6",
         "cpu old -> new",
         "name toy-pendulum/synthetic-v1 -> toy-pendulum/synthetic-v2",
@@ -113,13 +113,13 @@ def test_the_command_tells_every_change_in_words(versions):
 
 def test_the_command_tells_moves_and_removals(versions, tmp_path):
     first, second = versions
-    told = " ".join(typed(second.folder, first.folder).split())
-    assert "trials removed 4-5" in told
+    printed = " ".join(typed(second.folder, first.folder).split())
+    assert "trials removed 4-5" in printed
     moved = synthetic.write_dataset(
         tmp_path / "moved", WALKS[:4], split=Split(train=(0, 2), validation=(1,), test=(3,))
     )
-    told = " ".join(typed(first.folder, moved.folder).split())
-    assert "trials moved 1 (train to validation), 2 (validation to train)" in told
+    printed = " ".join(typed(first.folder, moved.folder).split())
+    assert "trials moved 1 (train to validation), 2 (validation to train)" in printed
 
 
 def test_the_command_has_the_same_as_json(versions):
