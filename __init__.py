@@ -17,6 +17,7 @@ _HOMES = {
     "FitTask": "baselines.predictor",
     "NoOptions": "baselines.predictor",
     "Optimizer": "rl.optimizer",
+    "Options": "baselines.predictor",
     "Predictor": "baselines.predictor",
     "Run": "benchmark.run",
     "TiplBenchError": "utils.errors",
@@ -33,7 +34,7 @@ _HOMES = {
 """Public names, imported when first used: the command line's `--help` must not wait for torch."""
 
 if TYPE_CHECKING:
-    from .baselines.predictor import Contexts, FitTask, NoOptions, Predictor
+    from .baselines.predictor import Contexts, FitTask, NoOptions, Options, Predictor
     from .benchmark.compare import compare
     from .benchmark.conformance.check import check_predictor
     from .benchmark.run import Run, run
@@ -60,6 +61,7 @@ __all__ = [
     "FitTask",
     "NoOptions",
     "Optimizer",
+    "Options",
     "Predictor",
     "Run",
     "TiplBenchError",
