@@ -31,13 +31,13 @@ def add_record(run_folder: Path, records: Path | None, claimed: bool) -> None:
     """Put a finished run's record among the board's records, with its numbers as they are recomputed here."""
     from ..benchmark.record import read_record
     from ..leaderboard.store import evidence
-    from ..leaderboard.store.records import add
+    from ..leaderboard.store.records import add, committed_folder
     from ..leaderboard.verify.folder import open_record
 
     if claimed:
         click.echo(f"added {add(open_record(run_folder), records)}")
         return
-    checked = report_checked([run_folder], records)[0]
+    checked = report_checked([run_folder], records or committed_folder())[0]
     if checked.problems or checked.rescored is None:
         raise click.ClickException("Run rejected; the leaderboard is unchanged.")
     if checked.rescored.leakage_flags:
@@ -66,6 +66,7 @@ def check_submission(submission: str, records: Path | None, dataset_name: str | 
     """
     import tempfile
 
+    from ..leaderboard.store.records import committed_folder
     from ..leaderboard.submission.check import run_folders
     from ..leaderboard.submission.pull_request import fetch, parse_pull_request
 
@@ -75,21 +76,20 @@ def check_submission(submission: str, records: Path | None, dataset_name: str | 
         click.echo(f"{request.location}, pull request {request.number} at commit {request.commit}")
     with tempfile.TemporaryDirectory(prefix="tipl-bench-") as scratch:
         folders = fetch(request, Path(scratch)) if request else run_folders(Path(submission))
-        checked = report_checked(folders, records, dataset_name)
+        checked = report_checked(folders, records or committed_folder(), dataset_name)
     if not all(one.passed for one in checked):
         sys.exit(1)
 
 
 def report_checked(folders: list[Path], records: Path | None, dataset_name: str | None = None) -> list[CheckResult]:
-    """Check runs and print what is wrong with each."""
-    from ..leaderboard.store.records import committed_folder
+    """Check runs, beside the records of a leaderboard if there are any, and print what is wrong with each."""
     from ..leaderboard.submission.check import check
 
     def dataset(name: str) -> Dataset:
         return open_dataset_of(dataset_name or name)
 
     with Bars() as bars:
-        results = check(folders, records or committed_folder(), dataset, bars.stage)
+        results = check(folders, records, dataset, bars.stage)
     for one in results:
         click.echo(f"{'ok' if one.passed else 'REFUSED' if one.problems else 'NEEDS REVIEW'}: {one.folder.name}")
         for problem in one.problems:

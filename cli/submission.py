@@ -19,14 +19,16 @@ from .verification import dataset_option, open_checked, records_option, run_argu
 def submit(run_folder: Path, dataset_name: str | None, records: Path | None, repo: str | None, dry_run: bool) -> None:
     """Check a run as the leaderboard will, and open a pull request that adds it.
 
+    Outside a clone of the project the run is not compared with the rows that are there; the maintainers' check is.
     A run that fails the check is not sent. One that only needs review is: what to review is printed, and the
     maintainers decide.
     """
+    from ..leaderboard.store.records import find_committed_folder
     from ..leaderboard.submission.pull_request import FOLDER, REPOSITORY, submission_name
     from ..leaderboard.submission.pull_request import submit as open_request
     from ..leaderboard.verify.folder import SUBMITTED
 
-    checked = report_checked([run_folder], records, dataset_name)
+    checked = report_checked([run_folder], records or find_committed_folder(), dataset_name)
     record = checked[0].record
     if checked[0].problems or record is None:
         raise click.ClickException(

@@ -27,21 +27,27 @@ RESOLUTION_HINT = (
 )
 
 
+def find_committed_folder() -> Path | None:
+    """The committed records of the clone that this package is imported from, else of that in the working folder."""
+    clones = (Path(__file__).parents[2], Path.cwd())
+    return next((clone / COMMITTED for clone in clones if (clone / COMMITTED).is_dir()), None)
+
+
 def committed_folder() -> Path:
-    """The committed records of the clone that this package is imported from, else of that in the working folder.
+    """`find_committed_folder`, for what cannot do without.
 
     Raises
     ------
     ProtocolError
         If neither is a clone of the project.
     """
-    for clone in (Path(__file__).parents[2], Path.cwd()):
-        if (clone / COMMITTED).is_dir():
-            return clone / COMMITTED
-    raise ProtocolError(
-        f"An installed tipl-bench holds no records, and there is no {COMMITTED.as_posix()} here: run this in a clone "
-        "of the project, or name a folder of records (--records)."
-    )
+    folder = find_committed_folder()
+    if folder is None:
+        raise ProtocolError(
+            f"An installed tipl-bench holds no records, and there is no {COMMITTED.as_posix()} here: run this in a "
+            "clone of the project, or name a folder of records (--records)."
+        )
+    return folder
 
 
 def load(folder: Path | None = None) -> dict[Path, Record]:

@@ -72,7 +72,7 @@ def run_folders(folder: Path) -> list[Path]:
 
 def check(
     folders: Sequence[Path],
-    records: Path,
+    records: Path | None,
     open_dataset: OpenDataset,
     progress: Progress = silent,
 ) -> list[CheckResult]:
@@ -83,7 +83,7 @@ def check(
     folders
         The run folders.
     records
-        The board's records.
+        Folder of the records that are there; None to check the runs by themselves.
     open_dataset
         Opens a dataset by its name; it is held against the record's digest.
     progress
@@ -91,7 +91,7 @@ def check(
     """
     results = []
     taken: dict[str, Path] = {}
-    board = load(records) if any(records.glob("*.json")) else {}
+    board = load(records) if records and any(records.glob("*.json")) else {}
     for number, folder in enumerate(folders):
         checked = CheckResult(folder)
         results.append(checked)
@@ -112,7 +112,7 @@ def check(
     return results
 
 
-def _against_others(checked: CheckResult, record: Record, records: Path, taken: dict[str, Path]) -> None:
+def _against_others(checked: CheckResult, record: Record, records: Path | None, taken: dict[str, Path]) -> None:
     """One entry per predictor version and configuration, and no silent change of a row."""
     name = file_name(record)
     if name in taken:
@@ -120,7 +120,7 @@ def _against_others(checked: CheckResult, record: Record, records: Path, taken: 
             f"the same dataset, predictor, configuration and seed as {taken[name].name}; one of them has to go."
         )
     taken.setdefault(name, checked.folder)
-    if not (records / name).exists():
+    if records is None or not (records / name).exists():
         return
     there = read_record(records / name)
     other = differing_fields(there, record)

@@ -42,7 +42,7 @@ def test_when_a_figure_is_drawn_then_both_files_are_what_their_names_say(finishe
     assert root.tag == "{http://www.w3.org/2000/svg}svg"
     words = " ".join(root.itertext())
     assert "linear on toy-pendulum/synthetic-v1 (seed 0, quick)" in words
-    for label in ("WPE, persistence", "REPW, noise floor", "forward prediction step", "learning phase", "converged"):
+    for label in ("WPE of persistence", "noise floor", "forward prediction step", "learning phase", "converged"):
         assert label in words
     png = (tmp_path / "figure.png").read_bytes()
     assert png.startswith(b"\x89PNG\r\n\x1a\n")
