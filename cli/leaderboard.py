@@ -66,7 +66,7 @@ def check_submission(submission: str, records: Path | None, dataset_name: str | 
     """
     import tempfile
 
-    from ..leaderboard.store.records import committed_folder
+    from ..leaderboard.store.records import find_committed_folder
     from ..leaderboard.submission.check import run_folders
     from ..leaderboard.submission.pull_request import fetch, parse_pull_request
 
@@ -76,7 +76,7 @@ def check_submission(submission: str, records: Path | None, dataset_name: str | 
         click.echo(f"{request.location}, pull request {request.number} at commit {request.commit}")
     with tempfile.TemporaryDirectory(prefix="tipl-bench-") as scratch:
         folders = fetch(request, Path(scratch)) if request else run_folders(Path(submission))
-        checked = report_checked(folders, records or committed_folder(), dataset_name)
+        checked = report_checked(folders, records or find_committed_folder(), dataset_name)
     if not all(one.passed for one in checked):
         sys.exit(1)
 

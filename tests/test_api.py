@@ -66,7 +66,8 @@ def test_when_a_run_fails_then_its_record_says_at_what_and_why_and_it_is_tried_a
     assert failed.failed
     assert (failed.status.stage, failed.results) == ("fit", ())
     assert failed.status.reason == str(caught.value)
-    for command in (["verify"], ["reproduce"], ["leaderboard", "add"], ["leaderboard", "add", "--claimed"], ["submit"]):
+    add = ["leaderboard", "add", "--records", str(folder.with_name("records"))]
+    for command in (["verify"], ["reproduce"], add, [*add, "--claimed"], ["submit"]):
         result = CliRunner().invoke(main, [*command, str(folder)])
         assert result.exit_code == 1
         assert "the run failed at fit (raising-in-fit: " in result.output
