@@ -40,7 +40,8 @@ class Optimizer(ABC):
 
     The attributes describe it: `name`; `learning_rate`, its base rate before annealing; `history`, how many of the
     latest checkpoints `end_of_iteration` is given, None for all of them. Settings are best the fields of a frozen
-    dataclass: a saved run is resumed only by an optimizer with the same name and fields.
+    dataclass, and must be values that JSON has: a saved run is resumed only by an optimizer that `describe` gives the
+    same description.
 
     A trial's update must not depend on the other trials. The methods are called without autograd, and may change
     `parameters` and `state` in place; they must not keep references to either.
@@ -113,8 +114,9 @@ class Optimizer(ABC):
         return parameters
 
     def describe(self) -> dict[str, Any]:
-        """Name and settings, as JSON has them."""
-        return {"name": self.name, **(dataclasses.asdict(self) if dataclasses.is_dataclass(self) else {})}
+        """Name and settings, JSON-able: the attributes above, and a dataclass's fields or an instance's attributes."""
+        settings = dataclasses.asdict(self) if dataclasses.is_dataclass(self) else vars(self)
+        return {"name": self.name, "learning_rate": self.learning_rate, "history": self.history, **settings}
 
 
 @dataclass(frozen=True)

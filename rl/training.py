@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ from .policy import PolicyLayout
 from .ppo import StackedAgent, generalized_advantage
 from .rollout import Rollout
 
-STATE_FORMAT = 2
+STATE_FORMAT = 3
 Moments = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]
 
 
@@ -251,9 +252,10 @@ class PPOTraining:
     def _identity(self) -> dict[str, Any]:
         """What a saved state must agree with, as JSON gives it back."""
         config = dataclasses.asdict(self.config)
-        config |= {"hidden_sizes": list(self.config.hidden_sizes)}
         config |= {"hyperparameters": self.config.hyperparameters.model_dump(mode="json")}
-        return {"format": STATE_FORMAT, "config": config, "optimizer": self.optimizer.describe(), "seeds": self.seeds}
+        stated = {"format": STATE_FORMAT, "config": config, "optimizer": self.optimizer.describe(), "seeds": self.seeds}
+        identity: dict[str, Any] = json.loads(json.dumps(stated))  # tuples become lists, as in a saved state
+        return identity
 
     def _arrays(self) -> dict[str, npt.NDArray[Any]]:
         """The mutable arrays of rollout, agent and optimizer by name, live."""

@@ -93,6 +93,51 @@ def test_a_training_saved_and_resumed_goes_on_with_the_same_bits(optimizer):
     np.testing.assert_array_equal(resumed.policies().weights, original.policies().weights)
 
 
+class Momentum(SGD):
+    """Settings that are no fields of a dataclass."""
+
+    def __init__(self, decay=0.9):
+        self.decay = decay
+
+
+class Faster(SGD):
+    learning_rate = 1.0
+
+
+class Remembers(SGD):
+    history = 5
+
+
+@dataclass(frozen=True)
+class Scheduled(SGD):
+    steps: tuple[int, ...] = (1, 2)
+
+
+def restored(saved, optimizer):
+    """A new training with another optimizer, restored from a state that went through a JSON file."""
+    training = PPOTraining(tiny_config().training, SEEDS, optimizer, threads=1)
+    training.restore(TrainingState(saved.arrays, json.loads(json.dumps(saved.metadata))))
+    return training
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "other"),
+    [
+        (SGD(), Faster()),
+        (SGD(), Remembers()),
+        (Momentum(), Momentum(0.5)),
+        (Scheduled(), Scheduled((1, 3))),
+        (Adam(), Adam(1.0)),
+    ],
+    ids=["rate", "history", "attribute", "tuple", "field"],
+)
+def test_a_state_is_restored_by_an_optimizer_with_the_same_settings_alone(optimizer, other):
+    saved = train(optimizer, 1).state()
+    assert restored(saved, optimizer).iteration == 1
+    with pytest.raises(ValueError, match="another optimizer"):
+        restored(saved, other)
+
+
 def test_plain_gradient_descent_moves_the_weights_by_its_annealed_rate():
     rates = []
 
