@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import PydanticUserError, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
-from ..utils.errors import OptionError, UnknownNameError
+from ..utils.errors import OptionError, TiplBenchError, UnknownNameError
 from .predictor import BUDGETS, Predictor, options_dict
 
-JSON_TYPES = {"integer": "int", "number": "float", "boolean": "bool", "string": "str", "null": "none"}
+NONE = "none"
+JSON_TYPES = {"integer": "int", "number": "float", "boolean": "bool", "string": "str", "null": NONE}
 
 
 @dataclass(frozen=True)
@@ -35,21 +37,32 @@ def describe_options(predictor: type[Predictor[Any]]) -> Mapping[str, OptionInfo
     """
     try:
         schema = TypeAdapter(predictor.options_type).json_schema()
-    except PydanticUserError as error:
-        raise OptionError(f"{predictor.name}: its options cannot be validated: {error.message}") from None
+    except Exception as error:
+        reason = getattr(error, "message", error)
+        raise OptionError(f"{predictor.name}: its options cannot be validated: {reason}") from None
     return {name: _describe(entry) for name, entry in schema.get("properties", {}).items()}
 
 
 def _describe(entry: Mapping[str, Any]) -> OptionInfo:
-    members = entry.get("anyOf", [entry])
-    types = [" | ".join(map(str, m["enum"])) if "enum" in m else _type_name(m) for m in members]
-    nullable = any(member.get("type") == "null" for member in members)
+    types = [name for member in entry.get("anyOf", [entry]) for name in _type_names(member)]
     description = " ".join(entry.get("description", "").split())
-    return OptionInfo(" | ".join(types), entry.get("default"), description, nullable)
+    return OptionInfo(" | ".join(types), entry.get("default"), description, NONE in types)
 
 
-def _type_name(member: Mapping[str, Any]) -> str:
-    return str(member.get("const", JSON_TYPES.get(member.get("type", ""), "value")))
+def _type_names(member: Mapping[str, Any]) -> list[str]:
+    if "enum" in member or "const" in member:
+        return [NONE if value is None else str(value) for value in member.get("enum", [member.get("const")])]
+    return [JSON_TYPES.get(member.get("type", ""), "value")]
+
+
+def _check_fields(predictor: type[Predictor[Any]], names: Collection[str], recorded: Collection[str]) -> None:
+    """Refuse options that a setting would not reach, or that a record would not hold."""
+    kind = predictor.options_type
+    fields = dataclasses.fields(kind) if dataclasses.is_dataclass(kind) else ()
+    unreached = {field.name: "it is init=False, so no setting reaches it" for field in fields if not field.init}
+    unrecorded = {name: "no record would hold it (InitVar, excluded or alias)" for name in names if name not in recorded}
+    for name, reason in (unreached | unrecorded).items():
+        raise OptionError(f"{predictor.name}: option {name} of {kind.__name__}: {reason}; make it a plain field.")
 
 
 def build_options(predictor: type[Predictor[Any]], budget: str, settings: Sequence[str], context: int) -> Any:
@@ -71,7 +84,7 @@ def build_options(predictor: type[Predictor[Any]], budget: str, settings: Sequen
     UnknownNameError
         If the budget or a name is not known.
     OptionError
-        If a value does not fit its option's type or range.
+        If a value does not fit its option's type or range, or the options' own code fails.
     """
     if budget not in BUDGETS:
         raise UnknownNameError("budget", budget, BUDGETS)
@@ -83,14 +96,21 @@ def build_options(predictor: type[Predictor[Any]], budget: str, settings: Sequen
             raise OptionError(f"--set {setting!r} is not of the form name=value.")
         if name not in known:
             raise UnknownNameError(f"option of {predictor.name}", name, known)
-        values[name] = None if known[name].nullable and text.lower() == "none" else text
+        values[name] = None if known[name].nullable and text.lower() == NONE else text
     try:
         options = predictor.resolve_options(TypeAdapter(predictor.options_type).validate_python(values), context)
+        recorded = options_dict(options)
     except ValidationError as error:
         raise OptionError(f"{predictor.name}: {_explain(error, known)}") from None
-    except (ValueError, TypeError) as error:
+    except TiplBenchError:
+        raise
+    except ValueError as error:
         raise OptionError(f"{predictor.name}: {error}") from None
-    for name, value in options_dict(options).items():
+    except Exception as error:
+        what = f"{predictor.options_type.__name__} raised {type(error).__name__}: {error}"
+        raise OptionError(f"{predictor.name}: {what}") from error
+    _check_fields(predictor, known, recorded)
+    for name, value in recorded.items():
         if not isinstance(value, bool | int | float | str | None):
             raise OptionError(
                 f"{predictor.name}: option {name}: unsupported value {value!r}; use a bool, int, float, string or none."

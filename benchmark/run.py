@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
 
 from ..baselines.predictor import FitTask
 from ..registry.dataset import Dataset
@@ -139,7 +140,7 @@ def execute(request: RunRequest, folder: Path, progress: Progress = silent) -> R
         _claim(folder, key)
         record = _finished(folder, key)
         if record:
-            return _with_figure(Run(folder, record, repeated=True))
+            return _repeated(record, request, folder, progress)
         timings = _Timings(folder)
         with _recording_failure(folder, key, predictor, timings):
             windows = test_windows(request.dataset, request.protocol)
@@ -163,10 +164,15 @@ def execute(request: RunRequest, folder: Path, progress: Progress = silent) -> R
     return finished
 
 
-def _with_figure(finished: Run) -> Run:
-    """The run, its figure drawn if it is not there."""
-    if not all(finished.figure.with_suffix(suffix).exists() for suffix in (".svg", ".png")):
-        figures.draw(finished.record, finished.windows, finished.folder)
+def _repeated(record: Record, request: RunRequest, folder: Path, progress: Progress) -> Run:
+    """A run that was finished before; what its folder has lost since is made again, as far as its forecasts are there."""
+    finished, rows, timings = Run(folder, record, repeated=True), _kept_rows(folder), _Timings(folder)
+    forecasts = folder / FORECASTS_NAME
+    if rows is None and forecasts.exists() and sha256(forecasts) == record.forecasts_sha256:
+        rows = _evaluated(request, test_windows(request.dataset, request.protocol), folder, timings, progress)
+    timings.path.unlink(missing_ok=True)
+    if rows is not None and not all(finished.figure.with_suffix(suffix).exists() for suffix in (".svg", ".png")):
+        figures.draw(record, rows, folder)
     return finished
 
 
@@ -186,9 +192,10 @@ def _recording_failure(folder: Path, key: RunKey, predictor: PredictorProcess, t
     """Leave a record of what failed and why, and let the error go on."""
     try:
         yield
-    except TiplBenchError as error:
+    except Exception as error:
+        name = "" if isinstance(error, TiplBenchError) else f"{type(error).__name__}: "
         Record(
-            status=Status(state="failed", stage=timings.stage, reason=one_line(error)[:500]),
+            status=Status(state="failed", stage=timings.stage, reason=one_line(f"{name}{error}")[:500]),
             key=key,
             parameter_count=predictor.parameter_count or 0,
             artifacts={},
@@ -276,14 +283,22 @@ def _evaluated(
     request: RunRequest, windows: list[EvaluationWindow], folder: Path, timings: _Timings, progress: Progress
 ) -> pd.DataFrame:
     """J of the forecasts, and the rows of `windows.parquet`: written, or read if they are there."""
-    path = folder / WINDOWS_NAME
-    if path.exists():
-        return pd.read_parquet(path)
+    kept = _kept_rows(folder)
+    if kept is not None:
+        return kept
     with timings.of("evaluation"):
         rows = _evaluate(request, windows, folder / FORECASTS_NAME, progress)
-        with replace_atomically(path) as temporary:
+        with replace_atomically(folder / WINDOWS_NAME) as temporary:
             rows.to_parquet(temporary, index=False)
     return rows
+
+
+def _kept_rows(folder: Path) -> pd.DataFrame | None:
+    """The rows of `windows.parquet`; None if there is none, or it is damaged: it follows from the forecasts."""
+    try:
+        return pd.read_parquet(folder / WINDOWS_NAME)
+    except (OSError, ValueError, pa.ArrowException):
+        return None
 
 
 def _evaluate(request: RunRequest, windows: list[EvaluationWindow], path: Path, progress: Progress) -> pd.DataFrame:
@@ -314,8 +329,10 @@ class _Timings:
         self.stage = "forecast"
         """The stage that began last."""
         self.seconds = {"fit_seconds": 0.0, "forecast_seconds": 0.0, "evaluation_seconds": 0.0}
-        if self.path.exists():
-            self.seconds |= strict_json(self.path.read_text(encoding="utf-8"))
+        # Damaged ones are lost: they are no reason not to finish the run.
+        with contextlib.suppress(OSError, ValueError, TypeError):
+            kept = self.seconds | strict_json(self.path.read_text(encoding="utf-8"))
+            self.seconds = Cost(**kept, peak_memory_bytes=0).model_dump(exclude={"peak_memory_bytes"})
 
     @contextlib.contextmanager
     def of(self, stage: str) -> Iterator[None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, make_dataclass
+from dataclasses import InitVar, dataclass, field, make_dataclass
 from threading import Event
 from typing import Literal
 
@@ -10,7 +10,7 @@ import pytest
 from helpers import third_party
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import Field
+from pydantic import Field, create_model
 from tipl_bench.baselines.linear import Linear
 from tipl_bench.baselines.options import build_options, describe_options
 from tipl_bench.baselines.persistence import Persistence
@@ -186,6 +186,49 @@ def test_when_an_option_has_a_type_that_no_record_holds_then_it_is_refused(kind,
 
     with pytest.raises(OptionError, match=f"odd: {message}"):
         build_options(Odd, "quick", [], 20)
+
+
+def with_options(kind, **attributes):
+    """A predictor with options of a type."""
+    return type("Odd", (third_party.ThirdParty,), {"name": "odd", "options_type": kind, **attributes})
+
+
+@pytest.mark.parametrize("settings", [[], ["extra=9"]])
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        (make_dataclass("Fixed", [("extra", int, field(default=2, init=False))]), "init=False, so no setting reaches"),
+        (make_dataclass("Passing", [("extra", InitVar[int], 3)]), "no record would hold it"),
+        (create_model("Hidden", extra=(int, Field(3, exclude=True)), __base__=Options), "no record would hold it"),
+    ],
+    ids=["init=False", "InitVar", "excluded"],
+)
+def test_when_an_option_cannot_be_set_or_would_not_be_recorded_then_it_is_refused(kind, message, settings):
+    with pytest.raises(OptionError, match=f"odd: option extra of {kind.__name__}: .*{message}"):
+        build_options(with_options(kind), "quick", settings, 20)
+
+
+def test_when_a_choice_may_be_none_then_none_is_read_as_such():
+    predictor = with_options(make_dataclass("Chosen", [("word", Literal["x", None], "x"), ("no", Literal[None], None)]))
+    assert build_options(predictor, "quick", ["word=none", "no=None"], 20).word is None
+    described = describe_options(predictor)
+    assert (described["word"].type, described["no"].type) == ("x | none", "none")
+    with pytest.raises(OptionError, match=r"odd: option word \(x \| none\)"):
+        build_options(predictor, "quick", ["word=y"], 20)
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError("by zero"), KeyError("share"), TypeError("no"), OSError("gone")])
+def test_when_the_options_own_code_fails_then_predictor_and_options_are_named(error):
+    def fail(*_):
+        raise error
+
+    match = f"odd: Failing raised {type(error).__name__}: "
+    failing = make_dataclass("Failing", [("word", str, "a")], namespace={"__post_init__": fail})
+    with pytest.raises(OptionError, match=match):
+        build_options(with_options(failing), "quick", [], 20)
+    resolving = make_dataclass("Failing", [("word", str, "a")])
+    with pytest.raises(OptionError, match=match):
+        build_options(with_options(resolving, resolve_options=classmethod(fail)), "quick", [], 20)
 
 
 class Model(Options):

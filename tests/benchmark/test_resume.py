@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from helpers import synthetic
+from tipl_bench.benchmark import run as run_module
 from tipl_bench.benchmark.record import read_record
 from tipl_bench.benchmark.request import RunRequest
 from tipl_bench.benchmark.run import execute
@@ -73,6 +74,83 @@ def test_when_a_run_is_resumed_then_its_cost_counts_the_stages_before(
     resumed = execute(requested("halting", smooth), folder).record
     assert (resumed.cost.fit_seconds, resumed.cost.forecast_seconds) == (12.5, 2.5)
     assert resumed.without_cost() == whole.without_cost()
+
+
+@pytest.fixture
+def persistence_run(smooth, store, tmp_path) -> Path:
+    """The folder of a finished run."""
+    execute(requested("persistence", smooth), tmp_path / "run")
+    return tmp_path / "run"
+
+
+def test_when_a_run_was_killed_after_its_record_then_repeating_it_leaves_only_the_files_of_a_run(
+    persistence_run, smooth
+):
+    (persistence_run / "timings.json").write_text('{"fit_seconds": 1.0}')
+    assert execute(requested("persistence", smooth), persistence_run).repeated
+    assert {path.name for path in persistence_run.iterdir()} == {*STAGES, *FIGURES}
+
+
+@pytest.mark.parametrize("damage", [None, b"", b"PAR1", "half"])
+@pytest.mark.parametrize("record", ["with its record", "without its record"])
+def test_when_the_rows_of_a_run_are_lost_or_damaged_then_they_are_evaluated_again(
+    damage, record, persistence_run, smooth
+):
+    windows = persistence_run / "windows.parquet"
+    kept = windows.read_bytes()
+    before = {name: (persistence_run / name).read_bytes() for name in (*FIGURES, "windows.parquet")}
+    for name in FIGURES:
+        (persistence_run / name).unlink()
+    windows.unlink()
+    if damage is not None:
+        windows.write_bytes(kept[: len(kept) // 2] if damage == "half" else damage)
+    if record == "without its record":
+        (persistence_run / "record.json").unlink()
+    repeated = execute(requested("persistence", smooth), persistence_run)
+    assert repeated.repeated == (record == "with its record")
+    assert {name: (persistence_run / name).read_bytes() for name in before} == before
+    assert {path.name for path in persistence_run.iterdir()} == {*STAGES, *FIGURES}
+    assert len(repeated.windows)
+
+
+def test_when_a_finished_run_has_lost_its_forecasts_too_then_it_is_still_repeated(persistence_run, smooth):
+    for name in (*FIGURES, "windows.parquet", "forecasts.safetensors"):
+        (persistence_run / name).unlink()
+    assert execute(requested("persistence", smooth), persistence_run).repeated
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"fit_sec',
+        "",
+        "[1]",
+        "null",
+        '{"odd": 1}',
+        '{"fit_seconds": "long"}',
+        '{"fit_seconds": -1}',
+        '{"fit_seconds": {}}',
+    ],
+)
+def test_when_the_timings_of_a_killed_run_are_damaged_then_it_is_finished_without_them(text, persistence_run, smooth):
+    whole = read_record(persistence_run / "record.json")
+    (persistence_run / "record.json").unlink()
+    (persistence_run / "timings.json").write_text(text)
+    resumed = execute(requested("persistence", smooth), persistence_run).record
+    assert resumed.without_cost() == whole.without_cost()
+    assert (resumed.cost.fit_seconds, resumed.cost.forecast_seconds) == (0.0, 0.0)
+
+
+def test_when_anything_at_all_fails_then_the_record_says_so(persistence_run, smooth, monkeypatch):
+    def out_of_space(*_):
+        raise OSError(28, "No space left on device")
+
+    (persistence_run / "record.json").unlink()
+    monkeypatch.setattr(run_module, "score", out_of_space)
+    with pytest.raises(OSError, match="No space left"):
+        execute(requested("persistence", smooth), persistence_run)
+    status = read_record(persistence_run / "record.json").status
+    assert (status.state, status.reason) == ("failed", "OSError: [Errno 28] No space left on device")
 
 
 def start(dataset, folder: Path, third_party_predictors: Path, tmp_path: Path) -> subprocess.Popen[bytes]:
