@@ -60,7 +60,9 @@ def _check_fields(predictor: type[Predictor[Any]], names: Collection[str], recor
     kind = predictor.options_type
     fields = dataclasses.fields(kind) if dataclasses.is_dataclass(kind) else ()
     unreached = {field.name: "it is init=False, so no setting reaches it" for field in fields if not field.init}
-    unrecorded = {name: "no record would hold it (InitVar, excluded or alias)" for name in names if name not in recorded}
+    unrecorded = {
+        name: "no record would hold it (InitVar, excluded or alias)" for name in names if name not in recorded
+    }
     for name, reason in (unreached | unrecorded).items():
         raise OptionError(f"{predictor.name}: option {name} of {kind.__name__}: {reason}; make it a plain field.")
 
