@@ -165,7 +165,7 @@ def execute(request: RunRequest, folder: Path, progress: Progress = silent) -> R
 
 
 def _repeated(record: Record, request: RunRequest, folder: Path, progress: Progress) -> Run:
-    """A run that was finished before; what its folder has lost since is made again, as far as its forecasts are there."""
+    """A run that was finished before; what its folder has lost since is made again from its forecasts."""
     finished, rows, timings = Run(folder, record, repeated=True), _kept_rows(folder), _Timings(folder)
     forecasts = folder / FORECASTS_NAME
     if rows is None and forecasts.exists() and sha256(forecasts) == record.forecasts_sha256:
