@@ -1,4 +1,4 @@
-"""What pyproject.toml cannot say: a wheel carries the commit that it is built from, for results to name their code."""
+"""Record the commit that a wheel is built from, so that results can name their code."""
 
 import json
 import subprocess

@@ -34,7 +34,7 @@ class MLPOptions(Options):
     steps: int = Field(200_000, ge=1)
     """Training batches."""
     windows: int = Field(64, ge=1)
-    """Windows a batch; of each, `weights` weights are sampled."""
+    """Windows per batch; of each, `weights` weights are sampled."""
     weights: int = Field(64, ge=1)
     """Weights sampled from each window."""
     learning_rate: float = Field(1e-3, gt=0)
@@ -46,7 +46,7 @@ class MLPOptions(Options):
     gradient_clip: float = Field(1.0, gt=0)
     """Limit of the gradient's norm."""
     validate_every: int = Field(1_000, ge=1)
-    """Batches between looks at the validation trials; the best state seen is kept."""
+    """Batches between evaluations at the validation trials; the best state seen is kept."""
 
 
 class WeightNetwork(nn.Module):

@@ -76,19 +76,28 @@ def render_comparison(differences: pd.DataFrame, phase: str) -> RenderableType:
             cells = [cell for metric in shown for cell in _difference_cells(metric, by_name[metric.name])]
             table.add_row("mean" if pd.isna(horizon) else str(horizon), *cells)
         trials = pair["trials"].iloc[0]
-        parts += [Text(f"{run} minus {other}, {phase} phase, paired over {trials} test trials", "bold"), "", table, ""]
-    parts.append(Text("Green is better, red is worse than the other by an interval that excludes 0.", "dim"))
+        parts += [
+            Text(f"{run} minus {other}, {_spell_phase(phase)}, paired over {trials} test trials", "bold"),
+            "",
+            table,
+            "",
+        ]
+    parts.append(Text("* the interval excludes 0: green if the first run is better, red if it is worse.", "dim"))
     return Group(*parts)
+
+
+def _spell_phase(phase: str) -> str:
+    return "all phases" if phase == "all" else f"{phase} phase"
 
 
 def _difference_cells(metric: Metric, row: dict[Any, Any]) -> list[RenderableType]:
     """A difference with its interval, coloured where the interval excludes 0."""
     value, low, high = (None if pd.isna(row[name]) else float(row[name]) for name in ("difference", "low", "high"))
-    style = ""
+    style, mark = "", " "
     if low is not None and high is not None and (low > 0 or high < 0):
-        style = "green" if (low > 0) == (metric.direction == "higher") else "red"
+        style, mark = "green" if (low > 0) == (metric.direction == "higher") else "red", "*"
     return [
-        Text(number(value, metric.digits, sign=True), style),
+        Text(number(value, metric.digits, sign=True) + mark, style),
         interval(Estimate(value, low, high), metric.digits),
     ]
 
@@ -107,6 +116,7 @@ def number(value: float | None, digits: int, *, sign: bool = False) -> str:
     """A number, or a dash where it is undefined."""
     if value is None:
         return "-"
+    value = round(value, digits) + 0.0  # no negative zero
     return f"{value:+.{digits}f}" if sign else f"{value:.{digits}f}"
 
 

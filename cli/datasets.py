@@ -131,8 +131,8 @@ def _described(manifest: Manifest, identity: Identity, where: str) -> dict[str, 
         "environment": manifest.environment,
         "licence": manifest.licence,
         "trials": f"{len(split.train)} train, {len(split.validation)} validation, {len(split.test)} test",
-        "checkpoints": f"{manifest.checkpoints} a trial, every {config.checkpoint_every_epochs} of "
-        f"{config.hyperparameters.epochs} epochs",
+        "checkpoints": f"{manifest.checkpoints} a trial, one every {config.checkpoint_every_epochs} of "
+        f"{config.hyperparameters.epochs} epochs of an iteration",
         "policy": f"{' x '.join(map(str, manifest.layout.sizes))}, {manifest.activation}, P = "
         f"{manifest.layout.parameter_count:,}",
         "tensors": ", ".join(f"{name} {list(t.shape)} {t.dtype}" for name, t in manifest.trials[0].tensors.items()),

@@ -46,7 +46,7 @@ def _trials(context: click.Context, option: click.Parameter, text: str | None) -
 def download_dataset(name: str, trials: range | None, to: Path | None) -> None:
     """Download a dataset and verify every byte; an interrupted download is continued.
 
-    NAME is a catalogued name (half-cheetah/ppo-v1, or half-cheetah/ppo@v1, or half-cheetah/ppo-v1@COMMIT), or an
+    NAME is a catalogued name (hopper/ppo-mini-v1, hopper/ppo-mini@v1 or hopper/ppo-mini-v1@COMMIT), or an
     address on the Hub: hf://datasets/OWNER/NAME[@REVISION].
     """
     from ..registry.catalog import identity_of

@@ -28,7 +28,7 @@ def leaderboard() -> None:
 @records_option
 @click.option("--claimed", is_flag=True, help="Add the record as it is, without re-scoring it.")
 def add_record(run_folder: Path, records: Path | None, claimed: bool) -> None:
-    """Put a finished run's record among the board's records, with its numbers as they are recomputed here."""
+    """Re-score a finished run and add its record to the leaderboard's records."""
     from ..benchmark.record import read_record
     from ..leaderboard.store import evidence
     from ..leaderboard.store.records import add, committed_folder
@@ -57,7 +57,7 @@ def add_record(run_folder: Path, records: Path | None, claimed: bool) -> None:
 @leaderboard.command("check")
 @click.argument("submission")
 @records_option
-@click.option("--dataset", "dataset_name", help="Name, place or folder. [default: the records' names]")
+@click.option("--dataset", "dataset_name", help="Dataset name, hf:// address or folder. [default: the records']")
 def check_submission(submission: str, records: Path | None, dataset_name: str | None) -> None:
     """Check a submission: form, sizes, identity, re-scoring, and the rows that are there.
 
@@ -123,7 +123,7 @@ def export_results(records: Path | None, out: Path) -> None:
 @leaderboard.command("dispute")
 @click.argument("record", type=click.Path(path_type=Path))
 @click.option("--reason", required=True, help="Why, in one line.")
-@click.option("--resolve", is_flag=True, help="Resolve the row's disputes instead.")
+@click.option("--resolve", is_flag=True, help="Resolve the row's open disputes instead of opening one.")
 def dispute_row(record: Path, reason: str, resolve: bool) -> None:
     """Mark a row as disputed, or its disputes as resolved. RECORD is one of the row's files in leaderboard/results/."""
     from ..benchmark.record import read_record
@@ -153,13 +153,13 @@ def build_board(records: Path | None, out: Path) -> None:
 @click.option(
     "--out", type=click.Path(path_type=Path), default=Path("docs/board"), show_default=True, help="The built site."
 )
-@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 for any free one.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 chooses a free one.")
 def serve_board(out: Path, port: int) -> None:
     """Serve the built site on the loopback address until Ctrl-C."""
     from ..leaderboard.render.site.serving import HOST, server
 
     with server(out, port) as serving:
-        click.echo(f"http://{HOST}:{serving.server_port}/ shows {out / 'index.html'}; Ctrl-C ends it.")
+        click.echo(f"http://{HOST}:{serving.server_port}/ shows {out / 'index.html'}; press Ctrl-C to stop.")
         with contextlib.suppress(KeyboardInterrupt):
             serving.serve_forever()
     click.echo("ended")

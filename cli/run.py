@@ -38,7 +38,7 @@ def run(
 ) -> None:
     """Train, forecast and score a predictor; write the run folder and print a table.
 
-    An interrupted run goes on when the command is repeated; a finished one is not repeated.
+    Repeating the command resumes an interrupted run; a finished run is not repeated.
     """
     from rich.console import Console
     from rich.text import Text

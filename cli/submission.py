@@ -1,4 +1,4 @@
-"""`tipl-bench submit`: a run on its way to the leaderboard."""
+"""`tipl-bench submit`."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def submit(run_folder: Path, dataset_name: str | None, records: Path | None, rep
     if checked[0].problems or record is None:
         raise click.ClickException(
             "This run cannot be submitted, for the reasons above; nothing was sent. Give a folder that "
-            "`tipl-bench run` wrote and nobody changed; `tipl-bench verify RUN` names every number that differs."
+            "`tipl-bench run` wrote, unchanged; `tipl-bench verify RUN` names every number that differs."
         )
     for name in SUBMITTED:
         size = (run_folder / name).stat().st_size

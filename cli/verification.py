@@ -1,4 +1,4 @@
-"""`tipl-bench verify | reproduce`: what is true of a run."""
+"""`tipl-bench verify | reproduce`."""
 
 from __future__ import annotations
 
@@ -19,12 +19,14 @@ if TYPE_CHECKING:
 
 SHOWN = 20
 run_argument = click.argument("run_folder", metavar="RUN", type=click.Path(path_type=Path))
-dataset_option = click.option("--dataset", "dataset_name", help="Name, place or folder. [default: the record's name]")
-attest_option = click.option("--attest", is_flag=True, help="Keep the result as evidence of the board's row.")
+dataset_option = click.option(
+    "--dataset", "dataset_name", help="Dataset name, hf:// address or folder. [default: the record's]"
+)
+attest_option = click.option("--attest", is_flag=True, help="Store the result as evidence for the leaderboard's row.")
 records_option = click.option(
     "--records",
     type=click.Path(path_type=Path),
-    help="Records folder of the board. [default: the clone's leaderboard/results]",
+    help="Folder of records. [default: the clone's leaderboard/results]",
 )
 
 
@@ -84,7 +86,7 @@ def verify(run_folder: Path, dataset_name: str | None, attest: bool, records: Pa
     if attest:
         others = compare_numbers(kept, found.recomputed)
         if others:
-            raise click.ClickException(f"The board's row is not attested: {others[0]} ({record_path}).")
+            raise click.ClickException(f"The leaderboard's row is not attested: {others[0]} ({record_path}).")
         click.echo(f"kept in {evidence.append(record_path, kept, evidence.rescored(found, kept))}", err=as_json)
 
 
@@ -125,7 +127,7 @@ def reproduce(
     timeout: float | None,
     memory: float | None,
 ) -> None:
-    """Run a run again from its record, and grade how far it comes out the same.
+    """Run a run again from its record, and grade the agreement.
 
     RUN is a run folder or a record file. Grades: bitwise, within tolerance, drifted (exits with 1).
     """

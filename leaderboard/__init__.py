@@ -1,1 +1,1 @@
-"""The board: records in, comparisons and pages out."""
+"""The leaderboard: records in, comparisons and pages out."""

@@ -39,6 +39,9 @@ class Dataset:
     folder: Path
     manifest: Manifest
 
+    def __repr__(self) -> str:
+        return f"Dataset({self.name!r}, digest {self.digest[:12]}, {len(self)} trials, folder {str(self.folder)!r})"
+
     @classmethod
     def open(cls, folder: Path, *, identity: Identity | None = None, trials: Iterable[int] | None = None) -> Dataset:
         """Open a dataset folder.

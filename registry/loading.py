@@ -1,4 +1,4 @@
-"""The one way in: a reference is parsed once, and its dataset opened, fetched first if files are missing here."""
+"""Load a dataset: parse its reference once, fetch missing files, open it."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Building blocks of every room: errors, atomic files, strict JSON, safe text, tensor files, bootstrap draws."""
+"""Utilities of all packages: errors, atomic files, strict JSON, safe text, tensor files, bootstrap draws."""

@@ -1,4 +1,4 @@
-"""The one form in which work reports how far it is."""
+"""The one form of progress reports."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ class TIPLOptions(Options):
     steps: int = Field(500_000, ge=1)
     """Training batches."""
     batch: int = Field(64, ge=1)
-    """Windows a batch."""
+    """Windows per batch."""
     learning_rate: float = Field(1e-4, gt=0)
     """AdamW's learning rate."""
     weight_decay: float = Field(1e-4, ge=0)
@@ -39,7 +39,7 @@ class TIPLOptions(Options):
     gradient_clip: float = Field(0.25, gt=0)
     """Limit of the gradient's norm."""
     validate_every: int = Field(1_000, ge=1)
-    """Batches between looks at the validation trials; the best state seen is kept."""
+    """Batches between evaluations on the validation trials; the best state seen is kept."""
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> TIPLOptions:

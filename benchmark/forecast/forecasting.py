@@ -120,7 +120,7 @@ def _forecast(
         forecast = np.asarray(predictor.predict(contexts, protocol.horizon))
     except PredictorCrash as crash:
         raise PredictorError(f"{first} (a batch of {len(windows)}): {crash}.") from None
-    except Exception as error:  # whatever it raises is its own fault, and is said so
+    except Exception as error:  # a predictor may raise anything
         raise PredictorError(f"{first} (a batch of {len(windows)}): raised {error!r}.") from error
     if forecast.shape != expected or forecast.dtype.kind != "f":
         raise PredictorError(

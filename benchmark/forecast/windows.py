@@ -1,4 +1,4 @@
-"""Phases and windows: where in a test trial forecasts are asked for."""
+"""Phases and windows: the origins of a test trial."""
 
 from __future__ import annotations
 

@@ -90,7 +90,8 @@ class Limits:
         if self.timeout is not None and not 0 < self.timeout <= MAX_TIMEOUT:
             raise OptionError(f"Invalid timeout {self.timeout:g}: use more than 0 and at most {MAX_TIMEOUT:,} seconds.")
         if not 0 < self.memory <= MAX_MEMORY:
-            raise OptionError(f"Invalid memory limit {self.memory}: use more than 0 and at most {MAX_MEMORY:,} bytes.")
+            limit, most = self.memory / 2**30, MAX_MEMORY >> 30
+            raise OptionError(f"Invalid memory limit {limit:g} GiB: use more than 0 and at most {most:,} GiB.")
 
 
 class PredictorProcess:
@@ -276,7 +277,7 @@ class PredictorProcess:
         except subprocess.TimeoutExpired:
             return "closed its connection but is still running"
         if code >= 0:
-            return f"ended by itself (exit status {code})"
+            return f"ended by itself (exit status {code}); if it needs more memory, --memory raises the limit"
         name = signal.Signals(-code).name
         return f"was killed by {name}" + ("; the machine may be out of memory" if name == "SIGKILL" else "")
 

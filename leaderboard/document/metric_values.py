@@ -62,7 +62,7 @@ def row_values(entries: Sequence[Entry], phase: str) -> dict[str, dict[str, Seri
 
 
 def board_phase(entries: Sequence[Entry], phase: str) -> BoardPhase:
-    """What every run on the board measures alike: the median over records, lest one of them speak for all."""
+    """What every run of a board measures alike: the median over records, so that no single one decides."""
     runs = [results for entry in entries for results in entry.results(phase)]
     references = {}
     for metric in REFERENCES:

@@ -1,1 +1,1 @@
-"""Whether a run's numbers are so: recomputed from its forecasts, or by running it again."""
+"""Verification of runs: their numbers recomputed from the forecasts, or by running again."""

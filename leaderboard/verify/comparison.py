@@ -175,7 +175,7 @@ def elsewhere(record: Record) -> list[str]:
 
 
 def repr_safe(value: Any) -> str:
-    """A stranger's value as a message may hold it."""
+    """Untrusted value for a message."""
     return ascii(value)[:200]
 
 

@@ -1,4 +1,4 @@
-"""The numbers of a stranger's Parquet file, read in a process of its own.
+"""Read the numbers of an untrusted Parquet file in a separate process.
 
 Arrow aborts its process on some malformed files, and a few bytes of Parquet can stand for gigabytes. So a child with
 little memory reads the file: only columns of fixed width, as many rows as there must be, and only uncompressed or in

@@ -1,4 +1,4 @@
-"""Run again what a record says, and grade how far it comes out the same."""
+"""Run a record's key again and grade the agreement."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Hub's client with errors that name the way out, retries, and limits on the size of answers."""
+"""The Hub's client with actionable errors, retries, and limits on the size of answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Robots that are to move forward: rewarded for velocity along x, charged for control."""
+"""Locomotion tasks: reward for velocity along x, less a control cost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a task with batched physics tells: Gymnasium's environment class, as array functions.
+"""The contract of a task with batched physics: Gymnasium's environment class, as array functions.
 
 Each task restates one Gymnasium MuJoCo environment for a whole batch: how a state is observed, what a step is
 worth, when an episode ends, and how a reset is drawn from an episode's random stream. `rl.environments.tasks`

@@ -1,4 +1,4 @@
-"""The board's page: one static site from the data document, read without a server."""
+"""The leaderboard's page: one static site from the document, read without a server."""
 
 from .render import render
 
