@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -89,6 +89,10 @@ class MethodIdentity(_Model):
     consumes: Slug
     budget: Slug
     options: Annotated[dict[Slug, Option], Field(max_length=100)]
+
+    def stable(self) -> dict[str, Any]:
+        """The identity as file names, row ids and fingerprints spell it, whatever fields a method gains later."""
+        return {name: getattr(self, name) for name in ("name", "version", "consumes", "budget", "options")}
 
 
 class RunKey(_Model):

@@ -8,22 +8,14 @@ which depends on the format: it is mapped to the new one. Running it again chang
 
 from __future__ import annotations
 
-import hashlib
 import sys
 from pathlib import Path
-from typing import Any
 
 from tipl_bench.benchmark.record import read_record
-from tipl_bench.leaderboard.store.evidence import FOLDER, fingerprint
+from tipl_bench.leaderboard.store.evidence import FOLDER, fingerprint, former_fingerprint
 from tipl_bench.leaderboard.store.records import file_name
-from tipl_bench.utils.canonical import canonical_json, strict_json
+from tipl_bench.utils.canonical import strict_json
 from tipl_bench.utils.files import write_text
-
-
-def former_fingerprint(document: dict[str, Any]) -> str:
-    """The fingerprint by which evidence named a record of format 1: the sha256 of all but its cost."""
-    rest = {name: value for name, value in document.items() if name != "cost"}
-    return hashlib.sha256(canonical_json(rest).encode()).hexdigest()
 
 
 def migrate(folder: Path) -> int:

@@ -177,7 +177,7 @@ def configuration(record: Record) -> str:
         [
             key.dataset.stable(),
             key.protocol.version,
-            key.method.model_dump(mode="json"),
+            key.method.stable(),
             key.device,
         ],
         sort_keys=True,

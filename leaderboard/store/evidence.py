@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, TypeAdapter, Valida
 from pydantic.dataclasses import dataclass
 
 from ...benchmark.provenance import provenance
-from ...benchmark.record import Finite, Record, Sha256, Text
+from ...benchmark.record import Finite, Record, Sha256, Text, read_record
 from ...utils.canonical import canonical_json, strict_json
 from ...utils.errors import ProtocolError
 from ...utils.files import write_text
@@ -21,6 +21,59 @@ from ..verify.rescore import RescoreResult
 FOLDER = "evidence"
 LIMIT = 1 << 20
 State = Literal["claimed", "rescored", "reproduced"]
+_RESULT = {
+    "phase": True,
+    "horizon": True,
+    "environment": True,
+    "windows": True,
+    "trials": True,
+    "estimates": {"__all__": {"value", "low", "high"}},
+    "layers": True,
+    "by_trial": True,
+}
+COVERED: dict[int, dict[str, Any]] = {
+    2: {
+        "format": True,
+        "track": True,
+        "status": {"state", "stage", "reason"},
+        "key": {
+            "protocol": {
+                "version",
+                "context",
+                "horizon",
+                "origins_per_phase",
+                "smoothing",
+                "learned_fraction",
+                "evaluation_seeds",
+                "noise_seeds",
+                "resamples",
+                "confidence",
+                "bootstrap_seed",
+            },
+            "method": {"name", "version", "consumes", "budget", "options"},
+            "seed": True,
+            "device": True,
+        },
+        "parameter_count": True,
+        "artifacts": True,
+        "results": {"__all__": _RESULT},
+        "returns": True,
+        "provenance": {
+            "tipl_bench",
+            "git_commit",
+            "git_dirty",
+            "python",
+            "platform",
+            "cpu",
+            "gpu",
+            "torch_threads",
+            "isolation",
+            "packages",
+        },
+    }
+}
+"""The fields that a fingerprint covers besides the dataset's identity, by record format. They are frozen: a field that
+a record gains later changes no fingerprint, so that evidence of older records goes on to name them."""
 
 
 def _current_kind(kind: Any) -> Any:
@@ -74,9 +127,25 @@ class RowStatus:
 
 
 def fingerprint(record: Record) -> str:
-    """The sha256 of a record without its timings, the same in every digest format of its dataset."""
-    facts = record.model_dump(mode="json", exclude={"cost": True, "key": {"dataset"}})
+    """The sha256 of a record's `COVERED` fields: not of its timings, and the same in every digest format."""
+    facts = record.model_dump(mode="json", include=COVERED[record.format])
     return hashlib.sha256(canonical_json(facts | {"dataset": record.key.dataset.stable()}).encode()).hexdigest()
+
+
+def former_fingerprint(document: dict[str, Any]) -> str:
+    """The fingerprint by which evidence named a record of format 1: the sha256 of all but its cost."""
+    rest = {name: value for name, value in document.items() if name != "cost"}
+    return hashlib.sha256(canonical_json(rest).encode()).hexdigest()
+
+
+def _names(record_path: Path, record: Record) -> set[str]:
+    """The fingerprints by which evidence names a record: while its file is of format 1, that of the file too."""
+    names = {fingerprint(record)}
+    if record_path.exists():
+        document = strict_json(record_path.read_text(encoding="utf-8"))
+        if document["format"] == 1 and fingerprint(read_record(record_path)) in names:
+            names.add(former_fingerprint(document))
+    return names
 
 
 def rescored(found: RescoreResult, record: Record) -> Evidence:
@@ -113,8 +182,9 @@ def evidence_path(record_path: Path) -> Path:
 
 def read(record_path: Path, record: Record) -> list[Evidence]:
     """All evidence of this very record, and what its row is disputed for; `ProtocolError` if the file is not valid."""
-    own = fingerprint(record)
-    return [piece for piece in _everything(record_path) if piece.record == own or piece.of_row]
+    everything = _everything(record_path)
+    own = _names(record_path, record) if everything else set()
+    return [piece for piece in everything if piece.record in own or piece.of_row]
 
 
 def append(record_path: Path, record: Record, evidence: Evidence) -> Path:

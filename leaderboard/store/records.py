@@ -68,7 +68,7 @@ def load(folder: Path | None = None) -> dict[Path, Record]:
 def file_name(record: Record) -> str:
     """The record's file name: dataset, predictor, configuration, seed."""
     key = record.key
-    configuration = [key.method.model_dump(mode="json"), key.dataset.first_digest, key.protocol.version]
+    configuration = [key.method.stable(), key.dataset.first_digest, key.protocol.version]
     configuration += [key.device] if key.device != "cpu" else []
     short = hashlib.sha256(json.dumps(configuration).encode()).hexdigest()[:8]
     dataset = key.dataset.name.replace("/", "--")

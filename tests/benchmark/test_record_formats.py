@@ -72,7 +72,7 @@ def test_when_a_catalogued_dataset_was_known_by_its_former_digest_then_both_are_
 def test_when_records_are_migrated_then_their_names_values_and_evidence_stay(former):
     before = read_record(former)
     assert file_name(before) == former.name
-    assert row_status(former, before).state == "claimed", "evidence of format 1 does not name it"
+    assert row_status(former, before).state == "rescored", "evidence names it while it is of format 1"
     for migrated in (1, 0):
         done = subprocess.run([sys.executable, SCRIPT, former.parent], capture_output=True, text=True, check=True)
         assert done.stdout == f"{migrated} records migrated\n"
@@ -82,6 +82,14 @@ def test_when_records_are_migrated_then_their_names_values_and_evidence_stay(for
     assert row_status(former, after).state == "rescored"
     (piece,) = json.loads((former.parent / FOLDER / former.name).read_text())
     assert piece == FORMER["evidence"][0] | {"record": fingerprint(after)}
+
+
+def test_when_a_record_of_format_1_is_another_than_its_evidence_names_then_it_is_claimed(former):
+    of_another = read_record(former).model_copy(update={"parameter_count": 1})
+    assert row_status(former, of_another).state == "claimed"
+    document = json.loads(former.read_text())
+    former.write_text(json.dumps(document | {"parameter_count": 1}))
+    assert row_status(former, read_record(former)).state == "claimed"
 
 
 @pytest.mark.parametrize(

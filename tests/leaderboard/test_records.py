@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from typing import get_args, get_origin
+
 import pytest
 from helpers.board_records import RESULTS, record
-from tipl_bench.benchmark.record import read_record
+from pydantic import BaseModel, create_model
+from pydantic.dataclasses import dataclass
+from tipl_bench.benchmark.intervals import Estimate
+from tipl_bench.benchmark.record import Record, read_record
+from tipl_bench.leaderboard.document.entries import configuration
 from tipl_bench.leaderboard.store import records
-from tipl_bench.leaderboard.store.records import add, load
+from tipl_bench.leaderboard.store.evidence import fingerprint, read
+from tipl_bench.leaderboard.store.records import add, file_name, load
 from tipl_bench.utils.errors import ProtocolError
 
 
@@ -50,6 +57,49 @@ def test_when_the_forecasts_are_the_same_then_rescored_numbers_take_the_place_of
     path = add(record(ratio=0.5), tmp_path)
     assert add(record(ratio=0.4), tmp_path, rescored=True) == path
     assert read_record(path).without_cost() == record(ratio=0.4).without_cost()
+
+
+def test_committed_records_and_their_evidence_keep_the_names_that_they_were_committed_under():
+    """Names and fingerprints that earlier versions wrote are the oracle: a change of either silences evidence."""
+    found = load(RESULTS)
+    assert len(found) >= 65
+    assert [path.name for path in found] == [file_name(one) for one in found.values()]
+    pieces = [(fingerprint(one), piece) for path, one in found.items() for piece in read(path, one)]
+    assert sum(piece.record == own for own, piece in pieces) >= 52
+
+
+@dataclass(frozen=True)
+class WideEstimate(Estimate):
+    """An estimate with a field more."""
+
+    later: int = 7
+
+
+def widened(kind):
+    """A model with a field more, and one more in every model that it holds."""
+    if get_origin(kind) in (tuple, dict):
+        inner = [widened(part) if isinstance(part, type) else part for part in get_args(kind)]
+        return get_origin(kind)[tuple(inner)]
+    if kind is Estimate:
+        return WideEstimate
+    if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
+        return kind
+    fields = {name: (widened(field.annotation), field) for name, field in kind.model_fields.items()}
+    return create_model(f"Wide{kind.__name__}", __base__=kind, **fields, later=(int, 7))
+
+
+def test_when_a_later_version_adds_fields_then_names_and_fingerprints_stay():
+    one = record()
+    wide = widened(Record).model_validate(one.model_dump())
+    dumped = wide.model_dump()
+    for place in (
+        dumped, dumped["key"], dumped["key"]["method"], dumped["key"]["protocol"], dumped["status"],
+        dumped["provenance"], dumped["results"][0], dumped["results"][0]["estimates"]["skill"],
+    ):  # fmt: skip
+        assert place["later"] == 7
+    assert fingerprint(wide) == fingerprint(one)
+    assert file_name(wide) == file_name(one)
+    assert configuration(wide) == configuration(one)
 
 
 def test_rows_of_other_devices_are_other_files(tmp_path):
