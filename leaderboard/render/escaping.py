@@ -13,6 +13,8 @@ MAX_LENGTH = 200
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "&#124;", "`": "&#96;", "\\": "&#92;"}
 _PUNCTUATION = re.compile(r"([*_\[\]~#$!{}])")
 _ADDRESSES = re.compile(r":(?=//)|(?<=www)\.", re.IGNORECASE)
+_FORMULA = re.compile(r"(^|;)(?=[\s\"]*[=+\-@\uff1d\uff0b\uff0d\uff20\ufe66\ufe62\ufe63\ufe6b])")
+"""Where a cell begins as a formula does, in ASCII, fullwidth or small characters."""
 _MARKUP = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"})
 
 
@@ -55,6 +57,10 @@ def script_call(function: str, name: str, value: Any) -> str:
 
 
 def csv_text(text: str) -> str:
-    """A text of a CSV cell on one line that no spreadsheet takes for a formula."""
-    shown = "".join(map(visible, text))
-    return f"'{shown}" if shown.startswith(("=", "+", "-", "@")) else shown
+    """A CSV cell of a text, quoted and on one line, that no spreadsheet takes for a formula.
+
+    An apostrophe stands before what would begin one: at the start, and after a semicolon, where some spreadsheets
+    begin a cell, whether it is quoted or not.
+    """
+    shown = _FORMULA.sub(r"\1'", "".join(map(visible, text)))
+    return '"' + shown.replace('"', '""') + '"'

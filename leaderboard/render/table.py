@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -65,19 +63,18 @@ def write_parquet(document: LeaderboardDocument, path: Path) -> None:
 
 
 def write_csv(document: LeaderboardDocument, path: Path) -> None:
-    """Write the table as CSV: lists as JSON, undefined values as empty cells."""
+    """Write the table as CSV: texts quoted, lists as JSON, undefined values as empty cells."""
     table = flat(document)
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(table.column_names)
-    writer.writerows([_csv_cell(value) for value in line.values()] for line in table.to_pylist())
-    write_text(path, out.getvalue())
+    lines = [table.column_names, *(line.values() for line in table.to_pylist())]
+    write_text(path, "".join(",".join(map(_csv_cell, line)) + "\n" for line in lines))
 
 
-def _csv_cell(value: Any) -> Any:
-    return (
-        csv_text(json.dumps(value) if isinstance(value, list) else value) if isinstance(value, (list, str)) else value
-    )
+def _csv_cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, list):
+        value = json.dumps(value, separators=(",", ":"))
+    return csv_text(value) if isinstance(value, str) else str(value)
 
 
 def _lines(row: Row, board: EnvironmentBoard, document: LeaderboardDocument) -> Iterator[Line]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import unicodedata
 from pathlib import Path
 
 import pandas as pd
@@ -140,11 +141,24 @@ def test_the_csv_has_the_columns_and_values_of_the_parquet_table(tmp_path):
             assert line[name] == "" or float(line[name]) == row[name]
 
 
-@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@x", "a\nb"])
-def test_no_spreadsheet_takes_a_strangers_text_for_a_formula(text):
-    shown = csv_text(text)
-    assert not shown.startswith(tuple("=+-@"))
-    assert "\n" not in shown
+@pytest.mark.parametrize("delimiter", [",", ";"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "=1+1", "+1", "-1", "@x", "a\nb", "\t=1", "\r=1", " =1", '"=1', "\uff1d1+1", "\uff0b1", "\uff0d1", "\uff20x",
+        "\ufe661", "A;=HYPERLINK(x)", 'A;"=1+1', "A; -1", "A;\uff1d1", ";;=1", 'a"b;+1', "A,=1",
+    ],
+)  # fmt: skip
+def test_no_spreadsheet_takes_a_strangers_text_for_a_formula(text, delimiter):
+    line = f"{csv_text('first')},{csv_text(text)},1"
+    (cells,) = csv.reader([line], delimiter=delimiter)  # a second line would be another row
+    folded = [unicodedata.normalize("NFKC", cell).strip() for cell in cells]
+    assert not [cell for cell in folded if cell.startswith(tuple("=+-@"))]
+
+
+@pytest.mark.parametrize("text", ["", "plain", 'a "quoted", b', "1; 2", "a=b", "[-1,-2]"])
+def test_a_harmless_text_is_read_from_csv_as_it_is(text):
+    assert list(csv.reader([f"{csv_text(text)},1"])) == [[text, "1"]]
 
 
 def test_a_metric_that_is_added_to_the_table_gets_its_columns_everywhere(tmp_path):
