@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import shutil
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from ..utils.canonical import canonical_json, strict_json
 from ..utils.errors import DatasetError
@@ -18,9 +20,10 @@ from ..utils.files import write_text
 from ..utils.machine import cpu_name, package_versions
 from ..utils.text import first_error
 from .files import Document, FileEntry, Sha256, check_size, describe_file, verify_file
-from .manifest import MANIFEST_LIMIT, Manifest
+from .manifest import DERIVED_FOLDER, MANIFEST_LIMIT, Manifest
+from .store import exclusive
 
-DERIVED_FOLDER, DERIVED_NAME = "derived", "derived.json"
+DERIVED_NAME = "derived.json"
 _COVERED: dict[str, Any] = {
     "format": True,
     "digest": True,
@@ -43,6 +46,12 @@ class DerivedManifest(Document):
     cpu: str
     files: tuple[FileEntry, ...] = Field(min_length=1)
     """Paths are relative to `derived/pN/`."""
+
+    @model_validator(mode="after")
+    def _lists_each_file_once(self) -> DerivedManifest:
+        if len({entry.path for entry in self.files}) != len(self.files):
+            raise ValueError("a file is listed twice")
+        return self
 
     @property
     def sha256(self) -> str:
@@ -153,7 +162,7 @@ def write_derived(
     write: Callable[[Path], None],
     computed_with: tuple[dict[str, str], str] | None = None,
 ) -> Derived:
-    """Add a protocol version's derived data to a dataset's folder, whole or not at all.
+    """Add a protocol version's derived data to a dataset's folder, whole or not at all; those there already are kept.
 
     Parameters
     ----------
@@ -167,16 +176,28 @@ def write_derived(
         The package versions and processor that the data were computed with; those of this process by default.
     """
     target = derived_folder(folder, protocol)
-    partial = target.with_name(f".{target.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    write(partial)
-    names = sorted(path.relative_to(partial).as_posix() for path in partial.rglob("*") if path.is_file())
-    files = tuple(describe_file(partial, name) for name in names)
-    found = _describe(manifest, protocol, files, *(computed_with or (package_versions(), cpu_name())))
-    write_text(partial / DERIVED_NAME, found.model_dump_json(indent=1) + "\n")
-    partial.replace(target)
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    with derived_lock(manifest, protocol):
+        if (target / DERIVED_NAME).is_file() and (present := open_derived(folder, manifest, protocol)):
+            return present
+        shutil.rmtree(partial, ignore_errors=True)  # a killed process of this PID may have left one
+        partial.mkdir(parents=True)
+        try:
+            write(partial)
+            names = sorted(path.relative_to(partial).as_posix() for path in partial.rglob("*") if path.is_file())
+            files = tuple(describe_file(partial, name) for name in names)
+            found = _describe(manifest, protocol, files, *(computed_with or (package_versions(), cpu_name())))
+            write_text(partial / DERIVED_NAME, found.model_dump_json(indent=1) + "\n")
+            shutil.rmtree(target, ignore_errors=True)  # without `derived.json`: what a killed download left
+            partial.replace(target)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
     return Derived(target, found)
+
+
+def derived_lock(manifest: Manifest, protocol: int) -> AbstractContextManager[None]:
+    """Hold, or wait for, the store's lock on a protocol version's derived data of a dataset."""
+    return exclusive(f"derived-{manifest.digest}-p{protocol}", wait=True)
 
 
 def _describe(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path, PurePosixPath
+import re
+from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
@@ -14,6 +15,9 @@ from ..utils.files import sha256
 from ..utils.tensorfile import HEADER_LIMIT, read_header, tensor_digests
 
 PATH_LIMIT = 200
+PART_PATTERN = r"[A-Za-z0-9_][A-Za-z0-9._-]*"
+"""A folder or file of a listed path; what begins with a dot is the store's own."""
+SUFFIX = ".safetensors"
 REPAIR_HINT = "Download it again (`tipl-bench datasets download NAME`) or collect it again; nothing was removed."
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -45,11 +49,15 @@ class FileEntry(Document):
     @field_validator("path")
     @classmethod
     def _stays_inside(cls, path: str) -> str:
-        parts = PurePosixPath(path).parts
         if len(path) > PATH_LIMIT:
             raise ValueError(f"a path of {len(path)} characters; {PATH_LIMIT} are allowed")
-        if not parts or path.startswith("/") or ".." in parts or "\\" in path or str(PurePosixPath(path)) != path:
-            raise ValueError(f"{path!r} is not a plain relative path")
+        if not re.fullmatch(rf"{PART_PATTERN}(/{PART_PATTERN})*", path):
+            raise ValueError(
+                f"{path!r} is not a plain relative path: names of letters, digits, '_', '-' and '.' (not first), "
+                "with '/' between them"
+            )
+        if not path.endswith(SUFFIX):
+            raise ValueError(f"{path!r} is not the name of a {SUFFIX} file")
         return path
 
     @model_validator(mode="after")

@@ -17,7 +17,7 @@ from .collection_config import CollectionConfig
 from .files import Count, Document, FileEntry, Sha256
 from .reference import NAME_PATTERN, version_number
 
-MANIFEST_NAME = "manifest.json"
+MANIFEST_NAME, DERIVED_FOLDER = "manifest.json", "derived"
 MANIFEST_LIMIT = 64 << 20
 PROPORTIONS = {"train": 0.6, "validation": 0.1, "test": 0.3}
 
@@ -195,6 +195,8 @@ class Manifest(Document):
         paths = [entry.path for entry in self.files]
         if len(set(paths)) != len(paths):
             raise ValueError("a file is listed twice")
+        if any(path.startswith(f"{DERIVED_FOLDER}/") for path in paths):
+            raise ValueError(f"a file is listed in {DERIVED_FOLDER}/, which is kept for derived data")
         if self.parameters != self.layout.shapes:
             raise ValueError("the parameters' names or shapes are not those of the layout")
         return self

@@ -73,9 +73,8 @@ def _derive(dataset: Dataset, protocol: int, sidecars: list[FileEntry]) -> None:
             shutil.copyfile(dataset.folder / entry.path, target / entry.path)
 
     place = derived_folder(dataset.folder, protocol)
-    if not place.exists():
-        origin = (dataset.manifest.versions, dataset.manifest.cpu)
-        write_derived(dataset.folder, dataset.manifest, protocol, write, computed_with=origin)
+    origin = (dataset.manifest.versions, dataset.manifest.cpu)
+    write_derived(dataset.folder, dataset.manifest, protocol, write, computed_with=origin)
     for entry in sidecars:
         verify_file(place / entry.path, entry)
 

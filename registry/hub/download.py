@@ -14,7 +14,7 @@ from pathlib import Path
 from ...utils.errors import DatasetError
 from ...utils.files import link_or_copy, write_text
 from ..dataset import Dataset
-from ..derived import DERIVED_NAME, DerivedManifest, derived_folder
+from ..derived import DERIVED_NAME, DerivedManifest, derived_folder, derived_lock
 from ..files import FileEntry, verify_file
 from ..manifest import MANIFEST_NAME, Identity, read_manifest
 from ..reference import DatasetRef, HubLocation, family
@@ -85,7 +85,10 @@ def download(
         else:
             folder = commit_folder(location.repo, commit)
             others = list(repo_folder(location.repo).glob("*"))
-        _fetch(remote, folder, trials, derived, others, progress)
+        with contextlib.ExitStack() as locks:  # nobody may take derived data that are not whole yet for a leftover
+            for protocol in remote.protocols:
+                locks.enter_context(derived_lock(remote.manifest, protocol))
+            _fetch(remote, folder, trials, derived, others, progress)
         if to is None and name is None:
             remember_revision(location, commit)
 

@@ -13,8 +13,7 @@ from huggingface_hub.hf_api import RepoFile, RepoFolder
 from ...utils.errors import DatasetError, MissingFileError
 from ..catalog import catalog
 from ..dataset import TRIALS_FOLDER, Dataset
-from ..derived import DERIVED_FOLDER
-from ..manifest import MANIFEST_LIMIT, MANIFEST_NAME, Manifest, parse_manifest
+from ..manifest import DERIVED_FOLDER, MANIFEST_LIMIT, MANIFEST_NAME, Manifest, parse_manifest
 from ..reference import HubLocation, family
 from .client import api, read_bytes, with_retries
 

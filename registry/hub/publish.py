@@ -11,8 +11,8 @@ from huggingface_hub.errors import HfHubHTTPError
 from ...utils.errors import DatasetError, HubError
 from ..catalog import CatalogEntry, catalog, entry_lines, identity_of
 from ..dataset import Dataset
-from ..derived import DERIVED_FOLDER, DERIVED_NAME, derived_folder, derived_protocols
-from ..manifest import MANIFEST_NAME
+from ..derived import DERIVED_NAME, derived_folder, derived_protocols
+from ..manifest import DERIVED_FOLDER, MANIFEST_NAME
 from ..reference import HubLocation, is_repo
 from ..store import cache_root, exclusive
 from ..views.index import INDEX_NAME, index_table, write_index

@@ -14,9 +14,9 @@ import numpy as np
 from ...utils.errors import DatasetError, HubError, MissingFileError
 from ...utils.tensorfile import HEADER_LIMIT, Array, TensorSpan, tensor_span
 from ..dataset import check_trials
-from ..derived import DERIVED_FOLDER, DERIVED_NAME, DerivedManifest, listed_protocols, parse_derived
+from ..derived import DERIVED_NAME, DerivedManifest, listed_protocols, parse_derived
 from ..files import FileEntry
-from ..manifest import MANIFEST_LIMIT, MANIFEST_NAME, Identity, Manifest, parse_manifest
+from ..manifest import DERIVED_FOLDER, MANIFEST_LIMIT, MANIFEST_NAME, Identity, Manifest, parse_manifest
 from ..reference import HubLocation
 from ..trial import COLUMNS
 from .client import api, read_bytes, with_retries

@@ -223,7 +223,7 @@ MANIFESTS_THAT_DO_NOT_OPEN = {
     ),
     "a path with a NUL": (
         lambda f: edit_manifest(f, lambda m: m["trials"][1].update(path="trials/\0")),
-        "missing",
+        "not a plain relative path",
     ),
     "a path that is too long": (
         lambda f: edit_manifest(f, lambda m: m["trials"][1].update(path="a" * 5000)),

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -120,6 +124,24 @@ def test_a_broken_derived_manifest_is_named(derived, what):
     assert Dataset.open(derived.folder).digest == derived.digest, "the trajectories can still be used"
 
 
+WRONG_FILES = {
+    "its own manifest": ("derived.json", "not the name of a .safetensors file"),
+    "a hidden folder": (".staging/a.safetensors", "not a plain relative path"),
+    "a file twice": ("a.safetensors", "a file is listed twice"),
+}
+
+
+@pytest.mark.parametrize("what", WRONG_FILES)
+def test_a_derived_manifest_lists_tensor_files_once(derived, what):
+    listed, reason = WRONG_FILES[what]
+    path = derived.folder / "derived/p2/derived.json"
+    content = json.loads(path.read_text())
+    content["files"].append(content["files"][0] | {"path": listed})
+    path.write_text(json.dumps(content))
+    with pytest.raises(DatasetError, match=reason):
+        derived.derived(2)
+
+
 def test_a_missing_derived_file_is_named(derived):
     (derived.folder / "derived/p1/a.safetensors").unlink()
     with pytest.raises(DatasetError, match=r"derived/p1/a\.safetensors: listed in the manifest but missing"):
@@ -137,6 +159,34 @@ def test_an_interrupted_write_leaves_nothing_behind(dataset):
     assert derived_protocols(dataset.folder) == []
     write(dataset, 1, 1.0)
     assert sorted(path.name for path in (dataset.folder / "derived").iterdir()) == ["p1"]
+
+
+def test_what_a_killed_download_left_is_replaced(dataset):
+    left = dataset.folder / "derived" / "p1"
+    left.mkdir(parents=True)
+    (left / "b.safetensors").write_bytes(b"half")
+    write(dataset, 1, 1.0)
+    assert sorted(path.name for path in left.iterdir()) == ["a.safetensors", "derived.json"]
+    dataset.derived(1).file("a.safetensors")
+
+
+def test_of_two_writers_at_once_the_second_gets_what_the_first_wrote(dataset):
+    started, release = threading.Event(), threading.Event()
+
+    def slow(folder):
+        save_file({"returns": np.full(3, 1.0)}, folder / "a.safetensors")
+        started.set()
+        release.wait(10)
+
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(write_derived, dataset.folder, dataset.manifest, 1, slow)
+        assert started.wait(10)
+        second = pool.submit(write, dataset, 1, 2.0)
+        with contextlib.suppress(TimeoutError):
+            second.result(0.3)
+        release.set()
+        assert second.result(10) == first.result(10) == dataset.derived(1)
+    assert [path.name for path in (dataset.folder / "derived").iterdir()] == ["p1"]
 
 
 def test_verify_tells_what_is_derived_and_whether_the_catalog_pins_it(derived):
