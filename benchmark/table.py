@@ -67,9 +67,9 @@ def render_comparison(differences: pd.DataFrame, phase: str) -> RenderableType:
         raise UnknownNameError("phase", phase, differences["phase"].unique())
     parts: list[RenderableType] = []
     for (run, other), pair in chosen.groupby(["run", "other"], sort=False):
-        shown = [metric for metric in METRICS if metric.name in set(pair["metric"]) and metric.name != "wpe"]
+        shown = [metric for metric in METRICS if metric.name in set(pair["metric"]) and metric.heading]
         table = Table(box=box.SIMPLE_HEAD, show_edge=False, header_style="bold", padding=0)
-        for title in ("h", *(title for metric in shown for title in (metric.label, "95% interval"))):
+        for title in ("h", *(title for metric in shown for title in (metric.heading, "95% interval"))):
             table.add_column(title, justify="right", no_wrap=True)
         for horizon, rows in pair.groupby("horizon", sort=False, dropna=False):
             by_name = {row["metric"]: row for row in rows.to_dict("records")}
