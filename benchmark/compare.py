@@ -14,7 +14,7 @@ from ..utils.bootstrap import Index
 from ..utils.errors import ProtocolError
 from . import intervals
 from .metrics import Metric, of_track
-from .protocol import Protocol
+from .protocol import Protocol, check_known
 from .record import RECORD_NAME, Record, Result, read_record
 from .run import Run
 
@@ -35,14 +35,15 @@ def compare(runs: Sequence[Comparable]) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        One row per pair, metric, phase and horizon (missing for the mean over horizons): `run`, `other`, `metric`,
-        `phase`, `horizon`, the `difference` of the run's value minus the other's with its interval (`low`, `high`),
-        and the number of `trials`.
+        One row per pair, metric, phase and horizon: `run`, `other`, `metric`, `phase`, `horizon`, the `difference` of
+        the run's value minus the other's with its interval (`low`, `high`), and the number of `trials`. A missing
+        horizon is the mean over horizons, of metrics that are averaged.
 
     Raises
     ------
     ProtocolError
-        If there are fewer than two runs, one failed, or they are of different datasets, protocols or test trials.
+        If there are fewer than two runs, one failed, or is of an unknown protocol, or they are of different datasets,
+        protocols or test trials.
     """
     records = [_record(one) for one in runs]
     if len(records) < 2:
@@ -82,6 +83,10 @@ def _check_comparable(first: str, one: Record, name: str, other: Record) -> None
             raise ProtocolError(
                 f"{label}: the run failed at {record.status.stage}; only finished runs can be compared."
             )
+        try:
+            check_known(record.key.protocol)
+        except ProtocolError as error:
+            raise ProtocolError(f"{label}: {error}") from None
     for what, mine, theirs in (
         ("track", one.track, other.track),
         ("dataset", one.key.dataset, other.key.dataset),
@@ -108,7 +113,9 @@ def _differences(one: Record, other: Record) -> Iterator[dict[str, Any]]:
             pairs = list(zip(one.of_phase(phase), other.of_phase(phase), strict=True))
             if not all(column in result.by_trial for pair in pairs for result in pair for column in metric.columns):
                 continue  # a metric that one of them was not scored by
-            for horizon, chosen in (*((pair[0].horizon, [pair]) for pair in pairs), (None, pairs)):
+            places = [(pair[0].horizon, [pair]) for pair in pairs]
+            places += [(None, pairs)] if metric.averaged else []
+            for horizon, chosen in places:
                 difference = _difference(metric, chosen, protocol)
                 yield {
                     "metric": metric.name,

@@ -151,11 +151,6 @@ def of_track(track: str) -> list[Metric]:
     return [metric for metric in METRICS if metric.track == track]
 
 
-def required_names(track: str) -> list[str]:
-    """Names of the metrics that every record of a track has."""
-    return [metric.name for metric in of_track(track) if metric.required]
-
-
 def kept_columns(metrics: Iterable[Metric] = METRICS) -> list[str]:
     """Columns whose per-trial sums a record keeps, the number of windows last."""
     columns = dict.fromkeys(column for metric in metrics if metric.by_trial for column in metric.columns)

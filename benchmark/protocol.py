@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
-from ..utils.errors import UnknownNameError
+from ..utils.errors import ProtocolError, UnknownNameError
 
 
 class Protocol(BaseModel):
@@ -57,3 +57,19 @@ def protocol(version: int) -> Protocol:
     if version not in PROTOCOLS:
         raise UnknownNameError("protocol version", str(version), map(str, PROTOCOLS))
     return PROTOCOLS[version]
+
+
+def check_known(stated: Protocol) -> None:
+    """A protocol that a record states is one of this package's, field by field; raises `ProtocolError`."""
+    known = PROTOCOLS.get(stated.version)
+    if known is None:
+        raise ProtocolError(
+            f"of protocol version {stated.version}, which this package does not know (it knows "
+            f"{', '.join(map(str, PROTOCOLS))}); such a run cannot be compared."
+        )
+    other = [name for name, value in stated if value != getattr(known, name)]
+    if other:
+        raise ProtocolError(
+            f"its protocol has the number {stated.version} but another {', '.join(other)}; such a run cannot "
+            "be compared."
+        )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import unicodedata
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -45,6 +46,9 @@ Option = bool | Annotated[int, Field(ge=-(2**63), lt=2**63)] | float | Text | No
 
 class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+Model = TypeVar("Model", bound=_Model)
 
 
 class DatasetIdentity(_Model):
@@ -137,7 +141,8 @@ class Cost(_Model):
     peak_memory_bytes: Count
 
 
-PerTrial = Annotated[tuple[float, ...], Field(max_length=10_000)]
+MAX_TRIALS = 10_000
+PerTrial = Annotated[tuple[float, ...], Field(max_length=MAX_TRIALS)]
 Horizon = Annotated[int, Field(ge=1, le=1000)]
 
 
@@ -149,13 +154,20 @@ class Result(_Model):
     environment: Text | None = None
     windows: Count
     """Windows of the forecast track; of the training track, evaluated policies."""
-    trials: Count
+    trials: Annotated[int, Field(ge=1, le=MAX_TRIALS)]
     estimates: Annotated[dict[Slug, Estimate], Field(max_length=50)]
     """By name of the metric, see `metrics.METRICS`."""
     layers: Annotated[dict[Text, float], Field(max_length=1000)] = {}
     """WPE by parameter tensor."""
     by_trial: Annotated[dict[Slug, PerTrial], Field(max_length=50)]
     """Sums over each trial's windows, and their number, in the order of trial numbers."""
+
+    @model_validator(mode="after")
+    def _whole(self) -> Result:
+        for name, sums in self.by_trial.items():
+            if len(sums) != self.trials:
+                raise ValueError(f"by_trial.{name} has {len(sums)} numbers for {self.trials} trials")
+        return self
 
     def __getitem__(self, name: str) -> Estimate:
         """A metric's estimate; undefined if the result does not have it."""
@@ -209,9 +221,9 @@ class Record(_Model):
     `returns` is a sample, see `scoring.sample_returns`; a failed run has neither results nor returns.
     """
 
-    format: Literal[2] = 2
-    track: Track = "forecast"
-    status: Status = Status(state="finished")
+    format: Literal[2]
+    track: Track
+    status: Status
     key: RunKey
     parameter_count: Count
     artifacts: Annotated[dict[Slug, Sha256], Field(max_length=20)]
@@ -227,15 +239,16 @@ class Record(_Model):
             if self.results or self.returns or self.artifacts:
                 raise ValueError("a failed run has no results, returns or artifacts")
             return self
-        if self.track == "forecast":
-            if "forecasts" not in self.artifacts:
-                raise ValueError("artifacts.forecasts is missing")
-            required = metrics.required_names(self.track)
-            for number, result in enumerate(self.results):
-                missing = [name for name in ("phase", "horizon") if getattr(result, name) is None]
-                missing += [f"estimates.{name}" for name in required if name not in result.estimates]
-                if missing:
-                    raise ValueError(f"results.{number}.{missing[0]} is missing")
+        if not self.results:
+            raise ValueError("results is empty, which only a failed run's may be")
+        places = [(result.phase, result.horizon, result.environment) for result in self.results]
+        for number, (place, result) in enumerate(zip(places, self.results, strict=True)):
+            if place in places[:number]:
+                raise ValueError(f"results.{number} is of the same place as results.{places.index(place)}")
+            if self.track == "forecast":
+                _check_forecast_result(f"results.{number}", result)
+        if self.track == "forecast" and "forecasts" not in self.artifacts:
+            raise ValueError("artifacts.forecasts is missing")
         return self
 
     @property
@@ -270,6 +283,37 @@ class Record(_Model):
         write_text(folder / RECORD_NAME, self.model_dump_json(indent=1) + "\n")
 
 
+def _check_forecast_result(name: str, result: Result) -> None:
+    """A result of the forecast track has its place, and what the table of metrics says; raises `ValueError`."""
+    known = metrics.of_track("forecast")
+    required = [metric for metric in known if metric.required]
+    for field, asked, allowed in (
+        ("estimates", [metric.name for metric in required], [metric.name for metric in known]),
+        ("by_trial", metrics.kept_columns(required), metrics.kept_columns(known)),
+    ):
+        found = getattr(result, field)
+        for missing in (one for one in asked if one not in found):
+            raise ValueError(f"{name}.{field}.{missing} is missing")
+        for unknown in (one for one in found if one not in allowed):
+            raise ValueError(f"{name}.{field}.{unknown} is not known; known are {', '.join(allowed)}")
+    for field in ("phase", "horizon"):
+        if getattr(result, field) is None:
+            raise ValueError(f"{name}.{field} is missing")
+    if result.environment is not None:
+        raise ValueError(f"{name}.environment is only for the training track")
+
+
+def parse(model: type[Model], document: Any) -> Model:
+    """Validate parsed JSON as it stands: no text or truth value is taken for a number.
+
+    Raises
+    ------
+    ValidationError
+        If it breaks the model's schema.
+    """
+    return model.model_validate_json(json.dumps(document), strict=True)
+
+
 def read_record(path: Path) -> Record:
     """Read and validate a record file.
 
@@ -281,7 +325,7 @@ def read_record(path: Path) -> Record:
     try:
         if path.stat().st_size > RECORD_LIMIT:
             raise ProtocolError(f"{path}: larger than {RECORD_LIMIT} bytes; this is not a record.")
-        return Record.model_validate(upgrade(strict_json(path.read_text(encoding="utf-8"))))
+        return parse(Record, upgrade(strict_json(path.read_text(encoding="utf-8"))))
     except ValidationError as error:
         raise ProtocolError(f"{path}: field {first_error(error)}.") from None
     except (OSError, ValueError) as error:

@@ -6,7 +6,9 @@ Format 1 was of the forecast track alone: `metrics` had one field for each metri
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from ..registry.catalog import complete_identity
 
@@ -15,48 +17,95 @@ ESTIMATES = (
 )  # fmt: skip
 
 
-def upgrade(document: Any) -> Any:
-    """The document of format 2 that says the same as one of format 1.
+class _Form(BaseModel):
+    """Which fields format 1 has; what they hold is validated as format 2, after upgrading."""
 
-    Whatever is not of format 1 comes back as it is, and unknown fields are left in place: reading refuses both.
+    model_config = ConfigDict(extra="forbid")
+
+
+class _Dataset(_Form):
+    name: str
+    digest: str
+    environment: Any
+
+
+class _Key(_Form):
+    protocol: Any
+    dataset: _Dataset
+    predictor: Any
+    seed: Any
+    device: Any
+
+
+class _Metric(_Form):
+    phase: Any
+    horizon: Any
+    windows: Any
+    trials: Any
+    skill: Any
+    oracle_skill: Any
+    wpe: Any
+    wpe_persistence: Any
+    repw: Any
+    repw_persistence: Any
+    noise_floor: Any
+    gain: Any
+    layers: Any
+    by_trial: Any
+
+
+class _Record(_Form):
+    format: Literal[1]
+    key: _Key
+    parameter_count: Any
+    forecasts_sha256: Any
+    provenance: Any
+    cost: Any
+    metrics: Annotated[list[_Metric], Field(min_length=1)]
+    returns: Any
+
+
+def upgrade(document: Any) -> Any:
+    """The document of format 2 that says the same as one of format 1; whatever is not of format 1 comes back as it is.
+
+    Raises
+    ------
+    ValidationError
+        If a document of format 1 has a field that format 1 had not, or lacks one.
     """
     if not isinstance(document, dict) or type(document.get("format")) is not int or document["format"] != 1:
         return document
-    if document.keys() & {"track", "status", "artifacts", "results"}:
-        return document
-    upgraded = {
+    former = _Record.model_validate(document)
+    return {
         "format": 2,
         "track": "forecast",
         "status": {"state": "finished"},
-        **{name: value for name, value in document.items() if name not in ("format", "metrics", "forecasts_sha256")},
+        "key": _upgraded_key(former.key),
+        "parameter_count": former.parameter_count,
+        "artifacts": {"forecasts": former.forecasts_sha256},
+        "results": [_upgraded_result(metric) for metric in former.metrics],
+        "returns": former.returns,
+        "provenance": former.provenance,
+        "cost": former.cost,
     }
-    if "key" in document:
-        upgraded["key"] = upgrade_key(document["key"])
-    if "forecasts_sha256" in document:
-        upgraded["artifacts"] = {"forecasts": document["forecasts_sha256"]}
-    if "metrics" in document:
-        metrics = document["metrics"]
-        upgraded["results"] = [_result(metric) for metric in metrics] if isinstance(metrics, list) else metrics
-    return upgraded
 
 
 def upgrade_key(key: Any) -> Any:
-    """The key of format 2 that says the same as one of format 1."""
-    if not isinstance(key, dict) or "predictor" not in key or "method" in key:
-        return key
-    upgraded = {("method" if name == "predictor" else name): value for name, value in key.items()}
-    match key.get("dataset"):
-        case {"name": str(name), "digest": str(digest), **rest} if not rest.keys() - {"environment"}:
-            upgraded["dataset"] = {"name": name, **complete_identity(name, digest)._asdict(), **rest}
-        case {"digest_format": _} | {"former_digest": _}:
-            return key
-    return upgraded
+    """The key of format 2 that says the same as one of format 1, as `upgrade` does of a record."""
+    return _upgraded_key(_Key.model_validate(key)) if isinstance(key, dict) and "predictor" in key else key
 
 
-def _result(metric: Any) -> Any:
-    if not isinstance(metric, dict) or "estimates" in metric:
-        return metric
+def _upgraded_key(key: _Key) -> dict[str, Any]:
+    identity = complete_identity(key.dataset.name, key.dataset.digest)._asdict()
     return {
-        **{name: value for name, value in metric.items() if name not in ESTIMATES},
-        "estimates": {name: metric[name] for name in ESTIMATES if name in metric},
+        "protocol": key.protocol,
+        "dataset": {"name": key.dataset.name, **identity, "environment": key.dataset.environment},
+        "method": key.predictor,
+        "seed": key.seed,
+        "device": key.device,
     }
+
+
+def _upgraded_result(metric: _Metric) -> dict[str, Any]:
+    fields = dict(metric)
+    return {"estimates": {name: fields.pop(name) for name in ESTIMATES}, **fields}

@@ -34,7 +34,7 @@ from .forecast.scoring import forecast_returns, sample_returns, score, window_ro
 from .forecast.windows import EvaluationWindow, test_windows
 from .protocol import CURRENT, Protocol
 from .provenance import peak_memory, provenance
-from .record import RECORD_NAME, Cost, Record, RunKey, Status, read_record
+from .record import RECORD_NAME, Cost, Record, RunKey, Status, parse, read_record
 from .record_v1 import upgrade_key
 from .request import RunRequest, as_settings, attribute_errors, default_folder
 from .worker.predictor_process import Limits, PredictorProcess
@@ -148,6 +148,9 @@ def execute(request: RunRequest, folder: Path, progress: Progress = silent) -> R
     with _recording_failure(folder, key, predictor, timings):
         rows = _evaluated(request, windows, folder, timings, progress)
         record = Record(
+            format=2,
+            track="forecast",
+            status=Status(state="finished"),
             key=key,
             parameter_count=predictor.parameter_count or 0,
             artifacts={"forecasts": sha256(folder / FORECASTS_NAME)},
@@ -195,6 +198,8 @@ def _recording_failure(folder: Path, key: RunKey, predictor: PredictorProcess, t
     except Exception as error:
         name = "" if isinstance(error, TiplBenchError) else f"{type(error).__name__}: "
         Record(
+            format=2,
+            track="forecast",
             status=Status(state="failed", stage=timings.stage, reason=one_line(f"{name}{error}")[:500]),
             key=key,
             parameter_count=predictor.parameter_count or 0,
@@ -212,7 +217,7 @@ def _claim(folder: Path, key: RunKey) -> None:
     clear_leftovers(folder)
     if path.exists():
         try:
-            found = RunKey.model_validate(upgrade_key(strict_json(path.read_text(encoding="utf-8"))))
+            found = parse(RunKey, upgrade_key(strict_json(path.read_text(encoding="utf-8"))))
         except ValueError as error:
             raise ProtocolError(f"{path}: not a run's key ({error}). Choose another folder with --out.") from None
         if found != key:

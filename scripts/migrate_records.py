@@ -15,6 +15,7 @@ from tipl_bench.benchmark.record import read_record
 from tipl_bench.leaderboard.store.evidence import FOLDER, fingerprint, former_fingerprint
 from tipl_bench.leaderboard.store.records import file_name
 from tipl_bench.utils.canonical import strict_json
+from tipl_bench.utils.errors import ProtocolError
 from tipl_bench.utils.files import write_text
 
 
@@ -22,8 +23,8 @@ def migrate(folder: Path) -> int:
     """Rewrite what is not of the current format; returns how many records were."""
     migrated = 0
     for path in sorted(folder.glob("*.json")):
-        document = strict_json(path.read_text(encoding="utf-8"))
         record = read_record(path)
+        document = strict_json(path.read_text(encoding="utf-8"))
         if document["format"] == record.format:
             continue
         if file_name(record) != path.name:
@@ -40,4 +41,7 @@ def migrate(folder: Path) -> int:
 if __name__ == "__main__":
     if len(sys.argv) != 2:
         sys.exit(f"usage: {sys.argv[0]} FOLDER")
-    print(f"{migrate(Path(sys.argv[1]))} records migrated")
+    try:
+        print(f"{migrate(Path(sys.argv[1]))} records migrated")
+    except ProtocolError as error:
+        sys.exit(f"{error} Nothing more was changed.")

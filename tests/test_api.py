@@ -10,9 +10,10 @@ import pytest
 import tipl_bench
 from click.testing import CliRunner
 from helpers import synthetic
-from helpers.board_records import RESULTS, record
+from helpers.board_records import PROTOCOL, RESULTS, record, under, write
 from tipl_bench.benchmark.metrics import METRICS
-from tipl_bench.benchmark.record import read_record
+from tipl_bench.benchmark.protocol import PROTOCOLS
+from tipl_bench.benchmark.record import Status, read_record
 from tipl_bench.cli import main
 from tipl_bench.utils.errors import PredictorError, ProtocolError
 
@@ -20,9 +21,13 @@ from tipl_bench.utils.errors import PredictorError, ProtocolError
 @pytest.fixture
 def known(monkeypatch):
     """The toys' protocol is one of the package's."""
-    from tipl_bench.benchmark.protocol import PROTOCOLS
-
     monkeypatch.setitem(PROTOCOLS, synthetic.SMALL.version, synthetic.SMALL)
+
+
+@pytest.fixture
+def comparable(monkeypatch):
+    """The protocol of the synthetic records is the package's."""
+    monkeypatch.setitem(PROTOCOLS, PROTOCOL.version, PROTOCOL)
 
 
 def small(model, dataset, out, **options):
@@ -77,7 +82,7 @@ def test_when_a_run_fails_then_its_record_says_at_what_and_why_and_it_is_tried_a
         small("raising-in-fit", smooth, folder)
 
 
-def test_differences_are_paired_ratios_of_sums(tmp_path):
+def test_differences_are_paired_ratios_of_sums(comparable):
     one, other = record("tipl", 0.5), record("mlp", 0.6, tilt=0.1)
     found = tipl_bench.compare([one, other]).set_index(["metric", "phase", "horizon"])
     assert set(found["run"]) == {"tipl v1 quick seed 0"}
@@ -94,17 +99,20 @@ def test_differences_are_paired_ratios_of_sums(tmp_path):
         assert row["low"] < row["difference"] < row["high"]
         unpaired = [one_of.result("learning", horizon)["skill"] for one_of in (one, other)]
         assert row["high"] - row["low"] < sum(e.high - e.low for e in unpaired)
+    means = set(found[found.index.get_level_values("horizon").isna()].index.get_level_values("metric"))
+    assert means == {metric.name for metric in METRICS if metric.by_trial and metric.averaged}
+    assert "wpe" not in means, "which grows with the horizon"
     mean = found.xs(("skill", "learning"), level=("metric", "phase"))["difference"]
     assert mean[mean.index.isna()].iloc[0] == pytest.approx(mean[mean.index.notna()].mean(), rel=1e-12)
 
 
-def test_a_run_compared_with_itself_differs_by_exactly_nothing():
+def test_a_run_compared_with_itself_differs_by_exactly_nothing(comparable):
     found = tipl_bench.compare([record(), record()])
     assert (found[["difference", "low", "high"]] == 0.0).all(axis=None)
     assert found["other"].iloc[0] == "tipl v1 quick seed 0 (2)"
 
 
-def test_when_a_metric_is_not_in_an_older_record_then_the_others_are_compared():
+def test_when_a_metric_is_not_in_an_older_record_then_the_others_are_compared(comparable):
     old = record()
     results = [
         one.model_copy(update={"by_trial": {n: v for n, v in one.by_trial.items() if n != "wpe_oracle"}})
@@ -124,14 +132,40 @@ def test_when_a_metric_is_not_in_an_older_record_then_the_others_are_compared():
     ],
     ids=["dataset", "digest", "trials", "track"],
 )
-def test_when_runs_cannot_be_paired_then_it_is_said_why(other, named):
+def test_when_runs_cannot_be_paired_then_it_is_said_why(other, named, comparable):
     with pytest.raises(ProtocolError, match=named):
         tipl_bench.compare([record(), other])
     with pytest.raises(ProtocolError, match="two or more runs"):
         tipl_bench.compare([record()])
 
 
-def test_the_compare_command_prints_what_compare_returns(tmp_path):
+@pytest.mark.parametrize(
+    "changes",
+    [{"resamples": 10**12}, {"resamples": 0}, {"confidence": 7.0}, {"bootstrap_seed": -1}, {"version": 99}],
+    ids=str,
+)
+def test_when_a_records_protocol_is_not_known_then_it_is_not_compared(changes, comparable, tmp_path):
+    other = under(PROTOCOL.model_copy(update=changes), record())
+    other.write(tmp_path)
+    for source in (other, tmp_path):
+        with pytest.raises(ProtocolError, match=f"seed 0.*protocol.*({next(iter(changes))}|does not know)"):
+            tipl_bench.compare([source, source])
+    result = CliRunner().invoke(main, ["compare", str(tmp_path), str(tmp_path)])
+    assert isinstance(result.exception, SystemExit)
+
+
+def test_a_record_that_cannot_be_scored_is_not_reproduced(tmp_path):
+    for one, reason in (
+        (failed_run(), "failed at fit"),
+        (record().model_copy(update={"track": "training"}), "of the training track"),
+        (record(), "its protocol has the number 1 but another horizon, resamples"),
+    ):
+        with pytest.raises(ProtocolError, match=reason):
+            tipl_bench.reproduce(one, folder=tmp_path / "again")
+    assert not (tmp_path / "again").exists()
+
+
+def test_the_compare_command_prints_what_compare_returns(tmp_path, comparable):
     paths = []
     for name, ratio in (("tipl", 0.5), ("mlp", 0.6)):
         record(name, ratio).write(tmp_path)
@@ -162,6 +196,34 @@ def test_the_committed_results_are_a_frame_with_a_row_per_record_phase_and_horiz
     for row, result in zip(rows.to_dict("records"), stored.results, strict=True):
         assert (row["phase"], row["horizon"]) == (result.phase, result.horizon)
         assert (row["skill"], row["repw_high"]) == (result["skill"].value, result["repw"].high)
+
+
+def failed_run():
+    status = Status(state="failed", stage="fit", reason="out of memory")
+    return record("linear").model_copy(update={"status": status, "results": (), "returns": (), "artifacts": {}})
+
+
+def test_results_of_failed_runs_alone_are_a_frame_without_rows(tmp_path):
+    found, whole = (
+        tipl_bench.load_results(write(tmp_path / str(n), one)) for n, one in enumerate((failed_run(), record()))
+    )
+    assert len(found) == 0
+    assert list(found.columns) == list(whole.columns)
+    assert found["horizon"].dtype == whole["horizon"].dtype == "Int64"
+
+
+@pytest.mark.parametrize("name", ["state", "disputed", "method", "skill_low", "auc_high"])
+def test_no_metric_takes_the_name_of_another_column(name, tmp_path):
+    def of_training(metric):
+        one = record().results[0]
+        place = {"environment": "Hopper-v4", "phase": None, "horizon": None, "estimates": {metric: one["skill"]}}
+        changes = {"track": "training", "results": (one.model_copy(update=place),)}
+        return record().model_copy(update=changes)
+
+    with pytest.raises(ProtocolError, match=f"metric {name} has the name of another column"):
+        tipl_bench.load_results(write(tmp_path / "taken", of_training(name)))
+    found = tipl_bench.load_results(write(tmp_path / "free", of_training("auc")))
+    assert found["auc"].tolist() == [record().results[0]["skill"].value]
 
 
 def test_all_public_names_are_there():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,16 @@ import pandas as pd
 from ...benchmark.metrics import METRICS
 from ...benchmark.record import Record, Result
 from ...utils.canonical import canonical_json
+from ...utils.errors import ProtocolError
 from .evidence import row_status
 from .records import load
+
+COLUMNS = (
+    "record", "track", "dataset", "digest", "protocol", "method", "version", "consumes", "budget", "options", "seed",
+    "device", "state", "disputed", "environment", "phase", "horizon", "windows", "trials",
+)  # fmt: skip
+"""The columns that are not metrics."""
+BOUNDS = ("low", "high")
 
 
 def load_results(records: Path | str | None = None) -> pd.DataFrame:
@@ -26,18 +35,27 @@ def load_results(records: Path | str | None = None) -> pd.DataFrame:
     -------
     DataFrame
         One row per record, phase and horizon (or environment): what was run on what, the row's `state` and whether it
-        is `disputed`, and each metric as three columns: its value, and `_low` and `_high`.
+        is `disputed`, and each metric as three columns: its value, and `_low` and `_high`. Failed runs have no rows.
 
     Raises
     ------
     ProtocolError
-        If there are no records, or one is not valid.
+        If there are no records, or one is not valid or has a metric by the name of another column.
     """
     found = load(Path(records) if records else None)
+    names = dict.fromkeys(metric.name for metric in METRICS)
+    for path, record in found.items():
+        for name in (name for result in record.results for name in result.estimates if name not in names):
+            if name in COLUMNS or name.endswith(tuple(f"_{bound}" for bound in BOUNDS)):
+                raise ProtocolError(f"{path}: the metric {name} has the name of another column; rename the metric.")
+            names[name] = None
     rows = [
-        _of_record(path, record) | _of_result(result) for path, record in found.items() for result in record.results
+        _of_record(path, record) | _of_result(result, names)
+        for path, record in found.items()
+        for result in record.results
     ]
-    return pd.DataFrame(rows).astype({"horizon": "Int64"})
+    metrics = [column for name in names for column in (name, *(f"{name}_{bound}" for bound in BOUNDS))]
+    return pd.DataFrame(rows, columns=[*COLUMNS, *metrics]).astype({"horizon": "Int64"})
 
 
 def _of_record(path: Path, record: Record) -> dict[str, Any]:
@@ -61,13 +79,12 @@ def _of_record(path: Path, record: Record) -> dict[str, Any]:
     }
 
 
-def _of_result(result: Result) -> dict[str, Any]:
+def _of_result(result: Result, names: Iterable[str]) -> dict[str, Any]:
     row: dict[str, Any] = {"phase": result.phase, "horizon": result.horizon}
     if result.environment is not None:
         row["environment"] = result.environment
     row |= {"windows": result.windows, "trials": result.trials}
-    names = dict.fromkeys([*(metric.name for metric in METRICS), *result.estimates])
     for name in names:
         estimate = result[name]
-        row |= {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
+        row |= {name: estimate.value, **{f"{name}_{bound}": getattr(estimate, bound) for bound in BOUNDS}}
     return row

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...benchmark.forecast.windows import EvaluationWindow, test_windows
-from ...benchmark.protocol import PROTOCOLS
+from ...benchmark.protocol import check_known
 from ...benchmark.record import RECORD_LIMIT, RECORD_NAME, Record, read_record
 from ...benchmark.request import is_identified
 from ...benchmark.run import FORECASTS_NAME, KEY_NAME, PREDICTOR_NAME, WINDOWS_NAME, Run
@@ -68,31 +68,28 @@ def open_record(folder: Path) -> Record:
 def open_record_file(path: Path) -> Record:
     """A record of a protocol that is known; raises `ProtocolError` for anything else."""
     record = read_record(path)
+    try:
+        check_scorable(record)
+    except ProtocolError as error:
+        raise ProtocolError(f"{path}: {error}") from None
+    return record
+
+
+def check_scorable(record: Record) -> None:
+    """A finished run of the forecast track, of a protocol that is known; raises `ProtocolError` for anything else."""
     if record.failed:
         raise ProtocolError(
-            f"{path}: the run failed at {record.status.stage} ({record.status.reason}). It has no results; repeat it."
+            f"the run failed at {record.status.stage} ({record.status.reason}). It has no results; repeat it."
         )
     if record.track != "forecast":
-        raise ProtocolError(f"{path}: of the {record.track} track; only runs of the forecast track can be scored.")
-    stated = record.key.protocol
-    known = PROTOCOLS.get(stated.version)
-    if known is None:
-        raise ProtocolError(
-            f"{path}: of protocol version {stated.version}, which this package does not know (it knows "
-            f"{', '.join(map(str, PROTOCOLS))}); such a run cannot be compared."
-        )
-    other = [name for name, value in stated if value != getattr(known, name)]
-    if other:
-        raise ProtocolError(
-            f"{path}: its protocol has the number {stated.version} but another {', '.join(other)}; such a run cannot "
-            "be compared."
-        )
-    return record
+        raise ProtocolError(f"of the {record.track} track; only runs of the forecast track can be scored.")
+    check_known(record.key.protocol)
 
 
 def stated_record(run: Run | Record | Path | str) -> Record:
     """The record of a run, of its folder or of a record file, of a protocol that is known."""
     if isinstance(run, Record):
+        check_scorable(run)
         return run
     path = run.folder if isinstance(run, Run) else Path(run)
     return open_record_file(path) if path.is_file() else open_record(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from helpers import synthetic
@@ -60,6 +61,11 @@ EDITS = {
     "key.method.name": changed(["key", "method", "name"], "x" * 501),
     "format": changed(["format"], 3),
     "provenance.cpu": changed(["provenance", "cpu"], None),
+    "key.seed": changed(["key", "seed"], "0"),
+    "key.protocol.resamples": changed(["key", "protocol", "resamples"], "99"),
+    "results.1.estimates.skill.value": changed(["results", 1, "estimates", "skill", "value"], "0.5"),
+    "results.1.by_trial.wpe.0": changed(["results", 1, "by_trial", "wpe", 0], True),
+    "results.0.trials": changed(["results", 0, "trials"], 2**53),
 }
 
 
@@ -74,7 +80,35 @@ def test_when_a_field_is_not_what_it_must_be_then_it_is_named(field, finished, t
     assert str(caught.value).startswith(f"{path}: field {field}")
 
 
-@pytest.mark.parametrize("field", ["key", "cost", "results", "artifacts", "provenance"])
+def repeated(record):
+    record["results"].append(record["results"][0])
+
+
+UNFIT = {
+    "results is empty": changed(["results"], []),
+    "results.9 is of the same place as results.0": repeated,
+    "by_trial.wpe has 1 numbers for 2 trials": changed(["results", 1, "by_trial", "wpe"], [1.0]),
+    "results.1.by_trial.repw is missing": lambda record: record["results"][1]["by_trial"].pop("repw"),
+    "results.1.by_trial.luck is not known": changed(["results", 1, "by_trial", "luck"], [1.0, 1.0]),
+    "results.1.estimates.state is not known": changed(
+        ["results", 1, "estimates", "state"], {"value": 1.0, "low": None, "high": None}
+    ),
+    "results.1.environment is only for the training track": changed(["results", 1, "environment"], "Hopper-v4"),
+    "results.1.phase is missing": changed(["results", 1, "phase"], None),
+}
+
+
+@pytest.mark.parametrize("message", UNFIT)
+def test_when_results_do_not_fit_together_then_it_is_said_how(message, finished, tmp_path):
+    record = finished.model_dump(mode="json")
+    assert (len(record["results"]), record["results"][1]["trials"]) == (9, 2)
+    UNFIT[message](record)
+    (tmp_path / "record.json").write_text(json.dumps(record))
+    with pytest.raises(ProtocolError, match=re.escape(message)):
+        read_record(tmp_path / "record.json")
+
+
+@pytest.mark.parametrize("field", ["format", "track", "status", "key", "cost", "results", "artifacts", "provenance"])
 def test_when_a_field_is_missing_then_it_is_named(field, finished, tmp_path):
     record = finished.model_dump(mode="json")
     del record[field]

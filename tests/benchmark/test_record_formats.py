@@ -92,16 +92,30 @@ def test_when_a_record_of_format_1_is_another_than_its_evidence_names_then_it_is
     assert row_status(former, read_record(former)).state == "claimed"
 
 
+def test_when_a_record_names_no_format_then_migrating_says_so(former):
+    document = json.loads(former.read_text())
+    del document["format"]
+    former.write_text(json.dumps(document))
+    done = subprocess.run([sys.executable, SCRIPT, former.parent], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"{former}: field format: Field required.")
+    assert json.loads(former.read_text()) == document
+
+
 @pytest.mark.parametrize(
     ("place", "value", "named"),
     [
-        (("results",), [], "format"),
-        (("track",), "training", "format"),
+        (("results",), [], "results"),
+        (("track",), "training", "track"),
+        (("metrics",), [], "metrics"),
         (("metrics", 0, "skill"), 0.5, "results.0.estimates.skill"),
-        (("metrics", 0, "estimates"), {}, "results.0"),
-        (("metrics",), {"a": 1}, "results"),
-        (("key", "method"), {}, "key"),
-        (("key", "dataset", "former_digest"), "0" * 64, "key"),
+        (("metrics", 0, "estimates"), {}, "metrics.0.estimates"),
+        (("metrics", 0, "environment"), "Hopper-v4", "metrics.0.environment"),
+        (("metrics", 0, "span_share"), {"value": 1.0, "low": None, "high": None}, "metrics.0.span_share"),
+        (("metrics",), {"a": 1}, "metrics"),
+        (("key", "method"), {}, "key.method"),
+        (("key", "dataset", "former_digest"), "0" * 64, "key.dataset.former_digest"),
+        (("key", "dataset", "digest_format"), 2, "key.dataset.digest_format"),
         (("key", "dataset", "extra"), 1, "key.dataset.extra"),
         (("format",), True, "format"),
         (("format",), 1.0, "format"),
@@ -116,6 +130,18 @@ def test_when_a_record_of_format_1_holds_what_it_may_not_then_it_is_refused(plac
     former.write_text(json.dumps(document))
     with pytest.raises(ProtocolError, match=f"field {named}"):
         read_record(former)
+
+
+def test_when_a_record_of_format_1_holds_results_or_a_key_of_format_2_then_it_is_refused(former):
+    """Not even where nothing else is of format 2, so that no digest is forged by way of upgrading."""
+    document, current = json.loads(former.read_text()), read_record(former).model_dump(mode="json")
+    for changed, named in (
+        (document | {"metrics": current["results"]}, "metrics.0"),
+        (document | {"key": current["key"]}, "key"),
+    ):
+        former.write_text(json.dumps(changed))
+        with pytest.raises(ProtocolError, match=f"field {named}"):
+            read_record(former)
 
 
 def test_when_a_required_metric_is_missing_then_it_is_named_and_a_later_one_is_not_asked_for(tmp_path):

@@ -9,7 +9,16 @@ import numpy as np
 import pandas as pd
 from tipl_bench.benchmark.forecast.scoring import score
 from tipl_bench.benchmark.protocol import CURRENT
-from tipl_bench.benchmark.record import Cost, DatasetIdentity, MethodIdentity, Provenance, Record, ReturnPair, RunKey
+from tipl_bench.benchmark.record import (
+    Cost,
+    DatasetIdentity,
+    MethodIdentity,
+    Provenance,
+    Record,
+    ReturnPair,
+    RunKey,
+    Status,
+)
 from tipl_bench.leaderboard.document.build import document
 
 RESULTS = Path(__file__).parents[2] / "leaderboard" / "results"
@@ -38,6 +47,9 @@ def record(
         rows[column] = rows["wpe"] * 10
     rows = rows[(rows["trial"] > 0) | (rows["origin"] < keep)]
     return Record(
+        format=2,
+        track="forecast",
+        status=Status(state="finished"),
         key=RunKey(
             protocol=PROTOCOL,
             dataset=DatasetIdentity(name=dataset, digest=digest, environment=environment),
