@@ -54,7 +54,8 @@ Model = TypeVar("Model", bound=_Model)
 class DatasetIdentity(_Model):
     """Which bytes were used.
 
-    Two identities are equal if they name the same bytes, whichever format their digests were computed in.
+    Two identities are equal if they name the same bytes, whichever format their digests were computed in: they have
+    the same first digest, and the same digest of format 2 where both state one.
     """
 
     name: Annotated[str, Field(pattern=NAME_PATTERN, max_length=80)]
@@ -65,20 +66,27 @@ class DatasetIdentity(_Model):
     """What the dataset's digest was in format 1, if it was named by that once."""
     environment: Text
 
+    @model_validator(mode="after")
+    def _consistent(self) -> DatasetIdentity:
+        if self.digest_format == 1 and self.former_digest is not None:
+            raise ValueError("former_digest is the format-1 digest; beside it, digest must be of format 2")
+        return self
+
     @property
     def first_digest(self) -> str:
         """The digest that the dataset was first known by; it names rows, record files and boards."""
         return self.former_digest or self.digest
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, DatasetIdentity) and self._bytes == other._bytes
+        return isinstance(other, DatasetIdentity) and self.facts_beside(other) == other.facts_beside(self)
 
     def __hash__(self) -> int:
-        return hash(self._bytes)
+        return hash(tuple(self.stable().values()))
 
-    @property
-    def _bytes(self) -> tuple[str, str, str]:
-        return self.name, self.first_digest, self.environment
+    def facts_beside(self, other: DatasetIdentity) -> dict[str, str]:
+        """What to compare with another identity: `stable`, and the digest of format 2 where both state it."""
+        both = self.digest_format == other.digest_format == 2
+        return self.stable() | ({"format_2_digest": self.digest} if both else {})
 
     def stable(self) -> dict[str, str]:
         """The identity as row ids and fingerprints spell it: the same in every digest format."""
@@ -111,7 +119,8 @@ class RunKey(_Model):
     def differences(self, other: RunKey) -> list[str]:
         """Dotted names of the fields that differ, with both values."""
         mine, theirs = (
-            flatten(key.model_dump(mode="json") | {"dataset": key.dataset.stable()}) for key in (self, other)
+            flatten(key.model_dump(mode="json") | {"dataset": key.dataset.facts_beside(beside.dataset)})
+            for key, beside in ((self, other), (other, self))
         )
         names = sorted(name for name in {*mine, *theirs} if mine.get(name) != theirs.get(name))
         return [f"{name}: {mine.get(name)} here, {theirs.get(name)} there" for name in names]

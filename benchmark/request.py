@@ -94,9 +94,14 @@ def identity(dataset: Dataset) -> DatasetIdentity:
 
 
 def is_identified(dataset: Dataset, stated: DatasetIdentity) -> bool:
-    """Whether a dataset is the one that a record states, by whichever of its digests the record names."""
-    same = (dataset.name, dataset.environment) == (stated.name, stated.environment)
-    return same and any(dataset.matches(digest) for digest in (stated.digest, stated.first_digest))
+    """Whether a dataset is the one that a record states: by its first digest, and by every other that is stated."""
+    known = identity(dataset)
+    if stated == known:
+        return True
+    # A dataset that was migrated and that no catalog knows: what protocol 1 derived gives its former digest.
+    return dataset.former_digest is not None and stated == known.model_copy(
+        update={"former_digest": dataset.former_digest}
+    )
 
 
 @contextlib.contextmanager

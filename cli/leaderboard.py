@@ -14,6 +14,7 @@ from .output import Bars
 from .verification import open_dataset_of, records_option
 
 if TYPE_CHECKING:
+    from ..benchmark.record import Record
     from ..leaderboard.submission.check import CheckResult
     from ..registry.dataset import Dataset
 
@@ -32,10 +33,15 @@ def add_record(run_folder: Path, records: Path | None, claimed: bool) -> None:
     from ..benchmark.record import read_record
     from ..leaderboard.store import evidence
     from ..leaderboard.store.records import add, committed_folder
+    from ..leaderboard.submission.review_flags import with_catalog_digests
     from ..leaderboard.verify.folder import open_record
 
     if claimed:
-        click.echo(f"added {add(open_record(run_folder), records)}")
+        record = open_record(run_folder)
+        _check_dataset(record)
+        # Its dataset was not opened, so that only the catalog vouches for the digests.
+        key = record.key.model_copy(update={"dataset": with_catalog_digests(record.key.dataset)})
+        click.echo(f"added {add(record.model_copy(update={'key': key}), records)}")
         return
     checked = report_checked([run_folder], records or committed_folder())[0]
     if checked.problems or checked.rescored is None:
@@ -45,6 +51,7 @@ def add_record(run_folder: Path, records: Path | None, claimed: bool) -> None:
             "Forecasts nearly identical to their targets are not attested; the leaderboard is unchanged. If they are "
             "honest, --claimed adds the record without evidence."
         )
+    _check_dataset(checked.rescored.recomputed)
     path = add(checked.rescored.recomputed, records, rescored=True)
     record = read_record(path)
     if evidence.row_status(path, record).state != "claimed":
@@ -52,6 +59,17 @@ def add_record(run_folder: Path, records: Path | None, claimed: bool) -> None:
         return
     evidence.append(path, record, evidence.rescored(checked.rescored, record))
     click.echo(f"added {path}")
+
+
+def _check_dataset(record: Record) -> None:
+    """Refuse a record of a dataset that no board may have, whatever its numbers are."""
+    from ..leaderboard.submission.review_flags import find_dataset_flags
+
+    for flag in find_dataset_flags(record):
+        raise click.ClickException(
+            f"Run rejected; the leaderboard is unchanged: {flag}. A board's datasets are those of the catalog "
+            "(`tipl-bench datasets list`); add it there first, or run on one that is there."
+        )
 
 
 @leaderboard.command("check")

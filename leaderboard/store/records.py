@@ -104,9 +104,14 @@ def suggest_record(path: Path) -> str:
 
 def differing_fields(there: Record, record: Record) -> list[str]:
     """What two records say differently apart from what re-scoring recomputes: dotted names with both values."""
-    # What re-scoring recomputes, and the dataset, which file names tell apart, in whichever digest format.
-    left_out: Any = {"results": True, "returns": True, "key": {"dataset"}}
-    one, other = (flatten(found.model_dump(mode="json", exclude=left_out)) for found in (there, record))
+    left_out: Any = {"results": True, "returns": True, "key": {"dataset"}}  # results and returns are recomputed
+    one, other = (
+        flatten(
+            found.model_dump(mode="json", exclude=left_out)
+            | {"dataset": found.key.dataset.facts_beside(beside.key.dataset)}
+        )
+        for found, beside in ((there, record), (record, there))
+    )
     names = sorted(name for name in {*one, *other} if one.get(name) != other.get(name))
     return [f"{_shown(name)} ({_shown(one.get(name))} there, {_shown(other.get(name))} here)" for name in names]
 

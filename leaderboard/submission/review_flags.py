@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ...baselines import IN_TREE, predictor_type
 from ...baselines.options import build_options
-from ...benchmark.record import Record
+from ...benchmark.record import DatasetIdentity, Record
 from ...benchmark.request import as_settings
 from ...registry.catalog import catalog
 from ...utils.canonical import canonical_json
@@ -21,22 +21,30 @@ from ..store.evidence import row_status
 
 def find_review_flags(record: Record, board: Mapping[Path, Record]) -> Iterator[str]:
     """What to review in a record, whose numbers are the recomputed ones, beside the board's records."""
-    yield from _of_dataset(record)
+    yield from find_dataset_flags(record)
     yield from _of_code(record)
     yield from _of_predictor(record)
     yield from _of_version(record, board)
     yield from _of_row(record, board)
 
 
-def _of_dataset(record: Record) -> Iterator[str]:
+def find_dataset_flags(record: Record) -> Iterator[str]:
+    """Why a record's dataset, as the record states it, cannot be a board's."""
     stated = record.key.dataset
     entry = catalog().get(stated.name)
     if entry is None:
         yield f"{stated.name} is not in the catalog; nobody else can score a run on it"
-    elif entry.identity.first_digest != stated.first_digest:
+    elif entry.environment != stated.environment:
+        yield f"the catalog has {stated.name} as a dataset of {entry.environment}"
+    elif stated != with_catalog_digests(stated):
         yield f"the catalog pins another digest of {stated.name}"
     elif entry.yanked:
         yield f"{stated.name} is yanked: {entry.yanked}"
+
+
+def with_catalog_digests(stated: DatasetIdentity) -> DatasetIdentity:
+    """A catalogued dataset's identity with the digests of the catalog in place of those that are stated."""
+    return stated.model_copy(update=catalog()[stated.name].identity._asdict())
 
 
 def _of_code(record: Record) -> Iterator[str]:

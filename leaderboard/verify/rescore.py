@@ -12,6 +12,7 @@ import pandas as pd
 from ...benchmark.forecast.reference_returns import reference_returns
 from ...benchmark.forecast.scoring import forecast_returns, sample_returns, score, window_rows
 from ...benchmark.record import Record
+from ...benchmark.request import identity
 from ...benchmark.run import WINDOWS_NAME, Run
 from ...registry.dataset import Dataset
 from ...utils.progress import Progress, silent
@@ -32,7 +33,8 @@ class RescoreResult:
     record
         The record that was checked.
     recomputed
-        The same with its numbers as they came out here; this is what a board keeps.
+        The same with its numbers as they came out here and the digests of the opened dataset; this is what a board
+        keeps.
     numbers
         How many numbers were compared one by one.
     differences
@@ -112,7 +114,8 @@ def rescore(run: RunFolder, progress: Callable[[int, int], None] = lambda done, 
         compare.rows(read_windows(run, rows), rows)
     sample = sample_returns(rows)
     compare.returns(record.returns, sample)
-    recomputed = record.model_copy(update={"results": results, "returns": sample})
+    key = record.key.model_copy(update={"dataset": identity(run.dataset)})
+    recomputed = record.model_copy(update={"key": key, "results": results, "returns": sample})
     leakage_flags = tuple(_leakage_flags(rows))
     notes = tuple(_notes(reasons, compare)) if reasons else ()
     return RescoreResult(record, recomputed, compare.numbers, tuple(compare.differences), leakage_flags, notes)

@@ -193,13 +193,17 @@ def test_a_record_of_a_failed_run_has_no_results_and_joins_no_board(tmp_path):
             Status(state=state, stage=stage)
 
 
-def test_identities_are_equal_if_they_name_the_same_bytes_in_whichever_digest_format():
+def test_identities_are_equal_if_they_name_the_same_bytes_in_whichever_digest_format(tmp_path):
     known = {"name": "toy/ppo-v1", "environment": "Toy-v4"}
-    first = DatasetIdentity(**known, digest="a" * 64)
+    first = DatasetIdentity(**known, digest="a" * 64, digest_format=1)
     second = DatasetIdentity(**known, digest="b" * 64, digest_format=2, former_digest="a" * 64)
     other = DatasetIdentity(**known, digest="b" * 64, digest_format=2)
     assert first == second != other
     assert len({first, second, other}) == 2
+    forged = second.model_copy(update={"digest": "c" * 64})
+    assert forged != second
+    with pytest.raises(ValueError, match="former_digest is the format-1 digest"):
+        DatasetIdentity(**known, digest="b" * 64, digest_format=1, former_digest="a" * 64)
 
     def run_of(identity):
         made = record()
@@ -207,3 +211,9 @@ def test_identities_are_equal_if_they_name_the_same_bytes_in_whichever_digest_fo
 
     assert fingerprint(run_of(first)) == fingerprint(run_of(second)) != fingerprint(run_of(other))
     assert file_name(run_of(first)) == file_name(run_of(second)) != file_name(run_of(other))
+    named = f"dataset.format_2_digest: {'b' * 64} here, {'c' * 64} there"
+    assert run_of(second).key.differences(run_of(forged).key) == [named]
+    add(run_of(second), tmp_path)
+    assert add(run_of(first), tmp_path).exists()
+    with pytest.raises(ProtocolError, match=r"dataset\.format_2_digest"):
+        add(run_of(forged), tmp_path)

@@ -27,6 +27,9 @@ def test_the_document_has_the_fields_of_its_format(tmp_path):
     assert board["protocols"] == {"1": json.loads(PROTOCOL.model_dump_json())}
     (about,) = board["boards"]
     assert about["id"] == "toy/ppo-v1@aaaaaaaaaaaa/p1"
+    forged = stating(record("linear", 0.6, digest="c" * 64), former_digest="a" * 64)
+    with pytest.raises(ProtocolError, match="another digest"):
+        document_of(tmp_path, former, migrated, forged)
     assert set(about) == {
         "id", "dataset", "digest", "environment", "repo", "commit", "published", "yanked", "superseded", "protocol",
         "trials", "ranked", "headline", "phases",
@@ -303,10 +306,13 @@ def test_where_records_have_no_sums_of_the_ceiling_its_median_is_what_counts(tmp
 
 
 def test_records_of_one_dataset_share_a_board_whichever_digest_they_state(tmp_path):
-    migrated = record("mlp", 0.8, digest="b" * 64)
-    identity = migrated.key.dataset.model_copy(update={"former_digest": "a" * 64})
-    migrated = migrated.model_copy(update={"key": migrated.key.model_copy(update={"dataset": identity})})
-    (about,) = document_of(tmp_path, record("tipl", 0.5), migrated)["boards"]
+    def stating(one, **digests):
+        identity = one.key.dataset.model_copy(update=digests)
+        return one.model_copy(update={"key": one.key.model_copy(update={"dataset": identity})})
+
+    former = stating(record("tipl", 0.5), digest_format=1)
+    migrated = stating(record("mlp", 0.8, digest="b" * 64), former_digest="a" * 64)
+    (about,) = document_of(tmp_path, former, migrated)["boards"]
     assert about["id"] == "toy/ppo-v1@aaaaaaaaaaaa/p1"
 
 

@@ -17,11 +17,12 @@ import pytest
 import tipl_bench
 from helpers import synthetic
 from helpers.attacks import ATTACKS, Attack
-from helpers.submission_workspace import NAME
+from helpers.submission_workspace import NAME, write_catalog
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tipl_bench.baselines import predictor_names
 from tipl_bench.benchmark.record import read_record
+from tipl_bench.leaderboard.store.records import file_name
 from tipl_bench.leaderboard.submission.check import check
 from tipl_bench.leaderboard.verify.folder import open_run
 from tipl_bench.leaderboard.verify.rescore import read_windows
@@ -102,6 +103,35 @@ def test_when_the_strangers_own_dataset_is_given_then_the_catalog_still_decides(
     result = workspace.check(workspace.submission, "--dataset", mine.folder)
     assert result.exit_code == 1
     assert f"the catalog pins another digest of {NAME}" in result.output
+
+
+@pytest.mark.parametrize("claimed", [False, True])
+@pytest.mark.parametrize("stated", ["own", "own beside the real one"])
+def test_when_a_run_on_the_strangers_own_dataset_names_the_real_one_then_it_is_not_added(stated, claimed, workspace):
+    mine = synthetic.walking_dataset(workspace.submission.parent / "mine")
+    digests = {"digest": mine.digest, "digest_format": 2, "former_digest": None}
+    if stated != "own":
+        digests["former_digest"] = workspace.dataset.digest
+    for name, value in digests.items():
+        workspace.edit("key", "dataset", name, to=value)
+    workspace.score_honestly(mine)
+    board = workspace.board()
+    options = ("--claimed",) if claimed else ()
+    result = workspace.typed("leaderboard", "add", workspace.run, "--records", workspace.records, *options)
+    assert result.exit_code == 1
+    assert workspace.board() == board
+    assert workspace.check(workspace.submission, "--dataset", mine.folder).exit_code == 1
+
+
+def test_when_the_catalog_knows_a_former_digest_alone_then_a_claim_brings_no_other(workspace):
+    write_catalog(digest="a" * 64, digest_format=1)
+    digests = {"digest": "b" * 64, "digest_format": 2, "former_digest": "a" * 64}
+    for name, value in digests.items():
+        workspace.edit("key", "dataset", name, to=value)
+    added = workspace.typed("leaderboard", "add", workspace.run, "--records", workspace.records, "--claimed")
+    assert added.exit_code == 0, added.output
+    kept = read_record(workspace.records / file_name(workspace.record)).key.dataset
+    assert (kept.digest, kept.digest_format, kept.former_digest) == ("a" * 64, 1, None)
 
 
 def test_when_one_run_is_bad_then_the_others_are_still_checked(workspace):

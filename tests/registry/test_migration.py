@@ -191,6 +191,9 @@ def test_a_record_that_names_the_old_digest_is_of_the_migrated_dataset(migrate, 
     assert is_identified(new, stated)
     assert not is_identified(new, stated.model_copy(update={"name": "my-pendulum/other-v1"}))
     assert not is_identified(new, DatasetIdentity(name=NAME, environment=old.environment, digest="0" * 64))
+    for digest, former_digest in ((new.digest, "0" * 64), ("0" * 64, OLD_DIGEST)):
+        forged = {"digest": digest, "digest_format": 2, "former_digest": former_digest}
+        assert not is_identified(new, stated.model_copy(update=forged)), "one digest of two is not enough"
 
 
 def test_records_that_name_the_bundled_dataset_by_its_old_digest_get_both():
