@@ -187,7 +187,8 @@ def configuration(record: Record) -> str:
 def _comparable(board: Sequence[Entry]) -> None:
     """Check that all records of a board are of one dataset, protocol, and of the same phases, horizons and trials."""
     records = {path: record for entry in board for path, record in entry.records.items()}
-    (first, one), *others = sorted(records.items())
+    # One that states both digests comes first, if there is any: those of format 1 are equal to each such.
+    (first, one), *others = sorted(records.items(), key=lambda item: (item[1].key.dataset.digest_format == 1, item[0]))
     shape = _shape(first, one)
     for path, other in others:
         if other.key.dataset != one.key.dataset:
