@@ -175,7 +175,7 @@ def origin_of(dataset: Dataset) -> Origin:
 
 
 def find_derived(dataset: Dataset, protocol: int) -> Derived | None:
-    """What a protocol version derived from a dataset, if it is here.
+    """What a protocol version derived from a dataset; None if that is not here, and the catalog does not pin it.
 
     Raises
     ------
@@ -183,9 +183,15 @@ def find_derived(dataset: Dataset, protocol: int) -> Derived | None:
         If it is invalid, or not what the catalog pins.
     """
     derived, entry = dataset.derived(protocol), catalog().get(dataset.name)
-    if derived is None or entry is None or not entry.identity.matches(Identity(dataset.digest)):
+    pinned = entry.derived.get(f"p{protocol}") if entry else None
+    if entry is None or pinned is None or not any(dataset.matches(digest) for digest in entry.identity.digests):
         return derived
-    pinned = entry.derived.get(f"p{protocol}", derived.manifest.sha256)
+    if derived is None:
+        source = "download" if entry.repo else "collect"
+        raise DatasetError(
+            f"{dataset.folder}: lacks what protocol {protocol} derived from {dataset.name}, which the catalog pins "
+            f"({pinned}). Get it with `tipl-bench datasets {source} {dataset.name}`; the trials are kept."
+        )
     if derived.manifest.sha256 != pinned:
         raise DatasetError(
             f"{derived.folder}: derived data with sha256 {derived.manifest.sha256}, but the catalog pins {pinned} for "

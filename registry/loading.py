@@ -11,6 +11,7 @@ from ..utils.errors import DatasetError, UnknownNameError
 from ..utils.tensorfile import Array
 from .catalog import BUNDLED, catalog, identity_of
 from .dataset import Dataset
+from .derived import derived_protocols
 from .manifest import MANIFEST_NAME, Identity, Manifest, read_manifest
 from .reference import HUB_PREFIX, DatasetRef, HubLocation, is_name, parse_hub, parse_name
 from .store import dataset_folder, local_names, snapshot_folder
@@ -212,8 +213,19 @@ def _is_missing(reference: DatasetRef, trials: list[int] | None) -> bool:
     folder = _local_folder(reference)
     if folder is None or not (folder / MANIFEST_NAME).is_file():
         return True
-    files = Dataset(folder, read_manifest(folder)).files(trials)
-    return not all((folder / entry.path).is_file() for entry in files)
+    dataset, entry = Dataset(folder, read_manifest(folder)), catalog().get(reference.name or "")
+    if not all((folder / file.path).is_file() for file in dataset.files(trials)):
+        return True
+    protocols = {*derived_protocols(folder), *(int(pin.removeprefix("p")) for pin in (entry.derived if entry else ()))}
+    return any(_lacks_derived(dataset, protocol) for protocol in protocols)
+
+
+def _lacks_derived(dataset: Dataset, protocol: int) -> bool:
+    """Whether what a protocol version derived is missing, in part or whole, or is no longer valid."""
+    try:
+        return dataset.derived(protocol) is None
+    except DatasetError:
+        return True
 
 
 def _local_folder(reference: DatasetRef) -> Path | None:

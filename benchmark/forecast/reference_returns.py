@@ -74,8 +74,14 @@ def reference_returns(
 def derive_reference_returns(
     dataset: Dataset, protocol: Protocol, progress: Progress = lambda done, total: None
 ) -> None:
-    """Compute a dataset's reference returns into its derived data, unless they are there."""
-    if find_derived(dataset, protocol.version) is None:
+    """Compute a dataset's reference returns into its derived data, unless they are there.
+
+    Raises
+    ------
+    DatasetError
+        If they are not what the catalog pins.
+    """
+    if dataset.derived(protocol.version) is None:
         windows = test_windows(dataset, protocol)
         returns = _compute(dataset, windows, protocol, progress)
         write_derived(
@@ -84,6 +90,7 @@ def derive_reference_returns(
             protocol.version,
             lambda folder: _write(folder / file_name(protocol), windows, returns),
         )
+    find_derived(dataset, protocol.version)  # raises if they are not those that the catalog pins
 
 
 def _compute(

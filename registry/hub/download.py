@@ -129,6 +129,10 @@ def _fetch(
     else:
         folder.mkdir(parents=True, exist_ok=True)
         remote.manifest.write(folder)
+    for content, manifest in derived:  # first, so that whatever is fetched no further is known to be missing
+        path = derived_folder(folder, manifest.protocol) / DERIVED_NAME
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, content.decode())
     needed = Dataset(folder, remote.manifest).files(trials)
     needed += [entry for _, manifest in derived for entry in manifest.entries()]
     bar = ByteProgress(sum(entry.size for entry in needed), progress)
@@ -151,8 +155,6 @@ def _fetch(
             list(pool.map(one, lacking))
     finally:
         shutil.rmtree(folder / STAGING_NAME, ignore_errors=True)
-    for content, manifest in derived:
-        write_text(derived_folder(folder, manifest.protocol) / DERIVED_NAME, content.decode())
 
 
 def _read_derived(remote: RemoteDataset, pinned: Mapping[str, str]) -> list[tuple[bytes, DerivedManifest]]:

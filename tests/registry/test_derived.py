@@ -15,7 +15,7 @@ from helpers.hub_commands import PLACE, REPO, catalogue, published
 from helpers.small_collections import TINY, contents, edit_manifest
 from safetensors.numpy import save_file
 from tipl_bench.cli import main
-from tipl_bench.registry.catalog import find_derived
+from tipl_bench.registry.catalog import CatalogEntry, entry_lines, find_derived, own_catalog
 from tipl_bench.registry.dataset import Dataset
 from tipl_bench.registry.derived import derived_protocols, write_derived
 from tipl_bench.registry.loading import load_dataset
@@ -100,6 +100,41 @@ def test_a_derived_manifest_of_another_dataset_is_refused_unfetched(hub, derived
         load_dataset(PLACE)
     assert not list(store.rglob("*.safetensors"))
     assert location.revision
+
+
+@pytest.mark.parametrize("left", [[], ["a.safetensors"], ["derived.json"]])
+@pytest.mark.parametrize("by", ["name", "address"])
+def test_derived_data_that_a_killed_download_lacks_are_fetched(hub, derived, no_waiting, left, by):
+    location = published(derived)
+    catalogue(derived, location, derived=pins(derived))
+    reference = TINY if by == "name" else PLACE
+    got = load_dataset(reference)
+    for path in list((got.folder / "derived/p2").iterdir()):
+        if path.name not in left:
+            path.unlink()
+    if by == "address" and "derived.json" not in left:
+        with pytest.raises(DatasetError, match=f"lacks what protocol 2 .* datasets download {TINY}"):
+            find_derived(load_dataset(reference), 2)
+    else:
+        assert find_derived(load_dataset(reference), 2).file("a.safetensors")
+
+
+@pytest.mark.parametrize("known", ["format 1", "format 2", "both"])
+def test_derived_data_must_be_pinned_by_whichever_digest_the_catalog_knows(derived, known, store):
+    digests = {
+        "format 1": {"digest": derived.former_digest, "digest_format": 1},
+        "format 2": {"digest": derived.digest},
+        "both": {"digest": derived.digest, "former_digest": derived.former_digest},
+    }[known]
+    store.mkdir(exist_ok=True)
+    facts = {"environment": derived.environment, "summary": "", **digests, "derived": pins(derived) | {"p2": "0" * 64}}
+    own_catalog().write_text(entry_lines(TINY, CatalogEntry.model_validate(facts)))
+    assert find_derived(derived, 1)
+    with pytest.raises(DatasetError, match=f"the catalog pins {'0' * 64} for protocol 2"):
+        find_derived(derived, 2)
+    shutil.rmtree(derived.folder / "derived/p2")
+    with pytest.raises(DatasetError, match=f"lacks what protocol 2 .* datasets collect {TINY}"):
+        find_derived(derived, 2)
 
 
 BROKEN = {
