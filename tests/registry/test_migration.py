@@ -9,6 +9,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from helpers.hub_commands import published
 from helpers.small_collections import contents, untouched
 from tipl_bench.benchmark.forecast.reference_returns import derive_reference_returns, reference_returns
 from tipl_bench.benchmark.protocol import CURRENT
@@ -150,6 +151,19 @@ def test_a_truncation_names_its_origin_alike_before_and_after_migration(migrate,
     after = truncate(load_dataset(NAME), "my-pendulum/short-v1", 30, tmp_path / "after")
     assert before.manifest.cut_from.digest == OLD_DIGEST
     assert contents(before.folder) == contents(after.folder)
+
+
+def test_a_partial_folder_of_format_1_is_completed_from_a_published_format_2(migrate, old, hub, no_waiting, tmp_path):
+    whole = Dataset.open(shutil.copytree(FOLDER, tmp_path / "whole"))
+    migrate(whole.folder)
+    location = published(Dataset.open(whole.folder))
+    catalogue(digest=old.digest, former_digest=OLD_DIGEST, repo=location.repo, commit=location.revision)
+    (old.folder / SIDECAR).unlink()
+    (old.folder / "trials/trial-0001.safetensors").unlink()
+    new = load_dataset(NAME)
+    assert contents(new.folder) == contents(whole.folder)
+    assert identity_of(new) == (old.digest, 2, OLD_DIGEST)
+    new.verify()
 
 
 def test_migrating_twice_changes_nothing(migrate, old):
