@@ -63,8 +63,11 @@ def write_parquet(document: LeaderboardDocument, path: Path) -> None:
 
 
 def write_csv(document: LeaderboardDocument, path: Path) -> None:
-    """Write the table as CSV: texts quoted, lists as JSON, undefined values as empty cells."""
-    table = flat(document)
+    """Write the table as CSV: texts quoted, lists as JSON, undefined values as empty cells.
+
+    The provenance of every seed, half of the bytes, is only in `leaderboard.json` and in the parquet file.
+    """
+    table = flat(document).drop_columns(list(OF_PROVENANCE))
     lines = [table.column_names, *(line.values() for line in table.to_pylist())]
     write_text(path, "".join(",".join(map(_csv_cell, line)) + "\n" for line in lines))
 

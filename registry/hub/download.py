@@ -157,7 +157,7 @@ def _fetch(
         shutil.rmtree(folder / STAGING_NAME, ignore_errors=True)
     stated = read_manifest(folder)
     if remote.manifest.format != 1 and not all(is_valid(folder / entry.path, entry) for entry in stated.sidecars):
-        remote.manifest.write(folder)  # published as derived data since: sidecars are not to be had any more
+        remote.manifest.write(folder)  # published as derived data since: the Hub no longer has sidecars
 
 
 def _read_derived(remote: RemoteDataset, pinned: Mapping[str, str]) -> list[tuple[bytes, DerivedManifest]]:

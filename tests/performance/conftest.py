@@ -26,12 +26,12 @@ def timed(benchmark, request):
 
 @pytest.fixture
 def reaches(request):
-    """Assert that one rate measured in this session is at least so many times another one, with slack."""
+    """Assert that one rate measured in this run is at least so many times another one, with slack."""
 
     def check(name, target, other):
         rates = {name: rate for rows in request.config.stash.get(ROWS, {}).values() for name, rate, _ in rows}
         if missing := {name, other} - rates.keys():
-            pytest.skip(f"not measured in this session: {', '.join(sorted(missing))}")
+            pytest.skip(f"not measured in this run: {', '.join(sorted(missing))}")
         ratio = rates[name] / rates[other]
         assert ratio >= SLACK * target, f"{name}: {ratio:.2f} of {other!r}; the target is {target}"
 
