@@ -9,9 +9,10 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from ..registry.reference import COMMIT_PATTERN, NAME_PATTERN, SLUG_LENGTH, SLUG_PATTERN
+from ..registry.reference import COMMIT_PATTERN, NAME_PATTERN, Slug
 from ..utils.canonical import canonical_json, flatten, strict_json
 from ..utils.errors import ProtocolError
+from ..utils.fields import Count, Seconds, Sha256
 from ..utils.files import write_text
 from ..utils.text import first_error
 from . import metrics
@@ -35,12 +36,8 @@ def _plain(text: str) -> str:
 
 
 # A record may be a stranger's: whatever it holds has a form and a size.
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Text = Annotated[str, Field(max_length=500), AfterValidator(_plain)]
-Slug = Annotated[str, Field(pattern=SLUG_PATTERN, max_length=SLUG_LENGTH)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=0, le=2**53)]
-Seconds = Annotated[float, Field(ge=0, le=1e9)]
 Option = bool | Annotated[int, Field(ge=-(2**63), lt=2**63)] | float | Text | None
 
 

@@ -13,11 +13,11 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from ..utils.errors import DatasetError, UnknownNameError
+from ..utils.fields import Sha256
 from ..utils.files import write_text
 from ..utils.text import first_error
 from .dataset import Dataset
 from .derived import Derived
-from .files import Sha256
 from .manifest import Identity, Origin
 from .reference import COMMIT_PATTERN, HubLocation, is_name, is_repo
 from .store import cache_root

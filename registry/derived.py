@@ -16,10 +16,11 @@ from pydantic import Field, ValidationError, model_validator
 
 from ..utils.canonical import canonical_json, strict_json
 from ..utils.errors import DatasetError
+from ..utils.fields import Sha256
 from ..utils.files import write_text
 from ..utils.machine import cpu_name, package_versions
 from ..utils.text import first_error
-from .files import Document, FileEntry, Sha256, check_size, describe_file, verify_file
+from .files import Document, FileEntry, check_size, describe_file, verify_file
 from .manifest import DERIVED_FOLDER, MANIFEST_LIMIT, Manifest
 from .store import exclusive
 

@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from ..utils.errors import DatasetError
+from ..utils.fields import Sha256
 from ..utils.files import sha256
 from ..utils.tensorfile import HEADER_LIMIT, read_header, tensor_digests
 
@@ -20,7 +21,6 @@ PART_PATTERN = r"[A-Za-z0-9_][A-Za-z0-9._-]*"
 SUFFIX = ".safetensors"
 REPAIR_HINT = "Download it again (`tipl-bench datasets download NAME`) or collect it again; nothing was removed."
 
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=1, le=2**40)]
 
 

@@ -11,10 +11,11 @@ from pydantic import Field, ValidationError, model_validator
 from ..rl import PolicyLayout
 from ..utils.canonical import canonical_json, strict_json
 from ..utils.errors import DatasetError
+from ..utils.fields import Sha256
 from ..utils.files import write_text
 from ..utils.text import first_error
 from .collection_config import CollectionConfig
-from .files import Count, Document, FileEntry, Sha256
+from .files import Count, Document, FileEntry
 from .reference import NAME_PATTERN, version_number
 
 MANIFEST_NAME, DERIVED_FOLDER = "manifest.json", "derived"

@@ -104,12 +104,12 @@ class AgentLayout:
 
     @property
     def slices(self) -> dict[str, slice]:
-        """Where each parameter lies in the agent's weight vector."""
+        """Where each parameter lies in the flat weight vector."""
         return _slices(self.shapes)
 
     @property
     def blocks(self) -> dict[str, slice]:
-        """Where `actor` and `critic` lie in the agent's weight vector."""
+        """Where `actor` and `critic` lie in the flat weight vector."""
         actor = self.policy.parameter_count
         return {"actor": slice(0, actor), "critic": slice(actor, self.parameter_count)}
 

@@ -11,10 +11,11 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from ...registry.reference import SLUG_LENGTH, SLUG_PATTERN
+from ...registry.reference import Slug
 from ...rl import PolicyLayout
 from ...utils import errors
 from ...utils.errors import OptionError, PredictorError, UnknownNameError
+from ...utils.fields import Count, Seconds
 from ...utils.text import one_line
 
 MAX_TEXT = 2000
@@ -27,9 +28,6 @@ KNOWN_ERRORS = {
     if isinstance(kind, type) and issubclass(kind, errors.TiplBenchError)
 }
 
-Count = Annotated[int, Field(ge=0, le=2**53)]
-Seconds = Annotated[float, Field(ge=0, le=1e9)]
-Slug = Annotated[str, Field(pattern=SLUG_PATTERN, max_length=SLUG_LENGTH)]
 Text = Annotated[str, Field(max_length=MAX_TEXT)]
 
 

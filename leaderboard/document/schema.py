@@ -12,6 +12,7 @@ from ...benchmark.protocol import Protocol
 from ...benchmark.record import ReturnPair
 from ...utils.canonical import strict_json
 from ...utils.errors import ProtocolError
+from ...utils.text import first_error
 
 State = Literal["claimed", "rescored", "reproduced"]
 Numbers = tuple[float | None, ...]
@@ -228,10 +229,6 @@ class LeaderboardDocument(_Model):
         """The metrics of boards."""
         return tuple(metric for metric in self.metrics if metric.direction is None)
 
-    def board_of(self, row: Row) -> EnvironmentBoard:
-        """The board that a row is on."""
-        return next(board for board in self.boards if board.id == row.board)
-
     def to_json(self) -> str:
         """Compact JSON on one line; the same document gives the same text."""
         return self.model_dump_json() + "\n"
@@ -248,8 +245,6 @@ def read_document(path: Path) -> LeaderboardDocument:
     try:
         return LeaderboardDocument.model_validate(strict_json(path.read_text(encoding="utf-8")))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise ProtocolError(f"{path}: field {where}: {first['msg']}. Build it with `leaderboard build`.") from None
+        raise ProtocolError(f"{path}: field {first_error(error)}. Build it with `leaderboard build`.") from None
     except (OSError, ValueError) as error:
         raise ProtocolError(f"{path}: not a readable leaderboard document ({error}).") from None

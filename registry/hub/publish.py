@@ -9,6 +9,7 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 from huggingface_hub.errors import HfHubHTTPError
 
 from ...utils.errors import DatasetError, HubError
+from ...utils.progress import Progress, silent
 from ..catalog import CatalogEntry, catalog, entry_lines, identity_of
 from ..dataset import Dataset
 from ..derived import DERIVED_NAME, derived_folder, derived_protocols
@@ -26,11 +27,9 @@ FILES_PER_COMMIT = 2_000
 ATTEMPTS = 5
 """Plans made before giving up, if someone else commits in between each time."""
 
-Progress = Callable[[str, int, int, str], None]
-
 
 def publish(
-    dataset: Dataset, repo: str, *, dry_run: bool = False, progress: Progress = lambda stage, done, total, word: None
+    dataset: Dataset, repo: str, *, dry_run: bool = False, progress: Progress = silent
 ) -> tuple[Plan, HubLocation | None]:
     """Publish a dataset as a version of a Hub repository.
 
