@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from ..registry.reference import COMMIT_PATTERN, NAME_PATTERN, Slug
 from ..utils.canonical import canonical_json, flatten, strict_json
 from ..utils.errors import ProtocolError
-from ..utils.fields import Count, Seconds, Sha256
+from ..utils.fields import Count, Seconds, Seed, Sha256
 from ..utils.files import write_text
 from ..utils.text import first_error
 from . import metrics
@@ -110,8 +110,18 @@ class RunKey(_Model):
     protocol: Protocol
     dataset: DatasetIdentity
     method: MethodIdentity
-    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)]
+    seed: Seed
     device: Literal["cpu", "cuda"]
+    split: Literal["test", "validation"] = "test"
+    """The trials that are forecast."""
+    limit: Annotated[int, Field(strict=True, ge=1, le=2**53)] | None = None
+    """Windows that were asked for, where that is not all of them."""
+
+    @property
+    def scope(self) -> str:
+        """What is forecast where that is not every window of the test trials; empty otherwise."""
+        parts = ["validation trials"] if self.split == "validation" else []
+        return ", ".join([*parts, f"limited to {self.limit} windows"] if self.limit else parts)
 
     def differences(self, other: RunKey) -> list[str]:
         """Dotted names of the fields that differ, with both values."""
@@ -136,6 +146,9 @@ class Provenance(_Model):
     torch_threads: Count
     isolation: Literal["landlock", "none"]
     packages: Annotated[dict[Text, Text], Field(max_length=100)]
+    validation_runs: Count | None = None
+    """Validation runs of this predictor on this dataset, whatever their options, that the store knew of when the run
+    began; None where that is unknown."""
 
 
 class Cost(_Model):
@@ -224,7 +237,8 @@ class ReturnPair(NamedTuple):
 class Record(_Model):
     """A run of either track, finished or failed.
 
-    `returns` is a sample, see `scoring.sample_returns`; a failed run has neither results nor returns.
+    `returns` is a sample, see `scoring.sample_returns`; a failed run has neither results nor returns. A run of the
+    validation trials or of fewer windows may lack the metrics of returns, and then has no `returns` either.
     """
 
     format: Literal[2]
@@ -247,12 +261,15 @@ class Record(_Model):
             return self
         if not self.results:
             raise ValueError("results is empty, which only a failed run's may be")
+        partial = bool(self.key.scope) and not self.has_returns
+        if partial and self.returns:
+            raise ValueError("returns is of a run whose results have no metrics of returns")
         places = [(result.phase, result.horizon, result.environment) for result in self.results]
         for number, (place, result) in enumerate(zip(places, self.results, strict=True)):
             if place in places[:number]:
                 raise ValueError(f"results.{number} is of the same place as results.{places.index(place)}")
             if self.track == "forecast":
-                _check_forecast_result(f"results.{number}", result)
+                _check_forecast_result(f"results.{number}", result, with_returns=not partial)
         if self.track == "forecast" and "forecasts" not in self.artifacts:
             raise ValueError("artifacts.forecasts is missing")
         return self
@@ -261,6 +278,28 @@ class Record(_Model):
     def failed(self) -> bool:
         """Whether the run failed."""
         return self.status.state == "failed"
+
+    @property
+    def has_returns(self) -> bool:
+        """Whether any result was scored by a return."""
+        of_returns = {metric.name for metric in metrics.METRICS if metric.of_returns}
+        return any(not of_returns.isdisjoint(result.estimates) for result in self.results)
+
+    @property
+    def scope(self) -> str:
+        """What sets the run apart from a whole test run, as tables and messages say it; empty for one."""
+        without = ["without returns"] if self.results and not self.has_returns else []
+        return ", ".join([self.key.scope, *without] if self.key.scope else without)
+
+    @property
+    def why_not_submittable(self) -> str | None:
+        """Why a leaderboard does not take the run, as the end of a sentence; None if it does."""
+        if not self.scope:
+            return None
+        return (
+            f"it is not a whole test run ({self.scope}). Run it with `--on test`, and without `--limit` and "
+            "`--no-returns`."
+        )
 
     @property
     def forecasts_sha256(self) -> str | None:
@@ -281,17 +320,18 @@ class Record(_Model):
         return [one for one in self.results if one.above_span_ceiling]
 
     def without_cost(self) -> str:
-        """Canonical JSON of everything but the timings: equal for equal runs."""
-        return canonical_json(self.model_dump(mode="json", exclude={"cost"}))
+        """Canonical JSON of everything but the timings and the validation runs before it: equal for equal runs."""
+        beside: Any = {"cost": True, "provenance": {"validation_runs"}}
+        return canonical_json(self.model_dump(mode="json", exclude=beside))
 
     def write(self, folder: Path) -> None:
         """Write `record.json` atomically."""
         write_text(folder / RECORD_NAME, self.model_dump_json(indent=1) + "\n")
 
 
-def _check_forecast_result(name: str, result: Result) -> None:
+def _check_forecast_result(name: str, result: Result, *, with_returns: bool) -> None:
     """A result of the forecast track has its place, and what the table of metrics says; raises `ValueError`."""
-    known = metrics.of_track("forecast")
+    known = [metric for metric in metrics.of_track("forecast") if with_returns or not metric.of_returns]
     required = [metric for metric in known if metric.required]
     for field, asked, allowed in (
         ("estimates", [metric.name for metric in required], [metric.name for metric in known]),

@@ -54,7 +54,10 @@ def test_when_a_record_is_of_format_1_then_every_value_of_it_is_read(former):
     assert len(kept) > 1000
     assert {place: read[place] for place in kept} == kept
     added = {place[-1] for place in read.keys() - kept.keys()}
-    assert added == {"format", "track", "state", "stage", "reason", "environment", "digest_format", "former_digest"}
+    assert added == {
+        "format", "track", "state", "stage", "reason", "environment", "digest_format", "former_digest", "split",
+        "limit", "validation_runs",
+    }  # fmt: skip
 
 
 def test_when_a_catalogued_dataset_was_known_by_its_former_digest_then_both_are_known(former):
