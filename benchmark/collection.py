@@ -50,15 +50,12 @@ def collect_named(name: str, config: Path | None, threads: int | None, progress:
         )
     folder = dataset_folder(name)
 
-    def training(done: int, total: int, mean: float) -> None:
-        progress("collect", done, total, f"mean return {mean:.1f}")
-
     if not (folder / MANIFEST_NAME).is_file():
         if isinstance(wanted, Truncation):
             with exclusive(name):
                 truncate(load_dataset(wanted.truncates, download=False), name, wanted.checkpoints, folder)
         else:
-            collect(name, wanted, threads=threads or usable_threads(), progress=training, base=base)
+            collect(name, wanted, threads=threads or usable_threads(), progress=progress, base=base)
     dataset = Dataset.open(folder)
     if isinstance(wanted, CollectionConfig) and dataset.manifest.collection != wanted:
         raise DatasetError(f"{folder} holds {name} collected with another configuration; remove it to collect it anew.")

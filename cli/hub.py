@@ -5,25 +5,26 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import click
 
+from ..utils.progress import Progress
 from .output import Bars
 
 
-def downloading(bars: Bars) -> Callable[[int, int, str], None]:
-    """A progress report with size and rate."""
+def downloading(bars: Bars) -> Progress:
+    """A progress report that adds size and rate to a download."""
     started, first = time.monotonic(), -1
 
-    def report(done: int, total: int, path: str) -> None:
+    def report(stage: str, done: int, total: int, word: str) -> None:
         nonlocal first
+        if stage != "download":
+            bars.stage(stage, done, total, word)
+            return
         first = done if first < 0 else first
         rate = (done - first) / max(1e-3, time.monotonic() - started)
-        bars.stage(
-            "download", done, total, f"{done / 1e6:,.1f} of {total / 1e6:,.1f} MB, {rate / 1e6:,.1f} MB/s, {path}"
-        )
+        bars.stage(stage, done, total, f"{done / 1e6:,.1f} of {total / 1e6:,.1f} MB, {rate / 1e6:,.1f} MB/s, {word}")
 
     return report
 

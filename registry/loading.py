@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..utils.errors import DatasetError, UnknownNameError
+from ..utils.progress import Progress, silent
 from ..utils.tensorfile import Array
 from .catalog import BUNDLED, catalog, identity_of
 from .dataset import Dataset
@@ -16,16 +17,10 @@ from .manifest import MANIFEST_NAME, Identity, Manifest, read_manifest
 from .reference import HUB_PREFIX, DatasetRef, HubLocation, is_name, parse_hub, parse_name
 from .store import dataset_folder, local_names, snapshot_folder
 
-Progress = Callable[[int, int, str], None]
-"""Called with bytes done, bytes in all, and the file at hand."""
 Columns = dict[int, dict[str, Array]]
 """Per-checkpoint scalars [T] by trial and name."""
 
 logger = logging.getLogger(__name__)
-
-
-def _silent(done: int, total: int, path: str) -> None:
-    """Report nothing."""
 
 
 def load_dataset(
@@ -33,7 +28,7 @@ def load_dataset(
     *,
     trials: Iterable[int] | None = None,
     download: bool = True,
-    progress: Progress = _silent,
+    progress: Progress = silent,
 ) -> Dataset:
     """Open a dataset, fetching first what is not on this machine; the network is not asked for what is.
 
@@ -100,7 +95,7 @@ def download_dataset(
     *,
     trials: Iterable[int] | None = None,
     to: Path | None = None,
-    progress: Progress = _silent,
+    progress: Progress = silent,
 ) -> Dataset:
     """Fetch a published dataset and open it: what `tipl-bench datasets download` does.
 

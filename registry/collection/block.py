@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from safetensors.numpy import save_file
 from ...rl import Checkpoint, PPOTraining, TrainingState
 from ...utils.errors import DatasetError
 from ...utils.files import replace_atomically, sync
+from ...utils.progress import Progress
 from ...utils.tensorfile import create_tensors
 from ..collection_config import CollectionConfig
 from ..trial import trial_name, trial_tensors
@@ -25,9 +25,6 @@ logger = logging.getLogger(__name__)
 SNAPSHOT_SECONDS = 60.0
 METADATA = "tipl_bench.training"
 """Name of a snapshot's header entry."""
-
-Progress = Callable[[int, int, float], None]
-"""Called with iterations done, iterations in all, and the block's mean episodic return."""
 
 
 def collect_block(
@@ -55,7 +52,7 @@ def collect_block(
     threads
         Physics threads.
     progress
-        Called after every iteration.
+        Called after every iteration, with the iterations done and the block's mean episodic return.
     snapshot_seconds
         Least time between snapshots.
     """
@@ -81,7 +78,8 @@ def collect_block(
     while training.iteration < config.iterations:
         for checkpoint in training.iterate():
             recorder.write(checkpoint)
-        progress(training.iteration, config.iterations, _mean(checkpoint.episodic_return))
+        mean = _mean(checkpoint.episodic_return)
+        progress("collect", training.iteration, config.iterations, f"mean return {mean:.1f}")
         if training.resumable and time.monotonic() - saved >= snapshot_seconds:
             recorder.flush()  # rows first: a snapshot must never be ahead of them
             save_snapshot(training, snapshot)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 from pydantic_core import to_json
@@ -13,6 +12,7 @@ from ...rl import PolicyLayout, make
 from ...utils.errors import DatasetError
 from ...utils.files import clear_leftovers, link_or_copy, write_text
 from ...utils.machine import cpu_name, package_versions
+from ...utils.progress import Progress
 from ...utils.tensorfile import create_tensors
 from ..catalog import origin_of
 from ..collection_config import CollectionConfig
@@ -28,9 +28,6 @@ LICENCE = "MIT"
 CONFIG_NAME, VERSIONS_NAME = "config.json", "versions.json"
 BLOCK_BYTES = 512 << 20
 """Agents (weights, critics, Adam's moments) of one block stay below about this."""
-
-Progress = Callable[[int, int, float], None]
-"""Called with trial-iterations done, trial-iterations in all, and the running block's mean return."""
 
 
 def block_size(config: CollectionConfig) -> int:
@@ -56,7 +53,7 @@ def collect(
     threads
         Physics threads.
     progress
-        Called after every iteration.
+        Called after every iteration, with the trial-iterations done and the running block's mean return.
     base
         A dataset of the same collection with fewer trials: its files are linked and only the others are trained.
 
@@ -83,8 +80,8 @@ def collect(
         for first in range(len(base) if base else 0, config.trials, size):
             block = list(range(first, min(first + size, config.trials)))
 
-            def report(done: int, _: int, mean: float, block: list[int] = block) -> None:
-                progress(block[0] * config.iterations + done * len(block), total, mean)
+            def report(stage: str, done: int, _: int, word: str, block: list[int] = block) -> None:
+                progress(stage, block[0] * config.iterations + done * len(block), total, word)
 
             collect_block(config, block, trials, threads=threads, progress=report)
         # From here on the manifest says what this is, whenever the process may end.

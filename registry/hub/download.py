@@ -6,13 +6,14 @@ import contextlib
 import logging
 import shutil
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
 from ...utils.errors import DatasetError
 from ...utils.files import link_or_copy, write_text
+from ...utils.progress import Progress
 from ..dataset import Dataset
 from ..derived import DERIVED_NAME, DerivedManifest, derived_folder, derived_lock
 from ..files import FileEntry, verify_file
@@ -31,9 +32,6 @@ from .fetch import STAGING_NAME, CancelledError, fetch_file, stored_in_xet
 from .remote import WORKERS, RemoteDataset
 
 logger = logging.getLogger(__name__)
-
-Progress = Callable[[int, int, str], None]
-"""Called with bytes done, bytes in all, and the file at hand."""
 
 
 def download(
@@ -62,7 +60,7 @@ def download(
     to
         A folder to fetch into instead of the store.
     progress
-        Receives the bytes done.
+        Receives the bytes done, with the file at hand.
 
     Raises
     ------
@@ -231,4 +229,4 @@ class ByteProgress:
             if self.cancelled:
                 raise CancelledError
             self.done += size
-            self.progress(self.done, self.total, path)
+            self.progress("download", self.done, self.total, path)

@@ -132,13 +132,13 @@ def middle_of_a_block(folder):
     """Kill a block between two iterations, then continue it and tell with which iteration it went on."""
     home = folder / "middle"
 
-    def die(done, total, _):
+    def die(stage, done, total, word):
         if 3 * done >= total:
             os.kill(os.getpid(), signal.SIGKILL)
 
     def go_on():
         reports = []
-        collect(LONG, progress=lambda *report: reports.append(report[:2]))
+        collect(LONG, progress=lambda *report: reports.append(report[1:3]))
         return reports
 
     death = in_child(home, lambda: bool(collect(LONG, progress=die)))

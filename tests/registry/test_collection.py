@@ -95,8 +95,8 @@ def test_collecting_again_elsewhere_gives_the_same_bytes_and_digest(collected):
 def test_progress_counts_every_iteration_of_every_trial():
     reports = []
     collect(TINY, tiny_config(), threads=1, progress=lambda *report: reports.append(report))
-    assert [report[:2] for report in reports] == [(5, 20), (10, 20), (15, 20), (20, 20)]
-    assert all(mean > 1 for *_, mean in reports)
+    assert [report[:3] for report in reports] == [("collect", done, 20) for done in (5, 10, 15, 20)]
+    assert all(float(word.removeprefix("mean return ")) > 1 for *_, word in reports)
 
 
 def test_a_dataset_that_exists_is_not_overwritten(stored):
@@ -129,7 +129,7 @@ def test_finished_blocks_are_not_redone():
     assert first.name == "trial-0000.safetensors"
     reports = []
     dataset = collect(TINY, config, threads=1, progress=lambda *report: reports.append(report))
-    assert reports[0][0] == 4
+    assert reports[0][1] == 4
     assert untouched(dataset.folder / "trials")[first.name] == finished
     dataset.verify()
 

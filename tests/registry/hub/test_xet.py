@@ -32,7 +32,7 @@ def xet(hub, place, monkeypatch):
 
 def test_what_is_in_xet_storage_comes_from_there_bit_for_bit(hub, dataset, place, xet):
     reports = []
-    got = load_dataset(PLACE, progress=lambda done, total, path: reports.append((done, total)))
+    got = load_dataset(PLACE, progress=lambda stage, done, total, path: reports.append((done, total)))
     assert files(got.folder) == files(dataset.folder)
     assert not hub.calls("lfs-objects")
     size = sum(entry.size for entry in dataset.manifest.files)
