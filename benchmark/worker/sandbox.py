@@ -97,6 +97,7 @@ def restrict_filesystem(denied: Iterable[Path], allowed: Iterable[Path], scratch
             _permit(rules, path, READ_FILE)
         for path in (device for name in DEVICES for device in Path("/dev").glob(name)):
             _permit(rules, path, on_files)
+        _permit(rules, Path("/proc/self/task"), on_files)  # CUDA names its threads there, and fails if it cannot
         _permit(rules, scratch, everything)
         ctypes.CDLL(None).prctl(SET_NO_NEW_PRIVILEGES, 1, 0, 0, 0)
         return LANDLOCK if _landlock(RESTRICT_SELF, rules, 0) == 0 else NO_ISOLATION

@@ -272,6 +272,7 @@ class Writing(Misbehaving):
             "trial": lambda: task.train[0].path.open("r+b").close(),
             "shared": lambda: Path("/dev/shm/tipl-bench-note").touch(),
             "temporary": lambda: Path("/tmp/tipl-bench-note").touch(),
+            "thread-name": lambda: Path(f"/proc/self/task/{os.getpid()}/comm").write_text("named"),
             "null": lambda: Path(os.devnull).write_text("nothing"),
         }
         note("written", " ".join(name for name, attempt in tries.items() if _done(attempt)))
