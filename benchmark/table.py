@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pandas as pd
-from rich import box
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from ..utils.errors import UnknownNameError
+from ..utils.tables import Cell, ColumnGroup, FoldedTable
 from .intervals import Estimate
 from .metrics import HEADLINE, METRICS, Metric, of_track
 from .record import Record, Result
@@ -29,9 +28,7 @@ def render(record: Record) -> RenderableType:
         (f"dataset digest {key.dataset.digest[:12]}, device {key.device}", "dim"),
     )
     shown = [metric for metric in of_track(record.track) if metric.heading]
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, header_style="bold", padding=0)
-    for title in ("h", *(t for m in shown for t in ((m.heading, "95% interval") if m.interval else (m.heading,)))):
-        table.add_column(title, justify="right", no_wrap=True)
+    table = FoldedTable("h", [_columns(metric, interval=metric.interval) for metric in shown])
     sections = {
         "learning": record.of_phase("learning"),
         "converged": [one for one in record.of_phase("converged") if one.horizon in CONVERGED_HORIZONS],
@@ -39,9 +36,9 @@ def render(record: Record) -> RenderableType:
     for phase, results in sections.items():
         for row, result in enumerate(results):
             if row == 0:
-                table.add_row("", Text(phase, "bold"))
-            cells = [cell for metric in shown for cell in _cells(metric, result)]
-            table.add_row(str(result.horizon), *cells, end_section=row == len(results) - 1)
+                table.add_heading(phase)
+            cells = [_cells(metric, result) for metric in shown]
+            table.add_row(str(result.horizon), cells, end_section=row == len(results) - 1)
     learning = next(iter(sections["learning"]), None)
     counts = ", ".join(
         f"{phase}: {rows[0].windows} windows of {rows[0].trials} trials" for phase, rows in sections.items() if rows
@@ -68,13 +65,11 @@ def render_comparison(differences: pd.DataFrame, phase: str) -> RenderableType:
     parts: list[RenderableType] = []
     for (run, other), pair in chosen.groupby(["run", "other"], sort=False):
         shown = [metric for metric in METRICS if metric.name in set(pair["metric"]) and metric.heading]
-        table = Table(box=box.SIMPLE_HEAD, show_edge=False, header_style="bold", padding=0)
-        for title in ("h", *(title for metric in shown for title in (metric.heading, "95% interval"))):
-            table.add_column(title, justify="right", no_wrap=True)
+        table = FoldedTable("h", [_columns(metric, interval=True) for metric in shown])
         for horizon, rows in pair.groupby("horizon", sort=False, dropna=False):
             by_name = {row["metric"]: row for row in rows.to_dict("records")}
-            cells = [cell for metric in shown for cell in _difference_cells(metric, by_name[metric.name])]
-            table.add_row("mean" if pd.isna(horizon) else str(horizon), *cells)
+            cells = [_difference_cells(metric, by_name[metric.name]) for metric in shown]
+            table.add_row("mean" if pd.isna(horizon) else str(horizon), cells)
         trials = pair["trials"].iloc[0]
         parts += [
             Text(f"{run} minus {other}, {_spell_phase(phase)}, paired over {trials} test trials", "bold"),
@@ -86,11 +81,16 @@ def render_comparison(differences: pd.DataFrame, phase: str) -> RenderableType:
     return Group(*parts)
 
 
+def _columns(metric: Metric, *, interval: bool) -> ColumnGroup:
+    """A metric's columns; metrics of one unit stay together where the terminal is narrow."""
+    return ColumnGroup((metric.heading, "95% interval") if interval else (metric.heading,), topic=metric.unit)
+
+
 def _spell_phase(phase: str) -> str:
     return "all phases" if phase == "all" else f"{phase} phase"
 
 
-def _difference_cells(metric: Metric, row: dict[Any, Any]) -> list[RenderableType]:
+def _difference_cells(metric: Metric, row: dict[Any, Any]) -> list[Cell]:
     """A difference with its interval, coloured where the interval excludes 0."""
     value, low, high = (None if pd.isna(row[name]) else float(row[name]) for name in ("difference", "low", "high"))
     style, mark = "", " "
@@ -102,7 +102,7 @@ def _difference_cells(metric: Metric, row: dict[Any, Any]) -> list[RenderableTyp
     ]
 
 
-def _cells(metric: Metric, result: Result) -> list[RenderableType]:
+def _cells(metric: Metric, result: Result) -> list[Cell]:
     """A metric's value, and its interval where that is shown; references are dim, the headline is coloured."""
     estimate = result[metric.name]
     style = "" if metric.direction else "dim"

@@ -13,9 +13,10 @@ from rich.console import Console
 from tipl_bench.benchmark import figures as figure
 from tipl_bench.benchmark import table
 from tipl_bench.benchmark.intervals import UNDEFINED, Estimate
+from tipl_bench.benchmark.metrics import METRICS
 from tipl_bench.benchmark.request import RunRequest
 from tipl_bench.benchmark.run import execute
-from tipl_bench.benchmark.table import interval, number
+from tipl_bench.benchmark.table import _cells, interval, number
 
 
 @pytest.fixture(scope="module")
@@ -29,9 +30,9 @@ def finished(tmp_path_factory):
         return record, pd.read_parquet(folder / "run" / "windows.parquet")
 
 
-def printed(record) -> str:
-    """The table as a wide terminal shows it."""
-    console = Console(record=True, width=200, file=io.StringIO())
+def printed(record, width: int = 200) -> str:
+    """The table as a terminal of a width shows it."""
+    console = Console(record=True, width=width, file=io.StringIO())
     console.print(table.render(record))
     return console.export_text()
 
@@ -103,6 +104,60 @@ def test_when_there_is_no_learning_phase_then_the_table_says_so(finished):
     shown = printed(record.model_copy(update={"results": metrics}))
     assert "No test trial has a learning phase with a full context." in shown
     assert "No test trial has a learning phase" not in printed(record)
+
+
+EXTREMES = {
+    "large": Estimate(-12345.67, -98765.43, 54321.98),
+    "without bounds": Estimate(-4444.4, None, None),
+    "undefined": UNDEFINED,
+}
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 200])
+@pytest.mark.parametrize("kind", EXTREMES)
+def test_when_the_terminal_is_narrow_then_every_number_is_whole(kind, width, finished):
+    record, _ = finished
+    estimates = {metric.name: EXTREMES[kind] for metric in METRICS}
+    results = tuple(result.model_copy(update={"estimates": estimates}) for result in record.results)
+    shown = printed(record.model_copy(update={"results": results}), width)
+    assert "\u2026" not in shown
+    assert max(map(len, shown.splitlines())) <= width
+    words = [cell for metric in METRICS if metric.heading for cell in _cells(metric, results[0])]
+    for cell in {str(word) for word in words}:
+        column = [line for line in shown.splitlines() if f" {cell} " in f" {line} "]
+        assert len(column) >= 14  # a row for each horizon shown of both phases
+
+
+def test_when_the_terminal_is_wide_enough_then_there_is_one_table_else_a_block_a_unit(finished):
+    record, _ = finished
+    titles = [line.split() for line in printed(record, 60).splitlines() if line.split()[:1] == ["h"]]
+    assert titles == [
+        ["h", "skill", "95%", "interval", "ceiling"],
+        ["h", "REPW", "95%", "interval", "persist.", "floor", "gain"],
+    ]
+    assert len([line for line in printed(record, 200).splitlines() if line.split()[:1] == ["h"]]) == 1
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 200])
+def test_when_a_comparison_is_shown_then_every_number_is_whole(width):
+    bounds = {"difference": -12345.67, "low": -98765.43, "high": 54321.98}
+    rows = [
+        {"run": "a", "other": "b", "metric": name, "phase": "learning", "horizon": horizon, "trials": 2, **bounds}
+        for name in ("skill", "repw", "wpe")
+        for horizon in (1, 10, None)
+    ]
+    console = Console(record=True, width=width, file=io.StringIO())
+    console.print(table.render_comparison(pd.DataFrame(rows).astype({"horizon": "Int64"}), "learning"))
+    shown = console.export_text()
+    for word in ("-12345.670 ", "[-98765.430, 54321.980]", "-12345.7 ", "[-98765.4, 54322.0]"):
+        assert shown.count(word) == 3
+
+
+def test_when_a_terminal_has_no_line_drawing_then_the_rule_is_of_hyphens(finished):
+    console = Console(width=80, file=io.TextIOWrapper(io.BytesIO(), encoding="ascii"))
+    console.print(table.render(finished[0]))
+    console.file.seek(0)
+    assert "-" * 60 in console.file.read()
 
 
 def test_when_a_value_is_undefined_then_a_dash_stands_for_it():
