@@ -29,7 +29,6 @@ from ..utils.text import one_line
 from . import figures
 from .forecast.forecasting import write_forecasts
 from .forecast.reference_returns import reference_returns
-from .forecast.return_cache import cached_returns
 from .forecast.scoring import forecast_returns, sample_returns, score, window_rows
 from .forecast.windows import EvaluationWindow, test_windows
 from .protocol import CURRENT, Protocol
@@ -315,12 +314,7 @@ def _evaluate(request: RunRequest, windows: list[EvaluationWindow], path: Path, 
         progress("returns", done, total, "")
 
     try:
-        returns = cached_returns(
-            path,
-            dataset,
-            protocol,
-            lambda: forecast_returns(dataset, windows, np.asarray(forecasts), protocol, report),
-        )
+        returns = forecast_returns(dataset, windows, np.asarray(forecasts), protocol, report).values
     except ProtocolError as error:
         raise PredictorError(f"{request.model}: {error}") from None
     return window_rows(dataset, windows, forecasts, returns, reference, protocol)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from typing import Any
 
 import click
+
+from .output import print_warning
 
 RESUMABLE = ("run", "datasets")
 """Commands that continue from finished work when they are repeated."""
@@ -29,7 +32,9 @@ class Commands(click.Group):
         from ..utils.errors import TiplBenchError
 
         try:
-            return super().invoke(ctx)
+            with warnings.catch_warnings():
+                warnings.showwarning = print_warning
+                return super().invoke(ctx)
         except TiplBenchError as error:
             raise click.ClickException(str(error)) from error
         except OSError as error:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+import click
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import TaskID
@@ -25,6 +27,11 @@ def print_fields(fields: Mapping[str, str]) -> None:
     for name, value in fields.items():
         if value:
             console().print(Text.assemble((f"{name:>{width}}", "bold"), f"  {value}"), soft_wrap=True)
+
+
+def print_warning(message: Warning | str, *where: object, **context: object) -> None:
+    """Print a warning as one line on standard error; takes the place of `warnings.showwarning`."""
+    click.echo(f"warning: {message}", err=True)
 
 
 class Bars:

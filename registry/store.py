@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import re
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,10 +24,39 @@ REVISIONS_NAME = "revisions.json"
 DEFAULT_BRANCH = "main"
 
 
+class CacheWarning(UserWarning):
+    """A cache could not be used; what it would have held is computed again."""
+
+
 def cache_root() -> Path:
     """The root of everything kept on this machine: `TIPL_BENCH_HOME`, or the operating system's cache directory."""
     override = os.environ.get(HOME_VARIABLE)
-    return Path(override).expanduser() if override else Path(platformdirs.user_cache_dir("tipl-bench"))
+    if override:
+        try:
+            return Path(override).expanduser()
+        except RuntimeError as error:
+            raise DatasetError(f"{HOME_VARIABLE}={override}: {error} Give an absolute path.") from None
+    root = Path(platformdirs.user_cache_dir("tipl-bench"))
+    # A user without a home has no cache directory. Below a file nothing is found and nothing can be written.
+    return root if root.is_absolute() else Path(os.devnull) / "tipl-bench"
+
+
+@contextlib.contextmanager
+def optional_write() -> Iterator[None]:
+    """Write into a cache of the store: if that fails, warn once and go on without it."""
+    try:
+        yield
+    except OSError as error:
+        warn_of_cache(
+            f"The cache in {cache_root()} cannot be written ({error.strerror or error}): results of this kind are "
+            f"computed again next time. Set {HOME_VARIABLE} to a folder that you can write."
+        )
+
+
+@functools.cache  # Python's own filter would forget what it has shown whenever any library changes the filters
+def warn_of_cache(message: str) -> None:
+    """Issue a `CacheWarning`, each message once a process."""
+    warnings.warn(CacheWarning(message), stacklevel=2)
 
 
 def dataset_folder(name: str) -> Path:

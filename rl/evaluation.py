@@ -21,7 +21,8 @@ Float32 = npt.NDArray[np.float32]
 
 CHUNK_BYTES = 8 << 20
 """Weights of the policies stepped together: small enough to stay in the processor's cache."""
-CHUNK_POLICIES = 512
+CHUNK_POLICIES = 64
+"""Policies stepped together, of any size: few enough that their returns are there after seconds."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ def evaluate_returns(
     *,
     threads: int | None = None,
     progress: Callable[[int], None] = lambda policies: None,
+    evaluated: Callable[[npt.NDArray[np.intp], Float64], None] = lambda rows, returns: None,
 ) -> Float64:
     """J of many policies.
 
@@ -81,6 +83,8 @@ def evaluate_returns(
         Chunks evaluated at once; all usable cores by default.
     progress
         Called with the number of policies finished since the last call.
+    evaluated
+        Called with the rows of policies just finished, equal ones once, and their returns; by any of the threads.
 
     Returns
     -------
@@ -97,14 +101,14 @@ def evaluate_returns(
     if len(policies) == 0:
         return np.empty(0)
     unique, inverse = _unique(policies)
-    policies = policies[unique]
     threads = threads or usable_threads()
-    chunks = _chunks(len(policies), layout.parameter_count, threads)
-    repeats = np.bincount(inverse, minlength=len(policies))
-    returns = np.empty(len(policies))
+    chunks = _chunks(len(unique), layout.parameter_count, threads)
+    repeats = np.bincount(inverse, minlength=len(unique))
+    returns = np.empty(len(unique))
 
     def run(chunk: slice) -> None:
-        returns[chunk] = _evaluate_chunk(environment, layout, policies[chunk], seeds)
+        returns[chunk] = _evaluate_chunk(environment, layout, policies[unique[chunk]], seeds)
+        evaluated(unique[chunk], returns[chunk])
         progress(int(repeats[chunk].sum()))
 
     _all_of(run, chunks, threads)

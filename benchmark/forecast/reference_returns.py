@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,12 @@ import numpy.typing as npt
 from ...registry.catalog import find_derived
 from ...registry.dataset import Dataset
 from ...registry.derived import write_derived
-from ...registry.store import cache_root
-from ...rl import Policies, evaluate_returns
+from ...rl import Policies
 from ...utils.errors import DatasetError
 from ...utils.files import replace_atomically
 from ...utils.tensorfile import create_tensors, map_tensors
 from ..protocol import Protocol
+from .policy_returns import policy_returns
 from .windows import EvaluationWindow, test_windows
 
 Float64 = npt.NDArray[np.float64]
@@ -53,7 +54,7 @@ def file_name(protocol: Protocol) -> str:
 def reference_returns(
     dataset: Dataset, protocol: Protocol, progress: Progress = lambda done, total: None
 ) -> ReferenceReturns:
-    """The dataset's reference returns: from its derived data, else from the store's cache, else computed now.
+    """The dataset's reference returns: from its derived data, or else looked up or evaluated policy by policy.
 
     Raises
     ------
@@ -63,12 +64,7 @@ def reference_returns(
     windows = test_windows(dataset, protocol)
     derived = find_derived(dataset, protocol.version)
     path = derived.file(file_name(protocol)) if derived else None
-    if path is None:
-        path = cache_root() / "references" / f"{dataset.digest}-p{protocol.version}.safetensors"
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            _write(path, windows, _compute(dataset, windows, protocol, progress))
-    return _read(path, windows, protocol)
+    return _read(path, windows, protocol) if path else _compute(dataset, windows, protocol, progress)
 
 
 def derive_reference_returns(
@@ -102,21 +98,21 @@ def _compute(
     rows = np.array([[place[w.trial, w.origin + h] for h in range(protocol.horizon + 1)] for w in windows])
     returns = np.empty((2, len(needed)))
     total = 2 * len(needed)
-    done = 0
-
-    def report(count: int) -> None:
-        nonlocal done
-        done += count
-        progress(done, total)
-
     # Few enough at a time that wide policies do not fill the memory.
     step = max(1, (256 << 20) // (4 * dataset.layout.parameter_count))
     for start in range(0, len(needed), step):
         part = slice(start, start + step)
         policies = _true_policies(dataset, needed[part])
         for row, seeds in enumerate((protocol.evaluation_seeds, protocol.noise_seeds)):
-            returns[row, part] = evaluate_returns(dataset.environment, dataset.layout, policies, seeds, progress=report)
+            report = partial(_report, progress, 2 * start + row * len(policies), total)
+            returns[row, part] = policy_returns(
+                dataset.environment, dataset.layout, policies, seeds, progress=report
+            ).values
     return ReferenceReturns(returns[0, rows[:, 0]], returns[0, rows[:, 1:]], returns[1, rows[:, 1:]])
+
+
+def _report(progress: Progress, before: int, total: int, done: int) -> None:
+    progress(before + done, total)
 
 
 def _true_policies(dataset: Dataset, checkpoints: Sequence[tuple[int, int]]) -> Policies:

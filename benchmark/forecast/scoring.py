@@ -10,11 +10,12 @@ import numpy.typing as npt
 import pandas as pd
 
 from ...registry.dataset import Dataset
-from ...rl import Policies, evaluate_returns
+from ...rl import Policies
 from ...utils.errors import ProtocolError
 from .. import metrics
 from ..protocol import Protocol
 from ..record import Result, ReturnPair
+from .policy_returns import PolicyReturns, policy_returns
 from .reference_returns import ReferenceReturns
 from .weight_errors import layer_errors, span_projection, weight_prediction_error
 from .windows import EvaluationWindow
@@ -33,18 +34,15 @@ def forecast_returns(
     forecasts: npt.NDArray[np.float32],
     protocol: Protocol,
     progress: Progress = lambda done, total: None,
-) -> Float64:
+    *,
+    fresh: bool = False,
+) -> PolicyReturns:
     """J of the forecasts [W, H, P], each with the normaliser at its window's origin; [W, H].
 
-    (The target's own normaliser would leak the future.)
+    (The target's own normaliser would leak the future.) With `fresh` nothing is looked up in the store.
     """
     horizon = forecasts.shape[1]
-    total, done = len(windows) * horizon, 0
-
-    def report(count: int) -> None:
-        nonlocal done
-        done += count
-        progress(done, total)
+    total = len(windows) * horizon
 
     def normaliser(name: str) -> Float64:
         rows = [dataset.trial(w.trial).read(name, w.origin, w.origin + 1)[0] for w in windows]
@@ -52,10 +50,15 @@ def forecast_returns(
 
     flat = forecasts.reshape(total, -1)
     mean, variance = normaliser("observation_mean"), normaliser("observation_variance")
-    returns = evaluate_returns(
-        dataset.environment, dataset.layout, Policies(flat, mean, variance), protocol.evaluation_seeds, progress=report
+    found = policy_returns(
+        dataset.environment,
+        dataset.layout,
+        Policies(flat, mean, variance),
+        protocol.evaluation_seeds,
+        fresh=fresh,
+        progress=lambda done: progress(done, total),
     )
-    returns = returns.reshape(len(windows), horizon)
+    returns = found.values.reshape(len(windows), horizon)
     bad = np.argwhere(~np.isfinite(returns))
     if len(bad):
         window = windows[bad[0][0]]
@@ -63,7 +66,7 @@ def forecast_returns(
             f"the forecast at trial {window.trial}, origin {window.origin}, step {bad[0][1] + 1} is a policy without a "
             "finite return: its weights are so large that its actions overflow."
         )
-    return returns
+    return PolicyReturns(returns, found.evaluated)
 
 
 def window_rows(

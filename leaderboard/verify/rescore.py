@@ -103,7 +103,7 @@ def rescore(run: RunFolder, progress: Callable[[int, int], None] = lambda done, 
         If the forecasts cannot be scored at all, or `windows.parquet` is not readable.
     """
     protocol, record = run.record.key.protocol, run.record
-    returns = forecast_returns(run.dataset, run.windows, run.forecasts, protocol, progress)
+    returns = forecast_returns(run.dataset, run.windows, run.forecasts, protocol, progress).values
     reference = reference_returns(run.dataset, protocol)
     rows = window_rows(run.dataset, run.windows, run.forecasts, returns, reference, protocol)
     results = score(rows, protocol)

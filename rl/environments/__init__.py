@@ -57,4 +57,10 @@ def make(environment_id: str, seeds: Sequence[int], *, threads: int = 1) -> Envi
     return VectorizedEnvironment(environment_id, seeds)
 
 
-__all__ = ["TASKS", "BatchedEnvironment", "Environment", "VectorizedEnvironment", "make"]
+def is_gymnasiums_own(environment_id: str) -> bool:
+    """Whether Gymnasium itself defines the environment, so that its version fixes what the id means."""
+    spec = gymnasium.registry.get(environment_id)
+    return environment_id in TASKS or (spec is not None and str(spec.entry_point).startswith("gymnasium."))
+
+
+__all__ = ["TASKS", "BatchedEnvironment", "Environment", "VectorizedEnvironment", "is_gymnasiums_own", "make"]

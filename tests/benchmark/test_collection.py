@@ -60,6 +60,7 @@ def test_when_only_the_reference_returns_are_missing_then_they_are_added(config,
     dataset = collect_named(NAME, config, 1, silent)
     before = contents(dataset.folder)
     shutil.rmtree(dataset.folder / "derived")
+    (store / "returns.sqlite").unlink()
     stages: list[str] = []
     again = collect_named(NAME, config, 1, lambda stage, *_: stages.append(stage))
     assert set(stages) == {"reference"}

@@ -111,7 +111,7 @@ class SubmissionWorkspace:
         dataset, record = dataset or self.dataset, self.record
         protocol = record.key.protocol
         windows, forecasts = test_windows(dataset, protocol), self.forecasts()["forecasts"]
-        returns = forecast_returns(dataset, windows, forecasts, protocol)
+        returns = forecast_returns(dataset, windows, forecasts, protocol).values
         rows = window_rows(dataset, windows, forecasts, returns, reference_returns(dataset, protocol), protocol)
         rows.to_parquet(self.run / "windows.parquet", index=False)
         recomputed = {"results": score(rows, protocol), "returns": sample_returns(rows)}
