@@ -43,6 +43,15 @@ BUDGETS = ("smoke", "quick", "standard", "paper")
 """Named amounts of training: seconds (for `models check`; its numbers mean nothing), minutes on two cores, an hour or
 so, as much as the paper."""
 
+INFORMATION_CLASSES = {
+    "weights": "past weights of the trial, and each checkpoint's place within its training iteration",
+    "statistics": "also the schedule (steps, learning rate), training returns and observation statistics of the trial",
+    "pretrained": "also parameters trained elsewhere, on other data than the training trials",
+    "environment": "also the environment: its rewards, dynamics or a simulation of it",
+    "gradients": "also gradients of the trial's training",
+}
+"""What forecasts rest on, from least to most; a predictor states in `consumes` the last class that applies to it."""
+
 LABEL, NOTHING = "tipl_bench", "tipl_bench.nothing"
 """Names in a saved state: the header's entry, and the tensor that stands for an empty state."""
 
@@ -133,7 +142,7 @@ class Predictor(ABC, Generic[OptionsT]):
     Class attributes describe it: `name`; `version`, raised when its forecasts change; `summary`, one line;
     `options_type`, an `Options` model or a frozen dataclass; `budgets`, option values by budget name;
     `context_length`, how many checkpoints of the past it wants where that is more than the protocol's context;
-    `consumes`, its information class.
+    `consumes`, its information class, one of `INFORMATION_CLASSES`.
     """
 
     name: ClassVar[str]

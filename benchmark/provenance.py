@@ -12,6 +12,8 @@ from pathlib import Path
 import torch
 
 from .._version import __version__
+from ..baselines.sources import MethodCode
+from ..utils.git import git
 from ..utils.machine import VERSIONED, cpu_name
 from .record import Provenance
 from .worker import sandbox
@@ -19,8 +21,8 @@ from .worker import sandbox
 PACKAGES = (*VERSIONED, "safetensors", "scipy", "pandas")
 
 
-def provenance(device: str, isolation: str) -> Provenance:
-    """This process's circumstances, and what kept the predictor from its targets (`process.sandbox`)."""
+def provenance(device: str, isolation: str, code: MethodCode | None = None) -> Provenance:
+    """This process's circumstances, what kept the predictor from its targets (`process.sandbox`), and its code."""
     commit, dirty = _git_state(Path(__file__).parents[1])
     return Provenance(
         tipl_bench=__version__,
@@ -33,6 +35,7 @@ def provenance(device: str, isolation: str) -> Provenance:
         torch_threads=torch.get_num_threads(),
         isolation=isolation,
         packages={name: version(name) for name in PACKAGES},
+        code=code,
     )
 
 
@@ -50,11 +53,7 @@ def _git_state(package: Path) -> tuple[str | None, bool | None]:
         except FileNotFoundError:
             return None, None
 
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(package), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-
     try:
-        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--untracked-files=no"))
-    except (OSError, subprocess.CalledProcessError):
+        return git(package, "rev-parse", "HEAD"), bool(git(package, "status", "--porcelain", "--untracked-files=no"))
+    except (OSError, subprocess.SubprocessError):
         return None, None

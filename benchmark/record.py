@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-import unicodedata
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from ..baselines.predictor import INFORMATION_CLASSES
+from ..baselines.sources import MethodCode
 from ..registry.reference import COMMIT_PATTERN, NAME_PATTERN, Slug
 from ..utils.canonical import canonical_json, flatten, strict_json
 from ..utils.errors import ProtocolError
-from ..utils.fields import Count, Seconds, Seed, Sha256
+from ..utils.fields import Count, Finite, Seconds, Seed, Sha256, Text
 from ..utils.files import write_text
 from ..utils.text import first_error
 from . import metrics
@@ -27,17 +28,6 @@ ROUNDING = 1e-9
 """By less than this part no skill is above another."""
 
 
-def _plain(text: str) -> str:
-    """Refuse what is not seen but changes what is: control, format (bidirectional), private, unassigned, line ends."""
-    odd = [character for character in text if unicodedata.category(character)[0] == "C" or character in "\u2028\u2029"]
-    if odd:
-        raise ValueError(f"holds the unseen character U+{ord(odd[0]):04X}")
-    return text
-
-
-# A record may be a stranger's: whatever it holds has a form and a size.
-Text = Annotated[str, Field(max_length=500), AfterValidator(_plain)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
 Option = bool | Annotated[int, Field(ge=-(2**63), lt=2**63)] | float | Text | None
 
 
@@ -90,12 +80,18 @@ class DatasetIdentity(_Model):
         return {"name": self.name, "digest": self.first_digest, "environment": self.environment}
 
 
+def _information_class(text: str) -> str:
+    if text not in INFORMATION_CLASSES:
+        raise ValueError(f"not an information class; they are {', '.join(INFORMATION_CLASSES)}")
+    return text
+
+
 class MethodIdentity(_Model):
     """Which predictor or optimizer, exactly."""
 
     name: Slug
     version: Count
-    consumes: Slug
+    consumes: Annotated[Slug, AfterValidator(_information_class)]
     budget: Slug
     options: Annotated[dict[Slug, Option], Field(max_length=100)]
 
@@ -149,6 +145,8 @@ class Provenance(_Model):
     validation_runs: Count | None = None
     """Validation runs of this predictor on this dataset, whatever their options, that the store knew of when the run
     began; None where that is unknown."""
+    code: MethodCode | None = None
+    """Of a method that is not this package's; older records lack it."""
 
 
 class Cost(_Model):

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
+from ..baselines import method_code
 from ..baselines.predictor import FitTask
 from ..registry.dataset import Dataset
 from ..registry.loading import load_dataset
@@ -33,7 +34,7 @@ from .forecast.scoring import forecast_returns, sample_returns, score, window_ro
 from .forecast.windows import EvaluationWindow, test_windows
 from .protocol import CURRENT, Protocol
 from .provenance import peak_memory, provenance
-from .record import RECORD_NAME, Cost, Record, RunKey, Status, parse, read_record
+from .record import RECORD_NAME, Cost, Provenance, Record, RunKey, Status, parse, read_record
 from .record_v1 import upgrade_key
 from .request import RunRequest, as_settings, attribute_errors, default_folder
 from .worker.predictor_process import Limits, PredictorProcess
@@ -141,10 +142,11 @@ def execute(request: RunRequest, folder: Path, progress: Progress = silent) -> R
         if record:
             return _repeated(record, request, folder, progress)
         timings = _Timings(folder)
-        with _recording_failure(folder, key, predictor, timings):
+        circumstances = provenance(key.device, predictor.isolation, method_code(request.model))
+        with _recording_failure(folder, key, predictor, circumstances, timings):
             windows = test_windows(request.dataset, request.protocol)
             _forecast(predictor, request, key.device, windows, folder, timings, progress)
-    with _recording_failure(folder, key, predictor, timings):
+    with _recording_failure(folder, key, predictor, circumstances, timings):
         rows = _evaluated(request, windows, folder, timings, progress)
         record = Record(
             format=2,
@@ -155,7 +157,7 @@ def execute(request: RunRequest, folder: Path, progress: Progress = silent) -> R
             artifacts={"forecasts": sha256(folder / FORECASTS_NAME)},
             results=score(rows, request.protocol),
             returns=sample_returns(rows),
-            provenance=provenance(key.device, predictor.isolation),
+            provenance=circumstances,
             cost=timings.cost(),
         )
     record.write(folder)
@@ -190,7 +192,9 @@ def _finished(folder: Path, key: RunKey) -> Record | None:
 
 
 @contextlib.contextmanager
-def _recording_failure(folder: Path, key: RunKey, predictor: PredictorProcess, timings: _Timings) -> Iterator[None]:
+def _recording_failure(
+    folder: Path, key: RunKey, predictor: PredictorProcess, circumstances: Provenance, timings: _Timings
+) -> Iterator[None]:
     """Leave a record of what failed and why, and let the error go on."""
     try:
         yield
@@ -204,7 +208,7 @@ def _recording_failure(folder: Path, key: RunKey, predictor: PredictorProcess, t
             parameter_count=predictor.parameter_count or 0,
             artifacts={},
             results=(),
-            provenance=provenance(key.device, predictor.isolation),
+            provenance=circumstances,
             cost=timings.cost(),
         ).write(folder)
         raise

@@ -11,12 +11,12 @@ class TiplBenchError(Exception):
 
 
 class UnknownNameError(TiplBenchError, KeyError):
-    """Unknown name; the message suggests the nearest valid name and lists all."""
+    """Unknown name; the message suggests the nearest valid name, or the way out that is given, and lists all."""
 
-    def __init__(self, kind: str, name: str, choices: Iterable[str]) -> None:
+    def __init__(self, kind: str, name: str, choices: Iterable[str], way_out: str = "") -> None:
         self.kind, self.name, self.choices = kind, name, sorted(choices)
         near = difflib.get_close_matches(name, self.choices, n=1, cutoff=0.5)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
+        hint = f" {way_out}." if way_out else f" Did you mean {near[0]!r}?" if near else ""
         known = ", ".join(self.choices) or "(none)"
         self.message = f"Unknown {kind} {name!r}.{hint} Known: {known}."
         super().__init__(self.message)

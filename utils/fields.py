@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+import unicodedata
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
+
+def _plain(text: str) -> str:
+    """Refuse what is not seen but changes what is: control, format (bidirectional), private, unassigned, line ends."""
+    odd = [character for character in text if unicodedata.category(character)[0] == "C" or character in "\u2028\u2029"]
+    if odd:
+        raise ValueError(f"holds the unseen character U+{ord(odd[0]):04X}")
+    return text
+
+
+# A document may be a stranger's: whatever it holds has a form and a size.
+Text = Annotated[str, Field(max_length=500), AfterValidator(_plain)]
+Address = Annotated[str, Field(pattern=r"^https?://[A-Za-z0-9._~:/?#@!$&*+,;=%-]+$", max_length=300)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(strict=True, ge=0, le=2**53)]
 Seed = Annotated[int, Field(strict=True, ge=0, lt=2**63)]

@@ -10,10 +10,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, TypeAdapter, Valida
 from pydantic.dataclasses import dataclass
 
 from ...benchmark.provenance import provenance
-from ...benchmark.record import Finite, Record, Text, read_record
+from ...benchmark.record import Record, read_record
 from ...utils.canonical import canonical_json, strict_json
 from ...utils.errors import ProtocolError
-from ...utils.fields import Sha256
+from ...utils.fields import Finite, Sha256, Text
 from ...utils.files import write_text
 from ...utils.text import first_error
 from ..verify.reproduce import ReproductionResult

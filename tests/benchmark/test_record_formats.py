@@ -56,7 +56,7 @@ def test_when_a_record_is_of_format_1_then_every_value_of_it_is_read(former):
     added = {place[-1] for place in read.keys() - kept.keys()}
     assert added == {
         "format", "track", "state", "stage", "reason", "environment", "digest_format", "former_digest", "split",
-        "limit", "validation_runs",
+        "limit", "validation_runs", "code",
     }  # fmt: skip
 
 

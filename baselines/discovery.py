@@ -1,0 +1,101 @@
+"""Predictors that installed packages announce, read from the packages' metadata; nothing of theirs is imported."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from importlib import metadata
+
+from ..registry.reference import SLUG_LENGTH, SLUG_PATTERN
+from ..utils.text import one_line
+
+ENTRY_POINTS = "tipl_bench.predictors"
+PAPER_LABELS = ("paper", "arxiv", "doi", "publication", "preprint")
+SOURCE_LABELS = ("source", "sourcecode", "repository", "github", "homepage", "documentation")
+"""Labels of a package's Project-URLs that lead to its paper and to its code, the best first."""
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """A predictor that an installed package announces.
+
+    Parameters
+    ----------
+    name
+        The predictor's name.
+    target
+        Where it is, as `module:class`.
+    package
+        The package's metadata.
+    problem
+        Why it cannot be used; None if it can.
+    """
+
+    name: str
+    target: str
+    package: metadata.Distribution = field(repr=False)
+    problem: str | None = None
+
+    @property
+    def distribution(self) -> str:
+        """The package's name."""
+        return self.header("Name") or "unknown"
+
+    @property
+    def version(self) -> str:
+        """The package's version."""
+        return self.header("Version") or "unknown"
+
+    def header(self, name: str) -> str | None:
+        """A field of the package's metadata on one line; None if there is none."""
+        return next(iter(self.headers(name)), None)
+
+    def headers(self, name: str) -> list[str]:
+        """Every value of a field of the package's metadata, each on one line."""
+        try:
+            values = self.package.metadata.get_all(name) or []
+        except Exception:  # whatever reading a foreign package's damaged metadata raises
+            return []
+        return [text for text in (one_line(value).strip() for value in values) if text and text != "UNKNOWN"]
+
+    def project_url(self, labels: tuple[str, ...]) -> str | None:
+        """The address under the first of the labels that the package has one for (normalised as PyPI does)."""
+        pairs = (entry.partition(",") for entry in self.headers("Project-URL"))
+        known = {re.sub(r"[^a-z0-9]", "", label.lower()): address.strip() for label, _, address in pairs}
+        if home := self.header("Home-page"):
+            known.setdefault("homepage", home)
+        return next((known[label] for label in labels if known.get(label)), None)
+
+
+def plugins(in_tree: Mapping[str, str]) -> list[Plugin]:
+    """All predictors that installed packages announce, by name; those that clash with another have a problem."""
+    found = sorted(_announced(), key=lambda plugin: plugin.name)
+    return [replace(plugin, problem=plugin.problem or _clash(plugin, found, in_tree)) for plugin in found]
+
+
+def _announced() -> Iterator[Plugin]:
+    """The entry points of every installed package; the first on the path hides others of its name."""
+    seen = set()
+    for package in metadata.distributions():
+        try:
+            points = [point for point in package.entry_points if point.group == ENTRY_POINTS]
+            name = re.sub(r"[-_.]+", "-", str(package.metadata["Name"])).lower() if points else ""
+        except Exception:  # damaged metadata of a package that may have nothing to do with this one
+            continue
+        if points and name not in seen:
+            seen.add(name)
+            yield from (Plugin(point.name, point.value, package) for point in points)
+
+
+def _clash(plugin: Plugin, others: list[Plugin], in_tree: Mapping[str, str]) -> str | None:
+    """Why a name cannot be used: not a name, or not told apart from another's by people or file systems."""
+    if len(plugin.name) > SLUG_LENGTH or not re.fullmatch(SLUG_PATTERN, plugin.name):
+        return f"its name is not letters and digits joined by - . or _, {SLUG_LENGTH} at most"
+    folded = plugin.name.casefold()
+    if name := next((name for name in in_tree if name.casefold() == folded), None):
+        return f"{name!r} is a predictor of tipl-bench itself; rename the one of {plugin.distribution}"
+    for other in others:
+        if other.name.casefold() == folded and (other.name, other.distribution) != (plugin.name, plugin.distribution):
+            return f"{other.distribution} announces {one_line(other.name, 60)!r} too; uninstall one, or rename it"
+    return None
