@@ -11,7 +11,7 @@ import click
 
 from .groups import Commands
 from .output import Bars
-from .verification import open_dataset_of, records_option
+from .verification import describe_returns, fresh_option, open_dataset_of, records_option
 
 if TYPE_CHECKING:
     from ..benchmark.record import Record
@@ -76,7 +76,8 @@ def _check_dataset(record: Record) -> None:
 @click.argument("submission")
 @records_option
 @click.option("--dataset", "dataset_name", help="Dataset name, hf:// address or folder. [default: the records']")
-def check_submission(submission: str, records: Path | None, dataset_name: str | None) -> None:
+@fresh_option
+def check_submission(submission: str, records: Path | None, dataset_name: str | None, fresh: bool) -> None:
     """Check a submission: form, sizes, identity, re-scoring, and the rows that are there.
 
     SUBMISSION is a run folder, a folder of run folders, or a pull request (hf://datasets/OWNER/NAME@refs/pr/N, or its
@@ -94,12 +95,14 @@ def check_submission(submission: str, records: Path | None, dataset_name: str | 
         click.echo(f"{request.location}, pull request {request.number} at commit {request.commit}")
     with tempfile.TemporaryDirectory(prefix="tipl-bench-") as scratch:
         folders = fetch(request, Path(scratch)) if request else run_folders(Path(submission))
-        checked = report_checked(folders, records or find_committed_folder(), dataset_name)
+        checked = report_checked(folders, records or find_committed_folder(), dataset_name, fresh=fresh)
     if not all(one.passed for one in checked):
         sys.exit(1)
 
 
-def report_checked(folders: list[Path], records: Path | None, dataset_name: str | None = None) -> list[CheckResult]:
+def report_checked(
+    folders: list[Path], records: Path | None, dataset_name: str | None = None, *, fresh: bool = False
+) -> list[CheckResult]:
     """Check runs, beside the records of a leaderboard if there are any, and print what is wrong with each."""
     from ..leaderboard.submission.check import check
 
@@ -107,7 +110,7 @@ def report_checked(folders: list[Path], records: Path | None, dataset_name: str 
         return open_dataset_of(dataset_name or name)
 
     with Bars() as bars:
-        results = check(folders, records, dataset, bars.stage)
+        results = check(folders, records, dataset, bars.stage, fresh=fresh)
     for one in results:
         click.echo(f"{'ok' if one.passed else 'REFUSED' if one.problems else 'NEEDS REVIEW'}: {one.folder.name}")
         for problem in one.problems:
@@ -118,6 +121,8 @@ def report_checked(folders: list[Path], records: Path | None, dataset_name: str 
             click.echo(f"  {achievement}")
         if one.rescored and one.rescored.agrees:
             click.echo(f"  {one.rescored.numbers:,} numbers recomputed from the forecasts; all agree")
+        if one.rescored:
+            click.echo(f"  {describe_returns(one.rescored)}")
         for note in one.rescored.notes if one.rescored else ():
             click.echo(f"  {note}")
     return results

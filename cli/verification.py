@@ -23,6 +23,9 @@ dataset_option = click.option(
     "--dataset", "dataset_name", help="Dataset name, hf:// address or folder. [default: the record's]"
 )
 attest_option = click.option("--attest", is_flag=True, help="Store the result as evidence for the leaderboard's row.")
+fresh_option = click.option(
+    "--fresh", is_flag=True, help="Evaluate every return now, also those that this machine's store holds."
+)
 records_option = click.option(
     "--records",
     type=click.Path(path_type=Path),
@@ -47,12 +50,12 @@ def open_checked(run_folder: Path, dataset_name: str | None) -> RunFolder:
     return open_run(run_folder, open_dataset_of(dataset_name or record.key.dataset.name))
 
 
-def rescore_with_bars(run: RunFolder) -> RescoreResult:
+def rescore_with_bars(run: RunFolder, fresh: bool) -> RescoreResult:
     """Re-score with a progress bar."""
     from ..leaderboard.verify.rescore import rescore
 
     with Bars() as bars:
-        return rescore(run, lambda done, total: bars.stage("returns", done, total, ""))
+        return rescore(run, lambda done, total: bars.stage("returns", done, total, ""), fresh=fresh)
 
 
 @click.command()
@@ -60,8 +63,11 @@ def rescore_with_bars(run: RunFolder) -> RescoreResult:
 @dataset_option
 @attest_option
 @records_option
+@fresh_option
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
-def verify(run_folder: Path, dataset_name: str | None, attest: bool, records: Path | None, as_json: bool) -> None:
+def verify(
+    run_folder: Path, dataset_name: str | None, attest: bool, records: Path | None, fresh: bool, as_json: bool
+) -> None:
     """Recompute every number of a run from its forecasts and the dataset, and say exactly what differs.
 
     Works offline, for anyone's run. Exits with 1 if a number differs, or forecasts nearly equal their targets.
@@ -73,10 +79,11 @@ def verify(run_folder: Path, dataset_name: str | None, attest: bool, records: Pa
     run = open_checked(run_folder, dataset_name)
     if attest:
         record_path, kept = find(run.record, records)
-    found = rescore_with_bars(run)
+    found = rescore_with_bars(run, fresh)
     if as_json:
         differences = [{"where": d.where, "claimed": d.claimed, "recomputed": d.recomputed} for d in found.differences]
         facts = {"numbers": found.numbers, "exact": found.exact, "notes": found.notes, "differences": differences}
+        facts |= {"returns_evaluated": found.returns_evaluated, "returns_looked_up": found.returns_looked_up}
         facts |= {"leakage_flags": found.leakage_flags, "above_span_ceiling": found.above_span_ceiling}
         click.echo(json.dumps(facts, indent=1))
     else:
@@ -101,11 +108,23 @@ def _report(found: RescoreResult) -> None:
         click.echo(achievement)
     for note in found.notes:
         click.echo(note)
+    click.echo(describe_returns(found))
     how = "to the last digit" if found.exact else "within the tolerances of another machine or other versions"
     if found.agrees:
         click.echo(f"{found.numbers:,} numbers recomputed from the forecasts; all agree, {how}.")
     else:
         click.echo(f"{len(found.differences):,} of {found.numbers:,} numbers are not what the record says.")
+
+
+def describe_returns(found: RescoreResult) -> str:
+    """How many returns were evaluated now, and how many were looked up."""
+    looked_up, evaluated = found.returns_looked_up, found.returns_evaluated
+    if not looked_up:
+        return f"{evaluated:,} returns evaluated now"
+    return (
+        f"{evaluated:,} returns evaluated now, {looked_up:,} looked up: this machine's store holds them from an "
+        "evaluation of the same policies (--fresh evaluates all)"
+    )
 
 
 @click.command()

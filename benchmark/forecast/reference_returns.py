@@ -52,9 +52,11 @@ def file_name(protocol: Protocol) -> str:
 
 
 def reference_returns(
-    dataset: Dataset, protocol: Protocol, progress: Progress = lambda done, total: None
+    dataset: Dataset, protocol: Protocol, progress: Progress = lambda done, total: None, *, fresh: bool = False
 ) -> ReferenceReturns:
     """The dataset's reference returns: from its derived data, or else looked up or evaluated policy by policy.
+
+    With `fresh` nothing is looked up in the store.
 
     Raises
     ------
@@ -64,7 +66,7 @@ def reference_returns(
     windows = test_windows(dataset, protocol)
     derived = find_derived(dataset, protocol.version)
     path = derived.file(file_name(protocol)) if derived else None
-    return _read(path, windows, protocol) if path else _compute(dataset, windows, protocol, progress)
+    return _read(path, windows, protocol) if path else _compute(dataset, windows, protocol, progress, fresh)
 
 
 def derive_reference_returns(
@@ -90,7 +92,11 @@ def derive_reference_returns(
 
 
 def _compute(
-    dataset: Dataset, windows: Sequence[EvaluationWindow], protocol: Protocol, progress: Progress
+    dataset: Dataset,
+    windows: Sequence[EvaluationWindow],
+    protocol: Protocol,
+    progress: Progress,
+    fresh: bool = False,
 ) -> ReferenceReturns:
     # Windows overlap: each policy is evaluated once.
     needed = sorted({(w.trial, w.origin + h) for w in windows for h in range(protocol.horizon + 1)})
@@ -106,7 +112,7 @@ def _compute(
         for row, seeds in enumerate((protocol.evaluation_seeds, protocol.noise_seeds)):
             report = partial(_report, progress, 2 * start + row * len(policies), total)
             returns[row, part] = policy_returns(
-                dataset.environment, dataset.layout, policies, seeds, progress=report
+                dataset.environment, dataset.layout, policies, seeds, fresh=fresh, progress=report
             ).values
     return ReferenceReturns(returns[0, rows[:, 0]], returns[0, rows[:, 1:]], returns[1, rows[:, 1:]])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from ...benchmark.record import RECORD_NAME, Record, read_record
@@ -75,6 +76,8 @@ def check(
     records: Path | None,
     open_dataset: OpenDataset,
     progress: Progress = silent,
+    *,
+    fresh: bool = False,
 ) -> list[CheckResult]:
     """Check the runs of a submission, each by itself and against each other and the board.
 
@@ -88,6 +91,8 @@ def check(
         Opens a dataset by its name; it is held against the record's digest.
     progress
         Progress of the re-scoring.
+    fresh
+        Evaluate every return now, also those that the store holds.
     """
     results = []
     taken: dict[str, Path] = {}
@@ -100,7 +105,7 @@ def check(
             _against_others(checked, record, records, taken)
             run = open_run(folder, open_dataset(record.key.dataset.name))
             name = f"run {number + 1} of {len(folders)}"
-            found = rescore(run, lambda done, total, name=name: progress(name, done, total, ""))  # type: ignore[misc]
+            found = rescore(run, partial(_report, progress, name), fresh=fresh)
         except TiplBenchError as error:
             checked.problems.append(str(error))
             continue
@@ -110,6 +115,10 @@ def check(
         checked.problems += [f"{more} more numbers differ"] if more > 0 else []
         checked.review_flags += [*found.leakage_flags, *find_review_flags(found.recomputed, board)]
     return results
+
+
+def _report(progress: Progress, name: str, done: int, total: int) -> None:
+    progress(name, done, total, "")
 
 
 def _against_others(checked: CheckResult, record: Record, records: Path | None, taken: dict[str, Path]) -> None:

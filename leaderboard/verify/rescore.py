@@ -44,6 +44,8 @@ class RescoreResult:
     notes
         What of the record's machine and versions is not as here, and how closely its numbers were compared therefore;
         empty where nothing may differ.
+    returns_evaluated, returns_looked_up
+        How many returns of the forecasts were evaluated now, and how many the store held from an evaluation before.
     """
 
     record: Record
@@ -52,6 +54,8 @@ class RescoreResult:
     differences: tuple[NumberMismatch, ...]
     leakage_flags: tuple[str, ...]
     notes: tuple[str, ...]
+    returns_evaluated: int
+    returns_looked_up: int
 
     @property
     def exact(self) -> bool:
@@ -73,7 +77,13 @@ class RescoreResult:
         return not self.differences
 
 
-def verify(run: Run | Path | str, dataset: Dataset | str | None = None, progress: Progress = silent) -> RescoreResult:
+def verify(
+    run: Run | Path | str,
+    dataset: Dataset | str | None = None,
+    progress: Progress = silent,
+    *,
+    fresh: bool = False,
+) -> RescoreResult:
     """Recompute every number of a run from its forecasts and the dataset; anyone's run, without its predictor.
 
     Parameters
@@ -84,6 +94,8 @@ def verify(run: Run | Path | str, dataset: Dataset | str | None = None, progress
         The dataset that its record names, or where that is; found by its name by default.
     progress
         Receives the progress of the evaluation.
+    fresh
+        Evaluate every return now, also those that the store holds.
 
     Raises
     ------
@@ -91,11 +103,13 @@ def verify(run: Run | Path | str, dataset: Dataset | str | None = None, progress
         If the folder is no finished run, its files are not what its record says, or the dataset is another.
     """
     folder = run.folder if isinstance(run, Run) else Path(run)
-    return rescore(open_run(folder, dataset), lambda done, total: progress("returns", done, total, ""))
+    return rescore(open_run(folder, dataset), lambda done, total: progress("returns", done, total, ""), fresh=fresh)
 
 
-def rescore(run: RunFolder, progress: Callable[[int, int], None] = lambda done, total: None) -> RescoreResult:
-    """Evaluate the forecasts again and compare every number of the record, and of `windows.parquet` if it is there.
+def rescore(
+    run: RunFolder, progress: Callable[[int, int], None] = lambda done, total: None, *, fresh: bool = False
+) -> RescoreResult:
+    """Recompute the forecasts' errors and returns; compare the record, and `windows.parquet` if it is there.
 
     Raises
     ------
@@ -103,9 +117,9 @@ def rescore(run: RunFolder, progress: Callable[[int, int], None] = lambda done, 
         If the forecasts cannot be scored at all, or `windows.parquet` is not readable.
     """
     protocol, record = run.record.key.protocol, run.record
-    returns = forecast_returns(run.dataset, run.windows, run.forecasts, protocol, progress).values
-    reference = reference_returns(run.dataset, protocol)
-    rows = window_rows(run.dataset, run.windows, run.forecasts, returns, reference, protocol)
+    returns = forecast_returns(run.dataset, run.windows, run.forecasts, protocol, progress, fresh=fresh)
+    reference = reference_returns(run.dataset, protocol, fresh=fresh)
+    rows = window_rows(run.dataset, run.windows, run.forecasts, returns.values, reference, protocol)
     results = score(rows, protocol)
     reasons = elsewhere(record)
     compare = Comparison(exact=not reasons)
@@ -118,7 +132,16 @@ def rescore(run: RunFolder, progress: Callable[[int, int], None] = lambda done, 
     recomputed = record.model_copy(update={"key": key, "results": results, "returns": sample})
     leakage_flags = tuple(_leakage_flags(rows))
     notes = tuple(_notes(reasons, compare)) if reasons else ()
-    return RescoreResult(record, recomputed, compare.numbers, tuple(compare.differences), leakage_flags, notes)
+    return RescoreResult(
+        record,
+        recomputed,
+        compare.numbers,
+        tuple(compare.differences),
+        leakage_flags,
+        notes,
+        returns_evaluated=returns.evaluated,
+        returns_looked_up=returns.values.size - returns.evaluated,
+    )
 
 
 def compare_numbers(claimed: Record, recomputed: Record, *, rounding: bool = False) -> tuple[NumberMismatch, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from tipl_bench.leaderboard.store.records import file_name
 from tipl_bench.leaderboard.verify.folder import open_run
 from tipl_bench.leaderboard.verify.reproduce import TOLERANCE, grade, reproduce
 from tipl_bench.leaderboard.verify.rescore import rescore
+from tipl_bench.registry.store import cache_root
 from tipl_bench.utils.errors import ProtocolError
 
 
@@ -44,6 +46,27 @@ def test_when_a_run_is_as_it_says_then_every_number_agrees(workspace):
     assert (found["exact"], found["differences"], found["leakage_flags"]) == (True, [], [])
     assert f"{found['numbers']:,} numbers recomputed" in result.output
     assert "to the last digit" in result.output
+
+
+def test_returns_that_this_machine_evaluated_before_are_looked_up_and_verify_says_how_many(workspace):
+    everything = workspace.forecasts()["forecasts"][..., 0].size
+    assert f"{everything} returns evaluated now" in verified(workspace, "--fresh").output.splitlines()
+    assert f"0 returns evaluated now, {everything} looked up" in verified(workspace).output
+    with sqlite3.connect(cache_root() / "returns.sqlite") as connection:
+        connection.execute("UPDATE returns SET value = value + 1")
+    connection.close()
+    refused(verified(workspace), "numbers are not what the record says")
+    found = json.loads(verified(workspace, "--fresh", "--json").stdout)
+    assert (found["returns_evaluated"], found["returns_looked_up"]) == (everything, 0)
+    assert found["differences"] == []
+
+
+def test_a_check_looks_up_what_was_evaluated_before_unless_it_is_to_be_fresh(workspace):
+    workspace.check()
+    assert " looked up: this machine's store" in workspace.check().output
+    fresh = workspace.check(None, "--fresh").output
+    assert "looked up" not in fresh
+    assert " returns evaluated now" in fresh
 
 
 def test_when_windows_are_not_there_then_the_record_is_verified_alone(workspace):
