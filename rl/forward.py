@@ -11,7 +11,8 @@ import math
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from ..utils.compilation import compiled
 
 Float64 = npt.NDArray[np.float64]
 Float32 = npt.NDArray[np.float32]
@@ -20,7 +21,7 @@ NORMALIZER_EPSILON = 1e-8
 OBSERVATION_CLIP = 10.0
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _layer(inputs, flat, offset, outputs, rows):  # type: ignore[no-untyped-def]  # pragma: no cover
     """outputs[e] = W.T @ inputs[e] + b for the given rows; W is [in, out] at `offset` of `flat`, b follows it."""
     fan_in, fan_out = inputs.shape[1], outputs.shape[1]
@@ -37,7 +38,7 @@ def _layer(inputs, flat, offset, outputs, rows):  # type: ignore[no-untyped-def]
     return offset + (fan_in + 1) * fan_out
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _mean(flat, sizes, inputs, rows, output):  # type: ignore[no-untyped-def]  # pragma: no cover
     """The mean action of one policy for the given rows of `inputs`, written to `output`."""
     offset = 0
@@ -51,7 +52,7 @@ def _mean(flat, sizes, inputs, rows, output):  # type: ignore[no-untyped-def]  #
     _layer(inputs, flat, offset, output, rows)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _normalize(observation, mean, variance, out):  # type: ignore[no-untyped-def]  # pragma: no cover
     """(observation - mean) / sqrt(variance + epsilon), clipped, in float64, stored as float32."""
     for o in range(observation.shape[0]):
@@ -59,7 +60,7 @@ def _normalize(observation, mean, variance, out):  # type: ignore[no-untyped-def
         out[o] = min(max(value, -OBSERVATION_CLIP), OBSERVATION_CLIP)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def mean_actions(weights, sizes, observation, output):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Mean actions of N policies, each at its own observation.
 
@@ -79,7 +80,7 @@ def mean_actions(weights, sizes, observation, output):  # type: ignore[no-untype
         _mean(weights[n], sizes, observation[n : n + 1], row, output[n : n + 1])
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def evaluation_actions(  # type: ignore[no-untyped-def]  # pragma: no cover
     weights, sizes, mean, variance, low, high, episodes, ids, observation, output
 ):
