@@ -7,7 +7,7 @@ import click
 from .._version import __version__
 from .compare import compare
 from .datasets import datasets
-from .groups import Commands
+from .groups import MainCommands, print_unexpected
 from .leaderboard import leaderboard
 from .models import models
 from .run import run
@@ -15,16 +15,17 @@ from .submission import submit
 from .verification import reproduce, verify
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=MainCommands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="tipl-bench")
-@click.option("-v", "--verbose", is_flag=True, help="Show log messages.")
+@click.option("-v", "--verbose", is_flag=True, help="Show log messages, and the traceback of an unexpected error.")
 def main(verbose: bool = False) -> None:
     """Benchmark for forecasting the weights of deep-RL policies as they train."""
     import logging
+    import sys
 
-    logging.basicConfig(
-        level=logging.INFO if verbose else logging.WARNING, format="%(levelname)s %(name)s: %(message)s"
-    )
+    logging.getLogger().setLevel(logging.INFO if verbose else logging.WARNING)
+    if not verbose:
+        sys.excepthook = print_unexpected
 
 
 for command in (run, compare, datasets, models, verify, reproduce, submit, leaderboard):

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import sys
-import warnings
+from types import TracebackType
 from typing import Any
 
 import click
 
-from .output import print_warning
+from .output import WORKING, plain_output
 
-RESUMABLE = ("run", "datasets")
+RESUMABLE = ("run", "reproduce", "datasets collect", "datasets download", "datasets publish")
 """Commands that continue from finished work when they are repeated."""
 
 
 class Commands(click.Group):
-    """A group that prints errors of this package without a traceback, and suggests the nearest command."""
+    """A group that suggests the nearest command for an unknown one."""
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         """Find a subcommand; the error for an unknown one suggests the nearest and lists all."""
@@ -25,27 +26,59 @@ class Commands(click.Group):
             raise click.UsageError(str(UnknownNameError("command", args[0], self.list_commands(ctx))), ctx)
         return super().resolve_command(ctx, args)
 
+
+class MainCommands(Commands):
+    """The outermost group: prints expected errors without a traceback, in any encoding."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the command line."""
+        with plain_output():
+            return super().main(*args, **kwargs)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run, turning expected errors into a message and exit status 1."""
-        if ctx.parent is not None:
-            return super().invoke(ctx)
-        from ..utils.errors import TiplBenchError
+        from ..utils.errors import TiplBenchError, reason
 
         try:
-            with warnings.catch_warnings():
-                warnings.showwarning = print_warning
-                return super().invoke(ctx)
+            return super().invoke(ctx)
         except TiplBenchError as error:
-            raise click.ClickException(str(error)) from error
+            raise click.ClickException(as_options(str(error))) from error
+        except BrokenPipeError:
+            raise  # the reader of the output is gone, as after `| head`: click ends silently
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
-            raise click.ClickException(f"{where}{error.strerror or error}.{_resume_hint(ctx)}") from error
+            raise click.ClickException(f"{where}{reason(error)}.{_resume_hint(ctx)}") from error
+        except MemoryError as error:
+            raise click.ClickException(f"This machine is out of memory.{_resume_hint(ctx)}") from error
         except KeyboardInterrupt:
             click.echo(f"Interrupted.{_resume_hint(ctx)}", err=True)
             sys.exit(130)
 
 
+def as_options(message: str) -> str:
+    """A message of the library with its parameters, `out=` or `device="cpu"`, spelt as options of the command line."""
+    return re.sub(
+        r'`(\w+)=(?:"([^"`]*)")?`',
+        lambda found: f"--{found[1].replace('_', '-')}" + (f" {found[2]}" if found[2] else ""),
+        message,
+    )
+
+
 def _resume_hint(ctx: click.Context) -> str:
-    """Tell that finished work is kept, for commands that can be resumed."""
-    resumable = ctx.invoked_subcommand in RESUMABLE
+    """Tell that finished work is kept, if some was reported and the command can be resumed."""
+    resumable = str(ctx.meta.get(WORKING)).endswith(tuple(f" {command}" for command in RESUMABLE))
     return " Finished work is kept; run the same command to continue." if resumable else ""
+
+
+def print_unexpected(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    """Print an error that is a fault of this package, in one line: a `sys.excepthook`."""
+    from ..utils.text import one_line
+
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    where = f" ({traceback.tb_frame.f_code.co_filename}, line {traceback.tb_lineno})" if traceback else ""
+    click.echo(
+        f"Error: unexpected {kind.__name__}{where}: {one_line(error)}\nThis is a fault of tipl-bench or of a package "
+        "that it uses. `tipl-bench -v COMMAND` prints the traceback, for a report.",
+        err=True,
+    )

@@ -1,15 +1,115 @@
-"""Terminal output: tables on standard output, progress on standard error."""
+"""Terminal output: results on standard output; progress, warnings and messages on standard error.
+
+Commands print with `click.echo`, `console()` and `Bars`; `plain_output` makes all of them safe in any encoding.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+import codecs
+import contextlib
+import io
+import logging
+import sys
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
 
 import click
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import TaskID
+
+    from ..utils.progress import Progress
+
+QUIET = "tipl_bench.quiet"
+WORKING = "tipl_bench.working"
+"""Keys of the click context: whether to print no progress, and the command that has reported some."""
+ESCAPE = "tipl_bench.escape"
+"""The name of the handler for characters that an encoding lacks."""
+PLAIN_ASCII = "tipl_bench_ascii"
+LOOKALIKES = {
+    "█": "#", "━": "=", "─": "-", "│": "|", "·": ".", "•": "*", "…": "...", "±": "+/-", "\u00d7": "x", "→": "->",
+    "—": "-", "\u2013": "-", "\u2212": "-", "≥": ">=", "≤": "<=", "≈": "~", "\u2018": "'", "\u2019": "'",
+    "“": '"', "”": '"',
+}  # fmt: skip
+IGNORED_WARNINGS = (DeprecationWarning, PendingDeprecationWarning, FutureWarning, ImportWarning, ResourceWarning)
+"""Warnings for programmers, of this package's dependencies."""
+
+quiet_option = click.option(
+    "-q",
+    "--quiet",
+    is_flag=True,
+    expose_value=False,
+    callback=lambda ctx, option, value: ctx.meta.__setitem__(QUIET, value),
+    help="Print no progress.",
+)
+
+
+@contextlib.contextmanager
+def plain_output() -> Iterator[None]:
+    """Make standard output and error take any character, and print warnings and log messages as one line each."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # click takes ASCII for a mistake and would write UTF-8, unless the encoding has another name.
+            ascii_only = codecs.lookup(stream.encoding).name == "ascii"
+            stream.reconfigure(encoding=PLAIN_ASCII if ascii_only else None, errors=ESCAPE)
+    messages = MessageHandler()
+    logging.getLogger().addHandler(messages)
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = _print_warning
+            yield
+    finally:
+        logging.getLogger().removeHandler(messages)
+
+
+def _escape(error: UnicodeError) -> tuple[str, int]:
+    """What stands for characters that the output's encoding lacks: a look-alike, or an escape as JSON has it."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    missing = error.object[error.start : error.end]
+    return "".join(LOOKALIKES.get(character) or _json_escape(character) for character in missing), error.end
+
+
+def _json_escape(character: str) -> str:
+    units = character.encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[i : i + 4]}" for i in range(0, len(units), 4))
+
+
+def _find_plain_ascii(name: str) -> codecs.CodecInfo | None:
+    if name != PLAIN_ASCII:
+        return None
+    found = codecs.lookup("ascii")
+    return codecs.CodecInfo(
+        found.encode,
+        found.decode,
+        name=PLAIN_ASCII,
+        incrementalencoder=found.incrementalencoder,
+        incrementaldecoder=found.incrementaldecoder,
+    )
+
+
+codecs.register_error(ESCAPE, _escape)
+codecs.register(_find_plain_ascii)
+
+
+def _print_warning(message: Warning | str, category: type[Warning], *where: Any, **rest: Any) -> None:
+    from ..utils.text import one_line
+
+    if not issubclass(category, IGNORED_WARNINGS):
+        click.echo(f"warning: {one_line(message, 2000)}", err=True)
+
+
+class MessageHandler(logging.Handler):
+    """Prints log messages on standard error as it is now: `warning: ...`."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a message."""
+        where = "" if record.levelno >= logging.WARNING else f"{record.name}: "
+        click.echo(f"{record.levelname.lower()}: {where}{record.getMessage()}", err=True)
 
 
 def console() -> Console:
@@ -29,38 +129,57 @@ def print_fields(fields: Mapping[str, str]) -> None:
             console().print(Text.assemble((f"{name:>{width}}", "bold"), f"  {value}"), soft_wrap=True)
 
 
-def print_warning(message: Warning | str, *where: object, **context: object) -> None:
-    """Print a warning as one line on standard error; takes the place of `warnings.showwarning`."""
-    click.echo(f"warning: {message}", err=True)
-
-
 class Bars:
-    """One progress bar a stage, on standard error, removed when done; none if that is not a terminal."""
+    """Progress on standard error: a bar a stage, removed when done; lines of text if that is not a terminal."""
 
     def __enter__(self) -> Bars:
         from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-        columns = (
-            TextColumn("{task.description:>10}", markup=False),
-            BarColumn(),
-            TextColumn("{task.percentage:>3.0f}%"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[status]}", style="dim", markup=False),  # from the predictor
-        )
-        console = Console(stderr=True)
-        self.bars = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-        self.tasks: dict[str, TaskID] = {}
-        self.bars.start()
+        from ..utils.progress import ProgressLines, silent
+
+        context, console = click.get_current_context(silent=True), Console(stderr=True)
+        self.meta = context.meta if context else {}
+        self.command = context.command_path if context else ""
+        self.lines = ProgressLines()
+        self.stop = contextlib.ExitStack()
+        self.report: Progress = self.lines
+        if self.meta.get(QUIET):
+            self.report = silent
+        elif console.is_terminal and not console.is_dumb_terminal:
+            self.report = self.stop.enter_context(_drawn(console))
         return self
 
     def stage(self, name: str, done: int, total: int, status: str) -> None:
         """Show a stage's progress."""
-        if name not in self.tasks:
-            self.tasks[name] = self.bars.add_task(name, total=total, status=status)
-        self.bars.update(self.tasks[name], completed=done, total=total, status=status)
+        self.meta[WORKING] = self.command
+        self.report(name, done, total, status)
 
-    def __exit__(self, *exception: object) -> None:
-        self.bars.stop()
+    def __exit__(self, failure: type[BaseException] | None, *rest: object) -> None:
+        self.stop.close()
+        if failure is None:
+            self.lines.finish()
+
+
+@contextlib.contextmanager
+def _drawn(console: Console) -> Iterator[Progress]:
+    """Bars on a terminal."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description:>10}", markup=False),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f}%"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[status]}", style="dim", markup=False),  # from the predictor
+    )
+    tasks: dict[str, TaskID] = {}
+    with Progress(*columns, console=console, transient=True) as bars:
+
+        def report(stage: str, done: int, total: int, status: str) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage, total=total, status=status)
+            bars.update(tasks[stage], completed=done, total=total, status=status)
+
+        yield report

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import json
+import re
+import tomllib
 from collections.abc import Iterable
 
 
@@ -15,14 +18,45 @@ class UnknownNameError(TiplBenchError, KeyError):
 
     def __init__(self, kind: str, name: str, choices: Iterable[str], way_out: str = "") -> None:
         self.kind, self.name, self.choices = kind, name, sorted(choices)
-        near = difflib.get_close_matches(name, self.choices, n=1, cutoff=0.5)
-        hint = f" {way_out}." if way_out else f" Did you mean {near[0]!r}?" if near else ""
+        near = nearest(name, self.choices)
+        hint = f" {way_out}." if way_out else f" Did you mean {near!r}?" if near else ""
         known = ", ".join(self.choices) or "(none)"
         self.message = f"Unknown {kind} {name!r}.{hint} Known: {known}."
         super().__init__(self.message)
 
     def __str__(self) -> str:  # KeyError would print the repr of its argument
         return self.message
+
+
+def nearest(name: str, choices: Iterable[str]) -> str | None:
+    """The choice that a misspelt name most likely stands for; None if none is near.
+
+    Names of one kind share much (`hopper/ppo-mini-v1`, `ant/ppo-mini-v1`), so that a ratio alone would find any of
+    them alike: a near name has few characters changed, or something added or left out only.
+    """
+    best: tuple[float, str] | None = None
+    for choice in choices:
+        matcher = difflib.SequenceMatcher(None, name.casefold(), choice.casefold(), autojunk=False)
+        changes = [change for change in matcher.get_opcodes() if change[0] != "equal"]
+        changed = sum(max(a1 - a0, b1 - b0) for _, a0, a1, b0, b1 in changes)
+        one_way = {change[0] for change in changes} in ({"insert"}, {"delete"})
+        if matcher.ratio() >= 0.6 and (one_way or changed <= max(2, len(name) // 5)):
+            best = max(best or (0.0, ""), (matcher.ratio(), choice))
+    return best[1] if best else None
+
+
+def reason(error: Exception) -> str:
+    """What an error of Python's library says, without its jargon: for messages about a file that cannot be used."""
+    if isinstance(error, json.JSONDecodeError):
+        return f"not valid JSON at line {error.lineno}, column {error.colno}"
+    if isinstance(error, tomllib.TOMLDecodeError):
+        return f"not valid TOML: {str(error)[:1].lower()}{str(error)[1:]}"
+    if isinstance(error, UnicodeDecodeError):
+        return "not UTF-8 text"
+    text = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+    # pyarrow's: "Failed to open local file 'x'. Detail: [errno 2] No such file or directory"
+    found = re.fullmatch(r"(?s).*\[errno \d+\] (.+)", text, re.IGNORECASE)
+    return found[1] if found else text
 
 
 class DatasetError(TiplBenchError):

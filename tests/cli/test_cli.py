@@ -388,9 +388,3 @@ def test_when_a_predictor_fails_then_it_and_the_window_are_named(third_party_pre
     message = error_of("run", "--model", "raising", "--dataset", smooth.folder, "--out", tmp_path / "run")
     assert "raising at trial 6, origin " in message
     assert "LookupError('no idea')" in message
-
-
-def test_when_a_run_reports_progress_then_a_file_gets_none_of_it(smooth, tmp_path):
-    result = invoke("run", "--model", "persistence", "--dataset", smooth.folder, "--out", tmp_path / "run", "--json")
-    assert result.stderr.strip() == ""
-    json.loads(result.stdout)
