@@ -16,8 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-import click
-
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import TaskID
