@@ -21,6 +21,7 @@ from .intervals import UNDEFINED, Estimate
 from .metrics import Track
 from .protocol import Protocol
 from .record_v1 import upgrade
+from .worker.sandbox import Isolation
 
 RECORD_NAME = "record.json"
 RECORD_LIMIT = 4 << 20
@@ -140,7 +141,7 @@ class Provenance(_Model):
     cpu: Text
     gpu: Text | None
     torch_threads: Count
-    isolation: Literal["landlock", "none"]
+    isolation: Isolation
     packages: Annotated[dict[Text, Text], Field(max_length=100)]
     validation_runs: Count | None = None
     """Validation runs of this predictor on this dataset, whatever their options, that the store knew of when the run

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -51,9 +51,10 @@ class RunRequest:
     protocol: Protocol = CURRENT
     limits: Limits = field(default_factory=Limits)
 
-    def start(self) -> PredictorProcess:
+    def start(self, held_out: Sequence[Path] = ()) -> PredictorProcess:
         """The predictor, unfitted, in a process that can read no trial but the training and validation ones.
 
+        Nor can it read `held_out`, files and folders of other runs.
         Raises on unknown names and unfit values, and `PredictorError` if it does not start.
         """
         split = self.dataset.manifest.split
@@ -63,8 +64,8 @@ class RunRequest:
                 self.budget,
                 self.settings,
                 context=self.protocol.context,
-                denied=[self.dataset.folder],
-                allowed=[trial.path for trial in self.dataset.trials((*split.train, *split.validation))],
+                data=[trial.path for trial in self.dataset.trials((*split.train, *split.validation))],
+                held_out=[self.dataset.folder, *held_out],
                 limits=self.limits,
             )
 

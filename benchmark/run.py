@@ -135,7 +135,7 @@ def run(
 
 def execute(request: RunRequest, folder: Path, progress: Progress = silent) -> Run:
     """Carry out a request in a folder; see `run`."""
-    with request.start() as predictor:
+    with request.start([folder, *(path.parent for path in folder.parent.glob(f"*/{KEY_NAME}"))]) as predictor:
         key = request.key(predictor)
         _claim(folder, key)
         record = _finished(folder, key)

@@ -57,8 +57,8 @@ def misbehaving_predictors(
 ) -> misbehaving.Notes:
     """Install the predictors of `helpers.misbehaving`; returns what they report on standard error."""
     points = {kind.name: f"helpers.misbehaving:{kind.__name__}" for kind in misbehaving.PREDICTORS}
-    install(tmp_path / "misbehaving-site", "misbehaving", points, monkeypatch)
-    return misbehaving.Notes(lambda: capfd.readouterr().err)
+    site = install(tmp_path / "misbehaving-site", "misbehaving", points, monkeypatch)
+    return misbehaving.Notes(lambda: capfd.readouterr().err, site)
 
 
 def install(site: Path, name: str, points: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> Path:

@@ -22,7 +22,7 @@ from ..forecast.windows import EvaluationWindow
 from ..protocol import CURRENT
 from ..worker.messages import PredictorCrash, PredictorTimeout
 from ..worker.predictor_process import Limits, PredictorProcess
-from ..worker.sandbox import LANDLOCK
+from ..worker.sandbox import NO_ISOLATION
 from . import synthetic_trials
 
 Forecasts = npt.NDArray[Any]
@@ -113,8 +113,8 @@ def check_predictor(
         checker = _Checker(report, Path(scratch), limits.timeout, progress)
 
         def start() -> PredictorProcess:
-            denied = [checker.test_trial.path.parent]
-            return PredictorProcess(model, budget, settings, denied=denied, limits=limits, until=checker.deadline)
+            data = [trial.path for trial in (*checker.task.train, *checker.task.validation)]
+            return PredictorProcess(model, budget, settings, data=data, limits=limits, until=checker.deadline)
 
         with suppress(_StoppedError):
             _run_checks(checker, start)
@@ -238,7 +238,7 @@ class _Checker:
 
     def try_test_trial(self, predictor: PredictorProcess) -> str:
         """Try to open a test trial in the worker; raises `_MismatchError` if that succeeds."""
-        if predictor.isolation != LANDLOCK:
+        if predictor.isolation == NO_ISOLATION:
             return "paths are not passed to the worker; this system cannot restrict which files it reads"
         if predictor.can_open(self.test_trial.path):
             raise _MismatchError("the worker can open a test trial")

@@ -14,9 +14,10 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from ...registry.reference import Slug
 from ...rl import PolicyLayout
 from ...utils import errors
-from ...utils.errors import OptionError, PredictorError, UnknownNameError
+from ...utils.errors import OptionError, PredictorError, ProtocolError, UnknownNameError
 from ...utils.fields import Count, Seconds
 from ...utils.text import one_line
+from .sandbox import Isolation
 
 MAX_TEXT = 2000
 """Characters of an error's or a status message that the worker sends."""
@@ -123,7 +124,7 @@ class Description(Answer):
     """What the predictor is; `options` are validated by the run's key."""
 
     kind: Literal["description"] = "description"
-    isolation: Literal["landlock", "none"]
+    isolation: Isolation
     version: Count
     consumes: Slug
     options: dict[str, Any]
@@ -185,9 +186,10 @@ class Failure(Message):
     Parameters
     ----------
     error
-        Class name of an error of this package, "memory" for a failed allocation, or "exception" for any other.
+        Class name of an error of this package, "memory" for a failed allocation, "exposed" for a file that the
+        predictor must not read but could, or "exception" for any other.
     text
-        The error's message; for other exceptions, its repr.
+        The error's message, or the file; for other exceptions, its repr.
     unknown
         Given with an `UnknownNameError`.
     """
@@ -236,12 +238,17 @@ def _validate(head: Mapping[str, Any], kind: type[MessageT]) -> MessageT:
 def parse_error(failure: Failure, request: Request, predictor: str, memory: int) -> Exception:
     """Convert a failure into the exception to raise.
 
-    Unknown names and unfit values in the options are mistakes of the user and raised as such; every other failure is
-    the predictor's, and becomes a `PredictorCrash`.
+    Unknown names and unfit values in the options are mistakes of the user and raised as such, and so is a held-out file
+    that the sandbox leaves open; every other failure is the predictor's, and becomes a `PredictorCrash`.
     """
     kind, text = failure.error, one_line(failure.text)
     if kind == "memory":
         return PredictorCrash(f"ran out of memory; its limit is {memory / 2**30:.1f} GiB, which --memory raises")
+    if kind == "exposed":
+        return ProtocolError(
+            f"The predictor's process could read {text}, which is held out from it, so it was not started. "
+            "Move that file out of the folders of Python and its packages, or those out of the folder that holds it."
+        )
     unknown = failure.unknown
     if isinstance(request, Describe) and kind == "UnknownNameError" and unknown is not None:
         choices = [one_line(choice) for choice in unknown.choices[:100]]

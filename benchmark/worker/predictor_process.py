@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import signal
+import site
 import socket
 import subprocess
 import sys
@@ -19,7 +20,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from ...baselines import predictor_names
 from ...baselines.predictor import Contexts, FitTask
@@ -31,6 +31,7 @@ from ...utils.files import replace_atomically
 from ...utils.text import one_line
 from ..protocol import CURRENT
 from .channel import Array, Channel
+from .environment import token_files, worker_environment
 from .messages import (
     AnswerT,
     Describe,
@@ -52,17 +53,20 @@ from .messages import (
     parse_error,
     parse_reply,
 )
+from .readable import PACKAGE, readable_files
 
-BOOTSTRAP_CODE = (
-    "import json, sys; specification = json.load(sys.stdin); sys.path[:] = specification['path']; "
-    "from tipl_bench.benchmark.worker.worker import main; main(specification)"
-)
+BOOTSTRAP_CODE = """
+import importlib.util, json, sys
+specification = json.load(sys.stdin)
+package = importlib.util.spec_from_file_location("tipl_bench", specification["package"])
+sys.modules["tipl_bench"] = importlib.util.module_from_spec(package)
+package.loader.exec_module(sys.modules["tipl_bench"])
+from tipl_bench.benchmark.worker.worker import main
+main(specification)
+"""
+"""Imports this package from where it lies, without a search path: that has other people's code on it."""
 STATE_LIMIT = 16 << 30
 """Maximum bytes of a fitted state."""
-CREDENTIAL_VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
-"""Hub credentials, removed from the worker's environment."""
-CACHES = ("XDG_CACHE_HOME", "MPLCONFIGDIR", "NUMBA_CACHE_DIR", "TRITON_CACHE_DIR", "CUDA_CACHE_PATH")
-"""Cache folders of libraries, moved into the scratch folder, the only writable one."""
 MAX_TIMEOUT, MAX_MEMORY = 10**8, 1 << 50
 """Largest limits, in seconds (three years) and bytes, that sockets and the kernel accept."""
 SHUTDOWN_TIMEOUT = 5.0
@@ -101,10 +105,10 @@ class PredictorProcess:
     ----------
     model, budget, settings, context
         As for `build_options`.
-    denied
-        Folders that it cannot read, besides the store and the bundled datasets.
-    allowed
-        Files in those folders that it can read.
+    data
+        Files that it may read besides code.
+    held_out
+        Files and folders that it must not read, besides the store, the bundled datasets and the Hub's token.
     limits
         Time and memory limits.
     until
@@ -118,8 +122,8 @@ class PredictorProcess:
         settings: Sequence[str] = (),
         *,
         context: int = CURRENT.context,
-        denied: Sequence[Path] = (),
-        allowed: Sequence[Path] = (),
+        data: Sequence[Path] = (),
+        held_out: Sequence[Path] = (),
         limits: Limits | None = None,
         until: float | None = None,
     ) -> None:
@@ -136,7 +140,7 @@ class PredictorProcess:
         self._channel = Channel(ours)
         try:
             with theirs:
-                self._process = self._start(theirs, [*denied, cache_root(), BUNDLED], allowed)
+                self._process = self._start(theirs, data, [*held_out, cache_root(), BUNDLED, *token_files()])
             request = Describe(model=model, budget=budget, settings=tuple(settings), context=context)
             description, _ = self._exchange(request, Description)
             self.version, self.consumes = description.version, description.consumes
@@ -147,34 +151,30 @@ class PredictorProcess:
             self.close()
             raise
 
-    def _start(self, end: socket.socket, denied: Sequence[Path], allowed: Sequence[Path]) -> subprocess.Popen[bytes]:
+    def _start(self, end: socket.socket, data: Sequence[Path], held_out: Sequence[Path]) -> subprocess.Popen[bytes]:
         process = subprocess.Popen(
-            [sys.executable, "-c", BOOTSTRAP_CODE],
+            [sys.executable, "-I", "-S", "-X", "utf8", "-c", BOOTSTRAP_CODE],
             stdin=subprocess.PIPE,
             stdout=2,  # keeps what a predictor prints out of the run's standard output
             cwd=self._scratch.name,
-            env=self._environment(),
+            env=worker_environment(self._scratch.name),
             pass_fds=[end.fileno()],
             start_new_session=True,
         )
         specification = {
+            "package": str(PACKAGE / "__init__.py"),
             "path": [str(Path(entry).absolute()) for entry in sys.path],
+            "site": [site.getusersitepackages()] if site.ENABLE_USER_SITE else [],
             "socket": end.fileno(),
             "scratch": self._scratch.name,
-            "denied": [str(folder) for folder in denied],
-            "allowed": [str(path) for path in allowed],
+            "readable": [str(path) for path in readable_files(self.name, held_out, data)],
+            "held_out": [str(path) for path in held_out],
             "memory": self.limits.memory,
         }
         assert process.stdin is not None
         with contextlib.suppress(BrokenPipeError), process.stdin as stream:
             stream.write(json.dumps(specification).encode())
         return process
-
-    def _environment(self) -> dict[str, str]:
-        """This process's environment without Hub credentials, and with its number of threads."""
-        kept = {name: value for name, value in os.environ.items() if name not in CREDENTIAL_VARIABLES}
-        scratch = dict.fromkeys(("TMPDIR", *CACHES), self._scratch.name)
-        return kept | scratch | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
 
     def fit(self, task: FitTask) -> float:
         """Fit in the worker; returns the seconds it took."""

@@ -1,4 +1,4 @@
-"""Restrictions on the worker process: file access, network, memory, and lifetime.
+"""Restrictions on the worker process: files, network, memory, and lifetime.
 
 Only the standard library is imported here: a Landlock domain applies to the thread that enters it and to that thread's
 children, so it must be entered before any library has started threads.
@@ -12,8 +12,11 @@ import resource
 import signal
 import struct
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Literal
+
+from .namespaces import enter_namespaces
 
 # linux/landlock.h and linux/prctl.h; the system calls have the same numbers on every architecture.
 CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446
@@ -30,11 +33,17 @@ ABSTRACT_SOCKETS_AND_SIGNALS = 1 << 0 | 1 << 1
 SCOPES_SINCE = 6
 SET_PARENT_DEATH_SIGNAL, SET_NO_NEW_PRIVILEGES = 1, 38
 
-DEVICES = ("null", "zero", "nvidia*", "dri", "kfd", "dxg")
-"""Writable entries of /dev: those that store nothing, and accelerators. Not /dev/shm, which stores files."""
+CAPABILITY_VERSION, READ_ANY_FILE = 0x20080522, 1 << 1  # linux/capability.h: version 3, CAP_DAC_OVERRIDE
 
-LANDLOCK, NO_ISOLATION = "landlock", "none"
-"""How test trials are kept from the predictor: by the kernel, or only by not passing their paths. Recorded values."""
+DEVICES = ("null", "zero", "full", "random", "urandom", "nvidia*", "dri", "kfd", "dxg")
+"""Usable entries of /dev: those that store nothing, and accelerators. Not /dev/shm, which stores files."""
+
+Isolation = Literal["none", "landlock", "landlock+namespaces"]
+"""What kept the predictor from held-out data, as records state it: nothing but that their paths are not passed; the
+kernel's Landlock; and with it namespaces of network, IPC and mounts."""
+NO_ISOLATION: Isolation = "none"
+LANDLOCK: Isolation = "landlock"
+NAMESPACES: Isolation = "landlock+namespaces"
 
 
 def die_with_parent() -> None:
@@ -56,32 +65,37 @@ def peak_memory(whose: int = resource.RUSAGE_SELF) -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def restrict_filesystem(denied: Iterable[Path], allowed: Iterable[Path], scratch: Path) -> str:
-    """Deny reading some folders, writing outside one folder, TCP connections, and signals to other processes.
+def close_sandbox(readable: Iterable[Path], scratch: Path) -> Isolation:
+    """Deny reading and writing other files, the network, shared memory, and signals to other processes.
 
-    Landlock (Linux 5.13; moves between folders since 5.19, truncation since 6.2, TCP since 6.7, signals since 6.12) is
-    an allowlist. Readable is what exists now outside the denied folders; a file created later beside a denied folder is
-    not. Writable is the scratch folder alone, so that no file is changed and no data passed to another process.
-    Descriptors that are already open, such as standard error, stay writable. Landlock does not restrict file times,
-    modes and attributes, nor System V shared memory.
+    Landlock (Linux 5.13; moves between folders since 5.19, truncation since 6.2, TCP since 6.7, signals and abstract
+    sockets since 6.12) permits to read the given files, and to write to the scratch folder and to accelerators alone.
+    Descriptors that are already open stay usable. The rest is kept by namespaces where the system permits them.
+    Privileges of root are given up, but for access to other people's files.
 
     Parameters
     ----------
-    denied
-        Folders; missing ones are ignored.
-    allowed
-        Files that stay readable although they lie in a denied folder.
+    readable
+        Files, and folders with all that is in them; missing ones are ignored.
     scratch
         The writable folder.
 
     Returns
     -------
-    str
-        `LANDLOCK`, or `NO_ISOLATION` if the kernel does not support it.
+    Isolation
+        What is in force: "none" if the kernel does not support Landlock.
     """
     version = _landlock(CREATE_RULESET, None, 0, ASK_VERSION) if sys.platform == "linux" else -1
     if version < 1 or _threads() > 1:
         return NO_ISOLATION
+    namespaces = enter_namespaces(scratch)
+    if not _restrict_files(version, readable, scratch):
+        return NO_ISOLATION
+    _drop_capabilities()
+    return NAMESPACES if namespaces else LANDLOCK
+
+
+def _restrict_files(version: int, readable: Iterable[Path], scratch: Path) -> bool:
     on_files = READ_FILE | WRITE_FILE | (TRUNCATE if version >= TRUNCATE_SINCE else 0)
     everything = on_files | REMOVE_AND_MAKE | (REFER if version >= REFER_SINCE else 0)
     rights = struct.pack("Q", everything)
@@ -91,18 +105,51 @@ def restrict_filesystem(denied: Iterable[Path], allowed: Iterable[Path], scratch
         rights += struct.pack("Q", ABSTRACT_SOCKETS_AND_SIGNALS)
     rules = _landlock(CREATE_RULESET, rights, len(rights), 0)
     if rules < 0:
-        return NO_ISOLATION
+        return False
     try:
-        for path in (*_readable([folder.resolve() for folder in denied]), *allowed):
+        for path in (*readable, Path("/proc/self")):
             _permit(rules, path, READ_FILE)
         for path in (device for name in DEVICES for device in Path("/dev").glob(name)):
             _permit(rules, path, on_files)
         _permit(rules, Path("/proc/self/task"), on_files)  # CUDA names its threads there, and fails if it cannot
         _permit(rules, scratch, everything)
         ctypes.CDLL(None).prctl(SET_NO_NEW_PRIVILEGES, 1, 0, 0, 0)
-        return LANDLOCK if _landlock(RESTRICT_SELF, rules, 0) == 0 else NO_ISOLATION
+        return _landlock(RESTRICT_SELF, rules, 0) == 0
     finally:
         os.close(rules)
+
+
+def _drop_capabilities() -> None:
+    """Give up every capability but that of reading files of other users, which the sandbox limits."""
+    libc = ctypes.CDLL(None)
+    header, sets = struct.pack("Ii", CAPABILITY_VERSION, 0), ctypes.create_string_buffer(24)
+    if libc.capget(header, sets) == 0:
+        effective, permitted, *_ = struct.unpack("6I", sets.raw)
+        libc.capset(header, struct.pack("6I", effective & READ_ANY_FILE, permitted & READ_ANY_FILE, 0, 0, 0, 0))
+
+
+def first_readable(held_out: Iterable[Path], readable: Iterable[Path]) -> Path | None:
+    """The first held-out file that this process can open although it is not among those that it may read."""
+    permitted = frozenset(map(str, readable))
+    for path in held_out:
+        for file in (path,) if path.is_file() else _files(path, permitted):
+            if os.path.realpath(file) not in permitted and _opens(file):  # noqa: PTH
+                return file
+    return None
+
+
+def _files(folder: Path, permitted: frozenset[str]) -> Iterator[Path]:
+    for parent, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if os.path.realpath(f"{parent}/{name}") not in permitted]  # noqa: PTH
+        yield from (Path(parent, name) for name in files)
+
+
+def _opens(file: Path) -> bool:
+    try:
+        os.close(os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True
 
 
 def _landlock(call: int, *arguments: object) -> int:
@@ -111,31 +158,6 @@ def _landlock(call: int, *arguments: object) -> int:
 
 def _threads() -> int:
     return len(os.listdir("/proc/self/task")) if os.path.isdir("/proc/self/task") else 1  # noqa: PTH112, PTH208
-
-
-def _readable(denied: list[Path]) -> list[Path]:
-    """The topmost files and folders that contain no denied folder.
-
-    Python and its packages stay readable even inside a denied folder (a virtual environment within the store's folder).
-    """
-    permitted: list[Path] = []
-    code = [Path(entry).resolve() for entry in (sys.prefix, sys.base_prefix, *sys.path)]
-    within = [folder for folder in code if any(one in folder.parents for one in denied) and folder.is_dir()]
-    open_folders = [Path("/"), *within]
-    while open_folders:
-        for path in _entries(open_folders.pop()):
-            above = any(path in folder.parents for folder in denied)
-            if path not in denied:
-                (open_folders if above else permitted).append(path)
-    return permitted
-
-
-def _entries(folder: Path) -> list[Path]:
-    """The entries of a folder except symbolic links, whose targets are listed at their own place."""
-    try:
-        return [path for path in folder.iterdir() if not path.is_symlink()]
-    except OSError:  # not readable by this user anyway
-        return []
 
 
 def _permit(rules: int, path: Path, rights: int) -> None:

@@ -1,15 +1,17 @@
 """The worker process: builds one predictor and serves its fitting and forecasting over a socket.
 
 It is given training trials and contexts, never a dataset. `predictor_process` starts it with a JSON specification on
-standard input. Nothing heavy is imported before the sandbox is closed: a sandbox covers only threads started after it.
+standard input. Nothing but the standard library and this package is imported before the sandbox is closed: neither
+packages, which may start threads that the sandbox would not cover, nor what `.pth` files import.
 """
 
 from __future__ import annotations
 
 import contextlib
 import socket
+import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,15 +36,23 @@ def main(specification: dict[str, Any]) -> None:
     run_under_subreaper(specification["socket"])
     sandbox.die_with_parent()
     scratch = Path(specification["scratch"])
-    isolation = sandbox.restrict_filesystem(
-        map(Path, specification["denied"]), map(Path, specification["allowed"]), scratch
+    readable = [Path(path) for path in specification["readable"]]
+    isolation = sandbox.close_sandbox(readable, scratch)
+    exposed = isolation != sandbox.NO_ISOLATION and sandbox.first_readable(
+        map(Path, specification["held_out"]), readable
     )
     sandbox.limit_memory(specification["memory"])
+    sys.path[:] = specification["path"]
 
     from .channel import Channel
-    from .messages import parse_request
+    from .messages import Failure, parse_request
 
     channel = Channel(socket.socket(fileno=specification["socket"]))
+    if exposed:  # the predictor is not imported
+        channel.receive(REQUEST_LIMIT)
+        channel.send(Failure(error="exposed", text=str(exposed)).head())
+        return
+    run_site_hooks(specification["site"], specification["path"])
     worker = Worker(channel, scratch, isolation)
     handlers: dict[str, Callable[[Any, Arrays], Reply]] = {
         "describe": worker.describe,
@@ -65,6 +75,24 @@ def main(specification: dict[str, Any]) -> None:
         except BaseException as error:
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 channel.send(_failure(error).head())
+
+
+def run_site_hooks(folders: Sequence[str], path: Sequence[str]) -> None:
+    """Do what Python does at its start without -S: `.pth` files, which editable installations need, and sitecustomize.
+
+    Parameters
+    ----------
+    folders
+        Where `.pth` files are looked for besides the environment's own site-packages.
+    path
+        The module search path to end with.
+    """
+    import site
+
+    site.main()
+    for folder in folders:
+        site.addsitedir(folder)
+    sys.path[:] = path
 
 
 def _failure(error: BaseException) -> messages.Failure:

@@ -63,10 +63,7 @@ def test_when_a_run_is_resumed_then_only_the_missing_stages_report(smooth, tmp_p
     assert set(stages) == {"reference", "returns"}
 
 
-def test_when_a_run_is_resumed_then_its_cost_counts_the_stages_before(
-    third_party_predictors, smooth, tmp_path, monkeypatch
-):
-    monkeypatch.setenv("HALTING_FOLDER", str(tmp_path))
+def test_when_a_run_is_resumed_then_its_cost_counts_the_stages_before(third_party_predictors, smooth, tmp_path):
     folder = tmp_path / "run"
     whole = execute(requested("halting", smooth), folder).record
     (folder / "record.json").unlink()
@@ -156,7 +153,7 @@ def test_when_anything_at_all_fails_then_the_record_says_so(persistence_run, smo
 def start(dataset, folder: Path, third_party_predictors: Path, tmp_path: Path) -> subprocess.Popen[bytes]:
     """A run of the halting predictor in a process of its own; `log` is its standard error, and the predictor's."""
     paths = [str(third_party_predictors), str(Path(__file__).parents[1]), *sys.path]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "HALTING_FOLDER": str(tmp_path)}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
     command = [sys.executable, "-m", "tipl_bench", "run", "--model", "halting", "--device", "cpu"]
     arguments = ["--dataset", str(dataset.folder), "--out", str(folder)]
     with (tmp_path / "log").open("w") as log:
@@ -172,9 +169,9 @@ def wait_for(log: Path, stage: str, process: subprocess.Popen[bytes]) -> None:
 
 @pytest.mark.parametrize("stage", [pytest.param("fit", marks=pytest.mark.slow), "predict"])
 def test_when_a_run_is_killed_then_the_same_command_ends_it_as_if_nothing_had_happened(
-    stage, third_party_predictors, smooth, tmp_path, monkeypatch
+    stage, third_party_predictors, smooth, tmp_path
 ):
-    folder, log, halt = tmp_path / "run", tmp_path / "log", tmp_path / f"halt-in-{stage}"
+    folder, log, halt = tmp_path / "run", tmp_path / "log", third_party_predictors / f"halt-in-{stage}"
     halt.touch()
     process = start(smooth, folder, third_party_predictors, tmp_path)
     wait_for(log, stage, process)
@@ -185,7 +182,6 @@ def test_when_a_run_is_killed_then_the_same_command_ends_it_as_if_nothing_had_ha
     process = start(smooth, folder, third_party_predictors, tmp_path)
     assert process.wait() == 0, log.read_text()
     assert ("began fit\n" in log.read_text()) == (stage == "fit")  # a finished fit is not done again
-    monkeypatch.setenv("HALTING_FOLDER", str(tmp_path))
     undisturbed = execute(RunRequest("halting", smooth, device="cpu"), tmp_path / "undisturbed").record
     for name in ("key.json", "forecasts.safetensors", "windows.parquet"):
         assert (folder / name).read_bytes() == (tmp_path / "undisturbed" / name).read_bytes(), name

@@ -9,10 +9,13 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Mapping
+from importlib.metadata import distribution
 from pathlib import Path
 
 import numpy as np
 from tipl_bench.baselines.predictor import Array, Contexts, FitTask, NoOptions, Predictor, Weights
+
+SETTINGS = "settings.json"
 
 
 class Misbehaving(Predictor[NoOptions]):
@@ -31,6 +34,11 @@ def note(name: str, text: str) -> None:
     os.write(2, f"{json.dumps({'note': name, 'text': text})}\n".encode())
 
 
+def setting(name: str) -> str:
+    """What the test has set; it stands in the package's description, since the environment is not passed on."""
+    return json.loads(distribution("misbehaving").read_text(SETTINGS) or "{}")[name]
+
+
 class Notes:
     """What predictors have reported so far, by name.
 
@@ -38,10 +46,17 @@ class Notes:
     ----------
     errors
         Returns what was written to standard error since the last call.
+    site
+        Where the predictors are installed.
     """
 
-    def __init__(self, errors: Callable[[], str]) -> None:
-        self.errors, self.seen = errors, ""
+    def __init__(self, errors: Callable[[], str], site: Path) -> None:
+        self.errors, self.seen, self.site = errors, "", site
+
+    def set(self, **values: object) -> None:
+        """Tell the predictors what they find as `setting`."""
+        described = next(self.site.glob("*.dist-info"))
+        (described / SETTINGS).write_text(json.dumps({name: str(value) for name, value in values.items()}))
 
     def __contains__(self, name: str) -> bool:
         return name in self._all()
@@ -121,7 +136,7 @@ class Forging(Misbehaving):
     name = "forging"
 
     def predict(self, contexts: Contexts, horizon: int) -> Weights:
-        text = os.environ["MISBEHAVING_ANSWER"].encode()
+        text = setting("answer").encode()
         for descriptor in sockets():
             os.write(descriptor, len(text).to_bytes(4, "little") + (0).to_bytes(8, "little") + text)
         return super().predict(contexts, horizon)
@@ -143,7 +158,7 @@ class Reading(Misbehaving):
 
     def fit(self, task: FitTask) -> None:
         opened, refused = [], []
-        folders = (os.environ["MISBEHAVING_STORE"], os.environ["MISBEHAVING_DATASET"])
+        folders = (setting("store"), setting("dataset"))
         for path in (path for folder in folders for path in Path(folder).rglob("*") if path.is_file()):
             try:
                 path.read_bytes()
@@ -235,7 +250,7 @@ class Connecting(Misbehaving):
 
     def fit(self, task: FitTask) -> None:
         try:
-            socket.create_connection(("127.0.0.1", int(os.environ["MISBEHAVING_PORT"])), timeout=5).close()
+            socket.create_connection(("127.0.0.1", int(setting("port"))), timeout=5).close()
             note("connection", "answered")
         except OSError as error:
             note("connection", type(error).__name__)
@@ -247,7 +262,7 @@ class Writing(Misbehaving):
     name = "writing"
 
     def fit(self, task: FitTask) -> None:
-        here, there = Path("note"), Path(os.environ["MISBEHAVING_TARGETS"])
+        here, there = Path("note"), Path(setting("targets"))
         here.write_text("within the scratch folder")
         Path("folder").mkdir()
         here.rename("folder/note")

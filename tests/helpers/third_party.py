@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -203,9 +204,12 @@ class Halting(ThirdParty):
 
 
 def _began(stage: str) -> None:
-    """Report the stage on standard error, the only output of a sandboxed process; wait while a file exists."""
+    """Report the stage on standard error, the only output of a sandboxed process; wait while a file exists.
+
+    The file stands where the predictors are installed.
+    """
     os.write(2, f"began {stage}\n".encode())
-    folder = Path(os.environ["HALTING_FOLDER"])
+    folder = Path(str(distribution("third-party-predictors").locate_file("")))
     while (folder / f"halt-in-{stage}").exists():
         time.sleep(0.01)
 

@@ -229,33 +229,35 @@ def test_an_honest_run_on_a_walk_that_nobody_can_forecast_is_not_flagged(known, 
 
 
 @pytest.fixture
-def drifting(third_party_predictors, monkeypatch):
-    """Install a predictor whose forecasts depend on `DRIFT`; sets it."""
+def drifting(third_party_predictors):
+    """Install a predictor whose forecasts depend on what its package's description says; writes that."""
     (third_party_predictors / "drifting.py").write_text(DRIFTING)
     names = third_party_predictors / "third_party_predictors-1.0.dist-info" / "entry_points.txt"
     names.write_text(names.read_text() + "drifting = drifting:Drifting\n")
 
     def drift(size, version=1):
-        monkeypatch.setenv("DRIFT", str(size))
-        monkeypatch.setenv("DRIFT_VERSION", str(version))
+        names.with_name("drift.json").write_text(json.dumps([size, version]))
 
     return drift
 
 
 DRIFTING = """
-import os
+import json
+from importlib.metadata import distribution
 
 import numpy as np
 from tipl_bench.baselines.predictor import NoOptions, Predictor
 
+SIZE, VERSION = json.loads(distribution("third-party-predictors").read_text("drift.json"))
+
 
 class Drifting(Predictor[NoOptions]):
-    name, version, summary = "drifting", int(os.environ.get("DRIFT_VERSION", "1")), "Depends on where it runs."
+    name, version, summary = "drifting", VERSION, "Depends on where it runs."
 
     def predict(self, contexts, horizon):
         last, step = contexts.weights[:, -1:], contexts.weights[:, -1:] - contexts.weights[:, -2:-1]
         ahead = np.arange(1, horizon + 1, dtype=np.float32)[:, None] * step * np.float32(0.5)
-        return last + ahead * np.float32(1 + float(os.environ["DRIFT"]))
+        return last + ahead * np.float32(1 + SIZE)
 """
 
 

@@ -1,0 +1,139 @@
+"""What a worker process may read: the system's libraries, Python, installed packages, and the predictor's own code."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import sys
+import sysconfig
+from collections.abc import Iterable, Iterator
+from importlib.metadata import Distribution, PackageNotFoundError, distribution
+from pathlib import Path
+
+from ...baselines import find_plugin
+from ...baselines.sources import module_sources
+
+PACKAGE = Path(__file__).parents[2]
+
+SYSTEM = (
+    *("bin", "sbin", "lib*", "usr/bin", "usr/sbin", "usr/lib*", "usr/include", "usr/share"),
+    *("usr/local/bin", "usr/local/lib*", "usr/local/cuda*", "usr/local/nvidia", "opt/cuda*", "opt/rocm*"),
+    *("nix/store", "gnu/store", "run/opengl-driver", "sys"),
+    *("etc/ld.so.*", "etc/alternatives", "etc/localtime", "etc/timezone", "etc/locale.*", "etc/passwd", "etc/group"),
+    *("etc/nsswitch.conf", "etc/hosts", "etc/host.conf", "etc/resolv.conf", "etc/gai.conf", "etc/mime.types"),
+    *("etc/ssl/openssl.cnf", "etc/ssl/certs", "etc/pki/tls", "etc/crypto-policies", "etc/fonts", "etc/OpenCL"),
+    *("etc/nvidia*", "etc/vulkan", "etc/os-release", "etc/magic", "etc/machine-id"),
+    *(f"proc/{name}" for name in ("cpuinfo", "meminfo", "stat", "version", "filesystems", "loadavg", "uptime")),
+    *("proc/devices", "proc/cgroups", "proc/sys", "proc/driver"),
+)
+"""Files and folders that libraries and accelerators need, as patterns beneath the root."""
+PREFIX = ("bin", "lib*", "libexec", "include", "ssl", "share", "nvvm", "targets", "pyvenv.cfg")
+"""Parts of a Python installation or environment, as patterns."""
+INSTALLED = ("site-packages", "dist-packages")
+
+
+def readable_files(model: str, held_out: Iterable[Path], data: Iterable[Path]) -> list[Path]:
+    """Files and folders that the process of a predictor may read; nothing else is.
+
+    Packages that were installed are readable whole. Of what is imported from elsewhere (an editable installation, a
+    folder on `sys.path`), only this package, the predictor's and the editable ones that it requires are: the modules
+    and packages, but not the project around them.
+
+    Parameters
+    ----------
+    model
+        The predictor's name.
+    held_out
+        Files and folders that are left out of every folder above them.
+    data
+        Files to read besides code.
+    """
+    roots = {path.resolve() for path in (*_system(), *_python(), *_installed(), *_own(model))}
+    roots |= {path for path in _mapped_libraries() if not _is_within(path, roots)}
+    others = {path.resolve() for root in roots for path in root.glob("python*/*-packages")} - _search_path()
+    left_out = {path.resolve() for path in held_out} | others | {PACKAGE.resolve() / "leaderboard"}
+    above = {parent for path in left_out for parent in path.parents}
+    around = (path for root in roots for path in _around(root, left_out, above))
+    return sorted({*around, *(path.resolve() for path in data)})
+
+
+def _system() -> Iterator[Path]:
+    return (path for pattern in SYSTEM for path in Path("/").glob(pattern))
+
+
+def _python() -> Iterator[Path]:
+    for prefix in {sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix}:
+        yield from (path for pattern in PREFIX for path in Path(prefix).glob(pattern))
+    yield from (Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib"))
+
+
+def _search_path() -> set[Path]:
+    return {Path(entry).resolve() for entry in sys.path}
+
+
+def _installed() -> Iterator[Path]:
+    """Folders that pip or a like tool installed packages in, and archives; of other folders, descriptions alone."""
+    for entry in _search_path():
+        if entry.is_file() or entry.name in INSTALLED or any(entry.glob("*.dist-info/INSTALLER")):
+            yield entry
+        else:
+            yield from (path for kind in ("dist", "egg") for path in entry.glob(f"*.{kind}-info"))
+
+
+def _own(model: str) -> Iterator[Path]:
+    """This package and the predictor's, with the editable packages that the latter requires, where they lie."""
+    plugin = find_plugin(model)
+    modules = {plugin.target.partition(":")[0]} if plugin else set()
+    found = [plugin.package] if plugin else []
+    for one in found:
+        modules.update((one.read_text("top_level.txt") or "").split())
+        found += [other for other in _editable_requirements(one) if other.name not in {known.name for known in found}]
+    yield from _code(PACKAGE.resolve())
+    for tree in filter(None, map(module_sources, modules)):
+        yield from _code(tree.package.resolve())
+
+
+def _editable_requirements(one: Distribution) -> Iterator[Distribution]:
+    for requirement in one.requires or ():
+        name = re.match(r"[\w.-]+", requirement)
+        with contextlib.suppress(PackageNotFoundError):
+            other = distribution(name[0] if name else requirement)
+            origin = json.loads(other.read_text("direct_url.json") or "{}")
+            if origin.get("dir_info", {}).get("editable"):
+                yield other
+
+
+def _code(place: Path) -> Iterator[Path]:
+    """A package's folder; of a project's own folder its modules and packages; a module with those beside it."""
+    if place.is_file():
+        yield from (place, *place.parent.glob("*.py"))
+    elif any((place / name).exists() for name in ("pyproject.toml", "setup.py", "setup.cfg", ".git")):
+        yield from (*place.glob("*.py"), *(module.parent for module in place.glob("*/__init__.py")))
+    else:
+        yield place
+
+
+def _mapped_libraries() -> set[Path]:
+    """The shared libraries that this process has loaded, wherever they lie."""
+    try:
+        lines = Path("/proc/self/maps").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    except OSError:  # not Linux
+        return set()
+    mapped = {line.split(maxsplit=5)[5] for line in lines if "/" in line}
+    return {Path(name).resolve() for name in mapped if re.search(r"\.so(\.[\w.]+)?$", name)}
+
+
+def _is_within(path: Path, folders: set[Path]) -> bool:
+    return path in folders or not folders.isdisjoint(path.parents)
+
+
+def _around(path: Path, left_out: set[Path], above: set[Path]) -> Iterator[Path]:
+    """A path, or, if anything beneath it is left out, what lies around that; links lead to what has its own rule."""
+    if path in above:
+        with contextlib.suppress(OSError):  # not readable by this user anyway
+            for entry in path.iterdir():
+                if not entry.is_symlink():
+                    yield from _around(entry, left_out, above)
+    elif path not in left_out:
+        yield path
