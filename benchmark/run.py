@@ -21,6 +21,7 @@ from ..baselines.predictor import FitTask
 from ..registry.dataset import Dataset
 from ..registry.loading import load_dataset
 from ..registry.reference import DatasetRef
+from ..rl import make
 from ..utils.canonical import strict_json
 from ..utils.errors import PredictorError, ProtocolError, TiplBenchError
 from ..utils.files import clear_leftovers, replace_atomically, sha256, write_text
@@ -141,6 +142,7 @@ def execute(request: RunRequest, folder: Path, progress: Progress = silent) -> R
         record = _finished(folder, key)
         if record:
             return _repeated(record, request, folder, progress)
+        make(request.dataset.environment, [0])  # one that cannot be made here is met now, not after fitting
         timings = _Timings(folder)
         circumstances = provenance(key.device, predictor.isolation, method_code(request.model))
         with _recording_failure(folder, key, predictor, circumstances, timings):

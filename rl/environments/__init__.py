@@ -49,6 +49,8 @@ def make(environment_id: str, seeds: Sequence[int], *, threads: int = 1) -> Envi
     ------
     UnknownNameError
         If Gymnasium does not know the id.
+    TiplBenchError
+        If the environment cannot be made here, or has other actions than continuous ones.
     """
     if environment_id in TASKS:
         return BatchedEnvironment(TASKS[environment_id], seeds, threads=threads)

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...utils.errors import TiplBenchError
+from ...utils.text import one_line
 from .batched import compiler_warnings_logged
 from .task import Bool, Float32, Float64
 
@@ -31,8 +32,14 @@ class VectorizedEnvironment:
                 return gymnasium.wrappers.FlattenObservation(gymnasium.make(environment_id))
 
         mode = gymnasium.vector.AutoresetMode.DISABLED
-        with compiler_warnings_logged(environment_id):
-            self._vector = gymnasium.vector.SyncVectorEnv([make] * len(seeds), autoreset_mode=mode)
+        try:
+            with compiler_warnings_logged(environment_id):
+                self._vector = gymnasium.vector.SyncVectorEnv([make] * len(seeds), autoreset_mode=mode)
+        except Exception as error:  # of an environment's own code, which may raise anything
+            raise TiplBenchError(
+                f"Environment {environment_id!r} cannot be made here ({type(error).__name__}: {one_line(str(error))}). "
+                "Install what it asks for, or choose another."
+            ) from error
         space = self._vector.single_action_space
         if not isinstance(space, gymnasium.spaces.Box) or len(space.shape) != 1:
             raise TiplBenchError(

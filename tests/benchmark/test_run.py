@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from helpers import synthetic
+from tipl_bench.benchmark.forecast.reference_returns import reference_returns
 from tipl_bench.benchmark.forecast.windows import test_windows
 from tipl_bench.benchmark.protocol import CURRENT
 from tipl_bench.benchmark.record import read_record
 from tipl_bench.benchmark.request import RunRequest, default_folder, resolve_device
 from tipl_bench.benchmark.run import execute
+from tipl_bench.registry.dataset import Dataset
 from tipl_bench.utils.errors import OptionError, PredictorError, ProtocolError, TiplBenchError, UnknownNameError
 from tipl_bench.utils.files import sha256
 from tipl_bench.utils.tensorfile import map_tensors
@@ -231,3 +235,27 @@ def test_when_a_predictor_draws_nothing_then_another_seed_looks_its_returns_up(s
     third, evaluated_again = stages(2)
     assert "returns" in evaluated_again
     assert third.results == first.results
+
+
+@pytest.mark.parametrize(
+    ("environment", "sentence"),
+    [
+        ("Pusher-v4", "Environment 'Pusher-v4' cannot be made here (ImportError: "),
+        ("Nowhere-v1", "Unknown environment 'Nowhere-v1'."),
+    ],
+)
+def test_a_dataset_of_an_environment_that_is_not_here_is_refused_before_fitting(
+    environment, sentence, tmp_path, smooth
+):
+    folder = Path(shutil.copytree(smooth.folder, tmp_path / "set"))
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["environment"] = manifest["collection"]["environment"] = environment
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    stages: list[str] = []
+    with pytest.raises(TiplBenchError) as told:
+        execute(small("linear", Dataset.open(folder)), tmp_path / "run", lambda stage, *_: stages.append(stage))
+    assert str(told.value).startswith(sentence)
+    assert stages == []
+    with pytest.raises(TiplBenchError) as told:
+        reference_returns(Dataset.open(folder), synthetic.SMALL)
+    assert str(told.value).startswith(sentence)

@@ -271,3 +271,29 @@ def test_making_an_environment_leaves_no_log_file_in_the_working_directory(envir
     finally:
         mujoco.set_mju_user_warning(quiet)
     assert list(Path.cwd().iterdir()) == []
+
+
+class Broken(gymnasium.Env):
+    """An environment that cannot be made."""
+
+    def __init__(self) -> None:
+        raise RuntimeError("no model\nfor this machine")
+
+
+def test_an_environment_whose_constructor_raises_is_one_sentence_that_says_why():
+    gymnasium.register("Broken-v0", Broken)
+    try:
+        with pytest.raises(
+            TiplBenchError, match=r"^Environment 'Broken-v0' cannot be made here \(RuntimeError: no mod"
+        ) as told:
+            make("Broken-v0", [0])
+    finally:
+        gymnasium.registry.pop("Broken-v0")
+    assert "\n" not in str(told.value)
+    assert str(told.value).endswith("Install what it asks for, or choose another.")
+
+
+@pytest.mark.parametrize("environment", ["Pusher-v4", "Ant-v3"])
+def test_an_environment_of_former_packages_is_refused_likewise(environment):
+    with pytest.raises(TiplBenchError, match=rf"^Environment '{environment}' cannot be made here \(ImportError: "):
+        make(environment, [0])
