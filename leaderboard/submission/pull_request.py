@@ -12,7 +12,7 @@ from huggingface_hub.hf_api import RepoFile
 
 from ...benchmark.record import RECORD_LIMIT, RECORD_NAME, Record, read_record
 from ...benchmark.run import FORECASTS_NAME
-from ...registry.hub.client import api, read_bytes, streaming, translate_hub_errors, with_retries
+from ...registry.hub.client import api, read_bytes, streaming, with_retries
 from ...registry.reference import COMMIT_PATTERN, HubLocation, is_repo, parse_hub
 from ...utils.errors import DatasetError, HubError, ProtocolError
 from ..store.evidence import fingerprint
@@ -55,7 +55,8 @@ def submit(run: RunFolder, repo: str = REPOSITORY) -> str:
         raise ProtocolError(f"{location} has {FOLDER}/{name} already; a row is never changed. Raise the version.")
     operations = [CommitOperationAdd(f"{FOLDER}/{name}/{file}", str(run.folder / file)) for file in SUBMITTED]
     key = run.record.key
-    with translate_hub_errors(location):
+
+    def propose() -> str:
         made = api().create_commit(
             repo,
             operations,
@@ -64,7 +65,9 @@ def submit(run: RunFolder, repo: str = REPOSITORY) -> str:
             repo_type="dataset",
             create_pr=True,
         )
-    return str(made.pr_url)
+        return str(made.pr_url)
+
+    return with_retries(location, propose, repeatable=False)  # twice would open two pull requests
 
 
 @dataclass(frozen=True)
@@ -167,11 +170,15 @@ def _check_name(request: PullRequest, folder: Path) -> None:
 
 def _download(location: HubLocation, path: str, size: int, target: Path) -> None:
     """A large file in pieces, never more than it was said to have."""
-    with translate_hub_errors(location), streaming(location, path) as (_, pieces), target.open("wb") as stream:
-        for piece in pieces:
-            stream.write(piece)
-            if stream.tell() > size:
-                raise ProtocolError(f"{location}: {path} is longer than the {size:,} bytes it was said to have.")
+
+    def fetch() -> None:
+        with streaming(location, path) as (_, pieces), target.open("wb") as stream:
+            for piece in pieces:
+                stream.write(piece)
+                if stream.tell() > size:
+                    raise ProtocolError(f"{location}: {path} is longer than the {size:,} bytes it was said to have.")
+
+    with_retries(location, fetch)
 
 
 def _tree(location: HubLocation) -> dict[str, tuple[int, str]]:

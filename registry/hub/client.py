@@ -1,35 +1,26 @@
-"""The Hub's client with actionable errors, retries, and limits on the size of answers."""
+"""The Hub's client with retries, and limits on the size of answers."""
 
 from __future__ import annotations
 
 import contextlib
-import time
+import logging
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from huggingface_hub import HfApi, hf_hub_url
-from huggingface_hub.errors import (
-    EntryNotFoundError,
-    GatedRepoError,
-    HfHubHTTPError,
-    LocalEntryNotFoundError,
-    LocalTokenNotFoundError,
-    OfflineModeIsEnabled,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
-from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, http_stream_backoff
+from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
 
 from ..._version import __version__
-from ...utils.errors import HubError, MissingFileError
-from ..reference import HubLocation
+from ...utils.errors import HubError
+from ..reference import HubLocation, is_repo
+from .errors import is_transient, translate_hub_errors
+from .waiting import Backoff, bounded_waits, wait_of
 
-TRANSPORT_ERROR: type[Exception] = HfHubHTTPError.__bases__[0]
-"""Base of the HTTP library's errors; which library that is depends on the client's version."""
 TIMEOUT = 30.0
 """Seconds without an answer or a byte."""
-ATTEMPTS = 5
 Answer = TypeVar("Answer")
+
+logger = logging.getLogger(__name__)
 
 
 def api() -> HfApi:
@@ -37,76 +28,41 @@ def api() -> HfApi:
     return HfApi(library_name="tipl-bench", library_version=__version__)
 
 
-@contextlib.contextmanager
-def translate_hub_errors(location: HubLocation) -> Iterator[None]:
-    """Re-raise the client's errors as `HubError`, naming what is wrong, where, and the way out."""
-    try:
-        yield
-    except OfflineModeIsEnabled:
-        raise HubError(f"{location}: not on this machine, and HF_HUB_OFFLINE forbids fetching it; unset it.") from None
-    except (GatedRepoError, RepositoryNotFoundError):
-        raise HubError(
-            f"{location}: there is no such dataset repository, or it is private and you are not logged in to an "
-            "account that may see it (`hf auth login`)."
-        ) from None
-    except RevisionNotFoundError:
-        raise HubError(f"{location}: the repository has no such revision.") from None
-    except LocalEntryNotFoundError as error:  # what the client makes of a connection that fails
-        raise _unreachable(location, error) from error
-    except EntryNotFoundError as error:
-        raise MissingFileError(f"{location}: a file is missing there ({_first_line(error)}).") from None
-    except LocalTokenNotFoundError:
-        raise HubError(f"{location}: writing needs a login; run `hf auth login`.") from None
-    except HfHubHTTPError as error:
-        status = error.response.status_code
-        way_out = {
-            401: "log in with `hf auth login`",
-            403: "your account may not do this there; log in to another with `hf auth login`",
-            429: "the Hub limits requests; wait some minutes and repeat the command: it continues from there",
-        }.get(status, "repeat the command later: it continues from there")
-        raise HubError(f"{location}: the Hub answered {status} ({_first_line(error)}); {way_out}.") from error
-    except TRANSPORT_ERROR as error:
-        raise _unreachable(location, error) from error
+def with_retries(location: HubLocation, ask: Callable[[], Answer], *, repeatable: bool = True) -> Answer:
+    """The answer to a request, repeated where the Hub is busy or the connection is cut.
 
+    Parameters
+    ----------
+    location
+        The repository, for messages.
+    ask
+        Makes the request.
+    repeatable
+        Whether it may be carried out twice. If not, it is repeated only where the Hub refused it and asks to wait.
 
-def _unreachable(location: HubLocation, error: Exception) -> HubError:
-    return HubError(
-        f"{location}: the Hub cannot be reached ({_first_line(error) or type(error).__name__}); repeat the command "
-        "when it can: it continues from there."
-    )
-
-
-def with_retries(location: HubLocation, ask: Callable[[], Answer]) -> Answer:
-    """The answer to a request that changes nothing, repeated where the Hub is busy or the connection is cut.
-
-    The client itself repeats only downloads. Errors are as from `translate_hub_errors`.
+    Raises
+    ------
+    HubError
+        As from `translate_hub_errors`, after the attempts and within the waits of `Backoff`.
     """
-    for attempt in range(ATTEMPTS):
+    backoff = Backoff()
+    while True:
         try:
-            with translate_hub_errors(location):
+            with translate_hub_errors(location), bounded_waits():
                 return ask()
         except HubError as error:
-            if attempt == ATTEMPTS - 1 or not is_transient(error.__cause__):
+            again = is_transient(error.__cause__) if repeatable else wait_of(error.__cause__) is not None
+            if not again:
                 raise
-            time.sleep(min(8.0, 0.25 * 2**attempt))
-    raise AssertionError("unreachable")
+            backoff.pause(error)
 
 
-def status_of(error: HubError) -> int | None:
-    """The HTTP status behind an error, if there was one."""
-    cause = error.__cause__
-    return cause.response.status_code if isinstance(cause, HfHubHTTPError) else None
-
-
-def is_transient(cause: BaseException | None) -> bool:
-    """Whether a failure may go away by itself: a cut connection or a busy server."""
-    if isinstance(cause, HfHubHTTPError):
-        return cause.response.status_code in (408, 429) or cause.response.status_code >= 500
-    return isinstance(cause, TRANSPORT_ERROR)
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0][:200]
+def current_name(location: HubLocation, name: str) -> str:
+    """The repository's name where it answered by another than it was asked for, as one that was renamed does."""
+    if name == location.repo or not is_repo(name):
+        return location.repo
+    logger.warning("%s was renamed to %s; its old name may cease to work", location, name)
+    return name
 
 
 def file_url(location: HubLocation, path: str) -> str:
@@ -130,10 +86,8 @@ def streaming(
     if first or last is not None:
         headers["Range"] = f"bytes={first}-{'' if last is None else last}"
     url = file_url(location, path)
-    # A cut connection is left to the caller, who knows how much arrived.
-    with http_stream_backoff(
-        "GET", url, retry_on_exceptions=(), headers=headers, timeout=TIMEOUT, follow_redirects=True
-    ) as response:
+    # Repeating is left to the caller, who knows how much arrived.
+    with get_session().stream("GET", url, headers=headers, timeout=TIMEOUT, follow_redirects=True) as response:
         hf_raise_for_status(response)
         yield (first if response.status_code == 206 else 0), response.iter_bytes()
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import logging
-import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -28,7 +27,9 @@ from ...utils.errors import DatasetError, HubError
 from ...utils.files import sync
 from ..files import FileEntry, verify_file
 from ..reference import HubLocation
-from .client import api, is_transient, status_of, streaming, translate_hub_errors, with_retries
+from .client import api, streaming, with_retries
+from .errors import is_transient, status_of, translate_hub_errors
+from .waiting import Backoff
 
 ATTEMPTS = 6
 """Consecutive attempts without a new byte before giving up."""
@@ -146,8 +147,9 @@ def _fetch_xet(location: HubLocation, entry: FileEntry, folder: Path, progress: 
         update_transfer = set_postfix_str = set_transfer_postfix_str = close = ignore
 
     try:
-        with translate_hub_errors(location):
-            path = hf_hub_download(
+        path = with_retries(
+            location,
+            lambda: hf_hub_download(
                 location.repo,
                 entry.path,
                 repo_type="dataset",
@@ -156,7 +158,8 @@ def _fetch_xet(location: HubLocation, entry: FileEntry, folder: Path, progress: 
                 library_name="tipl-bench",
                 library_version=__version__,
                 tqdm_class=Bar,
-            )
+            ),
+        )
     except (RuntimeError, OSError) as error:  # what hf_xet raises
         raise HubError(
             f"{location}: {entry.path} could not be fetched from Xet storage ({error}). Repeat the command, which "
@@ -170,11 +173,11 @@ def _fetch_http(location: HubLocation, entry: FileEntry, folder: Path, progress:
     """Bring a partial file to its full size, resuming as long as new bytes arrive."""
     target = folder / entry.path
     part = target.with_name(f".{target.name}.{entry.sha256[:16]}.incomplete")
-    idle = 0
+    backoff = Backoff(ATTEMPTS)
     with part.open("ab", buffering=0) as stream:  # what arrived is kept, whatever happens to this process
         progress(stream.tell())
         while (have := stream.tell()) < entry.size:
-            failure: Exception | None = None
+            failure: HubError | None = None
             try:
                 with translate_hub_errors(location):
                     _append(location, entry, stream, progress)
@@ -185,12 +188,9 @@ def _fetch_http(location: HubLocation, entry: FileEntry, folder: Path, progress:
                 if not is_transient(error.__cause__):
                     raise
             if stream.tell() > have:
-                idle = 0
-                continue
-            idle += 1
-            if idle >= ATTEMPTS:
-                raise failure or _wrong_size(location, entry, have)
-            time.sleep(min(8.0, 0.25 * 2**idle))
+                backoff = Backoff(ATTEMPTS)
+            else:
+                backoff.pause(failure or _wrong_size(location, entry, have))
     return part
 
 

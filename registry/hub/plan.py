@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from huggingface_hub import GitRefs
-from huggingface_hub.errors import RepositoryNotFoundError
+from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 from huggingface_hub.hf_api import RepoFile, RepoFolder
 
 from ...utils.errors import DatasetError, MissingFileError
@@ -96,6 +96,8 @@ def refs(location: HubLocation, tag: str) -> tuple[str | None, str | None]:
     def ask() -> GitRefs | None:
         try:
             return api().list_repo_refs(location.repo, repo_type="dataset")
+        except GatedRepoError:
+            raise
         except RepositoryNotFoundError:
             return None
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from huggingface_hub import CommitOperationAdd, CommitOperationDelete
-from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelete
+from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 
 from ...utils.errors import DatasetError, HubError
 from ...utils.progress import Progress, silent
@@ -19,7 +19,7 @@ from ..store import cache_root, exclusive
 from ..views.index import INDEX_NAME, index_table, write_index
 from ..views.statistics import draw_curves, return_statistics
 from .card import CARD_NAME, FIGURE_NAME, render_card
-from .client import api, translate_hub_errors
+from .client import api, current_name, with_retries
 from .plan import Content, Plan, plan_publication, refs
 
 FILES_PER_COMMIT = 2_000
@@ -63,6 +63,7 @@ def publish(
     if not is_repo(repo):
         raise DatasetError(f"{repo!r} is not a repository; one looks like OWNER/NAME.")
     _verify(dataset, progress)
+    repo = _current_name(HubLocation(repo))
     with exclusive(f"publish-{dataset.name}"):
         described = _describe(dataset, repo)
         for _ in range(ATTEMPTS):
@@ -119,32 +120,52 @@ def _describe(dataset: Dataset, repo: str) -> Callable[[dict[str, str]], dict[st
     return described
 
 
+def _current_name(location: HubLocation) -> str:
+    """The repository's name, which is another than the given one where it was renamed."""
+
+    def ask() -> str:
+        try:
+            return str(api().dataset_info(location.repo).id)
+        except RepositoryNotFoundError:
+            return location.repo
+
+    return current_name(location, with_retries(location, ask))
+
+
 def _create(location: HubLocation) -> None:
-    with translate_hub_errors(location):
-        api().create_repo(location.repo, repo_type="dataset", exist_ok=True)
+    with_retries(location, lambda: api().create_repo(location.repo, repo_type="dataset", exist_ok=True))
 
 
 def _commit(plan: Plan, dataset: Dataset) -> str | None:
     """Commit the plan on top of the head it was made on; None if someone else committed there in between."""
-    repo = plan.location.repo
     parent = plan.location.revision
-    with translate_hub_errors(HubLocation(repo)):
-        batches = list(_batches(plan.trials))
-        for number, batch in enumerate([*batches[:-1], (*(batches[-1] if batches else ()), *plan.rest)]):
-            last = number >= len(batches) - 1
-            operations: list[Any] = [CommitOperationAdd(path, content) for path, _, content in batch]
-            operations += [CommitOperationDelete(path) for path in plan.deleted] if last else []
-            message = f"{dataset.name}" if last else f"{dataset.name}: trials, part {number + 1}"
-            try:
-                made = api().create_commit(
-                    repo, operations, commit_message=message, repo_type="dataset", parent_commit=parent
-                )
-            except HfHubHTTPError as error:
-                if error.response.status_code in (409, 412):
-                    return None
-                raise
-            parent = made.oid
+    batches = list(_batches(plan.trials))
+    for number, batch in enumerate([*batches[:-1], (*(batches[-1] if batches else ()), *plan.rest)]):
+        last = number >= len(batches) - 1
+        operations: list[Any] = [CommitOperationAdd(path, content) for path, _, content in batch]
+        operations += [CommitOperationDelete(path) for path in plan.deleted] if last else []
+        message = f"{dataset.name}" if last else f"{dataset.name}: trials, part {number + 1}"
+        made = _commit_on(HubLocation(plan.location.repo, parent), operations, message)
+        if made is None:
+            return None
+        parent = made.oid
     return parent
+
+
+def _commit_on(head: HubLocation, operations: list[Any], message: str) -> CommitInfo | None:
+    """Commit on top of a head; None if the head moved. A commit whose answer was lost moves it too."""
+
+    def ask() -> CommitInfo | None:
+        try:
+            return api().create_commit(
+                head.repo, operations, commit_message=message, repo_type="dataset", parent_commit=head.revision
+            )
+        except HfHubHTTPError as error:
+            if error.response.status_code in (409, 412):
+                return None
+            raise
+
+    return with_retries(HubLocation(head.repo), ask)
 
 
 def _batches(files: tuple[tuple[str, int, Content], ...]) -> Iterable[tuple[tuple[str, int, Content], ...]]:
@@ -154,13 +175,18 @@ def _batches(files: tuple[tuple[str, int, Content], ...]) -> Iterable[tuple[tupl
 
 def _tag(location: HubLocation, tag: str) -> None:
     """Tag a commit; a tag that is there already must be on it."""
-    with translate_hub_errors(location):
+
+    def ask() -> bool:
         try:
             api().create_tag(location.repo, tag=tag, revision=location.revision, repo_type="dataset")
-            return
         except HfHubHTTPError as error:
             if error.response.status_code != 409:
                 raise
+            return False
+        return True
+
+    if with_retries(location, ask):
+        return
     _, target = refs(location, tag)
     if target != location.revision:
         raise DatasetError(f"{location}: tag {tag} is on commit {target} already, and tags are never moved.")

@@ -19,7 +19,7 @@ from ..files import FileEntry
 from ..manifest import DERIVED_FOLDER, MANIFEST_LIMIT, MANIFEST_NAME, Identity, Manifest, parse_manifest
 from ..reference import HubLocation
 from ..trial import COLUMNS
-from .client import api, read_bytes, with_retries
+from .client import api, current_name, read_bytes, with_retries
 
 WORKERS = 8
 """Files requested at once."""
@@ -65,7 +65,7 @@ class RemoteDataset:
         commit = info.sha
         if commit is None or (location.pinned and commit != location.revision):
             raise HubError(f"{location}: the Hub answered with commit {commit}, not the requested one.")
-        found = HubLocation(location.repo, commit)
+        found = HubLocation(current_name(location, info.id), commit)
         try:
             text = read_bytes(found, MANIFEST_NAME, limit=MANIFEST_LIMIT).decode()
         except UnicodeDecodeError as error:

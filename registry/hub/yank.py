@@ -10,7 +10,7 @@ from ...utils.errors import DatasetError, UnknownNameError
 from ..catalog import catalog, write_yanked
 from ..reference import DatasetRef, HubLocation
 from .card import CARD_NAME
-from .client import api, read_bytes, translate_hub_errors
+from .client import api, read_bytes, with_retries
 
 REASON_LIMIT = 300
 CARD_LIMIT = 1 << 20
@@ -48,18 +48,19 @@ def yank(reference: DatasetRef, reason: str) -> tuple[str, Path, str | None]:
 def _mark_card(location: HubLocation, name: str, reason: str) -> str:
     """Put a warning under the card's title; returns the commit."""
     version = name.rpartition("-")[2]
-    with translate_hub_errors(location):
-        head = api().dataset_info(location.repo).sha
+    head = with_retries(location, lambda: api().dataset_info(location.repo).sha)
     card = read_bytes(HubLocation(location.repo, head), CARD_NAME, limit=CARD_LIMIT).decode()
     title, _, body = card.partition("\n# ")
     heading, _, rest = body.partition("\n")
     marked = f"{title}\n# {heading}\n\n> [!WARNING]\n> **{version} is yanked**: {reason}\n{rest}"
-    with translate_hub_errors(location):
-        commit = api().create_commit(
+    commit = with_retries(
+        location,
+        lambda: api().create_commit(
             location.repo,
             [CommitOperationAdd(CARD_NAME, marked.encode())],
             commit_message=f"Yank {version}: {reason}",
             repo_type="dataset",
             parent_commit=head,
-        )
+        ),
+    )
     return str(commit.oid)

@@ -9,7 +9,7 @@ from .protocol import HubError, Reply, Request
 
 def resolve(request: Request, name: str, revision: str, path: str) -> Reply:
     """A file of git itself, or the way to a large one."""
-    repository = request.hub.visible(name, request.user)
+    repository = request.hub.readable(name, request.user)
     commit = repository.resolve(unquote(revision))
     entry = repository.file(commit, unquote(path))
     headers = {"X-Repo-Commit": commit, "Accept-Ranges": "bytes"}

@@ -38,10 +38,18 @@ class Status(Fault):
     """Refuse with a status such as 429, 500 or 503; the request is not carried out."""
 
     status: int
-    retry_after: int | None = None  # seconds
+    retry_after: int | str | None = None
+    """Seconds, or a date as HTTP writes it."""
+    ratelimit: int | None = None
+    """Seconds until requests are counted anew, as the `RateLimit` header of the IETF's draft states them."""
 
     def before(self, stopping: threading.Event) -> Reply:
         headers = {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
+        if self.ratelimit is not None:
+            headers |= {
+                "RateLimit": f'"api";r=0;t={self.ratelimit}',
+                "RateLimit-Policy": '"fixed window";"api";q=500;w=300',
+            }
         return HubError(self.status, f"Injected fault {self.status}", headers=headers).reply()
 
 

@@ -30,6 +30,7 @@ class Hub:
         self.root, self.users = root, users
         self.url = self.storage_url = ""
         self.xet: XetStorage | None = None
+        self.renamed: dict[str, str] = {}
         self._repositories: dict[str, Repository] = {}
         self._lock = threading.Lock()
         self._secret = secrets.token_bytes(32)
@@ -40,13 +41,13 @@ class Hub:
             raise HubError(400, f"Invalid repository name: {name}")
         return self.root / "datasets" / name
 
-    def create(self, name: str, *, private: bool = False) -> Repository:
+    def create(self, name: str, *, private: bool = False, gated: bool = False) -> Repository:
         """Make a repository; refused with the body that `exist_ok=True` reads if it exists."""
         folder = self._folder(name)
         with self._lock:
             if folder.exists():
                 raise HubError(409, "You already created this dataset repo")
-            self._repositories[name] = Repository.create(folder, name, private=private)
+            self._repositories[name] = Repository.create(folder, name, private=private, gated=gated)
             return self._repositories[name]
 
     def repository(self, name: str) -> Repository:
@@ -68,7 +69,29 @@ class Hub:
             # The real Hub tells a stranger to log in, for a repository that is missing too.
             status = 401 if user is None else 404
             raise HubError(status, "Repository not found", "RepoNotFound") from error
+        if repository.disabled:
+            raise HubError(403, "Access to this resource is disabled.")
         return repository
+
+    def readable(self, name: str, user: User | None) -> Repository:
+        """A repository whose files this user may have: of a gated one, strangers may know only that it exists."""
+        repository = self.visible(name, user)
+        if repository.gated and not (user and (user.owns(repository.namespace) or user.name in repository.granted())):
+            page = self.page(repository)
+            if user is None:
+                message = f"Access to dataset {name} is restricted. You must be authenticated to access it."
+                raise HubError(401, message, "GatedRepo")
+            message = f"Access to dataset {name} is restricted and you are not in the authorized list. Visit {page}."
+            raise HubError(403, message, "GatedRepo")
+        return repository
+
+    def rename(self, old: str, new: str) -> None:
+        repository, folder = self.repository(old), self._folder(new)
+        with self._lock:
+            del self._repositories[old]
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            repository.folder.rename(folder)
+            self.renamed[old] = new
 
     def delete(self, name: str) -> None:
         repository = self.repository(name)

@@ -41,7 +41,7 @@ def dataset_info(request: Request, name: str, revision: str = "main") -> Reply:
             "lastModified": timestamp(history[0].date),
             "createdAt": timestamp(history[-1].date),
             "private": repository.private,
-            "gated": False,
+            "gated": "auto" if repository.gated else False,
             "disabled": False,
             "downloads": 0,
             "likes": 0,
@@ -92,7 +92,7 @@ def validate_card(request: Request) -> Reply:
 
 
 def tree(request: Request, name: str, revision: str, folder: str = "") -> Reply:
-    repository = request.hub.visible(name, request.user)
+    repository = request.hub.readable(name, request.user)
     commit = repository.resolve(unquote(revision))
     entries, folder = repository.entries(commit), unquote(folder).strip("/")
     if folder and (folder not in entries or entries[folder].kind != "tree"):
@@ -123,7 +123,7 @@ def expanded(repository: Repository, commit: str, entry: Entry) -> dict[str, Any
 
 
 def paths_info(request: Request, name: str, revision: str) -> Reply:
-    repository = request.hub.visible(name, request.user)
+    repository = request.hub.readable(name, request.user)
     commit = repository.resolve(unquote(revision))
     form = request.form()
     wanted = [path.strip("/") for path in form.get("paths", [])]

@@ -48,11 +48,13 @@ class Repository:
         self._entries: dict[str, dict[str, Entry]] = {}
 
     @classmethod
-    def create(cls, folder: Path, name: str, *, private: bool = False) -> Repository:
+    def create(cls, folder: Path, name: str, *, private: bool = False, gated: bool = False) -> Repository:
         Git.create(folder / "git")
         repository = cls(folder, name)
         if private:
             (folder / "private").touch()
+        if gated:
+            (folder / "gated").touch()
         repository.write({".gitattributes": ATTRIBUTES.encode()}, "initial commit", raw=True)
         return repository
 
@@ -63,6 +65,27 @@ class Repository:
     @property
     def private(self) -> bool:
         return (self.folder / "private").exists()
+
+    @property
+    def gated(self) -> bool:
+        """Whether only those who were granted access may have the files; anyone sees that the repository is there."""
+        return (self.folder / "gated").exists()
+
+    def grant(self, user: str) -> None:
+        """Let someone into a gated repository."""
+        with (self.folder / "gated").open("a") as granted:
+            granted.write(f"{user}\n")
+
+    def granted(self) -> list[str]:
+        return (self.folder / "gated").read_text().split()
+
+    def disable(self) -> None:
+        """Close the repository to everyone, as the Hub's moderators do."""
+        (self.folder / "disabled").touch()
+
+    @property
+    def disabled(self) -> bool:
+        return (self.folder / "disabled").exists()
 
     # Reading
 

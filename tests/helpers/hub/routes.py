@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from urllib.parse import urlencode
 
 from . import discussing, downloading, reading, writing, xet
 from .protocol import HubError, Reply, Request
@@ -48,6 +49,8 @@ def dispatch(request: Request) -> Reply:
     """Carry a request out; a refusal is a reply too."""
     method = "GET" if request.method == "HEAD" else request.method
     try:
+        if moved := _moved(request):
+            return moved
         for verb, pattern, function in _ROUTES:
             if verb == method and (match := re.fullmatch(pattern, request.path)):
                 return function(request, *(group for group in match.groups() if group is not None))
@@ -56,3 +59,13 @@ def dispatch(request: Request) -> Reply:
         raise HubError(404, "Not found", "RepoNotFound" if missing_repository else None)
     except HubError as error:
         return error.reply()
+
+
+def _moved(request: Request) -> Reply | None:
+    """The way to a repository that was renamed."""
+    match = re.match(r"/(?:api/)?datasets/([^/]+/[^/]+?)(?=\.git/|/|$)", request.path)
+    if match is None or match[1] not in request.hub.renamed:
+        return None
+    query = f"?{urlencode(request.query, doseq=True)}" if request.query else ""
+    path = request.path[: match.start(1)] + request.hub.renamed[match[1]] + request.path[match.end(1) :]
+    return Reply(307, {"Location": f"{path}{query}"}, b"Temporary Redirect")

@@ -80,9 +80,13 @@ class HubServer:
             listener.server_close()
             listener.drop_connections()
 
-    def create(self, name: str, *, private: bool = False) -> Repository:
+    def create(self, name: str, *, private: bool = False, gated: bool = False) -> Repository:
         """Make an empty dataset repository, whoever owns it."""
-        return self.hub.create(name, private=private)
+        return self.hub.create(name, private=private, gated=gated)
+
+    def rename(self, old: str, new: str) -> None:
+        """Move a repository; requests for its old name are redirected, as on the real Hub."""
+        self.hub.rename(old, new)
 
     def enable_xet(self) -> XetStorage:
         """Serve large files through Xet storage too, as the real Hub does; clients may still use plain HTTP."""

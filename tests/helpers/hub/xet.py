@@ -38,7 +38,7 @@ class XetStorage:
 
 def read_token(request: Request, name: str, revision: str) -> Reply:
     """What entitles to reading a repository's files from Xet storage."""
-    request.hub.visible(name, request.user)
+    request.hub.readable(name, request.user)
     assert request.hub.xet is not None
     headers = {
         "X-Xet-Cas-Url": request.hub.xet.address,
