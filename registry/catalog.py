@@ -6,21 +6,22 @@ import contextlib
 import json
 import re
 import tomllib
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
-from ..utils.errors import DatasetError, UnknownNameError
+from ..utils.errors import DatasetError, UnknownNameError, nearest, reason
 from ..utils.fields import Sha256
 from ..utils.files import write_text
 from ..utils.text import first_error
 from .dataset import Dataset
 from .derived import Derived
-from .manifest import Identity, Origin
+from .manifest import Identity, Origin, read_manifest
 from .reference import COMMIT_PATTERN, HubLocation, is_name, is_repo
-from .store import cache_root
+from .store import cache_root, dataset_folder, local_names
 
 BUNDLED = Path(__file__).parent / "bundled"
 SHIPPED_CATALOG = Path(__file__).parent / "catalog.toml"
@@ -155,7 +156,7 @@ def _read(path: Path) -> dict[str, CatalogEntry]:
     except ValidationError as error:
         raise DatasetError(f"{path}: {first_error(error)}.") from None
     except (OSError, ValueError) as error:
-        raise DatasetError(f"{path}: not a readable catalog ({error}).") from None
+        raise DatasetError(f"{path}: not a readable catalog ({reason(error)}).") from None
 
 
 def identity_of(dataset: Dataset) -> Identity:
@@ -215,5 +216,26 @@ def default_dataset(environment: str) -> str:
     """The name of an environment's default dataset; raises `UnknownNameError` if it has none."""
     defaults = {entry.environment: name for name, entry in catalog().items() if entry.default}
     if environment not in defaults:
-        raise UnknownNameError("environment", environment, defaults)
+        raise UnknownNameError("environment", environment, defaults, _way_to_dataset(environment, defaults))
     return defaults[environment]
+
+
+def _way_to_dataset(environment: str, defaults: Iterable[str]) -> str:
+    """How to have a dataset of an environment that has no default one; empty if nobody knows the environment."""
+    import gymnasium
+
+    here = {name: dataset_folder(name) for name in local_names()}
+    named = [name for name, entry in catalog().items() if entry.environment == environment]
+    named += [name for name, folder in here.items() if read_manifest(folder).environment == environment]
+    if named:
+        return f"It has no default dataset; name one with --dataset: {', '.join(sorted({*named}))}"
+    if environment not in gymnasium.registry:
+        return ""
+    suggestion = f"Did you mean {near!r}? " if (near := nearest(environment, defaults)) else ""
+    words = re.findall(r"[A-Z]?[a-z0-9]+|[A-Z]+", environment.rpartition("-v")[0])
+    folder = "-".join(words).lower()
+    return (
+        f"{suggestion}Gymnasium has it, but no dataset of it is known: collect one with `tipl-bench datasets collect "
+        f"{folder}/ppo-v1 --config FILE`, where FILE says `environment = {json.dumps(environment)}` and the other "
+        "fields of a collection (docs/hub.md)"
+    )

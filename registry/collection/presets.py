@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ...utils.errors import DatasetError, UnknownNameError
+from ...utils.errors import DatasetError, UnknownNameError, reason
 from ...utils.text import first_error
 from ..collection_config import CollectionConfig
 
@@ -61,7 +61,9 @@ def read_config(path: Path) -> CollectionConfig | Extension:
     except (OSError, ValueError) as error:
         if isinstance(error, ValidationError):
             raise DatasetError(f"{path}: {first_error(error, 'config')}.") from None
-        raise DatasetError(f"{path}: {error}.") from None
+        raise DatasetError(
+            f"{path}: {reason(error)}; expected a TOML file with the fields of a collection (`docs/hub.md`)."
+        ) from None
     if isinstance(config, Truncation):
         raise DatasetError(f"{path}: only shipped collections may truncate another; give the fields of a collection.")
     return config

@@ -50,6 +50,21 @@ def test_an_environment_without_a_default_answers_with_those_that_have_one():
         default_dataset("InvertedPendulum-v5")
 
 
+def test_an_environment_that_only_gymnasium_has_answers_with_how_to_collect_a_dataset(smooth):
+    with pytest.raises(UnknownNameError, match=r"collect inverted-pendulum/ppo-v1 --config FILE.*InvertedPendulum-v5"):
+        default_dataset("InvertedPendulum-v5")
+    with pytest.raises(UnknownNameError, match=r"`environment = \"Ant-v4\"`.*docs/hub\.md"):
+        default_dataset("Ant-v4")
+    with pytest.raises(UnknownNameError) as caught:
+        default_dataset("Nowhere-v4")
+    assert "collect" not in str(caught.value)
+    mine = dataset_folder("ant/mine-v1")
+    mine.mkdir(parents=True)
+    smooth.manifest.model_copy(update={"environment": "Ant-v4"}).write(mine)
+    with pytest.raises(UnknownNameError, match=r"name one with --dataset: ant/mine-v1"):
+        default_dataset("Ant-v4")
+
+
 def test_a_dataset_of_ones_own_is_opened_by_its_name(stored):
     assert load_dataset(TINY, download=False).digest == stored.digest
 

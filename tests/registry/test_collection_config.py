@@ -161,3 +161,11 @@ def test_a_file_that_is_wrong_is_refused_with_its_name_and_reason(tmp_path, text
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(DatasetError, match=r"absent\.toml"):
         read_config(tmp_path / "absent.toml")
+
+
+def test_a_config_that_is_not_there_or_not_toml_is_named_without_jargon(tmp_path):
+    with pytest.raises(DatasetError, match=r"nofile\.toml: No such file or directory; expected a TOML file"):
+        read_config(tmp_path / "nofile.toml")
+    (tmp_path / "not.toml").write_text("environment: Ant-v4")
+    with pytest.raises(DatasetError, match=r"not\.toml: not valid TOML.*line 1"):
+        read_config(tmp_path / "not.toml")
