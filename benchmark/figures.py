@@ -42,17 +42,24 @@ def draw(record: Record, rows: pd.DataFrame, folder: Path) -> None:
         figure = Figure(figsize=(9.2, 3.7), layout="constrained")
         left, right = figure.subplots(1, 2, width_ratios=(1.25, 1))
         phase = "learning" if (rows["phase"] == "learning").any() else "all"
-        _errors(left, record.of_phase(phase), phase)
-        _returns(right, rows)
+        handles = _errors(left, record.of_phase(phase), phase)
+        if record.has_returns:
+            handles += _return_errors(left, record.of_phase(phase))
+            _returns(right, rows)
+        else:
+            _skill(right, record.of_phase(phase))
+        left.legend(handles=handles, loc="upper left")
         key = record.key
-        figure.suptitle(f"{key.method.name} on {key.dataset.name} (seed {key.seed}, {key.method.budget})", size=11)
+        scope = f", {record.scope}" if record.scope else ""
+        title = f"{key.method.name} on {key.dataset.name} (seed {key.seed}, {key.method.budget}{scope})"
+        figure.suptitle(title, size=11)
         for suffix, metadata in (("svg", {"Date": None}), ("png", {"Software": None})):
             with replace_atomically(folder / f"figure.{suffix}") as temporary:
                 figure.savefig(temporary, format=suffix, dpi=160, metadata=metadata)
 
 
-def _errors(axes: Axes, results: list[Result], phase: str) -> None:
-    """WPE (left scale) and REPW (right scale) against the forward step, with 95% intervals over trials."""
+def _errors(axes: Axes, results: list[Result], phase: str) -> list[Any]:
+    """WPE against the forward step, with its 95% interval over trials; what the legend names."""
     steps = [one.horizon or 0 for one in results]
     handles = _band(axes, steps, results, "wpe", BLUE, "o")
     handles += _reference(axes, steps, results, "wpe_persistence", BLUE)
@@ -62,15 +69,33 @@ def _errors(axes: Axes, results: list[Result], phase: str) -> None:
     axes.set_xlabel("forward prediction step")
     axes.set_ylabel("weight prediction error (WPE)", color=BLUE)
     axes.tick_params(axis="y", colors=BLUE)
+    axes.set_title(f"{phase} phase" if phase != "all" else "all windows")
+    return handles
+
+
+def _return_errors(axes: Axes, results: list[Result]) -> list[Any]:
+    """REPW on a second scale, with its 95% interval over trials; what the legend names."""
+    steps = [one.horizon or 0 for one in results]
     twin = axes.twinx()
-    handles += _band(twin, steps, results, "repw", GREEN, "s")
+    handles = _band(twin, steps, results, "repw", GREEN, "s")
     handles += _reference(twin, steps, results, "noise_floor", GREEN)
     twin.set_ylim(bottom=0)
     twin.spines["right"].set_visible(True)
     twin.set_ylabel("return error (REPW)", color=GREEN)
     twin.tick_params(axis="y", colors=GREEN)
-    axes.set_title(f"{phase} phase" if phase != "all" else "all windows")
-    axes.legend(handles=handles, loc="upper left")
+    return handles
+
+
+def _skill(axes: Axes, results: list[Result]) -> None:
+    """Skill against the forward step, with its 95% interval over trials, below the span ceiling."""
+    steps = [one.horizon or 0 for one in results]
+    _band(axes, steps, results, "skill", BLUE, "o")
+    _reference(axes, steps, results, "oracle_skill", BLUE)
+    axes.axhline(0, color="black", lw=0.8)
+    axes.set_xticks(steps)
+    axes.set_xlabel("forward prediction step")
+    axes.set_title("skill (without returns)")
+    axes.legend(loc="best")
 
 
 def _band(axes: Axes, steps: list[int], results: list[Result], name: str, color: str, mark: str) -> list[Any]:

@@ -21,8 +21,10 @@ from .worker import sandbox
 PACKAGES = (*VERSIONED, "safetensors", "scipy", "pandas")
 
 
-def provenance(device: str, isolation: str, code: MethodCode | None = None) -> Provenance:
-    """This process's circumstances, what kept the predictor from its targets (`process.sandbox`), and its code."""
+def provenance(
+    device: str, isolation: str, code: MethodCode | None = None, validation_runs: int | None = None
+) -> Provenance:
+    """This process's circumstances, the isolation (`worker.sandbox`), and the predictor's code and tuning."""
     commit, dirty = _git_state(Path(__file__).parents[1])
     return Provenance(
         tipl_bench=__version__,
@@ -36,6 +38,7 @@ def provenance(device: str, isolation: str, code: MethodCode | None = None) -> P
         isolation=isolation,
         packages={name: version(name) for name in PACKAGES},
         code=code,
+        validation_runs=validation_runs,
     )
 
 

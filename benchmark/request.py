@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,12 +14,17 @@ from pydantic import ValidationError
 
 from ..registry.catalog import identity_of
 from ..registry.dataset import Dataset
-from ..utils.errors import OptionError, PredictorError
+from ..utils.errors import OptionError, PredictorError, UnknownNameError
 from ..utils.text import first_error
+from .forecast.windows import EvaluationWindow, Split, evaluation_windows
 from .protocol import CURRENT, Protocol
 from .record import DatasetIdentity, MethodIdentity, RunKey
 from .worker.messages import PredictorCrash
 from .worker.predictor_process import Limits, PredictorProcess
+
+SPLITS: tuple[Split, ...] = ("test", "validation")
+MAX_IN_NAME = 60
+"""Characters of a setting that a folder is named after."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +47,12 @@ class RunRequest:
         The protocol; the current one by default.
     limits
         Time and memory that the predictor may use; not part of what is run.
+    split
+        The trials to forecast, "test" or "validation".
+    limit
+        Windows to forecast, spread evenly over phases and trials; all by default.
+    returns
+        Whether to evaluate the forecasts' returns.
     """
 
     model: str
@@ -50,6 +63,26 @@ class RunRequest:
     device: str = "auto"
     protocol: Protocol = CURRENT
     limits: Limits = field(default_factory=Limits)
+    split: Split = "test"
+    limit: int | None = None
+    returns: bool = True
+
+    def __post_init__(self) -> None:
+        """Raise `OptionError` or `UnknownNameError` for a seed, split or limit that no run can have."""
+        if self.split not in SPLITS:
+            raise UnknownNameError("trials to run on", str(self.split), SPLITS)
+        check_whole("seed", self.seed, 0)
+        if self.limit is not None:
+            check_whole("limit of windows", self.limit, 1)
+        if not self.returns and self.split == "test" and self.limit is None:
+            raise OptionError(
+                "A whole test run needs its returns; leave them out (--no-returns) together with --on validation or "
+                "--limit N only."
+            )
+
+    def windows(self) -> list[EvaluationWindow]:
+        """The windows to forecast."""
+        return evaluation_windows(self.dataset, self.protocol, self.split, self.limit)
 
     def start(self, held_out: Sequence[Path] = ()) -> PredictorProcess:
         """The predictor, unfitted, in a process that can read no trial but the training and validation ones.
@@ -84,6 +117,8 @@ class RunRequest:
                 ),
                 seed=self.seed,
                 device=resolve_device(self.device),
+                split=self.split,
+                limit=self.limit,
             )
         except ValidationError as error:
             raise OptionError(f"{self.model}: {first_error(error)}.") from None
@@ -123,15 +158,30 @@ def resolve_device(name: str) -> str:
     return "cuda" if name != "cpu" and torch.cuda.is_available() else "cpu"
 
 
+def check_whole(name: str, value: object, least: int) -> None:
+    """A number that a user gave is a whole one of at least `least`; raises `OptionError`."""
+    if type(value) is not int or not least <= value < 2**63:
+        raise OptionError(f"Invalid {name} {value!r}: use a whole number from {least} to {2**63 - 1}.")
+
+
 def default_folder(request: RunRequest) -> Path:
-    """`runs/<dataset>/<model>[-settings]-<budget>-seed<seed>`."""
-    return run_folder(request.dataset.name, request.model, request.settings, request.budget, request.seed)
+    """`runs/<dataset>/<model>[-settings]-<budget>-seed<seed>[-validation][-limit<limit>]`."""
+    folder = run_folder(request.dataset.name, request.model, request.settings, request.budget, request.seed)
+    scope = ["validation"] if request.split == "validation" else []
+    scope += [f"limit{request.limit}"] if request.limit else []
+    return folder.with_name("-".join([folder.name, *scope]))
 
 
 def run_folder(dataset: str, model: str, settings: Iterable[str], budget: str, seed: int) -> Path:
-    """The default folder of a run, by names alone."""
-    chosen = "".join(f"-{setting.replace('=', '-')}" for setting in sorted(settings))
+    """The default folder of a test run, by names alone."""
+    chosen = "".join(f"-{_as_file_name(setting.replace('=', '-', 1))}" for setting in sorted(settings))
     return Path("runs") / dataset.replace("/", "--") / f"{model}{chosen}-{budget}-seed{seed}"
+
+
+def _as_file_name(text: str) -> str:
+    """A setting as a part of a file name: as it is, or recognisable and with a hash if no file should be named so."""
+    plain = re.sub(r"[^\w.+=-]", "_", text, flags=re.ASCII)[:MAX_IN_NAME]
+    return text if plain == text else f"{plain}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 def as_settings(options: Mapping[str, object]) -> tuple[str, ...]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import time
+import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -31,11 +30,13 @@ from ..utils.text import one_line
 from . import figures
 from .forecast.forecasting import write_forecasts
 from .forecast.reference_returns import reference_returns
-from .forecast.scoring import forecast_returns, sample_returns, score, window_rows
-from .forecast.windows import EvaluationWindow, test_windows
+from .forecast.scoring import forecast_returns, sample_returns, score, window_rows, with_returns
+from .forecast.timings import Timings
+from .forecast.validation_log import log_validation_run
+from .forecast.windows import EvaluationWindow, Split
 from .protocol import CURRENT, Protocol
-from .provenance import peak_memory, provenance
-from .record import RECORD_NAME, Cost, Provenance, Record, RunKey, Status, parse, read_record
+from .provenance import provenance
+from .record import RECORD_NAME, Provenance, Record, RunKey, Status, parse, read_record
 from .record_v1 import upgrade_key
 from .request import RunRequest, as_settings, attribute_errors, default_folder
 from .worker.predictor_process import Limits, PredictorProcess
@@ -93,8 +94,13 @@ def run(
     protocol: Protocol = CURRENT,
     limits: Limits | None = None,
     progress: Progress = silent,
+    on: Split = "test",
+    returns: bool = True,
+    limit: int | None = None,
 ) -> Run:
     """Train, forecast and score a predictor; write the run folder, or go on with what it holds.
+
+    Tune on the validation trials: a test run records how many validation runs were made before it.
 
     Parameters
     ----------
@@ -118,11 +124,17 @@ def run(
         Time and memory that the predictor may use.
     progress
         Receives the progress of every stage.
+    on
+        The trials to forecast: "test", or "validation" to tune.
+    returns
+        Whether to evaluate the returns of the forecasts, which takes most of the time; a whole test run needs them.
+    limit
+        Forecast so many windows, spread evenly over phases and trials, instead of all.
 
     Raises
     ------
     UnknownNameError, OptionError
-        If the predictor, dataset, budget, device or an option is not known or not valid.
+        If the predictor, dataset, budget, device, seed, limit or an option is not known or not valid.
     ProtocolError
         If the folder holds another run, or the dataset cannot be scored under the protocol.
     PredictorError
@@ -130,7 +142,8 @@ def run(
     """
     opened = dataset if isinstance(dataset, Dataset) else load_dataset(dataset)
     settings = as_settings(options) if isinstance(options, Mapping) else tuple(options)
-    request = RunRequest(model, opened, budget, settings, seed, device, protocol, limits or Limits())
+    limits = limits or Limits()
+    request = RunRequest(model, opened, budget, settings, seed, device, protocol, limits, on, limit, returns)
     return execute(request, Path(out) if out else default_folder(request), progress)
 
 
@@ -140,13 +153,14 @@ def execute(request: RunRequest, folder: Path, progress: Progress = silent) -> R
         key = request.key(predictor)
         _claim(folder, key)
         record = _finished(folder, key)
-        if record:
+        if record and (record.has_returns or not request.returns):
             return _repeated(record, request, folder, progress)
-        make(request.dataset.environment, [0])  # one that cannot be made here is met now, not after fitting
-        timings = _Timings(folder)
-        circumstances = provenance(key.device, predictor.isolation, method_code(request.model))
+        if request.returns:
+            make(request.dataset.environment, [0])  # one that cannot be made here is met now, not after fitting
+        timings = Timings(folder, key, record)
+        circumstances = provenance(key.device, predictor.isolation, method_code(request.model), timings.validation_runs)
         with _recording_failure(folder, key, predictor, circumstances, timings):
-            windows = test_windows(request.dataset, request.protocol)
+            windows = request.windows()
             _forecast(predictor, request, key.device, windows, folder, timings, progress)
     with _recording_failure(folder, key, predictor, circumstances, timings):
         rows = _evaluated(request, windows, folder, timings, progress)
@@ -162,6 +176,8 @@ def execute(request: RunRequest, folder: Path, progress: Progress = silent) -> R
             provenance=circumstances,
             cost=timings.cost(),
         )
+    if key.split == "validation":
+        log_validation_run(key)  # before anyone can see what came out
     record.write(folder)
     timings.path.unlink(missing_ok=True)
     finished = Run(folder, record)
@@ -172,10 +188,12 @@ def execute(request: RunRequest, folder: Path, progress: Progress = silent) -> R
 
 def _repeated(record: Record, request: RunRequest, folder: Path, progress: Progress) -> Run:
     """A run that was finished before; what its folder has lost since is made again from its forecasts."""
-    finished, rows, timings = Run(folder, record, repeated=True), _kept_rows(folder), _Timings(folder)
+    request = dataclasses.replace(request, returns=record.has_returns)
+    finished, rows = Run(folder, record, repeated=True), _kept_rows(folder, request)
+    timings = Timings(folder, record.key, record)
     forecasts = folder / FORECASTS_NAME
     if rows is None and forecasts.exists() and sha256(forecasts) == record.forecasts_sha256:
-        rows = _evaluated(request, test_windows(request.dataset, request.protocol), folder, timings, progress)
+        rows = _evaluated(request, request.windows(), folder, timings, progress)
     timings.path.unlink(missing_ok=True)
     if rows is not None and not all(finished.figure.with_suffix(suffix).exists() for suffix in (".svg", ".png")):
         figures.draw(record, rows, folder)
@@ -195,7 +213,7 @@ def _finished(folder: Path, key: RunKey) -> Record | None:
 
 @contextlib.contextmanager
 def _recording_failure(
-    folder: Path, key: RunKey, predictor: PredictorProcess, circumstances: Provenance, timings: _Timings
+    folder: Path, key: RunKey, predictor: PredictorProcess, circumstances: Provenance, timings: Timings
 ) -> Iterator[None]:
     """Leave a record of what failed and why, and let the error go on."""
     try:
@@ -267,7 +285,7 @@ def _forecast(
     device: str,
     windows: list[EvaluationWindow],
     folder: Path,
-    timings: _Timings,
+    timings: Timings,
     progress: Progress,
 ) -> None:
     """Fit and forecast, as far as that is still to be done."""
@@ -290,10 +308,10 @@ def _forecast(
 
 
 def _evaluated(
-    request: RunRequest, windows: list[EvaluationWindow], folder: Path, timings: _Timings, progress: Progress
+    request: RunRequest, windows: list[EvaluationWindow], folder: Path, timings: Timings, progress: Progress
 ) -> pd.DataFrame:
     """J of the forecasts, and the rows of `windows.parquet`: written, or read if they are there."""
-    kept = _kept_rows(folder)
+    kept = _kept_rows(folder, request)
     if kept is not None:
         return kept
     with timings.of("evaluation"):
@@ -303,18 +321,23 @@ def _evaluated(
     return rows
 
 
-def _kept_rows(folder: Path) -> pd.DataFrame | None:
-    """The rows of `windows.parquet`; None if there is none, or it is damaged: it follows from the forecasts."""
+def _kept_rows(folder: Path, request: RunRequest) -> pd.DataFrame | None:
+    """The rows of `windows.parquet`; None if there is none, it is damaged, or it lacks the returns that are wanted."""
     try:
-        return pd.read_parquet(folder / WINDOWS_NAME)
+        rows = pd.read_parquet(folder / WINDOWS_NAME)
     except (OSError, ValueError, pa.ArrowException):
         return None
+    return None if request.returns and not with_returns(rows) else rows
 
 
 def _evaluate(request: RunRequest, windows: list[EvaluationWindow], path: Path, progress: Progress) -> pd.DataFrame:
     dataset, protocol = request.dataset, request.protocol
     forecasts = map_tensors(path)["forecasts"]
-    reference = reference_returns(dataset, protocol, lambda done, total: progress("reference", done, total, ""))
+    if not request.returns:
+        return window_rows(dataset, windows, forecasts, None, None, protocol)
+    reference = reference_returns(
+        dataset, protocol, lambda done, total: progress("reference", done, total, ""), windows
+    )
 
     def report(done: int, total: int) -> None:
         progress("returns", done, total, "")
@@ -324,35 +347,3 @@ def _evaluate(request: RunRequest, windows: list[EvaluationWindow], path: Path, 
     except ProtocolError as error:
         raise PredictorError(f"{request.model}: {error}") from None
     return window_rows(dataset, windows, forecasts, returns, reference, protocol)
-
-
-class _Timings:
-    """Seconds of each stage, kept beside the run until it is finished so that a resumed run reports them all."""
-
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / "timings.json"
-        self.stage = "forecast"
-        """The stage that began last."""
-        self.seconds = {"fit_seconds": 0.0, "forecast_seconds": 0.0, "evaluation_seconds": 0.0}
-        # Damaged ones are lost: they are no reason not to finish the run.
-        with contextlib.suppress(OSError, ValueError, TypeError):
-            kept = self.seconds | strict_json(self.path.read_text(encoding="utf-8"))
-            self.seconds = Cost(**kept, peak_memory_bytes=0).model_dump(exclude={"peak_memory_bytes"})
-
-    @contextlib.contextmanager
-    def of(self, stage: str) -> Iterator[None]:
-        """Add the block's duration to a stage."""
-        self.stage, started = stage, time.perf_counter()
-        try:
-            yield
-        finally:
-            self.add(f"{stage}_seconds", time.perf_counter() - started)
-
-    def add(self, name: str, seconds: float) -> None:
-        """Add seconds to a stage."""
-        self.seconds[name] += seconds
-        write_text(self.path, json.dumps(self.seconds))
-
-    def cost(self) -> Cost:
-        """What the run took so far."""
-        return Cost(**self.seconds, peak_memory_bytes=peak_memory())

@@ -26,8 +26,9 @@ def render(record: Record) -> RenderableType:
         f" on {key.dataset.name} ({key.dataset.environment}), protocol {key.protocol.version}, seed {key.seed}\n",
         (f"budget {key.method.budget}{': ' + options if options else ''}\n", "dim"),
         (f"dataset digest {key.dataset.digest[:12]}, device {key.device}", "dim"),
+        (f"\n{record.scope}: not for a leaderboard" if record.scope else "", "yellow"),
     )
-    shown = [metric for metric in of_track(record.track) if metric.heading]
+    shown = [m for m in of_track(record.track) if m.heading and (record.has_returns or not m.of_returns)]
     table = FoldedTable("h", [_columns(metric, interval=metric.interval) for metric in shown])
     sections = {
         "learning": record.of_phase("learning"),
@@ -43,18 +44,25 @@ def render(record: Record) -> RenderableType:
     counts = ", ".join(
         f"{phase}: {rows[0].windows} windows of {rows[0].trials} trials" for phase, rows in sections.items() if rows
     )
+    of_returns = " REPW (with persistence's and the noise floor) and gain are in units of return."
     foot = Text.assemble(
-        (f"{counts}. Skill is 1 - WPE / WPE of persistence. ", "dim"),
-        ("Ceiling: the best in the context's span. REPW (with persistence's and the noise floor) and gain ", "dim"),
-        ("are in units of return.\n", "dim"),
+        (f"{counts}. Skill is 1 - WPE / WPE of persistence. Ceiling: the best in the context's span.", "dim"),
+        (f"{of_returns if record.has_returns else ''}\n", "dim"),
         f"cost: fit {cost.fit_seconds:.1f} s, forecast {cost.forecast_seconds:.1f} s, ",
         f"returns {cost.evaluation_seconds:.1f} s, peak memory {cost.peak_memory_bytes / 2**30:.2f} GiB, ",
         f"{record.parameter_count:,} learned parameters",
+        (_spell_tuning(record.provenance.validation_runs), "dim"),
     )
     parts: list[RenderableType] = [head, "", table, "", foot]
     if learning is None:
-        parts.append(Text("No test trial has a learning phase with a full context.", "yellow"))
+        parts.append(Text(f"No {key.split} trial has a learning phase with a full context.", "yellow"))
     return Group(*parts)
+
+
+def _spell_tuning(validation_runs: int | None) -> str:
+    if validation_runs is None:
+        return ""
+    return f"\nvalidation runs of this predictor before this run: {validation_runs:,}"
 
 
 def render_comparison(differences: pd.DataFrame, phase: str) -> RenderableType:

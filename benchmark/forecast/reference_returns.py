@@ -52,21 +52,42 @@ def file_name(protocol: Protocol) -> str:
 
 
 def reference_returns(
-    dataset: Dataset, protocol: Protocol, progress: Progress = lambda done, total: None, *, fresh: bool = False
+    dataset: Dataset,
+    protocol: Protocol,
+    progress: Progress = lambda done, total: None,
+    windows: Sequence[EvaluationWindow] | None = None,
+    *,
+    fresh: bool = False,
 ) -> ReferenceReturns:
     """The dataset's reference returns: from its derived data, or else looked up or evaluated policy by policy.
 
-    With `fresh` nothing is looked up in the store.
+    Parameters
+    ----------
+    dataset, protocol
+        What is forecast, under which protocol.
+    progress
+        Receives policies done and policies in all.
+    windows
+        Windows of the test trials, or of others; by default all of the test trials, which alone derived data are of.
+    fresh
+        Look nothing up in the store.
 
     Raises
     ------
     DatasetError
         If the derived data are damaged or not those that the catalog pins, or belong to other windows.
     """
-    windows = test_windows(dataset, protocol)
+    every = test_windows(dataset, protocol)
+    windows = every if windows is None else windows
+    place = {window: row for row, window in enumerate(every)}
+    if not place.keys() >= {*windows}:
+        return _compute(dataset, windows, protocol, progress, fresh)
     derived = find_derived(dataset, protocol.version)
     path = derived.file(file_name(protocol)) if derived else None
-    return _read(path, windows, protocol) if path else _compute(dataset, windows, protocol, progress, fresh)
+    if path is None:
+        return _compute(dataset, windows, protocol, progress, fresh)
+    found, rows = _read(path, every, protocol), [place[window] for window in windows]
+    return ReferenceReturns(found.origin[rows], found.target[rows], found.target_noise[rows])
 
 
 def derive_reference_returns(

@@ -73,11 +73,13 @@ def window_rows(
     dataset: Dataset,
     windows: Sequence[EvaluationWindow],
     forecasts: npt.NDArray[np.float32],
-    returns: Float64,
-    reference: ReferenceReturns,
+    returns: Float64 | None,
+    reference: ReferenceReturns | None,
     protocol: Protocol,
 ) -> pd.DataFrame:
     """One row per window and horizon: errors, the same for persistence and the span oracle, and returns.
+
+    Without `returns` and `reference` it has no columns of returns.
 
     Parameters
     ----------
@@ -97,7 +99,6 @@ def window_rows(
         past = trials[window.trial].weights(window.origin + 1 - protocol.context, window.origin + 1)
         true = trials[window.trial].weights(window.origin + 1, window.origin + 1 + protocol.horizon)
         layers = layer_errors(true, forecasts[number], dataset.layout)
-        target = reference.target[number]
         columns: dict[str, Any] = {
             "trial": window.trial,
             "origin": window.origin,
@@ -107,24 +108,38 @@ def window_rows(
             "wpe": weight_prediction_error(true, forecasts[number]),
             "wpe_persistence": weight_prediction_error(true, past[-1]),
             "wpe_oracle": weight_prediction_error(true, span_projection(past, true)),
-            "return_forecast": returns[number],
-            "return_true": target,
-            "return_origin": reference.origin[number],
-            "repw": np.abs(target - returns[number]),
-            "repw_persistence": np.abs(target - reference.origin[number]),
-            "noise": np.abs(target - reference.target_noise[number]),
-            "gain": returns[number] - reference.origin[number],
         }
+        if returns is not None and reference is not None:
+            columns |= _return_columns(returns[number], reference, number)
         columns |= {f"{LAYER_PREFIX}{name}": error for name, error in layers.items()}
         frames.append(pd.DataFrame(columns))
     return pd.concat(frames, ignore_index=True)
 
 
+def _return_columns(returns: Float64, reference: ReferenceReturns, number: int) -> dict[str, Float64]:
+    """The columns of returns of one window, [H] each."""
+    target, origin = reference.target[number], reference.origin[number]
+    return {
+        "return_forecast": returns,
+        "return_true": target,
+        "return_origin": np.full_like(target, origin),
+        "repw": np.abs(target - returns),
+        "repw_persistence": np.abs(target - origin),
+        "noise": np.abs(target - reference.target_noise[number]),
+        "gain": returns - origin,
+    }
+
+
+def with_returns(rows: pd.DataFrame) -> bool:
+    """Whether rows of windows have their columns of returns."""
+    return "return_forecast" in rows
+
+
 def score(rows: pd.DataFrame, protocol: Protocol) -> tuple[Result, ...]:
     """Results per phase ("learning", "converged", "all") and horizon, with intervals over trials.
 
-    Each has an estimate of every metric of the track (`metrics.METRICS`), WPE by parameter tensor, and the
-    per-trial sums that records keep, in the order of trial numbers.
+    Each has an estimate of every metric of the track (`metrics.METRICS`) whose columns there are, WPE by parameter
+    tensor, and the per-trial sums that records keep, in the order of trial numbers.
 
     Raises
     ------
@@ -146,7 +161,12 @@ def score(rows: pd.DataFrame, protocol: Protocol) -> tuple[Result, ...]:
 
 
 def sample_returns(rows: pd.DataFrame) -> tuple[ReturnPair, ...]:
-    """Phase, horizon, true and forecast return of some rows, spread evenly over each phase: enough for a picture."""
+    """Phase, horizon, true and forecast return of some rows, spread evenly over each phase: enough for a picture.
+
+    Rows without returns give none.
+    """
+    if not with_returns(rows):
+        return ()
     names = ["phase", "horizon", "return_true", "return_forecast"]
     parts = [part[names] for _, part in rows.groupby("phase", sort=False)]
     chosen = [part.iloc[np.unique(np.linspace(0, len(part) - 1, RETURN_SAMPLE_SIZE).astype(int))] for part in parts]
@@ -160,12 +180,13 @@ def _score(part: pd.DataFrame, phase: Any, horizon: int, protocol: Protocol) -> 
     sums: dict[str, Float64] = {str(name): table[name].to_numpy(dtype=np.float64) for name in table}
     sums[metrics.WINDOWS] = grouped.size().to_numpy().astype(np.float64)
     layers = [name for name in values.columns if name.startswith(LAYER_PREFIX)]
+    scored = [metric for metric in metrics.of_track("forecast") if sums.keys() >= {*metric.columns}]
     return Result(
         phase=phase,
         horizon=horizon,
         windows=len(part),
         trials=len(table),
-        estimates={metric.name: metric.estimate(sums, protocol) for metric in metrics.of_track("forecast")},
+        estimates={metric.name: metric.estimate(sums, protocol) for metric in scored},
         layers={name.removeprefix(LAYER_PREFIX): float(values[name].mean()) for name in layers},
-        by_trial={name: tuple(sums[name].tolist()) for name in metrics.kept_columns()},
+        by_trial={name: tuple(sums[name].tolist()) for name in metrics.kept_columns(scored)},
     )

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ...benchmark.forecast.scoring import with_returns
 from ...benchmark.metrics import BY_NAME, METRICS, WINDOWS, kept_columns
 from ...benchmark.provenance import provenance
 from ...benchmark.record import Record, Result, ReturnPair
@@ -90,8 +91,8 @@ class Comparison:
 
     def rows(self, claimed: dict[str, list[Any]], found: pd.DataFrame) -> None:
         """Compare the columns of numbers of `windows.parquet`."""
-        follows = {} if self.exact else _following(claimed)
-        size = float(found["return_true"].abs().median())
+        follows = {} if self.exact or not with_returns(found) else _following(claimed)
+        size = float(found["return_true"].abs().median()) if with_returns(found) else 0.0
         for name, stated in claimed.items():
             here = found[name].tolist()
             if not self.exact and name in EPISODES:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...benchmark.forecast.windows import EvaluationWindow, test_windows
+from ...benchmark.forecast.windows import EvaluationWindow, evaluation_windows
 from ...benchmark.protocol import check_known
 from ...benchmark.record import RECORD_LIMIT, RECORD_NAME, Record, read_record
 from ...benchmark.request import is_identified
@@ -47,8 +47,9 @@ class RunFolder:
 
     @cached_property
     def windows(self) -> list[EvaluationWindow]:
-        """The windows that the protocol asks for."""
-        return test_windows(self.dataset, self.record.key.protocol)
+        """The windows that the record's key asks for."""
+        key = self.record.key
+        return evaluation_windows(self.dataset, key.protocol, key.split, key.limit)
 
     @cached_property
     def forecasts(self) -> npt.NDArray[np.float32]:

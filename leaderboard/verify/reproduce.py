@@ -94,6 +94,9 @@ def reproduce(
         device or key.device,
         key.protocol,
         limits or Limits(),
+        key.split,
+        key.limit,
+        record.has_returns,
     )
     with request.start() as predictor:
         found = request.key(predictor).method

@@ -117,9 +117,12 @@ def rescore(
         If the forecasts cannot be scored at all, or `windows.parquet` is not readable.
     """
     protocol, record = run.record.key.protocol, run.record
-    returns = forecast_returns(run.dataset, run.windows, run.forecasts, protocol, progress, fresh=fresh)
-    reference = reference_returns(run.dataset, protocol, fresh=fresh)
-    rows = window_rows(run.dataset, run.windows, run.forecasts, returns.values, reference, protocol)
+    returns = reference = None
+    if record.has_returns:
+        returns = forecast_returns(run.dataset, run.windows, run.forecasts, protocol, progress, fresh=fresh)
+        reference = reference_returns(run.dataset, protocol, windows=run.windows, fresh=fresh)
+    values = returns.values if returns else None
+    rows = window_rows(run.dataset, run.windows, run.forecasts, values, reference, protocol)
     results = score(rows, protocol)
     reasons = elsewhere(record)
     compare = Comparison(exact=not reasons)
@@ -139,8 +142,8 @@ def rescore(
         tuple(compare.differences),
         leakage_flags,
         notes,
-        returns_evaluated=returns.evaluated,
-        returns_looked_up=returns.values.size - returns.evaluated,
+        returns_evaluated=returns.evaluated if returns else 0,
+        returns_looked_up=returns.values.size - returns.evaluated if returns else 0,
     )
 
 

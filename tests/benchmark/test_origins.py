@@ -10,8 +10,11 @@ from helpers import synthetic
 from hypothesis import given
 from hypothesis import strategies as st
 from tipl_bench.benchmark.forecast.windows import (
+    EvaluationWindow,
     converged_from,
+    evaluation_windows,
     spread_origins,
+    spread_windows,
     test_windows,
     trial_windows,
 )
@@ -124,3 +127,41 @@ def test_when_a_protocol_version_is_unknown_then_the_known_ones_are_named():
     assert protocol(1) is CURRENT
     with pytest.raises(UnknownNameError, match=f"protocol version '7'.*Known: {', '.join(map(str, PROTOCOLS))}"):
         protocol(7)
+
+
+def test_when_the_validation_trials_are_asked_for_then_the_windows_are_theirs(smooth):
+    windows = evaluation_windows(smooth, CURRENT, "validation")
+    assert {window.trial for window in windows} == set(smooth.manifest.split.validation)
+    assert windows == [
+        w for trial in smooth.manifest.split.validation for w in trial_windows(smooth.trial(trial), CURRENT)
+    ]
+
+
+def counted_windows(trials: int, learning: int = 10, converged: int = 10) -> list[EvaluationWindow]:
+    """Windows as a protocol gives them: of each trial, of each phase, by origin."""
+    phases = {"learning": range(learning), "converged": range(20, 20 + converged)}
+    return [
+        EvaluationWindow(t, origin, phase, origin % 5)
+        for t in range(trials)
+        for phase, o in phases.items()
+        for origin in o
+    ]
+
+
+@given(st.integers(1, 7), st.integers(0, 10), st.integers(1, 10), st.integers(1, 150))
+def test_when_fewer_windows_are_taken_then_they_are_even_over_phases_and_trials(trials, learning, converged, count):
+    windows = counted_windows(trials, learning, converged)
+    chosen = spread_windows(windows, count)
+    assert len(chosen) == min(count, len(windows))
+    assert chosen == sorted(set(chosen), key=windows.index) == spread_windows(windows, count)
+    for phase, most in (("learning", learning), ("converged", converged)):
+        by_trial = Counter(window.trial for window in chosen if window.phase == phase)
+        numbers = [by_trial[trial] for trial in range(trials)]
+        assert max(numbers) - min(numbers) <= 1
+        assert sum(numbers) >= min(count // 2, most * trials)
+
+
+def test_when_one_window_of_each_trial_and_phase_is_taken_then_their_places_in_the_iteration_differ():
+    places = Counter(w.position for w in spread_windows(counted_windows(15), 30) if w.phase == "learning")
+    assert set(places) == {0, 1, 2, 3, 4}
+    assert max(places.values()) <= 5
