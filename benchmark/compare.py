@@ -1,4 +1,4 @@
-"""Compare runs: paired differences of every metric over their shared test trials."""
+"""Compare runs: paired differences of every metric over the trials that they share."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ COLUMNS = ("run", "other", "metric", "phase", "horizon", "difference", "low", "h
 def compare(runs: Sequence[Comparable]) -> pd.DataFrame:
     """The paired differences of every two runs of one dataset and protocol.
 
-    Whole test trials are resampled, the same ones for both runs, so that what is common to them cancels.
+    Whole trials are resampled, the same ones for both runs, so that what is common to them cancels. Runs are of the
+    same windows: all of the test trials', or the same part of the test or validation trials'.
 
     Parameters
     ----------
@@ -43,7 +44,7 @@ def compare(runs: Sequence[Comparable]) -> pd.DataFrame:
     ------
     ProtocolError
         If there are fewer than two runs, one failed, or is of an unknown protocol, or they are of different datasets,
-        protocols or test trials.
+        protocols or windows.
     """
     records = [_record(one) for one in runs]
     if len(records) < 2:
@@ -70,7 +71,11 @@ def _record(source: Comparable) -> Record:
 
 def _labels(records: Sequence[Record]) -> list[str]:
     """A name for each record, numbered where two would be the same."""
-    names = [f"{r.key.method.name} v{r.key.method.version} {r.key.method.budget} seed {r.key.seed}" for r in records]
+    names = [
+        f"{r.key.method.name} v{r.key.method.version} {r.key.method.budget} seed {r.key.seed}"
+        + (f" ({r.scope})" if r.scope else "")
+        for r in records
+    ]
     return [
         f"{name} ({names[: place + 1].count(name)})" if names.count(name) > 1 else name
         for place, name in enumerate(names)
@@ -91,6 +96,7 @@ def _check_comparable(first: str, one: Record, name: str, other: Record) -> None
         ("track", one.track, other.track),
         ("dataset", one.key.dataset, other.key.dataset),
         ("protocol", one.key.protocol, other.key.protocol),
+        ("choice of windows", (one.key.split, one.key.limit), (other.key.split, other.key.limit)),
     ):
         if mine != theirs:
             raise ProtocolError(

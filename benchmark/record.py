@@ -287,8 +287,9 @@ class Record(_Model):
     @property
     def scope(self) -> str:
         """What sets the run apart from a whole test run, as tables and messages say it; empty for one."""
-        without = ["without returns"] if self.results and not self.has_returns else []
-        return ", ".join([self.key.scope, *without] if self.key.scope else without)
+        if not self.key.scope:
+            return ""
+        return f"{self.key.scope}, without returns" if self.results and not self.has_returns else self.key.scope
 
     @property
     def why_not_submittable(self) -> str | None:

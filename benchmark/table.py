@@ -80,7 +80,7 @@ def render_comparison(differences: pd.DataFrame, phase: str) -> RenderableType:
             table.add_row("mean" if pd.isna(horizon) else str(horizon), cells)
         trials = pair["trials"].iloc[0]
         parts += [
-            Text(f"{run} minus {other}, {_spell_phase(phase)}, paired over {trials} test trials", "bold"),
+            Text(f"{run} minus {other}, {_spell_phase(phase)}, paired over {trials} trials", "bold"),
             "",
             table,
             "",

@@ -12,9 +12,9 @@ import click
 @click.option("--phase", default="learning", show_default=True, help="Phase to print: learning, converged or all.")
 @click.option("--json", "as_json", is_flag=True, help="Print every difference as JSON instead of the table.")
 def compare(runs: tuple[Path, ...], phase: str, as_json: bool) -> None:
-    """Print the paired differences of runs over their shared test trials, with 95% intervals.
+    """Print the paired differences of runs over the trials that they share, with 95% intervals.
 
-    RUN is a run folder or a record file; all must be of one dataset and protocol.
+    RUN is a run folder or a record file; all must be of one dataset, protocol and choice of windows.
     """
     from ..benchmark import table
     from ..benchmark.compare import compare as compare_runs

@@ -176,7 +176,7 @@ def test_the_compare_command_prints_what_compare_returns(tmp_path, comparable):
     printed = json.loads(result.output)
     assert [row["difference"] for row in printed] == pytest.approx(list(expected["difference"]), rel=1e-9)
     result = CliRunner().invoke(main, ["compare", *map(str, paths)], env={"COLUMNS": "80"})
-    title = "tipl v1 quick seed 0 minus mlp v1 quick seed 0, learning phase, paired over 12 test trials"
+    title = "tipl v1 quick seed 0 minus mlp v1 quick seed 0, learning phase, paired over 12 trials"
     assert title in " ".join(result.output.split())
     assert "\u2026" not in result.output, "a number is cut off"
     value = expected[(expected["metric"] == "skill") & (expected["horizon"] == 2)]["difference"].iloc[0]

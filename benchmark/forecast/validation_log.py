@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 from pathlib import Path
 from typing import Any
 
-from ...registry.store import cache_root
+from ...registry.store import cache_root, optional_write
 from ...utils.canonical import canonical_json, strict_json
 from ..record import RunKey
 
@@ -23,7 +22,7 @@ def log_path() -> Path:
 def log_validation_run(key: RunKey) -> None:
     """Add a validation run to the log; one that is there already counts once all the same."""
     line = {**_subject(key), "key": hashlib.sha256(canonical_json(key.model_dump(mode="json")).encode()).hexdigest()}
-    with contextlib.suppress(OSError):
+    with optional_write():
         log_path().parent.mkdir(parents=True, exist_ok=True)
         # One write in append mode: lines of processes that run at once do not mix.
         with log_path().open("ab", buffering=0) as stream:

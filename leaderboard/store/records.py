@@ -56,13 +56,17 @@ def load(folder: Path | None = None) -> dict[Path, Record]:
     Raises
     ------
     ProtocolError
-        If there is none, or one is not valid; the message names it.
+        If there is none, or one is not valid or not of a whole test run; the message names it.
     """
     folder = folder or committed_folder()
     paths = sorted(folder.glob("*.json"))
     if not paths:
         raise ProtocolError(f"{folder} holds no records; add runs with `tipl-bench leaderboard add RUN`.")
-    return {path: read_record(path) for path in paths}
+    records = {path: read_record(path) for path in paths}
+    for path, record in records.items():
+        if record.why_not_submittable:
+            raise ProtocolError(f"{path} cannot be a leaderboard's: {record.why_not_submittable} Remove that file.")
+    return records
 
 
 def file_name(record: Record) -> str:
@@ -81,8 +85,10 @@ def find(record: Record, folder: Path | None = None) -> tuple[Path, Record]:
     Raises
     ------
     ProtocolError
-        If the board has no such run, or other forecasts of it.
+        If the run is not a whole test run, or the board has no such run, or other forecasts of it.
     """
+    if record.why_not_submittable:
+        raise ProtocolError(f"This run cannot be attested: {record.why_not_submittable}")
     path = (folder or committed_folder()) / file_name(record)
     if not path.exists():
         raise ProtocolError(f"{path} is not there; add the run first (`leaderboard add RUN`).")
@@ -132,11 +138,13 @@ def add(record: Record, folder: Path | None = None, *, rescored: bool = False) -
     Raises
     ------
     ProtocolError
-        If the run failed, another result for the same key is there already, or the same with another cost, origin or
-        other claim.
+        If the run failed or is not a whole test run, another result for the same key is there already, or the same with
+        another cost, origin or other claim.
     """
     if record.failed:
         raise ProtocolError(f"The run failed at {record.status.stage}; only a finished run can be added. Repeat it.")
+    if record.why_not_submittable:
+        raise ProtocolError(f"This run cannot be added: {record.why_not_submittable}")
     folder = folder or committed_folder()
     path = folder / file_name(record)
     if path.exists():

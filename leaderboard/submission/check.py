@@ -102,6 +102,8 @@ def check(
         results.append(checked)
         try:
             checked.record = record = open_record(folder)
+            if record.why_not_submittable:
+                raise ProtocolError(f"This run cannot be submitted: {record.why_not_submittable}")
             _against_others(checked, record, records, taken)
             run = open_run(folder, open_dataset(record.key.dataset.name))
             name = f"run {number + 1} of {len(folders)}"

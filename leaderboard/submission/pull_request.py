@@ -44,12 +44,14 @@ def submit(run: RunFolder, repo: str = REPOSITORY) -> str:
     DatasetError
         If `repo` is not of the form OWNER/NAME.
     ProtocolError
-        If the repository has this row already.
+        If the run is not a whole test run, or the repository has this row already.
     HubError
         If the Hub refuses.
     """
     if not is_repo(repo):
         raise DatasetError(f"{repo!r} is not a repository; one looks like OWNER/NAME.")
+    if run.record.why_not_submittable:
+        raise ProtocolError(f"This run cannot be submitted: {run.record.why_not_submittable}")
     location, name = HubLocation(repo), submission_name(run.record)
     if any(path.startswith(f"{FOLDER}/{name}/") for path in _tree(location)):
         raise ProtocolError(f"{location} has {FOLDER}/{name} already; a row is never changed. Raise the version.")
