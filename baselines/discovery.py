@@ -97,5 +97,6 @@ def _clash(plugin: Plugin, others: list[Plugin], in_tree: Mapping[str, str]) -> 
         return f"{name!r} is a predictor of tipl-bench itself; rename the one of {plugin.distribution}"
     for other in others:
         if other.name.casefold() == folded and (other.name, other.distribution) != (plugin.name, plugin.distribution):
-            return f"{other.distribution} announces {one_line(other.name, 60)!r} too; uninstall one, or rename it"
+            both = sorted(f"{one.distribution} ({one_line(one.name, 60)})" for one in (plugin, other))
+            return f"{' and '.join(both)} announce names that differ by case at most; uninstall one, or rename it"
     return None

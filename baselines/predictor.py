@@ -89,10 +89,12 @@ class Contexts:
     ----------
     weights
         [B, L, P] float32.
-    observation_mean, observation_variance
-        [B, L, O] float64.
+    observation_mean, observation_variance, observation_count
+        Of the observation normaliser at each checkpoint: [B, L, O] float64, and the observations it had seen, [B, L].
     columns
         `environment_steps`, `iteration`, `epoch`, `learning_rate` and `episodic_return`, each [B, L].
+    origin
+        The origin's checkpoint number in its trial, [B] int64; 0 is the initialisation.
     layout
         Names and shapes of the parameters within P.
     """
@@ -100,11 +102,25 @@ class Contexts:
     weights: Weights
     observation_mean: npt.NDArray[np.float64]
     observation_variance: npt.NDArray[np.float64]
+    observation_count: npt.NDArray[np.float64]
     columns: Mapping[str, Array]
+    origin: npt.NDArray[np.int64]
     layout: PolicyLayout
 
     def __len__(self) -> int:
         return len(self.weights)
+
+    def take(self, rows: npt.NDArray[np.intp]) -> Contexts:
+        """Some of the windows, by number."""
+        return Contexts(
+            weights=self.weights[rows],
+            observation_mean=self.observation_mean[rows],
+            observation_variance=self.observation_variance[rows],
+            observation_count=self.observation_count[rows],
+            columns={name: column[rows] for name, column in self.columns.items()},
+            origin=self.origin[rows],
+            layout=self.layout,
+        )
 
 
 @dataclass(frozen=True)

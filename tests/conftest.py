@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 from helpers import misbehaving, synthetic, third_party
+from helpers.plugins import install
 from hypothesis import settings
 from tipl_bench.registry.dataset import Dataset
 
@@ -59,14 +59,3 @@ def misbehaving_predictors(
     points = {kind.name: f"helpers.misbehaving:{kind.__name__}" for kind in misbehaving.PREDICTORS}
     site = install(tmp_path / "misbehaving-site", "misbehaving", points, monkeypatch)
     return misbehaving.Notes(lambda: capfd.readouterr().err, site)
-
-
-def install(site: Path, name: str, points: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Put a package's metadata, with predictors as entry points, on the path."""
-    information = site / f"{name.replace('-', '_')}-1.0.dist-info"
-    information.mkdir(parents=True)
-    (information / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
-    lines = [f"{point} = {place}" for point, place in points.items()]
-    (information / "entry_points.txt").write_text("\n".join(["[tipl_bench.predictors]", *lines]) + "\n")
-    monkeypatch.syspath_prepend(str(site))
-    return site

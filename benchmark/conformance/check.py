@@ -7,7 +7,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -166,12 +166,10 @@ def _check_batches(checker: _Checker, predictor: PredictorProcess, expected: For
         detail(checker.compare(expected[:, :3], checker.forecast(predictor, contexts, 3), expected))
     with checker.check("batch order") as detail:
         order = np.arange(len(contexts))[::-1]
-        reversed_batch = checker.forecast(predictor, _select(contexts, order), horizon)
+        reversed_batch = checker.forecast(predictor, contexts.take(order), horizon)
         detail(checker.compare(expected[order], reversed_batch, expected))
     with checker.check("batch size") as detail:
-        single = [
-            checker.forecast(predictor, _select(contexts, np.array([row])), horizon) for row in range(len(contexts))
-        ]
+        single = [checker.forecast(predictor, contexts.take(np.array([row])), horizon) for row in range(len(contexts))]
         detail(checker.compare(expected, np.concatenate(single), expected))
 
 
@@ -257,13 +255,3 @@ class _Checker:
         if difference > TOLERANCE * step:
             raise _MismatchError(f"differs by {difference:.2g}; the largest step forecast is {step:.2g}")
         return "bitwise" if difference == 0 else f"within {difference / step:.1g} of the largest step forecast"
-
-
-def _select(contexts: Contexts, rows: npt.NDArray[np.intp]) -> Contexts:
-    return replace(
-        contexts,
-        weights=contexts.weights[rows],
-        observation_mean=contexts.observation_mean[rows],
-        observation_variance=contexts.observation_variance[rows],
-        columns={name: column[rows] for name, column in contexts.columns.items()},
-    )

@@ -44,7 +44,9 @@ def build_contexts(trials: dict[int, Trial], windows: Sequence[EvaluationWindow]
         weights=stack("weights"),
         observation_mean=stack("observation_mean"),
         observation_variance=stack("observation_variance"),
+        observation_count=stack("observation_count"),
         columns={name: stack(name) for name in COLUMNS},
+        origin=np.array([window.origin for window in windows], dtype=np.int64),
         layout=trials[windows[0].trial].layout,
     )
 

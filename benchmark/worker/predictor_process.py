@@ -21,12 +21,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...baselines import predictor_names
+from ...baselines import find_plugin
 from ...baselines.predictor import Contexts, FitTask
 from ...registry.catalog import BUNDLED
 from ...registry.store import cache_root
 from ...registry.trial import Trial
-from ...utils.errors import OptionError, UnknownNameError
+from ...utils.errors import OptionError
 from ...utils.files import replace_atomically
 from ...utils.text import one_line
 from ..protocol import CURRENT
@@ -127,8 +127,7 @@ class PredictorProcess:
         limits: Limits | None = None,
         until: float | None = None,
     ) -> None:
-        if model not in predictor_names():
-            raise UnknownNameError("predictor", model, predictor_names())
+        find_plugin(model)
         self.limits, self.until = limits or Limits(), until
         self.name = model
         self.parameter_count: int | None = None
@@ -213,6 +212,8 @@ class PredictorProcess:
             "weights": contexts.weights,
             "observation_mean": contexts.observation_mean,
             "observation_variance": contexts.observation_variance,
+            "observation_count": contexts.observation_count,
+            "origin": contexts.origin,
             **contexts.columns,
         }
         request = Predict(layout=contexts.layout, columns=tuple(contexts.columns), horizon=horizon)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import re
 import textwrap
+from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from helpers import synthetic
+from helpers.plugins import install
 from tipl_bench.baselines import IN_TREE, predictor, predictor_names, predictor_type
 from tipl_bench.benchmark.request import RunRequest
 from tipl_bench.benchmark.run import execute
+from tipl_bench.cli import main
 from tipl_bench.utils.errors import PredictorError, UnknownNameError
 from tipl_bench.utils.tensorfile import map_tensors
 
@@ -93,3 +97,54 @@ def test_when_the_tutorial_is_typed_in_then_it_is_a_predictor(smooth):
     contexts = synthetic.contexts_of(smooth, 7, (19, 40))
     forecast = kind(predictor.NoOptions()).predict(contexts, 3)
     np.testing.assert_array_equal(forecast, contexts.weights[:, [-1] * 3])
+
+
+def test_the_information_classes_are_documented_in_one_table():
+    text = (Path(__file__).parents[2] / "docs" / "your-own-predictor.md").read_text()
+    rows = [f"| `{name}` | {meaning} |" for name, meaning in predictor.INFORMATION_CLASSES.items()]
+    assert "\n".join(rows) in text
+
+
+def test_when_a_packages_metadata_are_damaged_then_other_packages_are_still_found(third_party_predictors):
+    damaged = third_party_predictors / "damaged-1.0.dist-info"
+    damaged.mkdir()
+    (damaged / "METADATA").write_bytes(b"Name: damaged\n")
+    (damaged / "entry_points.txt").write_text("[tipl_bench.predictors]\nno equals sign\n")
+    assert "keeping" in predictor_names()
+    assert predictor_type("keeping").name == "keeping"
+
+
+@pytest.mark.parametrize(
+    ("name", "others", "problem"),
+    [
+        ("Tipl", (), "'tipl' is a predictor of tipl-bench itself; rename the one of first"),
+        (
+            "mine",
+            ("Mine",),
+            r"first \(mine\) and second \(Mine\) announce names that differ by case at most",
+        ),
+        ("mine", ("mine",), r"first \(mine\) and second \(mine\) announce"),
+        ("a b", (), "its name is not letters and digits joined by"),
+    ],
+)
+def test_when_names_are_not_told_apart_then_none_of_them_is_used_and_both_packages_are_named(
+    name, others, problem, tmp_path, monkeypatch
+):
+    for package, point in zip(("first", "second"), (name, *others), strict=False):
+        install(tmp_path / package, package, {point: "helpers.third_party:Raising"}, monkeypatch)
+    assert name not in predictor_names()
+    with pytest.raises(PredictorError, match=f"{name}: {problem}"):
+        predictor_type(name)
+    assert predictor_type("linear").name == "linear"
+
+
+def test_when_the_package_of_a_new_predictor_is_not_installed_then_the_command_is_named(tmp_path):
+    CliRunner().invoke(main, ["models", "new", "fresh-one"])
+    run = ["run", "--model", "fresh-one", "--dataset", "inverted-pendulum/ppo-head-v1"]
+    for command in (["models", "check", "fresh-one"], ["models", "fresh-one"], run):
+        result = CliRunner().invoke(main, command)
+        assert result.exit_code == 1
+        assert (
+            "Unknown predictor 'fresh-one'. The package in fresh-one/ is not installed: pip install -e fresh-one."
+            in (result.output)
+        )

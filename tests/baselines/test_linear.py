@@ -20,7 +20,8 @@ def walks(seed: int, batch: int = 3) -> Contexts:
     """Contexts of random walks."""
     weights = np.stack([synthetic.random_walk(seed + i, 20, LAYOUT.parameter_count) for i in range(batch)])
     moments = np.zeros((batch, 20, 4))
-    return Contexts(weights.astype(np.float32), moments, moments + 1, {}, LAYOUT)
+    count, origin = np.zeros((batch, 20)), np.full(batch, 19)
+    return Contexts(weights.astype(np.float32), moments, moments + 1, count, {}, origin, LAYOUT)
 
 
 @given(st.integers(0, 2**31), st.integers(2, 20), st.floats(0, 1), st.integers(1, 10))

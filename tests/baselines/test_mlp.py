@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from helpers import synthetic
 from tipl_bench.baselines import mlp
 from tipl_bench.baselines.mlp import MLP, MLPOptions
 from tipl_bench.baselines.options import build_options
-from tipl_bench.baselines.predictor import Contexts, FitTask
+from tipl_bench.baselines.predictor import FitTask
 from tipl_bench.utils.errors import OptionError
 
 HORIZON = 3
@@ -31,8 +33,7 @@ def test_when_trials_are_smooth_then_a_few_hundred_steps_beat_persistence(fitted
 def test_when_weights_change_places_then_their_forecasts_do(fitted, smooth):
     contexts = synthetic.contexts_of(smooth, 7, (30, 50))
     order = np.random.default_rng(0).permutation(32)
-    mean, variance = contexts.observation_mean, contexts.observation_variance
-    turned = Contexts(contexts.weights[..., order], mean, variance, contexts.columns, contexts.layout)
+    turned = replace(contexts, weights=contexts.weights[..., order])
     expected = fitted.predict(contexts, HORIZON)[..., order]
     np.testing.assert_allclose(fitted.predict(turned, HORIZON), expected, rtol=0, atol=1e-6)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from helpers import synthetic
 from tipl_bench.baselines.options import build_options
-from tipl_bench.baselines.predictor import Contexts, FitTask
+from tipl_bench.baselines.predictor import FitTask
 from tipl_bench.baselines.tipl import TIPL, TIPLOptions
 from tipl_bench.baselines.tipl.backbone import MIN_TIMESTEPS, Backbone
 from tipl_bench.benchmark.forecast.weight_errors import span_projection
@@ -104,8 +106,7 @@ def test_when_weights_change_places_then_their_forecasts_do(name, fitted, reques
     dataset = request.getfixturevalue(name)
     contexts = synthetic.contexts_of(dataset, 7, tuple(range(19, 78)))
     order = np.random.default_rng(0).permutation(32)
-    mean, variance = contexts.observation_mean, contexts.observation_variance
-    turned = Contexts(contexts.weights[..., order], mean, variance, contexts.columns, contexts.layout)
+    turned = replace(contexts, weights=contexts.weights[..., order])
     expected = fitted.predict(contexts, HORIZON)[..., order]
     step = np.abs(np.diff(contexts.weights, axis=1)).max()
     np.testing.assert_allclose(fitted.predict(turned, HORIZON), expected, rtol=0, atol=1e-2 * step)

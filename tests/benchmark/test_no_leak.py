@@ -70,6 +70,8 @@ def test_when_contexts_are_built_then_they_end_at_the_origin(length, walking, tm
         trial = walking.trial(window.trial)
         past = pasts[trial.weights(window.origin, window.origin + 1).tobytes()]
         start = window.origin + 1 - min(length, window.origin + 1)
+        assert past.pop("origin") == window.origin
+        assert set(past) == set(walking.trial(0).tensors)
         for name, rows in past.items():
             np.testing.assert_array_equal(rows, trial.read(name, start, window.origin + 1))
 

@@ -24,7 +24,9 @@ def contexts():
         stream.standard_normal((BATCH, CONTEXT, LAYOUT.parameter_count), dtype=np.float32),
         np.zeros((BATCH, CONTEXT, 17)),
         np.ones((BATCH, CONTEXT, 17)),
+        np.zeros((BATCH, CONTEXT)),
         {name: np.zeros((BATCH, CONTEXT)) for name in COLUMNS},
+        np.full(BATCH, CONTEXT - 1),
         LAYOUT,
     )
 
