@@ -123,6 +123,6 @@ def test_the_command_prints_the_report_and_exits_with_1_if_a_check_fails(
     assert "isolation" in good.output.splitlines()[-1]
     bad = CliRunner().invoke(main, ["models", "check", "wrong-horizon", "--json"])
     assert bad.exit_code == 1
-    result = json.loads(bad.output)
+    result = json.loads(bad.stdout)
     assert not result["passed"]
     assert result["checks"][-1]["name"] == "forecasts: shape, dtype, finite"
