@@ -101,25 +101,6 @@ def test_a_predictor_can_write_only_to_its_scratch_folder(misbehaving_predictors
     assert sorted(path.name for path in targets.iterdir()) == ["empty", "file"]
 
 
-def test_when_a_predictors_package_is_inside_the_store_then_it_still_loads(
-    misbehaving_predictors, smooth, tmp_path, monkeypatch
-):
-    monkeypatch.setenv("TIPL_BENCH_HOME", str(tmp_path))
-    (tmp_path / "secret").write_text("returns of true policies")
-    with PredictorProcess("mixes-windows") as predictor:
-        assert predictor.version == 1
-        assert predictor.isolation == NO_ISOLATION or not predictor.can_open(tmp_path / "secret")
-
-
-def test_a_predictor_cannot_open_a_network_connection(misbehaving_predictors, smooth, tmp_path, monkeypatch):
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        misbehaving_predictors.set(port=server.getsockname()[1])
-        record = execute(request("connecting", smooth), tmp_path / "run").record
-    if record.provenance.isolation == NO_ISOLATION:
-        pytest.skip("this kernel has no Landlock")
-    assert misbehaving_predictors["connection"] in ("PermissionError", "OSError")  # denied, or no such network
-
-
 def test_when_the_run_is_killed_then_the_worker_is_killed(misbehaving_predictors, smooth, tmp_path):
     if sys.platform != "linux":
         pytest.skip("only Linux can kill a child with its parent")
@@ -243,14 +224,6 @@ def test_when_an_answer_is_forged_then_the_error_names_the_predictor(
     misbehaving_predictors.set(answer=answer)
     with pytest.raises(PredictorError, match=r"forging at trial .*: its process answered with"):
         execute(request("forging", smooth), tmp_path / "run")
-
-
-def test_hub_credentials_are_not_in_the_workers_environment(misbehaving_predictors, monkeypatch):
-    monkeypatch.setenv("HF_TOKEN", "hf_secret")
-    with PredictorProcess("mixes-windows") as predictor:
-        environment = Path(f"/proc/{misbehaving_predictors['process']}/environ")
-        assert not environment.exists() or b"hf_secret" not in environment.read_bytes()
-        assert predictor.version == 1
 
 
 def test_when_fitting_exceeds_the_timeout_then_the_error_names_the_option_that_raises_it(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import signal
@@ -246,14 +247,18 @@ class DependsOnHorizon(Misbehaving):
 
 
 class Connecting(Misbehaving):
+    """Tries to reach servers on this machine: TCP, UDP, and an abstract Unix socket."""
+
     name = "connecting"
 
     def fit(self, task: FitTask) -> None:
-        try:
-            socket.create_connection(("127.0.0.1", int(setting("port"))), timeout=5).close()
-            note("connection", "answered")
-        except OSError as error:
-            note("connection", type(error).__name__)
+        here = ("127.0.0.1", int(setting("port")))
+        tries = {
+            "tcp": lambda: socket.create_connection(here, timeout=5).close(),
+            "udp": lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"a context", here),
+            "unix": lambda: socket.socket(socket.AF_UNIX).connect("\0" + setting("unix")),
+        }
+        note("reached", " ".join(name for name, attempt in tries.items() if _done(attempt)))
 
 
 class Writing(Misbehaving):
@@ -291,6 +296,37 @@ class Writing(Misbehaving):
             "null": lambda: Path(os.devnull).write_text("nothing"),
         }
         note("written", " ".join(name for name, attempt in tries.items() if _done(attempt)))
+
+
+class Hoarding(Misbehaving):
+    """Tries to leave something for the next process: in System V memory, and in a file's attributes and times."""
+
+    name = "hoarding"
+
+    def fit(self, task: FitTask) -> None:
+        libc, trial = ctypes.CDLL(None), task.train[0].path
+        tries = {
+            "attribute": lambda: os.setxattr(trial, "user.note", b"test contexts"),
+            "mode": lambda: trial.chmod(0o600),
+            "times": lambda: os.utime(trial, (1, 1)),
+        }
+        note("left", " ".join(name for name, attempt in tries.items() if _done(attempt)))
+        found = libc.shmget(MEMORY_KEY, 4096, 0o600)
+        libc.shmget(MEMORY_KEY, 4096, 0o1600)  # created, if it is not there
+        note("found", str(found >= 0))
+
+
+MEMORY_KEY = 0x71707462
+
+
+class Listing(Misbehaving):
+    """Reports the names of its environment variables, and where its home is."""
+
+    name = "listing"
+
+    def fit(self, task: FitTask) -> None:
+        note("variables", " ".join(os.environ))
+        note("home", str(Path.home().samefile(Path.cwd())))
 
 
 def _done(attempt: Callable[[], object]) -> bool:
@@ -348,7 +384,8 @@ class KillsParent(Misbehaving):
 
 PREDICTORS = (
     *(LeavesChild, LeavesChildAndExits, LeavesChildAndHangs, KillsParent),
-    *(Crashing, Exiting, Hanging, Slow, OutOfMemory, Flooding, Forging, Printing, Reading, Writing, Connecting),
+    *(Crashing, Exiting, Hanging, Slow, OutOfMemory, Flooding, Forging, Printing),
+    *(Reading, Writing, Connecting, Hoarding, Listing),
     *(MixesWindows, CentresBatch, Nondeterministic, SavesNothing, IgnoresSeed, DependsOnHorizon),
 )
 """Installed by the fixture `misbehaving_predictors`."""

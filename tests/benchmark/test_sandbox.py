@@ -1,0 +1,165 @@
+"""What a predictor's process can read, reach and leave behind, tried from inside."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import tipl_bench
+from conftest import install
+from helpers import synthetic
+from tipl_bench.benchmark.request import RunRequest
+from tipl_bench.benchmark.run import execute
+from tipl_bench.benchmark.worker.predictor_process import PredictorProcess
+from tipl_bench.benchmark.worker.sandbox import NAMESPACES, NO_ISOLATION
+from tipl_bench.registry.catalog import BUNDLED
+from tipl_bench.utils.errors import ProtocolError
+
+TRIAL = next(BUNDLED.rglob("trial-0035.safetensors"))
+
+
+def request(model, dataset, **settings) -> RunRequest:
+    return RunRequest(model, dataset, device="cpu", protocol=synthetic.SMALL, **settings)
+
+
+def readable(paths, model="persistence", **settings) -> set[Path]:
+    """Those of the paths that a predictor's process can open."""
+    with PredictorProcess(model, **settings) as predictor:
+        if predictor.isolation == NO_ISOLATION:
+            pytest.skip("this kernel has no Landlock")
+        return {path for path in paths if predictor.can_open(path)}
+
+
+def test_copies_of_held_out_files_are_not_readable_wherever_they_lie(tmp_path, monkeypatch):
+    package = Path(tipl_bench.__file__).resolve().parent
+    (tmp_path / "linked").symlink_to(BUNDLED)
+    (tmp_path / "copy.safetensors").write_bytes(TRIAL.read_bytes())
+    os.link(tmp_path / "copy.safetensors", tmp_path / "hard-link.safetensors")
+    (tmp_path / "clone/registry/bundled").mkdir(parents=True)
+    (tmp_path / "clone/registry/bundled/trial.safetensors").write_bytes(b"")
+    (tmp_path / "clone/registry/__init__.py").touch()
+    monkeypatch.syspath_prepend(str(tmp_path / "clone"))  # as `python -m` in a clone does
+    around = (".git", "README.md", "build", "docs", "tests", "runs", "leaderboard/__init__.py", "leaderboard/results")
+    held_out = [path for place in around for path in _some_files(package / place)]
+    copies = ["copy.safetensors", "hard-link.safetensors", f"linked/{TRIAL.relative_to(BUNDLED)}"]
+    copies.append("clone/registry/bundled/trial.safetensors")
+    private = [path for path in (Path("/etc/shadow"), Path.home() / ".bashrc", TRIAL, *held_out) if path.exists()]
+    assert readable([*private, *(tmp_path / copy for copy in copies)]) == set()
+
+
+def _some_files(place: Path) -> list[Path]:
+    return [place] if place.is_file() else [path for path in place.glob("*") if path.is_file()][:3]
+
+
+@pytest.mark.parametrize("flat", [False, True], ids=["a package in a project", "a project that is a package"])
+def test_of_an_editable_project_only_the_code_is_readable(flat, tmp_path, monkeypatch):
+    project = tmp_path / "my-project"
+    package = project if flat else project / "forecaster"
+    code = ["__init__.py", "method.py", "layers/__init__.py", "layers/weights.json"]
+    code = [str((package / name).relative_to(project)) for name in code]
+    others = [".git/HEAD", "build/lib/a.py", "dist/a.whl", "docs/a.md", "runs/old/windows.parquet", "notes.txt"]
+    for name in (*code, *others, "pyproject.toml"):
+        (project / name).parent.mkdir(parents=True, exist_ok=True)
+        (project / name).touch()
+    (package / "method.py").write_text(
+        "from helpers.third_party import ThirdParty\n\nclass Method(ThirdParty):\n    name = 'of-a-project'\n"
+    )
+    site = install(tmp_path / "site", "of-a-project", {"of-a-project": "forecaster.method:Method"}, monkeypatch)
+    if flat:
+        (site / "forecaster").symlink_to(project)
+    else:
+        monkeypatch.syspath_prepend(str(project))
+    helpers = Path(synthetic.__file__).parent
+    expected = {project / name for name in code}
+    assert readable([project / name for name in (*code, *others)], "of-a-project", data=list(helpers.glob("*.py"))) == (
+        expected
+    )
+
+
+def test_when_a_held_out_file_can_be_read_all_the_same_then_nothing_is_started(tmp_path, misbehaving_predictors):
+    secret, link = tmp_path / "held-out" / "secret", tmp_path / "link"
+    secret.parent.mkdir()
+    secret.write_text("a test trial")
+    os.link(secret, link)
+    readable([])  # skips without isolation
+    with pytest.raises(ProtocolError, match=rf"could read {secret}, which is held out .* Move that file"):
+        PredictorProcess("printing", data=[link], held_out=[secret.parent])
+    assert "process" not in misbehaving_predictors  # the predictor was not built
+
+
+def test_files_that_pth_files_import_run_inside_the_closed_sandbox(tmp_path):
+    environment = tmp_path / "environment"
+    site = environment / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
+    site.mkdir(parents=True)
+    (environment / "bin").mkdir()
+    (environment / "bin/python").symlink_to(Path(sys.executable).resolve())
+    (environment / "pyvenv.cfg").write_text(f"home = {Path(sys.executable).resolve().parent}\n")
+    (site / "tipl_bench").symlink_to(Path(tipl_bench.__file__).parent)
+    (site / "others.pth").write_text("".join(f"{Path(entry).absolute()}\n" for entry in sys.path if entry))
+    (site / "hook.pth").write_text("import hook\n")
+    (site / "hook.py").write_text(
+        "import os, sys\n"
+        f"try:\n    open({str(TRIAL)!r}).close()\n    found = 'opened'\n"
+        "except PermissionError:\n    found = 'denied'\n"
+        "os.write(2, f'hook {sys.flags.isolated} {found}\\n'.encode())\n"
+    )
+    code = (
+        "from tipl_bench.benchmark.worker.predictor_process import PredictorProcess\n"
+        "with PredictorProcess('persistence') as predictor: print(predictor.isolation)\n"
+    )
+    done = subprocess.run(
+        [environment / "bin/python", "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    if done.stdout.strip() == NO_ISOLATION:
+        pytest.skip("this kernel has no Landlock")
+    hooks = [line.split()[2] for line in done.stderr.splitlines() if line.startswith("hook 1")]
+    assert hooks == ["denied"], done.stderr  # once, in the worker
+
+
+def test_when_a_predictors_package_is_inside_the_store_then_it_still_loads(
+    misbehaving_predictors, smooth, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("TIPL_BENCH_HOME", str(tmp_path))
+    (tmp_path / "secret").write_text("returns of true policies")
+    with PredictorProcess("mixes-windows") as predictor:
+        assert predictor.version == 1
+        assert predictor.isolation == NO_ISOLATION or not predictor.can_open(tmp_path / "secret")
+
+
+def test_a_predictor_cannot_reach_the_network(misbehaving_predictors, smooth, tmp_path):
+    name = f"tipl-bench-{os.getpid()}"
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.socket(socket.AF_UNIX) as unix:
+        unix.bind(f"\0{name}")
+        unix.listen()
+        misbehaving_predictors.set(port=server.getsockname()[1], unix=name)
+        record = execute(request("connecting", smooth), tmp_path / "run").record
+    if record.provenance.isolation == NO_ISOLATION:
+        pytest.skip("this kernel has no Landlock")
+    reached = set(misbehaving_predictors["reached"].split())
+    assert reached <= (set() if record.provenance.isolation == NAMESPACES else {"udp", "unix"})
+
+
+def test_a_predictor_can_leave_nothing_for_the_next_process(misbehaving_predictors, smooth, tmp_path):
+    for seed in (0, 1):
+        record = execute(request("hoarding", smooth, seed=seed), tmp_path / f"run{seed}").record
+        if record.provenance.isolation != NAMESPACES:
+            pytest.skip("this system has no namespaces")
+        assert misbehaving_predictors["found"] == "False"
+        assert misbehaving_predictors["left"] == ""
+
+
+def test_the_worker_has_a_home_of_its_own_and_no_variable_that_is_not_on_the_list(
+    misbehaving_predictors, smooth, tmp_path, monkeypatch
+):
+    refused = ("HF_TOKEN", "WANDB_API_KEY", "NVIDIA_API_KEY", "AWS_SECRET_ACCESS_KEY", "TIPL_BENCH_OTHER", "PYTHONPATH")
+    for name in (*refused, "CUBLAS_WORKSPACE_CONFIG"):
+        monkeypatch.setenv(name, ":4096:8")
+    execute(request("listing", smooth), tmp_path / "run")
+    variables = misbehaving_predictors["variables"].split()
+    assert not set(refused) & set(variables)
+    assert {"CUBLAS_WORKSPACE_CONFIG", "HF_HOME", "OMP_NUM_THREADS"} <= set(variables)
+    assert misbehaving_predictors["home"] == "True"
