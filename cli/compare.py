@@ -6,10 +6,17 @@ from pathlib import Path
 
 import click
 
+from .groups import examples
 
-@click.command()
+
+@click.command(
+    short_help="Compare runs on their shared test trials.",
+    epilog=examples("compare runs/A runs/B", "compare runs/*/tipl-* --phase all"),
+)
 @click.argument("runs", metavar="RUN RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--phase", default="learning", show_default=True, help="Phase to print: learning, converged or all.")
+@click.option(
+    "--phase", default="learning", show_default=True, metavar="NAME", help="Phase to print: learning, converged or all."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print every difference as JSON instead of the table.")
 def compare(runs: tuple[Path, ...], phase: str, as_json: bool) -> None:
     """Print the paired differences of runs over the trials that they share, with 95% intervals.

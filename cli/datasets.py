@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .groups import Commands
+from .completion import complete_datasets
+from .groups import Commands, examples
 from .hub import download_dataset, publish_dataset, yank_dataset
-from .output import Bars, console, print_fields
+from .output import Bars, console, print_fields, quiet_option
 
 if TYPE_CHECKING:
     from ..registry.manifest import Identity, Manifest
@@ -20,7 +21,7 @@ CURVES = 10
 """Trials whose training returns are drawn; remote ones cost a request each."""
 
 
-@click.group(cls=Commands)
+@click.group(cls=Commands, short_help="List, show, verify, collect and share datasets.")
 def datasets() -> None:
     """List, show, verify, collect, download and publish trajectory datasets."""
 
@@ -87,8 +88,12 @@ def _listed(name: str) -> dict[str, Any]:
     }
 
 
-@datasets.command("show")
-@click.argument("name")
+@datasets.command(
+    "show",
+    short_help="Show a dataset and its training returns.",
+    epilog=examples("datasets show inverted-pendulum/ppo-head-v1", "datasets show hf://datasets/OWNER/NAME"),
+)
+@click.argument("name", metavar="DATASET", shell_complete=complete_datasets)
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest and digest as JSON.")
 def show_dataset(name: str, as_json: bool) -> None:
     """Show a dataset's manifest, digests and training returns, without downloading it.
@@ -145,8 +150,9 @@ def _described(manifest: Manifest, identity: Identity, where: str) -> dict[str, 
     }
 
 
-@datasets.command("verify")
-@click.argument("name")
+@datasets.command("verify", short_help="Hash every byte of a dataset.")
+@click.argument("name", metavar="DATASET", shell_complete=complete_datasets)
+@quiet_option
 def verify_dataset(name: str) -> None:
     """Hash every byte of a dataset and compare with its manifest and the catalog."""
     from ..registry.catalog import catalog, find_derived, identity_of
@@ -172,14 +178,19 @@ def verify_dataset(name: str) -> None:
             click.echo(f"derived by protocol {protocol}: sha256 {derived.manifest.sha256}, {where}")
 
 
-@datasets.command("collect")
-@click.argument("name")
+@datasets.command(
+    "collect",
+    short_help="Collect a dataset by training its policies.",
+    epilog=examples("datasets collect hopper/ppo-mini-v1", "datasets collect my-env/ppo-v1 --config collection.toml"),
+)
+@click.argument("name", metavar="DATASET", shell_complete=complete_datasets)
+@quiet_option
 @click.option("--config", type=click.Path(path_type=Path), help="TOML file with your own collection's configuration.")
 @click.option("--threads", type=click.IntRange(1), help="Physics threads. [default: all usable cores]")
 def collect_dataset(name: str, config: Path | None, threads: int | None) -> None:
     """Collect a dataset by training its policies, or continue an interrupted collection.
 
-    NAME is that of a shipped collection, or with --config a new name such as my-env/ppo-v1. A configuration with
+    DATASET is that of a shipped collection, or with --config a new name such as my-env/ppo-v1. A configuration with
     `extends = "my-env/ppo-v1"` and more `trials` makes a version that shares the old one's trials.
     """
     from ..benchmark.collection import collect_named
@@ -189,9 +200,11 @@ def collect_dataset(name: str, config: Path | None, threads: int | None) -> None
     click.echo(f"{dataset.name}: {len(dataset)} trials in {dataset.folder}, digest {dataset.digest}")
 
 
-@datasets.command("index")
-@click.argument("name")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("index.parquet"), show_default=True)
+@datasets.command("index", short_help="Write a dataset's index as parquet.")
+@click.argument("name", metavar="DATASET", shell_complete=complete_datasets)
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=Path("index.parquet"), show_default=True, help="File to write."
+)
 def index_dataset(name: str, out: Path) -> None:
     """Write a dataset's index as parquet: one row per checkpoint, without weights; no weights are downloaded."""
     from ..registry.loading import parse_reference, view_dataset
@@ -206,8 +219,8 @@ def index_dataset(name: str, out: Path) -> None:
 
 
 @datasets.command("diff")
-@click.argument("a")
-@click.argument("b")
+@click.argument("a", metavar="A", shell_complete=complete_datasets)
+@click.argument("b", metavar="B", shell_complete=complete_datasets)
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
 def diff_datasets(a: str, b: str, as_json: bool) -> None:
     """List what changed from dataset A to dataset B."""

@@ -27,6 +27,11 @@ class Commands(click.Group):
         return super().resolve_command(ctx, args)
 
 
+def examples(*commands: str) -> str:
+    """The end of a command's help: command lines as they are typed."""
+    return "\b\nExamples:\n" + "\n".join(f"  tipl-bench {command}" for command in commands)
+
+
 class MainCommands(Commands):
     """The outermost group: prints expected errors without a traceback, in any encoding."""
 

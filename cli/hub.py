@@ -10,7 +10,9 @@ from pathlib import Path
 import click
 
 from ..utils.progress import Progress
-from .output import Bars
+from .completion import complete_datasets
+from .groups import examples
+from .output import Bars, quiet_option
 
 
 def downloading(bars: Bars) -> Progress:
@@ -40,14 +42,19 @@ def _trials(context: click.Context, option: click.Parameter, text: str | None) -
     return range(first, int(found[2]) if found[2] is not None else first + 1)
 
 
-@click.command("download")
-@click.argument("name")
+@click.command(
+    "download",
+    short_help="Download a dataset and verify every byte.",
+    epilog=examples("datasets download hopper/ppo-mini-v1", "datasets download hopper/ppo-mini-v1 --trials 0:10"),
+)
+@click.argument("name", metavar="DATASET", shell_complete=complete_datasets)
+@quiet_option
 @click.option("--trials", callback=_trials, metavar="FIRST:END", help="Only these trials; 0:10 is the first ten.")
 @click.option("--to", type=click.Path(path_type=Path), help="A folder to download into. [default: the store]")
 def download_dataset(name: str, trials: range | None, to: Path | None) -> None:
     """Download a dataset and verify every byte; an interrupted download is continued.
 
-    NAME is a catalogued name (hopper/ppo-mini-v1, hopper/ppo-mini@v1 or hopper/ppo-mini-v1@COMMIT), or an
+    DATASET is a catalogued name (hopper/ppo-mini-v1, hopper/ppo-mini@v1 or hopper/ppo-mini-v1@COMMIT), or an
     address on the Hub: hf://datasets/OWNER/NAME[@REVISION].
     """
     from ..registry.catalog import identity_of
@@ -62,8 +69,13 @@ def download_dataset(name: str, trials: range | None, to: Path | None) -> None:
     )
 
 
-@click.command("publish")
-@click.argument("name")
+@click.command(
+    "publish",
+    short_help="Publish a dataset on the Hub.",
+    epilog=examples("datasets publish my-env/ppo-v1 --repo OWNER/NAME --dry-run"),
+)
+@click.argument("name", metavar="DATASET", shell_complete=complete_datasets)
+@quiet_option
 @click.option(
     "--repo", required=True, metavar="OWNER/NAME", help="Dataset repository on the Hub; created if it does not exist."
 )
@@ -87,8 +99,8 @@ def publish_dataset(name: str, repo: str, dry_run: bool) -> None:
         click.echo(f"\nPublished at {location}. The catalog entry:\n\n{catalog_lines(dataset, location)}", nl=False)
 
 
-@click.command("yank")
-@click.argument("name")
+@click.command("yank", short_help="Withdraw a version of a dataset.")
+@click.argument("name", metavar="DATASET", shell_complete=complete_datasets)
 @click.option("--reason", required=True, help="The reason, in one line.")
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
 def yank_dataset(name: str, reason: str, as_json: bool) -> None:

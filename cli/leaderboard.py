@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .groups import Commands
-from .output import Bars
+from .completion import complete_datasets
+from .groups import Commands, examples
+from .output import Bars, quiet_option
 from .verification import describe_returns, fresh_option, open_dataset_of, records_option
 
 if TYPE_CHECKING:
@@ -24,9 +25,12 @@ def leaderboard() -> None:
     """Check submissions, and build the board from records."""
 
 
-@leaderboard.command("add")
-@click.argument("run_folder", type=click.Path(path_type=Path))
+@leaderboard.command(
+    "add", short_help="Re-score a run and add it to the records.", epilog=examples("leaderboard add runs/A")
+)
+@click.argument("run_folder", metavar="RUN", type=click.Path(path_type=Path))
 @records_option
+@quiet_option
 @click.option("--claimed", is_flag=True, help="Add the record as it is, without re-scoring it.")
 def add_record(run_folder: Path, records: Path | None, claimed: bool) -> None:
     """Re-score a finished run and add its record to the leaderboard's records."""
@@ -72,11 +76,22 @@ def _check_dataset(record: Record) -> None:
         )
 
 
-@leaderboard.command("check")
+@leaderboard.command(
+    "check",
+    short_help="Check a submission as the maintainers do.",
+    epilog=examples("leaderboard check runs/A", "leaderboard check hf://datasets/OWNER/NAME@refs/pr/3"),
+)
 @click.argument("submission")
 @records_option
-@click.option("--dataset", "dataset_name", help="Dataset name, hf:// address or folder. [default: the records']")
+@click.option(
+    "--dataset",
+    "dataset_name",
+    metavar="DATASET",
+    shell_complete=complete_datasets,
+    help="Dataset name, hf:// address or folder. [default: the records']",
+)
 @fresh_option
+@quiet_option
 def check_submission(submission: str, records: Path | None, dataset_name: str | None, fresh: bool) -> None:
     """Check a submission: form, sizes, identity, re-scoring, and the rows that are there.
 
@@ -128,9 +143,9 @@ def report_checked(
     return results
 
 
-@leaderboard.command("export")
+@leaderboard.command("export", short_help="Write .eval_results files for the Hub.")
 @records_option
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Where to write.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write.")
 def export_results(records: Path | None, out: Path) -> None:
     """Write the rows of published boards as .eval_results files, the Hub's format, for the predictors' repositories."""
     from ..leaderboard.document.build import document
@@ -143,9 +158,9 @@ def export_results(records: Path | None, out: Path) -> None:
         click.echo("Nothing to write: no ranked board has a dataset on the Hub.")
 
 
-@leaderboard.command("dispute")
+@leaderboard.command("dispute", short_help="Mark a row as disputed, or its disputes as resolved.")
 @click.argument("record", type=click.Path(path_type=Path))
-@click.option("--reason", required=True, help="Why, in one line.")
+@click.option("--reason", required=True, help="The reason, in one line.")
 @click.option("--resolve", is_flag=True, help="Resolve the row's open disputes instead of opening one.")
 def dispute_row(record: Path, reason: str, resolve: bool) -> None:
     """Mark a row as disputed, or its disputes as resolved. RECORD is one of the row's files in leaderboard/results/."""
@@ -161,9 +176,11 @@ def dispute_row(record: Path, reason: str, resolve: bool) -> None:
     )
 
 
-@leaderboard.command("build")
+@leaderboard.command("build", short_help="Build the board's pages and files from the records.")
 @records_option
-@click.option("--out", type=click.Path(path_type=Path), default=Path(), show_default="here", help="Where to write.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=Path(), show_default="this folder", help="Folder to write."
+)
 def build_board(records: Path | None, out: Path) -> None:
     """Build leaderboard/README.md and docs/board/ (page, JSON, CSV and parquet) from the records."""
     from ..leaderboard.build import build
@@ -174,9 +191,15 @@ def build_board(records: Path | None, out: Path) -> None:
 
 @leaderboard.command("serve")
 @click.option(
-    "--out", type=click.Path(path_type=Path), default=Path("docs/board"), show_default=True, help="The built site."
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("docs/board"),
+    show_default=True,
+    help="Folder of the built site.",
 )
-@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 chooses a free one.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="Port; 0 chooses a free one."
+)
 def serve_board(out: Path, port: int) -> None:
     """Serve the built site on the loopback address until Ctrl-C."""
     from ..leaderboard.render.site.serving import HOST, server

@@ -11,9 +11,10 @@ from typing import Any
 
 import click
 
-from .groups import Commands
+from .completion import complete_budgets, complete_predictors
+from .groups import Commands, examples
 from .limits import build_limits, memory_option
-from .output import Bars, console
+from .output import Bars, console, quiet_option
 
 
 class ModelCommands(Commands):
@@ -87,7 +88,7 @@ def _description(kind: Any) -> dict[str, Any]:
 
 
 @models.command("show")
-@click.argument("name")
+@click.argument("name", shell_complete=complete_predictors)
 @json_option
 def show_model(name: str, as_json: bool) -> None:
     """Show a predictor's options and budgets."""
@@ -126,9 +127,21 @@ def new_model(name: str, out: Path | None) -> None:
     click.echo(f"\nNext:\n  pip install -e {folder}\n  tipl-bench models check {name}")
 
 
-@models.command("check")
-@click.argument("name")
-@click.option("--budget", default="smoke", show_default=True, help="Training budget; smoke takes seconds.")
+@models.command(
+    "check",
+    short_help="Check that a predictor keeps its contract.",
+    epilog=examples("models check linear", "models check my-forecaster --set points=3"),
+)
+@click.argument("name", shell_complete=complete_predictors)
+@quiet_option
+@click.option(
+    "--budget",
+    default="smoke",
+    show_default=True,
+    metavar="NAME",
+    shell_complete=complete_budgets,
+    help="Training budget; smoke takes seconds.",
+)
 @click.option(
     "--set", "settings", multiple=True, metavar="NAME=VALUE", help="Set an option of the predictor; repeatable."
 )

@@ -6,22 +6,75 @@ from pathlib import Path
 
 import click
 
+from .completion import (
+    complete_budgets,
+    complete_datasets,
+    complete_devices,
+    complete_environments,
+    complete_predictors,
+)
+from .groups import examples
 from .hub import downloading
 from .limits import build_limits, memory_option, timeout_option
-from .output import Bars
+from .output import Bars, quiet_option
 
 
-@click.command()
-@click.option("--model", required=True, help="Predictor; `tipl-bench models` lists them.")
-@click.option("--env", "environment", help="Environment id; its default dataset is used.")
-@click.option("--dataset", "dataset_name", help="Dataset name or folder, instead of the environment's default.")
-@click.option("--budget", default="quick", show_default=True, help="Training budget: smoke, quick, standard or paper.")
+@click.command(
+    short_help="Train, forecast and score a predictor.",
+    epilog=examples(
+        "run --model linear --env InvertedPendulum-v4",
+        "run --model tipl --env Hopper-v4 --budget smoke --set heads=2",
+    ),
+)
+@click.option(
+    "--model",
+    required=True,
+    metavar="NAME",
+    shell_complete=complete_predictors,
+    help="Predictor; `tipl-bench models` lists them.",
+)
+@click.option(
+    "--env",
+    "environment",
+    metavar="ID",
+    shell_complete=complete_environments,
+    help="Gymnasium environment, such as Hopper-v4: its default dataset is used.",
+)
+@click.option(
+    "--dataset",
+    "dataset_name",
+    metavar="DATASET",
+    shell_complete=complete_datasets,
+    help="Dataset name, hf:// address or folder, instead of --env; `tipl-bench datasets list` lists names.",
+)
+@click.option(
+    "--budget",
+    default="quick",
+    show_default=True,
+    metavar="NAME",
+    shell_complete=complete_budgets,
+    help="Training budget: smoke, quick, standard or paper.",
+)
 @click.option("--seed", default=0, show_default=True, help="The predictor's seed.")
-@click.option("--device", default="auto", show_default=True, help="Where to train and forecast: auto, cpu or cuda.")
-@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="An option of the predictor; repeatable.")
+@click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    metavar="NAME",
+    shell_complete=complete_devices,
+    help="Where to train and forecast: auto, cpu or cuda.",
+)
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="An option of the predictor, as `tipl-bench models NAME` lists them; repeatable.",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder. [default: runs/<dataset>/<model>-...]")
 @timeout_option
 @memory_option
+@quiet_option
 @click.option("--json", "as_json", is_flag=True, help="Print the record as JSON instead of the table.")
 def run(
     model: str,

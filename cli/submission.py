@@ -6,15 +6,21 @@ from pathlib import Path
 
 import click
 
+from .groups import examples
 from .leaderboard import report_checked
+from .output import quiet_option
 from .verification import dataset_option, open_checked, records_option, run_argument
 
 
-@click.command()
+@click.command(
+    short_help="Check a run, and open a pull request with it.",
+    epilog=examples("submit runs/A --dry-run", "submit runs/A"),
+)
 @run_argument
 @dataset_option
 @records_option
 @click.option("--repo", metavar="OWNER/NAME", help="The leaderboard's dataset repository. [default: the project's]")
+@quiet_option
 @click.option("--dry-run", is_flag=True, help="Check, print what would be sent, and send nothing.")
 def submit(run_folder: Path, dataset_name: str | None, records: Path | None, repo: str | None, dry_run: bool) -> None:
     """Check a run as the leaderboard will, and open a pull request that adds it.

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from .completion import complete_datasets, complete_devices
+from .groups import examples
 from .limits import build_limits, memory_option, timeout_option
-from .output import Bars
+from .output import Bars, quiet_option
 
 if TYPE_CHECKING:
     from ..leaderboard.verify.folder import RunFolder
@@ -20,7 +22,11 @@ if TYPE_CHECKING:
 SHOWN = 20
 run_argument = click.argument("run_folder", metavar="RUN", type=click.Path(path_type=Path))
 dataset_option = click.option(
-    "--dataset", "dataset_name", help="Dataset name, hf:// address or folder. [default: the record's]"
+    "--dataset",
+    "dataset_name",
+    metavar="DATASET",
+    shell_complete=complete_datasets,
+    help="Dataset name, hf:// address or folder. [default: the record's]",
 )
 attest_option = click.option("--attest", is_flag=True, help="Store the result as evidence for the leaderboard's row.")
 fresh_option = click.option(
@@ -58,9 +64,13 @@ def rescore_with_bars(run: RunFolder, fresh: bool) -> RescoreResult:
         return rescore(run, lambda done, total: bars.stage("returns", done, total, ""), fresh=fresh)
 
 
-@click.command()
+@click.command(
+    short_help="Recompute every number of a run.",
+    epilog=examples("verify runs/A", "verify runs/A --json"),
+)
 @run_argument
 @dataset_option
+@quiet_option
 @attest_option
 @records_option
 @fresh_option
@@ -68,9 +78,10 @@ def rescore_with_bars(run: RunFolder, fresh: bool) -> RescoreResult:
 def verify(
     run_folder: Path, dataset_name: str | None, attest: bool, records: Path | None, fresh: bool, as_json: bool
 ) -> None:
-    """Recompute every number of a run from its forecasts and the dataset, and say exactly what differs.
+    """Recompute every number of a run from its forecasts and the dataset, and name each that differs.
 
-    Works offline, for anyone's run. Exits with 1 if a number differs, or forecasts nearly equal their targets.
+    RUN is a run folder, of anyone. Works offline if the dataset is on this machine. Exits with 1 if a number differs,
+    or if forecasts nearly equal their targets.
     """
     from ..leaderboard.store import evidence
     from ..leaderboard.store.records import find
@@ -127,13 +138,19 @@ def describe_returns(found: RescoreResult) -> str:
     )
 
 
-@click.command()
+@click.command(epilog=examples("reproduce runs/A", "reproduce leaderboard/results/RECORD.json --out runs/again"))
 @run_argument
 @dataset_option
+@quiet_option
 @attest_option
 @records_option
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the new run. [default: RUN-reproduced]")
-@click.option("--device", help="Another device than the record's: auto, cpu or cuda.")
+@click.option(
+    "--device",
+    metavar="NAME",
+    shell_complete=complete_devices,
+    help="Another device than the record's: auto, cpu or cuda.",
+)
 @timeout_option
 @memory_option
 def reproduce(

@@ -19,12 +19,13 @@ from ..utils.files import write_text
 from ..utils.text import first_error
 from .dataset import Dataset
 from .derived import Derived
+from .locations import SHIPPED_CATALOG as SHIPPED_CATALOG
+from .locations import own_catalog as own_catalog
 from .manifest import Identity, Origin, read_manifest
 from .reference import COMMIT_PATTERN, HubLocation, is_name, is_repo
-from .store import cache_root, dataset_folder, local_names
+from .store import dataset_folder, local_names
 
 BUNDLED = Path(__file__).parent / "bundled"
-SHIPPED_CATALOG = Path(__file__).parent / "catalog.toml"
 
 
 class CatalogEntry(BaseModel):
@@ -92,11 +93,6 @@ def catalog() -> dict[str, CatalogEntry]:
             own = {"default": entry.default and entry.environment not in defaults, "bundled": False}
             entries[name] = entry.model_copy(update=kept if name in entries else own)
     return entries
-
-
-def own_catalog() -> Path:
-    """The catalog of this machine's own datasets, beside the store; it need not exist."""
-    return cache_root() / "catalog.toml"
 
 
 @cache

@@ -4,41 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import os
 import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
-import platformdirs
 from filelock import FileLock, Timeout
 
 from ..utils.canonical import canonical_json, strict_json
 from ..utils.errors import DatasetError
 from ..utils.files import write_text
+from .locations import HOME_VARIABLE as HOME_VARIABLE
+from .locations import cache_root as cache_root
 from .manifest import MANIFEST_NAME
 from .reference import COMMIT_PATTERN, HubLocation, is_name
 
-HOME_VARIABLE = "TIPL_BENCH_HOME"
 REVISIONS_NAME = "revisions.json"
 DEFAULT_BRANCH = "main"
 
 
 class CacheWarning(UserWarning):
     """A cache could not be used; what it would have held is computed again."""
-
-
-def cache_root() -> Path:
-    """The root of everything kept on this machine: `TIPL_BENCH_HOME`, or the operating system's cache directory."""
-    override = os.environ.get(HOME_VARIABLE)
-    if override:
-        try:
-            return Path(override).expanduser()
-        except RuntimeError as error:
-            raise DatasetError(f"{HOME_VARIABLE}={override}: {error} Give an absolute path.") from None
-    root = Path(platformdirs.user_cache_dir("tipl-bench"))
-    # A user without a home has no cache directory. Below a file nothing is found and nothing can be written.
-    return root if root.is_absolute() else Path(os.devnull) / "tipl-bench"
 
 
 @contextlib.contextmanager

@@ -1,0 +1,86 @@
+"""The help of every command, as a new user reads it at 80 columns."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+
+import click
+import pytest
+from click.testing import CliRunner
+from tipl_bench.cli import main
+
+PROGRESS = {
+    "run",
+    "verify",
+    "reproduce",
+    "submit",
+    "datasets download",
+    "datasets publish",
+    "datasets verify",
+    "datasets collect",
+    "leaderboard add",
+    "leaderboard check",
+    "models check",
+}
+"""Commands that report progress."""
+
+
+def commands(group: click.Group = main, *path: str) -> Iterator[tuple[str, click.Command]]:
+    """Every command with the words that call it."""
+    yield " ".join(path), group
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from commands(command, *path, name)
+        else:
+            yield " ".join((*path, name)), command
+
+
+ALL = dict(commands())
+
+
+@pytest.mark.parametrize("words", ALL)
+def test_every_command_and_every_option_is_explained_in_plain_ascii(words, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    result = CliRunner().invoke(main, [*words.split(), "--help"])
+    assert result.exit_code == 0
+    assert result.output.isascii()
+    assert max(map(len, result.output.splitlines())) <= 80
+    assert "..." not in result.output.partition("\nCommands:")[2]  # no summary is cut off
+    command = ALL[words]
+    assert command.help
+    for option in command.params:
+        if isinstance(option, click.Option):
+            assert option.help, option.opts
+            assert option.help[0].isupper(), option.opts
+            assert option.help.rstrip("]").endswith((".", "]")) or "[default" in option.help, option.opts
+        else:
+            assert option.metavar or option.name, words
+
+
+def test_every_command_that_reports_progress_can_be_quiet_and_no_other():
+    quiet = {words for words, command in ALL.items() if any("--quiet" in option.opts for option in command.params)}
+    assert quiet == PROGRESS
+
+
+def examples() -> list[str]:
+    """The command lines in the commands' help."""
+    epilogs = (command.epilog or "" for command in ALL.values())
+    return [line.strip() for epilog in epilogs for line in epilog.splitlines() if "tipl-bench" in line]
+
+
+@pytest.mark.parametrize("line", examples())
+def test_every_example_parses(line):
+    program, *words = shlex.split(line)
+    assert program == "tipl-bench"
+    found, context, name = main, click.Context(main), ""
+    while isinstance(found, click.Group) and words:
+        name, found, words = found.resolve_command(context, words)
+        context = click.Context(found, parent=context, info_name=name)
+    found.make_context(name, words)
+
+
+def test_an_example_stands_on_its_own_line():
+    shown = CliRunner().invoke(main, ["compare", "--help"]).output
+    assert re.search(r"(?m)^  tipl-bench compare runs/A runs/B$|^    tipl-bench compare runs/A runs/B$", shown)
