@@ -15,7 +15,7 @@ from .hub import download_dataset, publish_dataset, yank_dataset
 from .output import Bars, console, print_fields, quiet_option
 
 if TYPE_CHECKING:
-    from ..registry.manifest import Identity, Manifest
+    from ..registry.loading import DatasetView
 
 CURVES = 10
 """Trials whose training returns are drawn; remote ones cost a request each."""
@@ -52,19 +52,22 @@ def list_datasets(as_json: bool) -> None:
         yanked = f"\n[red]yanked: {row['yanked']}[/red]" if row["yanked"] else ""
         table.add_row(f"{row['name']}\n[dim]{row['summary']}{default}[/dim]{yanked}", *counts, size, row["where"])
     console().print(table)
+    console().print("\n[dim]T: checkpoints a trial. P: parameters of a policy. MB: 10^6 bytes of all its files.[/dim]")
 
 
 def _listed(name: str) -> dict[str, Any]:
     """One dataset's row of the list."""
     from ..registry.catalog import catalog
-    from ..registry.loading import load_dataset
+    from ..registry.loading import open_local, parse_reference
     from ..registry.store import local_names
     from ..utils.errors import DatasetError
 
     entry = catalog().get(name)
     try:
-        dataset = load_dataset(name, download=False)
+        dataset = open_local(parse_reference(name))
         where = "bundled" if entry and entry.bundled else "local"
+        if (here := len(dataset.trials_here)) < len(dataset):
+            where = f"local, {here} of {len(dataset)} trials"
         fields: dict[str, Any] = {
             "environment": dataset.environment,
             "trials": len(dataset),
@@ -112,7 +115,7 @@ def show_dataset(name: str, as_json: bool) -> None:
         document |= {"manifest": json.loads(manifest.to_json())}
         click.echo(json.dumps(document, indent=1))
         return
-    print_fields(_described(manifest, view.identity, view.where))
+    print_fields(_described(view))
     count = len(manifest.trials)
     drawn = min(CURVES, count)
     chosen = [round(i * (count - 1) / max(1, drawn - 1)) for i in range(drawn)]
@@ -125,14 +128,17 @@ def show_dataset(name: str, as_json: bool) -> None:
         console().print(Text("\n".join([title, *lines])), soft_wrap=True)
 
 
-def _described(manifest: Manifest, identity: Identity, where: str) -> dict[str, str]:
-    """The manifest's fields, as they are printed."""
+def _described(view: DatasetView) -> dict[str, str]:
+    """The dataset's fields, as they are printed."""
+    manifest = view.manifest
     split, config = manifest.split, manifest.collection
+    size, here = sum(file.size for file in view.files), view.trials_here
+    partly = "" if here is None or len(here) == len(manifest.trials) else f"; {_numbers(here)} of the trials are here"
     derived_from = {"truncated from": manifest.cut_from, "extends": manifest.extends}
     return {
         "dataset": manifest.name,
-        "digest": str(identity),
-        "where": where,
+        "digest": str(view.identity),
+        "where": view.where,
         "environment": manifest.environment,
         "licence": manifest.licence,
         "trials": f"{len(split.train)} train, {len(split.validation)} validation, {len(split.test)} test",
@@ -145,7 +151,7 @@ def _described(manifest: Manifest, identity: Identity, where: str) -> dict[str, 
         f"{manifest.trial_seeds[0]} to {manifest.trial_seeds[-1]}",
         "hyperparameters": ", ".join(f"{k}={v}" for k, v in config.hyperparameters.model_dump().items()),
         **{what: f"{origin.name} ({origin.digest[:12]})" for what, origin in derived_from.items() if origin},
-        "size": f"{sum(file.size for file in manifest.files) / 1e6:,.1f} MB in {len(manifest.files)} files",
+        "size": f"{size:,} bytes ({size / 1e6:,.1f} MB) in {len(view.files)} files{partly}",
         "collected with": ", ".join(f"{k} {v}" for k, v in manifest.versions.items()) + f" on {manifest.cpu}",
     }
 
@@ -154,13 +160,17 @@ def _described(manifest: Manifest, identity: Identity, where: str) -> dict[str, 
 @click.argument("name", metavar="DATASET", shell_complete=complete_datasets)
 @quiet_option
 def verify_dataset(name: str) -> None:
-    """Hash every byte of a dataset and compare with its manifest and the catalog."""
+    """Hash every byte of a dataset and compare with its manifest and the catalog.
+
+    Of a dataset of which only some trials were downloaded, those are verified.
+    """
     from ..registry.catalog import catalog, find_derived, identity_of
     from ..registry.derived import derived_protocols
-    from ..registry.loading import load_dataset
+    from ..registry.loading import open_local, parse_reference
 
-    dataset = load_dataset(name, download=False)
-    sizes = [file.size for file in dataset.contents()]
+    dataset = open_local(parse_reference(name))
+    here = dataset.trials_here
+    sizes = [file.size for file in dataset.contents(here)]
     total, done = sum(sizes), 0
     with Bars() as bars:
 
@@ -169,8 +179,12 @@ def verify_dataset(name: str) -> None:
             done += size
             bars.stage("verify", done, total, path)
 
-        dataset.verify(report)
-    click.echo(f"{dataset.name}: {len(sizes)} files, {total:,} bytes, all intact; digest {identity_of(dataset)}")
+        dataset.verify(report, here)
+    some = f"{len(here)} of {len(dataset)} trials are here ({_numbers(here)}); "
+    partly = some if len(here) < len(dataset) else ""
+    click.echo(
+        f"{dataset.name}: {partly}{len(sizes)} files, {total:,} bytes, all intact; digest {identity_of(dataset)}"
+    )
     pinned = entry.derived if (entry := catalog().get(dataset.name)) else {}
     for protocol in derived_protocols(dataset.folder):
         if derived := find_derived(dataset, protocol):

@@ -62,7 +62,7 @@ def download_dataset(name: str, trials: range | None, to: Path | None) -> None:
 
     with Bars() as bars:
         dataset = download_dataset(parse_reference(name), trials=trials, to=to, progress=downloading(bars))
-    size = sum(entry.size for entry in dataset.files(trials))
+    size = sum(entry.size for entry in dataset.contents(trials))
     count = len(dataset) if trials is None else len(trials)
     click.echo(
         f"{dataset.name}: {count} trials, {size:,} bytes in {dataset.folder}, all intact; digest {identity_of(dataset)}"

@@ -8,8 +8,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pydantic import NonNegativeInt, TypeAdapter, ValidationError
+
 from ..rl import PolicyLayout
+from ..utils.canonical import canonical_json
 from ..utils.errors import DatasetError
+from ..utils.files import write_text
 from .derived import Derived, derived_folder, derived_protocols, open_derived
 from .files import FileEntry, check_size, describe_file, verify_file
 from .manifest import Identity, Manifest, read_manifest
@@ -22,6 +26,8 @@ if TYPE_CHECKING:
     from .views.statistics import ReturnStatistics
 
 TRIALS_FOLDER = "trials"
+REQUESTED_NAME = ".trials.json"
+"""In the folder of a dataset of which only some trials were downloaded: their numbers."""
 
 
 @dataclass(frozen=True)
@@ -69,9 +75,13 @@ class Dataset:
                 "collect or download the dataset again, or use it by its path."
             )
         check_trials(dataset.manifest, str(folder))
-        for entry in dataset.files(trials):
-            check_size(folder / entry.path, entry)
+        dataset.check_sizes(trials)
         return dataset
+
+    def check_sizes(self, trials: Iterable[int] | None = None) -> None:
+        """Look at the size of each file that the trials need (all by default); raises `DatasetError`."""
+        for entry in self.files(trials):
+            check_size(self.folder / entry.path, entry)
 
     def files(self, trials: Iterable[int] | None = None) -> list[FileEntry]:
         """The files that the given trials need (all by default), sidecars included.
@@ -164,30 +174,62 @@ class Dataset:
         """What a protocol version derived from this dataset, if it is here; see `open_derived`."""
         return open_derived(self.folder, self.manifest, protocol)
 
-    def contents(self) -> list[FileEntry]:
-        """Every file that a manifest vouches for: trials, format-1 sidecars, derived data."""
-        entries = [*self.manifest.files]
+    @property
+    def trials_here(self) -> list[int]:
+        """Trials that belong on this machine: all, or if only some were downloaded, those and others with a file."""
+        requested = requested_trials(self.folder)
+        if requested is None:
+            return list(range(len(self)))
+        here = {i for i, entry in enumerate(self.manifest.trials) if (self.folder / entry.path).is_file()}
+        return sorted(here | {trial for trial in requested if trial < len(self)})
+
+    def contents(self, trials: Iterable[int] | None = None) -> list[FileEntry]:
+        """Every file that a manifest vouches for: the given trials (all by default), sidecars, derived data."""
+        entries = self.files(trials)
         for protocol in derived_protocols(self.folder):
             derived = self.derived(protocol)
             entries += derived.manifest.entries() if derived else []
         return entries
 
-    def verify(self, progress: Callable[[str, int], None] = lambda path, size: None) -> None:
+    def verify(
+        self, progress: Callable[[str, int], None] = lambda path, size: None, trials: Iterable[int] | None = None
+    ) -> None:
         """Hash every byte, derived data included, and compare with the manifests.
 
         Parameters
         ----------
         progress
             Called with each file's path and size once it has passed.
+        trials
+            The trials to verify; all by default.
 
         Raises
         ------
         DatasetError
             Naming the first file, and the tensor in it, that is not what the manifest says.
         """
-        for entry in self.contents():
+        for entry in self.contents(trials):
             verify_file(self.folder / entry.path, entry)
             progress(entry.path, entry.size)
+
+
+def requested_trials(folder: Path) -> list[int] | None:
+    """The trials that were downloaded into a dataset's folder, if not all were; None otherwise."""
+    path = folder / REQUESTED_NAME
+    if not path.is_file():
+        return None
+    try:
+        return TypeAdapter(list[NonNegativeInt]).validate_json(path.read_bytes())
+    except ValidationError:
+        raise DatasetError(f"{path}: not a list of trials; download the dataset again.") from None
+
+
+def request_trials(folder: Path, trials: Iterable[int] | None) -> None:
+    """Write down which trials, besides those of earlier downloads, are downloaded into a folder; all if None."""
+    if trials is None:
+        (folder / REQUESTED_NAME).unlink(missing_ok=True)
+    else:
+        write_text(folder / REQUESTED_NAME, canonical_json(sorted({*trials, *(requested_trials(folder) or ())})))
 
 
 def check_trials(manifest: Manifest, where: str) -> None:

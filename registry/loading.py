@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..utils.errors import DatasetError, UnknownNameError
+from ..utils.errors import DatasetError, HubError, UnknownNameError
 from ..utils.progress import Progress, silent
 from ..utils.tensorfile import Array
 from .catalog import BUNDLED, catalog, identity_of
 from .dataset import Dataset
 from .derived import derived_protocols
+from .files import FileEntry
 from .manifest import MANIFEST_NAME, Identity, Manifest, read_manifest
 from .reference import HUB_PREFIX, DatasetRef, HubLocation, is_name, parse_hub, parse_name
 from .store import dataset_folder, local_names, snapshot_folder
@@ -145,6 +146,10 @@ class DatasetView:
         Its digests.
     where
         The folder or the address on the Hub that it was read from.
+    files
+        Every file that a manifest vouches for.
+    trials_here
+        The trials that are on this machine; None if it was read from the Hub.
     columns
         Reads per-checkpoint scalars [T] of some trials; whatever is read remotely is verified.
     """
@@ -152,6 +157,8 @@ class DatasetView:
     manifest: Manifest
     identity: Identity
     where: str
+    files: list[FileEntry]
+    trials_here: list[int] | None
     columns: Callable[[Iterable[int]], Columns]
 
 
@@ -164,18 +171,38 @@ def view_dataset(reference: DatasetRef) -> DatasetView:
         If it cannot be found, or is not what the catalog pins.
     """
     if reference.location and _is_missing(reference, None):
+        from .hub.errors import is_unreachable
         from .hub.remote import RemoteDataset
 
-        entry = catalog().get(reference.name or "")
-        remote = RemoteDataset.open(reference.location, identity=entry.identity if entry else None)
-        return DatasetView(remote.manifest, remote.manifest.identity, str(remote.location), remote.all_columns)
+        entry, folder = catalog().get(reference.name or ""), _local_folder(reference)
+        try:
+            remote = RemoteDataset.open(reference.location, identity=entry.identity if entry else None)
+            source = str(remote.snapshot or remote.location)
+            return DatasetView(remote.manifest, remote.identity(), source, remote.contents(), None, remote.all_columns)
+        except HubError as error:
+            if not is_unreachable(error) or folder is None or not (folder / MANIFEST_NAME).is_file():
+                raise
     dataset = _open(reference, ())
 
     def columns(trials: Iterable[int]) -> Columns:
         here = (trial for trial in dataset.trials(trials) if trial.path.is_file())
         return {trial.index: trial.columns for trial in here}
 
-    return DatasetView(dataset.manifest, identity_of(dataset), str(dataset.folder), columns)
+    where, here = str(dataset.folder), dataset.trials_here
+    return DatasetView(dataset.manifest, identity_of(dataset), where, dataset.contents(), here, columns)
+
+
+def open_local(reference: DatasetRef) -> Dataset:
+    """Open what is on this machine of a dataset: all trials, or those that were downloaded (`Dataset.trials_here`).
+
+    Raises
+    ------
+    DatasetError
+        If it is not here, not what the catalog pins, or lacks a file.
+    """
+    dataset = _open(reference, ())
+    dataset.check_sizes(dataset.trials_here)
+    return dataset
 
 
 def _open(reference: DatasetRef, trials: Iterable[int] | None) -> Dataset:

@@ -14,7 +14,7 @@ from pathlib import Path
 from ...utils.errors import DatasetError
 from ...utils.files import link_or_copy, write_text
 from ...utils.progress import Progress
-from ..dataset import Dataset
+from ..dataset import Dataset, request_trials, requested_trials
 from ..derived import DERIVED_NAME, DerivedManifest, derived_folder, derived_lock
 from ..files import FileEntry, verify_file
 from ..manifest import MANIFEST_NAME, Identity, read_manifest
@@ -29,7 +29,7 @@ from ..store import (
     repo_folder,
 )
 from .fetch import STAGING_NAME, CancelledError, fetch_file, stored_in_xet
-from .remote import WORKERS, RemoteDataset
+from .remote import WORKERS, RemoteDataset, cached_snapshot
 
 logger = logging.getLogger(__name__)
 
@@ -83,6 +83,8 @@ def download(
         else:
             folder = commit_folder(location.repo, commit)
             others = list(repo_folder(location.repo).glob("*"))
+        cached = cached_snapshot(remote.location)
+        others += [cached] if cached else []
         with contextlib.ExitStack() as locks:  # nobody may take derived data that are not whole yet for a leftover
             for protocol in remote.protocols:
                 locks.enter_context(derived_lock(remote.manifest, protocol))
@@ -115,6 +117,7 @@ def _fetch(
 ) -> None:
     """Fetch the needed files into the folder, each verified."""
     derived = _read_derived(remote, pinned)
+    needed = Dataset(folder, remote.manifest).files(trials)
     if (folder / MANIFEST_NAME).exists():
         here = read_manifest(folder)
         if here.digest != remote.manifest.digest:
@@ -122,16 +125,18 @@ def _fetch(
                 f"{folder} holds {here.name} with digest {here.digest}, not {remote.manifest.digest} as published. "
                 "Nothing was overwritten: move that folder away, or fetch into another with --to."
             )
+        if trials is None or requested_trials(folder) is not None:  # of a whole dataset, some trials are no part
+            request_trials(folder, trials)
     elif folder.exists() and any(folder.iterdir()):
         raise DatasetError(f"{folder} is not empty and holds no dataset; choose another folder with --to.")
     else:
         folder.mkdir(parents=True, exist_ok=True)
+        request_trials(folder, trials)
         remote.manifest.write(folder)
     for content, manifest in derived:  # first, so that whatever is fetched no further is known to be missing
         path = derived_folder(folder, manifest.protocol) / DERIVED_NAME
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, content.decode())
-    needed = Dataset(folder, remote.manifest).files(trials)
     needed += [entry for _, manifest in derived for entry in manifest.entries()]
     bar = ByteProgress(sum(entry.size for entry in needed), progress)
     lacking = []
@@ -140,6 +145,11 @@ def _fetch(
             bar.add(entry.size, entry.path)
         else:
             lacking.append(entry)
+    if lacking and remote.snapshot:
+        raise DatasetError(
+            f"{remote.location}: the Hub cannot be reached, and its cache on this machine ({remote.snapshot}) lacks "
+            f"{len(lacking)} of {len(needed)} files, or has them damaged; the first is {lacking[0].path}."
+        )
     check_free_space(folder, sum(entry.size for entry in lacking))
 
     in_xet = stored_in_xet(remote.location, lacking)
@@ -189,7 +199,7 @@ def _shared(entry: FileEntry, folder: Path, others: Iterable[Path]) -> bool:
         if other != folder and path.is_file() and path.stat().st_size == entry.size and is_valid(path, entry):
             target = folder / entry.path
             target.parent.mkdir(parents=True, exist_ok=True)
-            link_or_copy(path, target)
+            link_or_copy(path.resolve(), target)  # in the client's cache, files are links
             return True
     return False
 
