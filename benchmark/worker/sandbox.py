@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from .namespaces import enter_namespaces
+from .system_calls import refuse_calls
 
 # linux/landlock.h and linux/prctl.h; the system calls have the same numbers on every architecture.
 CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446
@@ -38,12 +39,10 @@ CAPABILITY_VERSION, READ_ANY_FILE = 0x20080522, 1 << 1  # linux/capability.h: ve
 DEVICES = ("null", "zero", "full", "random", "urandom", "nvidia*", "dri", "kfd", "dxg")
 """Usable entries of /dev: those that store nothing, and accelerators. Not /dev/shm, which stores files."""
 
-Isolation = Literal["none", "landlock", "landlock+namespaces"]
-"""What kept the predictor from held-out data, as records state it: nothing but that their paths are not passed; the
-kernel's Landlock; and with it namespaces of network, IPC and mounts."""
+Isolation = Literal["none", "landlock", "landlock+seccomp", "landlock+namespaces", "landlock+seccomp+namespaces"]
+"""What kept the predictor from held-out data, as records state it: nothing but that their paths are not passed, or the
+kernel's Landlock, with a filter of system calls and namespaces of network, IPC and mounts where the system has them."""
 NO_ISOLATION: Isolation = "none"
-LANDLOCK: Isolation = "landlock"
-NAMESPACES: Isolation = "landlock+namespaces"
 
 
 def die_with_parent() -> None:
@@ -70,8 +69,8 @@ def close_sandbox(readable: Iterable[Path], scratch: Path) -> Isolation:
 
     Landlock (Linux 5.13; moves between folders since 5.19, truncation since 6.2, TCP since 6.7, signals and abstract
     sockets since 6.12) permits to read the given files, and to write to the scratch folder and to accelerators alone.
-    Descriptors that are already open stay usable. The rest is kept by namespaces where the system permits them.
-    Privileges of root are given up, but for access to other people's files.
+    Descriptors that are already open stay usable. Namespaces and a filter of system calls do the rest, where the system
+    permits them. Privileges of root are given up, but for access to other people's files.
 
     Parameters
     ----------
@@ -92,7 +91,9 @@ def close_sandbox(readable: Iterable[Path], scratch: Path) -> Isolation:
     if not _restrict_files(version, readable, scratch):
         return NO_ISOLATION
     _drop_capabilities()
-    return NAMESPACES if namespaces else LANDLOCK
+    if refuse_calls():
+        return "landlock+seccomp+namespaces" if namespaces else "landlock+seccomp"
+    return "landlock+namespaces" if namespaces else "landlock"
 
 
 def _restrict_files(version: int, readable: Iterable[Path], scratch: Path) -> bool:

@@ -15,7 +15,7 @@ from helpers import synthetic
 from tipl_bench.benchmark.request import RunRequest
 from tipl_bench.benchmark.run import execute
 from tipl_bench.benchmark.worker.predictor_process import PredictorProcess
-from tipl_bench.benchmark.worker.sandbox import NAMESPACES, NO_ISOLATION
+from tipl_bench.benchmark.worker.sandbox import NO_ISOLATION
 from tipl_bench.registry.catalog import BUNDLED
 from tipl_bench.utils.errors import ProtocolError
 
@@ -132,23 +132,30 @@ def test_when_a_predictors_package_is_inside_the_store_then_it_still_loads(
 
 def test_a_predictor_cannot_reach_the_network(misbehaving_predictors, smooth, tmp_path):
     name = f"tipl-bench-{os.getpid()}"
-    with socket.create_server(("127.0.0.1", 0)) as server, socket.socket(socket.AF_UNIX) as unix:
-        unix.bind(f"\0{name}")
-        unix.listen()
-        misbehaving_predictors.set(port=server.getsockname()[1], unix=name)
-        record = execute(request("connecting", smooth), tmp_path / "run").record
-    if record.provenance.isolation == NO_ISOLATION:
+    here = os.path.relpath(tmp_path / "socket")  # the path of a socket is short
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        socket.socket(socket.AF_UNIX) as abstract,
+        socket.socket(socket.AF_UNIX) as file,
+    ):
+        for unix, address in ((abstract, f"\0{name}"), (file, here)):
+            unix.bind(address)
+            unix.listen()
+        misbehaving_predictors.set(port=server.getsockname()[1], abstract=name, file=tmp_path / "socket")
+        isolation = execute(request("connecting", smooth), tmp_path / "run").record.provenance.isolation
+    if isolation == NO_ISOLATION:
         pytest.skip("this kernel has no Landlock")
-    reached = set(misbehaving_predictors["reached"].split())
-    assert reached <= (set() if record.provenance.isolation == NAMESPACES else {"udp", "unix"})
+    closed = {"seccomp": {"udp", "abstract", "file"}, "namespaces": {"udp", "abstract"}}
+    left = {"udp", "abstract", "file"}.difference(*(closed.get(one, set()) for one in isolation.split("+")))
+    assert set(misbehaving_predictors["reached"].split()) <= left
 
 
 def test_a_predictor_can_leave_nothing_for_the_next_process(misbehaving_predictors, smooth, tmp_path):
     for seed in (0, 1):
         record = execute(request("hoarding", smooth, seed=seed), tmp_path / f"run{seed}").record
-        if record.provenance.isolation != NAMESPACES:
-            pytest.skip("this system has no namespaces")
-        assert misbehaving_predictors["found"] == "False"
+        if record.provenance.isolation != "landlock+seccomp+namespaces":
+            pytest.skip("this system lacks namespaces or seccomp")
+        assert misbehaving_predictors["found"] == ""
         assert misbehaving_predictors["left"] == ""
 
 

@@ -247,7 +247,7 @@ class DependsOnHorizon(Misbehaving):
 
 
 class Connecting(Misbehaving):
-    """Tries to reach servers on this machine: TCP, UDP, and an abstract Unix socket."""
+    """Tries to reach servers on this machine: TCP, UDP, and Unix sockets, an abstract one and a file."""
 
     name = "connecting"
 
@@ -256,7 +256,8 @@ class Connecting(Misbehaving):
         tries = {
             "tcp": lambda: socket.create_connection(here, timeout=5).close(),
             "udp": lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"a context", here),
-            "unix": lambda: socket.socket(socket.AF_UNIX).connect("\0" + setting("unix")),
+            "abstract": lambda: socket.socket(socket.AF_UNIX).connect("\0" + setting("abstract")),
+            "file": lambda: socket.socket(socket.AF_UNIX).connect(setting("file")),
         }
         note("reached", " ".join(name for name, attempt in tries.items() if _done(attempt)))
 
@@ -299,7 +300,7 @@ class Writing(Misbehaving):
 
 
 class Hoarding(Misbehaving):
-    """Tries to leave something for the next process: in System V memory, and in a file's attributes and times."""
+    """Tries to leave something for the next process: in a file's attributes and times, in System V memory, in a key."""
 
     name = "hoarding"
 
@@ -311,12 +312,16 @@ class Hoarding(Misbehaving):
             "times": lambda: os.utime(trial, (1, 1)),
         }
         note("left", " ".join(name for name, attempt in tries.items() if _done(attempt)))
-        found = libc.shmget(MEMORY_KEY, 4096, 0o600)
-        libc.shmget(MEMORY_KEY, 4096, 0o1600)  # created, if it is not there
-        note("found", str(found >= 0))
+        found = {"memory": libc.shmget(MEMORY, 4096, 0o600) >= 0}
+        libc.shmget(MEMORY, 4096, 0o1600)  # created, if it is not there
+        if os.uname().machine == "x86_64":
+            found["key"] = libc.syscall(KEYCTL, SEARCH, SESSION, b"user", b"note", 0) >= 0
+            libc.syscall(ADD_KEY, b"user", b"note", b"data", 4, SESSION)
+        note("found", " ".join(name for name, there in found.items() if there))
 
 
-MEMORY_KEY = 0x71707462
+MEMORY = 0x71707462
+ADD_KEY, KEYCTL, SEARCH, SESSION = 248, 250, 10, -3
 
 
 class Listing(Misbehaving):

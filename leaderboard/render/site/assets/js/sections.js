@@ -72,11 +72,10 @@ const sections = (() => {
   }
 
   // What denied the predictor access to the held-out trials while it ran.
-  const ISOLATION = {
-    "landlock+namespaces": "Landlock and namespaces: the kernel denied the predictor access to the held-out trials, and to the network",
-    landlock: "Landlock: the kernel denied the predictor access to the held-out trials",
-    none: "none: nothing denied the predictor access",
-  };
+  const ISOLATION = { landlock: "Landlock: the kernel denied the predictor access to the held-out trials", none: "none: nothing denied the predictor access" };
+  for (const also of ["seccomp", "namespaces", "seccomp+namespaces"]) {
+    ISOLATION[`landlock+${also}`] = `Landlock, ${also.replace("+", ", ")}: the kernel denied the predictor access to the held-out trials and other processes`;
+  }
   const isolation = kept => (Object.hasOwn(ISOLATION, kept) ? ISOLATION[kept] : bdi(kept, 200));
 
   function provenance(row, details) {
