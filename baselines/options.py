@@ -95,7 +95,7 @@ def build_options(predictor: type[Predictor[Any]], budget: str, settings: Sequen
     for setting in settings:
         name, equals, text = setting.partition("=")
         if not equals:
-            raise OptionError(f"--set {setting!r} is not of the form name=value.")
+            raise OptionError(f"Setting {setting!r} is not of the form name=value.")
         if name not in known:
             raise UnknownNameError(f"option of {predictor.name}", name, known)
         values[name] = None if known[name].nullable and text.lower() == NONE else text

@@ -33,7 +33,7 @@ from safetensors.numpy import save_file
 from ..registry.trial import Trial
 from ..rl import PolicyLayout
 from ..utils.canonical import canonical_json, strict_json
-from ..utils.errors import PredictorError
+from ..utils.errors import PredictorError, reason
 from ..utils.files import replace_atomically
 
 Weights = npt.NDArray[np.float32]
@@ -233,7 +233,7 @@ class Predictor(ABC, Generic[OptionsT]):
                 found = strict_json((file.metadata() or {}).get(LABEL, "{}"))
                 state = {name: file.get_tensor(name) for name in file.keys() if name != NOTHING}  # noqa: SIM118
         except (SafetensorError, OSError, ValueError) as error:
-            raise PredictorError(f"{path}: not a saved predictor ({error}).") from None
+            raise PredictorError(f"{path}: not a saved predictor ({reason(error)}).") from None
         for key, value in self._label().items():
             if found.get(key) != value:
                 raise PredictorError(f"{path}: saved with {key} {found.get(key)}, not {value}.")

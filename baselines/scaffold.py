@@ -51,7 +51,7 @@ def write_package(name: str, folder: Path) -> list[Path]:
     if _is_taken(module):
         raise OptionError(f"A module {module!r} is installed already, which this one would hide; choose another name.")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise PredictorError(f"{folder} exists and is not empty; choose another place with --out.")
+        raise PredictorError(f"{folder} exists and is not empty; choose another place (`out=`).")
     values = {
         "name": name,
         "module": module,

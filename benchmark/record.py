@@ -12,7 +12,7 @@ from ..baselines.predictor import INFORMATION_CLASSES
 from ..baselines.sources import MethodCode
 from ..registry.reference import COMMIT_PATTERN, NAME_PATTERN, Slug
 from ..utils.canonical import canonical_json, flatten, strict_json
-from ..utils.errors import ProtocolError
+from ..utils.errors import ProtocolError, reason
 from ..utils.fields import Count, Finite, Seconds, Seed, Sha256, Text
 from ..utils.files import write_text
 from ..utils.text import first_error
@@ -375,4 +375,4 @@ def read_record(path: Path) -> Record:
     except ValidationError as error:
         raise ProtocolError(f"{path}: field {first_error(error)}.") from None
     except (OSError, ValueError) as error:
-        raise ProtocolError(f"{path}: not a readable record ({error}).") from None
+        raise ProtocolError(f"{path}: not a readable record ({reason(error)}).") from None

@@ -76,8 +76,8 @@ class RunRequest:
             check_whole("limit of windows", self.limit, 1)
         if not self.returns and self.split == "test" and self.limit is None:
             raise OptionError(
-                "A whole test run needs its returns; leave them out (--no-returns) together with --on validation or "
-                "--limit N only."
+                "A whole test run needs its returns; they can be left out only on the validation trials "
+                '(`on="validation"`) or with a limit of windows (`limit=`).'
             )
 
     def windows(self) -> list[EvaluationWindow]:
@@ -154,7 +154,9 @@ def resolve_device(name: str) -> str:
     if name not in ("auto", "cpu", "cuda"):
         raise OptionError(f"Unknown device {name!r}. Known: auto, cpu, cuda.")
     if name == "cuda" and not torch.cuda.is_available():
-        raise OptionError("Device cuda was asked for, but torch sees no CUDA device here; use --device cpu or auto.")
+        raise OptionError(
+            'Device cuda was asked for, but torch sees no CUDA device here; use `device="cpu"` or `device="auto"`.'
+        )
     return "cuda" if name != "cpu" and torch.cuda.is_available() else "cpu"
 
 

@@ -22,7 +22,7 @@ from ..registry.loading import load_dataset
 from ..registry.reference import DatasetRef
 from ..rl import make
 from ..utils.canonical import strict_json
-from ..utils.errors import PredictorError, ProtocolError, TiplBenchError
+from ..utils.errors import PredictorError, ProtocolError, TiplBenchError, reason
 from ..utils.files import clear_leftovers, replace_atomically, sha256, write_text
 from ..utils.progress import Progress, silent
 from ..utils.tensorfile import map_tensors
@@ -207,7 +207,7 @@ def _finished(folder: Path, key: RunKey) -> Record | None:
         return None
     record = read_record(path)
     if record.key != key:
-        raise ProtocolError(f"{path} is of another run than {KEY_NAME} beside it; choose --out.")
+        raise ProtocolError(f"{path} is of another run than {KEY_NAME} beside it; choose another folder (`out=`).")
     return None if record.failed else record
 
 
@@ -242,12 +242,12 @@ def _claim(folder: Path, key: RunKey) -> None:
         try:
             found = parse(RunKey, upgrade_key(strict_json(path.read_text(encoding="utf-8"))))
         except ValueError as error:
-            raise ProtocolError(f"{path}: not a run's key ({error}). Choose another folder with --out.") from None
+            raise ProtocolError(f"{path}: not a run's key ({reason(error)}). Choose another folder (`out=`).") from None
         if found != key:
             different = "; ".join(key.differences(found))
-            raise ProtocolError(f"{folder} holds another run ({different}). Choose another folder with --out.")
+            raise ProtocolError(f"{folder} holds another run ({different}). Choose another folder (`out=`).")
     elif folder.exists() and any(folder.iterdir()):
-        raise ProtocolError(f"{folder} is not empty and holds no run. Choose another folder with --out.")
+        raise ProtocolError(f"{folder} is not empty and holds no run. Choose another folder (`out=`).")
     else:
         folder.mkdir(parents=True, exist_ok=True)
         write_text(path, key.model_dump_json(indent=1) + "\n")

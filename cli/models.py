@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from .completion import complete_budgets, complete_predictors
-from .groups import Commands, examples
+from .groups import Commands, as_options, examples
 from .limits import build_limits, memory_option
 from .output import Bars, console, quiet_option
 
@@ -170,6 +170,6 @@ def check_model(
     if as_json:
         click.echo(json.dumps({"passed": report.passed, **dataclasses.asdict(report)}, indent=1))
     else:
-        click.echo(report)
+        click.echo(as_options(str(report)))
     if not report.passed:
         sys.exit(1)

@@ -224,14 +224,14 @@ def _way_to_dataset(environment: str, defaults: Iterable[str]) -> str:
     named = [name for name, entry in catalog().items() if entry.environment == environment]
     named += [name for name, folder in here.items() if read_manifest(folder).environment == environment]
     if named:
-        return f"It has no default dataset; name one with --dataset: {', '.join(sorted({*named}))}"
+        return f"It has no default dataset; name one (`dataset=`): {', '.join(sorted({*named}))}"
     if environment not in gymnasium.registry:
         return ""
     suggestion = f"Did you mean {near!r}? " if (near := nearest(environment, defaults)) else ""
     words = re.findall(r"[A-Z]?[a-z0-9]+|[A-Z]+", environment.rpartition("-v")[0])
     folder = "-".join(words).lower()
     return (
-        f"{suggestion}Gymnasium has it, but no dataset of it is known: collect one with `tipl-bench datasets collect "
-        f"{folder}/ppo-v1 --config FILE`, where FILE says `environment = {json.dumps(environment)}` and the other "
-        "fields of a collection (docs/hub.md)"
+        f"{suggestion}Gymnasium has it, but no dataset of it is known: collect one with "
+        f"`tipl-bench datasets collect {folder}/ppo-v1 --config FILE`, where FILE says "
+        f"`environment = {json.dumps(environment)}` and the other fields of a collection (docs/hub.md)"
     )

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from ..utils.canonical import canonical_json, strict_json
-from ..utils.errors import DatasetError
+from ..utils.errors import DatasetError, reason
 from ..utils.fields import Sha256
 from ..utils.files import write_text
 from ..utils.machine import cpu_name, package_versions
@@ -135,7 +135,7 @@ def parse_derived(content: bytes, where: str, manifest: Manifest, protocol: int)
     except ValidationError as error:
         raise DatasetError(f"{where}: field {first_error(error, 'manifest')}.") from None
     except ValueError as error:
-        raise DatasetError(f"{where}: not a readable manifest of derived data ({error}).") from None
+        raise DatasetError(f"{where}: not a readable manifest of derived data ({reason(error)}).") from None
     if (found.digest, found.protocol) != (manifest.digest, protocol):
         raise DatasetError(
             f"{where}: derived by protocol {found.protocol} from a dataset with digest {found.digest}, not by protocol "

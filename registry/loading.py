@@ -122,7 +122,7 @@ def download_dataset(
         _open(reference, ())
         raise DatasetError(f"{reference} is on this machine and is not published; there is nothing to download.")
     if to is None and entry and entry.bundled:
-        raise DatasetError(f"{reference} comes with the package; nothing to download, except to elsewhere (--to).")
+        raise DatasetError(f"{reference} comes with the package; nothing to download, except to elsewhere (`to=`).")
     download(
         reference,
         identity=entry.identity if entry else None,

@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from ..rl import PolicyLayout
 from ..utils.canonical import canonical_json, strict_json
-from ..utils.errors import DatasetError
+from ..utils.errors import DatasetError, reason
 from ..utils.fields import Sha256
 from ..utils.files import write_text
 from ..utils.text import first_error
@@ -267,7 +267,7 @@ def parse_manifest(text: str, where: str) -> Manifest:
         count = error.error_count()
         raise DatasetError(f"{where}: field {first_error(error, 'manifest')} ({count} problem(s) in all).") from None
     except ValueError as error:
-        raise DatasetError(f"{where}: not a readable manifest ({error}).") from None
+        raise DatasetError(f"{where}: not a readable manifest ({reason(error)}).") from None
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -286,5 +286,5 @@ def read_manifest(folder: Path) -> Manifest:
     except FileNotFoundError:
         raise DatasetError(f"{folder}: no {MANIFEST_NAME}; this folder is not a trajectory dataset.") from None
     except (ValueError, OSError) as error:
-        raise DatasetError(f"{path}: not a readable manifest ({error}).") from None
+        raise DatasetError(f"{path}: not a readable manifest ({reason(error)}).") from None
     return parse_manifest(text, str(path))

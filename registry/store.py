@@ -12,7 +12,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from ..utils.canonical import canonical_json, strict_json
-from ..utils.errors import DatasetError
+from ..utils.errors import DatasetError, reason
 from ..utils.files import write_text
 from .locations import HOME_VARIABLE as HOME_VARIABLE
 from .locations import cache_root as cache_root
@@ -83,7 +83,7 @@ def known_revisions(repo: str) -> dict[str, str]:
             raise ValueError("not a table of commits")
     except ValueError as error:
         raise DatasetError(
-            f"{path}: not readable ({error}); remove this file to have revisions looked up again."
+            f"{path}: not readable ({reason(error)}); remove this file to have revisions looked up again."
         ) from None
     return {revision: str(commit) for revision, commit in found.items()}
 

@@ -221,7 +221,7 @@ class _Checker:
         if timeout is None or seconds <= timeout:
             self._add("time", True, f"{seconds:.1f} s" + (f" of {timeout:g} s" if timeout else ""))
         else:
-            fix = "train less in a budget named smoke, or raise the limit with --timeout"
+            fix = "train less in a budget named smoke, or raise the limit (`timeout=`)"
             self._add("time", False, f"the check took more than {timeout:g} s; {fix}")
 
     def forecast(self, predictor: PredictorProcess, contexts: Contexts, horizon: int) -> Forecasts:

@@ -243,7 +243,7 @@ def parse_error(failure: Failure, request: Request, predictor: str, memory: int)
     """
     kind, text = failure.error, one_line(failure.text)
     if kind == "memory":
-        return PredictorCrash(f"ran out of memory; its limit is {memory / 2**30:.1f} GiB, which --memory raises")
+        return PredictorCrash(f"ran out of memory; its limit is {memory / 2**30:.1f} GiB, which `memory=` raises")
     if kind == "exposed":
         return ProtocolError(
             f"The predictor's process could read {text}, which is held out from it, so it was not started. "
@@ -255,5 +255,5 @@ def parse_error(failure: Failure, request: Request, predictor: str, memory: int)
         return UnknownNameError(one_line(unknown.kind), one_line(unknown.name), choices)
     message = text.removeprefix(f"{predictor}: ").rstrip(".")
     if isinstance(request, Describe) and kind == "OptionError":
-        return OptionError(text if text.startswith(("--set", "Option ")) else f"{predictor}: {message}.")
+        return OptionError(text if text.startswith(("Setting ", "Option ")) else f"{predictor}: {message}.")
     return PredictorCrash(f"raised {kind}: {message}" if kind in KNOWN_ERRORS else f"raised {text}")

@@ -265,7 +265,7 @@ class PredictorProcess:
             self.close()
             allowed = self.limits.timeout
             within = "in time" if allowed is None else f"within {allowed:g} s"
-            raise PredictorTimeout(f"no answer {within}; --timeout raises the limit") from None
+            raise PredictorTimeout(f"no answer {within}; `timeout=` raises the limit") from None
         except (EOFError, OSError):
             raise PredictorCrash(f"its process {self._end()}") from None
         except (ValueError, TypeError, LookupError, OverflowError, RecursionError) as error:
@@ -278,7 +278,7 @@ class PredictorProcess:
         except subprocess.TimeoutExpired:
             return "closed its connection but is still running"
         if code >= 0:
-            return f"ended by itself (exit status {code}); if it needs more memory, --memory raises the limit"
+            return f"ended by itself (exit status {code}); if it needs more memory, `memory=` raises the limit"
         name = signal.Signals(-code).name
         return f"was killed by {name}" + ("; the machine may be out of memory" if name == "SIGKILL" else "")
 

@@ -11,7 +11,7 @@ from ...benchmark.intervals import Estimate
 from ...benchmark.protocol import Protocol
 from ...benchmark.record import ReturnPair
 from ...utils.canonical import strict_json
-from ...utils.errors import ProtocolError
+from ...utils.errors import ProtocolError, reason
 from ...utils.text import first_error
 
 State = Literal["claimed", "rescored", "reproduced"]
@@ -247,4 +247,4 @@ def read_document(path: Path) -> LeaderboardDocument:
     except ValidationError as error:
         raise ProtocolError(f"{path}: field {first_error(error)}. Build it with `leaderboard build`.") from None
     except (OSError, ValueError) as error:
-        raise ProtocolError(f"{path}: not a readable leaderboard document ({error}).") from None
+        raise ProtocolError(f"{path}: not a readable leaderboard document ({reason(error)}).") from None

@@ -45,7 +45,7 @@ def committed_folder() -> Path:
     if folder is None:
         raise ProtocolError(
             f"An installed tipl-bench holds no records, and there is no {COMMITTED.as_posix()} here: run this in a "
-            "clone of the project, or name a folder of records (--records)."
+            "clone of the project, or name a folder of records (`records=`)."
         )
     return folder
 

@@ -82,7 +82,9 @@ def reproduce(
     record = stated_record(run)
     folder = folder or reproduced_folder(run)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ProtocolError(f"{folder} is not empty; a reproduction starts from nothing. Remove it or choose --out.")
+        raise ProtocolError(
+            f"{folder} is not empty; a reproduction starts from nothing. Remove it, or choose another folder (`out=`)."
+        )
     key = record.key
     opened = open_dataset(record, dataset)
     request = RunRequest(

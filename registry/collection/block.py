@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from ...rl import Checkpoint, PPOTraining, TrainingState
-from ...utils.errors import DatasetError
+from ...utils.errors import DatasetError, reason
 from ...utils.files import replace_atomically, sync
 from ...utils.progress import Progress
 from ...utils.tensorfile import create_tensors
@@ -110,7 +110,7 @@ def restore_snapshot(training: PPOTraining, path: Path) -> None:
         training.restore(TrainingState(arrays, metadata))
     except (SafetensorError, OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise DatasetError(
-            f"{path}: this snapshot cannot be resumed ({error}). Remove it to train its trials from the start."
+            f"{path}: this snapshot cannot be resumed ({reason(error)}). Remove it to train its trials from the start."
         ) from None
 
 

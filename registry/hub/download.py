@@ -123,12 +123,12 @@ def _fetch(
         if here.digest != remote.manifest.digest:
             raise DatasetError(
                 f"{folder} holds {here.name} with digest {here.digest}, not {remote.manifest.digest} as published. "
-                "Nothing was overwritten: move that folder away, or fetch into another with --to."
+                "Nothing was overwritten: move that folder away, or fetch into another (`to=`)."
             )
         if trials is None or requested_trials(folder) is not None:  # of a whole dataset, some trials are no part
             request_trials(folder, trials)
     elif folder.exists() and any(folder.iterdir()):
-        raise DatasetError(f"{folder} is not empty and holds no dataset; choose another folder with --to.")
+        raise DatasetError(f"{folder} is not empty and holds no dataset; choose another folder (`to=`).")
     else:
         folder.mkdir(parents=True, exist_ok=True)
         request_trials(folder, trials)
@@ -210,7 +210,7 @@ def check_free_space(folder: Path, size: int) -> None:
     if size > free:
         raise DatasetError(
             f"{folder}: {size:,} bytes are to be fetched and {free:,} are free; free some space, fetch fewer with "
-            "--trials, or put the store elsewhere (TIPL_BENCH_HOME)."
+            "`trials=`, or put the store elsewhere (TIPL_BENCH_HOME)."
         )
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from huggingface_hub import try_to_load_from_cache
 
-from ...utils.errors import DatasetError, HubError, MissingFileError
+from ...utils.errors import DatasetError, HubError, MissingFileError, reason
 from ...utils.tensorfile import HEADER_LIMIT, Array, TensorSpan, tensor_span
 from ..dataset import check_trials
 from ..derived import DERIVED_NAME, DerivedManifest, derived_protocols, listed_protocols, parse_derived
@@ -96,7 +96,7 @@ class RemoteDataset:
         try:
             text = read_bytes(found, MANIFEST_NAME, limit=MANIFEST_LIMIT).decode()
         except UnicodeDecodeError as error:
-            raise DatasetError(f"{found}: {MANIFEST_NAME} is not text ({error}).") from None
+            raise DatasetError(f"{found}: {MANIFEST_NAME} is not text ({reason(error)}).") from None
         except MissingFileError:
             raise DatasetError(f"{location}: no {MANIFEST_NAME}; this is not a trajectory dataset.") from None
         manifest = parse_manifest(text, f"{found}: {MANIFEST_NAME}")
@@ -190,7 +190,9 @@ class RemoteDataset:
                     raise ValueError(f"{name!r} does not have the manifest's dtype and shape")
             return spans
         except (struct.error, KeyError, TypeError, ValueError) as error:
-            raise DatasetError(f"{self.location}: {entry.path}: not a usable safetensors header ({error}).") from None
+            raise DatasetError(
+                f"{self.location}: {entry.path}: not a usable safetensors header ({reason(error)})."
+            ) from None
 
 
 def cached_snapshot(location: HubLocation) -> Path | None:

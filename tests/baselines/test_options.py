@@ -97,7 +97,7 @@ def test_when_a_setting_fits_its_type_then_it_is_read_as_such(setting, value):
         ("form=fla", r"option form \(tall \| flat \| none\): input should be 'tall' or 'flat'; got 'fla'"),
         ("share=nan", "option share: nan is not a finite number"),
         ("rate=inf", "option rate: inf is not a finite number"),
-        ("count", "--set 'count' is not of the form name=value"),
+        ("count", "Setting 'count' is not of the form name=value"),
     ],
 )
 def test_when_a_setting_does_not_fit_then_the_option_is_named(setting, complaint):

@@ -95,7 +95,7 @@ def test_when_a_predictor_hangs_then_the_check_times_out(misbehaving_predictors)
     assert [(check.name, check.passed) for check in report.checks] == [
         *(("description", True), ("fit", False), ("time", False)),
     ]
-    assert "no answer within 4 s; --timeout raises the limit" in report.checks[1].detail
+    assert "no answer within 4 s; `timeout=` raises the limit" in report.checks[1].detail
     assert "the check took more than 4 s; train less in a budget named smoke" in report.checks[-1].detail
 
 

@@ -117,7 +117,7 @@ def test_when_a_run_is_finished_then_it_is_not_repeated(smooth, tmp_path):
 def test_when_the_folder_holds_another_run_then_the_difference_is_named(request_of, difference, smooth, tmp_path):
     execute(small("linear", smooth), tmp_path / "run")
     before = (tmp_path / "run" / "record.json").read_bytes()
-    with pytest.raises(ProtocolError, match=r"run holds another run .* Choose another folder with --out") as caught:
+    with pytest.raises(ProtocolError, match=r"run holds another run .* Choose another folder \(`out=`\)") as caught:
         execute(request_of(smooth), tmp_path / "run")
     assert difference in str(caught.value)
     assert (tmp_path / "run" / "record.json").read_bytes() == before

@@ -38,11 +38,11 @@ def request(model, dataset, **settings) -> RunRequest:
     [
         ("crashing", Limits(), r"crashing at trial \d+, origin \d+ .*was killed by SIGSEGV"),
         ("exiting", Limits(), r"exiting at trial .*ended by itself \(exit status 7\)"),
-        ("hanging", Limits(timeout=5.0), r"hanging: fitting failed: no answer within 5 s; --timeout raises the limit"),
+        ("hanging", Limits(timeout=5.0), r"hanging: fitting failed: no answer within 5 s; `timeout=` raises the limit"),
         (
             "out-of-memory",
             Limits(memory=2 << 30),
-            r"out-of-memory: fitting failed: ran out of memory; its limit is 2.0 GiB, which --memory raises",
+            r"out-of-memory: fitting failed: ran out of memory; its limit is 2.0 GiB, which `memory=` raises",
         ),
         ("flooding", Limits(), r"flooding at trial .*its process answered with a message of"),
     ],
@@ -232,7 +232,7 @@ def test_when_fitting_exceeds_the_timeout_then_the_error_names_the_option_that_r
     split = smooth.manifest.split
     with (
         PredictorProcess("hanging", limits=Limits(timeout=2.0)) as predictor,
-        pytest.raises(PredictorCrash, match="--timeout"),
+        pytest.raises(PredictorCrash, match="`timeout=` raises the limit"),
     ):
         predictor.fit(FitTask(smooth.trials(split.train), smooth.trials(split.validation), 3, 20))
 

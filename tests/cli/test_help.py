@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 import pytest
@@ -84,3 +85,20 @@ def test_every_example_parses(line):
 def test_an_example_stands_on_its_own_line():
     shown = CliRunner().invoke(main, ["compare", "--help"]).output
     assert re.search(r"(?m)^  tipl-bench compare runs/A runs/B$|^    tipl-bench compare runs/A runs/B$", shown)
+
+
+def test_messages_of_the_library_name_no_option():
+    root = Path(__file__).parents[2]
+    rooms = ("utils", "rl", "registry", "baselines", "benchmark", "leaderboard")
+    pattern = re.compile(
+        r"(?<![\w`-])--(out|set|device|memory|timeout|records|to|trials|dataset|env|config|port|on|limit|no-returns)\b"
+    )
+    commands = re.compile(r"tipl-bench [^`]*")
+    found = [
+        f"{path.relative_to(root)}:{number}"
+        for room in rooms
+        for path in sorted((root / room).rglob("*.py"))
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        if pattern.search(commands.sub("", line)) and '"--' not in line and "`--set`" not in line
+    ]
+    assert found == []

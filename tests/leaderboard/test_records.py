@@ -120,7 +120,7 @@ def test_the_packages_own_records_are_valid_and_cover_five_predictors_and_three_
 
 def test_when_neither_the_package_nor_the_working_folder_is_a_clone_then_the_error_says_so(monkeypatch, tmp_path):
     monkeypatch.setattr(records, "__file__", str(tmp_path / "tipl_bench" / "leaderboard" / "store" / "records.py"))
-    with pytest.raises(ProtocolError, match=r"no leaderboard/results here: run this in a clone .*--records"):
+    with pytest.raises(ProtocolError, match=r"no leaderboard/results here: run this in a clone .*`records=`"):
         load()
     (tmp_path / "clone" / "leaderboard" / "results").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "clone")

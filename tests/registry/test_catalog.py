@@ -61,7 +61,7 @@ def test_an_environment_that_only_gymnasium_has_answers_with_how_to_collect_a_da
     mine = dataset_folder("ant/mine-v1")
     mine.mkdir(parents=True)
     smooth.manifest.model_copy(update={"environment": "Ant-v4"}).write(mine)
-    with pytest.raises(UnknownNameError, match=r"name one with --dataset: ant/mine-v1"):
+    with pytest.raises(UnknownNameError, match=r"name one \(`dataset=`\): ant/mine-v1"):
         default_dataset("Ant-v4")
 
 

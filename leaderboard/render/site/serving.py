@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import quote
 
-from ....utils.errors import TiplBenchError
+from ....utils.errors import TiplBenchError, reason
 from .render import FOLDER, OWN_FILE
 
 HOST = "127.0.0.1"
@@ -64,9 +64,11 @@ def server(folder: Path, port: int) -> http.server.ThreadingHTTPServer:
     """
     if not (folder / "index.html").is_file():
         raise TiplBenchError(
-            f"{folder} holds no index.html; write it with `tipl-bench leaderboard build`, or name its folder by --out."
+            f"{folder} holds no index.html; write it with `tipl-bench leaderboard build`, or name its folder (`out=`)."
         )
     try:
         return http.server.ThreadingHTTPServer((HOST, port), functools.partial(_Handler, folder=folder.resolve()))
     except (OSError, OverflowError) as error:
-        raise TiplBenchError(f"Port {port} cannot be used ({error}); choose another with --port, 0 for any.") from error
+        raise TiplBenchError(
+            f"Port {port} cannot be used ({reason(error)}); choose another (`port=`), 0 for any."
+        ) from error
