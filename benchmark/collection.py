@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 from ..registry.collection.collect import collect, truncate
@@ -14,6 +15,7 @@ from ..registry.reference import NAME_PATTERN, is_name
 from ..registry.store import dataset_folder, exclusive
 from ..rl import usable_threads
 from ..utils.errors import DatasetError, ProtocolError
+from ..utils.files import is_file
 from ..utils.progress import Progress
 from .forecast.reference_returns import derive_reference_returns
 from .protocol import CURRENT
@@ -50,7 +52,7 @@ def collect_named(name: str, config: Path | None, threads: int | None, progress:
         )
     folder = dataset_folder(name)
 
-    if not (folder / MANIFEST_NAME).is_file():
+    if not is_file(folder / MANIFEST_NAME):
         if isinstance(wanted, Truncation):
             with exclusive(name):
                 truncate(load_dataset(wanted.truncates, download=False), name, wanted.checkpoints, folder)
@@ -59,7 +61,7 @@ def collect_named(name: str, config: Path | None, threads: int | None, progress:
     dataset = Dataset.open(folder)
     if isinstance(wanted, CollectionConfig) and dataset.manifest.collection != wanted:
         raise DatasetError(f"{folder} holds {name} collected with another configuration; remove it to collect it anew.")
-    with exclusive(name):
+    with exclusive(name) if dataset.derived(CURRENT.version) is None else contextlib.nullcontext():
         derive_reference_returns(
             dataset, CURRENT, lambda done, total: progress("reference", done, total, "returns of the true policies")
         )

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 
 from ..utils.errors import DatasetError, UnknownNameError, nearest, reason
 from ..utils.fields import Sha256
-from ..utils.files import write_text
+from ..utils.files import is_file, write_text
 from ..utils.text import first_error
 from .dataset import Dataset
 from .derived import Derived
@@ -83,7 +83,7 @@ def catalog() -> dict[str, CatalogEntry]:
     entries = dict(_shipped())
     defaults = {entry.environment for entry in entries.values() if entry.default}
     path = own_catalog()
-    if path.is_file():
+    if is_file(path):
         for name, entry in _read(path).items():
             shipped = entries.get(name, entry)
             if not shipped.identity.matches(entry.identity):
@@ -103,7 +103,7 @@ def _shipped() -> dict[str, CatalogEntry]:
 def write_yanked(name: str, reason: str) -> Path:
     """Mark an entry as yanked in the catalog file that holds it, and change nothing else there; returns the file."""
     for path in (own_catalog(), SHIPPED_CATALOG):
-        if path.is_file() and name in _read(path):
+        if is_file(path) and name in _read(path):
             write_text(path, _with_yanked(path, name, reason))
             _shipped.cache_clear()
             return path

@@ -198,7 +198,7 @@ def write_derived(
 
 def derived_lock(manifest: Manifest, protocol: int) -> AbstractContextManager[None]:
     """Hold, or wait for, the store's lock on a protocol version's derived data of a dataset."""
-    return exclusive(f"derived-{manifest.digest}-p{protocol}", wait=True)
+    return exclusive(f"derived-{manifest.digest}-p{protocol}", wait=True, required=False)
 
 
 def _describe(

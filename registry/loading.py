@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..utils.errors import DatasetError, HubError, UnknownNameError
+from ..utils.files import is_file
 from ..utils.progress import Progress, silent
 from ..utils.tensorfile import Array
 from .catalog import BUNDLED, catalog, identity_of
@@ -74,7 +75,7 @@ def parse_reference(text: str) -> DatasetRef:
     if text.startswith(HUB_PREFIX):
         return DatasetRef(location=parse_hub(text))
     path = _as_path(text)
-    if path is not None and not is_name(text) and (path / MANIFEST_NAME).is_file():
+    if path is not None and not is_name(text) and is_file(path / MANIFEST_NAME):
         return DatasetRef(path=path)
     known = {*catalog(), *local_names()}
     name, commit = parse_name(text, known) or (text, None)
@@ -185,7 +186,7 @@ def view_dataset(reference: DatasetRef) -> DatasetView:
     dataset = _open(reference, ())
 
     def columns(trials: Iterable[int]) -> Columns:
-        here = (trial for trial in dataset.trials(trials) if trial.path.is_file())
+        here = (trial for trial in dataset.trials(trials) if is_file(trial.path))
         return {trial.index: trial.columns for trial in here}
 
     where, here = str(dataset.folder), dataset.trials_here
@@ -209,14 +210,14 @@ def _open(reference: DatasetRef, trials: Iterable[int] | None) -> Dataset:
     """Open a dataset that is on this machine."""
     folder = _local_folder(reference)
     if reference.name is None:
-        if folder is None or (reference.location and not (folder / MANIFEST_NAME).is_file()):
+        if folder is None or (reference.location and not is_file(folder / MANIFEST_NAME)):
             raise DatasetError(
                 f"{reference} is not on this machine; `tipl-bench datasets download {reference}` fetches it."
             )
         return Dataset.open(folder, trials=trials)
     assert folder is not None
     name, entry = reference.name, catalog().get(reference.name)
-    if not (folder / MANIFEST_NAME).is_file():
+    if not is_file(folder / MANIFEST_NAME):
         download = f"download it with `tipl-bench datasets download {name}`, " if entry and entry.repo else ""
         raise DatasetError(
             f"{name} is not on this machine (looked in {folder}): {download}collect it with "
@@ -233,10 +234,10 @@ def _open(reference: DatasetRef, trials: Iterable[int] | None) -> Dataset:
 def _is_missing(reference: DatasetRef, trials: list[int] | None) -> bool:
     """Whether a needed file is not on this machine."""
     folder = _local_folder(reference)
-    if folder is None or not (folder / MANIFEST_NAME).is_file():
+    if folder is None or not is_file(folder / MANIFEST_NAME):
         return True
     dataset, entry = Dataset(folder, read_manifest(folder)), catalog().get(reference.name or "")
-    if not all((folder / file.path).is_file() for file in dataset.files(trials)):
+    if not all(is_file(folder / file.path) for file in dataset.files(trials)):
         return True
     protocols = {*derived_protocols(folder), *(int(pin.removeprefix("p")) for pin in (entry.derived if entry else ()))}
     return any(_lacks_derived(dataset, protocol) for protocol in protocols)

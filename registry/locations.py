@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -21,9 +22,12 @@ def cache_root() -> Path:
             return Path(override).expanduser()
         except RuntimeError as error:
             raise DatasetError(f"{HOME_VARIABLE}={override}: {error} Give an absolute path.") from None
-    root = Path(platformdirs.user_cache_dir("tipl-bench"))
+    with contextlib.suppress(RuntimeError):
+        root = Path(platformdirs.user_cache_dir("tipl-bench"))
+        if root.is_absolute():
+            return root
     # A user without a home has no cache directory. Below a file nothing is found and nothing can be written.
-    return root if root.is_absolute() else Path(os.devnull) / "tipl-bench"
+    return Path(os.devnull) / "tipl-bench"
 
 
 def own_catalog() -> Path:

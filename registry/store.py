@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 
 from ..utils.canonical import canonical_json, strict_json
 from ..utils.errors import DatasetError, reason
-from ..utils.files import write_text
+from ..utils.files import is_file, write_text
 from .locations import HOME_VARIABLE as HOME_VARIABLE
 from .locations import cache_root as cache_root
 from .manifest import MANIFEST_NAME
@@ -34,7 +34,7 @@ def optional_write() -> Iterator[None]:
         yield
     except OSError as error:
         warn_of_cache(
-            f"The cache in {cache_root()} cannot be written ({error.strerror or error}): results of this kind are "
+            f"The cache in {cache_root()} cannot be written ({reason(error)}): results of this kind are "
             f"computed again next time. Set {HOME_VARIABLE} to a folder that you can write."
         )
 
@@ -58,8 +58,11 @@ def staging_folder(name: str) -> Path:
 def local_names() -> list[str]:
     """Names of the finished datasets in the store, catalogued or not."""
     root = dataset_folder("")
-    found = (path.parent.relative_to(root).as_posix() for path in root.glob(f"*/*/{MANIFEST_NAME}"))
-    return sorted(name for name in found if is_name(name))
+    found: list[Path] = []
+    with contextlib.suppress(PermissionError):  # a store of somebody else's
+        found += root.glob(f"*/*/{MANIFEST_NAME}")
+    names = (path.parent.relative_to(root).as_posix() for path in found)
+    return sorted(name for name in names if is_name(name))
 
 
 def repo_folder(repo: str) -> Path:
@@ -75,7 +78,7 @@ def commit_folder(repo: str, commit: str) -> Path:
 def known_revisions(repo: str) -> dict[str, str]:
     """The commit that each tag or branch of a repository stood for when it was last fetched."""
     path = repo_folder(repo) / REVISIONS_NAME
-    if not path.exists():
+    if not is_file(path):
         return {}
     try:
         found = strict_json(path.read_text(encoding="utf-8"))
@@ -103,7 +106,7 @@ def snapshot_folder(location: HubLocation) -> Path | None:
 
 
 @contextlib.contextmanager
-def exclusive(name: str, *, wait: bool = False) -> Iterator[None]:
+def exclusive(name: str, *, wait: bool = False, required: bool = True) -> Iterator[None]:
     """Hold the store's lock on one dataset; the lock goes with the process, however it ends.
 
     Parameters
@@ -112,22 +115,30 @@ def exclusive(name: str, *, wait: bool = False) -> Iterator[None]:
         The dataset.
     wait
         Wait for another process that holds it, rather than raise.
+    required
+        The work writes into the store. Other work goes on without the lock where the store cannot be written.
 
     Raises
     ------
     DatasetError
-        If another process holds it.
+        If another process holds it, or the store cannot be written.
     """
     path = cache_root() / "locks" / f"{name.replace('/', '--')}.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=-1 if wait else 0)
     except Timeout:
         raise DatasetError(
             f"Another process is working on {name} in {cache_root()} (lock {path}); wait for it, or set "
             f"{HOME_VARIABLE} to another folder."
         ) from None
+    except OSError as error:
+        if required:
+            raise DatasetError(
+                f"The store {cache_root()} cannot be written ({reason(error)}); nothing was done. Set "
+                f"{HOME_VARIABLE} to a folder that you can write."
+            ) from None
     try:
         yield
     finally:

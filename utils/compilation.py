@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
+from pathlib import Path
 from typing import Any
 
 from numba import njit
@@ -17,6 +18,7 @@ def compiled(function: Callable[..., Any]) -> Any:
     files are damaged.
     """
     try:
+        Path.home()  # raises for a user without one, for whom numba would create a folder "~" wherever this runs
         dispatcher = njit(nogil=True, cache=True)(function)
     except RuntimeError:  # no folder
         return njit(nogil=True)(function)

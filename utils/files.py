@@ -75,6 +75,14 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def is_file(path: Path) -> bool:
+    """Whether a file is there, as far as one may look: `Path.is_file` raises below a folder of somebody else's."""
+    try:
+        return path.is_file()
+    except PermissionError:
+        return False
+
+
 def sha256(path: Path) -> str:
     """The file's sha256 in hex."""
     digest = hashlib.sha256()

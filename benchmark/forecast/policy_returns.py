@@ -29,6 +29,7 @@ from ...registry.store import cache_root, optional_write, warn_of_cache
 from ...rl import Policies, PolicyLayout, evaluate_returns
 from ...rl.environments import is_gymnasiums_own
 from ...utils.canonical import canonical_json
+from ...utils.files import is_file
 from ...utils.machine import cpu_name
 
 Float64 = npt.NDArray[np.float64]
@@ -142,7 +143,7 @@ def _keys(environment: str, layout: PolicyLayout, policies: Policies, seeds: Seq
 def _find(database: Path, keys: Iterable[bytes]) -> dict[bytes, float]:
     """The returns in the store of those keys that it has."""
     found: dict[bytes, float] = {}
-    if not database.exists():
+    if not is_file(database):
         return found
     try:
         # "rw" reads a database that may only be read, too; in one that may be written it undoes what a kill left half.

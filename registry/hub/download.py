@@ -69,7 +69,7 @@ def download(
     """
     name, location = reference.name, reference.location
     assert location is not None
-    with exclusive(name or location.repo, wait=True):
+    with exclusive(name or location.repo, wait=True, required=to is None):
         remote = RemoteDataset.open(location, identity=identity)
         commit = remote.location.revision
         assert commit is not None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelete
@@ -15,7 +17,7 @@ from ..dataset import Dataset
 from ..derived import DERIVED_NAME, derived_folder, derived_protocols
 from ..manifest import DERIVED_FOLDER, MANIFEST_NAME
 from ..reference import HubLocation, is_repo
-from ..store import cache_root, exclusive
+from ..store import exclusive
 from ..views.index import INDEX_NAME, index_table, write_index
 from ..views.statistics import draw_curves, return_statistics
 from .card import CARD_NAME, FIGURE_NAME, render_card
@@ -64,8 +66,11 @@ def publish(
         raise DatasetError(f"{repo!r} is not a repository; one looks like OWNER/NAME.")
     _verify(dataset, progress)
     repo = _current_name(HubLocation(repo))
-    with exclusive(f"publish-{dataset.name}"):
-        described = _describe(dataset, repo)
+    with (
+        exclusive(f"publish-{dataset.name}", required=False),
+        tempfile.TemporaryDirectory(prefix="tipl-bench-") as scratch,
+    ):
+        described = _describe(dataset, repo, Path(scratch) / INDEX_NAME)
         for _ in range(ATTEMPTS):
             plan = plan_publication(dataset, repo, described)
             if dry_run:
@@ -94,12 +99,10 @@ def _verify(dataset: Dataset, progress: Progress) -> None:
     dataset.verify(hashed)
 
 
-def _describe(dataset: Dataset, repo: str) -> Callable[[dict[str, str]], dict[str, Content]]:
-    """Make manifest, index, figure and card; the index goes to a file, as it may be large."""
+def _describe(dataset: Dataset, repo: str, index: Path) -> Callable[[dict[str, str]], dict[str, Content]]:
+    """Make manifest, index, figure and card; the index goes to the file `index`, as it may be large."""
     columns = {trial.index: trial.columns for trial in dataset.trials()}
     returns = {trial: scalars["episodic_return"] for trial, scalars in columns.items()}
-    index = cache_root() / "publishing" / dataset.digest / INDEX_NAME
-    index.parent.mkdir(parents=True, exist_ok=True)
     write_index(index_table(dataset.manifest, columns), index)
     figure = draw_curves(returns, columns[0]["environment_steps"], dataset.name)
     statistics = return_statistics(returns)

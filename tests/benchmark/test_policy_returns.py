@@ -13,9 +13,12 @@ from pathlib import Path
 import gymnasium
 import numpy as np
 import pytest
+from helpers.users import public_store, read_only, unprivileged
 from tipl_bench.benchmark.forecast.policy_returns import policy_returns
 from tipl_bench.registry.store import CacheWarning, cache_root
 from tipl_bench.rl import Policies, PolicyLayout, evaluate_returns
+
+__all__ = ["public_store"]
 
 ENVIRONMENT, SEEDS = "InvertedPendulum-v4", (1, 2)
 LAYOUT = PolicyLayout(observation_size=4, hidden_sizes=(8, 8), action_size=1)
@@ -158,6 +161,14 @@ def test_a_store_that_cannot_be_written_costs_a_warning_and_no_return(kind, poli
     assert len(written) == 1
     assert f"The cache in {store} cannot be written" in written[0]
     assert "Set TIPL_BENCH_HOME to a folder that you can write." in written[0]
+
+
+def test_a_read_only_database_is_read_and_what_it_lacks_is_evaluated(policies, true, public_store):
+    returns(policies[0:8])
+    with read_only(public_store), unprivileged(), pytest.warns(CacheWarning) as warned:
+        found = [returns(policies) for _ in range(2)]
+    assert [(one.values.tolist(), one.evaluated) for one in found] == [(true, 4)] * 2
+    assert len(warned) == 1
 
 
 def test_the_database_is_created_as_the_umask_says(policies, store):

@@ -17,6 +17,7 @@ from tipl_bench.benchmark.record import read_record
 from tipl_bench.benchmark.request import RunRequest, default_folder, resolve_device
 from tipl_bench.benchmark.run import execute
 from tipl_bench.registry.dataset import Dataset
+from tipl_bench.registry.store import CacheWarning
 from tipl_bench.utils.errors import OptionError, PredictorError, ProtocolError, TiplBenchError, UnknownNameError
 from tipl_bench.utils.files import sha256
 from tipl_bench.utils.tensorfile import map_tensors
@@ -235,6 +236,16 @@ def test_when_a_predictor_draws_nothing_then_another_seed_looks_its_returns_up(s
     third, evaluated_again = stages(2)
     assert "returns" in evaluated_again
     assert third.results == first.results
+
+
+def test_a_run_ends_without_a_store_and_says_so_once(smooth, tmp_path, monkeypatch):
+    whole = execute(small("linear", smooth), tmp_path / "whole").record
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("TIPL_BENCH_HOME", str(tmp_path / "file" / "store"))
+    with pytest.warns(CacheWarning, match="cannot be written") as warned:
+        record = execute(small("linear", smooth), tmp_path / "run").record
+    assert record.without_cost() == whole.without_cost()
+    assert len(warned) == 1
 
 
 @pytest.mark.parametrize(
