@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from email.utils import getaddresses
@@ -20,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from ..registry.reference import COMMIT_PATTERN
 from ..utils.canonical import strict_json
+from ..utils.errors import OptionError
 from ..utils.fields import Address, Count, Sha256, Text
 from ..utils.files import sha256
 from ..utils.git import git
@@ -31,6 +33,7 @@ MAX_ENTRIES = 20_000
 MAX_SOURCE_FILES, MAX_SOURCE_BYTES = 200, 4 << 20
 """Source files that are hashed, and the size of each."""
 MAX_TEXT = 200
+SCRIPT = ".py"
 _ADDRESS: TypeAdapter[str] = TypeAdapter(Address)
 
 
@@ -80,8 +83,50 @@ class SourceTree:
         return file.relative_to(self.root).as_posix()
 
 
+def class_target(kind: type) -> str:
+    """Where another process finds a class: `module:class`, or `file.py:class` of a script.
+
+    Raises
+    ------
+    OptionError
+        If it is in no file, or not at the top level of one.
+    """
+    module, name = kind.__module__, kind.__qualname__
+    loaded = sys.modules.get(module)
+    if "<locals>" in name:
+        raise OptionError(f"{name}: the predictor's own process cannot find it inside a function; move it out.")
+    file = getattr(loaded, "__file__", None)
+    if file is None or not Path(file).is_file():
+        raise OptionError(
+            f"{name} is in no file that the predictor's own process could import: write its cell to one (%%writefile "
+            "my_forecaster.py) and import it from there."
+        )
+    spec = getattr(loaded, "__spec__", None)
+    if module == "__main__" and spec is not None:
+        module = spec.name  # of `python -m`
+    return f"{module if _is_importable(module, Path(file)) else Path(file).resolve()}:{name}"
+
+
+def _is_importable(module: str, file: Path) -> bool:
+    """Whether a new process would import a module from the file that this one did."""
+    top = module.partition(".")[0]
+    specs = (finder.find_spec(top, None) for finder in sys.meta_path if hasattr(finder, "find_spec"))
+    found = next(filter(None, specs), None)
+    places = [*(found.submodule_search_locations or ()), found.origin or ""] if found else []
+    return any(file == Path(place) or Path(place) in file.parents for place in places)
+
+
 def module_sources(module: str) -> SourceTree | None:
-    """The sources of the topmost regular package or module of a dotted name; None if it has no files."""
+    """The sources of the topmost regular package or module of a dotted name, or of a script; None if it has no files.
+
+    Parameters
+    ----------
+    module
+        A dotted name, or the path of a `.py` file.
+    """
+    if module.endswith(SCRIPT):
+        script = Path(module).absolute()
+        return SourceTree(script.parent, script, (script,)) if script.is_file() else None
     spec = _topmost(module)
     if spec is None or spec.origin is None:
         return None
@@ -118,6 +163,13 @@ def _walk(folder: Path) -> Iterator[Path]:
     for place, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith((".", "__pycache__")))
         yield from (Path(place, name) for name in sorted(names))
+
+
+def target_code(target: str) -> MethodCode:
+    """The code of a class that was run from a file, at `module:class` or `file.py:class`."""
+    tree = module_sources(target.rpartition(":")[0])
+    commit, dirty = _tracked_commit(tree)
+    return MethodCode(distribution=None, version=None, commit=commit, dirty=dirty, **_hashes(tree))
 
 
 def plugin_code(plugin: Plugin) -> MethodCode:

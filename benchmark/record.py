@@ -294,6 +294,9 @@ class Record(_Model):
     @property
     def why_not_submittable(self) -> str | None:
         """Why a leaderboard does not take the run, as the end of a sentence; None if it does."""
+        code = self.provenance.code
+        if code is not None and code.distribution is None:
+            return "its predictor was run from a file. Install it as a package (`tipl-bench models new` writes one)."
         if not self.scope:
             return None
         return (

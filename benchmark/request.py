@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from pydantic import ValidationError
 
+from ..baselines import model_of
+from ..baselines.options import describe_options
+from ..baselines.predictor import NoOptions, Predictor, options_dict
+from ..baselines.sources import SCRIPT, module_sources
 from ..registry.catalog import identity_of
 from ..registry.dataset import Dataset
 from ..utils.errors import OptionError, PredictorError, UnknownNameError
-from ..utils.text import first_error
+from ..utils.text import first_error, one_line
 from .forecast.windows import EvaluationWindow, Split, evaluation_windows
 from .protocol import CURRENT, Protocol
 from .record import DatasetIdentity, MethodIdentity, RunKey
@@ -26,6 +33,37 @@ SPLITS: tuple[Split, ...] = ("test", "validation")
 MAX_IN_NAME = 60
 """Characters of a setting that a folder is named after."""
 
+Model = str | type[Predictor[Any]] | Predictor[Any]
+"""A predictor's name; where its class is, as `module:Class` or `file.py:Class`; its class; or an object of it."""
+
+
+def resolve_model(model: Model, budget: str) -> tuple[str, tuple[str, ...]]:
+    """What a predictor is referred to by, and the options of an object that differ from its budget's.
+
+    Raises
+    ------
+    OptionError
+        If it is no predictor, or its own process could not import it.
+    """
+    if isinstance(model, str):
+        module, colon, name = model.rpartition(":")
+        if module.endswith(SCRIPT):
+            module = str(Path(module).absolute())
+        elif colon and module_sources(module) is None:
+            sys.path.insert(0, os.getcwd())  # noqa: PTH109  # as for python -m
+        return f"{module}{colon}{name}", ()
+    if isinstance(model, Predictor):
+        kind = type(model)
+        defaults = {name: option.default for name, option in describe_options(kind).items()}
+        usual = defaults | dict(kind.budgets.get(budget, {}))
+        chosen = options_dict(getattr(model, "options", NoOptions()))
+        return model_of(kind), as_settings(
+            {n: value for n, value in chosen.items() if n not in usual or usual[n] != value}
+        )
+    if isinstance(model, type) and issubclass(model, Predictor):
+        return model_of(model), ()
+    raise OptionError(f"{one_line(repr(model))} is neither a predictor's name nor a Predictor.")
+
 
 @dataclass(frozen=True)
 class RunRequest:
@@ -34,7 +72,7 @@ class RunRequest:
     Parameters
     ----------
     model
-        The predictor's name.
+        The predictor's name, or where its class is.
     dataset
         The opened dataset.
     budget, settings
@@ -168,7 +206,8 @@ def check_whole(name: str, value: object, least: int) -> None:
 
 def default_folder(request: RunRequest) -> Path:
     """`runs/<dataset>/<model>[-settings]-<budget>-seed<seed>[-validation][-limit<limit>]`."""
-    folder = run_folder(request.dataset.name, request.model, request.settings, request.budget, request.seed)
+    model = request.model.rpartition(":")[2]
+    folder = run_folder(request.dataset.name, model, request.settings, request.budget, request.seed)
     scope = ["validation"] if request.split == "validation" else []
     scope += [f"limit{request.limit}"] if request.limit else []
     return folder.with_name("-".join([folder.name, *scope]))

@@ -38,7 +38,7 @@ from .protocol import CURRENT, Protocol
 from .provenance import provenance
 from .record import RECORD_NAME, Provenance, Record, RunKey, Status, parse, read_record
 from .record_v1 import upgrade_key
-from .request import RunRequest, as_settings, attribute_errors, default_folder
+from .request import Model, RunRequest, as_settings, attribute_errors, default_folder, resolve_model
 from .worker.predictor_process import Limits, PredictorProcess
 
 KEY_NAME = "key.json"
@@ -83,7 +83,7 @@ class Run:
 
 
 def run(
-    model: str,
+    model: Model,
     dataset: Dataset | DatasetRef | str,
     *,
     budget: str = "quick",
@@ -105,7 +105,9 @@ def run(
     Parameters
     ----------
     model
-        The predictor's name.
+        The predictor's name; its class, or where that is (`module:Class`, `file.py:Class`); or an object, which stands
+        for its class and options and is fitted anew. In a script, call this under `if __name__ == "__main__":`, as the
+        predictor's own process imports the script too. Only runs of installed predictors can be submitted.
     dataset
         An open dataset, or what `load_dataset` takes.
     budget
@@ -141,9 +143,10 @@ def run(
         If the predictor fails; the record in the folder then says at what, and running again tries again.
     """
     opened = dataset if isinstance(dataset, Dataset) else load_dataset(dataset)
-    settings = as_settings(options) if isinstance(options, Mapping) else tuple(options)
+    name, own = resolve_model(model, budget)
+    settings = (*own, *(as_settings(options) if isinstance(options, Mapping) else options))
     limits = limits or Limits()
-    request = RunRequest(model, opened, budget, settings, seed, device, protocol, limits, on, limit, returns)
+    request = RunRequest(name, opened, budget, settings, seed, device, protocol, limits, on, limit, returns)
     return execute(request, Path(out) if out else default_folder(request), progress)
 
 

@@ -20,6 +20,7 @@ from ...utils.errors import DatasetError, PredictorError, ProtocolError
 from ..forecast.forecasting import build_contexts
 from ..forecast.windows import EvaluationWindow
 from ..protocol import CURRENT
+from ..request import Model, resolve_model
 from ..worker.messages import PredictorCrash, PredictorTimeout
 from ..worker.predictor_process import Limits, PredictorProcess
 from ..worker.sandbox import NO_ISOLATION
@@ -78,7 +79,7 @@ class _MismatchError(Exception):
 
 
 def check_predictor(
-    model: str,
+    model: Model,
     *,
     budget: str = "smoke",
     settings: Sequence[str] = (),
@@ -90,7 +91,7 @@ def check_predictor(
     Parameters
     ----------
     model
-        The predictor's name.
+        As for `run`: a name, a class, where the class is, or an object.
     budget, settings
         As for a run. Options that the budget does not set have their defaults.
     limits
@@ -108,13 +109,14 @@ def check_predictor(
     UnknownNameError, OptionError
         If there is no such predictor, budget or option.
     """
-    report, limits = Report(model), limits or Limits(TIMEOUT)
+    name, own = resolve_model(model, budget)
+    report, limits = Report(name), limits or Limits(TIMEOUT)
     with tempfile.TemporaryDirectory(prefix="tipl-bench-") as scratch:
         checker = _Checker(report, Path(scratch), limits.timeout, progress)
 
         def start() -> PredictorProcess:
             data = [trial.path for trial in (*checker.task.train, *checker.task.validation)]
-            return PredictorProcess(model, budget, settings, data=data, limits=limits, until=checker.deadline)
+            return PredictorProcess(name, budget, (*own, *settings), data=data, limits=limits, until=checker.deadline)
 
         with suppress(_StoppedError):
             _run_checks(checker, start)
@@ -128,7 +130,7 @@ def _run_checks(checker: _Checker, start: Callable[[], PredictorProcess]) -> Non
     contexts, horizon = checker.contexts, CURRENT.horizon
     with checker.check("description") as detail:
         first = start()
-        checker.isolation = first.isolation
+        checker.isolation, checker.report.predictor = first.isolation, first.name
         context = max(first.context_length, CURRENT.context)
         detail(f"version {first.version}, consumes {first.consumes}, context {context}")
     with first:

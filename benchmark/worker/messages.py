@@ -125,6 +125,7 @@ class Description(Answer):
 
     kind: Literal["description"] = "description"
     isolation: Isolation
+    name: Slug
     version: Count
     consumes: Slug
     options: dict[str, Any]

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...baselines import find_plugin
+from ...baselines import find_plugin, is_target
 from ...baselines.predictor import Contexts, FitTask
 from ...registry.catalog import BUNDLED
 from ...registry.store import cache_root
@@ -142,6 +142,7 @@ class PredictorProcess:
                 self._process = self._start(theirs, data, [*held_out, cache_root(), BUNDLED, *token_files()])
             request = Describe(model=model, budget=budget, settings=tuple(settings), context=context)
             description, _ = self._exchange(request, Description)
+            self.name = description.name if is_target(model) else model
             self.version, self.consumes = description.version, description.consumes
             self.options = description.options
             self.context_length = description.context_length

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 
-from ...baselines import find_plugin
+from ...baselines import find_plugin, is_target
 from ...baselines.sources import module_sources
 
 PACKAGE = Path(__file__).parents[2]
@@ -43,7 +43,7 @@ def readable_files(model: str, held_out: Iterable[Path], data: Iterable[Path]) -
     Parameters
     ----------
     model
-        The predictor's name.
+        The predictor's name, or where its class is.
     held_out
         Files and folders that are left out of every folder above them.
     data
@@ -84,7 +84,8 @@ def _installed() -> Iterator[Path]:
 def _own(model: str) -> Iterator[Path]:
     """This package and the predictor's, with the editable packages that the latter requires, where they lie."""
     plugin = find_plugin(model)
-    modules = {plugin.target.partition(":")[0]} if plugin else set()
+    target = plugin.target if plugin else model
+    modules = {target.rpartition(":")[0]} if is_target(target) else set()
     found = [plugin.package] if plugin else []
     for one in found:
         modules.update((one.read_text("top_level.txt") or "").split())

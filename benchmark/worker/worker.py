@@ -133,6 +133,7 @@ class Worker:
         return _answer(
             Description,
             isolation=self.isolation,
+            name=kind.name,
             version=kind.version,
             consumes=kind.consumes,
             options=options_dict(self.predictor.options),

@@ -1,0 +1,148 @@
+"""Runs of a class or an object that no installed package announces: from a module, a script, not from a notebook."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import tipl_bench
+from click.testing import CliRunner
+from helpers import synthetic
+from tipl_bench.baselines.linear import Linear, LinearOptions
+from tipl_bench.cli import main
+from tipl_bench.utils.errors import OptionError, PredictorError
+
+CODE = """
+import numpy as np
+from pydantic import Field
+import shifts
+from tipl_bench import Options, Predictor
+
+class ShiftOptions(Options):
+    shift: float = 0.0
+    by_name: str | None = None
+    turned: bool = False
+
+class Shift(Predictor[ShiftOptions]):
+    name, version, summary, options_type = "shift", 1, "The last weights and a number.", ShiftOptions
+    budgets = {"quick": {"shift": 0.125}}
+
+    def predict(self, contexts, horizon):
+        return np.repeat(contexts.weights[:, -1:], horizon, axis=1) + np.float32(self.options.shift) + shifts.NOTHING
+
+class Taken(Shift):
+    name = "Linear"
+"""
+SCRIPT = """
+import tipl_bench
+
+if {guard}:
+    made = tipl_bench.run(Shift, {dataset!r}, out="run", device="cpu", limit=2, returns=False)
+    print(made.record.key.method.name, made.record.why_not_submittable)
+"""
+
+
+@pytest.fixture
+def module(tmp_path, monkeypatch):
+    """The module `own_forecaster` with another beside it, in a folder on the path."""
+    folder = tmp_path / "code"
+    folder.mkdir()
+    (folder / "own_forecaster.py").write_text(CODE)
+    (folder / "shifts.py").write_text("NOTHING = 0\n")
+    monkeypatch.syspath_prepend(str(folder))
+    yield importlib.import_module("own_forecaster")
+    del sys.modules["own_forecaster"]
+
+
+def run(model, dataset, out, **options):
+    return tipl_bench.run(model, dataset, out=out, device="cpu", protocol=synthetic.SMALL, **options)
+
+
+def test_when_a_class_is_run_then_its_file_is_recorded_and_it_cannot_be_submitted(module, smooth, tmp_path):
+    made = run(module.Shift, smooth, tmp_path / "run")
+    method, code = made.record.key.method, made.record.provenance.code
+    assert (method.name, method.options["shift"]) == ("shift", 0.125)
+    assert code.distribution is None
+    assert code.files == {"own_forecaster.py": hashlib.sha256(Path(module.__file__).read_bytes()).hexdigest()}
+    assert "run from a file. Install it as a package" in made.record.why_not_submittable
+    result = CliRunner().invoke(main, ["leaderboard", "add", str(tmp_path / "run"), "--records", str(tmp_path / "r")])
+    assert result.exit_code == 1
+
+
+def test_when_an_object_is_run_then_its_options_are_those_of_the_run(module, smooth, tmp_path):
+    chosen = module.Shift(module.ShiftOptions(shift=0.0, by_name="x y", turned=True))
+    options = run(chosen, smooth, tmp_path / "run").record.key.method.options
+    assert options == {"shift": 0.0, "by_name": "x y", "turned": True}
+    assert run(chosen, smooth, tmp_path / "more", options={"shift": 2}).record.key.method.options["shift"] == 2.0
+
+
+def test_when_a_class_of_this_package_is_run_then_it_is_the_predictor_of_its_name(smooth, tmp_path):
+    record = run(Linear(LinearOptions(points=3)), smooth, tmp_path / "run").record
+    assert (record.key.method.name, record.key.method.options["points"]) == ("linear", 3)
+    assert (record.provenance.code, record.why_not_submittable) == (None, None)
+
+
+def test_when_a_class_is_checked_then_the_report_has_its_name(module):
+    report = tipl_bench.check_predictor(module.Shift)
+    assert report.passed, report
+    assert report.predictor == "shift"
+
+
+def test_when_a_class_is_named_on_the_command_line_then_it_is_found_in_the_working_folder(module, monkeypatch):
+    monkeypatch.chdir(Path(module.__file__).parent)
+    for place in ("own_forecaster:Shift", "own_forecaster.py:Shift"):
+        result = CliRunner().invoke(main, ["models", "check", place])
+        assert result.exit_code == 0, result.output
+        assert "shift: " in result.output
+
+
+@pytest.mark.parametrize(
+    ("model", "error", "message"),
+    [
+        ("nowhere:Shift", PredictorError, "there is no module 'nowhere' here or on Python's path"),
+        (
+            "own_forecaster:Shifty",
+            PredictorError,
+            "own_forecaster:Shifty: .* it does not load .*no attribute",
+        ),
+        ("own_forecaster:ShiftOptions", PredictorError, "is not a Predictor"),
+        ("own_forecaster:Taken", PredictorError, "its name 'Linear' is another predictor's"),
+        ("own_forecaster:a b", PredictorError, "not of the form module:Class"),
+        (3, OptionError, "3 is neither a predictor's name nor a Predictor"),
+        (int, OptionError, "neither a predictor's name nor a Predictor"),
+    ],
+)
+def test_when_there_is_no_such_class_then_it_is_said(model, error, message, module, smooth, tmp_path):
+    with pytest.raises(error, match=message):
+        run(model, smooth, tmp_path / "run")
+
+
+def test_when_a_class_is_in_no_file_then_the_way_out_is_named(smooth, tmp_path):
+    cell = {"__name__": "__cell__"}
+    exec(CODE.replace("import shifts", "").replace("shifts.NOTHING", "0"), cell)
+    with pytest.raises(OptionError, match=r"Shift is in no file .*%%writefile my_forecaster.py"):
+        run(cell["Shift"], smooth, tmp_path / "run")
+
+    class Inside(Linear):
+        name = "inside"
+
+    with pytest.raises(OptionError, match="inside a function"):
+        run(Inside, smooth, tmp_path / "run")
+
+
+@pytest.mark.parametrize("guarded", [True, False])
+def test_when_a_script_runs_its_own_class_then_the_script_is_imported_once_more(guarded, module, smooth, tmp_path):
+    script = tmp_path / "code" / "my-script.py"
+    guard = '__name__ == "__main__"' if guarded else "True"
+    script.write_text(CODE + SCRIPT.format(dataset=str(smooth.folder), guard=guard))
+    done = subprocess.run(
+        [sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120
+    )
+    if guarded:
+        assert done.stdout.startswith("shift its predictor was run from a file."), done.stderr
+    else:
+        assert 'besides defining classes belongs under `if __name__ == "__main__":`' in done.stderr
