@@ -17,6 +17,8 @@ from .output import Bars, console, print_fields, quiet_option
 if TYPE_CHECKING:
     from ..registry.loading import DatasetView
 
+LIST_WIDTH = 76
+"""Characters that the list of datasets takes beside each other."""
 CURVES = 10
 """Trials whose training returns are drawn; remote ones cost a request each."""
 
@@ -30,29 +32,65 @@ def datasets() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
 def list_datasets(as_json: bool) -> None:
     """List the catalog and the local store."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
     from ..registry.catalog import catalog
     from ..registry.store import local_names
 
     rows = [_listed(name) for name in sorted({*catalog(), *local_names()})]
     if as_json:
         click.echo(json.dumps(rows, indent=1))
-        return
-    table = Table(box=SIMPLE_HEAD, show_edge=False, header_style="bold", pad_edge=False, expand=True)
-    table.add_column("dataset", ratio=1)
+    elif console().width < LIST_WIDTH:
+        _print_stacked(rows)
+    else:
+        _print_table(rows)
+
+
+def _print_table(rows: list[dict[str, Any]]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from ..utils.tables import RULE
+
+    table = Table(box=RULE, show_edge=False, header_style="bold", pad_edge=False, expand=True)
+    table.add_column("dataset", ratio=1, overflow="fold")
     for title in ("trials", "T", "P", "MB"):
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("where", no_wrap=True)
     for row in rows:
-        size = f"{row['bytes'] / 1e6:,.1f}" if "bytes" in row else "-"
-        counts = [f"{row[key]:,}" if key in row else "-" for key in ("trials", "checkpoints", "parameters")]
-        default = f" (default of {row['environment']})" if row["default"] else ""
-        yanked = f"\n[red]yanked: {row['yanked']}[/red]" if row["yanked"] else ""
-        table.add_row(f"{row['name']}\n[dim]{row['summary']}{default}[/dim]{yanked}", *counts, size, row["where"])
+        summary, yanked = _summary(row)
+        lines = Text.assemble(row["name"], "\n", (summary, "dim"), (f"\n{yanked}" if yanked else "", "red"))
+        table.add_row(lines, *_sizes(row), row["where"])
     console().print(table)
-    console().print("\n[dim]T: checkpoints a trial. P: parameters of a policy. MB: 10^6 bytes of all its files.[/dim]")
+    console().print(
+        Text("\nT: checkpoints a trial. P: parameters of a policy. MB: 10^6 bytes of all its files.", "dim")
+    )
+
+
+def _print_stacked(rows: list[dict[str, Any]]) -> None:
+    """The list for a narrow terminal: a few lines a dataset."""
+    from rich.padding import Padding
+    from rich.text import Text
+
+    for row in rows:
+        console().print(Text(row["name"], "bold"), soft_wrap=True)
+        trials, checkpoints, parameters, size = _sizes(row)
+        numbers = f": {trials} trials of {checkpoints} checkpoints, {parameters} parameters, {size} MB"
+        summary, yanked = _summary(row)
+        lines = [Text(row["where"] + (numbers if "bytes" in row else "")), Text(summary, "dim"), Text(yanked, "red")]
+        console().print(Padding(Text("\n").join(line for line in lines if line), (0, 0, 0, 2)))
+
+
+def _sizes(row: dict[str, Any]) -> list[str]:
+    """A dataset's trials, checkpoints, parameters and megabytes, with dashes for what is not known here."""
+    counts = [f"{row[key]:,}" if key in row else "-" for key in ("trials", "checkpoints", "parameters")]
+    return [*counts, f"{row['bytes'] / 1e6:,.1f}" if "bytes" in row else "-"]
+
+
+def _summary(row: dict[str, Any]) -> tuple[str, str]:
+    """What a dataset is, and why it was withdrawn if it was, on one line each."""
+    from ..utils.text import one_line
+
+    default = f" (default of {row['environment']})" if row["default"] else ""
+    return one_line(f"{row['summary']}{default}"), one_line(f"yanked: {row['yanked']}") if row["yanked"] else ""
 
 
 def _listed(name: str) -> dict[str, Any]:

@@ -38,11 +38,11 @@ def models(ctx: click.Context, as_json: bool) -> None:
     """List predictors; show, check or create one."""
     if ctx.invoked_subcommand is not None:
         return
-    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
     from ..baselines import predictor_names, predictor_type
     from ..utils.errors import PredictorError
+    from ..utils.tables import RULE
     from ..utils.text import one_line
 
     kinds = []
@@ -54,9 +54,11 @@ def models(ctx: click.Context, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([_description(kind) for kind in kinds], indent=1))
         return
-    table = Table(box=SIMPLE_HEAD, show_edge=False, header_style="bold", pad_edge=False)
-    for title in ("predictor", "version", "consumes", "what it is"):
-        table.add_column(title)
+    table = Table(box=RULE, show_edge=False, header_style="bold", pad_edge=False)
+    for title in ("predictor", "version"):
+        table.add_column(title, no_wrap=True)
+    for title in ("consumes", "what it is"):
+        table.add_column(title, overflow="fold")
     for kind in kinds:
         table.add_row(kind.name, str(kind.version), kind.consumes, _cell(kind.summary))
     console().print(table)
@@ -92,11 +94,9 @@ def _description(kind: Any) -> dict[str, Any]:
 @json_option
 def show_model(name: str, as_json: bool) -> None:
     """Show a predictor's options and budgets."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
     from ..baselines import predictor_type
     from ..baselines.options import describe_options
+    from ..utils.tables import ColumnGroup, FoldedTable
     from ..utils.text import one_line
 
     kind = predictor_type(name)
@@ -104,13 +104,12 @@ def show_model(name: str, as_json: bool) -> None:
         click.echo(json.dumps([_description(kind)], indent=1))
         return
     click.echo(f"{kind.name} v{kind.version} (consumes {kind.consumes}): {one_line(kind.summary)}\n")
-    table = Table(box=SIMPLE_HEAD, show_edge=False, header_style="bold", pad_edge=False)
     budgets = {budget: values for budget, values in kind.budgets.items() if values}
-    for title in ("option", "type", "default", *budgets):
-        table.add_column(_cell(title))
+    groups = [ColumnGroup(("type", "default")), *(ColumnGroup((one_line(budget),), "budget") for budget in budgets)]
+    table = FoldedTable("option", groups, justify="left")
     for option, info in describe_options(kind).items():
-        shown = (option, info.type, info.default, *(values.get(option, "") for values in budgets.values()))
-        table.add_row(*map(_cell, shown))
+        chosen = [[_cell(values.get(option, ""))] for values in budgets.values()]
+        table.add_row(_cell(option), [[_cell(info.type), _cell(info.default)], *chosen])
     console().print(table)
 
 

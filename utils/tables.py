@@ -118,7 +118,7 @@ class FoldedTable:
         table = Table(box=RULE, show_edge=False, header_style="bold", padding=0)
         titles, *lines = self._lines(block)
         for title in titles:
-            table.add_column(title, justify=self.justify, no_wrap=True, overflow="fold")
+            table.add_column(title, justify=self.justify, overflow="fold")
         for row, cells in zip(self.rows, lines, strict=True):
             table.add_row(*cells, end_section=row.end_section)
         return table

@@ -16,9 +16,11 @@ import pytest
 from click.testing import CliRunner
 from helpers import synthetic
 from rich.console import Console
+from tipl_bench.baselines import IN_TREE
 from tipl_bench.cli import main
 from tipl_bench.cli.groups import MainCommands, as_options
 from tipl_bench.cli.output import Bars, plain_output, quiet_option
+from tipl_bench.registry.catalog import catalog
 
 ENCODINGS = ("utf-8", "cp1252", "latin-1", "ascii", "cp437")
 ODD = "é █ … 日本 \U0001f600 \udcff"
@@ -242,3 +244,21 @@ def test_parameters_in_messages_of_the_library_are_options_on_the_command_line()
     assert as_options(message) == (
         "Choose another folder (--out), or --device cpu; `tipl-bench run` and --dry-run are there too."
     )
+
+
+WHOLE = {
+    "models": IN_TREE,
+    "models tipl": ("learning_rate", "validate_every", "500000", "30000", "0.0001", "0.0005", "weight_decay", "0.25"),
+    "datasets list": [*catalog(), "50", "401", "122", "12.0"],
+}
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 200])
+@pytest.mark.parametrize("command", WHOLE)
+def test_when_the_terminal_is_narrow_then_no_name_and_no_number_is_cut(command, width, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(width))
+    shown = CliRunner().invoke(main, command.split()).stdout
+    assert "\u2026" not in shown
+    assert not set(WHOLE[command]) - set(shown.split())
+    table = shown.splitlines()[2 if command == "models tipl" else 0 :]
+    assert max(map(len, table)) <= width
