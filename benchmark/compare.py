@@ -12,6 +12,7 @@ import pandas as pd
 
 from ..utils.bootstrap import Index
 from ..utils.errors import ProtocolError
+from ..utils.text import one_line
 from . import intervals
 from .metrics import Metric, of_track
 from .protocol import Protocol, check_known
@@ -46,9 +47,12 @@ def compare(runs: Sequence[Comparable]) -> pd.DataFrame:
         If there are fewer than two runs, one failed, or is of an unknown protocol, or they are of different datasets,
         protocols or windows.
     """
+    if isinstance(runs, Comparable):
+        raise ProtocolError("A comparison takes a list of two or more runs; it was given one run, not in a list.")
     records = [_record(one) for one in runs]
     if len(records) < 2:
-        raise ProtocolError("A comparison takes two or more runs.")
+        given = f"only {_labels(records)[0]}" if records else "none"
+        raise ProtocolError(f"A comparison takes two or more runs; it was given {given}.")
     names = _labels(records)
     for name, record in zip(names[1:], records[1:], strict=True):
         _check_comparable(names[0], records[0], name, record)
@@ -65,7 +69,13 @@ def _record(source: Comparable) -> Record:
         return source.record
     if isinstance(source, Record):
         return source
+    if not isinstance(source, str | Path):
+        raise ProtocolError(
+            f"{one_line(repr(source), 80)} cannot be compared; give runs, records, run folders or record files."
+        )
     path = Path(source)
+    if not path.exists():
+        raise ProtocolError(f"{path}: there is no such run folder or record file.")
     return read_record(path / RECORD_NAME if path.is_dir() else path)
 
 
@@ -99,9 +109,11 @@ def _check_comparable(first: str, one: Record, name: str, other: Record) -> None
         ("choice of windows", (one.key.split, one.key.limit), (other.key.split, other.key.limit)),
     ):
         if mine != theirs:
+            names = (f"{what}.", *(("split:", "limit:") if what == "choice of windows" else ()))
+            fields = [found for found in one.key.differences(other.key) if found.startswith(names)]
             raise ProtocolError(
                 f"{first} and {name} cannot be compared: the {what} differs "
-                f"({'; '.join(one.key.differences(other.key)) or f'{mine}, {theirs}'}). Run both on the same."
+                f"({'; '.join(fields) or f'{mine} here, {theirs} there'}). Run both on the same."
             )
     trials = [{result.place: result.trials for result in record.results} for record in (one, other)]
     if trials[0] != trials[1]:

@@ -11,7 +11,7 @@ from rich.text import Text
 from ..utils.errors import UnknownNameError
 from ..utils.tables import Cell, ColumnGroup, FoldedTable
 from .intervals import Estimate
-from .metrics import HEADLINE, METRICS, Metric, of_track
+from .metrics import BY_NAME, HEADLINE, METRICS, Metric, of_track
 from .record import Record, Result
 
 CONVERGED_HORIZONS = (1, 2, 5, 10)
@@ -66,7 +66,10 @@ def _spell_tuning(validation_runs: int | None) -> str:
 
 
 def render_comparison(differences: pd.DataFrame, phase: str) -> RenderableType:
-    """Differences of runs in one phase (`compare.compare`): a table a pair, a row a horizon, a column a metric."""
+    """Differences of runs in one phase (`compare.compare`): a table a pair, a row a horizon, a column a metric.
+
+    Of three runs and more, a summary by the headline metric stands below the tables.
+    """
     chosen = differences[differences["phase"] == phase]
     if chosen.empty:
         raise UnknownNameError("phase", phase, differences["phase"].unique())
@@ -86,7 +89,34 @@ def render_comparison(differences: pd.DataFrame, phase: str) -> RenderableType:
             "",
         ]
     parts.append(Text("* the interval excludes 0: green if the first run is better, red if it is worse.", "dim"))
+    names = list(dict.fromkeys([*chosen["run"], *chosen["other"]]))
+    if len(names) > 2:
+        parts += ["", Text(f"Summary by mean {HEADLINE}, {_spell_phase(phase)}, best first", "bold"), ""]
+        parts.append(_summary(names, chosen[(chosen["metric"] == HEADLINE) & chosen["horizon"].isna()]))
     return Group(*parts)
+
+
+def _summary(names: list[str], means: pd.DataFrame) -> RenderableType:
+    """How many runs each is better than, worse than and not separated from, and its difference to the best."""
+    found: dict[tuple[str, str], Estimate] = {}
+    for row in means.to_dict("records"):
+        value, low, high = (None if pd.isna(row[name]) else float(row[name]) for name in ("difference", "low", "high"))
+        found[row["run"], row["other"]] = Estimate(value, low, high)
+        found[row["other"], row["run"]] = Estimate(*(None if end is None else -end for end in (value, high, low)))
+    best_first = sorted(names, key=lambda name: -sum(found[name, other].value or 0 for other in names if other != name))
+    table = FoldedTable(
+        "run",
+        [ColumnGroup(("better than", "tied with", "worse than")), ColumnGroup(("minus the best", "95% interval"))],
+    )
+    digits = BY_NAME[HEADLINE].digits
+    for name in best_first:
+        others = [found[name, other] for other in names if other != name]
+        better = sum(one.low is not None and one.low > 0 for one in others)
+        worse = sum(one.high is not None and one.high < 0 for one in others)
+        counts: list[Cell] = [str(count) for count in (better, len(others) - better - worse, worse)]
+        gap = found.get((name, best_first[0]), Estimate(None, None, None))
+        table.add_row(name, [counts, [number(gap.value, digits, sign=True), interval(gap, digits)]])
+    return table
 
 
 def _columns(metric: Metric, *, interval: bool) -> ColumnGroup:

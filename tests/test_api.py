@@ -82,6 +82,53 @@ def test_when_a_run_fails_then_its_record_says_at_what_and_why_and_it_is_tried_a
         small("raising-in-fit", smooth, folder)
 
 
+def of_five_windows(one):
+    return one.model_copy(update={"key": one.key.model_copy(update={"limit": 5})})
+
+
+def test_when_what_is_given_is_no_list_of_runs_then_compare_says_what_to_give(tmp_path):
+    record().write(tmp_path)
+    for one in (str(tmp_path), tmp_path, record()):
+        with pytest.raises(
+            ProtocolError, match="takes a list of two or more runs; it was given one run, not in a list"
+        ):
+            tipl_bench.compare(one)
+    with pytest.raises(ProtocolError, match="two or more runs; it was given only tipl v1 quick seed 0"):
+        tipl_bench.compare([tmp_path])
+    with pytest.raises(ProtocolError, match="two or more runs; it was given none"):
+        tipl_bench.compare([])
+    with pytest.raises(ProtocolError, match=r"3 cannot be compared; give runs, records, run folders or record files"):
+        tipl_bench.compare([tmp_path, 3])
+    with pytest.raises(ProtocolError, match="nosuch: there is no such run folder or record file"):
+        tipl_bench.compare([tmp_path, tmp_path / "nosuch"])
+
+
+def test_when_datasets_differ_then_only_they_are_named(comparable):
+    with pytest.raises(ProtocolError) as caught:
+        tipl_bench.compare([record("tipl"), record("mlp", dataset="toy/ppo-v2")])
+    assert "(dataset.name: toy/ppo-v1 here, toy/ppo-v2 there)" in str(caught.value)
+
+
+def test_several_runs_have_a_summary_best_first(tmp_path, comparable):
+    ratios = {"mlp": 0.6, "tipl": 0.3, "linear": 0.95, "ridge": 0.6, "persistence": 1.0}
+    paths = []
+    for name, ratio in ratios.items():
+        record(name, ratio).write(tmp_path)
+        paths.append(str((tmp_path / "record.json").rename(tmp_path / f"{name}.json")))
+    result = CliRunner().invoke(main, ["compare", *paths], env={"COLUMNS": "120"})
+    assert result.exit_code == 0, result.output
+    summary = result.output.partition("Summary by mean skill, learning phase, best first")[2]
+    rows = [line.split() for line in summary.splitlines() if " v1 quick seed 0 " in line]
+    assert rows[0][0] == "tipl"
+    assert rows[0][5:9] == ["4", "0", "0", "-"]
+    assert {rows[1][0], rows[2][0]} == {"mlp", "ridge"}
+    assert [row[0] for row in rows[3:]] == ["linear", "persistence"]
+    assert [int(count) for count in rows[4][5:8]] == [0, 0, 4]
+    assert float(rows[4][8]) == pytest.approx(-0.7, abs=0.05)
+    two = CliRunner().invoke(main, ["compare", *paths[:2]], env={"COLUMNS": "120"})
+    assert "Summary" not in two.output
+
+
 def test_differences_are_paired_ratios_of_sums(comparable):
     one, other = record("tipl", 0.5), record("mlp", 0.6, tilt=0.1)
     found = tipl_bench.compare([one, other]).set_index(["metric", "phase", "horizon"])
@@ -128,9 +175,10 @@ def test_when_a_metric_is_not_in_an_older_record_then_the_others_are_compared(co
         (record(dataset="toy/ppo-v2"), r"the dataset differs .*toy/ppo-v1 here, toy/ppo-v2 there"),
         (record(digest="c" * 64), "the dataset differs"),
         (record(trials=11), "test trials differ"),
-        (record().model_copy(update={"track": "training"}), "the track differs"),
+        (record().model_copy(update={"track": "training"}), r"the track differs \(forecast here, training there\)"),
+        (of_five_windows(record()), r"differs \(limit: None here, 5 there\)"),
     ],
-    ids=["dataset", "digest", "trials", "track"],
+    ids=["dataset", "digest", "trials", "track", "windows"],
 )
 def test_when_runs_cannot_be_paired_then_it_is_said_why(other, named, comparable):
     with pytest.raises(ProtocolError, match=named):
