@@ -45,9 +45,13 @@ class MethodCode(BaseModel):
     distribution: Text | None
     """The installed package; None for a class that was run from a file, which is never submitted."""
     version: Text | None
+    """The package's version."""
     authors: Text | None = None
+    """Its authors."""
     url: Address | None = None
+    """Its address."""
     paper: Address | None = None
+    """The address of its paper."""
     repository: Address | None = None
     """Where pip cloned the package from."""
     commit: Annotated[str, Field(pattern=f"^{COMMIT_PATTERN}$")] | None = None

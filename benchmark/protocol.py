@@ -13,6 +13,7 @@ class Protocol(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     version: int
+    """Its number."""
     context: int
     """Checkpoints of the past that every origin leaves at least, the origin included."""
     horizon: int
@@ -32,6 +33,7 @@ class Protocol(BaseModel):
     confidence: float
     """Level of every interval."""
     bootstrap_seed: int
+    """The seed of the bootstrap."""
 
 
 PROTOCOLS = {
@@ -50,6 +52,8 @@ PROTOCOLS = {
     )
 }
 CURRENT = PROTOCOLS[1]
+ROW_SEEDS = (0, 1, 2)
+"""The predictor's seeds of a leaderboard row: always these, so that nobody picks the best of many."""
 
 
 def protocol(version: int) -> Protocol:

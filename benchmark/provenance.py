@@ -1,4 +1,4 @@
-"""Where a run was made: code, packages, machine."""
+"""Where a run was made, and what it took: code, packages, machine, seconds."""
 
 from __future__ import annotations
 
@@ -8,17 +8,74 @@ import resource
 import subprocess
 from importlib.metadata import version
 from pathlib import Path
+from typing import Annotated, get_args
 
 import torch
+from pydantic import Field
 
 from .._version import __version__
 from ..baselines.sources import MethodCode
+from ..registry.reference import COMMIT_PATTERN
+from ..utils.fields import Count, Document, Seconds, Text
 from ..utils.git import git
 from ..utils.machine import VERSIONED, cpu_name
-from .record import Provenance
 from .worker import sandbox
+from .worker.sandbox import Isolation
 
 PACKAGES = (*VERSIONED, "safetensors", "scipy", "pandas")
+_MEANS = {
+    "none": "nothing; the row needs review",
+    "landlock": "Landlock: the kernel denied the predictor all files but those that it needs",
+    "seccomp": "a filter of system calls",
+    "namespaces": "namespaces of its own for network, shared memory and mounts",
+}
+ISOLATIONS: dict[str, str] = {
+    kind: "; ".join(_MEANS[means] for means in kind.split("+")) for kind in get_args(Isolation)
+}
+"""What keeps a predictor from the held-out trials."""
+
+
+class Provenance(Document):
+    """Where and with what a run was made."""
+
+    tipl_bench: Text
+    """The version of tipl-bench."""
+    git_commit: Annotated[str, Field(pattern=f"^{COMMIT_PATTERN}$")] | None
+    """The commit of tipl-bench; None where that is unknown."""
+    git_dirty: bool | None
+    """Whether the code differed from that commit."""
+    python: Text
+    """Python's version."""
+    platform: Text
+    """The operating system."""
+    cpu: Text
+    """The processor."""
+    gpu: Text | None
+    """The GPU, if one was used."""
+    torch_threads: Count
+    """Threads of torch."""
+    isolation: Isolation
+    """What kept the predictor from the held-out trials while it ran."""
+    packages: Annotated[dict[Text, Text], Field(max_length=100)]
+    """Versions of the packages that numbers depend on."""
+    validation_runs: Count | None = None
+    """Validation runs of this predictor on this dataset, whatever their options, that the store knew of when the run
+    began; None where that is unknown."""
+    code: MethodCode | None = None
+    """Of a method that is not this package's; older records lack it."""
+
+
+class Cost(Document):
+    """What a run took; the only part that differs between two runs of one key on one machine."""
+
+    fit_seconds: Seconds
+    """Seconds of fitting."""
+    forecast_seconds: Seconds
+    """Seconds of forecasting."""
+    evaluation_seconds: Seconds
+    """Seconds of evaluating returns."""
+    peak_memory_bytes: Count
+    """The largest resident memory."""
 
 
 def provenance(

@@ -6,22 +6,21 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from ..baselines.predictor import INFORMATION_CLASSES
-from ..baselines.sources import MethodCode
-from ..registry.reference import COMMIT_PATTERN, NAME_PATTERN, Slug
+from ..registry.reference import NAME_PATTERN, Slug
 from ..utils.canonical import canonical_json, flatten, strict_json
 from ..utils.errors import ProtocolError, reason
-from ..utils.fields import Count, Finite, Seconds, Seed, Sha256, Text
+from ..utils.fields import Count, Document, Finite, Seed, Sha256, Text
 from ..utils.files import write_text
 from ..utils.text import first_error
 from . import metrics
 from .intervals import UNDEFINED, Estimate
 from .metrics import Track
 from .protocol import Protocol
+from .provenance import Cost, Provenance
 from .record_v1 import upgrade
-from .worker.sandbox import Isolation
 
 RECORD_NAME = "record.json"
 RECORD_LIMIT = 4 << 20
@@ -32,14 +31,10 @@ ROUNDING = 1e-9
 Option = bool | Annotated[int, Field(ge=-(2**63), lt=2**63)] | float | Text | None
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+Model = TypeVar("Model", bound=Document)
 
 
-Model = TypeVar("Model", bound=_Model)
-
-
-class DatasetIdentity(_Model):
+class DatasetIdentity(Document):
     """Which bytes were used.
 
     Two identities are equal if they name the same bytes, whichever format their digests were computed in: they have
@@ -47,12 +42,15 @@ class DatasetIdentity(_Model):
     """
 
     name: Annotated[str, Field(pattern=NAME_PATTERN, max_length=80)]
+    """The dataset's name."""
     digest: Sha256
+    """The sha256 of its manifest, which says which bytes it is."""
     digest_format: Literal[1, 2] = 2
     """The manifest format whose digest `digest` is."""
     former_digest: Sha256 | None = None
     """What the dataset's digest was in format 1, if it was named by that once."""
     environment: Text
+    """The Gymnasium environment."""
 
     @model_validator(mode="after")
     def _consistent(self) -> DatasetIdentity:
@@ -87,28 +85,38 @@ def _information_class(text: str) -> str:
     return text
 
 
-class MethodIdentity(_Model):
+class MethodIdentity(Document):
     """Which predictor or optimizer, exactly."""
 
     name: Slug
+    """The predictor's name."""
     version: Count
+    """Raised when its forecasts change."""
     consumes: Annotated[Slug, AfterValidator(_information_class)]
+    """Its information class."""
     budget: Slug
+    """The named amount of training."""
     options: Annotated[dict[Slug, Option], Field(max_length=100)]
+    """All its options."""
 
     def stable(self) -> dict[str, Any]:
         """The identity as file names, row ids and fingerprints spell it, whatever fields a method gains later."""
         return {name: getattr(self, name) for name in ("name", "version", "consumes", "budget", "options")}
 
 
-class RunKey(_Model):
+class RunKey(Document):
     """What a run is of: two runs of one key on one machine give the same numbers."""
 
     protocol: Protocol
+    """What the numbers mean."""
     dataset: DatasetIdentity
+    """What was forecast."""
     method: MethodIdentity
+    """What forecast it."""
     seed: Seed
+    """The predictor's seed."""
     device: Literal["cpu", "cuda"]
+    """The kind of device that it ran on."""
     split: Literal["test", "validation"] = "test"
     """The trials that are forecast."""
     limit: Annotated[int, Field(strict=True, ge=1, le=2**53)] | None = None
@@ -130,52 +138,27 @@ class RunKey(_Model):
         return [f"{name}: {mine.get(name)} here, {theirs.get(name)} there" for name in names]
 
 
-class Provenance(_Model):
-    """Where and with what a run was made."""
-
-    tipl_bench: Text
-    git_commit: Annotated[str, Field(pattern=f"^{COMMIT_PATTERN}$")] | None
-    git_dirty: bool | None
-    python: Text
-    platform: Text
-    cpu: Text
-    gpu: Text | None
-    torch_threads: Count
-    isolation: Isolation
-    packages: Annotated[dict[Text, Text], Field(max_length=100)]
-    validation_runs: Count | None = None
-    """Validation runs of this predictor on this dataset, whatever their options, that the store knew of when the run
-    began; None where that is unknown."""
-    code: MethodCode | None = None
-    """Of a method that is not this package's; older records lack it."""
-
-
-class Cost(_Model):
-    """What a run took; the only part that differs between two runs of one key on one machine."""
-
-    fit_seconds: Seconds
-    forecast_seconds: Seconds
-    evaluation_seconds: Seconds
-    peak_memory_bytes: Count
-
-
 MAX_TRIALS = 10_000
 PerTrial = Annotated[tuple[float, ...], Field(max_length=MAX_TRIALS)]
 Horizon = Annotated[int, Field(ge=1, le=1000)]
 
 
-class Result(_Model):
+class Result(Document):
     """What came out in one phase and at one horizon, or in one environment."""
 
     phase: Literal["learning", "converged", "all"] | None = None
+    """The phase of training that its windows are in."""
     horizon: Horizon | None = None
+    """Checkpoints ahead."""
     environment: Text | None = None
+    """Of the training track: the environment."""
     windows: Count
     """Windows of the forecast track; of the training track, evaluated policies."""
     trials: Annotated[int, Field(ge=1, le=MAX_TRIALS)]
+    """Trials that the windows are of."""
     estimates: Annotated[dict[Slug, Estimate], Field(max_length=50)]
     """By name of the metric, see `metrics.METRICS`."""
-    layers: Annotated[dict[Text, float], Field(max_length=1000)] = {}
+    layers: Annotated[dict[Text, float], Field(max_length=1000)] = Field(default_factory=dict)
     """WPE by parameter tensor."""
     by_trial: Annotated[dict[Slug, PerTrial], Field(max_length=50)]
     """Sums over each trial's windows, and their number, in the order of trial numbers."""
@@ -210,12 +193,15 @@ class Result(_Model):
         return skill is not None and ceiling is not None and skill > ceiling + ROUNDING
 
 
-class Status(_Model):
+class Status(Document):
     """Whether the run came to its end, and if not, at what it failed and what its user was told."""
 
     state: Literal["finished", "failed"]
+    """Whether it came to its end."""
     stage: Slug | None = None
+    """What it failed at."""
     reason: Text | None = None
+    """What its user was told."""
 
     @model_validator(mode="after")
     def _reasoned(self) -> Status:
@@ -228,12 +214,16 @@ class ReturnPair(NamedTuple):
     """The true and the forecast policy's return at one window and horizon."""
 
     phase: Literal["learning", "converged"]
+    """The window's phase."""
     horizon: Horizon
+    """Checkpoints ahead."""
     true: Finite
+    """The return of the true policy."""
     forecast: Finite
+    """The return of the forecast policy."""
 
 
-class Record(_Model):
+class Record(Document):
     """A run of either track, finished or failed.
 
     `returns` is a sample, see `scoring.sample_returns`; a failed run has neither results nor returns. A run of the
@@ -241,16 +231,25 @@ class Record(_Model):
     """
 
     format: Literal[2]
+    """The format of records."""
     track: Track
+    """forecast, or training."""
     status: Status
+    """Whether it finished."""
     key: RunKey
+    """What was run."""
     parameter_count: Count
+    """Learned parameters."""
     artifacts: Annotated[dict[Slug, Sha256], Field(max_length=20)]
     """The sha256 of what the results were computed from, by name."""
     results: Annotated[tuple[Result, ...], Field(max_length=3000)]
+    """What came out, by phase and horizon."""
     returns: Annotated[tuple[ReturnPair, ...], Field(max_length=1000)] = ()
+    """A sample of returns."""
     provenance: Provenance
+    """Where and with what it was made."""
     cost: Cost
+    """What it took."""
 
     @model_validator(mode="after")
     def _complete(self) -> Record:
@@ -300,8 +299,8 @@ class Record(_Model):
         if not self.scope:
             return None
         return (
-            f"it is not a whole test run ({self.scope}). Run it with `--on test`, and without `--limit` and "
-            "`--no-returns`."
+            f"it is not a whole test run ({self.scope}). Run it with `tipl-bench run --on test`, on all windows and "
+            "with returns."
         )
 
     @property

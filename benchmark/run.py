@@ -30,13 +30,13 @@ from ..utils.text import one_line
 from . import figures
 from .forecast.forecasting import write_forecasts
 from .forecast.reference_returns import reference_returns
-from .forecast.scoring import forecast_returns, sample_returns, score, window_rows, with_returns
+from .forecast.scoring import forecast_returns, sample_returns, score, window_rows, with_returns, write_windows
 from .forecast.timings import Timings
 from .forecast.validation_log import log_validation_run
 from .forecast.windows import EvaluationWindow, Split
 from .protocol import CURRENT, Protocol
-from .provenance import provenance
-from .record import RECORD_NAME, Provenance, Record, RunKey, Status, parse, read_record
+from .provenance import Provenance, provenance
+from .record import RECORD_NAME, Record, RunKey, Status, parse, read_record
 from .record_v1 import upgrade_key
 from .request import Model, RunRequest, as_settings, attribute_errors, default_folder, resolve_model
 from .worker.predictor_process import Limits, PredictorProcess
@@ -320,7 +320,7 @@ def _evaluated(
     with timings.of("evaluation"):
         rows = _evaluate(request, windows, folder / FORECASTS_NAME, progress)
         with replace_atomically(folder / WINDOWS_NAME) as temporary:
-            rows.to_parquet(temporary, index=False)
+            write_windows(rows, temporary)
     return rows
 
 

@@ -15,14 +15,16 @@ from .output import Bars, quiet_option
 from .verification import describe_returns, fresh_option, open_dataset_of, records_option
 
 if TYPE_CHECKING:
-    from ..benchmark.record import Record
     from ..leaderboard.submission.check import CheckResult
     from ..registry.dataset import Dataset
 
 
 @click.group(cls=Commands)
 def leaderboard() -> None:
-    """Check submissions, and build the board from records."""
+    """Check submissions, and build the board from records.
+
+    docs/reference.md explains every column and term.
+    """
 
 
 @leaderboard.command(
@@ -31,49 +33,21 @@ def leaderboard() -> None:
 @click.argument("run_folder", metavar="RUN", type=click.Path(path_type=Path))
 @records_option
 @quiet_option
-@click.option("--claimed", is_flag=True, help="Add the record as it is, without re-scoring it.")
+@click.option("--claimed", is_flag=True, help="Add the record as it is, unchecked; no predictor of this package's.")
 def add_record(run_folder: Path, records: Path | None, claimed: bool) -> None:
-    """Re-score a finished run and add its record to the leaderboard's records."""
-    from ..benchmark.record import read_record
-    from ..leaderboard.store import evidence
-    from ..leaderboard.store.records import add, committed_folder
-    from ..leaderboard.submission.review_flags import with_catalog_digests
-    from ..leaderboard.verify.folder import open_record
+    """Check a finished run, re-score it, and add its record to the leaderboard's records.
 
+    A run under the name of a predictor of this package is run again as well.
+    """
+    from ..leaderboard.store.records import committed_folder
+    from ..leaderboard.submission.acceptance import accept, accept_claim
+
+    folder = records or committed_folder()
     if claimed:
-        record = open_record(run_folder)
-        _check_dataset(record)
-        # Its dataset was not opened, so that only the catalog vouches for the digests.
-        key = record.key.model_copy(update={"dataset": with_catalog_digests(record.key.dataset)})
-        click.echo(f"added {add(record.model_copy(update={'key': key}), records)}")
+        click.echo(f"added {accept_claim(run_folder, folder)}")
         return
-    checked = report_checked([run_folder], records or committed_folder())[0]
-    if checked.problems or checked.rescored is None:
-        raise click.ClickException("Run rejected; the leaderboard is unchanged.")
-    if checked.rescored.leakage_flags:
-        raise click.ClickException(
-            "Forecasts nearly identical to their targets are not attested; the leaderboard is unchanged. If they are "
-            "honest, --claimed adds the record without evidence."
-        )
-    _check_dataset(checked.rescored.recomputed)
-    path = add(checked.rescored.recomputed, records, rescored=True)
-    record = read_record(path)
-    if evidence.row_status(path, record).state != "claimed":
-        click.echo(f"{path} stays as it is; it was rescored already.")
-        return
-    evidence.append(path, record, evidence.rescored(checked.rescored, record))
-    click.echo(f"added {path}")
-
-
-def _check_dataset(record: Record) -> None:
-    """Refuse a record of a dataset that no board may have, whatever its numbers are."""
-    from ..leaderboard.submission.review_flags import find_dataset_flags
-
-    for flag in find_dataset_flags(record):
-        raise click.ClickException(
-            f"Run rejected; the leaderboard is unchanged: {flag}. A board's datasets are those of the catalog "
-            "(`tipl-bench datasets list`); add it there first, or run on one that is there."
-        )
+    path, changed = accept(report_checked([run_folder], folder)[0], folder)
+    click.echo(f"added {path}" if changed else f"{path} stays as it is; it was checked already.")
 
 
 @leaderboard.command(
@@ -94,6 +68,8 @@ def _check_dataset(record: Record) -> None:
 @quiet_option
 def check_submission(submission: str, records: Path | None, dataset_name: str | None, fresh: bool) -> None:
     """Check a submission: form, sizes, identity, re-scoring, and the rows that are there.
+
+    A run under the name of a predictor of this package is run again; no other code is.
 
     SUBMISSION is a run folder, a folder of run folders, or a pull request (hf://datasets/OWNER/NAME@refs/pr/N, or its
     address). Exits with 1 if it is refused or needs review.
@@ -140,6 +116,8 @@ def report_checked(
             click.echo(f"  {describe_returns(one.rescored)}")
         for note in one.rescored.notes if one.rescored else ():
             click.echo(f"  {note}")
+        if one.reproduced and not one.problems:
+            click.echo(f"  run again, as a predictor of this package: {one.reproduced.grade}")
     return results
 
 

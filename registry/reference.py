@@ -17,6 +17,7 @@ NAME_PATTERN = r"^[a-z0-9]+(-[a-z0-9]+)*/[a-z0-9]+(-[a-z0-9]+)*-v[1-9][0-9]{0,3}
 SLUG_PATTERN, SLUG_LENGTH = r"^[A-Za-z0-9]+([._-][A-Za-z0-9]+)*$", 50
 """A predictor's name, a budget's or an option's: short enough that several fit into one file name."""
 Slug = Annotated[str, Field(pattern=SLUG_PATTERN, max_length=SLUG_LENGTH)]
+_ALIKE = str.maketrans("01i", "oll", "._-")
 HUB_PREFIX = "hf://"
 _PART = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?"
 REPO_PATTERN = rf"(?![^@]*(?:--|\.\.)){_PART}/{_PART}(?<!\.git)"
@@ -161,3 +162,11 @@ def family(name: str) -> str:
 def version_number(name: str) -> int:
     """N of a name that ends in `-vN`."""
     return int(name.rpartition("-v")[2])
+
+
+def skeleton(name: str) -> str:
+    """What of a name is compared: two names that a reader or a disk takes for one another have the same.
+
+    Case and separators do not count, nor do the digits 0 and 1 and the letter i beside o and l.
+    """
+    return name.casefold().translate(_ALIKE)

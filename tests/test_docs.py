@@ -77,6 +77,7 @@ def test_the_commands_of_the_hub_page_run_in_order_against_a_stand_in(hub, store
 def test_the_python_of_the_readme_and_of_the_hub_page_runs(smooth):
     Path("leaderboard").mkdir()  # the working folder looks like the clone that the README is read in
     Path("leaderboard/results").symlink_to(ROOT / "leaderboard" / "results")
+    Path("pyproject.toml").symlink_to(ROOT / "pyproject.toml")
     for name in ("README.md", "docs/hub.md"):
         for block in re.findall(r"```python\n(.+?)```", (ROOT / name).read_text(encoding="utf-8"), re.DOTALL):
             if "tipl_bench.run(" in block:  # on a small dataset, which takes seconds

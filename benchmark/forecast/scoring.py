@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from ...registry.dataset import Dataset
 from ...rl import Policies
@@ -23,6 +26,24 @@ from .windows import EvaluationWindow
 Float64 = npt.NDArray[np.float64]
 Progress = Callable[[int, int], None]
 
+COLUMNS: dict[str, tuple[Any, str]] = {
+    "trial": (pa.int64(), "the trial's number"),
+    "origin": (pa.int64(), "the last checkpoint shown"),
+    "phase": (pa.string(), "learning or converged, by where the origin is"),
+    "position": (pa.int64(), "the origin's place among its training iteration's checkpoints, from 0"),
+    "horizon": (pa.int64(), "checkpoints ahead, from 1"),
+    "wpe": (pa.float64(), "mean squared error of the forecast weights"),
+    "wpe_persistence": (pa.float64(), "the same of the origin's weights"),
+    "wpe_oracle": (pa.float64(), "the same of the best point in the context's span"),
+    "return_forecast": (pa.float64(), "return of the forecast policy"),
+    "return_true": (pa.float64(), "return of the true policy"),
+    "return_origin": (pa.float64(), "return of the origin's policy"),
+    "repw": (pa.float64(), "absolute error of the return"),
+    "repw_persistence": (pa.float64(), "the same of the origin's policy"),
+    "noise": (pa.float64(), "absolute difference of the true policy's return on other reset seeds"),
+    "gain": (pa.float64(), "return of the forecast policy minus that of the origin's"),
+}
+"""The columns of `windows.parquet`, with their types and what they hold; a column of each layer's errors follows."""
 LAYER_PREFIX = "wpe_of_"
 RETURN_SAMPLE_SIZE = 97  # no divisor of a number of horizons, so that all of them come up
 """Rows of each phase in a record's sample of returns."""
@@ -133,6 +154,12 @@ def _return_columns(returns: Float64, reference: ReferenceReturns, number: int) 
 def with_returns(rows: pd.DataFrame) -> bool:
     """Whether rows of windows have their columns of returns."""
     return "return_forecast" in rows
+
+
+def write_windows(rows: pd.DataFrame, path: Path) -> None:
+    """Write `windows.parquet`: its column types are declared, not taken from what the rows hold or from pandas."""
+    schema = pa.schema([(str(name), COLUMNS[name][0] if name in COLUMNS else pa.float64()) for name in rows])
+    pq.write_table(pa.Table.from_pandas(rows, schema=schema, preserve_index=False).replace_schema_metadata(), path)
 
 
 def score(rows: pd.DataFrame, protocol: Protocol) -> tuple[Result, ...]:

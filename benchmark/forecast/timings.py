@@ -13,8 +13,8 @@ from pydantic import TypeAdapter
 from ...utils.canonical import strict_json
 from ...utils.fields import Count
 from ...utils.files import write_text
-from ..provenance import peak_memory
-from ..record import Cost, Record, RunKey
+from ..provenance import Cost, peak_memory
+from ..record import Record, RunKey
 from .validation_log import count_validation_runs
 
 

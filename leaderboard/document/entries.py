@@ -18,12 +18,13 @@ import pandas as pd
 from ...baselines import predictor_type
 from ...baselines.options import build_options
 from ...benchmark.metrics import METRICS
+from ...benchmark.protocol import ROW_SEEDS
 from ...benchmark.record import Record, Result
 from ...benchmark.request import run_folder
 from ...utils.errors import ProtocolError, TiplBenchError
 from ..store.evidence import RowStatus, row_status
 from ..store.records import COMMITTED
-from .schema import Commands, State
+from .schema import STATES, Commands, State
 
 REQUIRED_SUMS = {
     column
@@ -32,7 +33,6 @@ REQUIRED_SUMS = {
     for column in metric.columns
 }
 """Columns of which every record has sums by trial."""
-STATES: tuple[State, ...] = ("claimed", "rescored", "reproduced")
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Entry:
     @property
     def state(self) -> State:
         """The lowest of the seeds' states."""
-        return min((one.state for one in self.standings), key=STATES.index)
+        return min((one.state for one in self.standings), key=[*STATES].index)
 
     @property
     def disputed(self) -> str | None:
@@ -124,12 +124,15 @@ def boards(stored: Mapping[Path, Record]) -> dict[str, list[Entry]]:
     Raises
     ------
     ProtocolError
-        If two files hold one configuration and seed, or records of one board cannot be compared.
+        If two files hold one configuration and seed, a seed is no row's, or records of one board cannot be compared.
     """
     groups: dict[str, list[tuple[Path, Record]]] = {}
     for path, record in stored.items():
         if record.track != "forecast" or record.failed:
             continue
+        if record.key.seed not in ROW_SEEDS:
+            seeds = ", ".join(map(str, ROW_SEEDS))
+            raise ProtocolError(f"{path}: seed {record.key.seed} is no seed of a row, which has {seeds}; remove it.")
         groups.setdefault(configuration(record), []).append((path, record))
     usual: dict[tuple[str, str, int], Mapping[str, Any]] = {}  # finding an outside predictor takes a while: once each
     found: dict[str, list[Entry]] = {}

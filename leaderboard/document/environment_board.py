@@ -10,7 +10,7 @@ import pandas as pd
 from ...registry.catalog import CatalogEntry
 from ...utils.canonical import canonical_json
 from ..statistics.board import MIN_TRIALS, class_ranks, differences, seed_skills, skills, win_rates
-from .entries import STATES, Entry
+from .entries import Entry
 from .metric_values import (
     board_phase,
     bootstrap_settings,
@@ -23,7 +23,7 @@ from .metric_values import (
 )
 from .numbers import estimate, rounded
 from .rows import describe_entry
-from .schema import Comparison, EnvironmentBoard, Row
+from .schema import STATES, Comparison, EnvironmentBoard, Row
 
 
 def environment_board(
@@ -117,7 +117,7 @@ def _replaced(entries: Sequence[Entry]) -> dict[str, str | None]:
     for entry in entries:
         key = entry.first.key
         same = canonical_json([key.method.model_dump(mode="json", exclude={"version"}), key.device])
-        attested = (entry.disputed is None, STATES.index(entry.state))
+        attested = (entry.disputed is None, [*STATES].index(entry.state))
         own[entry.id] = same, key.method.version, attested
         versions.setdefault(same, []).append((key.method.version, attested))
     reasons: dict[str, str | None] = {}

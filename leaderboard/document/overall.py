@@ -11,11 +11,11 @@ import pandas as pd
 
 from ...registry.catalog import catalog
 from ..statistics.across import overall
-from .entries import STATES, Entry
+from .entries import Entry
 from .environment_board import greyed_reason
 from .metric_values import bootstrap_settings, headline_frame
 from .numbers import estimate
-from .schema import EnvironmentBoard, OverallRow, Row, Scope
+from .schema import STATES, EnvironmentBoard, OverallRow, Row, Scope
 
 Identity = tuple[str, int, str, str, str]
 FIELDS = ("method", "version", "consumes", "budget", "variant")
@@ -78,7 +78,7 @@ def _members(rows: Sequence[Row], environments: Sequence[str]) -> dict[str, Any]
     disputes = [f"{name}: {row.disputed}" for name, row in zip(environments, rows, strict=True) if row.disputed]
     return {
         "rows": [row.id for row in rows],
-        "state": min((row.state for row in rows), key=STATES.index),
+        "state": min((row.state for row in rows), key=[*STATES].index),
         "disputed": "; ".join(disputes) or None,
     }
 

@@ -84,4 +84,6 @@ def _provenance(path: Path, record: Record) -> RowProvenance:
         python=origin.python,
         platform=origin.platform,
         packages={"tipl-bench": origin.tipl_bench, **origin.packages},
+        validation_runs=origin.validation_runs,
+        code=origin.code,
     )

@@ -5,156 +5,230 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
+from ...baselines.sources import MethodCode
 from ...benchmark.intervals import Estimate
 from ...benchmark.protocol import Protocol
 from ...benchmark.record import ReturnPair
 from ...utils.canonical import strict_json
 from ...utils.errors import ProtocolError, reason
+from ...utils.fields import Document
 from ...utils.text import first_error
 
 State = Literal["claimed", "rescored", "reproduced"]
+STATES: dict[State, str] = {
+    "claimed": "as its submitter measured it",
+    "rescored": "scored again from its forecasts",
+    "reproduced": "run again from its record, bitwise the same or within tolerance",
+}
+"""How far a row was checked, from least to most."""
 Numbers = tuple[float | None, ...]
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class MetricInfo(_Model):
+class MetricInfo(Document):
     """What a metric means and how tables show it.
 
     `direction` is None for a reference: every run on a board measures it alike, and it belongs to the board.
     """
 
     name: str
+    """Its key, and its column in tables."""
     label: str
+    """What people read."""
     unit: str
+    """"share", "squared weight" or "return"."""
     direction: Literal["higher", "lower"] | None
+    """Whether higher or lower is better; None for a reference."""
     digits: int
+    """Decimals that tables show."""
     averaged: bool
     """Whether its mean over horizons is reported; some metrics grow with the horizon."""
     beside: str | None
     """Of a reference, the metric that it is shown beside."""
 
 
-class Series(_Model):
+class Series(Document):
     """One metric of one row in one phase."""
 
     mean: Estimate | None
     """Mean over horizons; None for a metric that is not averaged."""
     by_horizon: tuple[Estimate, ...]
+    """One checkpoint ahead to H ahead."""
 
 
-class ReferenceSeries(_Model):
+class ReferenceSeries(Document):
     """One reference of a board in one phase: the median over its records."""
 
     mean: float | None
+    """Mean over horizons."""
     by_horizon: Numbers
+    """One checkpoint ahead to H ahead."""
 
 
-class BoardPhase(_Model):
+class BoardPhase(Document):
     """What every run on a board has in common in one phase."""
 
     windows: int
+    """Windows that every run forecasts."""
     trials: int
+    """Test trials that they are of."""
     references: dict[str, ReferenceSeries]
+    """By name of the reference."""
 
 
-class EnvironmentBoard(_Model):
+class EnvironmentBoard(Document):
     """One dataset under one protocol."""
 
     id: str
+    """Dataset, the start of its first digest, protocol."""
     dataset: str
+    """The dataset's name."""
     digest: str
+    """The dataset's first digest, which says which bytes it is."""
     environment: str
+    """The Gymnasium environment."""
     repo: str | None
+    """The dataset's repository on the Hub."""
     commit: str | None
+    """The commit of that repository."""
     published: bool
+    """Whether others can get the dataset: with the package, or from the Hub."""
     yanked: str | None
+    """Why the dataset was withdrawn; None if it was not."""
     superseded: str | None
     """What supersedes it: other bytes of the dataset, or a newer protocol's board; None while nothing does."""
     protocol: int
+    """The protocol's version."""
     trials: int
+    """Test trials."""
     ranked: bool
+    """Whether there are enough test trials to rank rows."""
     headline: str
     """The phase that decides ranks."""
     phases: dict[str, BoardPhase]
+    """By name: learning, converged and all, as far as its runs have them."""
 
 
-class RowCost(_Model):
+class RowCost(Document):
     """Cost of a row as its runs stated it: means over seeds, and the largest memory."""
 
     fit_seconds: float
+    """Seconds of fitting."""
     forecast_seconds: float
+    """Seconds of forecasting."""
     evaluation_seconds: float
+    """Seconds of evaluating returns."""
     peak_memory_bytes: int
+    """The largest resident memory."""
     parameters: int
+    """Learned parameters."""
 
 
-class RowProvenance(_Model):
+class RowProvenance(Document):
     """Where and with what one seed of a row was run."""
 
     seed: int
+    """The predictor's seed."""
     record: str
+    """The record's file."""
     commit: str | None
+    """The commit of tipl-bench that made it; None where that is unknown."""
     dirty: bool | None
+    """Whether the code differed from that commit."""
     forecasts_sha256: str | None
+    """The sha256 of the forecasts that it was scored from."""
     cpu: str
+    """The processor."""
     gpu: str | None
+    """The GPU, if one was used."""
     threads: int
+    """Threads of torch."""
     isolation: str
+    """What kept the predictor from the held-out trials while it ran."""
     python: str
+    """Python's version."""
     platform: str
+    """The operating system."""
     packages: dict[str, str]
+    """Versions of the packages that numbers depend on."""
+    validation_runs: int | None = None
+    """Validation runs of the method before it that its store knew of; None where that is unknown."""
+    code: MethodCode | None = None
+    """The package that the method is from, where it is none of this package."""
 
 
-class Commands(_Model):
+class Commands(Document):
     """Shell commands that run, reproduce and verify each seed of a row."""
 
     run: tuple[str, ...]
+    """Run it."""
     reproduce: tuple[str, ...]
+    """Run it again from its record, and compare."""
     verify: tuple[str, ...]
+    """Score the forecasts of a run folder again."""
 
 
-class Comparison(_Model):
+class Comparison(Document):
     """A row against another of its board."""
 
     row: str
+    """The other row."""
     difference: Estimate
+    """This row's mean skill minus the other's, paired over test trials."""
     win_rate: Estimate
+    """The share of test trials in which this row's skill is higher; ties count half."""
 
 
-class Row(_Model):
+class Row(Document):
     """One configuration of a method on a board, its seeds together."""
 
     id: str
+    """A slug that stays when the board is built again."""
     board: str
+    """Its board."""
     method: str
+    """The predictor."""
     version: int
+    """The predictor's version, raised when its forecasts change."""
     consumes: str
+    """Its information class."""
     budget: str
+    """The named amount of training."""
     variant: str
     """The options that differ from the budget's."""
     options: dict[str, bool | int | float | str | None]
+    """All options of the predictor."""
     device: str
+    """The kind of device: cpu or cuda."""
     state: State
+    """How far it was checked, at the least of its seeds."""
     disputed: str | None
+    """Why it is disputed; None if it is not."""
     reproduction: str | None
     """How its reproductions came out, and on what machines."""
     evidence: tuple[dict[str, Any], ...]
+    """What was done with each seed's record, and where."""
     seeds: tuple[int, ...]
+    """The predictor's seeds; a whole row has 0, 1 and 2."""
     seed_skills: Numbers
+    """Each seed's mean skill."""
     spread: float | None
     """Standard deviation of the skill over seeds."""
     cost: RowCost
+    """Its cost."""
     returns: tuple[ReturnPair, ...]
+    """A sample of true and forecast returns, of the first seed."""
     provenance: tuple[RowProvenance, ...]
+    """One per seed."""
     commands: Commands
+    """One per seed."""
     greyed: str | None
+    """Why it is not ranked any more; None if it is."""
     rank: int | None
+    """One more than the rows of its information class that are better by a paired interval."""
     tied: tuple[str, ...]
+    """The rows that no paired interval separates from it."""
     above_ceiling: bool
     """Whether its skill is significantly above the span ceiling."""
     phases: dict[str, dict[str, Series]]
@@ -162,49 +236,73 @@ class Row(_Model):
     layers: dict[str, dict[str, Numbers]]
     """WPE by phase, parameter tensor and horizon."""
     comparisons: tuple[Comparison, ...]
+    """Against every other row of the board."""
 
 
-class OverallRow(_Model):
+class OverallRow(Document):
     """A method across environments."""
 
     label: str
+    """What people read."""
     method: str
+    """The predictor."""
     version: int
+    """Its version."""
     consumes: str
+    """Its information class."""
     budget: str
+    """The named amount of training."""
     variant: str
+    """The options that differ from the budget's."""
     environments: tuple[str, ...]
+    """The environments that it is compared in."""
     skill: Estimate
+    """Mean skill over them."""
     rank: int | None
+    """As on a board."""
     tied: tuple[str, ...]
+    """The labels of overall rows that it is not separated from."""
     rows: tuple[str, ...]
+    """Its rows, one per environment."""
     state: State
+    """The lowest of its rows' states."""
     disputed: str | None
+    """What disputes any of its rows."""
 
 
-class Scope(_Model):
+class Scope(Document):
     """What the comparison across environments is of."""
 
     environments: tuple[str, ...] = ()
+    """What rows across environments are compared in."""
     left_out: tuple[str, ...] = ()
+    """Environments that share no two predictors with those."""
     resampled: Literal["trials", "environments"] | None = None
+    """What intervals across environments resample."""
 
 
-class LeaderboardDocument(_Model):
+class LeaderboardDocument(Document):
     """The whole leaderboard.
 
     Rows stand best first within their board, greyed ones last.
     """
 
     format: Literal[2] = 2
+    """The format of this document."""
     version: str
+    """The version of tipl-bench that built it."""
     protocols: dict[str, Protocol]
+    """By version."""
     metrics: Annotated[tuple[MetricInfo, ...], Field(min_length=1)]
     """All metrics and references, in the order in which tables show them; the first is what rows are ranked by."""
     boards: tuple[EnvironmentBoard, ...]
+    """One per dataset and protocol."""
     rows: tuple[Row, ...]
+    """Rows of all boards."""
     overall: tuple[OverallRow, ...]
+    """Methods across environments, best first."""
     scope: Scope
+    """What `overall` is a comparison of."""
 
     @model_validator(mode="after")
     def _linked(self) -> Self:

@@ -9,6 +9,7 @@ from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
 from huggingface_hub.utils import yaml_dump
 
 from ...benchmark.intervals import UNDEFINED
+from ...utils.errors import ProtocolError
 from ...utils.files import write_text
 from ..document.schema import EnvironmentBoard, LeaderboardDocument, Row
 
@@ -30,15 +31,24 @@ def export(document: LeaderboardDocument, out: Path) -> list[Path]:
     -------
     list of Path
         The files written.
+
+    Raises
+    ------
+    ProtocolError
+        If two methods have one folder on a disk that does not tell upper from lower case.
     """
     boards = {board.id: board for board in document.boards if board.repo and board.commit and board.ranked}
     files: dict[Path, list[EvalResultEntry]] = {}
+    owners: dict[str, tuple[str, str]] = {}
     for row in document.rows:
         board = boards.get(row.board)
         if board is None or row.greyed or row.disputed or PHASE not in row.phases:
             continue
-        folder = out / re.sub(r"[^A-Za-z0-9._-]", "-", f"{row.method}-{row.budget}") / FOLDER
-        path = folder / f"{re.sub(r'[^a-z0-9-]', '-', board.dataset)}.yaml"
+        name, owner = re.sub(r"[^A-Za-z0-9._-]", "-", f"{row.method}-{row.budget}"), (row.method, row.budget)
+        first = owners.setdefault(name.casefold(), owner)
+        if first != owner:
+            raise ProtocolError(f"{' '.join(first)} and {' '.join(owner)} have one folder, {name}; rename one of them.")
+        path = out / name / FOLDER / f"{re.sub(r'[^a-z0-9-]', '-', board.dataset)}.yaml"
         files.setdefault(path, []).append(_entry(row, board, document.scores[0].name))
     for path, entries in sorted(files.items()):
         path.parent.mkdir(parents=True, exist_ok=True)

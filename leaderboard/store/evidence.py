@@ -6,14 +6,14 @@ import hashlib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from ...benchmark.provenance import provenance
 from ...benchmark.record import Record, read_record
 from ...utils.canonical import canonical_json, strict_json
 from ...utils.errors import ProtocolError
-from ...utils.fields import Finite, Sha256, Text
+from ...utils.fields import Document, Finite, Sha256, Text
 from ...utils.files import write_text
 from ...utils.text import first_error
 from ..verify.reproduce import ReproductionResult
@@ -82,25 +82,31 @@ def _current_kind(kind: Any) -> Any:
     return "resolved" if kind == "settled" else kind
 
 
-class Evidence(BaseModel):
+class Evidence(Document):
     """One thing that was done with a record, and where.
 
     `kind` is "rescored" or "reproduced" (by this package), "disputed" or "resolved" (by a maintainer).
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
     kind: Annotated[Literal["rescored", "reproduced", "disputed", "resolved"], BeforeValidator(_current_kind)]
+    """rescored and reproduced by this package, disputed and resolved by a maintainer."""
     record: Sha256
     """`fingerprint` of the record that it is of: evidence of another record says nothing, but for a dispute or a
     drift, which is of the row until it is resolved."""
     text: Text
+    """What came out, or why."""
     grade: Literal["bitwise", "within tolerance", "drifted"] | None = None
+    """Of a reproduction: how it came out."""
     largest: Finite | None = None
+    """Of a reproduction: the largest difference of a skill."""
     tipl_bench: Text
+    """The version of tipl-bench."""
     git_commit: Text | None
+    """The commit of tipl-bench."""
     cpu: Text
+    """The processor."""
     platform: Text
+    """The operating system."""
 
     @property
     def of_row(self) -> bool:
@@ -235,7 +241,9 @@ def _everything(record_path: Path) -> list[Evidence]:
     try:
         if path.stat().st_size > LIMIT:
             raise ValueError(f"larger than {LIMIT} bytes")
-        return TypeAdapter(list[Evidence]).validate_python(strict_json(path.read_text(encoding="utf-8")))
+        return TypeAdapter(list[Evidence]).validate_json(
+            canonical_json(strict_json(path.read_text(encoding="utf-8"))), strict=True
+        )
     except (OSError, ValueError, ValidationError) as error:
         raise ProtocolError(f"{path}: not valid evidence ({str(error)[:200]}).") from None
 

@@ -28,9 +28,16 @@ RESOLUTION_HINT = (
 
 
 def find_committed_folder() -> Path | None:
-    """The committed records of the clone that this package is imported from, else of that in the working folder."""
+    """The committed records of the clone that this package is imported from, else of that in the working folder.
+
+    An installed package is no clone, whatever it holds: nothing is written into it.
+    """
     clones = (Path(__file__).parents[2], Path.cwd())
-    return next((clone / COMMITTED for clone in clones if (clone / COMMITTED).is_dir()), None)
+    return next((clone / COMMITTED for clone in clones if _is_clone(clone)), None)
+
+
+def _is_clone(folder: Path) -> bool:
+    return (folder / "pyproject.toml").is_file() and (folder / COMMITTED).is_dir()
 
 
 def committed_folder() -> Path:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -12,8 +13,10 @@ from ...registry.dataset import Dataset
 from ...utils.errors import ProtocolError, TiplBenchError
 from ...utils.progress import Progress, silent
 from ..store.records import differing_fields, file_name, join_first, load
-from ..verify.folder import open_record, open_run
+from ..verify.folder import RunFolder, open_record, open_run
+from ..verify.reproduce import ReproductionResult
 from ..verify.rescore import RescoreResult, rescore
+from .identity import find_identity_problems, find_near_copies, is_in_tree, reproduction_problem, run_again
 from .review_flags import find_review_flags
 
 MAX_RUNS = 100
@@ -40,6 +43,8 @@ class CheckResult:
         What a maintainer must review before it is accepted.
     rescored
         What re-scoring found, if it came to that.
+    reproduced
+        What running it again gave: of every run under the name of a predictor of this package that got so far.
     """
 
     folder: Path
@@ -47,6 +52,7 @@ class CheckResult:
     problems: list[str] = field(default_factory=list)
     review_flags: list[str] = field(default_factory=list)
     rescored: RescoreResult | None = None
+    reproduced: ReproductionResult | None = None
 
     @property
     def passed(self) -> bool:
@@ -94,33 +100,52 @@ def check(
     fresh
         Evaluate every return now, also those that the store holds.
     """
-    results = []
+    results: list[CheckResult] = []
     taken: dict[str, Path] = {}
     board = load(records) if records and any(records.glob("*.json")) else {}
     for number, folder in enumerate(folders):
         checked = CheckResult(folder)
-        results.append(checked)
+        name = f"run {number + 1} of {len(folders)}"
         try:
             checked.record = record = open_record(folder)
             if record.why_not_submittable:
                 raise ProtocolError(f"This run cannot be submitted: {record.why_not_submittable}")
             _against_others(checked, record, records, taken)
+            checked.problems += find_identity_problems(record, board)
             run = open_run(folder, open_dataset(record.key.dataset.name))
-            name = f"run {number + 1} of {len(folders)}"
-            found = rescore(run, partial(_report, progress, name), fresh=fresh)
+            others = {**board, **{one.folder: one.rescored.recomputed for one in results if one.rescored}}
+            _check_numbers(checked, board, others, rescore(run, partial(_report, progress, name), fresh=fresh))
+            if is_in_tree(record) and not checked.problems:
+                _check_reproduction(checked, run, progress)
         except TiplBenchError as error:
             checked.problems.append(str(error))
-            continue
-        checked.rescored = found
-        checked.problems += [str(difference) for difference in found.differences[:MAX_SHOWN]]
-        more = len(found.differences) - MAX_SHOWN
-        checked.problems += [f"{more} more numbers differ"] if more > 0 else []
-        checked.review_flags += [*found.leakage_flags, *find_review_flags(found.recomputed, board)]
+        results.append(checked)
     return results
 
 
 def _report(progress: Progress, name: str, done: int, total: int) -> None:
     progress(name, done, total, "")
+
+
+def _check_numbers(
+    checked: CheckResult, board: Mapping[Path, Record], others: Mapping[Path, Record], found: RescoreResult
+) -> None:
+    """What re-scoring found, beside the board, and beside the runs before it in the submission."""
+    checked.rescored = found
+    checked.problems += [str(difference) for difference in found.differences[:MAX_SHOWN]]
+    more = len(found.differences) - MAX_SHOWN
+    checked.problems += [f"{more} more numbers differ"] if more > 0 else []
+    checked.review_flags += [*found.leakage_flags, *find_review_flags(found.recomputed, board)]
+    if not is_in_tree(found.record):  # whose identity is known by running them again
+        checked.review_flags += find_near_copies(found.recomputed, others)
+
+
+def _check_reproduction(checked: CheckResult, run: RunFolder, progress: Progress) -> None:
+    """Run it again: forecasts under the name of a predictor of this package are that predictor's, or refused."""
+    with tempfile.TemporaryDirectory(prefix="tipl-bench-") as scratch:
+        checked.reproduced = run_again(run, Path(scratch) / "again", progress)
+    problem = reproduction_problem(checked.reproduced)
+    checked.problems += [problem] if problem else []
 
 
 def _against_others(checked: CheckResult, record: Record, records: Path | None, taken: dict[str, Path]) -> None:

@@ -6,13 +6,8 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from ...baselines import IN_TREE, predictor_type
-from ...baselines.options import build_options
 from ...benchmark.record import DatasetIdentity, Record
-from ...benchmark.request import as_settings
 from ...registry.catalog import catalog
-from ...utils.canonical import canonical_json
-from ...utils.errors import TiplBenchError
 from ..document.entries import Entry, configuration
 from ..document.metric_values import headline_frame, headline_phase
 from ..statistics.board import board_sums, mean_ratio
@@ -23,7 +18,6 @@ def find_review_flags(record: Record, board: Mapping[Path, Record]) -> Iterator[
     """What to review in a record, whose numbers are the recomputed ones, beside the board's records."""
     yield from find_dataset_flags(record)
     yield from _of_code(record)
-    yield from _of_predictor(record)
     yield from _of_version(record, board)
     yield from _of_row(record, board)
 
@@ -58,6 +52,8 @@ def _of_code(record: Record) -> Iterator[str]:
         yield f"names commit {made.git_commit}, which this repository does not have"
     if made.git_dirty:
         yield "made with uncommitted changes of tipl-bench"
+    if made.isolation == "none":
+        yield "nothing kept the predictor from the held-out trials while it ran (isolation: none)"
 
 
 def _known(commit: str) -> bool | None:
@@ -70,30 +66,6 @@ def _known(commit: str) -> bool | None:
         return subprocess.run(command, capture_output=True, check=False).returncode == 0
     except OSError:
         return None
-
-
-def _of_predictor(record: Record) -> Iterator[str]:
-    """What this package's own predictors are is known here; a stranger's code is not loaded to ask it."""
-    stated = record.key.method
-    if stated.name not in IN_TREE:
-        return
-    kind = predictor_type(stated.name)
-    for field in ("version", "consumes"):
-        said, known = getattr(stated, field), getattr(kind, field)
-        if said != known:
-            yield f"says {field} {said} of {stated.name}, which has {known} here"
-    try:
-        context = record.key.protocol.context
-        built = vars(build_options(kind, stated.budget, as_settings(stated.options), context))
-    except TiplBenchError as error:
-        yield f"options that {stated.name} cannot have: {str(error).encode('unicode_escape').decode()[:200]}"
-        return
-    missing = {**built, **stated.options}
-    # As JSON, where 1, 1.0 and true are three things: they would make three rows of one configuration.
-    wrong = [n for n in missing if canonical_json(built.get(n)) != canonical_json(stated.options.get(n))]
-    if wrong:
-        name = wrong[0]
-        yield f"says option {name} = {stated.options.get(name)!r} of {stated.name}, which comes out as {built[name]!r}"
 
 
 def _of_version(record: Record, board: Mapping[Path, Record]) -> Iterator[str]:

@@ -12,6 +12,7 @@ from ...benchmark.request import RunRequest, as_settings
 from ...benchmark.run import Run, execute
 from ...benchmark.worker.predictor_process import Limits
 from ...registry.dataset import Dataset
+from ...utils.canonical import canonical_json
 from ...utils.errors import ProtocolError
 from ...utils.progress import Progress, silent
 from .comparison import WEIGHT_RTOL
@@ -102,7 +103,7 @@ def reproduce(
     )
     with request.start() as predictor:
         found = request.key(predictor).method
-    if found != key.method:
+    if canonical_json(found.stable()) != canonical_json(key.method.stable()):  # where 1, 1.0 and true are three things
         raise ProtocolError(
             f"The record is of {key.method.name} v{key.method.version} with options {key.method.options}; "
             f"installed here is v{found.version} with {found.options}. Install the version that the record names."

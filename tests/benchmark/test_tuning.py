@@ -122,7 +122,7 @@ def test_when_windows_are_limited_then_so_many_are_forecast_and_the_run_says_so(
     ("settings", "message"),
     [
         ({"split": "train"}, r"Unknown trials to run on 'train'\. Known: test, validation\."),
-        ({"returns": False}, r"A whole test run needs its returns.*--on validation or --limit N only\."),
+        ({"returns": False}, r"A whole test run needs its returns; they can be left out only on the validation trials"),
         ({"limit": 0}, r"Invalid limit of windows 0: use a whole number from 1 to"),
         ({"limit": 2.0}, r"Invalid limit of windows 2\.0: use a whole number"),
         ({"limit": True}, r"Invalid limit of windows True: use a whole number"),

@@ -81,6 +81,10 @@ class SubmissionWorkspace:
         put(record, place, to)
         self.write(json.dumps(record))
 
+    def as_guest(self) -> None:
+        """Put the run under the name of a predictor that nobody here has."""
+        self.edit("key", "method", "name", to="guest")
+
     def text(self) -> str:
         return (self.run / "record.json").read_text()
 
@@ -157,18 +161,27 @@ def make_workspace(folder: Path) -> None:
     write_catalog(digest=dataset.digest)
     target = folder / "submission" / "run"
     record = execute(RunRequest("linear", dataset, protocol=synthetic.SMALL, device="cpu"), target).record
-    made = {"git_commit": record.provenance.git_commit or COMMIT, "git_dirty": False}
+    made = {"git_commit": record.provenance.git_commit or COMMIT, "git_dirty": False, "isolation": "landlock"}
     record = record.model_copy(update={"provenance": record.provenance.model_copy(update=made)})
     record.write(target)
     board = folder / "records"
     board.mkdir()
     another = record.key.method.model_copy(update={"options": {"points": 3, "damping": 1.0}})
-    other = record.model_copy(update={"key": record.key.model_copy(update={"seed": 7, "method": another})})
-    (board / "other__seed7.json").write_text(other.model_dump_json() + "\n")
+    worse = [
+        result.model_copy(update={"by_trial": {n: _times(2, s) for n, s in result.by_trial.items()}})
+        for result in record.results
+    ]
+    key = record.key.model_copy(update={"seed": 2, "method": another})
+    other = record.model_copy(update={"key": key, "results": tuple(worse)})
+    (board / "other__seed2.json").write_text(other.model_dump_json() + "\n")
     (board / "evidence").mkdir()
     evidence = {"kind": "rescored", "record": fingerprint(other), "text": "t", "tipl_bench": "0", "git_commit": None}
     evidence |= {"cpu": "c", "platform": "p"}
-    (board / "evidence" / "other__seed7.json").write_text(json.dumps([evidence]))
+    (board / "evidence" / "other__seed2.json").write_text(json.dumps([evidence]))
+
+
+def _times(factor: float, sums: tuple[float, ...]) -> tuple[float, ...]:
+    return tuple(factor * value for value in sums)
 
 
 def copy_workspace(made: Path, folder: Path) -> SubmissionWorkspace:

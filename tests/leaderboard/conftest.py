@@ -11,7 +11,7 @@ from helpers.browser import browser, visit
 from helpers.hub.fixtures import hub, hub_server, no_waiting
 from helpers.submission_workspace import SubmissionWorkspace
 from tipl_bench.benchmark.protocol import PROTOCOLS
-from tipl_bench.leaderboard.store.records import file_name
+from tipl_bench.leaderboard.store.records import add
 
 __all__ = ["browser", "hub", "hub_server", "no_waiting", "visit"]
 
@@ -41,9 +41,7 @@ def workspace(made: Path, tmp_path: Path, known: None) -> SubmissionWorkspace:
 @pytest.fixture
 def row(workspace: SubmissionWorkspace) -> Path:
     """The good run's record among the board's, as it was received."""
-    result = workspace.typed("leaderboard", "add", workspace.run, "--records", workspace.records, "--claimed")
-    assert result.exit_code == 0, result.output
-    return workspace.records / file_name(workspace.record)
+    return add(workspace.record, workspace.records)
 
 
 @pytest.fixture

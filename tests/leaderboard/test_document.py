@@ -47,7 +47,7 @@ def test_the_document_has_the_fields_of_its_format(tmp_path):
     assert all(set(series) == {"mean", "by_horizon"} for series in row["phases"]["learning"].values())
     assert set(row["provenance"][0]) == {
         "seed", "record", "commit", "dirty", "forecasts_sha256", "cpu", "gpu", "threads", "isolation", "python",
-        "platform", "packages",
+        "platform", "packages", "validation_runs", "code",
     }  # fmt: skip
     assert [origin["record"] for origin in row["provenance"]] == ["1.json", "2.json"]
     assert set(row["commands"]) == {"run", "verify", "reproduce"}

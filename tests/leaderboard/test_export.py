@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 
+import pytest
 import yaml
 from click.testing import CliRunner
 from helpers.board_records import record, write
 from huggingface_hub import parse_eval_result_entries
 from tipl_bench.cli import main
 from tipl_bench.leaderboard.document.build import document
+from tipl_bench.leaderboard.render.export import export
 from tipl_bench.leaderboard.store.evidence import append, maintainer_note
+from tipl_bench.utils.errors import ProtocolError
 
 COMMIT = "c" * 40
 
@@ -64,3 +67,11 @@ def test_nothing_is_exported_that_is_unpublished_yanked_or_disputed(store, tmp_p
     publish(store)
     append(folder / "0.json", record("mlp", 0.8), maintainer_note("disputed", record("mlp", 0.8), "cannot be"))
     assert list(exported(folder, tmp_path / "disputed")) == ["tipl-quick/.eval_results/toy-ppo-v1.yaml"]
+
+
+@pytest.mark.parametrize("other", ["TIPL", "Tipl"])
+def test_when_two_methods_have_one_folder_on_some_disks_then_both_are_named(other, store, tmp_path):
+    publish(store)
+    folder = write(tmp_path / "records", record("tipl", 0.5), record(other, 0.8))
+    with pytest.raises(ProtocolError, match=rf"(tipl|{other}) quick and (tipl|{other}) quick have one folder"):
+        export(document(folder), tmp_path / "out")

@@ -73,6 +73,7 @@ def test_a_good_submission_passes_with_all_its_numbers(workspace):
     result = workspace.check()
     assert result.exit_code == 0, result.output
     assert re.search(r"ok: run\n  1,\d{3} numbers recomputed from the forecasts; all agree", result.output)
+    assert "run again, as a predictor of this package: bitwise" in result.output
     assert workspace.check(workspace.run).exit_code == 0
     assert workspace.board() == board
 
@@ -92,7 +93,8 @@ def test_when_the_predictor_is_a_strangers_then_the_check_loads_nothing_of_it(th
     names.write_text(names.read_text() + "strange = strange:Strange\n")
     assert "strange" in predictor_names()
     workspace.edit("key", "method", "name", to="strange")
-    assert workspace.check().exit_code == 0
+    result = workspace.check()
+    assert result.exit_code == 0, result.output
     assert not Path("loaded").exists()
 
 
@@ -116,6 +118,7 @@ def test_when_a_run_on_the_strangers_own_dataset_names_the_real_one_then_it_is_n
         workspace.edit("key", "dataset", name, to=value)
     workspace.score_honestly(mine)
     board = workspace.board()
+    workspace.as_guest()
     options = ("--claimed",) if claimed else ()
     result = workspace.typed("leaderboard", "add", workspace.run, "--records", workspace.records, *options)
     assert result.exit_code == 1
@@ -124,6 +127,7 @@ def test_when_a_run_on_the_strangers_own_dataset_names_the_real_one_then_it_is_n
 
 
 def test_when_the_catalog_knows_a_former_digest_alone_then_a_claim_brings_no_other(workspace):
+    workspace.as_guest()
     write_catalog(digest="a" * 64, digest_format=1)
     digests = {"digest": "b" * 64, "digest_format": 2, "former_digest": "a" * 64}
     for name, value in digests.items():
@@ -132,6 +136,23 @@ def test_when_the_catalog_knows_a_former_digest_alone_then_a_claim_brings_no_oth
     assert added.exit_code == 0, added.output
     kept = read_record(workspace.records / file_name(workspace.record)).key.dataset
     assert (kept.digest, kept.digest_format, kept.former_digest) == ("a" * 64, 1, None)
+
+
+def test_when_it_is_under_the_name_of_this_packages_predictor_then_no_claim_makes_it_a_row(workspace):
+    board = workspace.board()
+    result = workspace.typed("leaderboard", "add", workspace.run, "--records", workspace.records, "--claimed")
+    assert result.exit_code == 1
+    assert "linear is a predictor of this package; a row of it enters by being run again" in result.output
+    assert workspace.board() == board
+
+
+def test_when_one_submission_holds_the_same_forecasts_under_two_names_then_the_second_is_flagged(workspace):
+    workspace.as_guest()
+    shutil.copytree(workspace.run, workspace.submission / "second")
+    workspace.edit("key", "method", "name", to="friend")
+    result = workspace.check()
+    assert "ok: run" in result.output
+    assert re.search(r"NEEDS REVIEW: second\n  needs review: nearly the forecasts of friend v1 \(run\)", result.output)
 
 
 def test_when_one_run_is_bad_then_the_others_are_still_checked(workspace):

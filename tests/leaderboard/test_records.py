@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import get_args, get_origin
 
 import pytest
@@ -120,8 +121,28 @@ def test_the_packages_own_records_are_valid_and_cover_five_predictors_and_three_
 
 def test_when_neither_the_package_nor_the_working_folder_is_a_clone_then_the_error_says_so(monkeypatch, tmp_path):
     monkeypatch.setattr(records, "__file__", str(tmp_path / "tipl_bench" / "leaderboard" / "store" / "records.py"))
+    results = Path("leaderboard") / "results"
+    (tmp_path / "tipl_bench" / results).mkdir(parents=True)  # as a wheel holds none, unless somebody put it there
     with pytest.raises(ProtocolError, match=r"no leaderboard/results here: run this in a clone .*`records=`"):
         load()
-    (tmp_path / "clone" / "leaderboard" / "results").mkdir(parents=True)
+    (tmp_path / "clone" / results).mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "clone")
-    assert records.committed_folder() == tmp_path / "clone" / "leaderboard" / "results"
+    with pytest.raises(ProtocolError, match="run this in a clone"):
+        records.committed_folder()
+    (tmp_path / "clone" / "pyproject.toml").touch()
+    assert records.committed_folder() == tmp_path / "clone" / results
+
+
+@pytest.mark.parametrize("command", ["add", "add --claimed", "build", "export"])
+def test_when_there_is_no_clone_then_no_command_writes_anywhere(command, monkeypatch, tmp_path, workspace):
+    package = tmp_path / "site-packages" / "tipl_bench"
+    (package / "leaderboard" / "results").mkdir(parents=True)
+    monkeypatch.setattr(records, "__file__", str(package / "leaderboard" / "store" / "records.py"))
+    monkeypatch.chdir(package)
+    workspace.as_guest()
+    run = [workspace.run] if command.startswith("add") else []
+    out = ["--out", package / "out"] if command == "export" else []
+    result = workspace.typed("leaderboard", *command.split(), *run, *out)
+    assert result.exit_code == 1
+    assert "run this in a clone of the project, or name a folder of records (--records)" in result.output
+    assert not [path for path in package.rglob("*") if path.is_file()]

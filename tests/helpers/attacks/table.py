@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -25,10 +26,22 @@ ATTACKS: list[Attack] = []
 
 
 def expect(reason: str, verdict: str = REFUSED) -> Callable[[Apply], Apply]:
-    """Enter an attack into the table, with what `leaderboard check` must say of it."""
+    """Enter an attack into the table, with what `leaderboard check` must say of it.
+
+    What is only flagged is done to the run of a guest: one of this package's own predictors would be run again.
+    """
 
     def enter(apply: Apply) -> Apply:
-        ATTACKS.append(Attack(apply, verdict, reason))
+        ATTACKS.append(Attack(_by_guest(apply) if verdict == FLAGGED else apply, verdict, reason))
         return apply
 
     return enter
+
+
+def _by_guest(apply: Apply) -> Apply:
+    @functools.wraps(apply)
+    def both(workspace: SubmissionWorkspace) -> object:
+        workspace.as_guest()
+        return apply(workspace)
+
+    return both
