@@ -15,6 +15,9 @@ _PUNCTUATION = re.compile(r"([*_\[\]~#$!{}])")
 _ADDRESSES = re.compile(r":(?=//)|(?<=www)\.", re.IGNORECASE)
 _FORMULA = re.compile(r"(^|;)(?=[\s\"]*[=+\-@\uff1d\uff0b\uff0d\uff20\ufe66\ufe62\ufe63\ufe6b])")
 """Where a cell begins as a formula does, in ASCII, fullwidth or small characters."""
+_LATEX = {character: f"\\{character}" for character in "{}%$#&_"} | {
+    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "@": r"\char64{}",
+}  # fmt: skip
 _MARKUP = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"})
 
 
@@ -64,3 +67,8 @@ def csv_text(text: str) -> str:
     """
     shown = _FORMULA.sub(r"\1'", "".join(map(visible, text)))
     return '"' + shown.replace('"', '""') + '"'
+
+
+def bibtex_text(text: str) -> str:
+    """The text in a BibTeX field, on one line: LaTeX shows it and runs nothing of it."""
+    return "".join(_LATEX.get(character, character) for character in "".join(map(visible, text)))

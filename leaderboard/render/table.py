@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,20 +28,24 @@ OF_COST = {
 }  # fmt: skip
 OF_PROVENANCE = {
     "record": TEXT, "commit": TEXT, "dirty": FLAG, "forecasts_sha256": TEXT, "cpu": TEXT, "gpu": TEXT,
-    "isolation": TEXT,
+    "isolation": TEXT, "validation_runs": WHOLE,
 }  # fmt: skip
+OF_CODE = {"distribution": TEXT, "version": TEXT, "url": TEXT, "repository": TEXT, "commit": TEXT, "paper": TEXT}
+"""Of the package that the method is from, each with `CODE` before it."""
+CODE = "code_"
 Line = dict[str, Any]
 
 
-def schema(document: LeaderboardDocument) -> pa.Schema:
+def schema(metrics: Sequence[MetricInfo]) -> pa.Schema:
     """The table's columns and their types, the same whatever the rows hold."""
     columns = {"row": TEXT, "board": TEXT, **OF_BOARD, **OF_ROW}
     columns |= {"phase": TEXT, "windows": WHOLE, "trials": WHOLE, "horizon": TEXT}
-    for metric in document.metrics:
+    for metric in metrics:
         columns[metric.name] = NUMBER
         if metric.direction is not None:
             columns |= {f"{metric.name}_low": NUMBER, f"{metric.name}_high": NUMBER}
-    columns |= OF_SEEDS | OF_COST | {name: pa.list_(kind) for name, kind in OF_PROVENANCE.items()}
+    by_seed = OF_PROVENANCE | {f"{CODE}{name}": kind for name, kind in OF_CODE.items()}
+    columns |= OF_SEEDS | OF_COST | {name: pa.list_(kind) for name, kind in by_seed.items()}
     return pa.schema(columns.items())
 
 
@@ -53,13 +57,15 @@ def flat(document: LeaderboardDocument) -> pa.Table:
     """
     boards = {board.id: board for board in document.boards}
     lines = [line for row in document.rows for line in _lines(row, boards[row.board], document)]
-    return pa.Table.from_pylist(lines, schema=schema(document))
+    return pa.Table.from_pylist(lines, schema=schema(document.metrics))
 
 
 def write_parquet(document: LeaderboardDocument, path: Path) -> None:
     """Write the table as parquet."""
-    with replace_atomically(path) as temporary:
-        pq.write_table(flat(document), temporary)
+    found = flat(document)
+    with replace_atomically(path) as temporary, pq.ParquetWriter(temporary, found.schema) as writer:
+        if found.num_rows:  # `datasets` cannot read a row group of no rows
+            writer.write_table(found)
 
 
 def write_csv(document: LeaderboardDocument, path: Path) -> None:
@@ -67,7 +73,7 @@ def write_csv(document: LeaderboardDocument, path: Path) -> None:
 
     The provenance of every seed, half of the bytes, is only in `leaderboard.json` and in the parquet file.
     """
-    table = flat(document).drop_columns(list(OF_PROVENANCE))
+    table = flat(document).drop_columns([*OF_PROVENANCE, *(f"{CODE}{name}" for name in OF_CODE)])
     lines = [table.column_names, *(line.values() for line in table.to_pylist())]
     write_text(path, "".join(",".join(map(_csv_cell, line)) + "\n" for line in lines))
 
@@ -85,6 +91,7 @@ def _lines(row: Row, board: EnvironmentBoard, document: LeaderboardDocument) -> 
     head |= {name: getattr(board, name) for name in OF_BOARD} | {name: getattr(row, name) for name in OF_ROW}
     tail: Line = {name: getattr(row, name) for name in OF_SEEDS} | row.cost.model_dump()
     tail |= {name: [getattr(origin, name) for origin in row.provenance] for name in OF_PROVENANCE}
+    tail |= {f"{CODE}{name}": [getattr(origin.code, name, None) for origin in row.provenance] for name in OF_CODE}
     for phase in row.phases:
         about = board.phases[phase]
         for horizon in range(document.protocols[str(board.protocol)].horizon + 1):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,19 @@ from ..manifest import Manifest
 from ..trial import COLUMNS
 
 INDEX_NAME = "index.parquet"
+INDEX_COLUMNS: dict[str, tuple[Any, str]] = {
+    "trial": (pa.int64(), "the trial's number"),
+    "split": (pa.string(), "train, validation or test"),
+    "seed": (pa.int64(), "the trial's seed"),
+    "file": (pa.string(), "the trial's file"),
+    "checkpoint": (pa.int64(), "the row of the file's tensors"),
+    "environment_steps": (pa.int64(), "environment steps of training before it"),
+    "iteration": (pa.int64(), "the PPO iteration that it was stored in; 0 is the initialisation"),
+    "epoch": (pa.int64(), "the update epoch within that iteration"),
+    "learning_rate": (pa.float32(), "the learning rate then"),
+    "episodic_return": (pa.float32(), "mean return of the last training episodes; missing before the first"),
+}
+"""The columns of an index with their types and what they hold."""
 
 
 def index_table(manifest: Manifest, columns: Mapping[int, Mapping[str, Array]]) -> pa.Table:
@@ -48,7 +62,9 @@ def index_table(manifest: Manifest, columns: Mapping[int, Mapping[str, Array]]) 
             "checkpoint": np.arange(count),
         }
         frames.append(pd.DataFrame(where | {name: scalars[name] for name in COLUMNS}))
-    return pa.Table.from_pandas(pd.concat(frames, ignore_index=True), preserve_index=False).replace_schema_metadata()
+    rows = pd.concat(frames, ignore_index=True)
+    schema = pa.schema([(name, kind) for name, (kind, _) in INDEX_COLUMNS.items()])
+    return pa.Table.from_pandas(rows, schema=schema, preserve_index=False).replace_schema_metadata()
 
 
 def write_index(table: pa.Table, path: Path) -> None:

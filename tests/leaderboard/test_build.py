@@ -76,7 +76,8 @@ def test_when_texts_hold_markup_then_the_markdown_page_shows_them_as_text(tmp_pa
     kinds = {child.type for token in parsed for child in token.children or []}
     assert not kinds & {"image", "html_inline"}
     links = [c.attrs["href"] for token in parsed for c in token.children or [] if c.type == "link_open"]
-    assert links == ["../docs/intervals.md"]
+    downloads = [f"../docs/board/leaderboard.{suffix}" for suffix in ("json", "csv", "parquet", "bib")]
+    assert links == ["../docs/intervals.md", *downloads, "../docs/reference.md"]
     assert [token for token in parsed if token.type == "html_block"] == []
     assert [len(table) for table in tables(text)] == [len(table) for table in tables(plain["README.md"].read_text())]
     assert text.count("\n") == plain["README.md"].read_text().count("\n")
@@ -132,7 +133,8 @@ def test_the_csv_has_the_columns_and_values_of_the_parquet_table_but_for_the_pro
     files = made(tmp_path, record("mlp", 0.8), record("tipl", 0.5), record("tipl", 0.5, seed=1))
     frame = pd.read_parquet(files["leaderboard.parquet"])
     lines = list(csv.DictReader(files["leaderboard.csv"].read_text().splitlines()))
-    provenance = ["record", "commit", "dirty", "forecasts_sha256", "cpu", "gpu", "isolation"]
+    provenance = ["record", "commit", "dirty", "forecasts_sha256", "cpu", "gpu", "isolation", "validation_runs"]
+    provenance += [f"code_{name}" for name in ("distribution", "version", "url", "repository", "commit", "paper")]
     assert list(lines[0]) == [name for name in frame if name not in provenance]
     for line, (_, row) in zip(lines, frame.iterrows(), strict=True):
         assert (line["row"], line["horizon"]) == (row["row"], row["horizon"])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
 
 import pytest
 from helpers import synthetic_documents
 from helpers.waiting import until
+from pydantic import ValidationError
 from tipl_bench.leaderboard.render.site import render
 
 DOCUMENT = synthetic_documents.document(rows=36, boards=3)
@@ -145,6 +147,44 @@ def test_cost_provenance_layers_and_evidence_are_shown(visit, site):
     assert [line[0] for line in table(place, "WPE of each layer")] == list(ROW["layers"]["learning"])
     link = place.get_by_role("link", name="tipl/trajectories").get_attribute("href")
     assert link == f"https://huggingface.co/datasets/tipl/trajectories/tree/{board['commit']}"
+
+
+def test_the_package_of_a_method_is_shown_with_links_to_its_code_and_paper(visit, tmp_path):
+    document = copy.deepcopy(DOCUMENT)
+    row = next(row for row in document["rows"] if row["id"] == ROW["id"])
+    origin = row["provenance"][0]
+    origin.update(validation_runs=7, isolation="landlock+namespaces")
+    origin["code"] = {
+        "distribution": "forecaster", "version": "1.2", "url": "https://example.org/code?a=1&b=2",
+        "paper": "https://arxiv.org/abs/2503.04074", "repository": None, "commit": "c" * 40, "dirty": True,
+        "authors": "A. Uthor", "files": {"forecaster.py": "0" * 64, "model.py": "1" * 64}, "omitted_files": 1,
+    }  # fmt: skip
+    render(synthetic_documents.typed(document), tmp_path)
+    place = opened(visit(tmp_path).go(f"#open={ROW['id']}"))
+    words = place.text_content()
+    commit = "c" * 40
+    for said in (
+        "packageforecaster 1.2",
+        f"{commit} with changes",
+        "files3 source files",
+        "it7",
+        "Landlock, namespaces: the",
+    ):
+        assert said in words
+    for url in (origin["code"]["url"], origin["code"]["paper"]):
+        link = place.locator(f'a[href="{url}"]')
+        assert link.text_content() == url
+        assert link.get_attribute("rel") == "noopener noreferrer nofollow"
+
+
+@pytest.mark.parametrize(
+    "url", ["javascript:alert(1)", "data:text/html,x", "//example.org", "https://a b", 'https://a"b']
+)
+def test_an_address_that_is_none_of_the_web_is_no_documents(url):
+    document = copy.deepcopy(DOCUMENT)
+    document["rows"][0]["provenance"][0]["code"] = {"distribution": "f", "version": "1", "url": url, "files": {}}
+    with pytest.raises(ValidationError):
+        synthetic_documents.typed(document)
 
 
 def test_a_command_is_copied_as_it_is_shown(visit, site):

@@ -14,8 +14,8 @@ from ....utils.errors import TiplBenchError, reason
 from .render import FOLDER, OWN_FILE
 
 HOST = "127.0.0.1"
-SITE = re.compile(rf"(index\.html|leaderboard\.(json|csv|parquet)|{FOLDER}/{OWN_FILE.pattern})?(\?[^#]*)?")
-BESIDE = re.compile(r"/intervals\.md")
+SITE = re.compile(rf"(index\.html|leaderboard\.(json|csv|parquet|bib)|{FOLDER}/{OWN_FILE.pattern})?(\?[^#]*)?")
+BESIDE = re.compile(r"/(intervals|reference)\.md")
 """What is served: the site's own files and what it links to beside its folder, which may hold much else."""
 
 

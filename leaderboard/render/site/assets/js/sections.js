@@ -78,6 +78,23 @@ const sections = (() => {
   }
   const isolation = kept => (Object.hasOwn(ISOLATION, kept) ? ISOLATION[kept] : bdi(kept, 200));
 
+  // Only an address of the web becomes a link.
+  const ADDRESS = /^https?:\/\/[\w.~:/?#@!$&*+,;=%-]+$/;
+  const address = url => (ADDRESS.test(url) ? html("a", { href: url, rel: "noopener noreferrer nofollow" }, bdi(url, 300)) : bdi(url, 300));
+
+  // The package that a method is from, where it is none of this package.
+  function methodCode(found) {
+    if (!found) return [];
+    const { distribution, version, commit, dirty, ...rest } = found;
+    const places = [["address", rest.url], ["repository", rest.repository], ["paper", rest.paper]].filter(([, url]) => url);
+    return [
+      ["predictor's package", [bdi(distribution ?? "not a package", 200), " ", bdi(version ?? "", 80)]],
+      ...places.map(([name, url]) => [`its ${name}`, address(url)]),
+      ["its commit", commit ? [code(commit, 80), dirty ? " with changes" : ""] : "not recorded"],
+      ["its files", text.plural(Object.keys(rest.files).length + rest.omitted_files, "source file")],
+    ];
+  }
+
   function provenance(row, details) {
     const { board } = row;
     return html("section", { class: "wide" }, html("h3", {}, "Provenance"),
@@ -88,9 +105,11 @@ const sections = (() => {
       ]),
       details.provenance.map(origin => html("details", {}, html("summary", {}, `Seed ${text.clean(origin.seed, 20)}`), dom.list([
         ["record", code(origin.record, 200)],
-        ["code", origin.commit ? [code(origin.commit, 80), origin.dirty ? " with changes" : ""] : "commit not recorded"],
+        ["tipl-bench", origin.commit ? [code(origin.commit, 80), origin.dirty ? " with changes" : ""] : "commit not recorded"],
         ["forecasts sha256", code(origin.forecasts_sha256, 80)],
         ["machine", [bdi(origin.gpu ?? origin.cpu, 200), `, ${text.plural(origin.threads, "thread")}`]],
+        ...methodCode(origin.code),
+        ["validation runs before it", origin.validation_runs === null ? "not recorded" : text.count(origin.validation_runs)],
         ["isolation", isolation(origin.isolation)], ["Python", [bdi(origin.python, 80), ", ", bdi(origin.platform, 200)]],
         ["packages", html("ul", { class: "plain" }, Object.entries(origin.packages).map(([name, version]) => html("li", {}, code(`${name} ${version}`, 200))))],
       ]))));

@@ -1,0 +1,176 @@
+"""`docs/reference.md`: every term, metric, field and column, from the tables and models that define them."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import textwrap
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ...baselines.predictor import BUDGETS, INFORMATION_CLASSES
+from ...baselines.sources import MethodCode
+from ...benchmark import metrics, protocol, provenance, record
+from ...benchmark.forecast.scoring import COLUMNS, LAYER_PREFIX
+from ...registry.views.index import INDEX_COLUMNS
+from ..document import schema
+from ..document.metric_values import SHOWN
+from ..store import evidence
+from ..verify.reproduce import TOLERANCE
+from . import table
+from .escaping import markdown_text
+
+TERMS = {
+    "trial": "one training run of a policy",
+    "checkpoint": "one stored policy of a trial",
+    "trajectory": "the sequence of a trial's weights",
+    "context": "the past that a predictor is shown",
+    "origin": "the index of the last checkpoint that it is shown",
+    "horizon": "how many checkpoints ahead a forecast is, from 1 to H",
+    "window": "context and targets at one origin",
+    "phase": "learning, until the smoothed training return is near its best, and converged from then on",
+    "J": "the mean return of a policy without exploration noise, on reset seeds that the protocol fixes",
+    "WPE": "weight prediction error: the mean squared error of forecast weights",
+    "REPW": "return error of predicted weights: the absolute error of a forecast policy's J",
+    "persistence": "the forecast that weights stay as they are at the origin",
+    "skill": "1 - WPE / WPE of persistence",
+    "span ceiling": "the skill of the best point in the span of the context",
+    "noise floor": "the REPW of true policies against themselves on other reset seeds",
+    "interval": "a nominal 95% interval by bootstrap over test trials, see intervals.md",
+    "record": "what a run writes down: what was run, what came out, where it was made",
+    "row": "the seeds of one configuration of a predictor on one board",
+    "board": "the rows of one dataset and protocol",
+    "tied": "not separated by the paired interval of the difference",
+    "greyed": "not ranked any more: superseded, or of a dataset that was withdrawn",
+    "disputed": "doubted by a maintainer or by a reproduction that drifted, until a maintainer resolves it",
+}
+GRADES = {
+    "bitwise": "the same forecasts, bit for bit",
+    "within tolerance": f"no skill differs by more than {TOLERANCE}",
+    "drifted": "some skill does; the row is disputed",
+}
+RECORD = {
+    "record": record.Record, "status": record.Status, "key": record.RunKey, "key.protocol": protocol.Protocol,
+    "key.dataset": record.DatasetIdentity, "key.method": record.MethodIdentity, "results": record.Result,
+    "returns": record.ReturnPair, "provenance": provenance.Provenance, "provenance.code": MethodCode,
+    "cost": provenance.Cost,
+}  # fmt: skip
+DOCUMENT = {
+    "leaderboard": schema.LeaderboardDocument, "metrics": schema.MetricInfo, "boards": schema.EnvironmentBoard,
+    "boards.phases": schema.BoardPhase, "boards.phases.references": schema.ReferenceSeries, "rows": schema.Row,
+    "rows.phases": schema.Series, "rows.cost": schema.RowCost, "rows.provenance": schema.RowProvenance,
+    "rows.commands": schema.Commands, "rows.comparisons": schema.Comparison, "overall": schema.OverallRow,
+    "scope": schema.Scope, "evidence": evidence.Evidence,
+}  # fmt: skip
+HEAD = """# Reference
+
+Every term, metric, field and column. `tipl-bench leaderboard build` writes this page from the tables and models that
+define them.
+"""
+
+
+def render() -> str:
+    """The page as Markdown; the same package gives the same text."""
+    seeds = ", ".join(map(str, protocol.ROW_SEEDS))
+    return "\n".join(
+        [
+            HEAD,
+            _table("Terms", ("term", "meaning"), TERMS.items()),
+            _metrics(),
+            _table("Information classes", ("`consumes`", "what forecasts rest on"), INFORMATION_CLASSES.items()),
+            f"## Budgets and seeds\n\nBudgets: {', '.join(BUDGETS)}. The seeds of a row: {seeds}.\n",
+            _table("States of a row", ("`state`", "how far it was checked"), schema.STATES.items()),
+            _table("Grades of a reproduction", ("`grade`", "how it came out"), GRADES.items()),
+            _table(
+                "Isolation",
+                ("`isolation`", "what kept the predictor from the held-out trials"),
+                provenance.ISOLATIONS.items(),
+            ),
+            _models("The record, `record.json`", RECORD),
+            _columns("The windows of a run, `windows.parquet`", _window_columns()),
+            _columns("The leaderboard's table, `leaderboard.parquet` and `.csv`", _leaderboard_columns()),
+            _models("The leaderboard's document, `leaderboard.json`", DOCUMENT),
+            _columns("The index of a dataset, `index.parquet`", INDEX_COLUMNS),
+        ]
+    )
+
+
+def descriptions(model: type[Any]) -> dict[str, str]:
+    """The docstrings below a class's fields, by field; empty for a field without one."""
+    (body,) = ast.parse(textwrap.dedent(inspect.getsource(model))).body
+    assert isinstance(body, ast.ClassDef)
+    found: dict[str, str] = {}
+    for node, after in zip(body.body, [*body.body[1:], None], strict=True):
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            documented = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
+            found[node.target.id] = " ".join(str(after.value.value).split()) if documented else ""  # type: ignore[union-attr]
+    return found
+
+
+def _metrics() -> str:
+    rows = []
+    for metric in metrics.METRICS:
+        ratio = f"{_sum(metric.numerator)} / {_sum(metric.denominator)}"
+        formula = f"1 - {ratio}" if metric.complement else ratio
+        better = metric.direction or "of the board, not of a row"
+        rows.append((f"`{metric.name}`", metric.label, metric.unit, better, f"`{formula}`"))
+    head = ("column", "metric", "unit", "better", "from sums over trials of columns of `windows.parquet`")
+    return _rows("Metrics", head, rows)
+
+
+def _sum(terms: Mapping[str, int]) -> str:
+    signed = [f"{'- ' if factor < 0 else '+ '}{name}" for name, factor in terms.items()]
+    text = " ".join(signed).removeprefix("+ ")
+    return f"({text})" if len(terms) > 1 else text
+
+
+def _window_columns() -> dict[str, tuple[Any, str]]:
+    number = COLUMNS["wpe"][0]
+    return COLUMNS | {f"{LAYER_PREFIX}LAYER": (number, "mean squared error of one parameter tensor's forecast weights")}
+
+
+def _leaderboard_columns() -> dict[str, tuple[Any, str]]:
+    of = {model: descriptions(model) for model in (schema.EnvironmentBoard, schema.Row, schema.BoardPhase, MethodCode)}
+    of_code = {f"{table.CODE}{name}": f"Of the predictor's package. {text}" for name, text in of[MethodCode].items()}
+    known = of_code | descriptions(schema.RowProvenance) | descriptions(schema.RowCost) | of[schema.EnvironmentBoard]
+    known |= of[schema.BoardPhase] | of[schema.Row]
+    known |= {
+        "row": "The row's id.",
+        "phase": "The phase that the numbers are of.",
+        "horizon": "Checkpoints ahead, from 1; or mean: over all horizons.",
+    }
+    for metric in SHOWN:
+        known[metric.name] = f"{metric.label}, {metric.unit}."
+        known |= {f"{metric.name}_{bound}": f"The {bound} end of its interval." for bound in ("low", "high")}
+    return {field.name: (field.type, known[field.name]) for field in table.schema(SHOWN)}
+
+
+def _models(title: str, models: Mapping[str, type[Any]]) -> str:
+    parts = [f"## {title}\n"]
+    for place, model in models.items():
+        fields = descriptions(model)
+        parts.append(f"### `{place}`\n\n{_lines(('field', 'meaning'), _coded(fields.items()))}")
+    return "\n".join(parts)
+
+
+def _columns(title: str, columns: Mapping[str, tuple[Any, str]]) -> str:
+    rows = [(f"`{name}`", markdown_text(str(kind)), markdown_text(text)) for name, (kind, text) in columns.items()]
+    return _rows(title, ("column", "type", "meaning"), rows)
+
+
+def _coded(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    return [(f"`{name}`", markdown_text(text)) for name, text in pairs]
+
+
+def _table(title: str, head: tuple[str, str], pairs: Iterable[tuple[str, str]]) -> str:
+    return _rows(title, head, _coded(pairs))
+
+
+def _rows(title: str, head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    return f"## {title}\n\n{_lines(head, rows)}"
+
+
+def _lines(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    names = [*head]
+    lines = [names, ["---"] * len(names), *rows]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)

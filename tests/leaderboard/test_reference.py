@@ -1,0 +1,55 @@
+"""The reference page: all that is there, explained, and as the tables are now."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from markdown_it import MarkdownIt
+from tipl_bench.baselines.predictor import INFORMATION_CLASSES
+from tipl_bench.benchmark.metrics import METRICS
+from tipl_bench.benchmark.provenance import ISOLATIONS, Provenance
+from tipl_bench.leaderboard.document.metric_values import SHOWN
+from tipl_bench.leaderboard.document.schema import STATES, State
+from tipl_bench.leaderboard.render import reference, table
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "reference.md"
+
+
+def test_the_page_is_as_the_tables_are():
+    assert PAGE.read_text(encoding="utf-8") == reference.render(), "write it with `tipl-bench leaderboard build`"
+
+
+@pytest.mark.parametrize("place", [*reference.RECORD.items(), *reference.DOCUMENT.items()], ids=lambda item: item[0])
+def test_every_field_is_explained(place):
+    _, model = place
+    found = reference.descriptions(model)
+    assert {*found} == {*(getattr(model, "model_fields", None) or model._fields)}
+    assert [name for name, text in found.items() if not text] == []
+
+
+def test_every_column_metric_class_state_and_isolation_is_on_it():
+    text = PAGE.read_text(encoding="utf-8")
+    names = {*table.schema(SHOWN).names, *INFORMATION_CLASSES, *STATES, *ISOLATIONS}
+    names |= {metric.name for metric in METRICS}
+    assert [name for name in sorted(names) if f"| `{name}` |" not in text] == []
+
+
+def test_what_is_explained_is_what_there_is():
+    assert {*STATES} == {*get_args(State)}
+    assert {*get_args(Provenance.model_fields["isolation"].annotation)} == {*ISOLATIONS}
+
+
+def test_its_tables_are_tables_with_no_empty_cell():
+    tokens = MarkdownIt("commonmark").enable("table").parse(PAGE.read_text(encoding="utf-8"))
+    cells = [after.content for token, after in pairwise(tokens) if token.type == "td_open"]
+    assert len(cells) > 400
+    assert all(cells)
+
+
+@pytest.mark.parametrize("place", ["docs/maintaining-the-board.md", "docs/your-own-predictor.md"])
+def test_pages_lead_to_it(place):
+    assert "reference.md" in (ROOT / place).read_text(encoding="utf-8")
