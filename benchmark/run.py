@@ -22,10 +22,10 @@ from ..registry.loading import load_dataset
 from ..registry.reference import DatasetRef
 from ..rl import make
 from ..utils.canonical import strict_json
-from ..utils.errors import PredictorError, ProtocolError, TiplBenchError, reason
+from ..utils.errors import DatasetError, PredictorError, ProtocolError, TiplBenchError, reason
 from ..utils.files import clear_leftovers, replace_atomically, sha256, write_text
 from ..utils.progress import Progress, silent
-from ..utils.tensorfile import map_tensors
+from ..utils.tensorfile import map_tensors, read_header
 from ..utils.text import one_line
 from . import figures
 from .forecast.forecasting import write_forecasts
@@ -44,6 +44,7 @@ from .worker.predictor_process import Limits, PredictorProcess
 KEY_NAME = "key.json"
 PREDICTOR_NAME = "predictor.safetensors"
 FORECASTS_NAME = "forecasts.safetensors"
+REMEDY = "Repeat the command that made the run, which makes what is damaged or missing in its folder again."
 WINDOWS_NAME = "windows.parquet"
 
 
@@ -73,7 +74,7 @@ class Run:
     @cached_property
     def forecasts(self) -> npt.NDArray[np.float32]:
         """The forecasts [W, H, P], mapped into memory."""
-        mapped: Any = map_tensors(self.folder / FORECASTS_NAME)["forecasts"]
+        mapped: Any = map_tensors(self.folder / FORECASTS_NAME, REMEDY)["forecasts"]
         return np.asarray(mapped)
 
     @property
@@ -156,7 +157,8 @@ def execute(request: RunRequest, folder: Path, progress: Progress = silent) -> R
         key = request.key(predictor)
         _claim(folder, key)
         record = _finished(folder, key)
-        if record and (record.has_returns or not request.returns):
+        kept = record is None or _keeps_forecasts(folder, record)
+        if record and kept and (record.has_returns or not request.returns):
             return _repeated(record, request, folder, progress)
         if request.returns:
             make(request.dataset.environment, [0])  # one that cannot be made here is met now, not after fitting
@@ -194,8 +196,7 @@ def _repeated(record: Record, request: RunRequest, folder: Path, progress: Progr
     request = dataclasses.replace(request, returns=record.has_returns)
     finished, rows = Run(folder, record, repeated=True), _kept_rows(folder, request)
     timings = Timings(folder, record.key, record)
-    forecasts = folder / FORECASTS_NAME
-    if rows is None and forecasts.exists() and sha256(forecasts) == record.forecasts_sha256:
+    if rows is None:
         rows = _evaluated(request, request.windows(), folder, timings, progress)
     timings.path.unlink(missing_ok=True)
     if rows is not None and not all(finished.figure.with_suffix(suffix).exists() for suffix in (".svg", ".png")):
@@ -204,14 +205,33 @@ def _repeated(record: Record, request: RunRequest, folder: Path, progress: Progr
 
 
 def _finished(folder: Path, key: RunKey) -> Record | None:
-    """The record of a run that came to its end before; None for one that did not, or failed and is tried again."""
+    """The record of a run that came to its end before; None for one that did not, or failed and is tried again.
+
+    A record that is not JSON is damaged, and follows from the forecasts.
+    """
     path = folder / RECORD_NAME
     if not path.exists():
         return None
-    record = read_record(path)
+    try:
+        record = read_record(path)
+    except ProtocolError:
+        with contextlib.suppress(ValueError):
+            strict_json(path.read_text(encoding="utf-8"))
+            raise
+        return None
     if record.key != key:
         raise ProtocolError(f"{path} is of another run than {KEY_NAME} beside it; choose another folder (`out=`).")
     return None if record.failed else record
+
+
+def _keeps_forecasts(folder: Path, record: Record) -> bool:
+    """Whether the forecasts of a finished run are there; others are removed, and the rows that followed from them."""
+    path = folder / FORECASTS_NAME
+    if path.exists() and sha256(path) == record.forecasts_sha256:
+        return True
+    for name in (FORECASTS_NAME, WINDOWS_NAME):
+        (folder / name).unlink(missing_ok=True)
+    return False
 
 
 @contextlib.contextmanager
@@ -293,7 +313,7 @@ def _forecast(
 ) -> None:
     """Fit and forecast, as far as that is still to be done."""
     path = folder / FORECASTS_NAME
-    if path.exists():
+    if _is_readable(path):
         if predictor.parameter_count is None:
             _load(predictor, folder / PREDICTOR_NAME, device)
         return
@@ -308,6 +328,14 @@ def _forecast(
             path,
             lambda done, total: progress("forecast", done, total, ""),
         )
+
+
+def _is_readable(path: Path) -> bool:
+    """Whether a file of tensors is there, and whole."""
+    try:
+        return bool(read_header(path))
+    except DatasetError:
+        return False
 
 
 def _evaluated(
@@ -335,7 +363,7 @@ def _kept_rows(folder: Path, request: RunRequest) -> pd.DataFrame | None:
 
 def _evaluate(request: RunRequest, windows: list[EvaluationWindow], path: Path, progress: Progress) -> pd.DataFrame:
     dataset, protocol = request.dataset, request.protocol
-    forecasts = map_tensors(path)["forecasts"]
+    forecasts = map_tensors(path, REMEDY)["forecasts"]
     if not request.returns:
         return window_rows(dataset, windows, forecasts, None, None, protocol)
     reference = reference_returns(

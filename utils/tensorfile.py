@@ -86,8 +86,15 @@ class TensorSpan:
     size: int
 
 
-def read_header(path: Path) -> dict[str, TensorSpan]:
+def read_header(path: Path, remedy: str = "Fetch or collect it again.") -> dict[str, TensorSpan]:
     """A safetensors file's tensors, with everything the header says checked against the file before it is used.
+
+    Parameters
+    ----------
+    path
+        The file.
+    remedy
+        What the message for a missing or damaged file says to do; by default what helps with a dataset's.
 
     Raises
     ------
@@ -106,10 +113,10 @@ def read_header(path: Path) -> dict[str, TensorSpan]:
         if expected != size:
             raise ValueError(f"its tensors end at byte {expected}, the file at byte {size}")
     except FileNotFoundError:
-        raise DatasetError(f"{path}: the file is missing. Fetch or collect it again.") from None
+        raise DatasetError(f"{path}: the file is missing. {remedy}") from None
     except ValueError as error:
         what = str(error)[:500]
-        raise DatasetError(f"{path}: {what}; the file is damaged or another. Fetch or collect it again.") from None
+        raise DatasetError(f"{path}: {what}; the file is damaged or another. {remedy}") from None
     return spans
 
 
@@ -147,7 +154,7 @@ def tensor_span(name: str, entry: Any, start: int) -> TensorSpan:
     return TensorSpan(dtype, tuple(shape), start + begin, end - begin)
 
 
-def map_tensors(path: Path) -> dict[str, Mapped]:
+def map_tensors(path: Path, remedy: str = "Fetch or collect it again.") -> dict[str, Mapped]:
     """Map every tensor of a safetensors file for reading; nothing is read before it is used.
 
     (The safetensors library reads whole row ranges; mapped arrays also give single columns of wide policies.) Raises as
@@ -155,7 +162,7 @@ def map_tensors(path: Path) -> dict[str, Mapped]:
     """
     return {
         name: np.memmap(path, np.dtype(span.dtype), "r", span.start, span.shape)
-        for name, span in read_header(path).items()
+        for name, span in read_header(path, remedy).items()
     }
 
 

@@ -14,7 +14,7 @@ from ...benchmark.forecast.windows import EvaluationWindow, evaluation_windows
 from ...benchmark.protocol import check_known
 from ...benchmark.record import RECORD_LIMIT, RECORD_NAME, Record, read_record
 from ...benchmark.request import is_identified
-from ...benchmark.run import FORECASTS_NAME, KEY_NAME, PREDICTOR_NAME, WINDOWS_NAME, Run
+from ...benchmark.run import FORECASTS_NAME, KEY_NAME, PREDICTOR_NAME, REMEDY, WINDOWS_NAME, Run
 from ...registry.dataset import Dataset
 from ...registry.loading import load_dataset
 from ...utils.errors import DatasetError, ProtocolError
@@ -25,6 +25,7 @@ SUBMITTED = (RECORD_NAME, FORECASTS_NAME)
 """What a submission is made of."""
 OWN = (WINDOWS_NAME, KEY_NAME, PREDICTOR_NAME, "figure.svg", "figure.png")
 """What else a run folder holds."""
+GIVE_A_RUN = "Give a run folder as `tipl-bench run` wrote it."
 
 
 @dataclass(frozen=True)
@@ -54,13 +55,17 @@ class RunFolder:
     @cached_property
     def forecasts(self) -> npt.NDArray[np.float32]:
         """The forecasts [W, H, P], mapped; checked by `check_forecasts`."""
-        mapped: Any = map_tensors(self.folder / FORECASTS_NAME)["forecasts"]
+        mapped: Any = map_tensors(self.folder / FORECASTS_NAME, REMEDY)["forecasts"]
         return np.asarray(mapped)
 
 
 def open_record(folder: Path) -> Record:
     """The record of a run folder, of a protocol that is known; raises `ProtocolError` for anything else."""
     check_files(folder)
+    try:
+        read_record(folder / RECORD_NAME)
+    except ProtocolError as error:
+        raise ProtocolError(f"{error} {GIVE_A_RUN} {REMEDY}") from None
     record = open_record_file(folder / RECORD_NAME)
     _check_present(folder, FORECASTS_NAME)
     return record
@@ -127,14 +132,22 @@ def open_run(folder: Path, dataset: Dataset | str | None = None) -> RunFolder:
 
 def check_files(folder: Path) -> None:
     """Only files that a run has, none of them a link, its record among them; raises `ProtocolError`."""
+    if folder.is_file():
+        raise ProtocolError(f"{folder}: a file, not a folder. {GIVE_A_RUN}")
     if not folder.is_dir():
-        raise ProtocolError(f"{folder}: not a folder. Give the run folder that `tipl-bench run` wrote.")
+        raise ProtocolError(f"{folder}: no such folder. {GIVE_A_RUN}")
+    if (folder / KEY_NAME).is_file() and not (folder / RECORD_NAME).exists():
+        raise ProtocolError(
+            f"{folder}: {RECORD_NAME} is missing, the run was not finished. Repeat the command that began it, which "
+            "goes on from there."
+        )
     for path in sorted(folder.iterdir()):
         if path.is_symlink() or not path.is_file():
             raise ProtocolError(f"{folder}: {path.name!r} is not a plain file; links and folders are not allowed.")
         if path.name not in (*SUBMITTED, *OWN):
             raise ProtocolError(
-                f"{folder}: {path.name!r} is an unexpected file; a run has {', '.join((*SUBMITTED, *OWN))}."
+                f"{folder}: {path.name!r} is an unexpected file; a run has {', '.join((*SUBMITTED, *OWN))}. Remove it, "
+                "or repeat the command that made the run, which removes what a killed process left."
             )
     _check_present(folder, RECORD_NAME)
     if (folder / RECORD_NAME).stat().st_size > RECORD_LIMIT:
@@ -143,7 +156,7 @@ def check_files(folder: Path) -> None:
 
 def _check_present(folder: Path, name: str) -> None:
     if not (folder / name).exists():
-        raise ProtocolError(f"{folder}: {name} is missing. A run that was not finished cannot be scored.")
+        raise ProtocolError(f"{folder}: {name} is missing; not a finished run. {GIVE_A_RUN}")
 
 
 def check_forecasts(run: RunFolder) -> None:
@@ -152,7 +165,7 @@ def check_forecasts(run: RunFolder) -> None:
     shape = (len(run.windows), protocol.horizon, run.dataset.layout.parameter_count)
     expected = {"forecasts": ("float32", shape), "trial": ("int64", shape[:1]), "origin": ("int64", shape[:1])}
     try:
-        found = {name: (span.dtype, span.shape) for name, span in read_header(path).items()}
+        found = {name: (span.dtype, span.shape) for name, span in read_header(path, REMEDY).items()}
     except DatasetError as error:
         raise ProtocolError(str(error)) from None
     for name in sorted({*found, *expected}):
@@ -164,7 +177,8 @@ def check_forecasts(run: RunFolder) -> None:
     digest = sha256(path)
     if digest != run.record.forecasts_sha256:
         raise ProtocolError(
-            f"{path}: has sha256 {digest}, but the record says {run.record.forecasts_sha256}; one of them was changed."
+            f"{path}: has sha256 {digest}, but the record says {run.record.forecasts_sha256}; one of them was changed. "
+            f"{REMEDY}"
         )
     tensors = map_tensors(path)
     asked = [(window.trial, window.origin) for window in run.windows]

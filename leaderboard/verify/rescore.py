@@ -13,8 +13,9 @@ from ...benchmark.forecast.reference_returns import reference_returns
 from ...benchmark.forecast.scoring import forecast_returns, sample_returns, score, window_rows
 from ...benchmark.record import Record
 from ...benchmark.request import identity
-from ...benchmark.run import WINDOWS_NAME, Run
+from ...benchmark.run import REMEDY, WINDOWS_NAME, Run
 from ...registry.dataset import Dataset
+from ...utils.errors import ProtocolError
 from ...utils.progress import Progress, silent
 from .comparison import ERRORS, EXACT, RETURN_RTOL, WEIGHT_RTOL, Comparison, NumberMismatch, elsewhere
 from .folder import RunFolder, open_run
@@ -158,7 +159,10 @@ def compare_numbers(claimed: Record, recomputed: Record, *, rounding: bool = Fal
 def read_windows(run: RunFolder, like: pd.DataFrame) -> dict[str, list[Any]]:
     """The numbers of `windows.parquet`, if it has the rows and columns of `like`; raises `ProtocolError`."""
     numbers = list(like.select_dtypes("number").columns)
-    return read_numbers(run.folder / WINDOWS_NAME, list(like.columns), numbers, len(like))
+    try:
+        return read_numbers(run.folder / WINDOWS_NAME, list(like.columns), numbers, len(like))
+    except ProtocolError as error:
+        raise ProtocolError(f"{error} {REMEDY}") from None
 
 
 def _notes(reasons: list[str], compare: Comparison) -> Iterator[str]:

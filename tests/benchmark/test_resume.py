@@ -88,6 +88,24 @@ def test_when_a_run_was_killed_after_its_record_then_repeating_it_leaves_only_th
     assert {path.name for path in persistence_run.iterdir()} == {*STAGES, *FIGURES}
 
 
+@pytest.mark.parametrize("change", ["removed", "cut", "altered"])
+@pytest.mark.parametrize("name", ["record.json", "forecasts.safetensors"])
+def test_a_damaged_record_or_forecasts_file_is_made_again(name, change, persistence_run, smooth):
+    path = persistence_run / name
+    before = {kept: (persistence_run / kept).read_bytes() for kept in ("forecasts.safetensors", "windows.parquet")}
+    whole = read_record(persistence_run / "record.json")
+    content = path.read_bytes()
+    path.unlink()
+    if change != "removed":
+        path.write_bytes(content[:-5] if change == "cut" else content[:-1] + b"\x01")
+    again = execute(requested("persistence", smooth), persistence_run)
+    assert not again.repeated
+    assert again.record.without_cost() == whole.without_cost()
+    assert read_record(persistence_run / "record.json").without_cost() == whole.without_cost()
+    assert {kept: (persistence_run / kept).read_bytes() for kept in before} == before
+    assert execute(requested("persistence", smooth), persistence_run).repeated
+
+
 @pytest.mark.parametrize("damage", [None, b"", b"PAR1", "half"])
 @pytest.mark.parametrize("record", ["with its record", "without its record"])
 def test_when_the_rows_of_a_run_are_lost_or_damaged_then_they_are_evaluated_again(

@@ -357,3 +357,44 @@ def test_numbers_of_forecasts_come_out_the_same_by_hand(workspace):
 def origins_of(workspace):
     tensors = workspace.forecasts()
     return list(zip(tensors["trial"].tolist(), tensors["origin"].tolist(), strict=True))
+
+
+def of_a_run(workspace, *names):
+    """A folder with some files of the workspace's run."""
+    folder = workspace.run.parent / "partial"
+    folder.mkdir()
+    for name in names:
+        shutil.copy(workspace.run / name, folder / name)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda workspace: workspace.run.parent / "nowhere", "nowhere: no such folder. Give a run folder as"),
+        (lambda workspace: of_a_run(workspace), "partial: record.json is missing; not a finished run. Give a run fo"),
+        (lambda workspace: workspace.run / "record.json", "record.json: a file, not a folder. Give a run folder as"),
+        (
+            lambda workspace: of_a_run(workspace, "key.json", "forecasts.safetensors"),
+            "record.json is missing, the run was not finished. Repeat the command that began it",
+        ),
+        (lambda workspace: of_a_run(workspace, "record.json"), "forecasts.safetensors is missing; not a finished run"),
+    ],
+    ids=["missing", "empty", "a record file", "unfinished", "a record alone"],
+)
+def test_what_is_no_finished_run_is_refused_with_the_way_out(make, sentence, workspace):
+    given = make(workspace)
+    if (given / "key.json").exists():
+        (given / "timings.json").write_text("{}")
+    result = workspace.typed("verify", given)
+    refused(result, sentence)
+    assert "Errno" not in result.output
+
+
+@pytest.mark.parametrize("name", ["record.json", "forecasts.safetensors", "windows.parquet"])
+def test_a_damaged_file_of_a_run_is_named_with_what_makes_it_again(name, workspace):
+    path = workspace.run / name
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    result = verified(workspace)
+    refused(result, str(path), "Repeat the command that made the run, which makes what is damaged or missing")
+    assert "Fetch or collect" not in result.output
