@@ -19,6 +19,7 @@ _HOMES = {
     "Optimizer": "rl.optimizer",
     "Options": "baselines.predictor",
     "Predictor": "baselines.predictor",
+    "ProgressLines": "utils.progress",
     "Run": "benchmark.run",
     "TiplBenchError": "utils.errors",
     "Trial": "registry.trial",
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from .rl.evaluation import evaluate_returns
     from .rl.optimizer import Optimizer
     from .utils.errors import TiplBenchError
+    from .utils.progress import ProgressLines
 
 
 def __getattr__(name: str) -> Any:
@@ -67,6 +69,7 @@ __all__ = [
     "Optimizer",
     "Options",
     "Predictor",
+    "ProgressLines",
     "Run",
     "TiplBenchError",
     "Trial",

@@ -126,7 +126,7 @@ def run(
     limits
         Time and memory that the predictor may use.
     progress
-        Receives the progress of every stage.
+        Receives the progress of every stage; `tipl_bench.ProgressLines()` prints it as lines on standard error.
     on
         The trials to forecast: "test", or "validation" to tune.
     returns
@@ -291,8 +291,10 @@ def _fit(predictor: PredictorProcess, request: RunRequest, device: str, path: Pa
         seed=request.seed,
         progress=lambda done, total, word: progress("fit", done, total, word),
     )
+    progress("fit", 0, 1, "")  # predictors may take long before they report, or report nothing
     with attribute_errors(predictor.name, "fitting"):
         seconds = predictor.fit(task)
+    progress("fit", 1, 1, "")
     predictor.save(path)
     return seconds
 
@@ -319,6 +321,7 @@ def _forecast(
         return
     timings.stage = "fit"
     timings.add("fit_seconds", _fit(predictor, request, device, folder / PREDICTOR_NAME, progress))
+    progress("forecast", 0, len(windows), "")
     with timings.of("forecast"):
         write_forecasts(
             predictor,

@@ -16,6 +16,7 @@ import pytest
 from click.testing import CliRunner
 from helpers import synthetic
 from rich.console import Console
+from tipl_bench import ProgressLines, run
 from tipl_bench.baselines import IN_TREE
 from tipl_bench.cli import main
 from tipl_bench.cli.groups import MainCommands, as_options
@@ -262,3 +263,18 @@ def test_when_the_terminal_is_narrow_then_no_name_and_no_number_is_cut(command, 
     assert not set(WHOLE[command]) - set(shown.split())
     table = shown.splitlines()[2 if command == "models tipl" else 0 :]
     assert max(map(len, table)) <= width
+
+
+def test_without_a_terminal_a_run_has_lines_of_its_stages_also_where_a_predictor_reports_none(smooth, tmp_path):
+    command = ["run", "--model", "linear", "--dataset", str(smooth.folder), "--out", str(tmp_path / "run"), "--json"]
+    result = CliRunner().invoke(main, command)
+    json.loads(result.stdout)
+    lines = result.stderr.splitlines()
+    assert [line for line in lines if line.endswith("started")][:2] == ["fit started", "forecast started"]
+    ended = [line.split(" done in ")[0] for line in lines if " done in " in line]
+    assert ended == ["fit", "forecast", "reference", "returns"]
+
+
+def test_from_python_a_run_prints_the_same_lines(smooth, tmp_path, capsys):
+    run("persistence", smooth, out=tmp_path / "run", progress=ProgressLines())
+    assert capsys.readouterr().err.startswith("fit started\nfit done in 0:0")
