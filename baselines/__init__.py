@@ -133,7 +133,7 @@ def _load(name: str, target: str) -> Any:
     try:
         loaded = _load_script(Path(module)) if module.endswith(SCRIPT) else importlib.import_module(module)
         return operator.attrgetter(attribute)(loaded)
-    except Exception as error:  # an outside package may fail in any way
+    except (Exception, SystemExit) as error:  # an outside package may fail in any way
         cause = one_line(repr(error))
         if is_target(name):
             advice = 'what its file does besides defining classes belongs under `if __name__ == "__main__":`'

@@ -25,6 +25,7 @@ class OptionInfo:
     default: Any
     description: str
     nullable: bool
+    required: bool
 
 
 def describe_options(predictor: type[Predictor[Any]]) -> Mapping[str, OptionInfo]:
@@ -40,13 +41,14 @@ def describe_options(predictor: type[Predictor[Any]]) -> Mapping[str, OptionInfo
     except Exception as error:
         reason = getattr(error, "message", error)
         raise OptionError(f"{predictor.name}: its options cannot be validated: {reason}") from None
-    return {name: _describe(entry) for name, entry in schema.get("properties", {}).items()}
+    required = schema.get("required", [])
+    return {name: _describe(entry, name in required) for name, entry in schema.get("properties", {}).items()}
 
 
-def _describe(entry: Mapping[str, Any]) -> OptionInfo:
+def _describe(entry: Mapping[str, Any], required: bool) -> OptionInfo:
     types = [name for member in entry.get("anyOf", [entry]) for name in _type_names(member)]
     description = " ".join(entry.get("description", "").split())
-    return OptionInfo(" | ".join(types), entry.get("default"), description, NONE in types)
+    return OptionInfo(" | ".join(types), entry.get("default"), description, NONE in types, required)
 
 
 def _type_names(member: Mapping[str, Any]) -> list[str]:

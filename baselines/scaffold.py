@@ -11,14 +11,19 @@ import jinja2
 
 from .._version import __version__
 from ..registry.reference import SLUG_LENGTH
-from ..utils.errors import OptionError, PredictorError
+from ..utils.errors import OptionError, PredictorError, UnknownNameError
 from ..utils.files import write_text
+from ..utils.text import one_line
 from . import predictor_names
+from .predictor import INFORMATION_CLASSES
+from .sources import web_address
 
 TEMPLATES = Path(__file__).parent / "template"
 
 
-def write_package(name: str, folder: Path) -> list[Path]:
+def write_package(
+    name: str, folder: Path, *, url: str | None = None, paper: str | None = None, consumes: str = "weights"
+) -> list[Path]:
     """Write an installable package with one predictor and its test.
 
     Parameters
@@ -27,6 +32,10 @@ def write_package(name: str, folder: Path) -> list[Path]:
         The predictor's name: lower-case words joined by hyphens.
     folder
         A new or empty folder.
+    url, paper
+        Web addresses of its code and its paper, if there are any.
+    consumes
+        Its information class, one of `INFORMATION_CLASSES`.
 
     Returns
     -------
@@ -36,7 +45,9 @@ def write_package(name: str, folder: Path) -> list[Path]:
     Raises
     ------
     OptionError
-        If the name cannot be one, or is another predictor's or module's.
+        If the name cannot be one, or is another predictor's or module's, or an address is none.
+    UnknownNameError
+        If there is no such information class.
     PredictorError
         If the folder holds something.
     """
@@ -46,6 +57,11 @@ def write_package(name: str, folder: Path) -> list[Path]:
             f"{name!r} cannot be a predictor's name: lower-case words joined by hyphens, such as my-predictor, "
             f"{SLUG_LENGTH} characters at most."
         )
+    if consumes not in INFORMATION_CLASSES:
+        raise UnknownNameError("information class", consumes, INFORMATION_CLASSES)
+    for option, address in (("--url", url), ("--paper", paper)):
+        if address is not None and web_address(address) != address:
+            raise OptionError(f"{option} {one_line(address)!r} is not a web address, such as https://example.org/code.")
     if name in predictor_names():
         raise OptionError(f"There is a predictor {name!r} already; choose another name.")
     if _is_taken(module):
@@ -57,6 +73,9 @@ def write_package(name: str, folder: Path) -> list[Path]:
         "module": module,
         "class_name": "".join(word.capitalize() for word in name.split("-")),
         "version": __version__,
+        "urls": {label: address for label, address in (("Source", url), ("Paper", paper)) if address},
+        "consumes": consumes,
+        "classes": ", ".join(INFORMATION_CLASSES),
     }
     places = {
         "pyproject.toml": "pyproject.toml.j2",

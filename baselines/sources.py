@@ -185,8 +185,8 @@ def plugin_code(plugin: Plugin) -> MethodCode:
         distribution=plugin.distribution[:MAX_TEXT],
         version=plugin.version[:MAX_TEXT],
         authors=_authors(plugin),
-        url=_address(plugin.project_url(SOURCE_LABELS)) or repository,
-        paper=_address(plugin.project_url(PAPER_LABELS)),
+        url=web_address(plugin.project_url(SOURCE_LABELS)) or repository,
+        paper=web_address(plugin.project_url(PAPER_LABELS)),
         repository=repository,
         commit=commit,
         dirty=dirty,
@@ -212,7 +212,7 @@ def _authors(plugin: Plugin) -> str | None:
     return one_line(", ".join(dict.fromkeys(filter(None, names))))[:MAX_TEXT] or None
 
 
-def _address(text: object) -> str | None:
+def web_address(text: object) -> str | None:
     """A web address without its user and password; None for anything else."""
     try:
         parts = urlsplit(str(text).strip())
@@ -230,7 +230,7 @@ def _installed_commit(plugin: Plugin) -> tuple[str | None, str | None]:
         return None, None
     if not re.fullmatch(COMMIT_PATTERN, commit):
         return None, None
-    return _address(str(found.get("url")).removeprefix("git+")), commit
+    return web_address(str(found.get("url")).removeprefix("git+")), commit
 
 
 def _tracked_commit(tree: SourceTree | None) -> tuple[str | None, bool | None]:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..utils.text import one_line
 from .completion import complete_budgets, complete_predictors
 from .groups import Commands, as_options, examples
 from .limits import build_limits, memory_option
 from .output import Bars, console, quiet_option
+
+if TYPE_CHECKING:
+    from ..baselines.discovery import Plugin
 
 
 class ModelCommands(Commands):
@@ -40,35 +45,45 @@ def models(ctx: click.Context, as_json: bool) -> None:
         return
     from rich.table import Table
 
-    from ..baselines import predictor_names, predictor_type
-    from ..utils.errors import PredictorError
+    from .._version import __version__
+    from ..baselines import IN_TREE, predictor_type
+    from ..baselines.discovery import plugins
     from ..utils.tables import RULE
-    from ..utils.text import one_line
 
-    kinds = []
-    for known in predictor_names():
-        try:
-            kinds.append(predictor_type(known))
-        except PredictorError as error:
-            click.echo(f"warning: {one_line(error)}", err=True)
+    kinds, found = [predictor_type(name) for name in IN_TREE], plugins(IN_TREE)
+    for plugin in found:
+        if plugin.problem:
+            click.echo(f"warning: {one_line(plugin.name)} of {plugin.distribution}: {plugin.problem}.", err=True)
+    usable = [plugin for plugin in found if not plugin.problem]
     if as_json:
-        click.echo(json.dumps([_description(kind) for kind in kinds], indent=1))
+        click.echo(json.dumps([*map(_description, kinds), *map(_announcement, usable)], indent=1))
         return
     table = Table(box=RULE, show_edge=False, header_style="bold", pad_edge=False)
-    for title in ("predictor", "version"):
-        table.add_column(title, no_wrap=True)
-    for title in ("consumes", "what it is"):
+    table.add_column("predictor", no_wrap=True)
+    for title in ("package", "what it is"):
         table.add_column(title, overflow="fold")
     for kind in kinds:
-        table.add_row(kind.name, str(kind.version), kind.consumes, _cell(kind.summary))
+        table.add_row(kind.name, f"tipl-bench {__version__}", _cell(kind.summary))
+    for plugin in usable:
+        package = f"{plugin.distribution} {plugin.version}"
+        table.add_row(_cell(plugin.name), _cell(package), _cell(plugin.header("Summary") or ""))
     console().print(table)
+    click.echo("\nOptions and budgets: tipl-bench models NAME")
+
+
+def _announcement(plugin: Plugin) -> dict[str, Any]:
+    """What an installed package's metadata say of its predictor, which is not imported."""
+    return {
+        "name": plugin.name,
+        "distribution": plugin.distribution,
+        "distribution_version": plugin.version,
+        "summary": plugin.header("Summary"),
+    }
 
 
 def _cell(text: object) -> Any:
     """Untrusted text as a table cell: escaped, without markup."""
     from rich.text import Text
-
-    from ..utils.text import one_line
 
     return Text(one_line(text))
 
@@ -82,7 +97,12 @@ def _description(kind: Any) -> dict[str, Any]:
         "summary": kind.summary,
         "consumes": kind.consumes,
         "options": {
-            name: {"type": option.type, "default": option.default, "description": option.description}
+            name: {
+                "type": option.type,
+                "default": option.default,
+                "required": option.required,
+                "description": option.description,
+            }
             for name, option in describe_options(kind).items()
         },
         "budgets": {k: dict(v) for k, v in kind.budgets.items()},
@@ -97,31 +117,54 @@ def show_model(name: str, as_json: bool) -> None:
     from ..baselines import predictor_type
     from ..baselines.options import describe_options
     from ..utils.tables import ColumnGroup, FoldedTable
-    from ..utils.text import one_line
 
-    kind = predictor_type(name)
+    with contextlib.redirect_stdout(sys.stderr):  # an installed package may print when it is imported
+        kind = predictor_type(name)
     if as_json:
         click.echo(json.dumps([_description(kind)], indent=1))
         return
     click.echo(f"{kind.name} v{kind.version} (consumes {kind.consumes}): {one_line(kind.summary)}\n")
-    budgets = {budget: values for budget, values in kind.budgets.items() if values}
-    groups = [ColumnGroup(("type", "default")), *(ColumnGroup((one_line(budget),), "budget") for budget in budgets)]
+    options = describe_options(kind)
+    if not options:
+        click.echo("It has no options.")
+        return
+    groups = [ColumnGroup(("type", "default")), *(ColumnGroup((one_line(name),), "budget") for name in kind.budgets)]
     table = FoldedTable("option", groups, justify="left")
-    for option, info in describe_options(kind).items():
-        chosen = [[_cell(values.get(option, ""))] for values in budgets.values()]
-        table.add_row(_cell(option), [[_cell(info.type), _cell(info.default)], *chosen])
+    for option, info in options.items():
+        default = "required" if info.required else _as_set(info.default)
+        chosen = [[_cell(_as_set(values[option]) if option in values else "")] for values in kind.budgets.values()]
+        table.add_row(_cell(option), [[_cell(info.type), _cell(default)], *chosen])
     console().print(table)
+    described = [(one_line(option), one_line(info.description)) for option, info in options.items() if info.description]
+    if described:
+        formatter = click.HelpFormatter(width=min(console().width, 120))
+        formatter.write_dl(described)
+        click.echo("\n" + formatter.getvalue(), nl=False)
+    if kind.budgets:
+        click.echo("\nA budget sets what stands under it, and leaves the rest at the default; --set sets on top.")
+
+
+def _as_set(value: object) -> str:
+    """A value as `--set` takes it."""
+    return str(value).lower() if value is None or isinstance(value, bool) else str(value)
 
 
 @models.command("new")
 @click.argument("name")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder to write. [default: NAME]")
-def new_model(name: str, out: Path | None) -> None:
+@click.option("--url", help="Web address of its code; records and the leaderboard show it.")
+@click.option("--paper", help="Web address of its paper.")
+@click.option("--consumes", default="weights", show_default=True, metavar="CLASS", help="What its forecasts rest on.")
+def new_model(name: str, out: Path | None, url: str | None, paper: str | None, consumes: str) -> None:
     """Create an installable package with a predictor and its tests."""
     from ..baselines.scaffold import write_package
 
     folder = out or Path(name)
-    for path in write_package(name, folder):
+    if sys.stdin.isatty():
+        asked = "Web address of its {}, shown with its results (empty: none yet)"
+        url = url if url is not None else click.prompt(asked.format("code"), "", show_default=False)
+        paper = paper if paper is not None else click.prompt(asked.format("paper"), "", show_default=False)
+    for path in write_package(name, folder, url=url or None, paper=paper or None, consumes=consumes):
         click.echo(f"wrote {path}")
     click.echo(f"\nNext:\n  pip install -e {folder}\n  tipl-bench models check {name}")
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 from helpers.synthetic import skills
+from tipl_bench.baselines import method_code
 from tipl_bench.baselines.predictor import FitTask
 from tipl_bench.benchmark.worker.predictor_process import PredictorProcess
 from tipl_bench.cli import main
@@ -70,6 +72,34 @@ def test_a_name_that_cannot_be_one_is_refused_and_nothing_is_written(name):
     assert result.exit_code == 1
     assert "name" in result.output
     assert sorted(Path().rglob("*")) == before
+
+
+def test_the_addresses_and_the_information_class_that_are_given_are_written(tmp_path, monkeypatch):
+    new("traced-one", "--url", "https://a.org/code", "--paper", "https://a.org/paper", "--consumes", "statistics")
+    project = tomllib.loads(Path("traced-one/pyproject.toml").read_text())["project"]
+    assert project["urls"] == {"Source": "https://a.org/code", "Paper": "https://a.org/paper"}
+    assert 'consumes = "statistics"' in Path("traced-one/traced_one.py").read_text()
+    new("plain-one")
+    assert tomllib.loads(Path("plain-one/pyproject.toml").read_text())["project"]["urls"] == {}
+    install(Path("traced-one").absolute(), tmp_path / "site")
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    code = method_code("traced-one")
+    assert (code.distribution, code.url, code.paper) == ("traced-one", "https://a.org/code", "https://a.org/paper")
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--url", "a.org", "--url 'a.org' is not a web address"),
+        ("--paper", 'https://a.org/"\nx = 1', "is not a web address"),
+        ("--consumes", "weight", "Unknown information class 'weight'. Did you mean 'weights'?"),
+    ],
+)
+def test_an_address_or_class_that_is_none_is_refused_and_nothing_is_written(option, value, message):
+    result = CliRunner().invoke(main, ["models", "new", "mine", option, value])
+    assert result.exit_code == 1
+    assert message in result.output
+    assert list(Path().iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["json", "numpy", "tipl-bench"])
