@@ -64,7 +64,7 @@ def main(specification: dict[str, Any]) -> None:
     while True:
         try:
             head, arrays = channel.receive(REQUEST_LIMIT)
-        except EOFError:
+        except (EOFError, ConnectionResetError):  # reset: the run ended before it read an answer
             return
         try:
             request = parse_request(head)

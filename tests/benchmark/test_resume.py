@@ -218,7 +218,7 @@ def test_when_a_killed_run_left_half_a_file_then_the_resumed_one_clears_it_away(
 
 def test_when_a_run_is_interrupted_then_it_says_that_finished_work_is_kept(third_party_predictors, smooth, tmp_path):
     folder = tmp_path / "run"
-    (tmp_path / "halt-in-predict").touch()
+    (third_party_predictors / "halt-in-predict").touch()
     process = start(smooth, folder, third_party_predictors, tmp_path)
     wait_for(tmp_path / "log", "predict", process)
     process.send_signal(signal.SIGINT)
