@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from ..utils.errors import OptionError, TiplBenchError, UnknownNameError
 from .predictor import BUDGETS, Predictor, options_dict
 
 NONE = "none"
+MAX_CONFIGURATIONS = 1000
+"""Runs of one sweep, seeds aside."""
 JSON_TYPES = {"integer": "int", "number": "float", "boolean": "bool", "string": "str", "null": NONE}
 
 
@@ -26,6 +29,8 @@ class OptionInfo:
     description: str
     nullable: bool
     required: bool
+    free_text: bool
+    """Whether a comma may be part of a value, so that it does not separate values."""
 
 
 def describe_options(predictor: type[Predictor[Any]]) -> Mapping[str, OptionInfo]:
@@ -48,7 +53,14 @@ def describe_options(predictor: type[Predictor[Any]]) -> Mapping[str, OptionInfo
 def _describe(entry: Mapping[str, Any], required: bool) -> OptionInfo:
     types = [name for member in entry.get("anyOf", [entry]) for name in _type_names(member)]
     description = " ".join(entry.get("description", "").split())
-    return OptionInfo(" | ".join(types), entry.get("default"), description, NONE in types, required)
+    free_text = any(_is_free_text(member) for member in entry.get("anyOf", [entry]))
+    return OptionInfo(" | ".join(types), entry.get("default"), description, NONE in types, required, free_text)
+
+
+def _is_free_text(member: Mapping[str, Any]) -> bool:
+    if "enum" in member or "const" in member:
+        return any("," in name for name in _type_names(member))
+    return member.get("type") not in ("integer", "number", "boolean", "null")
 
 
 def _type_names(member: Mapping[str, Any]) -> list[str]:
@@ -67,6 +79,32 @@ def _check_fields(predictor: type[Predictor[Any]], names: Collection[str], recor
     }
     for name, reason in (unreached | unrecorded).items():
         raise OptionError(f"{predictor.name}: option {name} of {kind.__name__}: {reason}; make it a plain field.")
+
+
+def expand_settings(predictor: type[Predictor[Any]], settings: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    """The settings of every run of a sweep: all combinations of the values that `name=value` settings list.
+
+    Several values are separated by commas, `width=16,32`, or set one by one, `width=16` and `width=32`. A comma belongs
+    to the value where an option may be free text, so that only the second way lists its values.
+
+    Raises
+    ------
+    OptionError
+        If an empty value is listed, or there are more than `MAX_CONFIGURATIONS` combinations.
+    """
+    known = describe_options(predictor)
+    listed: dict[str, dict[str, None]] = {}
+    for setting in settings:
+        name, equals, text = setting.partition("=")
+        several = equals and name in known and not known[name].free_text and "," in text
+        values = [value.strip() for value in text.split(",")] if several else [text]
+        if several and "" in values:
+            raise OptionError(f"--set {setting!r} lists an empty value.")
+        listed.setdefault(name, {}).update(dict.fromkeys(f"{name}{equals}{value}" for value in values))
+    count = math.prod(map(len, listed.values()))
+    if count > MAX_CONFIGURATIONS:
+        raise OptionError(f"--set lists {count:,} combinations of values; a sweep has at most {MAX_CONFIGURATIONS:,}.")
+    return tuple(itertools.product(*listed.values()))
 
 
 def build_options(predictor: type[Predictor[Any]], budget: str, settings: Sequence[str], context: int) -> Any:

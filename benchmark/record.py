@@ -24,6 +24,8 @@ from .record_v1 import upgrade
 
 RECORD_NAME = "record.json"
 RECORD_LIMIT = 4 << 20
+IDENTIFYING = ("dataset.name", "method.name", "protocol.version")
+"""Fields of a key from which the others of their group follow."""
 ROUNDING = 1e-9
 """By less than this part no skill is above another."""
 
@@ -129,13 +131,15 @@ class RunKey(Document):
         return ", ".join([*parts, f"limited to {self.limit} windows"] if self.limit else parts)
 
     def differences(self, other: RunKey) -> list[str]:
-        """Dotted names of the fields that differ, with both values."""
+        """Dotted names of the fields that differ, with both values; without those that follow from another of them."""
         mine, theirs = (
             flatten(key.model_dump(mode="json") | {"dataset": key.dataset.facts_beside(beside.dataset)})
             for key, beside in ((self, other), (other, self))
         )
         names = sorted(name for name in {*mine, *theirs} if mine.get(name) != theirs.get(name))
-        return [f"{name}: {mine.get(name)} here, {theirs.get(name)} there" for name in names]
+        groups = [name.partition(".")[0] for name in names if name in IDENTIFYING]
+        shown = [name for name in names if name in IDENTIFYING or name.partition(".")[0] not in groups]
+        return [f"{name}: {mine.get(name)} here, {theirs.get(name)} there" for name in shown]
 
 
 MAX_TRIALS = 10_000

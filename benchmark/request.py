@@ -122,7 +122,18 @@ class RunRequest:
         """The windows to forecast."""
         return evaluation_windows(self.dataset, self.protocol, self.split, self.limit)
 
-    def start(self, held_out: Sequence[Path] = ()) -> PredictorProcess:
+    def configurations(self) -> tuple[tuple[str, ...], ...]:
+        """The settings of each run that the request's settings stand for: several only of a sweep.
+
+        Raises on unknown names, unfit values, and a sweep on the test trials.
+        """
+        names = [setting.partition("=")[0] for setting in self.settings]
+        if len({*names}) == len(names) and "," not in "".join(self.settings):
+            return (self.settings,)
+        with self.start(sweep=self.split == "validation") as predictor:
+            return predictor.configurations
+
+    def start(self, held_out: Sequence[Path] = (), *, sweep: bool = False) -> PredictorProcess:
         """The predictor, unfitted, in a process that can read no trial but the training and validation ones.
 
         Nor can it read `held_out`, files and folders of other runs.
@@ -138,6 +149,7 @@ class RunRequest:
                 data=[trial.path for trial in self.dataset.trials((*split.train, *split.validation))],
                 held_out=[self.dataset.folder, *held_out],
                 limits=self.limits,
+                sweep=sweep,
             )
 
     def key(self, predictor: PredictorProcess) -> RunKey:

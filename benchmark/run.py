@@ -26,7 +26,7 @@ from ..utils.errors import DatasetError, PredictorError, ProtocolError, TiplBenc
 from ..utils.files import clear_leftovers, replace_atomically, sha256, write_text
 from ..utils.progress import Progress, silent
 from ..utils.tensorfile import map_tensors, read_header
-from ..utils.text import one_line
+from ..utils.text import join_first, one_line
 from . import figures
 from .forecast.forecasting import write_forecasts
 from .forecast.reference_returns import reference_returns
@@ -267,7 +267,7 @@ def _claim(folder: Path, key: RunKey) -> None:
         except ValueError as error:
             raise ProtocolError(f"{path}: not a run's key ({reason(error)}). Choose another folder (`out=`).") from None
         if found != key:
-            different = "; ".join(key.differences(found))
+            different = join_first(key.differences(found))
             raise ProtocolError(f"{folder} holds another run ({different}). Choose another folder (`out=`).")
     elif folder.exists() and any(folder.iterdir()):
         raise ProtocolError(f"{folder} is not empty and holds no run. Choose another folder (`out=`).")

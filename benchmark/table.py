@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -63,6 +65,70 @@ def _spell_tuning(validation_runs: int | None) -> str:
     if validation_runs is None:
         return ""
     return f"\nvalidation runs of this predictor before this run: {validation_runs:,}"
+
+
+def render_seeds(records: Sequence[Record]) -> RenderableType:
+    """Skill at each horizon of one predictor's runs with several seeds: a row a seed, their mean and their spread."""
+    skills = _skills(records)
+    table = _skill_table("seed", skills)
+    for record, row in zip(records, skills.to_numpy(), strict=True):
+        table.add_row(str(record.key.seed), _skill_cells(row))
+    table.add_row("mean", _skill_cells(skills.mean(skipna=False).to_numpy()))
+    table.add_row("spread", _skill_cells(skills.std(skipna=False).to_numpy()))
+    return Group(Text(_spell_skills(records), "dim"), "", table, "", Text("spread: standard deviation of seeds", "dim"))
+
+
+def render_sweep(sweep: Mapping[str, Sequence[Record]]) -> RenderableType:
+    """Skill at each horizon of several configurations, by the mean over horizons: a row each, the mean of its seeds."""
+    everything = [record for records in sweep.values() for record in records]
+    means = _skills(everything)
+    means.index = pd.Index([name for name, records in sweep.items() for _ in records])
+    means = means.groupby(level=0, sort=False).mean().sort_values("mean", ascending=False, na_position="last")
+    table = _skill_table("options", means)
+    for name, row in zip(means.index, means.to_numpy(), strict=True):
+        table.add_row(name, _skill_cells(row, means.max().to_numpy()))
+    seeds = len(everything) // len(sweep)
+    foot = f"* the best at that horizon{f'; means of {seeds} seeds' if seeds > 1 else ''}"
+    return Group(Text(_spell_skills(everything), "dim"), "", table, "", Text(foot, "dim"))
+
+
+def best_of_sweep(sweep: Mapping[str, Sequence[Record]]) -> str:
+    """The configuration with the highest mean skill over horizons and seeds, the first in the sweep's table."""
+    phase = _common_phase([record for records in sweep.values() for record in records])
+    means = {name: _skills(records, phase)["mean"].mean(skipna=False) for name, records in sweep.items()}
+    return max(means, key=lambda name: float("-inf") if pd.isna(means[name]) else means[name])
+
+
+def _common_phase(records: Sequence[Record]) -> str:
+    return "learning" if all(record.of_phase("learning") for record in records) else "all"
+
+
+def _skills(records: Sequence[Record], phase: str | None = None) -> pd.DataFrame:
+    """The skill of each record by horizon, and its mean over horizons; NaN where it is undefined."""
+    phase = phase or _common_phase(records)
+    rows = [{str(one.horizon): one[HEADLINE].value for one in record.of_phase(phase)} for record in records]
+    found = pd.DataFrame(rows, dtype=float)
+    return found.assign(mean=found.mean(axis=1, skipna=False))
+
+
+def _spell_skills(records: Sequence[Record]) -> str:
+    key, phase = records[0].key, _common_phase(records)
+    scope = records[0].scope or "test trials"
+    return f"{key.method.name} on {key.dataset.name}: skill at each horizon, {_spell_phase(phase)}, {scope}"
+
+
+def _skill_table(key: str, skills: pd.DataFrame) -> FoldedTable:
+    return FoldedTable(key, [ColumnGroup((str(name),), "skill") for name in skills])
+
+
+def _skill_cells(values: Iterable[float], best: Iterable[float] = ()) -> list[list[Cell]]:
+    """Skills, one a column; those that are the `best` of their column are marked, if any is given."""
+    digits = BY_NAME[HEADLINE].digits
+    cells: list[list[Cell]] = []
+    for value, most in itertools.zip_longest(values, best):
+        mark = "" if most is None else "*" if value == most else " "
+        cells.append([Text(number(None if pd.isna(value) else value, digits) + mark, "green" * (mark == "*"))])
+    return cells
 
 
 def render_comparison(differences: pd.DataFrame, phase: str) -> RenderableType:

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import re
+import shlex
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,10 +20,41 @@ from .completion import (
     complete_environments,
     complete_predictors,
 )
-from .groups import examples
+from .groups import as_options, examples
 from .hub import downloading
 from .limits import build_limits, memory_option, timeout_option
-from .output import Bars, quiet_option
+from .output import Bars, console, quiet_option
+
+if TYPE_CHECKING:
+    from ..benchmark.forecast.windows import Split
+    from ..benchmark.record import Record
+    from ..benchmark.request import RunRequest
+
+MAX_SEEDS = 1000
+
+
+class Seeds(click.ParamType[tuple[int, ...]]):
+    """Seeds as numbers and ranges, `0-2` or `0,1,2`."""
+
+    name = "seeds"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        """The seeds, each once."""
+        if not isinstance(value, str):
+            return tuple(value)
+        seeds: dict[int, None] = {}
+        for part in value.split(","):
+            match = re.fullmatch(r"\s*(\d{1,18})(?:-(\d{1,18}))?\s*", part, re.ASCII)
+            first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, -1)
+            if not first <= last < first + MAX_SEEDS:
+                self.fail(
+                    f"{value!r} is not a list of seeds: use whole numbers from 0 and rising ranges of at most "
+                    f"{MAX_SEEDS:,}, such as 0-2 or 0,1,2.",
+                    param,
+                    ctx,
+                )
+            seeds |= dict.fromkeys(range(first, last + 1))
+        return tuple(seeds)
 
 
 @click.command(
@@ -24,6 +62,7 @@ from .output import Bars, quiet_option
     epilog=examples(
         "run --model linear --env InvertedPendulum-v4",
         "run --model tipl --env Hopper-v4 --budget smoke --set heads=2",
+        "run --model mlp --env Hopper-v4 --on validation --set width=16,32",
     ),
 )
 @click.option(
@@ -55,7 +94,22 @@ from .output import Bars, quiet_option
     shell_complete=complete_budgets,
     help="Training budget: smoke, quick, standard or paper.",
 )
-@click.option("--seed", default=0, show_default=True, help="The predictor's seed.")
+@click.option("--seed", type=click.IntRange(0), metavar="N", help="The predictor's seed. [default: 0]")
+@click.option("--seeds", type=Seeds(), metavar="LIST", help="Several seeds, one run each: 0-2 or 0,1,2.")
+@click.option(
+    "--on",
+    "split",
+    type=click.Choice(["test", "validation"]),
+    default="test",
+    show_default=True,
+    help="Trials to forecast; tune options on validation.",
+)
+@click.option(
+    "--returns/--no-returns",
+    default=True,
+    help="Evaluate returns (REPW), which takes most of the time; a whole test run needs them.",
+)
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="Forecast N windows, spread evenly, instead of all.")
 @click.option(
     "--device",
     default="auto",
@@ -69,7 +123,7 @@ from .output import Bars, quiet_option
     "settings",
     multiple=True,
     metavar="NAME=VALUE",
-    help="An option of the predictor, as `tipl-bench models NAME` lists them; repeatable.",
+    help="An option of the predictor, as `tipl-bench models NAME` lists them; repeatable. On validation: NAME=1,2,4.",
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder. [default: runs/<dataset>/<model>-...]")
 @timeout_option
@@ -81,7 +135,11 @@ def run(
     environment: str | None,
     dataset_name: str | None,
     budget: str,
-    seed: int,
+    seed: int | None,
+    seeds: tuple[int, ...] | None,
+    split: Split,
+    returns: bool,
+    limit: int | None,
     device: str,
     settings: tuple[str, ...],
     out: Path | None,
@@ -92,12 +150,12 @@ def run(
     """Train, forecast and score a predictor; write the run folder and print a table.
 
     Repeating the command resumes an interrupted run; a finished run is not repeated.
-    """
-    from rich.console import Console
-    from rich.text import Text
 
-    from ..benchmark import table
-    from ..benchmark.run import run as run_benchmark
+    Tune with --on validation. There --set takes several values, NAME=1,2,4, and every combination is run: a table
+    ranks them by skill and names the command that runs the best on the test trials. A test run records how many
+    validation runs came before it.
+    """
+    from ..benchmark.request import RunRequest, default_folder
     from ..registry.catalog import default_dataset
     from ..registry.loading import load_dataset
 
@@ -108,22 +166,130 @@ def run(
         dataset = load_dataset(dataset_name or default_dataset(str(environment)), progress=downloading(bars))
     if environment and dataset.environment != environment:
         raise click.UsageError(f"Dataset {dataset.name} is of {dataset.environment}, not {environment}.")
-    with Bars() as progress:
-        finished = run_benchmark(
-            model,
-            dataset,
-            budget=budget,
-            options=settings,
-            seed=seed,
-            device=device,
-            out=out,
-            limits=limits,
-            progress=progress.stage,
-        )
+    if seed is not None and seeds:
+        raise click.UsageError("Give --seed or --seeds, not both.")
+    request = RunRequest(
+        model,
+        dataset,
+        budget,
+        settings,
+        seed or 0,
+        device,
+        limits=limits,
+        split=split,
+        limit=limit,
+        returns=returns,
+    )
+    requests = [
+        dataclasses.replace(request, settings=configuration, seed=one)
+        for configuration in request.configurations()
+        for one in seeds or (request.seed,)
+    ]
+    if len(requests) == 1:
+        _run_one(requests[0], out or default_folder(requests[0]), as_json)
+        return
+    _run_several(
+        requests,
+        lambda one: out / default_folder(one).name if out else default_folder(one),
+        as_json=as_json,
+        test_command=_test_command(click.get_current_context()),
+    )
+
+
+def _test_command(context: click.Context) -> list[str]:
+    """The command as it was typed, but of the test trials and without options of the predictor."""
+    words = ["tipl-bench", "run"]
+    for name in ("model", "environment", "dataset_name", "budget", "seed", "seeds", "device", "timeout", "memory"):
+        value = context.params[name]
+        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+            option = next(option for option in context.command.params if option.name == name)
+            words += [option.opts[0], ",".join(map(str, value)) if isinstance(value, tuple) else str(value)]
+    return words
+
+
+def _run_one(request: RunRequest, folder: Path, as_json: bool) -> None:
+    """Carry out a request, and print its record or table."""
+    from rich.text import Text
+
+    from ..benchmark import table
+    from ..benchmark.run import execute
+
+    with Bars() as bars:
+        finished = execute(request, folder, bars.stage)
     if as_json:
         click.echo(finished.record.model_dump_json(indent=1))
         return
-    console = Console()
-    console.print(table.render(finished.record))
+    console().print(table.render(finished.record))
     ending = "already finished" if finished.repeated else "written"
-    console.print(Text(f"{ending}: {finished.folder}", "dim"), soft_wrap=True)
+    console().print(Text(f"{ending}: {finished.folder}", "dim"), soft_wrap=True)
+
+
+def _run_several(
+    requests: Sequence[RunRequest], folder_of: Callable[[RunRequest], Path], *, as_json: bool, test_command: list[str]
+) -> None:
+    """Carry out requests that differ in seeds and options one after another, and print a line each and a summary.
+
+    Exits with 1 if one failed, after the others.
+
+    Parameters
+    ----------
+    requests
+        What to run, the seeds of one configuration together.
+    folder_of
+        The run folder of a request.
+    as_json
+        Print all records as JSON instead.
+    test_command
+        The command that runs the best configuration of a sweep on the test trials, without its options.
+    """
+    from ..benchmark.run import execute
+    from ..utils.errors import OptionError, PredictorError
+
+    groups: dict[tuple[str, ...], list[Record]] = {}
+    failures = 0
+    for number, request in enumerate(requests, 1):
+        label = f"[{number}/{len(requests)}] {' '.join((*request.settings, f'seed {request.seed}'))}"
+        try:
+            with Bars() as bars:
+                finished = execute(request, folder_of(request), bars.stage)
+        except (PredictorError, OptionError) as error:
+            failures += 1
+            click.echo(f"{label}: failed: {as_options(str(error))}", err=True)
+            continue
+        groups.setdefault(request.settings, []).append(finished.record)
+        if not as_json:
+            click.echo(f"{label}: {_headline(finished.record)}; {finished.folder}")
+    if as_json:
+        records = [record.model_dump(mode="json") for records in groups.values() for record in records]
+        click.echo(json.dumps(records, indent=1))
+    else:
+        _print_summary(groups, len({request.settings for request in requests}) > 1, test_command)
+    if failures:
+        sys.exit(1)
+
+
+def _headline(record: Record) -> str:
+    """A run's skill at its first and last horizon."""
+    from ..benchmark.metrics import HEADLINE
+    from ..benchmark.table import number
+
+    results = record.of_phase("learning") or record.of_phase("all")
+    ends = dict.fromkeys((0, len(results) - 1))
+    return ", ".join(f"{HEADLINE} {number(results[k][HEADLINE].value, 3)} at h = {results[k].horizon}" for k in ends)
+
+
+def _print_summary(groups: dict[tuple[str, ...], list[Record]], swept: bool, test_command: list[str]) -> None:
+    from ..benchmark import table
+
+    if not groups:
+        return
+    named = {" ".join(settings) or "(none)": (settings, records) for settings, records in groups.items()}
+    sweep = {name: records for name, (_, records) in named.items()}
+    click.echo()
+    if not swept:
+        console().print(table.render_seeds(next(iter(sweep.values()))))
+        return
+    console().print(table.render_sweep(sweep))
+    best, _ = named[table.best_of_sweep(sweep)]
+    chosen = [word for setting in best for word in ("--set", setting)]
+    click.echo(f"\nThe best on the test trials:\n  {shlex.join([*test_command, *chosen])}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -25,6 +26,12 @@ def one_line(text: object, max_length: int = MAX_LENGTH) -> str:
     if len(characters) > max_length:
         characters = characters[: max_length - 1] + "\u2026"
     return "".join(map(visible, characters))
+
+
+def join_first(items: Sequence[str], shown: int = 4) -> str:
+    """A few of many, and how many more there are."""
+    more = f" and {len(items) - shown} more" if len(items) > shown else ""
+    return ", ".join(items[:shown]) + more
 
 
 def first_error(error: ValidationError, root: str = "") -> str:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from ...baselines.options import MAX_CONFIGURATIONS
 from ...registry.reference import Slug
 from ...rl import PolicyLayout
 from ...utils import errors
@@ -129,6 +130,11 @@ class Description(Answer):
     version: Count
     consumes: Slug
     options: dict[str, Any]
+    configurations: Annotated[
+        tuple[Annotated[tuple[str, ...], Field(max_length=MAX_CHOICES)], ...],
+        Field(min_length=1, max_length=MAX_CONFIGURATIONS),
+    ]
+    """The settings of each run that was asked for; the predictor was built with the first."""
     context_length: Count
 
 

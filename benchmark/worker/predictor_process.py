@@ -113,6 +113,8 @@ class PredictorProcess:
         Time and memory limits.
     until
         Deadline of its last answer, on the monotonic clock; None for no deadline.
+    sweep
+        Whether settings may list several values of an option (`configurations`); the predictor has the first of each.
     """
 
     def __init__(
@@ -126,6 +128,7 @@ class PredictorProcess:
         held_out: Sequence[Path] = (),
         limits: Limits | None = None,
         until: float | None = None,
+        sweep: bool = False,
     ) -> None:
         find_plugin(model)
         self.limits, self.until = limits or Limits(), until
@@ -145,6 +148,12 @@ class PredictorProcess:
             self.name = description.name if is_target(model) else model
             self.version, self.consumes = description.version, description.consumes
             self.options = description.options
+            self.configurations = description.configurations
+            if len(self.configurations) > 1 and not sweep:
+                raise OptionError(
+                    "Several values of an option are a sweep, which only `tipl-bench run --on validation` takes: it "
+                    "ranks them on the validation trials, and prints the command that runs the best on the test trials."
+                )
             self.context_length = description.context_length
             self.isolation = description.isolation
         except BaseException:

@@ -124,12 +124,13 @@ class Worker:
     def describe(self, request: messages.Describe, arrays: Arrays) -> Reply:
         """Import the predictor, set its options, and describe it."""
         from ...baselines import predictor_type
-        from ...baselines.options import build_options
+        from ...baselines.options import build_options, expand_settings
         from ...baselines.predictor import options_dict
         from .messages import Description
 
         kind = predictor_type(request.model)
-        self.predictor = kind(build_options(kind, request.budget, request.settings, request.context))
+        configurations = expand_settings(kind, request.settings)
+        self.predictor = kind(build_options(kind, request.budget, configurations[0], request.context))
         return _answer(
             Description,
             isolation=self.isolation,
@@ -137,6 +138,7 @@ class Worker:
             version=kind.version,
             consumes=kind.consumes,
             options=options_dict(self.predictor.options),
+            configurations=configurations,
             context_length=_as_int(self.predictor.context_length),
         ), None
 

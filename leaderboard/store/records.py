@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from ...benchmark.record import Record, read_record
 from ...utils.canonical import flatten
 from ...utils.errors import ProtocolError
 from ...utils.files import write_text
+from ...utils.text import join_first
 from ..verify.rescore import compare_numbers
 from .evidence import read
 
@@ -20,7 +20,7 @@ COMMITTED = Path("leaderboard") / "results"
 """Where a clone of the project keeps its records; a wheel does not hold them."""
 EXAMPLE = "DATASET__PREDICTOR-BUDGET-CONFIGURATION__seed0.json"
 SHOWN = 4
-"""Differing fields that a message spells out."""
+"""Record files that a message suggests."""
 RESOLUTION_HINT = (
     "A row is never changed silently. Somebody else's run of the same is a reproduction (`tipl-bench reproduce RUN "
     "--attest`); for the same run made better raise the predictor's version, and to replace it remove that file first."
@@ -171,12 +171,6 @@ def add(record: Record, folder: Path | None = None, *, rescored: bool = False) -
     folder.mkdir(parents=True, exist_ok=True)
     write_text(path, record.model_dump_json(indent=None) + "\n")
     return path
-
-
-def join_first(items: Sequence[str]) -> str:
-    """A few of many."""
-    more = f" and {len(items) - SHOWN} more" if len(items) > SHOWN else ""
-    return ", ".join(items[:SHOWN]) + more
 
 
 def _shown(value: object) -> str:

@@ -12,7 +12,8 @@ from ...benchmark.record import RECORD_NAME, Record, read_record
 from ...registry.dataset import Dataset
 from ...utils.errors import ProtocolError, TiplBenchError
 from ...utils.progress import Progress, silent
-from ..store.records import differing_fields, file_name, join_first, load
+from ...utils.text import join_first
+from ..store.records import differing_fields, file_name, load
 from ..verify.folder import RunFolder, open_record, open_run
 from ..verify.reproduce import ReproductionResult
 from ..verify.rescore import RescoreResult, rescore

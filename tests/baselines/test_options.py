@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field, create_model
 from tipl_bench.baselines.linear import Linear
-from tipl_bench.baselines.options import build_options, describe_options
+from tipl_bench.baselines.options import build_options, describe_options, expand_settings
 from tipl_bench.baselines.persistence import Persistence
 from tipl_bench.baselines.predictor import Options
 from tipl_bench.baselines.tipl import TIPL, TIPLOptions
@@ -251,3 +251,51 @@ def test_when_options_are_a_model_then_they_are_read_and_checked_likewise():
         build_options(Modelled, "quick", ["share=-1"], 20)
     with pytest.raises(OptionError, match=r"modelled: option share .* finite number"):
         build_options(Modelled, "quick", ["share=inf"], 20)
+
+
+class SweptOptions(Options):
+    """One option of each kind."""
+
+    count: int = 1
+    share: float | None = None
+    flag: bool = False
+    kind: Literal["a", "b"] = "a"
+    pair: Literal["x,y", "z"] = "z"
+    text: str = ""
+    text_or_none: str | None = None
+
+
+class Swept(Persistence):
+    name, options_type = "swept", SweptOptions
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ((), [()]),
+        (("count=1",), [("count=1",)]),
+        (("count=1,2",), [("count=1",), ("count=2",)]),
+        (("count=1, 2,1",), [("count=1",), ("count=2",)]),
+        (("share=0.1,none",), [("share=0.1",), ("share=none",)]),
+        (("flag=true,false",), [("flag=true",), ("flag=false",)]),
+        (("kind=a,b",), [("kind=a",), ("kind=b",)]),
+        (("pair=x,y",), [("pair=x,y",)]),
+        (("text=a,b",), [("text=a,b",)]),
+        (("text_or_none=a,b",), [("text_or_none=a,b",)]),
+        (("text=a,b", "text=c"), [("text=a,b",), ("text=c",)]),
+        (("count=1", "count=1"), [("count=1",)]),
+        (
+            ("count=1,2", "flag=true,false"),
+            [
+                ("count=1", "flag=true"),
+                ("count=1", "flag=false"),
+                ("count=2", "flag=true"),
+                ("count=2", "flag=false"),
+            ],
+        ),
+        (("unknown=1,2",), [("unknown=1,2",)]),
+        (("no-form",), [("no-form",)]),
+    ],
+)
+def test_when_settings_list_values_then_the_declared_type_says_what_a_comma_is(settings, expected):
+    assert list(expand_settings(Swept, settings)) == expected

@@ -124,6 +124,16 @@ def test_when_the_folder_holds_another_run_then_the_difference_is_named(request_
     assert (tmp_path / "run" / "record.json").read_bytes() == before
 
 
+def test_when_the_folder_holds_another_run_then_few_differences_are_named(smooth, tmp_path):
+    execute(small("linear", smooth), tmp_path / "run")
+    with pytest.raises(ProtocolError) as caught:
+        execute(small("tipl", smooth, seed=1), tmp_path / "run")
+    assert str(caught.value) == (
+        f"{tmp_path / 'run'} holds another run (method.name: tipl here, linear there, seed: 1 here, 0 there). Choose "
+        "another folder (`out=`)."
+    )
+
+
 def test_when_the_dataset_is_another_then_its_digest_is_named(smooth, walking, tmp_path):
     execute(small("linear", smooth), tmp_path / "run")
     with pytest.raises(ProtocolError) as caught:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from tipl_bench.baselines.predictor import Array, Contexts, FitTask, NoOptions, Predictor, Weights
+from tipl_bench.baselines.predictor import Array, Contexts, FitTask, NoOptions, Options, Predictor, Weights
 from tipl_bench.utils.errors import DatasetError, OptionError, PredictorError
 
 
@@ -242,6 +242,16 @@ class ListOptionOptions:
     layers: tuple[int, ...] = (8, 8)
 
 
+class LabelOptions(Options):
+    """Free text, in which a comma is a comma."""
+
+    label: str = "a"
+
+
+class Label(ThirdParty):
+    name, options_type = "label", LabelOptions
+
+
 class ListOption(ThirdParty):
     name, options_type = "list-option", ListOptionOptions
 
@@ -360,6 +370,7 @@ class NotAPredictor:
 
 PREDICTORS = (
     *(ThirdParty, Raising, RaisingInFit, WrongHorizon, Integers, NotFinite, Enormous, Keeping, Halting, NotAPredictor),
+    Label,
     *(InvalidVersion, NoSummary, InvalidConsumes, ListOption, RaisingInInit, FailsToLoad, MarkupInProgress),
     *(
         ForgesError,
