@@ -1,4 +1,4 @@
-"""`tipl-bench datasets list | show | verify | collect | index | diff`; `hub.py` has the commands that use the Hub."""
+"""`tipl-bench datasets`: the catalog and the store; `hub.py` has the commands that use the Hub."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from .hub import download_dataset, publish_dataset, yank_dataset
 from .output import Bars, console, print_fields, quiet_option
 
 if TYPE_CHECKING:
+    from ..registry.cleanup import Removal
     from ..registry.loading import DatasetView
 
 LIST_WIDTH = 76
@@ -250,6 +251,68 @@ def collect_dataset(name: str, config: Path | None, threads: int | None) -> None
     with Bars() as bars:
         dataset = collect_named(name, config, threads, bars.stage)
     click.echo(f"{dataset.name}: {len(dataset)} trials in {dataset.folder}, digest {dataset.digest}")
+
+
+yes_option = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+dry_run_option = click.option("--dry-run", is_flag=True, help="Print what would be removed, and remove nothing.")
+
+
+@datasets.command("delete")
+@click.argument("name", shell_complete=complete_datasets)
+@yes_option
+@dry_run_option
+def delete_dataset(name: str, yes: bool, dry_run: bool) -> None:
+    """Delete a dataset from the store, with a collection of it that was not finished.
+
+    NAME is a name or an address on the Hub. A dataset that another process downloads or collects is kept.
+    """
+    from ..registry.cleanup import find_dataset
+    from ..registry.loading import parse_stored
+
+    _remove(find_dataset(parse_stored(name)), yes, dry_run)
+
+
+@datasets.command("prune")
+@yes_option
+@dry_run_option
+def prune_datasets(yes: bool, dry_run: bool) -> None:
+    """Remove from the store what nothing refers to.
+
+    That is: what killed downloads and writes left, snapshots of the Hub that no tag or branch stands for here and no
+    catalog pins, and caches of earlier versions. Datasets with a name and unfinished collections are kept.
+    """
+    from ..registry.cleanup import find_unreferenced
+
+    found = find_unreferenced()
+    if found:
+        _remove(found, yes, dry_run)
+    else:
+        click.echo("Nothing to remove.")
+
+
+def _remove(found: list[Removal], yes: bool, dry_run: bool) -> None:
+    """Print what was found, ask, and remove it."""
+    from ..registry.cleanup import remove
+
+    for removal in found:
+        shared = "" if removal.freed == removal.size else f", {_megabytes(removal.freed)} of it not shared with others"
+        click.echo(f"- {removal.path} ({removal.what}, {_megabytes(removal.size)}{shared})")
+    freed = _megabytes(sum(removal.freed for removal in found))
+    if dry_run:
+        click.echo(f"Dry run; nothing was removed. Removing it frees {freed}.")
+        return
+    if not yes:
+        click.confirm(f"Remove this and free {freed}?", abort=True)
+    removed, kept = remove(found)
+    for reason in kept:
+        click.echo(f"kept: {reason}", err=True)
+    click.echo(f"Freed {_megabytes(sum(removal.freed for removal in removed))}.")
+    if kept:
+        raise click.exceptions.Exit(1)
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:,.1f} MB"
 
 
 @datasets.command("index", short_help="Write a dataset's index as parquet.")

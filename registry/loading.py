@@ -17,7 +17,7 @@ from .derived import derived_protocols
 from .files import FileEntry
 from .manifest import MANIFEST_NAME, Identity, Manifest, read_manifest
 from .reference import HUB_PREFIX, DatasetRef, HubLocation, is_name, parse_hub, parse_name
-from .store import dataset_folder, local_names, snapshot_folder
+from .store import dataset_folder, local_names, snapshot_folder, staging_folder
 
 Columns = dict[int, dict[str, Array]]
 """Per-checkpoint scalars [T] by trial and name."""
@@ -90,6 +90,13 @@ def parse_reference(text: str) -> DatasetRef:
     if text.startswith((".", "/", "~")):
         raise DatasetError(f"{text}: no such folder; expected a dataset's folder, a known name or {HUB_PREFIX}...")
     raise UnknownNameError("dataset", name, known)
+
+
+def parse_stored(text: str) -> DatasetRef:
+    """As `parse_reference`, but a collection that was not finished has a name too."""
+    if is_name(text) and staging_folder(text).is_dir():
+        return DatasetRef(name=text)
+    return parse_reference(text)
 
 
 def download_dataset(

@@ -19,6 +19,8 @@ from .client import api, read_bytes, with_retries
 
 Content = str | bytes
 """A local file's path, or the bytes themselves."""
+Described = Callable[[dict[str, str]], dict[str, Content]]
+"""Makes the files that describe a dataset, by path, given the yanked versions of its repository."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Plan:
     location
         The repository, at the head that the plan is made on; without a revision if it does not exist yet.
     tag
-        The version's tag.
+        The version's tag; None if it stays on an earlier commit, which lacks only derived data.
     done
         The commit that holds this very version already, if one does.
     trials, rest
@@ -42,7 +44,7 @@ class Plan:
     """
 
     location: HubLocation
-    tag: str
+    tag: str | None
     done: str | None
     trials: tuple[tuple[str, int, Content], ...] = ()
     rest: tuple[tuple[str, int, Content], ...] = ()
@@ -52,15 +54,16 @@ class Plan:
     def lines(self) -> list[str]:
         """What would change, a line each."""
         if self.done:
-            return [f"= {self.location} has this version already (commit {self.done}, tag {self.tag})"]
+            tag = f", tag {self.tag}" if self.tag else ""
+            return [f"= {self.location} has this version already (commit {self.done}{tag})"]
         lines = [] if self.location.revision else [f"+ dataset repository {self.location.repo}"]
         lines += [f"+ {path} ({size:,} bytes)" for path, size, _ in (*self.trials, *self.rest)]
         lines += [f"= {path}" for path in self.kept]
         lines += [f"- {path}" for path in self.deleted]
-        return [*lines, f"+ tag {self.tag}"]
+        return [*lines, *([f"+ tag {self.tag}"] if self.tag else [])]
 
 
-def plan_publication(dataset: Dataset, repo: str, described: Callable[[dict[str, str]], dict[str, Content]]) -> Plan:
+def plan_publication(dataset: Dataset, repo: str, described: Described) -> Plan:
     """Compare a dataset with what the repository holds.
 
     Parameters
@@ -75,7 +78,7 @@ def plan_publication(dataset: Dataset, repo: str, described: Callable[[dict[str,
     head, tagged = refs(location, tag)
     for commit in filter(None, (tagged, head)):
         if _same_version(HubLocation(repo, commit), manifest, tagged=commit == tagged):
-            return Plan(HubLocation(repo, head), tag, commit)
+            return _plan_derived(dataset, HubLocation(repo, head), described, commit, tag, tagged)
     base = HubLocation(repo, head)
     there = _files(base) if head else {}
     files = dataset.contents()
@@ -88,6 +91,40 @@ def plan_publication(dataset: Dataset, repo: str, described: Callable[[dict[str,
     present = {*contents, *(path for path, _, _ in rest)}
     stale = sorted(p for p in there if p.startswith((f"{TRIALS_FOLDER}/", f"{DERIVED_FOLDER}/")) and p not in present)
     return Plan(base, tag, None, trials, rest, tuple(kept), tuple(stale))
+
+
+def _plan_derived(
+    dataset: Dataset,
+    head: HubLocation,
+    described: Described,
+    commit: str,
+    tag: str,
+    tagged: str | None,
+) -> Plan:
+    """Of a version that is there: what protocols have derived from it since. The tag stays where it is.
+
+    It is added only while the main branch is at this version; otherwise the version stays as it is.
+    """
+    files = {entry.path: str(dataset.folder / entry.path) for entry in dataset.contents()}
+    wanted: dict[str, Content] = {**files, **described({})}
+    derived = {path: content for path, content in wanted.items() if path.startswith(f"{DERIVED_FOLDER}/")}
+    there = _files(HubLocation(head.repo, commit))
+    if derived.keys() <= there.keys() or _digest_at(head) != dataset.digest:
+        return Plan(head, tag, commit)
+    there, new_tag = _files(head), None if tagged else tag
+    rest = tuple((path, _size(content), content) for path, content in derived.items() if path not in there)
+    if not rest:
+        return Plan(head, new_tag, head.revision)
+    return Plan(head, new_tag, None, rest=rest, kept=tuple(sorted(derived.keys() & there.keys())))
+
+
+def _digest_at(location: HubLocation) -> str | None:
+    """The digest of the dataset at a commit; None if there is none."""
+    try:
+        text = read_bytes(location, MANIFEST_NAME, limit=MANIFEST_LIMIT).decode()
+    except MissingFileError:
+        return None
+    return parse_manifest(text, f"{location}: {MANIFEST_NAME}").digest
 
 
 def refs(location: HubLocation, tag: str) -> tuple[str | None, str | None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from ..views.index import INDEX_NAME, index_table, write_index
 from ..views.statistics import draw_curves, return_statistics
 from .card import CARD_NAME, FIGURE_NAME, render_card
 from .client import api, current_name, with_retries
-from .plan import Content, Plan, plan_publication, refs
+from .plan import Content, Described, Plan, plan_publication, refs
 
 FILES_PER_COMMIT = 2_000
 """More are spread over several commits; the manifest, which makes them a dataset, always comes with the last."""
@@ -82,8 +82,9 @@ def publish(
             progress("publish", 0, 1, f"{len(plan.trials) + len(plan.rest)} files")
             commit = plan.done or _commit(plan, dataset)
             if commit:
-                _tag(HubLocation(repo, commit), plan.tag)
-                progress("publish", 1, 1, plan.tag)
+                if plan.tag:
+                    _tag(HubLocation(repo, commit), plan.tag)
+                progress("publish", 1, 1, plan.tag or commit)
                 return plan, HubLocation(repo, commit)
     raise HubError(f"{HubLocation(repo)}: concurrent commits; gave up after {ATTEMPTS} attempts. Try again later.")
 
@@ -99,7 +100,7 @@ def _verify(dataset: Dataset, progress: Progress) -> None:
     dataset.verify(hashed)
 
 
-def _describe(dataset: Dataset, repo: str, index: Path) -> Callable[[dict[str, str]], dict[str, Content]]:
+def _describe(dataset: Dataset, repo: str, index: Path) -> Described:
     """Make manifest, index, figure and card; the index goes to the file `index`, as it may be large."""
     columns = {trial.index: trial.columns for trial in dataset.trials()}
     returns = {trial: scalars["episodic_return"] for trial, scalars in columns.items()}
@@ -198,12 +199,14 @@ def _tag(location: HubLocation, tag: str) -> None:
 def catalog_lines(dataset: Dataset, location: HubLocation) -> str:
     """The catalog entry of a published dataset, as TOML to commit."""
     known = catalog().get(dataset.name)
+    found = [dataset.derived(protocol) for protocol in derived_protocols(dataset.folder)]
+    derived = {f"p{one.manifest.protocol}": one.manifest.sha256 for one in found if one}
     facts: dict[str, Any] = {
         "environment": dataset.environment,
         "summary": known.summary if known else f"{len(dataset)} trials of {dataset.environment}",
         "digest": dataset.digest,
         "former_digest": identity_of(dataset).former_digest,
-        "derived": known.derived if known else {},
+        "derived": derived | (known.derived if known else {}),
         "default": known.default if known else False,
         "bundled": known.bundled if known else False,
         "repo": location.repo,

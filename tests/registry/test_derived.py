@@ -6,6 +6,7 @@ import contextlib
 import json
 import shutil
 import threading
+import tomllib
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -18,6 +19,7 @@ from tipl_bench.cli import main
 from tipl_bench.registry.catalog import CatalogEntry, entry_lines, find_derived, own_catalog
 from tipl_bench.registry.dataset import Dataset
 from tipl_bench.registry.derived import derived_protocols, write_derived
+from tipl_bench.registry.hub.publish import catalog_lines
 from tipl_bench.registry.loading import load_dataset
 from tipl_bench.utils.errors import DatasetError
 
@@ -71,6 +73,25 @@ def test_derived_data_are_published_and_downloaded_with_the_dataset(hub, derived
     assert (
         got.derived(2).file("a.safetensors").read_bytes() == (derived.folder / "derived/p2/a.safetensors").read_bytes()
     )
+
+
+def test_what_a_new_protocol_derives_is_published_after_the_tag(hub, derived, no_waiting):
+    shutil.move(derived.folder / "derived/p2", derived.folder.with_name("p2"))
+    first = published(derived)
+    shutil.move(derived.folder.with_name("p2"), derived.folder / "derived/p2")
+    hub.forget()
+    second = published(derived)
+    assert second.revision != first.revision
+    repository = hub.repository(REPO)
+    assert repository.resolve("v1") == first.revision, "the tag stays"
+    assert repository.resolve("main") == second.revision
+    assert not hub.calls("PUT .*trial"), "only what is new is sent"
+    got = load_dataset(str(second))
+    assert pins(got) == pins(derived)
+    assert published(derived) == second, "published again, nothing is added"
+    entry = tomllib.loads(catalog_lines(derived, second))[TINY]
+    assert entry["commit"] == second.revision
+    assert entry["derived"] == pins(derived)
 
 
 def test_what_the_catalog_pins_is_checked_before_anything_is_fetched(hub, derived, no_waiting, store):
