@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import matplotlib as mpl
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from ..utils.files import replace_atomically
 from .metrics import BY_NAME
 from .record import Record, Result
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 BLUE, GREEN, GREY = "#1f5fa8", "#1a8f4c", "#8a8a8a"
 STYLE: Any = {
@@ -38,6 +38,9 @@ def draw(record: Record, rows: pd.DataFrame, folder: Path) -> None:
     folder
         The run's folder.
     """
+    import matplotlib as mpl  # only where a figure is drawn: `verify` need not wait for it
+    from matplotlib.figure import Figure
+
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(9.2, 3.7), layout="constrained")
         left, right = figure.subplots(1, 2, width_ratios=(1.25, 1))
