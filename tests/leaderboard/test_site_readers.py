@@ -140,6 +140,8 @@ def test_hostile_texts_are_only_ever_text(visit, tmp_path):
         assert own == [
             "../intervals.md",
             *(f"leaderboard.{suffix}" for suffix in ("json", "csv", "parquet")),
+            "../reference.md",
+            "leaderboard.bib",
         ]  # the page's own words
         names = page.evaluate("[...document.querySelectorAll('*')].flatMap(e => e.getAttributeNames())")
         assert [name for name in names if name.startswith("on")] == []
