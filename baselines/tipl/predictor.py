@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from ...registry.trial import Trial, iteration_positions
+from ...utils.errors import PredictorError
 from ..gram import context_grams, window_grams
 from ..predictor import Array, Contexts, FitTask, Weights
 from ..torch_predictor import Schedule, TorchPredictor, seeded, train
@@ -69,6 +70,9 @@ class TIPL(TorchPredictor[TIPLOptions, Backbone]):
         "paper": {},
     }
 
+    context: int | None = None
+    """The contexts that it was fitted on here; a saved state does not say."""
+
     @classmethod
     def resolve_options(cls, options: TIPLOptions, context: int) -> TIPLOptions:
         """See `Predictor.resolve_options`."""
@@ -81,7 +85,7 @@ class TIPL(TorchPredictor[TIPLOptions, Backbone]):
         """Train on windows of the training trials; keep the state best on the validation trials."""
         self.options = options = self.resolve_options(self.options, task.context)
         assert options.rank is not None
-        rank, self.device = options.rank, task.device
+        rank, self.device, self.context = options.rank, task.device, task.context
         windows = _windows(task.train, task, rank).to(task.device)
         if len(windows.points) == 0:
             raise ValueError("no training weight ever moves; there is nothing to learn.")
@@ -121,6 +125,11 @@ class TIPL(TorchPredictor[TIPLOptions, Backbone]):
     def predict(self, contexts: Contexts, horizon: int) -> Weights:
         """See `Predictor.predict`."""
         model, weights = self.fitted, contexts.weights
+        if self.context not in (None, weights.shape[1]):
+            raise PredictorError(
+                f"{self.name} was fitted on contexts of {self.context} checkpoints and cannot forecast from "
+                f"{weights.shape[1]}: fit it on such contexts."
+            )
         grams = torch.from_numpy(context_grams(weights))
         coordinates = window_coordinates(grams, weights.shape[1], model.head.out_features)
         past = iteration_positions(contexts.columns["epoch"])

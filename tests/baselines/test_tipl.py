@@ -13,7 +13,7 @@ from tipl_bench.baselines.predictor import FitTask
 from tipl_bench.baselines.tipl import TIPL, TIPLOptions
 from tipl_bench.baselines.tipl.backbone import MIN_TIMESTEPS, Backbone
 from tipl_bench.benchmark.forecast.weight_errors import span_projection
-from tipl_bench.utils.errors import OptionError
+from tipl_bench.utils.errors import OptionError, PredictorError
 
 HORIZON = 3
 SMALL = TIPLOptions(layers=2, heads=2, width=16, rank=5)
@@ -140,3 +140,13 @@ def test_when_no_rank_is_given_then_it_is_all_that_the_context_has():
     assert build_options(TIPL, "quick", [], 20).rank == 19
     assert build_options(TIPL, "quick", [], 12).rank == 11
     assert build_options(TIPL, "quick", ["rank=5"], 12).rank == 5
+
+
+@pytest.mark.parametrize("length", [10, 30])
+def test_when_contexts_are_of_another_length_than_it_was_fitted_on_then_both_are_named(length, smooth):
+    split = smooth.manifest.split
+    predictor = TIPL(build_options(TIPL, "smoke", ("steps=2", "width=16"), 20))
+    predictor.fit(FitTask(smooth.trials(split.train), smooth.trials(split.validation), 3, 20))
+    contexts = synthetic.contexts_of(smooth, 6, [40], synthetic.SMALL.model_copy(update={"context": length}))
+    with pytest.raises(PredictorError, match=f"tipl was fitted on contexts of 20 checkpoints .* from {length}: fit it"):
+        predictor.predict(contexts, 3)
