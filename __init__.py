@@ -18,6 +18,7 @@ _HOMES = {
     "NoOptions": "baselines.predictor",
     "Optimizer": "rl.optimizer",
     "Options": "baselines.predictor",
+    "PolicyLayout": "rl.policy",
     "Predictor": "baselines.predictor",
     "ProgressLines": "utils.progress",
     "Run": "benchmark.run",
@@ -26,6 +27,7 @@ _HOMES = {
     "check_predictor": "benchmark.conformance.check",
     "compare": "benchmark.compare",
     "evaluate_returns": "rl.evaluation",
+    "iteration_positions": "registry.trial",
     "load_dataset": "registry.loading",
     "load_results": "leaderboard.store.results",
     "reproduce": "leaderboard.verify.reproduce",
@@ -44,9 +46,10 @@ if TYPE_CHECKING:
     from .leaderboard.verify.rescore import verify
     from .registry.dataset import Dataset
     from .registry.loading import load_dataset
-    from .registry.trial import Trial
+    from .registry.trial import Trial, iteration_positions
     from .rl.evaluation import evaluate_returns
     from .rl.optimizer import Optimizer
+    from .rl.policy import PolicyLayout
     from .utils.errors import TiplBenchError
     from .utils.progress import ProgressLines
 
@@ -68,6 +71,7 @@ __all__ = [
     "NoOptions",
     "Optimizer",
     "Options",
+    "PolicyLayout",
     "Predictor",
     "ProgressLines",
     "Run",
@@ -77,6 +81,7 @@ __all__ = [
     "check_predictor",
     "compare",
     "evaluate_returns",
+    "iteration_positions",
     "load_dataset",
     "load_results",
     "reproduce",

@@ -73,7 +73,7 @@ def test_the_tutorial_leads_to_a_row_of_the_leaderboard(catalogued, hub, monkeyp
             result = CliRunner().invoke(main, words[1:])
             assert result.exit_code == 0, f"{command}\n{result.output}"
             printed[command] = result.output
-    assert "12 of 12 checks passed" in printed["tipl-bench models check my-forecaster"]
+    assert "13 of 13 checks passed" in printed["tipl-bench models check my-forecaster"]
     assert "all agree, to the last digit" in printed["tipl-bench verify my-run"]
     assert printed["tipl-bench reproduce my-run"].startswith("bitwise")
     assert "/discussions/1" in printed["tipl-bench submit my-run --repo OWNER/leaderboard"]

@@ -30,7 +30,7 @@ Forecasts = npt.NDArray[Any]
 
 TRAIN, VALIDATION = 4, 1
 ORIGINS = (19, 23, 24, 30, 45, 68)
-CHECKS = 12
+CHECKS = 13
 """Checks in a complete report."""
 TIMEOUT = 30.0
 """Default time limit of the whole check, in seconds."""
@@ -127,7 +127,7 @@ def check_predictor(
 
 
 def _run_checks(checker: _Checker, start: Callable[[], PredictorProcess]) -> None:
-    contexts, horizon = checker.contexts, CURRENT.horizon
+    horizon = CURRENT.horizon
     with checker.check("description") as detail:
         first = start()
         checker.isolation, checker.report.predictor = first.isolation, first.name
@@ -139,11 +139,16 @@ def _run_checks(checker: _Checker, start: Callable[[], PredictorProcess]) -> Non
             detail(f"{seconds:.1f} s, {first.parameter_count:,} learned parameters")
         state = checker.folder / "state.safetensors"
         first.save(state)
+        contexts = checker.build_contexts(max(first.context_length, CURRENT.context))
         with checker.check("forecasts: shape, dtype, finite") as detail:
+            checker.forecast(first, checker.shortest, horizon)
             started = time.perf_counter()
             expected = checker.forecast(first, contexts, horizon)
             seconds = (time.perf_counter() - started) / len(contexts)
-            detail(f"{list(expected.shape)} {expected.dtype}, {1e3 * seconds:.1f} ms a window")
+            shape, length = list(expected.shape), contexts.weights.shape[1]
+            detail(f"{shape} {expected.dtype} from {length} checkpoints, {1e3 * seconds:.1f} ms a window")
+        with checker.check("known answers") as detail:
+            detail(checker.score(expected))
         _check_batches(checker, first, expected)
         with checker.check("same call, same forecasts") as detail:
             detail(checker.compare_exactly(expected, checker.forecast(first, contexts, horizon)))
@@ -188,8 +193,35 @@ class _Checker:
         self.test_trial = synthetic_trials.write_trials(folder / "test", TRAIN + VALIDATION + 1)[-1]
         self.task = FitTask(trials[:TRAIN], trials[TRAIN:], CURRENT.horizon, CURRENT.context, seed=7)
         self.isolation = "unknown"
-        windows = [EvaluationWindow(self.test_trial.index, origin, "learning", 0) for origin in ORIGINS]
-        self.contexts = build_contexts({self.test_trial.index: self.test_trial}, windows, CURRENT.context)
+        self.shortest = self.contexts = self._windows(ORIGINS[:1], CURRENT.context)
+
+    def build_contexts(self, wanted: int) -> Contexts:
+        """Contexts of as many checkpoints as the predictor wants, or as a run on trials of this length would have."""
+        length = min(wanted, synthetic_trials.CHECKPOINTS - 2 * CURRENT.horizon)
+        last = synthetic_trials.CHECKPOINTS - CURRENT.horizon - 2
+        origins = ORIGINS if length == CURRENT.context else np.linspace(length - 1, last, len(ORIGINS), dtype=int)
+        self.contexts = self._windows([int(origin) for origin in origins], length)
+        return self.contexts
+
+    def _windows(self, origins: Sequence[int], length: int) -> Contexts:
+        windows = [EvaluationWindow(self.test_trial.index, origin, "learning", 0) for origin in origins]
+        return build_contexts({self.test_trial.index: self.test_trial}, windows, length)
+
+    def score(self, forecast: Forecasts) -> str:
+        """The skill where the answer is known; raises `_MismatchError` if the forecasts are a checkpoint off."""
+        steps, now = np.arange(1, CURRENT.horizon + 1), self.contexts.weights[:, -1:]
+        weights, periodic = self.test_trial.weights(), synthetic_trials.PERIODIC
+
+        def error(guess: Forecasts, part: slice, shift: int = 0) -> float:
+            true = weights[self.contexts.origin[:, None] + steps + shift]
+            return float(np.square(guess[..., part] - true[..., part], dtype=np.float64).sum())
+
+        curves, waves = (1 - error(forecast, p) / error(now, p) for p in (synthetic_trials.CURVED, periodic))
+        skills = f"skill {curves:.2f} on curves, {waves:.2f} on waves of three checkpoints (persistence 0, right 1)"
+        for shift in (-1, 1):
+            if error(forecast, periodic, shift) < 0.1 * min(error(forecast, periodic), error(now, periodic)):
+                raise _MismatchError(f"{skills}: the forecast for h looks like the target of h {shift:+d}")
+        return skills
 
     @property
     def seconds(self) -> float:

@@ -1,4 +1,4 @@
-"""Synthetic trials of a small policy: smooth curves with autocorrelated noise, five checkpoints an iteration."""
+"""Synthetic trials of a small policy whose future is known: half of the weights bend smoothly, half oscillate."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ from ...rl import PolicyLayout
 from ...utils.tensorfile import create_tensors
 
 LAYOUT = PolicyLayout(4, (3, 3), 1)
-CHECKPOINTS = 81
+CHECKPOINTS = 201
+CURVED, PERIODIC = slice(0, None, 2), slice(1, None, 2)
+"""Weights that only bend, and weights that repeat every third checkpoint besides: there, a forecast that is one
+checkpoint early or late is worse than none."""
 PER_ITERATION = 5
 
 
 def write_trials(folder: Path, count: int) -> list[Trial]:
-    """Write trials of 81 checkpoints and 32 parameters, the same at every call."""
+    """Write trials of 201 checkpoints and 32 parameters, the same at every call."""
     return [_write(folder / trial_name(index), index) for index in range(count)]
 
 
@@ -43,11 +46,10 @@ def _write(path: Path, index: int) -> Trial:
 
 
 def _trajectory(rng: np.random.Generator) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Weights [T, P] along a curve between two points, plus a random walk with autocorrelated steps."""
+    """Weights [T, P] along a curve between two points, half of them oscillating about it, with a little noise."""
     shape = (CHECKPOINTS, LAYOUT.parameter_count)
     start, displacement = rng.normal(size=(2, shape[1])) * 0.5
-    steps = rng.normal(size=shape) * 0.01
-    for t in range(1, len(steps)):
-        steps[t] += 0.6 * steps[t - 1]
-    curve = 1 - np.exp(-3 * np.arange(CHECKPOINTS)[:, None] / CHECKPOINTS)
-    return np.asarray(start + displacement * curve + steps.cumsum(axis=0))
+    time = np.arange(CHECKPOINTS)[:, None]
+    weights = start + displacement * (1 - np.exp(-3 * time / CHECKPOINTS)) + rng.normal(size=shape) * 1e-4
+    weights[:, PERIODIC] += displacement[PERIODIC] * np.cos(2 * np.pi * time / 3)
+    return np.asarray(weights)

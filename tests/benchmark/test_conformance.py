@@ -7,6 +7,7 @@ import time
 
 import pytest
 from click.testing import CliRunner
+from helpers.plugins import install
 from tipl_bench import check_predictor
 from tipl_bench.baselines import IN_TREE
 from tipl_bench.benchmark.conformance.check import CHECKS
@@ -59,6 +60,35 @@ def test_when_a_predictor_breaks_the_contract_then_that_check_fails(
     name, detail = BROKEN[model]
     failed = {check.name: check.detail for check in report.checks if not check.passed}
     assert detail in failed[name], report
+
+
+@pytest.mark.parametrize(("model", "late"), [("early", "h +1"), ("late", "h -1")])
+def test_when_forecasts_are_a_checkpoint_off_then_they_are_worse_than_persistence_and_it_is_said(
+    model, late, tmp_path, monkeypatch
+):
+    points = {name: f"helpers.third_party:{name.title()}" for name in ("early", "late", "on-time", "long-past")}
+    points["on-time"], points["long-past"] = "helpers.third_party:OnTime", "helpers.third_party:LongPast"
+    install(tmp_path / "site", "off-by-one", points, monkeypatch)
+    (failed,) = [check for check in check_predictor(model).checks if not check.passed]
+    assert failed.name == "known answers"
+    assert "-0." in failed.detail.split("on curves, ")[1] or "-1." in failed.detail.split("on curves, ")[1]
+    assert f"looks like the target of {late}" in failed.detail
+
+
+def test_when_forecasts_are_right_or_persistence_then_their_skill_is_printed(tmp_path, monkeypatch):
+    install(tmp_path / "site", "off-by-one", {"on-time": "helpers.third_party:OnTime"}, monkeypatch)
+    (known,) = [check for check in check_predictor("on-time").checks if check.name == "known answers"]
+    assert known.passed
+    assert float(known.detail.split("on curves, ")[1].split()[0]) > 0.9
+    (known,) = [check for check in check_predictor("persistence").checks if check.name == "known answers"]
+    assert known.detail.startswith("skill 0.00 on curves, 0.00 on waves")
+
+
+def test_when_a_longer_past_is_wanted_then_the_check_gives_it(tmp_path, monkeypatch):
+    install(tmp_path / "site", "long-past", {"long-past": "helpers.third_party:LongPast"}, monkeypatch)
+    report = check_predictor("long-past")
+    assert report.passed, report
+    assert any("from 60 checkpoints" in check.detail for check in report.checks)
 
 
 def test_when_properties_are_numpy_integers_then_they_are_accepted(third_party_predictors):
@@ -119,7 +149,7 @@ def test_the_command_prints_the_report_and_exits_with_1_if_a_check_fails(
 ):
     good = CliRunner().invoke(main, ["models", "check", "persistence"])
     assert good.exit_code == 0, good.output
-    assert "persistence: 12 of 12 checks passed" in good.output
+    assert "persistence: 13 of 13 checks passed" in good.output
     assert "isolation" in good.output.splitlines()[-1]
     bad = CliRunner().invoke(main, ["models", "check", "wrong-horizon", "--json"])
     assert bad.exit_code == 1
