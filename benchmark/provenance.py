@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import platform
-import resource
 import subprocess
 from importlib.metadata import version
 from pathlib import Path
@@ -19,7 +18,6 @@ from ..registry.reference import COMMIT_PATTERN
 from ..utils.fields import Count, Document, Seconds, Text
 from ..utils.git import git
 from ..utils.machine import VERSIONED, cpu_name
-from .worker import sandbox
 from .worker.sandbox import Isolation
 
 PACKAGES = (*VERSIONED, "safetensors", "scipy", "pandas")
@@ -97,11 +95,6 @@ def provenance(
         code=code,
         validation_runs=validation_runs,
     )
-
-
-def peak_memory() -> int:
-    """The largest resident size so far of this process, or of one that it started and that has ended, in bytes."""
-    return max(sandbox.peak_memory(), sandbox.peak_memory(resource.RUSAGE_CHILDREN))
 
 
 def _git_state(package: Path) -> tuple[str | None, bool | None]:

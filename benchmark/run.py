@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -179,15 +180,15 @@ def execute(request: RunRequest, folder: Path, progress: Progress = silent) -> R
             results=score(rows, request.protocol),
             returns=sample_returns(rows),
             provenance=circumstances,
-            cost=timings.cost(),
+            cost=timings.cost(predictor),
         )
     if key.split == "validation":
         log_validation_run(key)  # before anyone can see what came out
     record.write(folder)
-    timings.path.unlink(missing_ok=True)
+    timings.remove()
     finished = Run(folder, record)
     vars(finished)["windows"] = rows  # as they are: nobody reads back what was just written
-    figures.draw(record, rows, folder)
+    _draw(record, rows, folder)
     return finished
 
 
@@ -198,10 +199,21 @@ def _repeated(record: Record, request: RunRequest, folder: Path, progress: Progr
     timings = Timings(folder, record.key, record)
     if rows is None:
         rows = _evaluated(request, request.windows(), folder, timings, progress)
-    timings.path.unlink(missing_ok=True)
+    timings.remove()
     if rows is not None and not all(finished.figure.with_suffix(suffix).exists() for suffix in (".svg", ".png")):
-        figures.draw(record, rows, folder)
+        _draw(record, rows, folder)
     return finished
+
+
+def _draw(record: Record, rows: pd.DataFrame, folder: Path) -> None:
+    """Draw the figures; a finished run does not fail for want of them."""
+    try:
+        figures.draw(record, rows, folder)
+    except Exception as error:  # matplotlib's, of fonts and of the disk
+        reason = one_line(error, 200)
+        warnings.warn(
+            f"{folder}: the figures could not be drawn ({reason}); the same command draws them.", stacklevel=2
+        )
 
 
 def _finished(folder: Path, key: RunKey) -> Record | None:
@@ -243,7 +255,7 @@ def _recording_failure(
         yield
     except Exception as error:
         name = "" if isinstance(error, TiplBenchError) else f"{type(error).__name__}: "
-        Record(
+        failed = Record(
             format=2,
             track="forecast",
             status=Status(state="failed", stage=timings.stage, reason=one_line(f"{name}{error}")[:500]),
@@ -252,8 +264,10 @@ def _recording_failure(
             artifacts={},
             results=(),
             provenance=circumstances,
-            cost=timings.cost(),
-        ).write(folder)
+            cost=timings.cost(predictor),
+        )
+        with contextlib.suppress(OSError):  # a full disk, say; the error itself is what the user needs
+            failed.write(folder)
         raise
 
 

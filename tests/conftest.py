@@ -6,7 +6,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from helpers import misbehaving, synthetic, third_party
+from helpers import misbehaving, synthetic, third_party, untidy
 from helpers.plugins import install
 from hypothesis import settings
 from tipl_bench.registry.dataset import Dataset
@@ -55,7 +55,8 @@ def third_party_predictors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
 def misbehaving_predictors(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> misbehaving.Notes:
-    """Install the predictors of `helpers.misbehaving`; returns what they report on standard error."""
-    points = {kind.name: f"helpers.misbehaving:{kind.__name__}" for kind in misbehaving.PREDICTORS}
+    """Install the predictors of `helpers.misbehaving` and `helpers.untidy`; returns what they report."""
+    kinds = (*misbehaving.PREDICTORS, *untidy.PREDICTORS)
+    points = {kind.name: f"{kind.__module__}:{kind.__name__}" for kind in kinds}
     site = install(tmp_path / "misbehaving-site", "misbehaving", points, monkeypatch)
     return misbehaving.Notes(lambda: capfd.readouterr().err, site)

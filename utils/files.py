@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,7 +39,25 @@ def clear_leftovers(folder: Path, *, held: bool = False) -> None:
     for path in folder.glob(".*.partial"):
         pid = path.name.split(".")[-2]
         if held or (pid.isdigit() and not _is_running(int(pid))):
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+
+
+def remove_tree(folder: Path) -> str:
+    """Remove a folder whatever its depth and modes; returns why it is not wholly removed, or an empty text.
+
+    What `shutil.rmtree` does not remove (10,000 nested folders, folders without permissions) is left to `rm`.
+    """
+    with contextlib.suppress(RecursionError):
+        shutil.rmtree(folder, ignore_errors=True)
+    if not os.path.lexists(folder):
+        return ""
+    try:
+        subprocess.run(["chmod", "-R", "u+rwX", folder], capture_output=True, check=False)
+        removal = subprocess.run(["rm", "-rf", folder], capture_output=True, check=False)
+    except OSError as error:
+        return str(error)
+    return removal.stderr.decode(errors="replace").strip()
 
 
 def _is_running(pid: int) -> bool:

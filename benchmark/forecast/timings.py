@@ -13,8 +13,10 @@ from pydantic import TypeAdapter
 from ...utils.canonical import strict_json
 from ...utils.fields import Count
 from ...utils.files import write_text
-from ..provenance import Cost, peak_memory
+from ..provenance import Cost
 from ..record import Record, RunKey
+from ..worker.predictor_process import PredictorProcess
+from ..worker.usage import own_peak
 from .validation_log import count_validation_runs
 
 
@@ -53,8 +55,14 @@ class Timings:
     def add(self, name: str, seconds: float) -> None:
         """Add seconds to a stage."""
         self.seconds[name] += seconds
-        write_text(self.path, json.dumps({**self.seconds, "validation_runs": self.validation_runs}))
+        with contextlib.suppress(OSError):
+            write_text(self.path, json.dumps({**self.seconds, "validation_runs": self.validation_runs}))
 
-    def cost(self) -> Cost:
-        """What the run took so far."""
-        return Cost(**self.seconds, peak_memory_bytes=peak_memory())
+    def remove(self) -> None:
+        """Remove the file: the record has the timings."""
+        with contextlib.suppress(OSError):
+            self.path.unlink(missing_ok=True)
+
+    def cost(self, predictor: PredictorProcess) -> Cost:
+        """What the run took so far, in this process and the predictor's."""
+        return Cost(**self.seconds, peak_memory_bytes=max(own_peak(), predictor.peak_memory))

@@ -16,7 +16,7 @@ from ...registry.reference import Slug
 from ...rl import PolicyLayout
 from ...utils import errors
 from ...utils.errors import OptionError, PredictorError, ProtocolError, UnknownNameError
-from ...utils.fields import Count, Seconds
+from ...utils.fields import Count
 from ...utils.text import one_line
 from .sandbox import Isolation
 
@@ -118,8 +118,6 @@ _REQUESTS: TypeAdapter[Request] = TypeAdapter(Annotated[Request, Field(discrimin
 class Answer(Message):
     """Base of the answers to requests."""
 
-    peak_memory: Count
-
 
 class Description(Answer):
     """What the predictor is; `options` are validated by the run's key."""
@@ -147,12 +145,11 @@ class Loaded(Answer):
 
 
 class Fitted(Answer):
-    """Properties of the fitted predictor, and the seconds that fitting took."""
+    """Properties of the fitted predictor."""
 
     kind: Literal["fitted"] = "fitted"
     parameter_count: Count
     context_length: Count
-    seconds: Seconds
 
 
 class Forecast(Answer):
@@ -242,6 +239,11 @@ def _validate(head: Mapping[str, Any], kind: type[MessageT]) -> MessageT:
         raise PredictorCrash(f"its process answered with a {field} of {value}: {one_line(first['msg'])}") from None
 
 
+def out_of_memory(limit: int) -> str:
+    """The message of a crash for want of memory."""
+    return f"ran out of memory; its limit is {limit / 2**30:.3g} GiB, which `memory=` raises"
+
+
 def parse_error(failure: Failure, request: Request, predictor: str, memory: int) -> Exception:
     """Convert a failure into the exception to raise.
 
@@ -250,7 +252,7 @@ def parse_error(failure: Failure, request: Request, predictor: str, memory: int)
     """
     kind, text = failure.error, one_line(failure.text)
     if kind == "memory":
-        return PredictorCrash(f"ran out of memory; its limit is {memory / 2**30:.1f} GiB, which `memory=` raises")
+        return PredictorCrash(out_of_memory(memory))
     if kind == "exposed":
         return ProtocolError(
             f"The predictor's process could read {text}, which is held out from it, so it was not started. "

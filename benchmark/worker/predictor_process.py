@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,9 +28,10 @@ from ...registry.catalog import BUNDLED
 from ...registry.store import cache_root
 from ...registry.trial import Trial
 from ...utils.errors import OptionError
-from ...utils.files import replace_atomically
+from ...utils.files import remove_tree, replace_atomically
 from ...utils.text import one_line
 from ..protocol import CURRENT
+from . import usage
 from .channel import Array, Channel
 from .environment import token_files, worker_environment
 from .messages import (
@@ -50,10 +52,13 @@ from .messages import (
     Progress,
     Request,
     TrialFile,
+    out_of_memory,
     parse_error,
     parse_reply,
 )
+from .output import OutputRelay
 from .readable import PACKAGE, readable_files
+from .worker import OUT_OF_MEMORY
 
 BOOTSTRAP_CODE = """
 import importlib.util, json, sys
@@ -134,10 +139,9 @@ class PredictorProcess:
         self.limits, self.until = limits or Limits(), until
         self.name = model
         self.parameter_count: int | None = None
-        self.peak_memory = 0
-        self._closed = False
+        self._peak, self._closed = 0, False
         self._state: npt.NDArray[np.uint8] | None = None
-        self._scratch = tempfile.TemporaryDirectory(prefix="tipl-bench-")
+        self._scratch = Path(tempfile.mkdtemp(prefix="tipl-bench-"))
         ours, theirs = socket.socketpair()
         self._channel = Channel(ours)
         try:
@@ -164,29 +168,32 @@ class PredictorProcess:
         process = subprocess.Popen(
             [sys.executable, "-I", "-S", "-X", "utf8", "-c", BOOTSTRAP_CODE],
             stdin=subprocess.PIPE,
-            stdout=2,  # keeps what a predictor prints out of the run's standard output
-            cwd=self._scratch.name,
-            env=worker_environment(self._scratch.name),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            cwd=self._scratch,
+            env=worker_environment(str(self._scratch)),
             pass_fds=[end.fileno()],
-            start_new_session=True,
+            start_new_session=True,  # without a controlling terminal
         )
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self._output = OutputRelay(self.name, process.stdout)
         specification = {
             "package": str(PACKAGE / "__init__.py"),
             "path": [str(Path(entry).absolute()) for entry in sys.path],
             "site": [site.getusersitepackages()] if site.ENABLE_USER_SITE else [],
             "socket": end.fileno(),
-            "scratch": self._scratch.name,
+            "scratch": str(self._scratch),
             "readable": [str(path) for path in readable_files(self.name, held_out, data)],
             "held_out": [str(path) for path in held_out],
             "memory": self.limits.memory,
         }
-        assert process.stdin is not None
         with contextlib.suppress(BrokenPipeError), process.stdin as stream:
             stream.write(json.dumps(specification).encode())
         return process
 
     def fit(self, task: FitTask) -> float:
-        """Fit in the worker; returns the seconds it took."""
+        """Fit in the worker; returns the seconds from the request to the answer."""
         request = Fit(
             train=_files(task.train),
             validation=_files(task.validation),
@@ -196,23 +203,28 @@ class PredictorProcess:
             device=task.device,
             seed=task.seed,
         )
-        fitted, arrays = self._exchange(request, Fitted, limit=STATE_LIMIT, progress=task.progress)
+        started = time.perf_counter()
+        fitted, arrays = self._exchange(
+            request, Fitted, limit=min(STATE_LIMIT, self.limits.memory // 2), progress=task.progress
+        )
+        seconds = time.perf_counter() - started
         if "state" not in arrays:
             raise PredictorCrash("its process answered without a state")
         self._state = arrays["state"]
         self.parameter_count, self.context_length = fitted.parameter_count, fitted.context_length
-        return fitted.seconds
+        return seconds
 
     def save(self, path: Path) -> None:
         """Write the state that `fit` returned."""
         assert self._state is not None
         with replace_atomically(path) as temporary:
-            temporary.write_bytes(self._state.tobytes())
+            temporary.write_bytes(self._state.data)
 
     def load(self, path: Path, device: str) -> None:
         """Send a saved state to the worker."""
-        state = {"state": np.fromfile(path, dtype=np.uint8)}
-        loaded, _ = self._exchange(Load(device=device), Loaded, state)
+        with self._attribute_errors():
+            state = np.fromfile(path, dtype=np.uint8)
+        loaded, _ = self._exchange(Load(device=device), Loaded, {"state": state})
         self.parameter_count, self.context_length = loaded.parameter_count, loaded.context_length
 
     def predict(self, contexts: Contexts, horizon: int) -> npt.NDArray[Any]:
@@ -262,7 +274,6 @@ class PredictorProcess:
             if isinstance(reply, Failure):
                 raise parse_error(reply, request, self.name, self.limits.memory)
             if not isinstance(reply, Progress):
-                self.peak_memory = reply.peak_memory
                 return reply, results
             progress(reply.done, reply.total, one_line(reply.status, 200))
 
@@ -277,37 +288,66 @@ class PredictorProcess:
             within = "in time" if allowed is None else f"within {allowed:g} s"
             raise PredictorTimeout(f"no answer {within}; `timeout=` raises the limit") from None
         except (EOFError, OSError):
-            raise PredictorCrash(f"its process {self._end()}") from None
+            raise PredictorCrash(self._end()) from None
+        except MemoryError:
+            raise PredictorCrash("its state or its forecasts do not fit into this machine's memory") from None
         except (ValueError, TypeError, LookupError, OverflowError, RecursionError) as error:
             raise PredictorCrash(f"its process answered with {one_line(error)}") from None
 
     def _end(self) -> str:
         """Describe how the process ended."""
-        try:
-            code = self._process.wait(SHUTDOWN_TIMEOUT)
-        except subprocess.TimeoutExpired:
-            return "closed its connection but is still running"
-        if code >= 0:
-            return f"ended by itself (exit status {code}); if it needs more memory, `memory=` raises the limit"
-        name = signal.Signals(-code).name
-        return f"was killed by {name}" + ("; the machine may be out of memory" if name == "SIGKILL" else "")
+        code = self._wait(SHUTDOWN_TIMEOUT)
+        if code is None:
+            return "its process closed its connection but is still running"
+        if code == OUT_OF_MEMORY:
+            return out_of_memory(self.limits.memory)
+        way = f"ended by itself (exit status {code})" if code >= 0 else f"was killed by {_signal_name(-code)}"
+        if code == -signal.SIGKILL:
+            return f"its process {way}; the machine may be out of memory"
+        return f"its process {way}; if it needs more memory, `memory=` raises the limit"
+
+    @property
+    def peak_memory(self) -> int:
+        """Peak resident size in bytes of the largest of its processes so far, by the kernel's count."""
+        if not self._closed:
+            self._peak = max(self._peak, usage.living_peak(self._process.pid))
+        return self._peak
+
+    def _wait(self, timeout: float) -> int | None:
+        """The exit status once the process has ended; None if it has not in time."""
+        until = time.monotonic() + timeout
+        while self._process.returncode is None:
+            if ended := usage.wait(self._process.pid):
+                self._process.returncode, peak = ended
+                self._peak = max(self._peak, peak)
+            elif time.monotonic() > until:
+                return None
+            else:
+                time.sleep(0.002)
+        return self._process.returncode
 
     def close(self) -> None:
         """End the process and its descendants; without a subreaper (not on Linux), its process group."""
         if self._closed:
             return
+        if hasattr(self, "_process"):
+            self._peak = self.peak_memory
         self._closed = True
         self._channel.end.close()
         if hasattr(self, "_process"):
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(0.2)
-            self._process.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(2 * SHUTDOWN_TIMEOUT)
+            if self._wait(0.2) is None:
+                self._process.terminate()
+                self._wait(2 * SHUTDOWN_TIMEOUT)
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
-        self._scratch.cleanup()
+            self._wait(SHUTDOWN_TIMEOUT)
+            self._output.close()
+        if problem := remove_tree(self._scratch):
+            warnings.warn(
+                f"{self.name}: its temporary folder {self._scratch} could not be removed ({one_line(problem, 200)}); "
+                "nothing needs it any more.",
+                stacklevel=2,
+            )
 
     def __enter__(self) -> PredictorProcess:
         return self
@@ -316,6 +356,13 @@ class PredictorProcess:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal
+        return f"signal {number}"
 
 
 def _files(trials: Sequence[Trial]) -> tuple[TrialFile, ...]:

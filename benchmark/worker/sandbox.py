@@ -58,12 +58,6 @@ def limit_memory(size: int) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (most, most))
 
 
-def peak_memory(whose: int = resource.RUSAGE_SELF) -> int:
-    """Peak resident size in bytes: of this process, or (`RUSAGE_CHILDREN`) of its children that have ended."""
-    peak = resource.getrusage(whose).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
-
-
 def close_sandbox(readable: Iterable[Path], scratch: Path) -> Isolation:
     """Deny reading and writing other files, the network, shared memory, and signals to other processes.
 

@@ -8,6 +8,8 @@ packages, which may start threads that the sandbox would not cover, nor what `.p
 from __future__ import annotations
 
 import contextlib
+import io
+import os
 import socket
 import sys
 import traceback
@@ -29,21 +31,35 @@ if TYPE_CHECKING:
 
 REQUEST_LIMIT = 1 << 40
 """Bytes of arrays in one request of the run, which is trusted."""
+OUT_OF_MEMORY = 112
+"""Exit status of a worker that has too little memory to answer."""
+NO_MEMORY = ("can't allocate memory", "Cannot allocate memory", "cannot map", "failed to map")
 
 
 def main(specification: dict[str, Any]) -> None:
     """Serve one predictor until the socket closes."""
     run_under_subreaper(specification["socket"])
     sandbox.die_with_parent()
-    scratch = Path(specification["scratch"])
     readable = [Path(path) for path in specification["readable"]]
-    isolation = sandbox.close_sandbox(readable, scratch)
+    isolation = sandbox.close_sandbox(readable, Path(specification["scratch"]))
     exposed = isolation != sandbox.NO_ISOLATION and sandbox.first_readable(
         map(Path, specification["held_out"]), readable
     )
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
     sandbox.limit_memory(specification["memory"])
     sys.path[:] = specification["path"]
+    try:
+        _serve(specification, isolation, exposed)
+    except (MemoryError, ImportError) as error:
+        if not _is_memory_error(error):
+            raise
+        os._exit(OUT_OF_MEMORY)
 
+
+def _serve(specification: dict[str, Any], isolation: sandbox.Isolation, exposed: object) -> None:
+    """Answer requests until the socket closes; refuse to if a held-out file can be read."""
     from .channel import Channel
     from .messages import Failure, parse_request
 
@@ -53,7 +69,7 @@ def main(specification: dict[str, Any]) -> None:
         channel.send(Failure(error="exposed", text=str(exposed)).head())
         return
     run_site_hooks(specification["site"], specification["path"])
-    worker = Worker(channel, scratch, isolation)
+    worker = Worker(channel, Path(specification["scratch"]), isolation)
     handlers: dict[str, Callable[[Any, Arrays], Reply]] = {
         "describe": worker.describe,
         "fit": worker.fit,
@@ -74,7 +90,7 @@ def main(specification: dict[str, Any]) -> None:
             return
         except BaseException as error:
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                channel.send(_failure(error).head())
+                channel.send(_failure(error, worker.started).head())
 
 
 def run_site_hooks(folders: Sequence[str], path: Sequence[str]) -> None:
@@ -95,8 +111,11 @@ def run_site_hooks(folders: Sequence[str], path: Sequence[str]) -> None:
     sys.path[:] = path
 
 
-def _failure(error: BaseException) -> messages.Failure:
-    """The message that reports an exception to the run."""
+def _failure(error: BaseException, started: bool) -> messages.Failure:
+    """The message that reports an exception to the run; its traceback is printed.
+
+    A limit that is too low for the predictor's imports has none: there is no line of the predictor to be mended.
+    """
     from ...utils.errors import TiplBenchError, UnknownNameError
     from .messages import MAX_CHOICES, MAX_TEXT, Failure, UnknownName
 
@@ -107,18 +126,24 @@ def _failure(error: BaseException) -> messages.Failure:
         return Failure(error="UnknownNameError", text=text, unknown=unknown)
     if isinstance(error, TiplBenchError):
         return Failure(error=type(error).__name__, text=text)
-    traceback.print_exception(error)
-    # torch has no exception of its own for an allocation that fails on the CPU.
-    if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+    is_memory_error = _is_memory_error(error)
+    if started or not is_memory_error:
+        traceback.print_exception(error)
+    if is_memory_error:
         return Failure(error="memory", text="")
     return Failure(error="exception", text=repr(error)[:MAX_TEXT])
+
+
+def _is_memory_error(error: BaseException) -> bool:
+    """Whether an allocation failed; torch and the loader of shared libraries say so only in a text."""
+    return isinstance(error, MemoryError) or any(text in str(error) for text in NO_MEMORY)
 
 
 class Worker:
     """One predictor and its handlers of requests; each returns an answer and its arrays."""
 
     def __init__(self, channel: Channel, scratch: Path, isolation: str) -> None:
-        self.channel, self.isolation = channel, isolation
+        self.channel, self.isolation, self.started = channel, isolation, False
         self.state = scratch / "state.safetensors"
 
     def describe(self, request: messages.Describe, arrays: Arrays) -> Reply:
@@ -131,6 +156,7 @@ class Worker:
         kind = predictor_type(request.model)
         configurations = expand_settings(kind, request.settings)
         self.predictor = kind(build_options(kind, request.budget, configurations[0], request.context))
+        self.started = True
         return _answer(
             Description,
             isolation=self.isolation,
@@ -144,8 +170,6 @@ class Worker:
 
     def fit(self, request: messages.Fit, arrays: Arrays) -> Reply:
         """Fit on trials; the arrays are the saved state."""
-        import time
-
         import numpy as np
 
         from ...baselines.predictor import FitTask
@@ -164,12 +188,10 @@ class Worker:
             seed=request.seed,
             progress=self._progress(),
         )
-        started = time.perf_counter()
         self.predictor.fit(task)
-        seconds = time.perf_counter() - started
         self.predictor.save(self.state)
         state = np.frombuffer(self.state.read_bytes(), dtype=np.uint8)
-        return _answer(Fitted, seconds=seconds, **self._properties()), {"state": state}
+        return _answer(Fitted, **self._properties()), {"state": state}
 
     def load(self, request: messages.Load, arrays: Arrays) -> Reply:
         """Load a state that `fit` answered with, of this or another process."""
@@ -231,7 +253,7 @@ class Worker:
 
 def _answer(kind: type[messages.Answer], **fields: Any) -> messages.Answer:
     """An answer that is not validated here: the run validates it, and names the predictor's wrong field."""
-    return kind.model_construct(peak_memory=sandbox.peak_memory(), **fields)
+    return kind.model_construct(**fields)
 
 
 def _as_int(value: Any) -> Any:

@@ -117,7 +117,7 @@ def test_when_an_option_has_an_unsupported_type_then_it_is_named(third_party_pre
 def test_when_memory_runs_out_then_the_report_names_the_option_that_raises_the_limit(misbehaving_predictors):
     result = CliRunner().invoke(main, ["models", "check", "out-of-memory", "--memory", "2"])
     assert result.exit_code == 1
-    assert "its limit is 2.0 GiB, which --memory raises" in result.output
+    assert "its limit is 2 GiB, which --memory raises" in result.output
 
 
 def test_when_a_predictor_hangs_then_the_check_times_out(misbehaving_predictors):

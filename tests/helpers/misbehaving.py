@@ -68,7 +68,8 @@ class Notes:
     def _all(self) -> dict[str, str]:
         self.seen += self.errors()
         whole = [line for line in self.seen.splitlines(keepends=True) if line.endswith("\n")]
-        notes = [json.loads(line) for line in whole if line.startswith('{"note"')]
+        printed = [line.partition(" | ")[2] for line in whole]
+        notes = [json.loads(line) for line in printed if line.startswith('{"note"')]
         return {each["note"]: each["text"] for each in notes}
 
 
