@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,13 +23,14 @@ from ..registry.loading import load_dataset
 from ..registry.reference import DatasetRef
 from ..rl import make
 from ..utils.canonical import strict_json
-from ..utils.errors import DatasetError, PredictorError, ProtocolError, TiplBenchError, reason
+from ..utils.errors import PredictorError, ProtocolError, TiplBenchError, reason
 from ..utils.files import clear_leftovers, replace_atomically, sha256, write_text
 from ..utils.progress import Progress, silent
-from ..utils.tensorfile import map_tensors, read_header
+from ..utils.tensorfile import map_tensors
 from ..utils.text import join_first, one_line
 from . import figures
-from .forecast.forecasting import write_forecasts
+from .forecast.contract import check_contract
+from .forecast.forecasting import is_complete, write_forecasts
 from .forecast.reference_returns import reference_returns
 from .forecast.scoring import forecast_returns, sample_returns, score, window_rows, with_returns, write_windows
 from .forecast.timings import Timings
@@ -154,7 +155,7 @@ def run(
 
 def execute(request: RunRequest, folder: Path, progress: Progress = silent) -> Run:
     """Carry out a request in a folder; see `run`."""
-    with request.start([folder, *(path.parent for path in folder.parent.glob(f"*/{KEY_NAME}"))]) as predictor:
+    with _start(request, folder) as predictor:
         key = request.key(predictor)
         _claim(folder, key)
         record = _finished(folder, key)
@@ -190,6 +191,11 @@ def execute(request: RunRequest, folder: Path, progress: Progress = silent) -> R
     vars(finished)["windows"] = rows  # as they are: nobody reads back what was just written
     _draw(record, rows, folder)
     return finished
+
+
+def _start(request: RunRequest, folder: Path) -> PredictorProcess:
+    """The predictor, which can read neither this run's folder nor those beside it."""
+    return request.start([folder, *(path.parent for path in folder.parent.glob(f"*/{KEY_NAME}"))])
 
 
 def _repeated(record: Record, request: RunRequest, folder: Path, progress: Progress) -> Run:
@@ -314,8 +320,11 @@ def _fit(predictor: PredictorProcess, request: RunRequest, device: str, path: Pa
 
 
 def _load(predictor: PredictorProcess, path: Path, device: str) -> None:
-    with attribute_errors(predictor.name, "loading its fitted state"):
-        predictor.load(path, device)
+    try:
+        with attribute_errors(predictor.name, "loading its fitted state"):
+            predictor.load(path, device)
+    except PredictorError as error:
+        raise PredictorError(f"{error} If {path} is damaged, remove it, and the same command fits again.") from None
 
 
 def _forecast(
@@ -327,32 +336,28 @@ def _forecast(
     timings: Timings,
     progress: Progress,
 ) -> None:
-    """Fit and forecast, as far as that is still to be done."""
-    path = folder / FORECASTS_NAME
-    if _is_readable(path):
-        if predictor.parameter_count is None:
-            _load(predictor, folder / PREDICTOR_NAME, device)
+    """Fit, forecast, and ask for some forecasts again in a new process, as far as that is still to be done."""
+    path, state, dataset, protocol = folder / FORECASTS_NAME, folder / PREDICTOR_NAME, request.dataset, request.protocol
+
+    def report(stage: str) -> Callable[[int, int], None]:
+        return lambda done, total: progress(stage, done, total, "")
+
+    def check(fresh: PredictorProcess) -> None:
+        timings.stage = "contract"
+        _load(fresh, state, device)
+        check_contract(fresh, dataset, windows, protocol, path, report("contract"))
+
+    if state.exists() and is_complete(path, dataset, windows, protocol):
+        check(predictor)
         return
     timings.stage = "fit"
-    timings.add("fit_seconds", _fit(predictor, request, device, folder / PREDICTOR_NAME, progress))
+    timings.add("fit_seconds", _fit(predictor, request, device, state, progress))
     progress("forecast", 0, len(windows), "")
     with timings.of("forecast"):
-        write_forecasts(
-            predictor,
-            request.dataset,
-            windows,
-            request.protocol,
-            path,
-            lambda done, total: progress("forecast", done, total, ""),
-        )
-
-
-def _is_readable(path: Path) -> bool:
-    """Whether a file of tensors is there, and whole."""
-    try:
-        return bool(read_header(path))
-    except DatasetError:
-        return False
+        write_forecasts(predictor, dataset, windows, protocol, path, report("forecast"))
+    predictor.close()
+    with _start(request, folder) as fresh:
+        check(fresh)
 
 
 def _evaluated(

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from ..._version import __version__
 from ...baselines.predictor import Contexts, FitTask
 from ...utils.errors import DatasetError, PredictorError, ProtocolError
+from ..forecast.contract import agrees
 from ..forecast.forecasting import build_contexts
 from ..forecast.windows import EvaluationWindow
 from ..protocol import CURRENT
@@ -34,9 +35,6 @@ CHECKS = 13
 """Checks in a complete report."""
 TIMEOUT = 30.0
 """Default time limit of the whole check, in seconds."""
-TOLERANCE = 1e-4
-"""Largest difference between batches of different sizes, relative to the largest forecast step: summation order may
-differ."""
 
 
 @dataclass(frozen=True)
@@ -283,9 +281,9 @@ class _Checker:
         return "bitwise"
 
     def compare(self, expected: Forecasts, actual: Forecasts, forecasts: Forecasts) -> str:
-        """Raise `_MismatchError` unless the difference is within `TOLERANCE` of the largest step forecast."""
+        """Raise `_MismatchError` unless the forecasts agree up to rounding."""
         difference = float(np.abs(expected - actual).max())
         step = float(np.abs(forecasts - self.contexts.weights[:, -1:]).max()) or 1.0
-        if difference > TOLERANCE * step:
+        if not agrees(difference, step):
             raise _MismatchError(f"differs by {difference:.2g}; the largest step forecast is {step:.2g}")
         return "bitwise" if difference == 0 else f"within {difference / step:.1g} of the largest step forecast"

@@ -13,9 +13,9 @@ import numpy.typing as npt
 from ...baselines.predictor import Contexts
 from ...registry.dataset import Dataset
 from ...registry.trial import COLUMNS, Trial
-from ...utils.errors import PredictorError
+from ...utils.errors import DatasetError, PredictorError
 from ...utils.files import replace_atomically
-from ...utils.tensorfile import create_tensors
+from ...utils.tensorfile import create_tensors, map_tensors
 from ..protocol import Protocol
 from ..worker.messages import PredictorCrash
 from .windows import EvaluationWindow
@@ -76,11 +76,23 @@ def write_forecasts(
         done = 0
         for rows, length in _batches(windows, max(predictor.context_length, protocol.context), dataset):
             chosen = [windows[row] for row in rows]
-            files["forecasts"][rows] = _forecast(predictor, build_contexts(trials, chosen, length), chosen, protocol)
+            contexts = build_contexts(trials, chosen, length)
+            files["forecasts"][rows] = forecast_batch(predictor, contexts, chosen, protocol)
             done += len(rows)
             progress(done, len(windows))
         for rows_of_file in files.values():
             rows_of_file.flush()
+
+
+def is_complete(path: Path, dataset: Dataset, windows: Sequence[EvaluationWindow], protocol: Protocol) -> bool:
+    """Whether a file is there, is readable, and has the forecasts of these windows."""
+    try:
+        tensors = map_tensors(path)
+        found = [(int(trial), int(origin)) for trial, origin in zip(tensors["trial"], tensors["origin"], strict=True)]
+        shape = (len(windows), protocol.horizon, dataset.layout.parameter_count)
+        return tensors["forecasts"].shape == shape and found == [(one.trial, one.origin) for one in windows]
+    except (DatasetError, OSError, ValueError, KeyError):
+        return False
 
 
 def _batches(windows: Sequence[EvaluationWindow], wanted: int, dataset: Dataset) -> Iterator[tuple[list[int], int]]:
@@ -94,9 +106,14 @@ def _batches(windows: Sequence[EvaluationWindow], wanted: int, dataset: Dataset)
         for row in rows:
             lengths.setdefault(min(wanted, windows[row].origin + 1), []).append(row)
         for length, same in lengths.items():
-            size = max(1, BATCH_BYTES // (4 * length * dataset.layout.parameter_count))
+            size = max_batch(dataset, length)
             for start in range(0, len(same), size):
                 yield same[start : start + size], length
+
+
+def max_batch(dataset: Dataset, length: int) -> int:
+    """The most windows whose contexts of that length stay below `BATCH_BYTES`."""
+    return max(1, BATCH_BYTES // (4 * length * dataset.layout.parameter_count))
 
 
 def _rounds(windows: Sequence[EvaluationWindow]) -> list[list[int]]:
@@ -112,10 +129,10 @@ def _rounds(windows: Sequence[EvaluationWindow]) -> list[list[int]]:
     return rounds
 
 
-def _forecast(
+def forecast_batch(
     predictor: Forecaster, contexts: Contexts, windows: Sequence[EvaluationWindow], protocol: Protocol
 ) -> npt.NDArray[np.float32]:
-    """The predictor's forecasts [B, H, P], checked."""
+    """The predictor's forecasts [B, H, P], checked; see `write_forecasts`."""
     first = f"{predictor.name} at trial {windows[0].trial}, origin {windows[0].origin}"
     expected = (len(windows), protocol.horizon, contexts.weights.shape[-1])
     try:
@@ -129,7 +146,7 @@ def _forecast(
             f"{first}: forecasts of shape {list(forecast.shape)} and type {forecast.dtype}, "
             f"not {list(expected)} float32."
         )
-    forecast = forecast.astype(np.float32)
+    forecast = forecast.astype(np.float32, copy=False)
     bad = np.flatnonzero(~np.isfinite(forecast).all(axis=(1, 2)))
     if len(bad):
         window = windows[bad[0]]

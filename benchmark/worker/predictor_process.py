@@ -222,8 +222,7 @@ class PredictorProcess:
 
     def load(self, path: Path, device: str) -> None:
         """Send a saved state to the worker."""
-        with self._attribute_errors():
-            state = np.fromfile(path, dtype=np.uint8)
+        state = np.fromfile(path, dtype=np.uint8)
         loaded, _ = self._exchange(Load(device=device), Loaded, {"state": state})
         self.parameter_count, self.context_length = loaded.parameter_count, loaded.context_length
 

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from tipl_bench.baselines.predictor import Contexts, FitTask, Weights
+from tipl_bench.baselines.predictor import Contexts, FitTask, NoOptions, Weights
 
 from .misbehaving import Misbehaving, note
 
@@ -121,5 +121,30 @@ class Vanishing(Misbehaving):
         return super().predict(contexts, horizon)
 
 
-PREDICTORS = (Garish, Verbose, Unending, Typing, Understating, Untidy, Immutable, Vanishing)
+class Remembering(Misbehaving):
+    """Adds the mean of all windows that it has been shown so far."""
+
+    name = "remembering"
+
+    def __init__(self, options: NoOptions) -> None:
+        super().__init__(options)
+        self.shown: list[Weights] = []
+
+    def predict(self, contexts: Contexts, horizon: int) -> Weights:
+        self.shown.append(contexts.weights[:, -1])
+        return super().predict(contexts, horizon) + 0.01 * np.concatenate(self.shown).mean(axis=0)
+
+
+class Counting(Misbehaving):
+    """Adds to the forecasts of every call but the first, so that single windows show nothing."""
+
+    name = "counting"
+    calls = 0
+
+    def predict(self, contexts: Contexts, horizon: int) -> Weights:
+        self.calls += 1
+        return super().predict(contexts, horizon) + np.float32(0.01 * (self.calls > 1))
+
+
+PREDICTORS = (Remembering, Counting, Garish, Verbose, Unending, Typing, Understating, Untidy, Immutable, Vanishing)
 """Installed by the fixture `misbehaving_predictors`, too."""

@@ -1,0 +1,149 @@
+"""The contract of a predictor, asked again on real windows: a forecast follows from the saved state and its window."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ...registry.dataset import Dataset
+from ...utils.errors import PredictorError
+from ...utils.files import sha256
+from ...utils.tensorfile import map_tensors
+from ..protocol import Protocol
+from .forecasting import Forecaster, build_contexts, forecast_batch, max_batch
+from .windows import EvaluationWindow
+
+TOLERANCE = 1e-4
+"""Largest difference between forecasts of a window in different batches, relative to the largest forecast step:
+summation order may differ."""
+SHARE, MIN_WINDOWS, MAX_BATCH = 0.1, 10, 5
+"""Windows that are forecast again: their share of all, their least number, and how many make the largest batch."""
+MAX_NAMED = 5
+"""Windows that an error names."""
+
+Forecasts = npt.NDArray[Any]
+
+
+def agrees(difference: float, step: float) -> bool:
+    """Whether forecasts that differ by so much are the same up to rounding, given the largest step forecast."""
+    return difference <= TOLERANCE * (step or 1.0)
+
+
+@dataclass
+class _Comparison:
+    """Differences by window number, and the largest step forecast."""
+
+    differences: dict[int, float]
+    step: float = 0.0
+
+    def add(self, rows: Sequence[int], expected: Forecasts, actual: Forecasts, last: Forecasts) -> None:
+        for row, mine, theirs in zip(rows, expected, actual, strict=True):
+            self.differences[row] = float(np.abs(mine - theirs).max())
+        self.step = max(self.step, float(np.abs(expected - last[:, np.newaxis]).max()))
+
+    def worst(self) -> list[int]:
+        """Windows that differ, the worst first."""
+        return sorted(
+            (row for row, difference in self.differences.items() if not agrees(difference, self.step)),
+            key=lambda row: -self.differences[row],
+        )
+
+
+def check_contract(
+    predictor: Forecaster,
+    dataset: Dataset,
+    windows: Sequence[EvaluationWindow],
+    protocol: Protocol,
+    path: Path,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> None:
+    """Forecast some windows again, in other batches and another order, and compare.
+
+    Which ones follows from the forecasts' sha256: the same for everyone, and unknown before they were made.
+
+    Parameters
+    ----------
+    predictor
+        In a new process that has loaded the saved state, and has forecast nothing.
+    dataset, windows, protocol
+        What was forecast.
+    path
+        The forecasts, as `write_forecasts` left them; removed if the contract is broken.
+    progress
+        Called with the number of windows done and that of all to do.
+
+    Raises
+    ------
+    PredictorError
+        If a forecast differs by more than `TOLERANCE`; the message says at which windows, by how much, and why.
+    """
+    rng = np.random.default_rng(int(sha256(path), 16))
+    chosen = rng.permutation(len(windows))[: max(MIN_WINDOWS, math.ceil(SHARE * len(windows)))]
+    trials = {index: dataset.trial(index) for index in {windows[row].trial for row in chosen}}
+    stored = map_tensors(path)["forecasts"]
+    wanted = max(predictor.context_length, protocol.context)
+
+    def forecast(rows: Sequence[int], length: int) -> tuple[Forecasts, Forecasts]:
+        """Forecasts, and the last weights that were shown."""
+        batch = [windows[row] for row in rows]
+        contexts = build_contexts(trials, batch, length)
+        return forecast_batch(predictor, contexts, batch, protocol), contexts.weights[:, -1]
+
+    compared = _Comparison({})
+    lengths: dict[int, int] = {}
+    for rows, length in _batches(rng, chosen.tolist(), windows, wanted, max_batch(dataset, wanted)):
+        actual, last = forecast(rows, length)
+        compared.add(rows, stored[rows], actual, last)
+        lengths |= dict.fromkeys(rows, length)
+        progress(len(compared.differences), len(chosen))
+    if worst := compared.worst():
+        length = lengths[worst[0]]
+        rows = sorted((row for row in lengths if lengths[row] == length), key=lambda row: row != worst[0])[:MAX_BATCH]
+        first, second, alone = (forecast(batch, length)[0] for batch in (rows, rows, rows[:1]))
+        why = _reason(first, second, alone, compared.step)
+        path.unlink(missing_ok=True)
+        raise PredictorError(_message(predictor.name, windows, worst, compared, why))
+
+
+def _batches(
+    rng: np.random.Generator, rows: list[int], windows: Sequence[EvaluationWindow], wanted: int, most: int
+) -> Iterator[tuple[list[int], int]]:
+    """Batches of random sizes, each of windows with the same length of past."""
+    lengths: dict[int, list[int]] = {}
+    for row in rows:
+        lengths.setdefault(min(wanted, windows[row].origin + 1), []).append(row)
+    for length, same in lengths.items():
+        while same:
+            size = min(most, int(rng.integers(1, MAX_BATCH, endpoint=True)))
+            yield same[:size], length
+            same = same[size:]
+
+
+def _reason(first: Forecasts, second: Forecasts, alone: Forecasts, step: float) -> str:
+    """What the forecasts of one batch, made twice, and of its first window alone show to be broken."""
+    if not agrees(float(np.abs(first - second).max()), step):
+        return "the same call, made twice, gives different forecasts: it draws random numbers or keeps something"
+    if not agrees(float(np.abs(second[:1] - alone).max()), step):
+        return "a forecast depends on the other windows of its batch"
+    return "forecasts depend on the windows that were forecast before, or on something that the saved state lacks"
+
+
+def _message(
+    name: str, windows: Sequence[EvaluationWindow], worst: Sequence[int], compared: _Comparison, why: str
+) -> str:
+    places = [
+        f"trial {windows[row].trial}, origin {windows[row].origin} by {compared.differences[row]:.2g}"
+        for row in worst[:MAX_NAMED]
+    ]
+    more = f" and {len(worst) - MAX_NAMED} more" if len(worst) > MAX_NAMED else ""
+    return (
+        f"{name}: {len(worst)} of {len(compared.differences)} windows differ when a new process with the saved state "
+        f"forecasts them again in other batches: {'; '.join(places)}{more} (the largest step forecast is "
+        f"{compared.step:.2g}). What breaks the contract: {why}. See The contract in docs/your-own-predictor.md."
+    )
