@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,8 +14,10 @@ from ...benchmark.request import RunRequest, as_settings
 from ...benchmark.run import Run, execute
 from ...benchmark.worker.predictor_process import Limits
 from ...registry.dataset import Dataset
+from ...registry.store import cache_root, optional_write
 from ...utils.canonical import canonical_json
 from ...utils.errors import ProtocolError
+from ...utils.files import write_text
 from ...utils.progress import Progress, silent
 from .comparison import WEIGHT_RTOL
 from .folder import open_dataset, stated_record
@@ -67,8 +71,8 @@ def reproduce(
     dataset
         The dataset that it names, or where that is; found by its name by default.
     folder
-        The new run's folder, RUN-reproduced by default. It must be new or empty: what it held would be taken for
-        what came out here.
+        The new run's folder, RUN-reproduced by default. It must be new or empty, as what it held would be taken for
+        what came out here, or of an interrupted reproduction, which goes on.
     device
         Another device than the record's.
     limits, progress
@@ -82,7 +86,8 @@ def reproduce(
     """
     record = stated_record(run)
     folder = folder or reproduced_folder(run)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    marker = _marker(folder, record)
+    if folder.exists() and not _is_ours(folder, marker):
         raise ProtocolError(
             f"{folder} is not empty; a reproduction starts from nothing. Remove it, or choose another folder (`out=`)."
         )
@@ -108,7 +113,38 @@ def reproduce(
             f"The record is of {key.method.name} v{key.method.version} with options {key.method.options}; "
             f"installed here is v{found.version} with {found.options}. Install the version that the record names."
         )
-    return grade(record, execute(request, folder, progress).record)
+    folder.mkdir(parents=True, exist_ok=True)
+    with optional_write():
+        marker.parent.mkdir(parents=True, exist_ok=True)
+        write_text(marker, _place(folder))
+    again = execute(request, folder, progress).record
+    with contextlib.suppress(OSError):
+        marker.unlink()
+    return grade(record, again)
+
+
+def _marker(folder: Path, record: Record) -> Path:
+    """The file that says that a reproduction of a record was begun in a folder.
+
+    It is in the store, not in the folder: a folder may come with what a stranger says came out.
+    """
+    text = f"{folder.absolute()}\n{record.without_cost()}"
+    return cache_root() / "reproductions" / hashlib.sha256(text.encode()).hexdigest()
+
+
+def _is_ours(folder: Path, marker: Path) -> bool:
+    """Whether a folder is empty, or the one in which this reproduction was begun and interrupted."""
+    if not folder.is_dir():
+        return False
+    with contextlib.suppress(OSError):
+        if marker.read_text(encoding="utf-8") == _place(folder):
+            return True
+    return not any(folder.iterdir())
+
+
+def _place(folder: Path) -> str:
+    found = folder.stat()
+    return f"{found.st_dev} {found.st_ino}"
 
 
 def reproduced_folder(run: Run | Record | Path | str) -> Path:

@@ -265,9 +265,6 @@ def test_when_a_predictor_fails_to_start_or_to_load_then_the_error_names_it_and_
 ):
     with pytest.raises(PredictorError, match=r"raising-in-init: starting failed: raised LookupError"):
         execute(request("raising-in-init", smooth), tmp_path / "raising-in-init")
-    execute(request("fails-to-load", smooth), tmp_path / "run")
-    for name in ("forecasts.safetensors", "record.json"):
-        (tmp_path / "run" / name).unlink()
     with pytest.raises(PredictorError, match=r"fails-to-load: loading its fitted state failed: raised LookupError"):
         execute(request("fails-to-load", smooth), tmp_path / "run")
 

@@ -169,5 +169,5 @@ def test_when_the_memory_limit_is_tiny_then_one_sentence_says_so(smooth, tmp_pat
     for limit in (1 << 20, 60 << 20):
         with pytest.raises(PredictorError) as caught:
             execute(request("mlp", smooth, limits=Limits(memory=limit)), tmp_path / "run")
-        assert "--memory raises" in str(caught.value)
+        assert "`memory=` raises" in str(caught.value)
         assert "Traceback" not in capfd.readouterr().err
