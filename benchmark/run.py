@@ -216,10 +216,8 @@ def _draw(record: Record, rows: pd.DataFrame, folder: Path) -> None:
     try:
         figures.draw(record, rows, folder)
     except Exception as error:  # matplotlib's, of fonts and of the disk
-        reason = one_line(error, 200)
-        warnings.warn(
-            f"{folder}: the figures could not be drawn ({reason}); the same command draws them.", stacklevel=2
-        )
+        why = one_line(error, 200)
+        warnings.warn(f"{folder}: the figures could not be drawn ({why}); the same command draws them.", stacklevel=2)
 
 
 def _finished(folder: Path, key: RunKey) -> Record | None:

@@ -359,7 +359,6 @@ def origins_of(workspace):
     return list(zip(tensors["trial"].tolist(), tensors["origin"].tolist(), strict=True))
 
 
-<<<<<<< HEAD
 def of_a_run(workspace, *names):
     """A folder with some files of the workspace's run."""
     folder = workspace.run.parent / "partial"
@@ -399,24 +398,3 @@ def test_a_damaged_file_of_a_run_is_named_with_what_makes_it_again(name, workspa
     result = verified(workspace)
     refused(result, str(path), "Repeat the command that made the run, which makes what is damaged or missing")
     assert "Fetch or collect" not in result.output
-=======
-def test_when_a_reproduction_is_interrupted_then_it_goes_on_and_only_where_it_was_begun(smooth, tmp_path, known):
-    def interrupt(stage, *_):
-        if stage == "returns":
-            raise KeyboardInterrupt
-
-    request = RunRequest("autoregression", smooth, protocol=synthetic.SMALL, device="cpu")
-    record = execute(request, tmp_path / "run").record
-    shutil.rmtree(cache_root() / "returns", ignore_errors=True)
-    (cache_root() / "returns.sqlite").unlink(missing_ok=True)
-    with pytest.raises(KeyboardInterrupt):
-        reproduce(record, smooth, tmp_path / "again", progress=interrupt)
-    fitted = (tmp_path / "again" / "forecasts.safetensors").stat().st_mtime_ns
-    shutil.copytree(tmp_path / "again", tmp_path / "other")
-    with pytest.raises(ProtocolError, match="other is not empty; a reproduction starts from nothing"):
-        reproduce(record, smooth, tmp_path / "other")
-    assert reproduce(record, smooth, tmp_path / "again").grade == "bitwise"
-    assert (tmp_path / "again" / "forecasts.safetensors").stat().st_mtime_ns == fitted
-    with pytest.raises(ProtocolError, match="again is not empty"):
-        reproduce(record, smooth, tmp_path / "again")
->>>>>>> e864a92 (Go on with an interrupted reproduction)
