@@ -312,7 +312,6 @@ def _fit(predictor: PredictorProcess, request: RunRequest, device: str, path: Pa
     progress("fit", 0, 1, "")  # predictors may take long before they report, or report nothing
     with attribute_errors(predictor.name, "fitting"):
         seconds = predictor.fit(task)
-    progress("fit", 1, 1, "")
     predictor.save(path)
     return seconds
 

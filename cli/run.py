@@ -221,7 +221,13 @@ def _run_one(request: RunRequest, folder: Path, as_json: bool) -> None:
         return
     console().print(table.render(finished.record))
     ending = "already finished" if finished.repeated else "written"
-    console().print(Text(f"{ending}: {finished.folder}", "dim"), soft_wrap=True)
+    lines = [f"{ending}: {finished.folder}"]
+    if finished.figure.exists():
+        lines.append(f"figure: {finished.figure}")
+    if not finished.record.scope:  # only whole test runs can be submitted
+        place = shlex.quote(str(finished.folder))
+        lines.append(f"next: tipl-bench verify {place}; tipl-bench submit {place}")
+    console().print(Text("\n".join(lines), "dim"), soft_wrap=True)
 
 
 def _run_several(

@@ -72,6 +72,7 @@ main(specification)
 """Imports this package from where it lies, without a search path: that has other people's code on it."""
 STATE_LIMIT = 16 << 30
 """Maximum bytes of a fitted state."""
+MIN_MEMORY = 1 << 27  # what Python and its packages take before a predictor starts
 MAX_TIMEOUT, MAX_MEMORY = 10**8, 1 << 50
 """Largest limits, in seconds (three years) and bytes, that sockets and the kernel accept."""
 SHUTDOWN_TIMEOUT = 5.0
@@ -98,9 +99,9 @@ class Limits:
         """Raise `OptionError` for a value out of range."""
         if self.timeout is not None and not 0 < self.timeout <= MAX_TIMEOUT:
             raise OptionError(f"Invalid timeout {self.timeout:g}: use more than 0 and at most {MAX_TIMEOUT:,} seconds.")
-        if not 0 < self.memory <= MAX_MEMORY:
-            limit, most = self.memory / 2**30, MAX_MEMORY >> 30
-            raise OptionError(f"Invalid memory limit {limit:g} GiB: use more than 0 and at most {most:,} GiB.")
+        if not MIN_MEMORY <= self.memory <= MAX_MEMORY:
+            limit, least, most = self.memory / 2**30, MIN_MEMORY / 2**30, MAX_MEMORY >> 30
+            raise OptionError(f"Invalid memory limit {limit:g} GiB: use {least:g} GiB to {most:,} GiB.")
 
 
 class PredictorProcess:

@@ -207,7 +207,8 @@ def test_when_a_run_finishes_then_its_table_and_folder_are_printed_and_its_files
     assert "linear v1 on toy-pendulum/synthetic-v1" in shown
     assert "damping=0.5" in shown
     assert f"{record.result('learning', 1)['skill'].value:.3f}" in shown
-    assert f"written: {out}" in shown
+    assert f"written: {out}\nfigure: {out / 'figure.svg'}\n" in shown
+    assert f"next: tipl-bench verify '{out}'; tipl-bench submit '{out}'\n" in shown
     names = {path.name for path in out.iterdir()}
     assert {"record.json", "forecasts.safetensors", "windows.parquet", "figure.svg", "figure.png"} <= names
 
@@ -330,7 +331,9 @@ def test_when_a_command_of_models_is_misspelt_then_it_is_not_taken_for_a_predict
     assert "Unknown predictor 'lineal'. Did you mean 'linear'?" in error_of("models", "lineal")
 
 
-@pytest.mark.parametrize("limit", ["--timeout=0", "--timeout=nan", "--timeout=inf", "--memory=-1", "--memory=inf"])
+@pytest.mark.parametrize(
+    "limit", ["--timeout=0", "--timeout=nan", "--timeout=inf", "--memory=-1", "--memory=0.001", "--memory=inf"]
+)
 def test_when_a_limit_is_invalid_then_nothing_runs(limit, smooth, tmp_path):
     message = error_of("run", "--model", "linear", "--dataset", smooth.folder, "--out", tmp_path / "run", limit)
     assert limit[2:9].rstrip("=") in message
