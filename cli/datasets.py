@@ -257,7 +257,7 @@ yes_option = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 dry_run_option = click.option("--dry-run", is_flag=True, help="Print what would be removed, and remove nothing.")
 
 
-@datasets.command("delete")
+@datasets.command("delete", short_help="Delete a dataset from the store.")
 @click.argument("name", shell_complete=complete_datasets)
 @yes_option
 @dry_run_option
@@ -272,7 +272,7 @@ def delete_dataset(name: str, yes: bool, dry_run: bool) -> None:
     _remove(find_dataset(parse_stored(name)), yes, dry_run)
 
 
-@datasets.command("prune")
+@datasets.command("prune", short_help="Remove from the store what nothing refers to.")
 @yes_option
 @dry_run_option
 def prune_datasets(yes: bool, dry_run: bool) -> None:

@@ -118,7 +118,12 @@ class FoldedTable:
         table = Table(box=RULE, show_edge=False, header_style="bold", padding=0)
         titles, *lines = self._lines(block)
         for title in titles:
-            table.add_column(title, justify=self.justify, overflow="fold")
+            table.add_column(_literal(title), justify=self.justify, overflow="fold")
         for row, cells in zip(self.rows, lines, strict=True):
-            table.add_row(*cells, end_section=row.end_section)
+            table.add_row(*map(_literal, cells), end_section=row.end_section)
         return table
+
+
+def _literal(cell: Cell) -> Text:
+    """A cell without markup: names come from packages and records of others."""
+    return Text(cell) if isinstance(cell, str) else cell

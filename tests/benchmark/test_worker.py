@@ -243,9 +243,9 @@ def test_when_a_timeout_is_out_of_range_then_it_is_refused(timeout):
         Limits(timeout)
 
 
-@pytest.mark.parametrize("memory", [0, -1, 1 << 80])
+@pytest.mark.parametrize("memory", [0, -1, 1 << 20, 1 << 80])
 def test_when_a_memory_limit_is_out_of_range_then_it_is_refused(memory):
-    with pytest.raises(OptionError, match=r"Invalid memory limit .*more than 0"):
+    with pytest.raises(OptionError, match=r"Invalid memory limit .*: use 0\.125 GiB to"):
         Limits(memory=memory)
 
 
