@@ -72,7 +72,7 @@ def test_the_tutorial_leads_to_a_row_of_the_leaderboard(catalogued, hub, monkeyp
             assert words[0] == "tipl-bench"
             result = CliRunner().invoke(main, words[1:])
             assert result.exit_code == 0, f"{command}\n{result.output}"
-            printed[command] = result.output
+            printed[command] = result.stdout
     assert "13 of 13 checks passed" in printed["tipl-bench models check my-forecaster"]
     assert "all agree, to the last digit" in printed["tipl-bench verify my-run"]
     assert "\nbitwise: the largest" in printed["tipl-bench reproduce my-run"]
