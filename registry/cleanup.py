@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..utils.canonical import canonical_json
-from ..utils.errors import DatasetError
-from ..utils.files import write_text
+from ..utils.errors import DatasetError, reason
+from ..utils.files import is_being_written, write_text
 from .catalog import catalog
 from .manifest import MANIFEST_NAME, read_manifest
 from .reference import COMMIT_PATTERN, DatasetRef, is_repo
@@ -88,11 +88,13 @@ def find_dataset(reference: DatasetRef) -> list[Removal]:
 def find_unreferenced() -> list[Removal]:
     """What nothing in the store refers to.
 
-    Partial files of downloads and writes that were killed; snapshots of the Hub that no tag or branch stands for here
-    and no catalog pins; caches of earlier versions. Collections that were not finished are kept.
+    Partial files of downloads and writes that were killed; snapshots of the Hub that no tag or branch stands for here,
+    no catalog pins and nobody asked for by their commit; caches of earlier versions. Collections that were not finished
+    are kept.
     """
     root = cache_root()
-    found = [_removal(path, "partial file") for path in _entries(root) if PARTIAL_PATTERN.fullmatch(path.name)]
+    partial = (path for path in _entries(root) if PARTIAL_PATTERN.fullmatch(path.name))
+    found = [_removal(path, "partial file") for path in partial if not is_being_written(path)]  # no lock is on these
     for folder in (path for owner in _folders(root / "datasets") for path in _folders(owner)):
         found += _partial(folder, folder.relative_to(root / "datasets").as_posix())
     for folder in _folders(root / "hub"):
@@ -133,7 +135,7 @@ def remove(removals: Iterable[Removal]) -> tuple[list[Removal], list[str]]:
     Returns
     -------
     list of Removal, list of str
-        What was removed, and why the others were not.
+        What was removed, and why the others were not, or not wholly.
 
     Raises
     ------
@@ -150,6 +152,8 @@ def remove(removals: Iterable[Removal]) -> tuple[list[Removal], list[str]]:
                 _delete(removal.path)
         except DatasetError as error:
             kept.append(f"{removal.path}: {error}")
+        except OSError as error:
+            kept.append(f"{removal.path}, or a part of it: {reason(error)} ({error.filename or removal.path})")
         else:
             removed.append(removal)
     return removed, kept

@@ -93,8 +93,8 @@ def parse_reference(text: str) -> DatasetRef:
 
 
 def parse_stored(text: str) -> DatasetRef:
-    """As `parse_reference`, but a collection that was not finished has a name too."""
-    if is_name(text) and staging_folder(text).is_dir():
+    """As `parse_reference`, but a collection that was not finished has a name too, and a removal that was not."""
+    if is_name(text) and (staging_folder(text).is_dir() or dataset_folder(text).is_dir()):
         return DatasetRef(name=text)
     return parse_reference(text)
 

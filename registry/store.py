@@ -76,7 +76,7 @@ def commit_folder(repo: str, commit: str) -> Path:
 
 
 def known_revisions(repo: str) -> dict[str, str]:
-    """The commit that each tag or branch of a repository stood for when it was last fetched."""
+    """The commit that each revision of a repository stood for when it was last fetched; a commit stands for itself."""
     path = repo_folder(repo) / REVISIONS_NAME
     if not is_file(path):
         return {}
@@ -92,10 +92,9 @@ def known_revisions(repo: str) -> dict[str, str]:
 
 
 def remember_revision(location: HubLocation, commit: str) -> None:
-    """Write down what a revision stands for."""
-    if not location.pinned:
-        known = known_revisions(location.repo) | {location.revision or DEFAULT_BRANCH: commit}
-        write_text(repo_folder(location.repo) / REVISIONS_NAME, canonical_json(known))
+    """Write down what a revision stands for: of a commit too, as `cleanup` keeps what was asked for by its commit."""
+    known = known_revisions(location.repo) | {location.revision or DEFAULT_BRANCH: commit}
+    write_text(repo_folder(location.repo) / REVISIONS_NAME, canonical_json(known))
 
 
 def snapshot_folder(location: HubLocation) -> Path | None:

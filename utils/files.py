@@ -37,10 +37,15 @@ def clear_leftovers(folder: Path, *, held: bool = False) -> None:
     writing, and the PID of a leftover may belong to an unrelated process.
     """
     for path in folder.glob(".*.partial"):
-        pid = path.name.split(".")[-2]
-        if held or (pid.isdigit() and not _is_running(int(pid))):
+        if held or not is_being_written(path):
             with contextlib.suppress(OSError):
                 path.unlink(missing_ok=True)
+
+
+def is_being_written(path: Path) -> bool:
+    """Whether a temporary file of `replace_atomically`, which has the PID in its name, may be a running process's."""
+    pid = path.name.split(".")[-2]
+    return not pid.isdigit() or _is_running(int(pid))
 
 
 def remove_tree(folder: Path) -> str:

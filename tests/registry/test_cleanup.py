@@ -149,6 +149,7 @@ def litter(hub, dataset, place, store):
     catalogue(dataset, place)
     load_dataset(TINY)
     snapshot = load_dataset(f"{PLACE}@v1").folder
+    (store / f".catalog.toml.{os.getppid()}.partial").write_bytes(b"of a process that writes it")
     stray = commit_folder(REPO, "0" * 40)
     shutil.copytree(snapshot, stray)
     pieces = [
@@ -170,7 +171,7 @@ def litter(hub, dataset, place, store):
 
 
 def test_what_nothing_refers_to_is_pruned_and_the_rest_stays(litter, dataset, store):
-    kept = [store / name for name in ("catalog.toml", "returns.sqlite")]
+    kept = [store / name for name in ("catalog.toml", "returns.sqlite", f".catalog.toml.{os.getppid()}.partial")]
     kept[1].write_bytes(b"in use")
     assert len(found()) == 10
     listed = typed("prune", "--dry-run")
@@ -198,9 +199,46 @@ def test_what_a_running_download_writes_is_not_pruned(litter, store):
 
 def test_a_snapshot_that_the_catalog_pins_is_kept(hub, dataset, place):
     folder = load_dataset(str(place)).folder
+    (folder.parent / "revisions.json").unlink()
     assert found() == {folder: "snapshot that no tag or branch stands for"}
     catalogue(dataset, place)
     assert found() == {}
+
+
+def test_a_snapshot_that_was_asked_for_by_its_commit_is_kept_until_it_is_deleted(hub, place):
+    pinned = f"{PLACE}@{place.revision}"
+    folder = load_dataset(pinned).folder
+    assert typed("prune", "--yes").stdout == "Nothing to remove.\n"
+    load_dataset(pinned, download=False).verify()
+    assert typed("delete", pinned, "--yes").exit_code == 0
+    assert not folder.exists()
+    assert known_revisions(REPO) == {}
+
+
+@pytest.mark.parametrize("command", ["delete", "prune"])
+def test_what_cannot_be_removed_is_named_and_the_rest_goes(stored, store, monkeypatch, command):
+    """As where a member of a team owns a folder of a shared store."""
+    locked = stored.folder / "trials" if command == "delete" else store / "references"
+    locked.mkdir(exist_ok=True)
+    (store / "returns").mkdir()
+    remove_tree = shutil.rmtree
+
+    def denied(path: Path) -> None:
+        if locked.is_relative_to(path):
+            raise PermissionError(13, "Permission denied", str(locked))
+        remove_tree(path)
+
+    monkeypatch.setattr(shutil, "rmtree", denied)
+    words = ["delete", TINY, "--yes"] if command == "delete" else ["prune", "--yes"]
+    result = typed(*words)
+    assert result.exit_code == 1
+    assert f"or a part of it: Permission denied ({locked})" in result.stderr
+    assert "Freed 0.0 MB" in result.stdout
+    assert (store / "returns").exists() == (command == "delete")
+    monkeypatch.undo()
+    monkeypatch.setenv("TIPL_BENCH_HOME", str(store))
+    assert typed(*words).exit_code == 0
+    assert not locked.exists()
 
 
 def test_pruning_an_empty_store_does_nothing(store):

@@ -41,9 +41,9 @@ def test_a_revision_leads_to_the_commit_it_last_stood_for(fetched):
     assert snapshot_folder(HubLocation(REPO)) == snapshot_folder(HubLocation(REPO, "main")) == fetched / SECOND
 
 
-def test_a_commit_stands_for_itself_and_is_not_written_down(fetched):
+def test_a_commit_stands_for_itself_and_is_written_down_once_it_was_fetched(fetched):
     remember_revision(HubLocation(REPO, SECOND), SECOND)
-    assert known_revisions(REPO) == {}
+    assert known_revisions(REPO) == {SECOND: SECOND}
     assert snapshot_folder(HubLocation(REPO, FIRST)) == fetched / FIRST
 
 
