@@ -7,13 +7,15 @@ import logging
 import math
 import os
 import re
+import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
+from huggingface_hub import set_client_factory
 from huggingface_hub.errors import HfHubHTTPError
-from huggingface_hub.utils import get_session, hf_raise_for_status, parse_ratelimit_headers
+from huggingface_hub.utils import _http, hf_raise_for_status, parse_ratelimit_headers
 
 from ...utils.errors import OptionError
 
@@ -25,6 +27,8 @@ BUSY = (429, 503)
 WAIT_VARIABLE = "TIPL_BENCH_HUB_WAIT"
 DEFAULT_WAIT = 300.0
 """Seconds; the Hub counts requests in windows of this length."""
+LONGEST_WAIT = 1e9
+"""Seconds; longer than any limit, and what longer waits count as."""
 ATTEMPTS = 5
 """Attempts at one request."""
 
@@ -45,16 +49,18 @@ def requested_wait(headers: Mapping[str, str]) -> float | None:
     """Seconds that an answer's headers ask to wait before the next request; None if they do not ask.
 
     They ask by `RateLimit: "api";r=0;t=60` (draft-ietf-httpapi-ratelimit-headers), by `Retry-After: 60`, or by
-    `Retry-After` and a date.
+    `Retry-After` and a date. What is neither of these asks for nothing.
     """
-    limit = parse_ratelimit_headers(headers)
-    waits = [float(limit.reset_in_seconds)] if limit and limit.remaining == 0 else []
+    waits: list[float] = []
+    with contextlib.suppress(ValueError):  # a number of thousands of digits
+        limit = parse_ratelimit_headers(headers)
+        waits += [min(limit.reset_in_seconds, LONGEST_WAIT)] if limit and limit.remaining == 0 else []
     after = headers.get("Retry-After", "").strip()
-    if re.fullmatch(r"\d{1,9}", after):
-        waits.append(float(after))
+    if re.fullmatch(r"[0-9]+", after):
+        waits.append(min(float(after), LONGEST_WAIT))
     elif after:
         with contextlib.suppress(ValueError, OverflowError):
-            waits.append(max(0.0, parsedate_to_datetime(after).timestamp() - time.time()))
+            waits.append(min(max(0.0, parsedate_to_datetime(after).timestamp() - time.time()), LONGEST_WAIT))
     return max(waits, default=None)
 
 
@@ -95,6 +101,32 @@ def seconds(wait: float) -> str:
     return f"{math.ceil(wait):,} s"
 
 
+class _BoundedClients:
+    """A client factory of `huggingface_hub` whose clients hold to the limit while `bounded_waits` does.
+
+    Its hook is there from the start: a client that the library replaces, as it does when a connection fails, has it
+    too, and no thread changes the hooks that another one is going through.
+    """
+
+    lock, bounded = threading.Lock(), 0
+
+    def __init__(self, factory: Callable[[], Any]) -> None:
+        self.factory = factory
+
+    def __call__(self) -> Any:
+        client = self.factory()
+        client.event_hooks["response"].append(_check_wait)
+        return client
+
+    @classmethod
+    def change(cls, requests: int) -> None:
+        """Count the requests that are held to the limit; whatever factory is set by now makes clients with the hook."""
+        with cls.lock:
+            cls.bounded += requests
+            if not isinstance(_http._GLOBAL_CLIENT_FACTORY, cls):
+                set_client_factory(cls(_http._GLOBAL_CLIENT_FACTORY))
+
+
 @contextlib.contextmanager
 def bounded_waits() -> Iterator[None]:
     """Hold the waits inside `huggingface_hub` to the same limit.
@@ -102,19 +134,22 @@ def bounded_waits() -> Iterator[None]:
     Uploads, listings and Xet downloads repeat requests within the client. It waits for as long as `Retry-After` says,
     hours included, and reads no dates there.
     """
-    hooks: list[Any] = get_session().event_hooks["response"]
-    hooks.append(_check_wait)
+    _BoundedClients.change(+1)
     try:
         yield
     finally:
-        hooks.remove(_check_wait)
+        _BoundedClients.change(-1)
 
 
 def _check_wait(response: Any) -> None:
     """Raise for an answer that asks to wait too long, and state other waits as the client reads them."""
+    if not _BoundedClients.bounded or response.status_code < 400:
+        return
     wait = requested_wait(response.headers) if response.status_code in BUSY else None
-    if wait is not None and wait > max_wait():
-        response.read()
-        hf_raise_for_status(response)
-    elif wait is not None:
+    for name in ("Retry-After", "RateLimit"):  # the client would obey any number in them, or fail to read it
+        response.headers.pop(name, None)
+    if wait is not None:
         response.headers["Retry-After"] = str(math.ceil(wait))
+        if wait > max_wait():
+            response.read()
+            hf_raise_for_status(response)
