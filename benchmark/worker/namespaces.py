@@ -11,9 +11,9 @@ import struct
 from pathlib import Path
 
 # linux/sched.h, linux/mount.h; `mount_setattr` (Linux 5.12) has the same number on every architecture.
-NEW_MOUNTS, NEW_IPC, NEW_USER, NEW_NETWORK = 0x20000, 0x8000000, 0x10000000, 0x40000000
-BIND, RECURSIVE, PRIVATE = 1 << 12, 1 << 14, 1 << 18
-MOUNT_SETATTR, HERE, WHOLE_TREE, READ_ONLY = 442, -100, 0x8000, 1
+CLONE_NEWNS, CLONE_NEWIPC, CLONE_NEWUSER, CLONE_NEWNET = 0x20000, 0x8000000, 0x10000000, 0x40000000
+MS_BIND, MS_REC, MS_PRIVATE = 1 << 12, 1 << 14, 1 << 18
+SYS_MOUNT_SETATTR, AT_FDCWD, AT_RECURSIVE, MOUNT_ATTR_RDONLY = 442, -100, 0x8000, 1
 
 
 def enter_namespaces(scratch: Path) -> bool:
@@ -42,18 +42,20 @@ def enter_namespaces(scratch: Path) -> bool:
 
 def _enter(scratch: Path) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
-    user, group, spaces = os.geteuid(), os.getegid(), NEW_MOUNTS | NEW_IPC | NEW_NETWORK
+    user, group, spaces = os.geteuid(), os.getegid(), CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWNET
     if libc.unshare(spaces) != 0:
-        _check(libc.unshare(spaces | NEW_USER))
+        _check(libc.unshare(spaces | CLONE_NEWUSER))
         Path("/proc/self/setgroups").write_text("deny")
         Path("/proc/self/uid_map").write_text(f"{user} {user} 1")
         Path("/proc/self/gid_map").write_text(f"{group} {group} 1")
     folder = os.fsencode(scratch)
-    _check(libc.mount(None, b"/", None, RECURSIVE | PRIVATE, None))
-    _check(libc.mount(folder, folder, None, BIND, None))
-    _check(libc.syscall(MOUNT_SETATTR, HERE, b"/", WHOLE_TREE, struct.pack("4Q", READ_ONLY, 0, 0, 0), 32))
+    _check(libc.mount(None, b"/", None, MS_REC | MS_PRIVATE, None))
+    _check(libc.mount(folder, folder, None, MS_BIND, None))
+    set_read_only = struct.pack("4Q", MOUNT_ATTR_RDONLY, 0, 0, 0)  # struct mount_attr: set, clear
+    clear_read_only = struct.pack("4Q", 0, MOUNT_ATTR_RDONLY, 0, 0)
+    _check(libc.syscall(SYS_MOUNT_SETATTR, AT_FDCWD, b"/", AT_RECURSIVE, set_read_only, 32))
     for writable in (folder, b"/proc"):  # where threads are named
-        _check(libc.syscall(MOUNT_SETATTR, HERE, writable, 0, struct.pack("4Q", 0, READ_ONLY, 0, 0), 32))
+        _check(libc.syscall(SYS_MOUNT_SETATTR, AT_FDCWD, writable, 0, clear_read_only, 32))
     os.chdir(scratch)  # the same folder until now, by the mount beneath
 
 

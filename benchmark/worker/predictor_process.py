@@ -147,7 +147,7 @@ class PredictorProcess:
         self._channel = Channel(ours)
         try:
             with theirs:
-                self._process = self._start(theirs, data, [*held_out, cache_root(), BUNDLED, *token_files()])
+                self._start(theirs, data, [*held_out, cache_root(), BUNDLED, *token_files()])
             request = Describe(model=model, budget=budget, settings=tuple(settings), context=context)
             description, _ = self._exchange(request, Description)
             self.name = description.name if is_target(model) else model
@@ -165,8 +165,18 @@ class PredictorProcess:
             self.close()
             raise
 
-    def _start(self, end: socket.socket, data: Sequence[Path], held_out: Sequence[Path]) -> subprocess.Popen[bytes]:
-        process = subprocess.Popen(
+    def _start(self, end: socket.socket, data: Sequence[Path], held_out: Sequence[Path]) -> None:
+        specification = {
+            "package": str(PACKAGE / "__init__.py"),
+            "path": [str(Path(entry).absolute()) for entry in sys.path],
+            "site": [site.getusersitepackages()] if site.ENABLE_USER_SITE else [],
+            "socket": end.fileno(),
+            "scratch": str(self._scratch),
+            "readable": [str(path) for path in readable_files(self.name, held_out, data)],
+            "held_out": [str(path) for path in held_out],
+            "memory": self.limits.memory,
+        }
+        self._process = process = subprocess.Popen(
             [sys.executable, "-I", "-S", "-X", "utf8", "-c", BOOTSTRAP_CODE],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -179,19 +189,8 @@ class PredictorProcess:
         assert process.stdin is not None
         assert process.stdout is not None
         self._output = OutputRelay(self.name, process.stdout)
-        specification = {
-            "package": str(PACKAGE / "__init__.py"),
-            "path": [str(Path(entry).absolute()) for entry in sys.path],
-            "site": [site.getusersitepackages()] if site.ENABLE_USER_SITE else [],
-            "socket": end.fileno(),
-            "scratch": str(self._scratch),
-            "readable": [str(path) for path in readable_files(self.name, held_out, data)],
-            "held_out": [str(path) for path in held_out],
-            "memory": self.limits.memory,
-        }
         with contextlib.suppress(BrokenPipeError), process.stdin as stream:
             stream.write(json.dumps(specification).encode())
-        return process
 
     def fit(self, task: FitTask) -> float:
         """Fit in the worker; returns the seconds from the request to the answer."""
@@ -301,6 +300,8 @@ class PredictorProcess:
             return "its process closed its connection but is still running"
         if code == OUT_OF_MEMORY:
             return out_of_memory(self.limits.memory)
+        if code == usage.UNKNOWN_STATUS:
+            return "its process ended; how is not known, because this process ignores SIGCHLD"
         way = f"ended by itself (exit status {code})" if code >= 0 else f"was killed by {_signal_name(-code)}"
         if code == -signal.SIGKILL:
             return f"its process {way}; the machine may be out of memory"

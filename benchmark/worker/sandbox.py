@@ -20,9 +20,9 @@ from .namespaces import enter_namespaces
 from .system_calls import refuse_calls
 
 # linux/landlock.h and linux/prctl.h; the system calls have the same numbers on every architecture.
-CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446
-ASK_VERSION = 1
-PATH_BENEATH = 1
+SYS_LANDLOCK_CREATE_RULESET, SYS_LANDLOCK_ADD_RULE, SYS_LANDLOCK_RESTRICT_SELF = 444, 445, 446
+LANDLOCK_CREATE_RULESET_VERSION = 1
+LANDLOCK_RULE_PATH_BENEATH = 1
 WRITE_FILE, READ_FILE = 1 << 1, 1 << 2
 REMOVE_AND_MAKE = sum(1 << bit for bit in range(4, 13))
 """Removing and creating folders, files, devices, sockets, pipes and links."""
@@ -32,9 +32,9 @@ TCP_BIND_AND_CONNECT = 1 << 0 | 1 << 1
 TCP_SINCE = 4
 ABSTRACT_SOCKETS_AND_SIGNALS = 1 << 0 | 1 << 1
 SCOPES_SINCE = 6
-SET_PARENT_DEATH_SIGNAL, SET_NO_NEW_PRIVILEGES = 1, 38
+PR_SET_PDEATHSIG, PR_SET_NO_NEW_PRIVS = 1, 38
 
-CAPABILITY_VERSION, READ_ANY_FILE = 0x20080522, 1 << 1  # linux/capability.h: version 3, CAP_DAC_OVERRIDE
+LINUX_CAPABILITY_VERSION_3, CAP_DAC_OVERRIDE = 0x20080522, 1  # linux/capability.h
 
 DEVICES = ("null", "zero", "full", "random", "urandom", "nvidia*", "dri", "kfd", "dxg")
 """Usable entries of /dev: those that store nothing, and accelerators. Not /dev/shm, which stores files."""
@@ -48,7 +48,7 @@ NO_ISOLATION: Isolation = "none"
 def die_with_parent() -> None:
     """Ask the kernel to kill this process when its parent ends, for whatever reason."""
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(SET_PARENT_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def limit_memory(size: int) -> None:
@@ -63,7 +63,8 @@ def close_sandbox(readable: Iterable[Path], scratch: Path) -> Isolation:
 
     Landlock (Linux 5.13; moves between folders since 5.19, truncation since 6.2, TCP since 6.7, signals and abstract
     sockets since 6.12) permits to read the given files, and to write to the scratch folder and to accelerators alone.
-    Descriptors that are already open stay usable. Namespaces and a filter of system calls do the rest, where the system
+    Descriptors that are already open stay usable. All of it applies to the one thread that there is at this point, and
+    to every thread and process that it starts. Namespaces and a filter of system calls do the rest, where the system
     permits them. Privileges of root are given up, but for access to other people's files.
 
     Parameters
@@ -76,15 +77,16 @@ def close_sandbox(readable: Iterable[Path], scratch: Path) -> Isolation:
     Returns
     -------
     Isolation
-        What is in force: "none" if the kernel does not support Landlock.
+        What is in force: "none" if the kernel does not support Landlock, or privileges could not be given up.
     """
-    version = _landlock(CREATE_RULESET, None, 0, ASK_VERSION) if sys.platform == "linux" else -1
+    if sys.platform != "linux":
+        return NO_ISOLATION
+    version = _landlock(SYS_LANDLOCK_CREATE_RULESET, None, 0, LANDLOCK_CREATE_RULESET_VERSION)
     if version < 1 or _threads() > 1:
         return NO_ISOLATION
     namespaces = enter_namespaces(scratch)
-    if not _restrict_files(version, readable, scratch):
+    if not _restrict_files(version, readable, scratch) or not _drop_capabilities():
         return NO_ISOLATION
-    _drop_capabilities()
     if refuse_calls():
         return "landlock+seccomp+namespaces" if namespaces else "landlock+seccomp"
     return "landlock+namespaces" if namespaces else "landlock"
@@ -98,7 +100,7 @@ def _restrict_files(version: int, readable: Iterable[Path], scratch: Path) -> bo
         rights += struct.pack("Q", TCP_BIND_AND_CONNECT)
     if version >= SCOPES_SINCE:
         rights += struct.pack("Q", ABSTRACT_SOCKETS_AND_SIGNALS)
-    rules = _landlock(CREATE_RULESET, rights, len(rights), 0)
+    rules = _landlock(SYS_LANDLOCK_CREATE_RULESET, rights, len(rights), 0)
     if rules < 0:
         return False
     try:
@@ -108,19 +110,21 @@ def _restrict_files(version: int, readable: Iterable[Path], scratch: Path) -> bo
             _permit(rules, path, on_files)
         _permit(rules, Path("/proc/self/task"), on_files)  # CUDA names its threads there, and fails if it cannot
         _permit(rules, scratch, everything)
-        ctypes.CDLL(None).prctl(SET_NO_NEW_PRIVILEGES, 1, 0, 0, 0)
-        return _landlock(RESTRICT_SELF, rules, 0) == 0
+        if ctypes.CDLL(None).prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
+            return False
+        return _landlock(SYS_LANDLOCK_RESTRICT_SELF, rules, 0) == 0
     finally:
         os.close(rules)
 
 
-def _drop_capabilities() -> None:
-    """Give up every capability but that of reading files of other users, which the sandbox limits."""
-    libc = ctypes.CDLL(None)
-    header, sets = struct.pack("Ii", CAPABILITY_VERSION, 0), ctypes.create_string_buffer(24)
-    if libc.capget(header, sets) == 0:
-        effective, permitted, *_ = struct.unpack("6I", sets.raw)
-        libc.capset(header, struct.pack("6I", effective & READ_ANY_FILE, permitted & READ_ANY_FILE, 0, 0, 0, 0))
+def _drop_capabilities() -> bool:
+    """Give up every capability but that of reading files of other users, which the sandbox limits; False on failure."""
+    libc, kept = ctypes.CDLL(None), 1 << CAP_DAC_OVERRIDE
+    header, sets = struct.pack("Ii", LINUX_CAPABILITY_VERSION_3, 0), ctypes.create_string_buffer(24)
+    if libc.capget(header, sets) != 0:
+        return False
+    effective, permitted, *_ = struct.unpack("6I", sets.raw)
+    return int(libc.capset(header, struct.pack("6I", effective & kept, permitted & kept, 0, 0, 0, 0))) == 0
 
 
 def first_readable(held_out: Iterable[Path], readable: Iterable[Path]) -> Path | None:
@@ -162,6 +166,6 @@ def _permit(rules: int, path: Path, rights: int) -> None:
     except OSError:  # gone by now, or not accessible to this user
         return
     try:
-        _landlock(ADD_RULE, rules, PATH_BENEATH, struct.pack("=Qi", rights, descriptor), 0)
+        _landlock(SYS_LANDLOCK_ADD_RULE, rules, LANDLOCK_RULE_PATH_BENEATH, struct.pack("=Qi", rights, descriptor), 0)
     finally:
         os.close(descriptor)

@@ -9,9 +9,10 @@ import resource
 import signal
 import sys
 import time
-from pathlib import Path
 
-SET_PARENT_DEATH_SIGNAL, SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
+from .usage import children_by_parent
+
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
 REAP_TIMEOUT = 5.0
 """Seconds for which remaining descendants are killed."""
 
@@ -30,8 +31,8 @@ def run_under_subreaper(inherited: int) -> None:
     if sys.platform != "linux":
         return
     prctl = ctypes.CDLL(None).prctl
-    prctl(SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    prctl(SET_PARENT_DEATH_SIGNAL, signal.SIGTERM, 0, 0, 0)
+    prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
     child = os.fork()
     if child == 0:
         return
@@ -53,23 +54,13 @@ def _kill(process: int) -> None:
 def _kill_descendants() -> None:
     """Kill all children, and their children, which are reparented to this process."""
     until = time.monotonic() + REAP_TIMEOUT
-    while time.monotonic() < until and (children := _children()):
+    while time.monotonic() < until and (children := children_by_parent().get(os.getpid())):
         for process in children:
             _kill(process)
         with contextlib.suppress(ChildProcessError):
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
         time.sleep(0.001)
-
-
-def _children() -> list[int]:
-    children = []
-    for entry in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):  # ended by now
-            parent = entry.read_bytes().rpartition(b")")[2].split()[1]
-            if int(parent) == os.getpid():
-                children.append(int(entry.parent.name))
-    return children
 
 
 def _exit_like(code: int) -> None:

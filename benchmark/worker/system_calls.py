@@ -6,19 +6,21 @@ Only the standard library is imported here, see `sandbox`.
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import struct
 
-# linux/seccomp.h, linux/filter.h and linux/audit.h.
-SET_SECCOMP, FILTER = 22, 2
-LOAD, EQUAL, AT_LEAST, RETURN = 0x20, 0x15, 0x35, 0x06
-NUMBER, ARCHITECTURE, FIRST_ARGUMENT = 0, 4, 16
-ALLOW, REFUSE = 0x7FFF0000, 0x00050000 | 1
-OTHER_ABI = 0x40000000
+# linux/prctl.h, linux/seccomp.h, linux/bpf_common.h; offsets within `struct seccomp_data`.
+PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 22, 2
+BPF_LD_W_ABS, BPF_JEQ_K, BPF_JGE_K, BPF_RET_K = 0x20, 0x15, 0x35, 0x06
+NR_OFFSET, ARCH_OFFSET, ARGS_OFFSET = 0, 4, 16
+SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO = 0x7FFF0000, 0x00050000
+X32_SYSCALL_BIT = 0x40000000
 """Numbers from here on are those of x86's 32-bit pointers, which mean the same calls."""
 
+# AUDIT_ARCH_* of linux/audit.h, and the column of the calls' numbers.
 MACHINES = {"x86_64": (0xC000003E, 0), "aarch64": (0xC00000B7, 1)}
-CALLS = {
+REFUSED_CALLS = {
     "connect": (42, 203),
     "shmget": (29, 194),
     "semget": (64, 190),
@@ -30,7 +32,7 @@ CALLS = {
     "io_uring_setup": (425, 425),  # makes other calls unseen
 }
 SOCKET = (41, 198)
-FAMILIES = (1, 16)  # Unix sockets, which processes of the worker may use among themselves, and netlink
+AF_UNIX, AF_NETLINK = 1, 16  # processes of the worker may use Unix sockets among themselves
 
 
 def refuse_calls() -> bool:
@@ -42,13 +44,13 @@ def refuse_calls() -> bool:
     if machine is None or struct.calcsize("P") != 8:
         return False
     audit, column = machine
-    refuse = (RETURN, 0, 0, REFUSE)
-    program = [(LOAD, 0, 0, ARCHITECTURE), (EQUAL, 1, 0, audit), refuse]
-    program += [(LOAD, 0, 0, NUMBER), (AT_LEAST, 0, 1, OTHER_ABI), refuse]
-    for numbers in CALLS.values():
-        program += [(EQUAL, 0, 1, numbers[column]), refuse]
-    program += [(EQUAL, 0, 4, SOCKET[column]), (LOAD, 0, 0, FIRST_ARGUMENT)]
-    program += [(EQUAL, 2, 0, FAMILIES[0]), (EQUAL, 1, 0, FAMILIES[1]), refuse, (RETURN, 0, 0, ALLOW)]
+    refuse = (BPF_RET_K, 0, 0, SECCOMP_RET_ERRNO | errno.EPERM)
+    program = [(BPF_LD_W_ABS, 0, 0, ARCH_OFFSET), (BPF_JEQ_K, 1, 0, audit), refuse]
+    program += [(BPF_LD_W_ABS, 0, 0, NR_OFFSET), (BPF_JGE_K, 0, 1, X32_SYSCALL_BIT), refuse]
+    for numbers in REFUSED_CALLS.values():
+        program += [(BPF_JEQ_K, 0, 1, numbers[column]), refuse]
+    program += [(BPF_JEQ_K, 0, 4, SOCKET[column]), (BPF_LD_W_ABS, 0, 0, ARGS_OFFSET)]
+    program += [(BPF_JEQ_K, 2, 0, AF_UNIX), (BPF_JEQ_K, 1, 0, AF_NETLINK), refuse, (BPF_RET_K, 0, 0, SECCOMP_RET_ALLOW)]
     code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *line) for line in program))
     header = ctypes.create_string_buffer(struct.pack("HxxxxxxQ", len(program), ctypes.addressof(code)))
-    return int(ctypes.CDLL(None).prctl(SET_SECCOMP, FILTER, header, 0, 0)) == 0
+    return int(ctypes.CDLL(None).prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, header, 0, 0)) == 0

@@ -1,4 +1,4 @@
-"""Memory that processes took, by the kernel's count."""
+"""Descendants of a process, how they end, and the memory that they took, by the kernel's count."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ import resource
 import sys
 from pathlib import Path
 
+UNKNOWN_STATUS = 256
+"""Stands for the exit status of a child that the kernel reaped, as it does where this process ignores SIGCHLD."""
+
 
 def own_peak() -> int:
     """Peak resident size of this process in bytes."""
@@ -16,19 +19,25 @@ def own_peak() -> int:
 
 def living_peak(root: int) -> int:
     """Largest peak resident size in bytes of the living descendants of a process; 0 if there is none, or no /proc."""
-    children: dict[int, list[Path]] = {}
-    for entry in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):  # ended by now
-            parent = int(entry.read_bytes().rpartition(b")")[2].split()[1])
-            children.setdefault(parent, []).append(entry.parent)
+    children = children_by_parent()
     peak, waiting = 0, children.get(root, [])
     while waiting:
         process = waiting.pop()
-        waiting += children.get(int(process.name), ())
+        waiting += children.get(process, ())
         with contextlib.suppress(OSError):
-            _, found, rest = (process / "status").read_bytes().partition(b"\nVmHWM:")
+            _, found, rest = Path(f"/proc/{process}/status").read_bytes().partition(b"\nVmHWM:")
             peak = max(peak, int(rest.split()[0]) * 1024 if found else 0)
     return peak
+
+
+def children_by_parent() -> dict[int, list[int]]:
+    """The process ids of each living process's children; empty without /proc."""
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # ended by now
+            parent = int(entry.read_bytes().rpartition(b")")[2].split()[1])
+            children.setdefault(parent, []).append(int(entry.parent.name))
+    return children
 
 
 def wait(process: int) -> tuple[int, int] | None:
@@ -39,8 +48,8 @@ def wait(process: int) -> tuple[int, int] | None:
     """
     try:
         ended, status, usage = os.wait4(process, os.WNOHANG)
-    except ChildProcessError:  # reaped already, as where SIGCHLD is ignored
-        return 0, 0
+    except ChildProcessError:
+        return UNKNOWN_STATUS, 0
     if not ended:
         return None
     peak = _in_bytes(usage.ru_maxrss)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import signal
 import socket
 import sys
 import traceback
@@ -38,6 +39,7 @@ NO_MEMORY = ("can't allocate memory", "Cannot allocate memory", "cannot map", "f
 
 def main(specification: dict[str, Any]) -> None:
     """Serve one predictor until the socket closes."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, as a process inherits it, children cannot be waited for
     run_under_subreaper(specification["socket"])
     sandbox.die_with_parent()
     readable = [Path(path) for path in specification["readable"]]

@@ -16,6 +16,7 @@ from tipl_bench.benchmark.request import RunRequest
 from tipl_bench.benchmark.run import execute
 from tipl_bench.benchmark.worker.predictor_process import PredictorProcess
 from tipl_bench.benchmark.worker.sandbox import NO_ISOLATION
+from tipl_bench.benchmark.worker.system_calls import MACHINES
 from tipl_bench.registry.catalog import BUNDLED
 from tipl_bench.utils.errors import ProtocolError
 
@@ -116,7 +117,7 @@ def test_files_that_pth_files_import_run_inside_the_closed_sandbox(tmp_path):
     )
     if done.stdout.strip() == NO_ISOLATION:
         pytest.skip("this kernel has no Landlock")
-    hooks = [line.split()[2] for line in done.stderr.splitlines() if line.startswith("hook 1")]
+    hooks = [line.split()[-1] for line in done.stderr.splitlines() if "hook 1 " in line]
     assert hooks == ["denied"], done.stderr  # once, in the worker
 
 
@@ -128,6 +129,40 @@ def test_when_a_predictors_package_is_inside_the_store_then_it_still_loads(
     with PredictorProcess("mixes-windows") as predictor:
         assert predictor.version == 1
         assert predictor.isolation == NO_ISOLATION or not predictor.can_open(tmp_path / "secret")
+
+
+REFUSING = """
+import ctypes, errno, os, struct, sys
+from tipl_bench.benchmark.worker import system_calls as bpf
+from tipl_bench.benchmark.worker.predictor_process import PredictorProcess
+
+NO_NEW_PRIVS = 38
+call, column = sys.argv[1], bpf.MACHINES[os.uname().machine][1]
+number, argument = {"capset": ((126, 91), 0), "prctl": ((157, 167), NO_NEW_PRIVS)}[call]
+refuse = (bpf.BPF_RET_K, 0, 0, bpf.SECCOMP_RET_ERRNO | errno.EPERM)
+allow = (bpf.BPF_RET_K, 0, 0, bpf.SECCOMP_RET_ALLOW)
+program = [(bpf.BPF_LD_W_ABS, 0, 0, bpf.NR_OFFSET), (bpf.BPF_JEQ_K, 1, 0, number[column]), allow]
+if argument:
+    program += [(bpf.BPF_LD_W_ABS, 0, 0, bpf.ARGS_OFFSET), (bpf.BPF_JEQ_K, 1, 0, argument), allow]
+lines = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *line) for line in [*program, refuse]))
+header = struct.pack("HxxxxxxQ", len(program) + 1, ctypes.addressof(lines))
+prctl = ctypes.CDLL(None).prctl
+assert prctl(NO_NEW_PRIVS, 1, 0, 0, 0) == 0
+assert prctl(bpf.PR_SET_SECCOMP, bpf.SECCOMP_MODE_FILTER, header, 0, 0) == 0
+with PredictorProcess("persistence") as predictor:
+    print(predictor.isolation)
+"""
+
+
+@pytest.mark.skipif(os.uname().machine not in MACHINES, reason="the calls' numbers are those of other processors")
+@pytest.mark.parametrize("call", ["capset", "prctl"])
+def test_when_privileges_cannot_be_given_up_then_no_isolation_is_claimed(call):
+    readable([])  # skips without isolation
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run(
+        [sys.executable, "-c", REFUSING, call], capture_output=True, text=True, env=environment, check=False
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, NO_ISOLATION), done.stderr
 
 
 def test_a_predictor_cannot_reach_the_network(misbehaving_predictors, smooth, tmp_path):

@@ -147,10 +147,26 @@ def test_when_the_run_is_killed_then_processes_that_the_worker_started_are_kille
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Landlock exists only on Linux")
 def test_a_predictor_cannot_kill_the_subreaper(misbehaving_predictors, smooth, tmp_path):
-    if sandbox._landlock(sandbox.CREATE_RULESET, None, 0, sandbox.ASK_VERSION) < sandbox.SCOPES_SINCE:
+    version = sandbox._landlock(sandbox.SYS_LANDLOCK_CREATE_RULESET, None, 0, sandbox.LANDLOCK_CREATE_RULESET_VERSION)
+    if version < sandbox.SCOPES_SINCE:
         pytest.skip("this kernel's Landlock does not restrict signals")
     execute(request("kills-parent", smooth), tmp_path / "run")
     assert "killed" not in misbehaving_predictors
+
+
+def test_when_the_run_ignores_the_end_of_children_then_the_worker_works_and_its_end_is_told(
+    misbehaving_predictors, smooth, tmp_path
+):
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # which every process started by this one inherits
+    try:
+        with PredictorProcess("persistence") as predictor:
+            assert predictor.version == 1
+        with pytest.raises(
+            PredictorError, match="its process ended; how is not known, because this process ignores SIGCHLD"
+        ):
+            execute(request("exiting", smooth), tmp_path / "run")
+    finally:
+        signal.signal(signal.SIGCHLD, before)
 
 
 def _wait_for_end(notes: Notes, which: str) -> None:
