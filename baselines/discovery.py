@@ -6,6 +6,11 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from importlib import metadata
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+from pydantic import BaseModel
 
 from ..registry.reference import SLUG_LENGTH, SLUG_PATTERN
 from ..utils.text import one_line
@@ -66,6 +71,29 @@ class Plugin:
         if home := self.header("Home-page"):
             known.setdefault("homepage", home)
         return next((known[label] for label in labels if known.get(label)), None)
+
+
+class DirectUrl(BaseModel):
+    """Where pip installed a package from, if not from an index (`direct_url.json`, PEP 610)."""
+
+    url: str = ""
+    vcs_info: dict[str, Any] = {}
+    dir_info: dict[str, Any] = {}
+
+    @property
+    def editable_folder(self) -> Path | None:
+        """The project's folder, if the package is an editable installation of it."""
+        prefix, _, path = self.url.partition("file://")
+        editable = self.dir_info.get("editable") is True and not prefix and path.startswith("/")
+        return Path(unquote(path)) if editable else None
+
+
+def direct_url(package: metadata.Distribution) -> DirectUrl:
+    """Where pip installed a package from; empty where nothing says so, or nothing that can be read."""
+    try:
+        return DirectUrl.model_validate_json(package.read_text("direct_url.json") or "{}")
+    except Exception:  # whatever reading a foreign package's damaged metadata raises
+        return DirectUrl()
 
 
 def plugins(in_tree: Mapping[str, str]) -> list[Plugin]:

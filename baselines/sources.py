@@ -20,13 +20,12 @@ from urllib.parse import urlsplit, urlunsplit
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from ..registry.reference import COMMIT_PATTERN
-from ..utils.canonical import strict_json
 from ..utils.errors import OptionError
 from ..utils.fields import Address, Count, Sha256, Text
 from ..utils.files import sha256
 from ..utils.git import git
 from ..utils.text import one_line
-from .discovery import PAPER_LABELS, SOURCE_LABELS, Plugin
+from .discovery import PAPER_LABELS, SOURCE_LABELS, Plugin, direct_url
 
 MAX_ENTRIES = 20_000
 """Files of a package that are looked at."""
@@ -223,14 +222,11 @@ def web_address(text: object) -> str | None:
 
 def _installed_commit(plugin: Plugin) -> tuple[str | None, str | None]:
     """The repository and commit that pip installed the package from (`direct_url.json`, PEP 610)."""
-    try:
-        found = strict_json(plugin.package.read_text("direct_url.json") or "{}")
-        commit = str(found.get("vcs_info", {}).get("commit_id"))
-    except Exception:  # whatever reading a foreign package's damaged metadata raises
-        return None, None
+    found = direct_url(plugin.package)
+    commit = str(found.vcs_info.get("commit_id"))
     if not re.fullmatch(COMMIT_PATTERN, commit):
         return None, None
-    return web_address(str(found.get("url")).removeprefix("git+")), commit
+    return web_address(found.url.removeprefix("git+")), commit
 
 
 def _tracked_commit(tree: SourceTree | None) -> tuple[str | None, bool | None]:

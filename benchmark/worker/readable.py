@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 import sys
 import sysconfig
 from collections.abc import Iterable, Iterator
-from importlib.metadata import Distribution, PackageNotFoundError, distribution
+from importlib.metadata import Distribution, distribution
 from pathlib import Path
 
 from ...baselines import find_plugin, is_target
+from ...baselines.discovery import direct_url
 from ...baselines.sources import module_sources
 
 PACKAGE = Path(__file__).parents[2]
@@ -88,7 +88,9 @@ def _own(model: str) -> Iterator[Path]:
     modules = {target.rpartition(":")[0]} if is_target(target) else set()
     found = [plugin.package] if plugin else []
     for one in found:
-        modules.update((one.read_text("top_level.txt") or "").split())
+        with contextlib.suppress(Exception):  # whatever reading a foreign package's damaged metadata raises
+            modules.update((one.read_text("top_level.txt") or "").split())  # which setuptools alone writes
+        yield from _editable_code(one)
         found += [other for other in _editable_requirements(one) if other.name not in {known.name for known in found}]
     yield from _code(PACKAGE.resolve())
     for tree in filter(None, map(module_sources, modules)):
@@ -96,13 +98,29 @@ def _own(model: str) -> Iterator[Path]:
 
 
 def _editable_requirements(one: Distribution) -> Iterator[Distribution]:
-    for requirement in one.requires or ():
+    requirements: list[str] = []
+    with contextlib.suppress(Exception):  # damaged metadata, here and below
+        requirements = one.requires or []
+    for requirement in requirements:
         name = re.match(r"[\w.-]+", requirement)
-        with contextlib.suppress(PackageNotFoundError):
+        with contextlib.suppress(Exception):
             other = distribution(name[0] if name else requirement)
-            origin = json.loads(other.read_text("direct_url.json") or "{}")
-            if origin.get("dir_info", {}).get("editable"):
+            if direct_url(other).editable_folder:
                 yield other
+
+
+def _editable_code(one: Distribution) -> Iterator[Path]:
+    """Modules and packages in an editable project's folder, its `src`, and the folders that its `.pth` files name."""
+    folder = direct_url(one).editable_folder
+    if folder is None:
+        return
+    folders = {folder, folder / "src"}
+    with contextlib.suppress(Exception):  # damaged metadata
+        for file in one.files or ():
+            if file.suffix == ".pth":
+                folders.update(Path(line) for line in file.read_text().splitlines() if Path(line).is_absolute())
+    for place in folders:
+        yield from _importable(place)
 
 
 def _code(place: Path) -> Iterator[Path]:
@@ -110,9 +128,15 @@ def _code(place: Path) -> Iterator[Path]:
     if place.is_file():
         yield from (place, *place.parent.glob("*.py"))
     elif any((place / name).exists() for name in ("pyproject.toml", "setup.py", "setup.cfg", ".git")):
-        yield from (*place.glob("*.py"), *(module.parent for module in place.glob("*/__init__.py")))
+        yield from _importable(place)
     else:
         yield place
+
+
+def _importable(folder: Path) -> Iterator[Path]:
+    """The modules and packages in a folder."""
+    with contextlib.suppress(OSError, ValueError):  # a name that cannot be one of a file
+        yield from (*folder.glob("*.py"), *(module.parent for module in folder.glob("*/__init__.py")))
 
 
 def _mapped_libraries() -> set[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -44,16 +45,42 @@ def test_copies_of_held_out_files_are_not_readable_wherever_they_lie(tmp_path, m
     (tmp_path / "clone/registry/bundled/trial.safetensors").write_bytes(b"")
     (tmp_path / "clone/registry/__init__.py").touch()
     monkeypatch.syspath_prepend(str(tmp_path / "clone"))  # as `python -m` in a clone does
-    around = (".git", "README.md", "build", "docs", "tests", "runs", "leaderboard/__init__.py", "leaderboard/results")
-    held_out = [path for place in around for path in _some_files(package / place)]
+    held_out = sorted((package / "leaderboard").rglob("*.py"))
     copies = ["copy.safetensors", "hard-link.safetensors", f"linked/{TRIAL.relative_to(BUNDLED)}"]
     copies.append("clone/registry/bundled/trial.safetensors")
     private = [path for path in (Path("/etc/shadow"), Path.home() / ".bashrc", TRIAL, *held_out) if path.exists()]
     assert readable([*private, *(tmp_path / copy for copy in copies)]) == set()
 
 
-def _some_files(place: Path) -> list[Path]:
-    return [place] if place.is_file() else [path for path in place.glob("*") if path.is_file()][:3]
+def test_of_a_working_tree_of_this_package_only_the_code_is_readable(tmp_path):
+    readable([])  # skips without isolation
+    source, clone = Path(tipl_bench.__file__).resolve().parent, tmp_path / "clone"
+    clone.mkdir()
+    for file in (*source.glob("*.py"), *source.glob("*/**/*.py")):
+        if file.relative_to(source).parts[0] not in ("tests", "docs", "build", "scripts"):
+            (clone / file.relative_to(source)).parent.mkdir(parents=True, exist_ok=True)
+            (clone / file.relative_to(source)).write_bytes(file.read_bytes())
+    others = ["pyproject.toml", ".git/HEAD", "README.md", "build/lib/a.py", "docs/a.md", "tests/test_a.py", "runs/a"]
+    for name in others:
+        (clone / name).parent.mkdir(parents=True, exist_ok=True)
+        (clone / name).touch()
+    (tmp_path / "path").mkdir()
+    (tmp_path / "path/tipl_bench").symlink_to(clone)
+    code = (
+        "import sys\nfrom pathlib import Path\n"
+        "from tipl_bench.benchmark.worker.predictor_process import PredictorProcess\n"
+        "with PredictorProcess('persistence') as predictor:\n"
+        "    print(*(name for name in sys.argv[2:] if predictor.can_open(Path(sys.argv[1], name))))\n"
+    )
+    path = os.pathsep.join([str(tmp_path / "path"), *filter(None, sys.path)])
+    done = subprocess.run(
+        [sys.executable, "-c", code, clone, "utils/text.py", "leaderboard/__init__.py", *others],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": path},
+        check=False,
+    )
+    assert done.stdout.split() == ["utils/text.py"], done.stderr
 
 
 @pytest.mark.parametrize("flat", [False, True], ids=["a package in a project", "a project that is a package"])
@@ -79,6 +106,42 @@ def test_of_an_editable_project_only_the_code_is_readable(flat, tmp_path, monkey
     assert readable([project / name for name in (*code, *others)], "of-a-project", data=list(helpers.glob("*.py"))) == (
         expected
     )
+
+
+def _require(site: Path, name: str, **files: str) -> None:
+    """Let the package in a folder require another, which has the given metadata and no `top_level.txt`."""
+    with next(site.glob("third_party*.dist-info/METADATA")).open("a") as metadata:
+        metadata.write(f"Requires-Dist: {name}>=1\n")
+    information = site / f"{name}-1.0.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    for file, text in files.items():
+        (information / file.replace("_json", ".json")).write_text(text)
+
+
+@pytest.mark.parametrize("folder", ["", "src", "python"])
+def test_an_editable_requirement_is_readable_whatever_built_it(folder, tmp_path, monkeypatch):
+    project = tmp_path / "a library"
+    code = [project / folder / "library" / name for name in ("__init__.py", "weights.json")]
+    others = [project / name for name in ("pyproject.toml", "notes.txt", "runs/a.parquet")]
+    for path in (*code, *others):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    site = install(tmp_path / "site", "third-party", {"third-party": "helpers.third_party:ThirdParty"}, monkeypatch)
+    origin = {"url": project.as_uri(), "dir_info": {"editable": True}}
+    _require(site, "library", direct_url_json=json.dumps(origin), RECORD="library.pth,,\n")
+    (site / "library.pth").write_text(f"{project / folder}\n")
+    assert readable([*code, *others], "third-party") == set(code)
+
+
+@pytest.mark.parametrize(
+    "origin", ['{"dir_info": {', "[]", '{"dir_info": 1}', '{"url": "file:///\\u0000", "dir_info": {"editable": true}}']
+)
+def test_when_the_metadata_of_a_requirement_are_damaged_then_the_predictor_starts(origin, tmp_path, monkeypatch):
+    site = install(tmp_path / "site", "third-party", {"third-party": "helpers.third_party:ThirdParty"}, monkeypatch)
+    _require(site, "library", direct_url_json=origin, RECORD='"')
+    with PredictorProcess("third-party") as predictor:
+        assert predictor.version == 1
 
 
 def test_when_a_held_out_file_can_be_read_all_the_same_then_nothing_is_started(tmp_path, misbehaving_predictors):
