@@ -35,10 +35,10 @@ def count_validation_runs(key: RunKey) -> int | None:
     None where the store cannot be written, so that nothing would have been logged, or the log cannot be read.
     """
     path = log_path()
-    place = next(there for there in (path, *path.parents) if there.exists())
-    if not os.access(place, os.W_OK):
-        return None
     try:
+        place = next(there for there in (path, *path.parents) if there.exists())
+        if not os.access(place, os.W_OK) or not (place == path or place.is_dir()):
+            return None
         lines = path.read_bytes().splitlines() if path.exists() else []
     except OSError:
         return None

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pandas as pd
 import pytest
 import tipl_bench
 from helpers import synthetic
+from helpers.users import public_store, unprivileged
 from rich.console import Console
 from tipl_bench.benchmark import table
 from tipl_bench.benchmark.compare import compare
+from tipl_bench.benchmark.forecast.validation_log import count_validation_runs
 from tipl_bench.benchmark.forecast.windows import evaluation_windows, test_windows
 from tipl_bench.benchmark.protocol import PROTOCOLS
 from tipl_bench.benchmark.record import Record, read_record
@@ -18,7 +21,10 @@ from tipl_bench.benchmark.request import RunRequest, default_folder
 from tipl_bench.benchmark.run import execute
 from tipl_bench.leaderboard.verify.reproduce import reproduce
 from tipl_bench.leaderboard.verify.rescore import verify
+from tipl_bench.registry.store import cache_root
 from tipl_bench.utils.errors import OptionError, ProtocolError, UnknownNameError
+
+__all__ = ["public_store"]
 
 OF_RETURNS = {"repw", "repw_persistence", "noise_floor", "gain"}
 QUICK = {"split": "validation", "returns": False}
@@ -200,6 +206,34 @@ def test_when_the_log_cannot_be_used_then_the_number_is_unknown(smooth, store, t
     record = execute(small(smooth, limit=2, returns=False), tmp_path / "test").record
     assert record.provenance.validation_runs is None
     assert "validation runs" not in printed(record)
+
+
+@pytest.fixture(params=["below a file", "below a folder that may not be searched", "without a home"])
+def unusable_store(request, monkeypatch, public_store):
+    """A store that can neither be read nor written."""
+    below = public_store.parent / "below"
+    if request.param == "without a home":
+        monkeypatch.delenv("TIPL_BENCH_HOME")
+        monkeypatch.setattr("platformdirs.user_cache_dir", lambda _: "~/.cache/tipl-bench")
+        return
+    monkeypatch.setenv("TIPL_BENCH_HOME", str(below / "store"))
+    if request.param == "below a file":
+        below.touch()
+    else:
+        below.mkdir()
+        below.chmod(0)
+
+
+@pytest.mark.filterwarnings("ignore::tipl_bench.registry.store.CacheWarning")
+def test_when_the_store_is_unusable_then_a_run_is_made_and_the_validation_runs_before_it_are_unknown(
+    unusable_store, smooth, tmp_path
+):
+    finished = execute(small(smooth, limit=2, model="persistence"), tmp_path / "run")
+    assert finished.record.has_returns
+    with unprivileged():
+        assert count_validation_runs(finished.record.key) is None
+    if os.geteuid() != 0 or not (cache_root().parent.is_dir() and cache_root().parent.stat().st_mode & 0o777 == 0):
+        assert finished.record.provenance.validation_runs is None
 
 
 def test_when_runs_of_other_windows_are_compared_then_one_sentence_says_what_differs(smooth, tmp_path):
