@@ -11,6 +11,7 @@ then be read.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import math
 import os
@@ -18,12 +19,14 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from importlib import resources
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from ... import rl, utils
 from ..._version import __version__
 from ...registry.store import cache_root, optional_write, warn_of_cache
 from ...rl import Policies, PolicyLayout, evaluate_returns
@@ -104,15 +107,15 @@ def policy_returns(
     repeats = dict.fromkeys(first, 0)
     for key in keys:
         repeats[key] += 1
-    lock = threading.Lock()
+    lock, kept_in = threading.Lock(), database
 
     def keep(rows: Index, values: Float64) -> None:
-        nonlocal done
+        nonlocal done, kept_in
         part = {keys[row]: float(value) for row, value in zip(missing[rows], values, strict=True)}
         with lock:
             found.update(part)
-            if database:
-                _keep(database, part)
+            if kept_in and not _keep(kept_in, part):
+                kept_in = None  # nor would the next ones be, after as long a wait
             done += sum(repeats[key] for key in part)
             progress(done)
 
@@ -127,7 +130,7 @@ def _keys(environment: str, layout: PolicyLayout, policies: Policies, seeds: Seq
         "environment": environment,
         "layout": [*layout.sizes, layout.activation],
         "seeds": [int(seed) for seed in seeds],
-        "versions": {name: version(name) for name in PACKAGES} | {"tipl_bench": __version__},
+        "versions": {name: version(name) for name in PACKAGES} | {"tipl_bench": [__version__, _sources_sha256()]},
         "processor": [cpu_name(), *(os.environ.get(name, "") for name in COMPILER_VARIABLES)],
     }
     start = hashlib.sha256(canonical_json(shared).encode())
@@ -140,6 +143,21 @@ def _keys(environment: str, layout: PolicyLayout, policies: Policies, seeds: Seq
         yield digest.digest()
 
 
+@functools.cache
+def _sources_sha256() -> str | None:
+    """The sha256 of the sources that J is evaluated with, as they may be edited; None where there are none to read."""
+    digest = hashlib.sha256()
+    package = resources.files(rl)
+    try:
+        files = [*package.iterdir(), *(package / "environments").iterdir(), resources.files(utils) / "compilation.py"]
+        for file in sorted(files, key=lambda file: file.name):
+            if file.name.endswith(".py"):
+                digest.update(file.read_bytes())
+    except OSError:
+        return None
+    return digest.hexdigest()
+
+
 def _find(database: Path, keys: Iterable[bytes]) -> dict[bytes, float]:
     """The returns in the store of those keys that it has."""
     found: dict[bytes, float] = {}
@@ -148,6 +166,7 @@ def _find(database: Path, keys: Iterable[bytes]) -> dict[bytes, float]:
     try:
         # "rw" reads a database that may only be read, too; in one that may be written it undoes what a kill left half.
         with _opened(database, "rw") as connection:
+            connection.execute("BEGIN")  # one lock, not one a key
             for key in keys:
                 row = connection.execute("SELECT value FROM returns WHERE key = ?", (key,)).fetchone()
                 if row and isinstance(row[0], float) and math.isfinite(row[0]):
@@ -162,8 +181,8 @@ def _find(database: Path, keys: Iterable[bytes]) -> dict[bytes, float]:
     return found
 
 
-def _keep(database: Path, returns: dict[bytes, float]) -> None:
-    """Write returns into the store, if it can be written."""
+def _keep(database: Path, returns: dict[bytes, float]) -> bool:
+    """Write returns into the store; False if it cannot be written, or another process does not let go of it."""
     finite = [(key, value) for key, value in returns.items() if math.isfinite(value)]
     with optional_write():
         database.parent.mkdir(parents=True, exist_ok=True)
@@ -175,6 +194,8 @@ def _keep(database: Path, returns: dict[bytes, float]) -> None:
             _set_aside(database, error)
             with contextlib.suppress(sqlite3.Error):
                 _insert(database, finite)
+        return True
+    return False
 
 
 def _insert(database: Path, returns: list[tuple[bytes, float]]) -> None:

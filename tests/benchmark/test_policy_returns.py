@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sqlite3
 import stat
@@ -13,7 +14,9 @@ from pathlib import Path
 import gymnasium
 import numpy as np
 import pytest
+import tipl_bench
 from helpers.users import public_store, read_only, unprivileged
+from tipl_bench.benchmark.forecast import policy_returns as module
 from tipl_bench.benchmark.forecast.policy_returns import policy_returns
 from tipl_bench.registry.store import CacheWarning, cache_root
 from tipl_bench.rl import Policies, PolicyLayout, evaluate_returns
@@ -92,6 +95,46 @@ def test_code_compiled_for_another_processor_has_returns_of_its_own(name, polici
     returns(policies)
     monkeypatch.setenv(name, "generic")
     assert returns(policies).evaluated == 12
+
+
+def test_when_the_code_that_evaluates_changes_then_nothing_of_the_former_code_is_found(policies, tmp_path):
+    package = tmp_path / "edited" / "tipl_bench"
+    shutil.copytree(
+        Path(tipl_bench.__file__).parent,
+        package,
+        ignore=lambda folder, names: {*names} & {"tests", "docs", "leaderboard", "bundled", ".git", "build"},
+    )
+    program = (
+        f"import sys; sys.path[:0] = [{str(package.parent)!r}, {str(Path(__file__).parents[1])!r}]\n"
+        "from benchmark import test_policy_returns as here\n"
+        "print(here.returns(here.some_policies(2)).evaluated, here.tipl_bench.__file__)"
+    )
+
+    def evaluated() -> str:
+        result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+        assert str(package) in result.stdout
+        return result.stdout.split()[0]
+
+    assert [evaluated(), evaluated()] == ["2", "0"]
+    for name in ("rl/evaluation.py", "rl/environments/pendulums.py", "utils/compilation.py"):
+        with (package / name).open("a") as source:
+            source.write("# edited\n")
+        assert evaluated() == "2", name
+
+
+def test_while_another_process_holds_the_database_then_only_one_write_waits_for_it(policies, true, store, monkeypatch):
+    returns(policies[0:1])
+    monkeypatch.setattr(module, "LOCK_SECONDS", 0.3)
+    monkeypatch.setattr("tipl_bench.rl.evaluation.CHUNK_POLICIES", 1)
+    holder = sqlite3.connect(store / "returns.sqlite", isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    tried = []
+    insert = module._insert
+    monkeypatch.setattr(module, "_insert", lambda *given: (tried.append(1), insert(*given)))
+    with pytest.warns(CacheWarning, match="locked"):
+        found = returns(policies)
+    holder.close()
+    assert (found.values.tolist(), found.evaluated, len(tried)) == (true, 11, 1)
 
 
 def test_fresh_returns_are_evaluated_and_replace_what_the_store_says(policies, true):
