@@ -63,7 +63,7 @@ def collect_named(name: str, config: Path | None, threads: int | None, progress:
         raise DatasetError(f"{folder} holds {name} collected with another configuration; remove it to collect it anew.")
     with exclusive(name) if dataset.derived(CURRENT.version) is None else contextlib.nullcontext():
         derive_reference_returns(
-            dataset, CURRENT, lambda done, total: progress("reference", done, total, "returns of the true policies")
+            dataset, CURRENT, lambda stage, done, total, _: progress(stage, done, total, "returns of the true policies")
         )
     return dataset
 

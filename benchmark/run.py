@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import pyarrow as pa
 
 from ..baselines import method_code
 from ..baselines.predictor import FitTask
@@ -32,7 +31,7 @@ from . import figures
 from .forecast.contract import check_contract
 from .forecast.forecasting import is_complete, write_forecasts
 from .forecast.reference_returns import reference_returns
-from .forecast.scoring import forecast_returns, sample_returns, score, window_rows, with_returns, write_windows
+from .forecast.scoring import forecast_returns, read_windows, sample_returns, score, window_rows, write_windows
 from .forecast.timings import Timings
 from .forecast.validation_log import log_validation_run
 from .forecast.windows import EvaluationWindow, Split
@@ -159,17 +158,22 @@ def execute(request: RunRequest, folder: Path, progress: Progress = silent) -> R
         key = request.key(predictor)
         _claim(folder, key)
         record = _finished(folder, key)
-        kept = record is None or _keeps_forecasts(folder, record)
-        if record and kept and (record.has_returns or not request.returns):
-            return _repeated(record, request, folder, progress)
+        standing = record if record and _keeps_forecasts(folder, record) else None
+        if standing and (standing.has_returns or not request.returns):
+            return _repeated(standing, request, folder, progress)
         if request.returns:
             make(request.dataset.environment, [0])  # one that cannot be made here is met now, not after fitting
         timings = Timings(folder, key, record)
         circumstances = provenance(key.device, predictor.isolation, method_code(request.model), timings.validation_runs)
-        with _recording_failure(folder, key, predictor, circumstances, timings):
+
+        def attempt() -> contextlib.AbstractContextManager[None]:  # a finished run keeps its record
+            failing = _recording_failure(folder, key, predictor, circumstances, timings)
+            return contextlib.nullcontext() if standing else failing
+
+        with attempt():
             windows = request.windows()
             _forecast(predictor, request, key.device, windows, folder, timings, progress)
-    with _recording_failure(folder, key, predictor, circumstances, timings):
+    with attempt():
         rows = _evaluated(request, windows, folder, timings, progress)
         record = Record(
             format=2,
@@ -201,7 +205,7 @@ def _start(request: RunRequest, folder: Path) -> PredictorProcess:
 def _repeated(record: Record, request: RunRequest, folder: Path, progress: Progress) -> Run:
     """A run that was finished before; what its folder has lost since is made again from its forecasts."""
     request = dataclasses.replace(request, returns=record.has_returns)
-    finished, rows = Run(folder, record, repeated=True), _kept_rows(folder, request)
+    finished, rows = Run(folder, record, repeated=True), read_windows(folder / WINDOWS_NAME, returns=request.returns)
     timings = Timings(folder, record.key, record)
     if rows is None:
         rows = _evaluated(request, request.windows(), folder, timings, progress)
@@ -336,22 +340,20 @@ def _forecast(
     """Fit, forecast, and ask for some forecasts again in a new process, as far as that is still to be done."""
     path, state, dataset, protocol = folder / FORECASTS_NAME, folder / PREDICTOR_NAME, request.dataset, request.protocol
 
-    def report(stage: str) -> Callable[[int, int], None]:
-        return lambda done, total: progress(stage, done, total, "")
-
-    def check(fresh: PredictorProcess) -> None:
+    def check(fresh: PredictorProcess, *, resumed: bool = False) -> None:
         timings.stage = "contract"
         _load(fresh, state, device)
-        check_contract(fresh, dataset, windows, protocol, path, report("contract"))
+        check_contract(fresh, dataset, windows, protocol, path, progress, resumed=resumed)
 
     if state.exists() and is_complete(path, dataset, windows, protocol):
-        check(predictor)
+        check(predictor, resumed=True)
         return
+    (folder / WINDOWS_NAME).unlink(missing_ok=True)  # rows of earlier forecasts
     timings.stage = "fit"
     timings.add("fit_seconds", _fit(predictor, request, device, state, progress))
     progress("forecast", 0, len(windows), "")
     with timings.of("forecast"):
-        write_forecasts(predictor, dataset, windows, protocol, path, report("forecast"))
+        write_forecasts(predictor, dataset, windows, protocol, path, progress)
     predictor.close()
     with _start(request, folder) as fresh:
         check(fresh)
@@ -360,24 +362,16 @@ def _forecast(
 def _evaluated(
     request: RunRequest, windows: list[EvaluationWindow], folder: Path, timings: Timings, progress: Progress
 ) -> pd.DataFrame:
-    """J of the forecasts, and the rows of `windows.parquet`: written, or read if they are there."""
-    kept = _kept_rows(folder, request)
+    """J of the forecasts, and the rows of `windows.parquet`: written, or read if those of these forecasts are there."""
+    forecasts_sha256 = sha256(folder / FORECASTS_NAME)
+    kept = read_windows(folder / WINDOWS_NAME, forecasts_sha256, returns=request.returns)
     if kept is not None:
         return kept
     with timings.of("evaluation"):
         rows = _evaluate(request, windows, folder / FORECASTS_NAME, progress)
         with replace_atomically(folder / WINDOWS_NAME) as temporary:
-            write_windows(rows, temporary)
+            write_windows(rows, temporary, forecasts_sha256)
     return rows
-
-
-def _kept_rows(folder: Path, request: RunRequest) -> pd.DataFrame | None:
-    """The rows of `windows.parquet`; None if there is none, it is damaged, or it lacks the returns that are wanted."""
-    try:
-        rows = pd.read_parquet(folder / WINDOWS_NAME)
-    except (OSError, ValueError, pa.ArrowException):
-        return None
-    return None if request.returns and not with_returns(rows) else rows
 
 
 def _evaluate(request: RunRequest, windows: list[EvaluationWindow], path: Path, progress: Progress) -> pd.DataFrame:
@@ -385,15 +379,9 @@ def _evaluate(request: RunRequest, windows: list[EvaluationWindow], path: Path, 
     forecasts = map_tensors(path, REMEDY)["forecasts"]
     if not request.returns:
         return window_rows(dataset, windows, forecasts, None, None, protocol)
-    reference = reference_returns(
-        dataset, protocol, lambda done, total: progress("reference", done, total, ""), windows
-    )
-
-    def report(done: int, total: int) -> None:
-        progress("returns", done, total, "")
-
+    reference = reference_returns(dataset, protocol, progress, windows)
     try:
-        returns = forecast_returns(dataset, windows, np.asarray(forecasts), protocol, report).values
+        returns = forecast_returns(dataset, windows, np.asarray(forecasts), protocol, progress).values
     except ProtocolError as error:
         raise PredictorError(f"{request.model}: {error}") from None
     return window_rows(dataset, windows, forecasts, returns, reference, protocol)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import numpy.typing as npt
 from ...registry.dataset import Dataset
 from ...utils.errors import PredictorError
 from ...utils.files import sha256
+from ...utils.progress import Progress
 from ...utils.tensorfile import map_tensors
 from ..protocol import Protocol
 from .forecasting import Forecaster, build_contexts, forecast_batch, max_batch
@@ -26,6 +27,10 @@ SHARE, MIN_WINDOWS, MAX_BATCH = 0.1, 10, 5
 """Windows that are forecast again: their share of all, their least number, and how many make the largest batch."""
 MAX_NAMED = 5
 """Windows that an error names."""
+UNSAVED = "forecasts depend on the windows that were forecast before, or on something that the saved state lacks"
+EARLIER = (
+    f"An earlier process made the forecasts: the predictor's code or the machine may have changed; else {UNSAVED}."
+)
 
 Forecasts = npt.NDArray[Any]
 
@@ -61,7 +66,9 @@ def check_contract(
     windows: Sequence[EvaluationWindow],
     protocol: Protocol,
     path: Path,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress,
+    *,
+    resumed: bool = False,
 ) -> None:
     """Forecast some windows again, in other batches and another order, and compare.
 
@@ -74,9 +81,11 @@ def check_contract(
     dataset, windows, protocol
         What was forecast.
     path
-        The forecasts, as `write_forecasts` left them; removed if the contract is broken.
+        The forecasts, as `write_forecasts` left them; removed if the contract is broken, unless `resumed`.
     progress
-        Called with the number of windows done and that of all to do.
+        Receives the windows done and those in all.
+    resumed
+        The forecasts are of a process that ended before: its code or machine may have been another.
 
     Raises
     ------
@@ -101,14 +110,16 @@ def check_contract(
         actual, last = forecast(rows, length)
         compared.add(rows, stored[rows], actual, last)
         lengths |= dict.fromkeys(rows, length)
-        progress(len(compared.differences), len(chosen))
+        progress("contract", len(compared.differences), len(chosen), "")
     if worst := compared.worst():
         length = lengths[worst[0]]
         rows = sorted((row for row in lengths if lengths[row] == length), key=lambda row: row != worst[0])[:MAX_BATCH]
         first, second, alone = (forecast(batch, length)[0] for batch in (rows, rows, rows[:1]))
         why = _reason(first, second, alone, compared.step)
-        path.unlink(missing_ok=True)
-        raise PredictorError(_message(predictor.name, windows, worst, compared, why))
+        if not resumed:
+            path.unlink(missing_ok=True)
+        where = _differing(predictor.name, windows, worst, compared)
+        raise PredictorError(f"{where} {_explained(why, path if resumed else None)}")
 
 
 def _batches(
@@ -125,18 +136,27 @@ def _batches(
             same = same[size:]
 
 
-def _reason(first: Forecasts, second: Forecasts, alone: Forecasts, step: float) -> str:
-    """What the forecasts of one batch, made twice, and of its first window alone show to be broken."""
+def _reason(first: Forecasts, second: Forecasts, alone: Forecasts, step: float) -> str | None:
+    """What the forecasts of one batch, made twice, and of its first window alone show to be broken, if anything."""
     if not agrees(float(np.abs(first - second).max()), step):
         return "the same call, made twice, gives different forecasts: it draws random numbers or keeps something"
     if not agrees(float(np.abs(second[:1] - alone).max()), step):
         return "a forecast depends on the other windows of its batch"
-    return "forecasts depend on the windows that were forecast before, or on something that the saved state lacks"
+    return None
 
 
-def _message(
-    name: str, windows: Sequence[EvaluationWindow], worst: Sequence[int], compared: _Comparison, why: str
-) -> str:
+def _explained(why: str | None, kept: Path | None) -> str:
+    """What broke the contract, or may have, and what to do; `kept` are the forecasts of an earlier process."""
+    broken = f"What breaks the contract: {why or UNSAVED}."
+    if kept is None:
+        return f"{broken} See The contract in docs/your-own-predictor.md."
+    return (
+        f"{broken if why else EARLIER} {kept} was left as it is. Choose another folder (`--out`, `out=`), and raise "
+        "the predictor's version if its code changed; or remove that file, and the same command forecasts again."
+    )
+
+
+def _differing(name: str, windows: Sequence[EvaluationWindow], worst: Sequence[int], compared: _Comparison) -> str:
     places = [
         f"trial {windows[row].trial}, origin {windows[row].origin} by {compared.differences[row]:.2g}"
         for row in worst[:MAX_NAMED]
@@ -145,5 +165,5 @@ def _message(
     return (
         f"{name}: {len(worst)} of {len(compared.differences)} windows differ when a new process with the saved state "
         f"forecasts them again in other batches: {'; '.join(places)}{more} (the largest step forecast is "
-        f"{compared.step:.2g}). What breaks the contract: {why}. See The contract in docs/your-own-predictor.md."
+        f"{compared.step:.2g})."
     )

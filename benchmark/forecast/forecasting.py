@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from typing import Protocol as Interface
@@ -15,6 +15,7 @@ from ...registry.dataset import Dataset
 from ...registry.trial import COLUMNS, Trial
 from ...utils.errors import DatasetError, PredictorError
 from ...utils.files import replace_atomically
+from ...utils.progress import Progress, silent
 from ...utils.tensorfile import create_tensors, map_tensors
 from ..protocol import Protocol
 from ..worker.messages import PredictorCrash
@@ -57,7 +58,7 @@ def write_forecasts(
     windows: Sequence[EvaluationWindow],
     protocol: Protocol,
     path: Path,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = silent,
 ) -> None:
     """Forecast every window into a safetensors file: `forecasts` [W, H, P], `trial` [W], `origin` [W].
 
@@ -79,7 +80,7 @@ def write_forecasts(
             contexts = build_contexts(trials, chosen, length)
             files["forecasts"][rows] = forecast_batch(predictor, contexts, chosen, protocol)
             done += len(rows)
-            progress(done, len(windows))
+            progress("forecast", done, len(windows), "")
         for rows_of_file in files.values():
             rows_of_file.flush()
 

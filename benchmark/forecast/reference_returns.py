@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,15 +16,13 @@ from ...registry.derived import write_derived
 from ...rl import Policies
 from ...utils.errors import DatasetError
 from ...utils.files import replace_atomically
+from ...utils.progress import Progress, silent
 from ...utils.tensorfile import create_tensors, map_tensors
 from ..protocol import Protocol
 from .policy_returns import policy_returns
 from .windows import EvaluationWindow, test_windows
 
 Float64 = npt.NDArray[np.float64]
-
-Progress = Callable[[int, int], None]
-"""Called with policies done and policies in all."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,7 @@ def file_name(protocol: Protocol) -> str:
 def reference_returns(
     dataset: Dataset,
     protocol: Protocol,
-    progress: Progress = lambda done, total: None,
+    progress: Progress = silent,
     windows: Sequence[EvaluationWindow] | None = None,
     *,
     fresh: bool = False,
@@ -90,9 +88,7 @@ def reference_returns(
     return ReferenceReturns(found.origin[rows], found.target[rows], found.target_noise[rows])
 
 
-def derive_reference_returns(
-    dataset: Dataset, protocol: Protocol, progress: Progress = lambda done, total: None
-) -> None:
+def derive_reference_returns(dataset: Dataset, protocol: Protocol, progress: Progress = silent) -> None:
     """Compute a dataset's reference returns into its derived data, unless they are there.
 
     Raises
@@ -139,7 +135,7 @@ def _compute(
 
 
 def _report(progress: Progress, before: int, total: int, done: int) -> None:
-    progress(before + done, total)
+    progress("reference", before + done, total, "")
 
 
 def _true_policies(dataset: Dataset, checkpoints: Sequence[tuple[int, int]]) -> Policies:

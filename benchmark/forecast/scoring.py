@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from ...registry.dataset import Dataset
 from ...rl import Policies
 from ...utils.errors import ProtocolError
+from ...utils.progress import Progress, silent
 from .. import metrics
 from ..protocol import Protocol
 from ..record import Result, ReturnPair
@@ -24,7 +25,6 @@ from .weight_errors import layer_errors, span_projection, weight_prediction_erro
 from .windows import EvaluationWindow
 
 Float64 = npt.NDArray[np.float64]
-Progress = Callable[[int, int], None]
 
 COLUMNS: dict[str, tuple[Any, str]] = {
     "trial": (pa.int64(), "the trial's number"),
@@ -45,6 +45,8 @@ COLUMNS: dict[str, tuple[Any, str]] = {
 }
 """The columns of `windows.parquet`, with their types and what they hold; a column of each layer's errors follows."""
 LAYER_PREFIX = "wpe_of_"
+FORECASTS_KEY = "forecasts_sha256"
+"""The file's metadata: the sha256 of the forecasts that its rows are of."""
 RETURN_SAMPLE_SIZE = 97  # no divisor of a number of horizons, so that all of them come up
 """Rows of each phase in a record's sample of returns."""
 
@@ -54,7 +56,7 @@ def forecast_returns(
     windows: Sequence[EvaluationWindow],
     forecasts: npt.NDArray[np.float32],
     protocol: Protocol,
-    progress: Progress = lambda done, total: None,
+    progress: Progress = silent,
     *,
     fresh: bool = False,
 ) -> PolicyReturns:
@@ -77,7 +79,7 @@ def forecast_returns(
         Policies(flat, mean, variance),
         protocol.evaluation_seeds,
         fresh=fresh,
-        progress=lambda done: progress(done, total),
+        progress=lambda done: progress("returns", done, total, ""),
     )
     returns = found.values.reshape(len(windows), horizon)
     bad = np.argwhere(~np.isfinite(returns))
@@ -156,10 +158,26 @@ def with_returns(rows: pd.DataFrame) -> bool:
     return "return_forecast" in rows
 
 
-def write_windows(rows: pd.DataFrame, path: Path) -> None:
-    """Write `windows.parquet`: its column types are declared, not taken from what the rows hold or from pandas."""
+def write_windows(rows: pd.DataFrame, path: Path, forecasts_sha256: str) -> None:
+    """Write `windows.parquet`: its column types are declared, not taken from what the rows hold or from pandas.
+
+    It says which forecasts its rows are of.
+    """
     schema = pa.schema([(str(name), COLUMNS[name][0] if name in COLUMNS else pa.float64()) for name in rows])
-    pq.write_table(pa.Table.from_pandas(rows, schema=schema, preserve_index=False).replace_schema_metadata(), path)
+    table = pa.Table.from_pandas(rows, schema=schema, preserve_index=False)
+    pq.write_table(table.replace_schema_metadata({FORECASTS_KEY: forecasts_sha256}), path)
+
+
+def read_windows(path: Path, forecasts_sha256: str | None = None, *, returns: bool) -> pd.DataFrame | None:
+    """The rows of `windows.parquet`, if they are there, undamaged, of these forecasts, and with returns as wanted."""
+    try:
+        table = pq.read_table(path)
+        stated = (table.schema.metadata or {}).get(FORECASTS_KEY.encode(), b"").decode(errors="replace")
+        rows = table.to_pandas()
+    except (OSError, ValueError, pa.ArrowException):
+        return None
+    fits = forecasts_sha256 in (None, stated) and (with_returns(rows) or not returns)
+    return rows if fits else None
 
 
 def score(rows: pd.DataFrame, protocol: Protocol) -> tuple[Result, ...]:

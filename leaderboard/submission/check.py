@@ -124,8 +124,8 @@ def check(
     return results
 
 
-def _report(progress: Progress, name: str, done: int, total: int) -> None:
-    progress(name, done, total, "")
+def _report(progress: Progress, name: str, stage: str, done: int, total: int, word: str) -> None:
+    progress(name, done, total, word)
 
 
 def _check_numbers(

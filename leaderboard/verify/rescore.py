@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -104,12 +104,10 @@ def verify(
         If the folder is no finished run, its files are not what its record says, or the dataset is another.
     """
     folder = run.folder if isinstance(run, Run) else Path(run)
-    return rescore(open_run(folder, dataset), lambda done, total: progress("returns", done, total, ""), fresh=fresh)
+    return rescore(open_run(folder, dataset), progress, fresh=fresh)
 
 
-def rescore(
-    run: RunFolder, progress: Callable[[int, int], None] = lambda done, total: None, *, fresh: bool = False
-) -> RescoreResult:
+def rescore(run: RunFolder, progress: Progress = silent, *, fresh: bool = False) -> RescoreResult:
     """Recompute the forecasts' errors and returns; compare the record, and `windows.parquet` if it is there.
 
     Raises

@@ -49,7 +49,7 @@ def test_when_a_collection_of_ones_own_is_collected_then_it_is_complete_and_can_
     dataset.verify()
     assert load_dataset(NAME, download=False).digest == dataset.digest
     calls: list[int] = []
-    reference_returns(dataset, CURRENT, lambda done, total: calls.append(done))
+    reference_returns(dataset, CURRENT, lambda stage, done, total, word: calls.append(done))
     assert calls == []
     command = ["run", "--model", "linear", "--dataset", NAME, "--out", str(tmp_path / "run"), "--json"]
     result = CliRunner().invoke(main, command)

@@ -84,3 +84,69 @@ def test_when_another_file_of_a_run_is_damaged_then_the_error_names_the_way_out(
     (unfinished / name).write_bytes(content)
     with pytest.raises(error, match=way_out):
         execute(request("autoregression", smooth), unfinished)
+
+
+@pytest.fixture
+def edited(tmp_path):
+    """A predictor in a file; call it to change what the file forecasts, not its version."""
+    script = tmp_path / "edited.py"
+
+    def edit(step: float) -> str:
+        script.write_text(
+            "from tipl_bench.baselines.predictor import NoOptions, Predictor\n\n\n"
+            "class Edited(Predictor[NoOptions]):\n"
+            '    name, version, summary = "edited", 1, "Adds a step to the last weights."\n\n'
+            "    def predict(self, contexts, horizon):\n"
+            f"        return contexts.weights[:, -1:].repeat(horizon, axis=1) + {step}\n"
+        )
+        return f"{script}:Edited"
+
+    return edit
+
+
+CHANGED = (
+    r"the predictor's code or the machine may have changed.*forecasts.safetensors was left as it is.*`--out`.*version"
+)
+
+
+def test_when_the_code_changed_before_a_run_goes_on_then_its_forecasts_stay_and_the_error_says_so(
+    edited, smooth, tmp_path
+):
+    folder = tmp_path / "run"
+    whole = execute(request(edited(0.0), smooth), folder)
+    (folder / "record.json").unlink()
+    before = (folder / "forecasts.safetensors").read_bytes()
+    with pytest.raises(PredictorError, match=CHANGED):
+        execute(request(edited(0.5), smooth), folder)
+    assert (folder / "forecasts.safetensors").read_bytes() == before
+    assert execute(request(edited(0.0), smooth), folder).record.without_cost() == whole.record.without_cost()
+
+
+def test_when_the_code_changed_before_returns_are_added_then_the_finished_run_stays(edited, smooth, tmp_path):
+    def validation(step, **settings):
+        return RunRequest(edited(step), smooth, device="cpu", protocol=synthetic.SMALL, split="validation", **settings)
+
+    folder = tmp_path / "run"
+    execute(validation(0.0, returns=False), folder)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(PredictorError, match=CHANGED):
+        execute(validation(0.5), folder)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert execute(validation(0.0), folder).record.has_returns
+
+
+def test_when_forecasts_are_made_again_then_no_rows_of_the_former_ones_are_scored(edited, smooth, tmp_path):
+    folder = tmp_path / "run"
+    execute(request(edited(0.0), smooth), folder)
+    for name in ("record.json", "forecasts.safetensors"):
+        (folder / name).unlink()
+    again = execute(request(edited(0.5), smooth), folder).record
+    assert again.without_cost() == execute(request(edited(0.5), smooth), tmp_path / "anew").record.without_cost()
+
+
+def test_rows_that_are_not_of_the_forecasts_beside_them_are_not_scored(smooth, unfinished, tmp_path):
+    other = execute(request("persistence", smooth), tmp_path / "persistence")
+    shutil.copy(other.folder / "windows.parquet", unfinished)
+    record = execute(request("autoregression", smooth), unfinished).record
+    anew = execute(request("autoregression", smooth), tmp_path / "anew").record
+    assert record.without_cost() == anew.without_cost()

@@ -13,10 +13,11 @@ from tipl_bench.benchmark.forecast import forecasting as forecast_module
 from tipl_bench.benchmark.forecast.forecasting import write_forecasts
 from tipl_bench.benchmark.forecast.windows import test_windows
 from tipl_bench.utils.errors import PredictorError
+from tipl_bench.utils.progress import silent
 from tipl_bench.utils.tensorfile import map_tensors
 
 
-def written(predictor, dataset, path, progress=lambda done, total: None):
+def written(predictor, dataset, path, progress=silent):
     """The forecast file's tensors."""
     write_forecasts(predictor, dataset, test_windows(dataset, synthetic.SMALL), synthetic.SMALL, path, progress)
     return map_tensors(path)
@@ -56,7 +57,9 @@ def test_when_forecasts_are_written_then_progress_reaches_the_last_window(walkin
     monkeypatch.setattr(forecast_module, "BATCH_BYTES", 1)
     calls: list[tuple[int, int]] = []
     predictor = third_party.ThirdParty(NoOptions())
-    written(predictor, walking, tmp_path / "f.safetensors", lambda done, total: calls.append((done, total)))
+    written(
+        predictor, walking, tmp_path / "f.safetensors", lambda stage, done, total, word: calls.append((done, total))
+    )
     assert calls == [(done, 20) for done in range(1, 21)]
 
 

@@ -64,7 +64,7 @@ def test_when_a_forecast_is_evaluated_then_it_acts_with_the_normaliser_at_the_or
 def test_when_the_truth_is_asked_for_again_then_it_comes_from_the_store(drifting):
     first = reference_returns(drifting, synthetic.SMALL)
     calls: list[tuple[int, int]] = []
-    second = reference_returns(drifting, synthetic.SMALL, lambda done, total: calls.append((done, total)))
+    second = reference_returns(drifting, synthetic.SMALL, lambda stage, done, total, word: calls.append((done, total)))
     assert calls == []
     for one, other in zip(vars(first).values(), vars(second).values(), strict=True):
         np.testing.assert_array_equal(one, other)
@@ -72,7 +72,7 @@ def test_when_the_truth_is_asked_for_again_then_it_comes_from_the_store(drifting
 
 def test_when_windows_overlap_then_progress_counts_each_policy_once_a_seed_set(drifting):
     calls: list[tuple[int, int]] = []
-    reference_returns(drifting, synthetic.SMALL, lambda done, total: calls.append((done, total)))
+    reference_returns(drifting, synthetic.SMALL, lambda stage, done, total, word: calls.append((done, total)))
     windows = test_windows(drifting, synthetic.SMALL)
     distinct = {(w.trial, w.origin + h) for w in windows for h in range(4)}
     assert calls[-1] == (2 * len(distinct), 2 * len(distinct))
@@ -89,9 +89,9 @@ def test_derived_returns_stand_beside_the_dataset_outside_its_digest_and_are_use
     dataset.verify()
     calls: list[int] = []
     shutil.rmtree(store)
-    read = reference_returns(dataset, synthetic.SMALL, lambda done, total: calls.append(done))
+    read = reference_returns(dataset, synthetic.SMALL, lambda stage, done, total, word: calls.append(done))
     np.testing.assert_array_equal(read.target, computed.target)
-    derive_reference_returns(dataset, synthetic.SMALL, lambda done, total: calls.append(done))
+    derive_reference_returns(dataset, synthetic.SMALL, lambda stage, done, total, word: calls.append(done))
     assert calls == []
 
 

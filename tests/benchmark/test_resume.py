@@ -128,10 +128,12 @@ def test_when_the_rows_of_a_run_are_lost_or_damaged_then_they_are_evaluated_agai
     assert len(repeated.windows)
 
 
-def test_when_a_finished_run_has_lost_its_forecasts_too_then_it_is_still_repeated(persistence_run, smooth):
-    for name in (*FIGURES, "windows.parquet", "forecasts.safetensors"):
+def test_when_a_finished_run_has_lost_its_forecasts_too_then_all_is_made_again(persistence_run, smooth):
+    before = {name: (persistence_run / name).read_bytes() for name in (*FIGURES, "windows.parquet")}
+    for name in (*before, "forecasts.safetensors"):
         (persistence_run / name).unlink()
-    assert execute(requested("persistence", smooth), persistence_run).repeated
+    assert not execute(requested("persistence", smooth), persistence_run).repeated
+    assert {name: (persistence_run / name).read_bytes() for name in before} == before
 
 
 @pytest.mark.parametrize(

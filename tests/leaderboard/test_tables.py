@@ -82,7 +82,7 @@ def test_windows_have_their_declared_types_whatever_they_hold(tmp_path):
     rows = pd.DataFrame([row | {layer: 0}])
     schemas = []
     for number, frame in enumerate((rows, rows[:0], rows.astype({"phase": "category"}))):
-        write_windows(frame, tmp_path / str(number))
+        write_windows(frame, tmp_path / str(number), "0" * 64)
         schemas.append(pq.read_schema(tmp_path / str(number)))
     assert schemas[0] == pa.schema([*((name, kind) for name, (kind, _) in COLUMNS.items()), (layer, pa.float64())])
     assert all(one.equals(schemas[0], check_metadata=True) for one in schemas)

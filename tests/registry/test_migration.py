@@ -74,8 +74,8 @@ def test_a_dataset_of_format_1_keeps_its_digest_beside_that_of_format_2(old):
 
 def test_its_sidecar_serves_as_what_protocol_1_derived(old, store):
     calls = []
-    reference_returns(old, CURRENT, lambda done, total: calls.append(done))
-    derive_reference_returns(old, CURRENT, lambda done, total: calls.append(done))
+    reference_returns(old, CURRENT, lambda stage, done, total, word: calls.append(done))
+    derive_reference_returns(old, CURRENT, lambda stage, done, total, word: calls.append(done))
     assert calls == []
     assert contents(old.folder) == contents(FOLDER)
 
