@@ -37,6 +37,7 @@ def leaderboard() -> None:
 def add_record(run_folder: Path, records: Path | None, claimed: bool) -> None:
     """Check a finished run, re-score it, and add its record to the leaderboard's records.
 
+    Every return is evaluated now, also those that this machine's store holds.
     A run under the name of a predictor of this package is run again as well.
     """
     from ..leaderboard.store.records import committed_folder
@@ -46,7 +47,7 @@ def add_record(run_folder: Path, records: Path | None, claimed: bool) -> None:
     if claimed:
         click.echo(f"added {accept_claim(run_folder, folder)}")
         return
-    path, changed = accept(report_checked([run_folder], folder)[0], folder)
+    path, changed = accept(report_checked([run_folder], folder, fresh=True)[0], folder)
     click.echo(f"added {path}" if changed else f"{path} stays as it is; it was checked already.")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from tipl_bench.leaderboard.store.evidence import append, fingerprint, maintaine
 from tipl_bench.leaderboard.store.records import file_name, load
 from tipl_bench.leaderboard.verify.folder import open_run
 from tipl_bench.leaderboard.verify.rescore import rescore
+from tipl_bench.registry.store import cache_root
 from tipl_bench.utils.errors import ProtocolError
 
 
@@ -37,6 +39,19 @@ def test_added_runs_are_rescored_first_and_those_of_this_package_run_again(works
     first, second = row_status(row, workspace.record).evidence
     assert "numbers recomputed from the forecasts, to the last digit" in first["text"]
     assert second["grade"] == "bitwise"
+
+
+def test_evidence_rests_on_no_return_that_was_looked_up(workspace):
+    run = (workspace.run, "--records", workspace.records)
+    for command in (("leaderboard", "add", *run), ("verify", *run, "--attest")):
+        assert workspace.typed("verify", *run).exit_code == 0
+        with sqlite3.connect(cache_root() / "returns.sqlite") as connection:
+            connection.execute("UPDATE returns SET value = value + 1")
+        connection.close()
+        result = workspace.typed(*command)
+        assert result.exit_code == 0, result.output
+        assert "looked up" not in result.output
+    assert state(workspace.records / file_name(workspace.record), workspace)[0] == "reproduced"
 
 
 def test_added_runs_of_others_are_rescored_and_no_code_of_theirs_is_run(workspace):
