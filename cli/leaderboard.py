@@ -11,10 +11,12 @@ import click
 
 from .completion import complete_datasets
 from .groups import Commands, examples
+from .limits import build_limits, memory_option, timeout_option
 from .output import Bars, quiet_option
 from .verification import describe_returns, fresh_option, open_dataset_of, records_option
 
 if TYPE_CHECKING:
+    from ..benchmark.worker.predictor_process import Limits
     from ..leaderboard.submission.check import CheckResult
     from ..registry.dataset import Dataset
 
@@ -34,7 +36,17 @@ def leaderboard() -> None:
 @records_option
 @quiet_option
 @click.option("--claimed", is_flag=True, help="Add the record as it is, unchecked; no predictor of this package's.")
-def add_record(run_folder: Path, records: Path | None, claimed: bool) -> None:
+@click.option("--reviewed", is_flag=True, help="Add it although `leaderboard check` says that it needs review.")
+@timeout_option
+@memory_option
+def add_record(
+    run_folder: Path,
+    records: Path | None,
+    claimed: bool,
+    reviewed: bool,
+    timeout: float | None,
+    memory: float | None,
+) -> None:
     """Check a finished run, re-score it, and add its record to the leaderboard's records.
 
     Every return is evaluated now, also those that this machine's store holds.
@@ -47,7 +59,8 @@ def add_record(run_folder: Path, records: Path | None, claimed: bool) -> None:
     if claimed:
         click.echo(f"added {accept_claim(run_folder, folder)}")
         return
-    path, changed = accept(report_checked([run_folder], folder, fresh=True)[0], folder)
+    checked = report_checked([run_folder], folder, fresh=True, limits=rerun_limits(timeout, memory))
+    path, changed = accept(checked[0], folder, reviewed=reviewed)
     click.echo(f"added {path}" if changed else f"{path} stays as it is; it was checked already.")
 
 
@@ -67,7 +80,16 @@ def add_record(run_folder: Path, records: Path | None, claimed: bool) -> None:
 )
 @fresh_option
 @quiet_option
-def check_submission(submission: str, records: Path | None, dataset_name: str | None, fresh: bool) -> None:
+@timeout_option
+@memory_option
+def check_submission(
+    submission: str,
+    records: Path | None,
+    dataset_name: str | None,
+    fresh: bool,
+    timeout: float | None,
+    memory: float | None,
+) -> None:
     """Check a submission: form, sizes, identity, re-scoring, and the rows that are there.
 
     A run under the name of a predictor of this package is run again; no other code is.
@@ -81,19 +103,33 @@ def check_submission(submission: str, records: Path | None, dataset_name: str | 
     from ..leaderboard.submission.check import run_folders
     from ..leaderboard.submission.pull_request import fetch, parse_pull_request
 
+    limits = rerun_limits(timeout, memory)
     request = parse_pull_request(submission)
     if request:
         request = request.pinned()
         click.echo(f"{request.location}, pull request {request.number} at commit {request.commit}")
     with tempfile.TemporaryDirectory(prefix="tipl-bench-") as scratch:
         folders = fetch(request, Path(scratch)) if request else run_folders(Path(submission))
-        checked = report_checked(folders, records or find_committed_folder(), dataset_name, fresh=fresh)
+        known = records or find_committed_folder()
+        checked = report_checked(folders, known, dataset_name, fresh=fresh, limits=limits)
     if not all(one.passed for one in checked):
         sys.exit(1)
 
 
+def rerun_limits(timeout: float | None, memory: float | None) -> Limits:
+    """Limits of a predictor of this package that is run again; half an hour of fitting by default."""
+    from ..leaderboard.submission.check import RERUN_SECONDS
+
+    return build_limits(RERUN_SECONDS if timeout is None else timeout, memory)
+
+
 def report_checked(
-    folders: list[Path], records: Path | None, dataset_name: str | None = None, *, fresh: bool = False
+    folders: list[Path],
+    records: Path | None,
+    dataset_name: str | None = None,
+    *,
+    fresh: bool = False,
+    limits: Limits | None = None,
 ) -> list[CheckResult]:
     """Check runs, beside the records of a leaderboard if there are any, and print what is wrong with each."""
     from ..leaderboard.submission.check import check
@@ -102,7 +138,7 @@ def report_checked(
         return open_dataset_of(dataset_name or name)
 
     with Bars() as bars:
-        results = check(folders, records, dataset, bars.stage, fresh=fresh)
+        results = check(folders, records, dataset, bars.stage, fresh=fresh, limits=limits)
     for one in results:
         click.echo(f"{'ok' if one.passed else 'REFUSED' if one.problems else 'NEEDS REVIEW'}: {one.folder.name}")
         for problem in one.problems:

@@ -54,9 +54,9 @@ def _of_rows(document: LeaderboardDocument) -> Iterator[tuple[str, dict[str, Any
 def _of_paper(method: str, code: MethodCode) -> dict[str, Any]:
     return {
         "author": code.authors and f"{{{bibtex_text(code.authors)}}}",
-        "title": f"{{The paper of {bibtex_text(method)}, a predictor of the tipl-bench leaderboard}}",
         **_arxiv(code.paper or ""),
         "url": code.paper,
+        "note": f"{bibtex_text(method)} of the tipl-bench leaderboard",
     }
 
 

@@ -15,7 +15,7 @@ from .identity import find_identity_problems, is_in_tree
 from .review_flags import find_dataset_flags, with_catalog_digests
 
 
-def accept(checked: CheckResult, records: Path | None = None) -> tuple[Path, bool]:
+def accept(checked: CheckResult, records: Path | None = None, *, reviewed: bool = False) -> tuple[Path, bool]:
     """Add a run as it came out of its check: with the numbers as recomputed, and evidence of all that was done.
 
     Parameters
@@ -24,6 +24,8 @@ def accept(checked: CheckResult, records: Path | None = None) -> tuple[Path, boo
         The run, from `check.check`.
     records
         The records folder; `committed_folder` by default.
+    reviewed
+        Whether a maintainer has looked into what the check asks to review.
 
     Returns
     -------
@@ -35,7 +37,8 @@ def accept(checked: CheckResult, records: Path | None = None) -> tuple[Path, boo
     Raises
     ------
     ProtocolError
-        If the check found a problem or forecasts that copy their targets, or its dataset is no board's.
+        If the check found a problem or forecasts that copy their targets, something is still to be reviewed, or its
+        dataset is no board's.
     """
     if checked.problems or checked.rescored is None:
         raise ProtocolError("Run rejected; the leaderboard is unchanged.")
@@ -45,6 +48,10 @@ def accept(checked: CheckResult, records: Path | None = None) -> tuple[Path, boo
             "honest, `tipl-bench leaderboard add --claimed` adds the record without evidence."
         )
     _check_dataset(checked.rescored.recomputed)
+    if checked.review_flags and not reviewed:
+        raise ProtocolError(
+            "Run not added; the leaderboard is unchanged. Look into what needs review, then add it with --reviewed."
+        )
     path = add(checked.rescored.recomputed, records, rescored=True)
     kept = read_record(path)
     if evidence.row_status(path, kept).state != "claimed":

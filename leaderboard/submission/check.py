@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from ...benchmark.record import RECORD_NAME, Record, read_record
+from ...benchmark.worker.predictor_process import Limits
 from ...registry.dataset import Dataset
 from ...utils.errors import ProtocolError, TiplBenchError
 from ...utils.progress import Progress, silent
@@ -22,6 +23,8 @@ from .review_flags import find_review_flags
 
 MAX_RUNS = 100
 """Runs in one submission; several seeds of several predictors on all datasets are fewer."""
+RERUN_SECONDS = 1800.0
+"""How long fitting a predictor of this package again may take: a `paper` budget would take days of a processor."""
 MAX_SHOWN = 20
 """Differences that a report spells out."""
 
@@ -85,6 +88,7 @@ def check(
     progress: Progress = silent,
     *,
     fresh: bool = False,
+    limits: Limits | None = None,
 ) -> list[CheckResult]:
     """Check the runs of a submission, each by itself and against each other and the board.
 
@@ -100,7 +104,10 @@ def check(
         Progress of the re-scoring.
     fresh
         Evaluate every return now, also those that the store holds.
+    limits
+        Time and memory of a predictor of this package that is run again; `RERUN_SECONDS` for fitting by default.
     """
+    limits = limits or Limits(RERUN_SECONDS)
     results: list[CheckResult] = []
     taken: dict[str, Path] = {}
     board = load(records) if records and any(records.glob("*.json")) else {}
@@ -117,7 +124,7 @@ def check(
             others = {**board, **{one.folder: one.rescored.recomputed for one in results if one.rescored}}
             _check_numbers(checked, board, others, rescore(run, partial(_report, progress, name), fresh=fresh))
             if is_in_tree(record) and not checked.problems:
-                _check_reproduction(checked, run, progress)
+                _check_reproduction(checked, run, limits, progress)
         except TiplBenchError as error:
             checked.problems.append(str(error))
         results.append(checked)
@@ -141,10 +148,10 @@ def _check_numbers(
         checked.review_flags += find_near_copies(found.recomputed, others)
 
 
-def _check_reproduction(checked: CheckResult, run: RunFolder, progress: Progress) -> None:
+def _check_reproduction(checked: CheckResult, run: RunFolder, limits: Limits, progress: Progress) -> None:
     """Run it again: forecasts under the name of a predictor of this package are that predictor's, or refused."""
     with tempfile.TemporaryDirectory(prefix="tipl-bench-") as scratch:
-        checked.reproduced = run_again(run, Path(scratch) / "again", progress)
+        checked.reproduced = run_again(run, Path(scratch) / "again", limits, progress)
     problem = reproduction_problem(checked.reproduced)
     checked.problems += [problem] if problem else []
 

@@ -14,6 +14,7 @@ from ...baselines.options import build_options
 from ...benchmark.protocol import ROW_SEEDS
 from ...benchmark.record import Record
 from ...benchmark.request import as_settings
+from ...benchmark.worker.predictor_process import Limits
 from ...registry.reference import skeleton
 from ...utils.canonical import canonical_json
 from ...utils.errors import TiplBenchError
@@ -55,7 +56,7 @@ def _is_respelled(record: Record, other: Record) -> bool:
     return same and canonical_json(mine.options) != canonical_json(theirs.options)
 
 
-def run_again(run: RunFolder, folder: Path, progress: Progress) -> ReproductionResult:
+def run_again(run: RunFolder, folder: Path, limits: Limits, progress: Progress) -> ReproductionResult:
     """Run a record of this package's own predictor again, into a new folder.
 
     Where there is no GPU, a record of one is run on the CPU and graded all the same.
@@ -63,10 +64,10 @@ def run_again(run: RunFolder, folder: Path, progress: Progress) -> ReproductionR
     Raises
     ------
     TiplBenchError
-        If it cannot be run here.
+        If it cannot be run here, or takes longer than the limit.
     """
     device = run.record.key.device if torch.cuda.is_available() else "cpu"
-    return reproduce(run.record, run.dataset, folder, device=device, progress=progress)
+    return reproduce(run.record, run.dataset, folder, device=device, limits=limits, progress=progress)
 
 
 def reproduction_problem(found: ReproductionResult) -> str | None:
