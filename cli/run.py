@@ -155,7 +155,7 @@ def run(
     ranks them by skill and names the command that runs the best on the test trials. A test run records how many
     validation runs came before it.
     """
-    from ..benchmark.request import RunRequest, default_folder
+    from ..benchmark.request import RunRequest, default_folder, resolve_model
     from ..registry.catalog import default_dataset
     from ..registry.loading import load_dataset
 
@@ -169,7 +169,7 @@ def run(
     if seed is not None and seeds:
         raise click.UsageError("Give --seed or --seeds, not both.")
     request = RunRequest(
-        model,
+        resolve_model(model, budget)[0],
         dataset,
         budget,
         settings,

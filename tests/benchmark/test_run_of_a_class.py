@@ -146,3 +146,23 @@ def test_when_a_script_runs_its_own_class_then_the_script_is_imported_once_more(
         assert done.stdout.startswith("shift its predictor was run from a file."), done.stderr
     else:
         assert 'besides defining classes belongs under `if __name__ == "__main__":`' in done.stderr
+
+
+@pytest.mark.parametrize("model", ["shift_file.py:Shift", "shift_file:Shift"])
+def test_when_the_command_names_a_file_or_module_of_this_folder_then_its_class_is_run(
+    model, smooth, tmp_path, monkeypatch
+):
+    folder = tmp_path / "here"
+    folder.mkdir()
+    (folder / "shift_file.py").write_text(CODE)
+    (folder / "shifts.py").write_text("NOTHING = 0\n")
+    monkeypatch.chdir(folder)
+    command = ["--model", model, "--dataset", str(smooth.folder), "--limit", "2", "--no-returns", "--device", "cpu"]
+    result = subprocess.run(
+        [sys.executable, "-P", "-m", "tipl_bench", "run", *command, "--out", "run", "--json"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    assert '"name": "shift"' in result.stdout
