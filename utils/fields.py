@@ -18,7 +18,10 @@ def _plain(text: str) -> str:
 
 # A document may be a stranger's: whatever it holds has a form and a size.
 Text = Annotated[str, Field(max_length=500), AfterValidator(_plain)]
-Address = Annotated[str, Field(pattern=r"^https?://[A-Za-z0-9._~:/?#@!$&*+,;=%-]+$", max_length=300)]
+# Without a user before the host's name, which would be read as the host.
+Address = Annotated[
+    str, Field(pattern=r"^https?://[A-Za-z0-9.:-]+([/?#][A-Za-z0-9._~:/?#@!$&*+,;=%-]*)?$", max_length=300)
+]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(strict=True, ge=0, le=2**53)]

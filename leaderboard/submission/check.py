@@ -18,7 +18,14 @@ from ..store.records import differing_fields, file_name, load
 from ..verify.folder import RunFolder, open_record, open_run
 from ..verify.reproduce import ReproductionResult
 from ..verify.rescore import RescoreResult, rescore
-from .identity import find_identity_problems, find_near_copies, is_in_tree, reproduction_problem, run_again
+from .identity import (
+    find_identity_problems,
+    find_near_copies,
+    find_near_names,
+    is_in_tree,
+    reproduction_problem,
+    run_again,
+)
 from .review_flags import find_review_flags
 
 MAX_RUNS = 100
@@ -145,6 +152,7 @@ def _check_numbers(
     checked.problems += [f"{more} more numbers differ"] if more > 0 else []
     checked.review_flags += [*found.leakage_flags, *find_review_flags(found.recomputed, board)]
     if not is_in_tree(found.record):  # whose identity is known by running them again
+        checked.review_flags += find_near_names(found.record.key.method.name, others)
         checked.review_flags += find_near_copies(found.recomputed, others)
 
 

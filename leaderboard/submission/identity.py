@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from difflib import SequenceMatcher
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,9 @@ NEAR = 0.01
 """Forecasts are near another predictor's if their weight errors, trial by trial, differ by less in the median.
 
 A hundredth of noise in each weight's step moves them by less than 0.001, a tenth by about 0.01."""
+
+NEAR_NAMES = 0.8
+"""Names are near with a larger share of letters in common (`difflib`): one letter of five differs."""
 
 
 def is_in_tree(record: Record) -> bool:
@@ -80,6 +84,14 @@ def reproduction_problem(found: ReproductionResult) -> str | None:
         f"a skill differs by {found.largest:.2g} ({found.where}; tolerance {TOLERANCE}). A predictor of your own has a "
         "name of its own"
     )
+
+
+def find_near_names(name: str, board: Mapping[Path, Record]) -> Iterator[str]:
+    """Names that a reader could take for one another although no letter is confusable."""
+    for known in sorted({*IN_TREE, *(other.key.method.name for other in board.values())} - {name}):
+        alike = SequenceMatcher(None, known.casefold(), name.casefold()).ratio()
+        if alike >= NEAR_NAMES or known.casefold() in name.casefold():
+            yield f"{name} reads like {known}, {'a predictor of this package' if known in IN_TREE else 'of the board'}"
 
 
 def find_near_copies(record: Record, others: Mapping[Path, Record]) -> Iterator[str]:

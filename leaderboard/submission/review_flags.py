@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from ...baselines import IN_TREE
 from ...benchmark.record import DatasetIdentity, Record
 from ...registry.catalog import catalog
 from ..document.entries import Entry, configuration
@@ -52,6 +53,8 @@ def _of_code(record: Record) -> Iterator[str]:
         yield f"names commit {made.git_commit}, which this repository does not have"
     if made.git_dirty:
         yield "made with uncommitted changes of tipl-bench"
+    if record.key.method.name not in IN_TREE and (made.code is None or not made.code.files):
+        yield f"names no code of {record.key.method.name}: no package and no files, so that nobody can look at it"
     if made.isolation == "none":
         yield "nothing kept the predictor from the held-out trials while it ran (isolation: none)"
 

@@ -84,6 +84,12 @@ class SubmissionWorkspace:
     def as_guest(self) -> None:
         """Put the run under the name of a predictor that nobody here has."""
         self.edit("key", "method", "name", to="guest")
+        self.state_code()
+
+    def state_code(self) -> None:
+        """State a package and a file of the predictor."""
+        code = {"distribution": "guest", "version": "1.0", "files": {"guest.py": "0" * 64}}
+        self.edit("provenance", "code", to=code)
 
     def text(self) -> str:
         return (self.run / "record.json").read_text()

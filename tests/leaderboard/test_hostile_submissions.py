@@ -93,6 +93,7 @@ def test_when_the_predictor_is_a_strangers_then_the_check_loads_nothing_of_it(th
     names.write_text(names.read_text() + "strange = strange:Strange\n")
     assert "strange" in predictor_names()
     workspace.edit("key", "method", "name", to="strange")
+    workspace.state_code()
     result = workspace.check()
     assert result.exit_code == 0, result.output
     assert not Path("loaded").exists()

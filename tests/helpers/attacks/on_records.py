@@ -295,6 +295,26 @@ for name in ("Linear", "LINEAR", "l1near", "li.near"):
     )
 
 
+for name in ("linears", "lineal", "linear-v1"):
+
+    @expect(rf"{name} reads like linear, a predictor of this package", FLAGGED)
+    def when_a_name_is_near_one_of_this_packages(workspace, name=name):
+        workspace.as_guest()
+        workspace.edit("key", "method", "name", to=name)
+
+
+@expect("names no code of guest: no package and no files, so that nobody can look at it", FLAGGED)
+def when_the_code_is_not_stated(workspace):
+    workspace.as_guest()
+    workspace.edit("provenance", "code", to=None)
+
+
+@expect(r"field provenance\.code\.paper")
+def when_an_address_has_a_user_that_reads_like_its_host(workspace):
+    workspace.as_guest()
+    workspace.edit("provenance", "code", "paper", to="https://github.com@evil.example/x")
+
+
 @expect(r"Guest can be taken for guest, which the board has; choose another name")
 def when_a_name_is_spelled_like_that_of_a_row(workspace):
     workspace.as_guest()
