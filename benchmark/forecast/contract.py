@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ...baselines.predictor import Contexts
 from ...registry.dataset import Dataset
 from ...utils.errors import PredictorError
 from ...utils.files import sha256
@@ -21,8 +22,10 @@ from .forecasting import Forecaster, build_contexts, forecast_batch, max_batch
 from .windows import EvaluationWindow
 
 TOLERANCE = 1e-4
-"""Largest difference between forecasts of a window in different batches, relative to the largest forecast step:
-summation order may differ."""
+"""Largest difference between forecasts of a window in different batches, relative to the window's largest step, of
+its context or its forecast: summation order may differ."""
+ROUNDING = 4 * float(np.finfo(np.float32).eps)
+"""What the rounding of the weights themselves may come to, relative to them."""
 SHARE, MIN_WINDOWS, MAX_BATCH = 0.1, 10, 5
 """Windows that are forecast again: their share of all, their least number, and how many make the largest batch."""
 MAX_NAMED = 5
@@ -36,26 +39,30 @@ Forecasts = npt.NDArray[Any]
 
 
 def agrees(difference: float, step: float) -> bool:
-    """Whether forecasts that differ by so much are the same up to rounding, given the largest step forecast."""
+    """Whether forecasts that differ by so much are the same up to rounding, given the largest step."""
     return difference <= TOLERANCE * (step or 1.0)
 
 
 @dataclass
 class _Comparison:
-    """Differences by window number, and the largest step forecast."""
+    """Differences by window number, and the step that each is held against.
 
-    differences: dict[int, float]
-    step: float = 0.0
+    That is the window's own: one window with huge forecasts must not excuse the differences of the others.
+    """
 
-    def add(self, rows: Sequence[int], expected: Forecasts, actual: Forecasts, last: Forecasts) -> None:
-        for row, mine, theirs in zip(rows, expected, actual, strict=True):
+    differences: dict[int, float] = field(default_factory=dict)
+    steps: dict[int, float] = field(default_factory=dict)
+
+    def add(self, rows: Sequence[int], expected: Forecasts, actual: Forecasts, contexts: Contexts) -> None:
+        for row, mine, theirs, past in zip(rows, expected, actual, contexts.weights, strict=True):
             self.differences[row] = float(np.abs(mine - theirs).max())
-        self.step = max(self.step, float(np.abs(expected - last[:, np.newaxis]).max()))
+            step = max(np.abs(mine - past[-1]).max(), np.abs(np.diff(past, axis=0)).max(initial=0.0))
+            self.steps[row] = float(max(step, ROUNDING * np.abs(past[-1]).max() / TOLERANCE))
 
     def worst(self) -> list[int]:
         """Windows that differ, the worst first."""
         return sorted(
-            (row for row, difference in self.differences.items() if not agrees(difference, self.step)),
+            (row for row, difference in self.differences.items() if not agrees(difference, self.steps[row])),
             key=lambda row: -self.differences[row],
         )
 
@@ -98,24 +105,24 @@ def check_contract(
     stored = map_tensors(path)["forecasts"]
     wanted = max(predictor.context_length, protocol.context)
 
-    def forecast(rows: Sequence[int], length: int) -> tuple[Forecasts, Forecasts]:
-        """Forecasts, and the last weights that were shown."""
+    def forecast(rows: Sequence[int], length: int) -> tuple[Forecasts, Contexts]:
+        """Forecasts, and the contexts that were shown."""
         batch = [windows[row] for row in rows]
         contexts = build_contexts(trials, batch, length)
-        return forecast_batch(predictor, contexts, batch, protocol), contexts.weights[:, -1]
+        return forecast_batch(predictor, contexts, batch, protocol), contexts
 
-    compared = _Comparison({})
+    compared = _Comparison()
     lengths: dict[int, int] = {}
     for rows, length in _batches(rng, chosen.tolist(), windows, wanted, max_batch(dataset, wanted)):
-        actual, last = forecast(rows, length)
-        compared.add(rows, stored[rows], actual, last)
+        actual, contexts = forecast(rows, length)
+        compared.add(rows, stored[rows], actual, contexts)
         lengths |= dict.fromkeys(rows, length)
         progress("contract", len(compared.differences), len(chosen), "")
     if worst := compared.worst():
         length = lengths[worst[0]]
         rows = sorted((row for row in lengths if lengths[row] == length), key=lambda row: row != worst[0])[:MAX_BATCH]
         first, second, alone = (forecast(batch, length)[0] for batch in (rows, rows, rows[:1]))
-        why = _reason(first, second, alone, compared.step)
+        why = _reason(first, second, alone, compared.steps[worst[0]])
         if not resumed:
             path.unlink(missing_ok=True)
         where = _differing(predictor.name, windows, worst, compared)
@@ -164,6 +171,6 @@ def _differing(name: str, windows: Sequence[EvaluationWindow], worst: Sequence[i
     more = f" and {len(worst) - MAX_NAMED} more" if len(worst) > MAX_NAMED else ""
     return (
         f"{name}: {len(worst)} of {len(compared.differences)} windows differ when a new process with the saved state "
-        f"forecasts them again in other batches: {'; '.join(places)}{more} (the largest step forecast is "
-        f"{compared.step:.2g})."
+        f"forecasts them again in other batches: {'; '.join(places)}{more} (the first one's largest "
+        f"step is {compared.steps[worst[0]]:.2g})."
     )

@@ -393,17 +393,8 @@ PREDICTORS = (
     *(ThirdParty, Raising, RaisingInFit, WrongHorizon, Integers, NotFinite, Enormous, Keeping, Halting, NotAPredictor),
     Label,
     *(InvalidVersion, NoSummary, InvalidConsumes, ListOption, RaisingInInit, FailsToLoad, MarkupInProgress),
-    *(
-        ForgesError,
-        ForgesErrorInFit,
-        ForgesErrorInInit,
-        NegativeParameterCount,
-        NanParameterCount,
-        FractionalContext,
-        HugeContext,
-        BooleanContext,
-        NumpyIntegers,
-    ),
+    *(ForgesError, ForgesErrorInFit, ForgesErrorInInit, NegativeParameterCount, NanParameterCount),
+    *(FractionalContext, HugeContext, BooleanContext, NumpyIntegers),
     MarkupInSummary,
 )
 """Installed by the fixture `third_party_predictors`."""
