@@ -146,7 +146,9 @@ def run(
     """
     opened = dataset if isinstance(dataset, Dataset) else load_dataset(dataset)
     name, own = resolve_model(model, budget)
-    settings = (*own, *(as_settings(options) if isinstance(options, Mapping) else options))
+    given = as_settings(options) if isinstance(options, Mapping) else tuple(options)
+    named = {setting.partition("=")[0] for setting in given}
+    settings = (*(setting for setting in own if setting.partition("=")[0] not in named), *given)
     limits = limits or Limits()
     request = RunRequest(name, opened, budget, settings, seed, device, protocol, limits, on, limit, returns)
     return execute(request, Path(out) if out else default_folder(request), progress)

@@ -75,7 +75,7 @@ def test_the_tutorial_leads_to_a_row_of_the_leaderboard(catalogued, hub, monkeyp
             printed[command] = result.stdout
     assert "13 of 13 checks passed" in printed["tipl-bench models check my-forecaster"]
     assert "all agree, to the last digit" in printed["tipl-bench verify my-run"]
-    assert "\nbitwise: the largest" in printed["tipl-bench reproduce my-run"]
+    assert printed["tipl-bench reproduce my-run"].startswith("bitwise: the largest")
     assert "/discussions/1" in printed["tipl-bench submit my-run --repo OWNER/leaderboard"]
     assert "my-forecaster" in Path("board/leaderboard/README.md").read_text()
     rows = json.loads(Path("board/docs/board/leaderboard.json").read_text())["rows"]

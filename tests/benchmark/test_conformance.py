@@ -18,7 +18,7 @@ from tipl_bench.utils.errors import OptionError, UnknownNameError
 BROKEN = {
     "raising": ("forecasts: shape, dtype, finite", "raised LookupError('no idea')"),
     "raising-in-fit": ("fit", "raised LookupError"),
-    "wrong-horizon": ("forecasts: shape, dtype, finite", "forecasts of shape [6, 9, 32]"),
+    "wrong-horizon": ("forecasts: shape, dtype, finite", "forecasts of shape [1, 9, 32]"),
     "integers": ("forecasts: shape, dtype, finite", "type int64"),
     "not-finite": ("forecasts: shape, dtype, finite", "not finite"),
     "mixes-windows": ("batch order", "differs by"),

@@ -130,7 +130,7 @@ class NotFinite(ThirdParty):
 
     def predict(self, contexts: Contexts, horizon: int) -> Weights:
         forecast = persist(contexts, horizon)
-        forecast[1, -1, 0] = np.nan
+        forecast[min(1, len(forecast) - 1), -1, 0] = np.nan
         return forecast
 
 

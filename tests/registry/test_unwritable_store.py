@@ -25,6 +25,7 @@ from tipl_bench.registry.store import (
     optional_write,
     remember_revision,
     repo_folder,
+    warn_of_cache,
 )
 from tipl_bench.utils.errors import DatasetError
 
@@ -78,6 +79,7 @@ def test_work_that_writes_elsewhere_goes_on_without_the_stores_lock(unusable_sto
 
 
 def test_a_cache_that_cannot_be_written_is_one_warning_that_names_the_variable(unusable_store):
+    warn_of_cache.cache_clear()  # another test of this process may have met the same store
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
         for _ in range(3):
