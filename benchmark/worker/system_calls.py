@@ -12,7 +12,7 @@ import struct
 
 # linux/prctl.h, linux/seccomp.h, linux/bpf_common.h; offsets within `struct seccomp_data`.
 PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 22, 2
-BPF_LD_W_ABS, BPF_JEQ_K, BPF_JGE_K, BPF_RET_K = 0x20, 0x15, 0x35, 0x06
+BPF_LD_W_ABS, BPF_JEQ_K, BPF_JGE_K, BPF_RET_K, BPF_AND_K = 0x20, 0x15, 0x35, 0x06, 0x54
 NR_OFFSET, ARCH_OFFSET, ARGS_OFFSET = 0, 4, 16
 SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO = 0x7FFF0000, 0x00050000
 X32_SYSCALL_BIT = 0x40000000
@@ -31,12 +31,15 @@ REFUSED_CALLS = {
     "keyctl": (250, 219),
     "io_uring_setup": (425, 425),  # makes other calls unseen
 }
-SOCKET = (41, 198)
+SOCKET, SOCKETPAIR = (41, 198), (53, 199)
 AF_UNIX, AF_NETLINK = 1, 16  # processes of the worker may use Unix sockets among themselves
+SOCK_TYPE_MASK, SOCK_DGRAM, SOCK_RAW = 0xF, 2, 3  # these two reach an address without a connection
 
 
 def refuse_calls() -> bool:
-    """Refuse connections, sockets of any network, System V and POSIX IPC, and keyrings; False if that is not possible.
+    """Refuse connections, sockets of any network and of datagrams, System V and POSIX IPC, and keyrings.
+
+    Returns False if that is not possible.
 
     `PR_SET_NO_NEW_PRIVS` has to be set.
     """
@@ -49,8 +52,11 @@ def refuse_calls() -> bool:
     program += [(BPF_LD_W_ABS, 0, 0, NR_OFFSET), (BPF_JGE_K, 0, 1, X32_SYSCALL_BIT), refuse]
     for numbers in REFUSED_CALLS.values():
         program += [(BPF_JEQ_K, 0, 1, numbers[column]), refuse]
-    program += [(BPF_JEQ_K, 0, 4, SOCKET[column]), (BPF_LD_W_ABS, 0, 0, ARGS_OFFSET)]
-    program += [(BPF_JEQ_K, 2, 0, AF_UNIX), (BPF_JEQ_K, 1, 0, AF_NETLINK), refuse, (BPF_RET_K, 0, 0, SECCOMP_RET_ALLOW)]
+    program += [(BPF_JEQ_K, 5, 0, SOCKETPAIR[column]), (BPF_JEQ_K, 0, 9, SOCKET[column])]
+    program += [(BPF_LD_W_ABS, 0, 0, ARGS_OFFSET), (BPF_JEQ_K, 7, 0, AF_NETLINK), (BPF_JEQ_K, 1, 0, AF_UNIX), refuse]
+    program += [(BPF_LD_W_ABS, 0, 0, ARGS_OFFSET + 8), (BPF_AND_K, 0, 0, SOCK_TYPE_MASK)]
+    program += [(BPF_JEQ_K, 1, 0, SOCK_DGRAM), (BPF_JEQ_K, 0, 1, SOCK_RAW), refuse]
+    program += [(BPF_RET_K, 0, 0, SECCOMP_RET_ALLOW)]
     code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *line) for line in program))
     header = ctypes.create_string_buffer(struct.pack("HxxxxxxQ", len(program), ctypes.addressof(code)))
     return int(ctypes.CDLL(None).prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, header, 0, 0)) == 0

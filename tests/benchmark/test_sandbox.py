@@ -235,16 +235,21 @@ def test_a_predictor_cannot_reach_the_network(misbehaving_predictors, smooth, tm
         socket.create_server(("127.0.0.1", 0)) as server,
         socket.socket(socket.AF_UNIX) as abstract,
         socket.socket(socket.AF_UNIX) as file,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as datagrams,
     ):
+        datagrams.bind(os.path.relpath(tmp_path / "log"))
         for unix, address in ((abstract, f"\0{name}"), (file, here)):
             unix.bind(address)
             unix.listen()
-        misbehaving_predictors.set(port=server.getsockname()[1], abstract=name, file=tmp_path / "socket")
+        misbehaving_predictors.set(
+            port=server.getsockname()[1], abstract=name, file=tmp_path / "socket", datagram=tmp_path / "log"
+        )
         isolation = execute(request("connecting", smooth), tmp_path / "run").record.provenance.isolation
     if isolation == NO_ISOLATION:
         pytest.skip("this kernel has no Landlock")
-    closed = {"seccomp": {"udp", "abstract", "file"}, "namespaces": {"udp", "abstract"}}
-    left = {"udp", "abstract", "file"}.difference(*(closed.get(one, set()) for one in isolation.split("+")))
+    seccomp = {"udp", "abstract", "file", "datagram", "pair"}
+    closed = {"seccomp": seccomp, "namespaces": {"udp", "abstract"}}
+    left = seccomp.difference(*(closed.get(one, set()) for one in isolation.split("+")))
     assert set(misbehaving_predictors["reached"].split()) <= left
 
 

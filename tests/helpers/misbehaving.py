@@ -259,6 +259,8 @@ class Connecting(Misbehaving):
             "udp": lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"a context", here),
             "abstract": lambda: socket.socket(socket.AF_UNIX).connect("\0" + setting("abstract")),
             "file": lambda: socket.socket(socket.AF_UNIX).connect(setting("file")),
+            "datagram": lambda: socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto(b"1", setting("datagram")),
+            "pair": lambda: socket.socketpair(type=socket.SOCK_DGRAM)[0].sendto(b"1", setting("datagram")),
         }
         note("reached", " ".join(name for name, attempt in tries.items() if _done(attempt)))
 
