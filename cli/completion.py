@@ -34,7 +34,9 @@ def complete_environments(context: click.Context, option: click.Parameter, typed
 
 def complete_budgets(context: click.Context, option: click.Parameter, typed: str) -> list[str]:
     """Training budgets, the shortest first."""
-    return [name for name in ("smoke", "quick", "standard", "paper") if name.startswith(typed)]
+    from ..baselines.predictor import BUDGETS
+
+    return [name for name in BUDGETS if name.startswith(typed)]
 
 
 def complete_devices(context: click.Context, option: click.Parameter, typed: str) -> list[str]:

@@ -19,8 +19,7 @@ from ..utils.files import is_file, write_text
 from ..utils.text import first_error
 from .dataset import Dataset
 from .derived import Derived
-from .locations import SHIPPED_CATALOG as SHIPPED_CATALOG
-from .locations import own_catalog as own_catalog
+from .locations import SHIPPED_CATALOG, own_catalog
 from .manifest import Identity, Origin, read_manifest
 from .reference import COMMIT_PATTERN, HubLocation, is_name, is_repo
 from .store import dataset_folder, local_names

@@ -14,11 +14,11 @@ from ..utils.canonical import canonical_json
 from ..utils.errors import DatasetError, reason
 from ..utils.files import is_being_written, write_text
 from .catalog import catalog
+from .locations import cache_root
 from .manifest import MANIFEST_NAME, read_manifest
 from .reference import COMMIT_PATTERN, DatasetRef, is_repo
 from .store import (
     REVISIONS_NAME,
-    cache_root,
     dataset_folder,
     exclusive,
     known_revisions,

@@ -14,8 +14,7 @@ from filelock import FileLock, Timeout
 from ..utils.canonical import canonical_json, strict_json
 from ..utils.errors import DatasetError, reason
 from ..utils.files import is_file, write_text
-from .locations import HOME_VARIABLE as HOME_VARIABLE
-from .locations import cache_root as cache_root
+from .locations import HOME_VARIABLE, cache_root
 from .manifest import MANIFEST_NAME
 from .reference import COMMIT_PATTERN, HubLocation, is_name
 

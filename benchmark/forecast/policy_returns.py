@@ -28,7 +28,8 @@ import numpy.typing as npt
 
 from ... import rl, utils
 from ..._version import __version__
-from ...registry.store import cache_root, optional_write, warn_of_cache
+from ...registry.locations import cache_root
+from ...registry.store import optional_write, warn_of_cache
 from ...rl import Policies, PolicyLayout, evaluate_returns
 from ...rl.environments import is_gymnasiums_own
 from ...utils.canonical import canonical_json

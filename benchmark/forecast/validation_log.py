@@ -7,7 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ...registry.store import cache_root, optional_write
+from ...registry.locations import cache_root
+from ...registry.store import optional_write
 from ...utils.canonical import canonical_json, strict_json
 from ..record import RunKey
 

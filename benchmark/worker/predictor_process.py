@@ -25,7 +25,7 @@ import numpy.typing as npt
 from ...baselines import find_plugin, is_target
 from ...baselines.predictor import Contexts, FitTask
 from ...registry.catalog import BUNDLED
-from ...registry.store import cache_root
+from ...registry.locations import cache_root
 from ...registry.trial import Trial
 from ...utils.errors import OptionError
 from ...utils.files import remove_tree, replace_atomically

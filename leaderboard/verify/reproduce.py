@@ -14,7 +14,8 @@ from ...benchmark.request import RunRequest, as_settings
 from ...benchmark.run import Run, execute
 from ...benchmark.worker.predictor_process import Limits
 from ...registry.dataset import Dataset
-from ...registry.store import cache_root, optional_write
+from ...registry.locations import cache_root
+from ...registry.store import optional_write
 from ...utils.canonical import canonical_json
 from ...utils.errors import ProtocolError
 from ...utils.files import write_text

@@ -18,7 +18,8 @@ import tipl_bench
 from helpers.users import public_store, read_only, unprivileged
 from tipl_bench.benchmark.forecast import policy_returns as module
 from tipl_bench.benchmark.forecast.policy_returns import policy_returns
-from tipl_bench.registry.store import CacheWarning, cache_root
+from tipl_bench.registry.locations import cache_root
+from tipl_bench.registry.store import CacheWarning
 from tipl_bench.rl import Policies, PolicyLayout, evaluate_returns
 
 __all__ = ["public_store"]

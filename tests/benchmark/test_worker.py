@@ -25,7 +25,7 @@ from tipl_bench.benchmark.worker.channel import PREFIX, Channel
 from tipl_bench.benchmark.worker.messages import PredictorCrash
 from tipl_bench.benchmark.worker.predictor_process import Limits, PredictorProcess
 from tipl_bench.benchmark.worker.sandbox import NO_ISOLATION
-from tipl_bench.registry.store import cache_root
+from tipl_bench.registry.locations import cache_root
 from tipl_bench.utils.errors import OptionError, PredictorError, UnknownNameError
 
 

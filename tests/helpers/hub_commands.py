@@ -11,8 +11,8 @@ from typing import Any
 from tipl_bench.registry.catalog import CatalogEntry, entry_lines
 from tipl_bench.registry.dataset import Dataset
 from tipl_bench.registry.hub.publish import publish
+from tipl_bench.registry.locations import cache_root
 from tipl_bench.registry.reference import HubLocation
-from tipl_bench.registry.store import cache_root
 
 from helpers.hub import HubServer
 from helpers.hub.client import environment

@@ -23,7 +23,8 @@ from tipl_bench.cli import main
 from tipl_bench.leaderboard.store.evidence import fingerprint
 from tipl_bench.registry.dataset import Dataset
 from tipl_bench.registry.loading import load_dataset
-from tipl_bench.registry.store import cache_root, dataset_folder
+from tipl_bench.registry.locations import cache_root
+from tipl_bench.registry.store import dataset_folder
 
 from helpers import synthetic
 

@@ -9,7 +9,7 @@ from helpers import synthetic
 from tipl_bench.benchmark.request import RunRequest
 from tipl_bench.benchmark.run import execute
 from tipl_bench.leaderboard.verify.reproduce import reproduce
-from tipl_bench.registry.store import cache_root
+from tipl_bench.registry.locations import cache_root
 from tipl_bench.utils.errors import ProtocolError
 
 

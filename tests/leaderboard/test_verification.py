@@ -20,7 +20,7 @@ from tipl_bench.leaderboard.store.records import file_name
 from tipl_bench.leaderboard.verify.folder import open_run
 from tipl_bench.leaderboard.verify.reproduce import TOLERANCE, grade, reproduce
 from tipl_bench.leaderboard.verify.rescore import rescore
-from tipl_bench.registry.store import cache_root
+from tipl_bench.registry.locations import cache_root
 from tipl_bench.utils.errors import ProtocolError
 
 

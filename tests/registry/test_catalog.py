@@ -6,8 +6,9 @@ import shutil
 
 import pytest
 from helpers.small_collections import TINY, contents, edit_manifest
-from tipl_bench.registry.catalog import catalog, default_dataset, find_derived, own_catalog
+from tipl_bench.registry.catalog import catalog, default_dataset, find_derived
 from tipl_bench.registry.loading import load_dataset
+from tipl_bench.registry.locations import own_catalog
 from tipl_bench.registry.reference import is_name
 from tipl_bench.registry.store import dataset_folder, local_names
 from tipl_bench.utils.errors import DatasetError, UnknownNameError

@@ -16,11 +16,12 @@ from helpers.hub_commands import PLACE, REPO, catalogue, published
 from helpers.small_collections import TINY, contents, edit_manifest
 from safetensors.numpy import save_file
 from tipl_bench.cli import main
-from tipl_bench.registry.catalog import CatalogEntry, entry_lines, find_derived, own_catalog
+from tipl_bench.registry.catalog import CatalogEntry, entry_lines, find_derived
 from tipl_bench.registry.dataset import Dataset
 from tipl_bench.registry.derived import derived_protocols, write_derived
 from tipl_bench.registry.hub.publish import catalog_lines
 from tipl_bench.registry.loading import load_dataset
+from tipl_bench.registry.locations import own_catalog
 from tipl_bench.utils.errors import DatasetError
 
 

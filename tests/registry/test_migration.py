@@ -15,17 +15,11 @@ from tipl_bench.benchmark.forecast.reference_returns import derive_reference_ret
 from tipl_bench.benchmark.protocol import CURRENT
 from tipl_bench.benchmark.record import DatasetIdentity
 from tipl_bench.benchmark.request import is_identified
-from tipl_bench.registry.catalog import (
-    CatalogEntry,
-    complete_identity,
-    entry_lines,
-    find_derived,
-    identity_of,
-    own_catalog,
-)
+from tipl_bench.registry.catalog import CatalogEntry, complete_identity, entry_lines, find_derived, identity_of
 from tipl_bench.registry.collection.collect import truncate
 from tipl_bench.registry.dataset import Dataset
 from tipl_bench.registry.loading import load_dataset
+from tipl_bench.registry.locations import own_catalog
 from tipl_bench.registry.store import dataset_folder
 from tipl_bench.utils.errors import DatasetError
 

@@ -9,8 +9,9 @@ import tomllib
 import pytest
 from helpers.small_collections import TINY
 from tipl_bench.registry import catalog as catalog_module
-from tipl_bench.registry.catalog import SHIPPED_CATALOG, catalog, own_catalog, write_yanked
+from tipl_bench.registry.catalog import catalog, write_yanked
 from tipl_bench.registry.loading import load_dataset
+from tipl_bench.registry.locations import SHIPPED_CATALOG, own_catalog
 from tipl_bench.registry.reference import HubLocation
 from tipl_bench.utils.errors import DatasetError, UnknownNameError
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from tipl_bench.registry.store import cache_root, dataset_folder, exclusive, staging_folder
+from tipl_bench.registry.locations import cache_root
+from tipl_bench.registry.store import dataset_folder, exclusive, staging_folder
 from tipl_bench.utils.errors import DatasetError
 
 

@@ -14,10 +14,10 @@ from helpers.users import NOBODY, public_store, read_only, unprivileged
 from tipl_bench.registry.catalog import catalog
 from tipl_bench.registry.collection.collect import collect
 from tipl_bench.registry.loading import download_dataset, load_dataset
+from tipl_bench.registry.locations import cache_root
 from tipl_bench.registry.reference import DatasetRef, HubLocation
 from tipl_bench.registry.store import (
     CacheWarning,
-    cache_root,
     dataset_folder,
     exclusive,
     known_revisions,
