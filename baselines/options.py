@@ -99,11 +99,11 @@ def expand_settings(predictor: type[Predictor[Any]], settings: Sequence[str]) ->
         several = equals and name in known and not known[name].free_text and "," in text
         values = [value.strip() for value in text.split(",")] if several else [text]
         if several and "" in values:
-            raise OptionError(f"--set {setting!r} lists an empty value.")
+            raise OptionError(f"{setting!r} lists an empty value.")
         listed.setdefault(name, {}).update(dict.fromkeys(f"{name}{equals}{value}" for value in values))
     count = math.prod(map(len, listed.values()))
     if count > MAX_CONFIGURATIONS:
-        raise OptionError(f"--set lists {count:,} combinations of values; a sweep has at most {MAX_CONFIGURATIONS:,}.")
+        raise OptionError(f"{count:,} combinations of values are listed; a sweep has at most {MAX_CONFIGURATIONS:,}.")
     return tuple(itertools.product(*listed.values()))
 
 

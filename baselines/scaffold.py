@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import keyword
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import jinja2
@@ -59,21 +60,29 @@ def write_package(
         )
     if consumes not in INFORMATION_CLASSES:
         raise UnknownNameError("information class", consumes, INFORMATION_CLASSES)
-    for option, address in (("--url", url), ("--paper", paper)):
+    for option, address in (("url", url), ("paper", paper)):
         if address is not None and web_address(address) != address:
-            raise OptionError(f"{option} {one_line(address)!r} is not a web address, such as https://example.org/code.")
+            raise OptionError(
+                f"`{option}=`: {one_line(address)!r} is not a web address, such as https://example.org/code."
+            )
     if name in predictor_names():
         raise OptionError(f"There is a predictor {name!r} already; choose another name.")
     if _is_taken(module):
         raise OptionError(f"A module {module!r} is installed already, which this one would hide; choose another name.")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise PredictorError(f"{folder} exists and is not empty; choose another place (`out=`).")
+    return _write(name, folder, {"Source": url, "Paper": paper}, consumes)
+
+
+def _write(name: str, folder: Path, addresses: Mapping[str, str | None], consumes: str) -> list[Path]:
+    """Write the files of a package from their templates."""
+    module = name.replace("-", "_")
     values = {
         "name": name,
         "module": module,
         "class_name": "".join(word.capitalize() for word in name.split("-")),
         "version": __version__,
-        "urls": {label: address for label, address in (("Source", url), ("Paper", paper)) if address},
+        "urls": {label: address for label, address in addresses.items() if address},
         "consumes": consumes,
         "classes": ", ".join(INFORMATION_CLASSES),
     }

@@ -23,7 +23,7 @@ from ..registry.reference import COMMIT_PATTERN
 from ..utils.errors import OptionError
 from ..utils.fields import Address, Count, Sha256, Text
 from ..utils.files import sha256
-from ..utils.git import git
+from ..utils.git import commit_and_dirty, git
 from ..utils.text import one_line
 from .discovery import PAPER_LABELS, SOURCE_LABELS, Plugin, direct_url
 
@@ -237,8 +237,6 @@ def _tracked_commit(tree: SourceTree | None) -> tuple[str | None, bool | None]:
     folder = package if package.is_dir() else package.parent
     try:
         git(folder, "ls-files", "--error-unmatch", "--", str(tree.files[0].resolve()))
-        changed = git(folder, "status", "--porcelain", "--untracked-files=no")
-        untracked = git(folder, "ls-files", "--others", "--exclude-standard", "--", "*.py")
-        return git(folder, "rev-parse", "HEAD"), bool(changed or untracked)
     except (OSError, subprocess.SubprocessError):
         return None, None
+    return commit_and_dirty(folder, untracked="*.py")

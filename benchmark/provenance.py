@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import platform
-import subprocess
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, get_args
@@ -16,7 +15,7 @@ from .._version import __version__
 from ..baselines.sources import MethodCode
 from ..registry.reference import COMMIT_PATTERN
 from ..utils.fields import Count, Document, Seconds, Text
-from ..utils.git import git
+from ..utils.git import commit_and_dirty
 from ..utils.machine import VERSIONED, cpu_name
 from .worker.sandbox import Isolation
 
@@ -105,8 +104,4 @@ def _git_state(package: Path) -> tuple[str | None, bool | None]:
             return built["git_commit"], built["git_dirty"]
         except FileNotFoundError:
             return None, None
-
-    try:
-        return git(package, "rev-parse", "HEAD"), bool(git(package, "status", "--porcelain", "--untracked-files=no"))
-    except (OSError, subprocess.SubprocessError):
-        return None, None
+    return commit_and_dirty(package)

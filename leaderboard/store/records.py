@@ -174,5 +174,5 @@ def add(record: Record, folder: Path | None = None, *, rescored: bool = False) -
 
 
 def _shown(value: object) -> str:
-    """A stranger's word as a message may hold it."""
+    """A value of a record, in ASCII and on one line."""
     return (repr(value) if value is None else str(value)).encode("unicode_escape").decode()[:80]

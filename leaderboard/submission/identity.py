@@ -124,7 +124,7 @@ def _errors(record: Record) -> npt.NDArray[np.float64]:
 
 
 def _false_claims(record: Record) -> Iterator[str]:
-    """What this package's own predictors are is known here; a stranger's code is not loaded to ask it."""
+    """What a record states of a predictor of this package that is not true of it here."""
     stated = record.key.method
     kind = predictor_type(stated.name)
     for field in ("version", "consumes"):

@@ -9,6 +9,7 @@ from pathlib import Path
 from ...baselines import IN_TREE
 from ...benchmark.record import DatasetIdentity, Record
 from ...registry.catalog import catalog
+from ...utils.git import git
 from ..document.entries import Entry, configuration
 from ..document.metric_values import headline_frame, headline_phase
 from ..statistics.board import board_sums, mean_ratio
@@ -64,11 +65,13 @@ def _known(commit: str) -> bool | None:
     folder = Path(__file__).parents[2]
     if not (folder / ".git").exists() or (folder / ".git" / "shallow").exists():
         return None
-    command = ["git", "-C", str(folder), "cat-file", "-e", f"{commit}^{{commit}}"]
     try:
-        return subprocess.run(command, capture_output=True, check=False).returncode == 0
-    except OSError:
+        git(folder, "cat-file", "-e", f"{commit}^{{commit}}")
+    except subprocess.CalledProcessError:
+        return False
+    except (OSError, subprocess.SubprocessError):
         return None
+    return True
 
 
 def _of_version(record: Record, board: Mapping[Path, Record]) -> Iterator[str]:

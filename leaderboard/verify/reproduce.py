@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from ...benchmark.metrics import HEADLINE
-from ...benchmark.record import Record
+from ...benchmark.record import MethodIdentity, Record
 from ...benchmark.request import RunRequest, as_settings
 from ...benchmark.run import Run, execute
 from ...benchmark.worker.predictor_process import Limits
@@ -107,13 +107,7 @@ def reproduce(
         key.limit,
         record.has_returns,
     )
-    with request.start() as predictor:
-        found = request.key(predictor).method
-    if canonical_json(found.stable()) != canonical_json(key.method.stable()):  # where 1, 1.0 and true are three things
-        raise ProtocolError(
-            f"The record is of {key.method.name} v{key.method.version} with options {key.method.options}; "
-            f"installed here is v{found.version} with {found.options}. Install the version that the record names."
-        )
+    _check_installed(request, key.method)
     folder.mkdir(parents=True, exist_ok=True)
     with optional_write():
         marker.parent.mkdir(parents=True, exist_ok=True)
@@ -122,6 +116,17 @@ def reproduce(
     with contextlib.suppress(OSError):
         marker.unlink()
     return grade(record, again)
+
+
+def _check_installed(request: RunRequest, stated: MethodIdentity) -> None:
+    """Raise `ProtocolError` unless the predictor that is installed here is the one that a record states."""
+    with request.start() as predictor:
+        installed = request.key(predictor).method
+    if canonical_json(installed.stable()) != canonical_json(stated.stable()):  # where 1, 1.0 and true are three things
+        raise ProtocolError(
+            f"The record is of {stated.name} v{stated.version} with options {stated.options}; installed here is "
+            f"v{installed.version} with {installed.options}. Install the version that the record names."
+        )
 
 
 def _marker(folder: Path, record: Record) -> Path:

@@ -90,7 +90,7 @@ def test_the_addresses_and_the_information_class_that_are_given_are_written(tmp_
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [
-        ("--url", "a.org", "--url 'a.org' is not a web address"),
+        ("--url", "a.org", "--url: 'a.org' is not a web address"),
         ("--paper", 'https://a.org/"\nx = 1', "is not a web address"),
         ("--consumes", "weight", "Unknown information class 'weight'. Did you mean 'weights'?"),
     ],

@@ -107,7 +107,7 @@ def test_when_seeds_are_no_list_then_one_sentence_says_what_one_is(seeds, smooth
             "can be left out only on the validation trials (--on validation) or with a limit of windows (--limit).",
         ),
         (("--seed", "0", "--seeds", "0-1"), "Give --seed or --seeds, not both."),
-        ((*QUICK, "--set", "points=2,,3"), "--set 'points=2,,3' lists an empty value."),
+        ((*QUICK, "--set", "points=2,,3"), "'points=2,,3' lists an empty value."),
         ((*QUICK, "--set", f"points={','.join(map(str, range(2000)))}"), "a sweep has at most 1,000"),
     ],
 )
