@@ -15,7 +15,7 @@ from ..registry.reference import SLUG_LENGTH
 from ..utils.errors import OptionError, PredictorError, UnknownNameError
 from ..utils.files import write_text
 from ..utils.text import one_line
-from . import predictor_names
+from .lookup import predictor_names
 from .predictor import INFORMATION_CLASSES
 from .sources import web_address
 
