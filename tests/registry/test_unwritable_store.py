@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from helpers.small_collections import TINY, silent, tiny_config
-from helpers.users import NOBODY, public_store, read_only, unprivileged
+from helpers.users import NOBODY, another_user, public_store, read_only, unprivileged
 from tipl_bench.registry.catalog import catalog
 from tipl_bench.registry.collection.collect import collect
 from tipl_bench.registry.loading import download_dataset, load_dataset
@@ -132,7 +132,7 @@ def test_what_one_of_a_team_wrote_the_others_can_write(public_store):
             remember_revision(HubLocation("owner/name", "v1"), COMMIT)
         for path in public_store.rglob("*"):
             assert path.is_dir() or stat.S_IMODE(path.stat().st_mode) == 0o664, path
-        with unprivileged():
+        with another_user():
             with exclusive("a/b-v1"):
                 remember_revision(HubLocation("owner/name", "v2"), COMMIT)
             with exclusive("a/c-v1"):
