@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from .lookup import IN_TREE, find_plugin, is_target, method_code, model_of, predictor_names, predictor_type
+from .plugins.lookup import IN_TREE, find_plugin, is_target, method_code, model_of, predictor_names, predictor_type
 
 __all__ = ["IN_TREE", "find_plugin", "is_target", "method_code", "model_of", "predictor_names", "predictor_type"]

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from pydantic import Field
 
 from ..registry.trial import Trial, iteration_positions
-from .gram import window_grams
+from .fitting.gram import window_grams
 from .predictor import Array, Contexts, FitTask, Options, Predictor, Weights
 
 Float64 = npt.NDArray[np.float64]

@@ -16,9 +16,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ..registry.trial import Trial, iteration_positions
-from .gram import window_grams
+from .fitting.gram import window_grams
+from .fitting.torch_predictor import Schedule, TorchPredictor, seeded, train
 from .predictor import Array, Contexts, FitTask, Options, Weights
-from .torch_predictor import Schedule, TorchPredictor, seeded, train
 
 CHUNK_ROWS = 1 << 17
 VALIDATION_WINDOWS = 256

@@ -12,7 +12,7 @@ import torch
 from pydantic import Field
 
 from .._version import __version__
-from ..baselines.sources import MethodCode
+from ..baselines.plugins.sources import MethodCode
 from ..registry.reference import COMMIT_PATTERN
 from ..utils.fields import Count, Document, Seconds, Text
 from ..utils.git import commit_and_dirty

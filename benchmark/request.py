@@ -17,8 +17,8 @@ from pydantic import ValidationError
 
 from ..baselines import model_of
 from ..baselines.options import describe_options
+from ..baselines.plugins.sources import SCRIPT, module_sources
 from ..baselines.predictor import NoOptions, Predictor, options_dict
-from ..baselines.sources import SCRIPT, module_sources
 from ..registry.catalog import identity_of
 from ..registry.dataset import Dataset
 from ..utils.errors import OptionError, PredictorError, UnknownNameError

@@ -19,7 +19,7 @@ from .limits import build_limits, memory_option
 from .output import Bars, console, quiet_option
 
 if TYPE_CHECKING:
-    from ..baselines.discovery import Plugin
+    from ..baselines.plugins.discovery import Plugin
 
 
 class ModelCommands(Commands):
@@ -47,7 +47,7 @@ def models(ctx: click.Context, as_json: bool) -> None:
 
     from .._version import __version__
     from ..baselines import IN_TREE, predictor_type
-    from ..baselines.discovery import plugins
+    from ..baselines.plugins.discovery import plugins
     from ..utils.tables import RULE
 
     kinds, found = [predictor_type(name) for name in IN_TREE], plugins(IN_TREE)
@@ -157,7 +157,7 @@ def _as_set(value: object) -> str:
 @click.option("--consumes", default="weights", show_default=True, metavar="CLASS", help="What its forecasts rest on.")
 def new_model(name: str, out: Path | None, url: str | None, paper: str | None, consumes: str) -> None:
     """Create an installable package with a predictor and its tests."""
-    from ..baselines.scaffold import write_package
+    from ..baselines.plugins.scaffold import write_package
 
     folder = out or Path(name)
     if sys.stdin.isatty():

@@ -23,9 +23,9 @@ from torch import Tensor
 
 from ...registry.trial import Trial, iteration_positions
 from ...utils.errors import PredictorError
-from ..gram import context_grams, window_grams
+from ..fitting.gram import context_grams, window_grams
+from ..fitting.torch_predictor import Schedule, TorchPredictor, seeded, train
 from ..predictor import Array, Contexts, FitTask, Weights
-from ..torch_predictor import Schedule, TorchPredictor, seeded, train
 from .backbone import Backbone
 from .coordinates import window_coordinates
 from .options import TIPLOptions

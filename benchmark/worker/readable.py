@@ -11,8 +11,8 @@ from importlib.metadata import Distribution, distribution
 from pathlib import Path
 
 from ...baselines import find_plugin, is_target
-from ...baselines.discovery import direct_url
-from ...baselines.sources import module_sources
+from ...baselines.plugins.discovery import direct_url
+from ...baselines.plugins.sources import module_sources
 
 PACKAGE = Path(__file__).parents[2]
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from ...baselines.sources import MethodCode
+from ...baselines.plugins.sources import MethodCode
 from ...benchmark.intervals import Estimate
 from ...benchmark.protocol import Protocol
 from ...benchmark.record import ReturnPair

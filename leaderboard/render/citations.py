@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from ...baselines.sources import MethodCode
+from ...baselines.plugins.sources import MethodCode
 from ..document.schema import LeaderboardDocument
 from .escaping import bibtex_text
 

@@ -8,8 +8,8 @@ import textwrap
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ...baselines.plugins.sources import MethodCode
 from ...baselines.predictor import BUDGETS, INFORMATION_CLASSES
-from ...baselines.sources import MethodCode
 from ...benchmark import metrics, protocol, provenance, record
 from ...benchmark.forecast.scoring import COLUMNS, LAYER_PREFIX
 from ...registry.views.index import INDEX_COLUMNS

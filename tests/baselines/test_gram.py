@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from helpers import synthetic
-from tipl_bench.baselines.gram import CHUNK_ORIGINS, context_grams, window_grams
+from tipl_bench.baselines.fitting.gram import CHUNK_ORIGINS, context_grams, window_grams
 
 
 @pytest.fixture(scope="module")

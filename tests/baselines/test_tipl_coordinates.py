@@ -8,7 +8,7 @@ import torch
 from helpers import synthetic
 from hypothesis import given
 from hypothesis import strategies as st
-from tipl_bench.baselines.gram import context_grams
+from tipl_bench.baselines.fitting.gram import context_grams
 from tipl_bench.baselines.tipl.coordinates import window_coordinates
 from tipl_bench.benchmark.forecast.weight_errors import span_projection
 

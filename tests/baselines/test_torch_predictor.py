@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from tipl_bench.baselines.torch_predictor import Schedule, seeded, train
+from tipl_bench.baselines.fitting.torch_predictor import Schedule, seeded, train
 
 
 def schedule(**changes) -> Schedule:

@@ -12,7 +12,7 @@ from helpers import synthetic
 from pydantic import ValidationError
 from tipl_bench import run
 from tipl_bench.baselines import method_code
-from tipl_bench.baselines.sources import MethodCode
+from tipl_bench.baselines.plugins.sources import MethodCode
 from tipl_bench.benchmark.record import read_record
 
 PREDICTOR = """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from helpers.board_records import record, write
-from tipl_bench.baselines.sources import MethodCode
+from tipl_bench.baselines.plugins.sources import MethodCode
 from tipl_bench.leaderboard.document.build import document
 from tipl_bench.leaderboard.render.citations import bibliography
 

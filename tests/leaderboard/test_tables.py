@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from helpers.board_records import record, write
-from tipl_bench.baselines.sources import MethodCode
+from tipl_bench.baselines.plugins.sources import MethodCode
 from tipl_bench.benchmark.forecast.scoring import COLUMNS, LAYER_PREFIX, write_windows
 from tipl_bench.benchmark.metrics import METRICS
 from tipl_bench.leaderboard.build import build

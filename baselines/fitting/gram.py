@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from ..registry.trial import Trial
+from ...registry.trial import Trial
 
 Float64 = npt.NDArray[np.float64]
 

@@ -12,8 +12,8 @@ from urllib.parse import unquote
 
 from pydantic import BaseModel
 
-from ..registry.reference import SLUG_LENGTH, SLUG_PATTERN
-from ..utils.text import one_line
+from ...registry.reference import SLUG_LENGTH, SLUG_PATTERN
+from ...utils.text import one_line
 
 ENTRY_POINTS = "tipl_bench.predictors"
 PAPER_LABELS = ("paper", "arxiv", "doi", "publication", "preprint")

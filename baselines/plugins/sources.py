@@ -19,12 +19,12 @@ from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from ..registry.reference import COMMIT_PATTERN
-from ..utils.errors import OptionError
-from ..utils.fields import Address, Count, Sha256, Text
-from ..utils.files import sha256
-from ..utils.git import commit_and_dirty, git
-from ..utils.text import one_line
+from ...registry.reference import COMMIT_PATTERN
+from ...utils.errors import OptionError
+from ...utils.fields import Address, Count, Sha256, Text
+from ...utils.files import sha256
+from ...utils.git import commit_and_dirty, git
+from ...utils.text import one_line
 from .discovery import PAPER_LABELS, SOURCE_LABELS, Plugin, direct_url
 
 MAX_ENTRIES = 20_000

@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
-from .predictor import Array, OptionsT, Predictor
+from ..predictor import Array, OptionsT, Predictor
 
 NetworkT = TypeVar("NetworkT", bound=nn.Module)
 

@@ -11,11 +11,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ..registry.reference import SLUG_LENGTH, SLUG_PATTERN
-from ..utils.errors import PredictorError, UnknownNameError
-from ..utils.text import one_line
+from ...registry.reference import SLUG_LENGTH, SLUG_PATTERN
+from ...utils.errors import PredictorError, UnknownNameError
+from ...utils.text import one_line
+from ..predictor import INFORMATION_CLASSES, Predictor
 from .discovery import Plugin, plugins
-from .predictor import INFORMATION_CLASSES, Predictor
 from .sources import SCRIPT, MethodCode, class_target, module_sources, plugin_code, target_code
 
 IN_TREE = {
@@ -113,7 +113,7 @@ def predictor_type(name: str) -> type[Predictor[Any]]:
         loaded = _load(name, plugin.target if plugin else name)
     else:
         module, _, attribute = IN_TREE[name].partition(":")
-        loaded = getattr(importlib.import_module(f".{module}", __package__), attribute)
+        loaded = getattr(importlib.import_module(f"..{module}", __package__), attribute)
     stated = getattr(loaded, "name", None)
     is_other = stated != name and not is_target(name)
     if not (isinstance(loaded, type) and issubclass(loaded, Predictor)) or is_other:

@@ -1,0 +1,1 @@
+"""What predictors share to be fitted: windows, inner products, the training of torch modules."""

@@ -1,0 +1,1 @@
+"""Predictors by name: finding, loading and starting those of installed packages."""
