@@ -23,6 +23,7 @@ _HOMES = {
     "ProgressLines": "utils.progress",
     "Run": "benchmark.run",
     "TiplBenchError": "utils.errors",
+    "TrainingWindows": "baselines.fitting.windows",
     "Trial": "registry.trial",
     "check_predictor": "benchmark.conformance.check",
     "compare": "benchmark.compare",
@@ -37,6 +38,7 @@ _HOMES = {
 """Public names, imported when first used: the command line's `--help` must not wait for torch."""
 
 if TYPE_CHECKING:
+    from .baselines.fitting.windows import TrainingWindows
     from .baselines.predictor import Contexts, FitTask, NoOptions, Options, Predictor
     from .benchmark.compare import compare
     from .benchmark.conformance.check import check_predictor
@@ -76,6 +78,7 @@ __all__ = [
     "ProgressLines",
     "Run",
     "TiplBenchError",
+    "TrainingWindows",
     "Trial",
     "__version__",
     "check_predictor",

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from ..registry.trial import Trial, iteration_positions
 from .fitting.gram import window_grams
-from .predictor import Array, Contexts, FitTask, Options, Predictor, Weights
+from .predictor import Array, Contexts, FitTask, Options, Predictor, Weights, check_reach
 
 Float64 = npt.NDArray[np.float64]
 
@@ -99,7 +99,8 @@ class Autoregression(Predictor[AutoregressionOptions]):
         """See `Predictor.predict`."""
         if self.coefficients is None:
             raise RuntimeError("autoregression was asked to predict before it was fitted or loaded.")
-        lags = self.coefficients.shape[-1]
+        longest, lags = self.coefficients.shape[1:]
+        check_reach(self, contexts, horizon, context=lags + 1, longest=longest)
         positions = np.zeros(len(contexts), dtype=np.int64)
         if self.options.per_position:
             positions = iteration_positions(contexts.columns["epoch"])[:, -1]

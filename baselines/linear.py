@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 from pydantic import Field
 
-from .predictor import Contexts, Options, Predictor, Weights
+from .predictor import Contexts, Options, Predictor, Weights, check_reach
 
 
 class LinearOptions(Options):
@@ -37,6 +37,7 @@ class Linear(Predictor[LinearOptions]):
     def predict(self, contexts: Contexts, horizon: int) -> Weights:
         """See `Predictor.predict`."""
         points = self.options.points
+        check_reach(self, contexts, horizon, context=points)
         time = np.arange(1 - points, 1, dtype=np.float64)
         design = np.stack([np.ones(points), time], axis=1)
         ahead = np.stack([np.ones(horizon), np.arange(1, horizon + 1)], axis=1)

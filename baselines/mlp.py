@@ -6,7 +6,7 @@ another.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -15,10 +15,10 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from ..registry.trial import Trial, iteration_positions
-from .fitting.gram import window_grams
+from ..registry.trial import iteration_positions
 from .fitting.torch_predictor import Schedule, TorchPredictor, seeded, train
-from .predictor import Array, Contexts, FitTask, Options, Weights
+from .fitting.windows import TrainingWindows
+from .predictor import Array, Contexts, FitTask, Options, Weights, check_reach
 
 CHUNK_ROWS = 1 << 17
 VALIDATION_WINDOWS = 256
@@ -100,13 +100,12 @@ class MLP(TorchPredictor[MLPOptions, WeightNetwork]):
         """Train on weights of random windows of the training trials."""
         options, self.device = self.options, task.device
         rng = np.random.default_rng(task.seed)
-        training = _WindowSampler(task.train, task)
-        if training.cumulative[-1] == 0:
-            raise ValueError("no training weight ever moves; there is nothing to learn.")
-        validation = _WindowSampler(task.validation, task)
+        training, validation = (
+            TrainingWindows.of(trials, task.context, task.horizon) for trials in (task.train, task.validation)
+        )
         # One validation batch for all seeds.
-        held_out = validation.sample(VALIDATION_WINDOWS, options.weights, np.random.default_rng(0))
-        positions = int(max(sampler.positions.max() for sampler in (training, validation))) + 1
+        held_out = _batch(validation, VALIDATION_WINDOWS, options.weights, np.random.default_rng(0), task.device)
+        positions = int(max(windows.position.max() for windows in (training, validation))) + 1
         with seeded(task.seed, task.device):
             network = WeightNetwork(options, task.context - 1, positions, task.horizon).to(task.device)
             self.network = network
@@ -116,7 +115,7 @@ class MLP(TorchPredictor[MLPOptions, WeightNetwork]):
                 return residual.square().mean()
 
             def loss(step: int) -> Tensor:
-                return error(training.sample(options.windows, options.weights, rng))
+                return error(_batch(training, options.windows, options.weights, rng, task.device))
 
             def validate() -> float:
                 return float(error(held_out) / held_out.displacements.square().mean())
@@ -132,6 +131,7 @@ class MLP(TorchPredictor[MLPOptions, WeightNetwork]):
         """See `Predictor.predict`."""
         network = self.fitted
         lags = network.embed.in_features
+        check_reach(self, contexts, horizon, context=lags + 1, longest=network.head.out_features)
         positions = torch.from_numpy(iteration_positions(contexts.columns["epoch"])[:, -1]).to(self.device)
         forecast = np.repeat(contexts.weights[:, -1:], horizon, axis=1)
         for row, context in enumerate(contexts.weights):
@@ -148,37 +148,17 @@ class MLP(TorchPredictor[MLPOptions, WeightNetwork]):
         return forecast
 
 
-class _WindowSampler:
-    """Samples weights of windows from trials kept on disk."""
-
-    def __init__(self, trials: Sequence[Trial], task: FitTask) -> None:
-        self.trials, self.lags, self.horizon, self.device = trials, task.context - 1, task.horizon, task.device
-        lags = self.lags
-        squared, owners, origins, positions = [], [], [], []
-        for number, trial in enumerate(trials):
-            steps = window_grams(trial, lags, self.horizon).diagonal(axis1=1, axis2=2)[:, :lags].mean(axis=1)
-            squared.append(steps)
-            owners.append(np.full(len(steps), number))
-            origins.append(np.arange(lags, lags + len(steps)))
-            positions.append(iteration_positions(trial.columns["epoch"])[lags : lags + len(steps)])
-        self.squared, self.owners, self.origins, self.positions = (
-            np.concatenate(part) for part in (squared, owners, origins, positions)
-        )
-        self.cumulative = np.cumsum(self.squared)
-        # mean squared difference of one weight: the scale of a window
-        self.scale = np.sqrt(self.squared / trials[0].layout.parameter_count)
-
-    def sample(self, windows: int, weights: int, rng: np.random.Generator) -> WindowBatch:
-        """A batch of `windows` windows, in proportion to their squared step, and `weights` weights of each."""
-        lags = self.lags
-        rows = np.searchsorted(self.cumulative, rng.random(windows) * self.cumulative[-1], side="right")
-        values = np.empty((windows, lags + 1 + self.horizon, weights), dtype=np.float32)
-        for slot, row in enumerate(rows):
-            trial, origin = self.trials[self.owners[row]], self.origins[row]
-            columns = rng.integers(trial.layout.parameter_count, size=weights)
-            values[slot] = trial.tensors["weights"][origin - lags : origin + self.horizon + 1, columns]
-        scaled = values.transpose(0, 2, 1) / self.scale[rows, None, None].astype(np.float32)
-        differences = np.diff(scaled[..., : lags + 1], axis=-1)
-        displacements = scaled[..., lags + 1 :] - scaled[..., lags, None]
-        parts = (differences, displacements, self.positions[rows])
-        return WindowBatch(*(torch.from_numpy(np.ascontiguousarray(part)).to(self.device) for part in parts))
+def _batch(windows: TrainingWindows, count: int, weights: int, rng: np.random.Generator, device: str) -> WindowBatch:
+    """`count` windows, and `weights` weights sampled from each, in units of the mean step of a weight of the window."""
+    context = windows.context
+    rows = windows.sample(count, rng)
+    values = np.empty((count, context + windows.horizon, weights), dtype=np.float32)
+    for slot, row in enumerate(rows):
+        columns = rng.integers(windows.parameter_count, size=weights)
+        values[slot] = windows.weights(row, columns)
+    scale = np.sqrt(windows.squared_step[rows] / windows.parameter_count)
+    scaled = values.transpose(0, 2, 1) / scale[:, None, None].astype(np.float32)
+    differences = np.diff(scaled[..., :context], axis=-1)
+    displacements = scaled[..., context:] - scaled[..., context - 1, None]
+    parts = (differences, displacements, windows.position[rows])
+    return WindowBatch(*(torch.from_numpy(np.ascontiguousarray(part)).to(device) for part in parts))

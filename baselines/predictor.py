@@ -238,3 +238,35 @@ class Predictor(ABC, Generic[OptionsT]):
             if found.get(key) != value:
                 raise PredictorError(f"{path}: saved with {key} {found.get(key)}, not {value}.")
         self.load_state(state)
+
+
+def check_reach(
+    predictor: Predictor[Any], contexts: Contexts, horizon: int, *, context: int, longest: int | None = None
+) -> None:
+    """Refuse what a predictor cannot forecast from, or as far ahead.
+
+    Parameters
+    ----------
+    predictor, contexts, horizon
+        What is asked to predict, from what, and how many checkpoints.
+    context
+        The fewest checkpoints that it can forecast from.
+    longest
+        The longest horizon that it can forecast; none: any.
+
+    Raises
+    ------
+    PredictorError
+        If the contexts are shorter or the horizon is longer.
+    """
+    given = contexts.weights.shape[1]
+    if given < context:
+        raise PredictorError(
+            f"{predictor.name} forecasts from at least {context} checkpoints and was given {given}: show it longer "
+            "contexts, or fit it on such ones (`FitTask.context`)."
+        )
+    if longest is not None and horizon > longest:
+        raise PredictorError(
+            f"{predictor.name}, as it was fitted, forecasts up to {longest} checkpoints ahead and was asked for "
+            f"{horizon}: fit it for such a horizon (`FitTask.horizon`)."
+        )

@@ -25,7 +25,8 @@ from ...registry.trial import Trial, iteration_positions
 from ...utils.errors import PredictorError
 from ..fitting.gram import context_grams, window_grams
 from ..fitting.torch_predictor import Schedule, TorchPredictor, seeded, train
-from ..predictor import Array, Contexts, FitTask, Weights
+from ..fitting.windows import TrainingWindows
+from ..predictor import Array, Contexts, FitTask, Weights, check_reach
 from .backbone import Backbone
 from .coordinates import window_coordinates
 from .options import TIPLOptions
@@ -130,8 +131,9 @@ class TIPL(TorchPredictor[TIPLOptions, Backbone]):
                 f"{self.name} was fitted on contexts of {self.context} checkpoints and cannot forecast from "
                 f"{weights.shape[1]}: fit it on such contexts."
             )
-        grams = torch.from_numpy(context_grams(weights))
-        coordinates = window_coordinates(grams, weights.shape[1], model.head.out_features)
+        rank, length = model.head.out_features, weights.shape[1]
+        check_reach(self, contexts, horizon, context=rank + 1, longest=model.timestep.num_embeddings - length + 1)
+        coordinates = window_coordinates(torch.from_numpy(context_grams(weights)), length, rank)
         past = iteration_positions(contexts.columns["epoch"])
         future = (past[:, -1:] + np.arange(1, horizon + 1)) % model.position.num_embeddings
         positions = torch.from_numpy(np.concatenate([past, future], axis=1)).to(self.device)
@@ -144,14 +146,15 @@ class TIPL(TorchPredictor[TIPLOptions, Backbone]):
 
 
 def _windows(trials: Sequence[Trial], task: FitTask, rank: int) -> WindowBatch:
-    """All windows of the trials, with their futures projected onto their contexts' spans."""
-    context, parts = task.context, []
-    for trial in trials:
+    """All windows of the trials that move, with their futures projected onto their contexts' spans."""
+    context, windows = task.context, TrainingWindows.of(trials, task.context, task.horizon)
+    parts = []
+    for number, trial in enumerate(trials):
         grams = torch.from_numpy(window_grams(trial, context - 1, task.horizon))
         coordinates = window_coordinates(grams, context, rank)
-        moving = coordinates.scale > 0
         positions = torch.from_numpy(iteration_positions(trial.columns["epoch"]))
-        squared = coordinates.scale.square()
+        squared = torch.from_numpy(windows.squared_step[windows.trial == number])
+        moving = squared > 0
         future = grams[:, context - 1 :, context - 1 :].cumsum(1).cumsum(2).diagonal(dim1=1, dim2=2)
         parts.append(
             (

@@ -51,6 +51,25 @@ def rows_of(contexts: Contexts, rows: list[int]) -> Contexts:
     return contexts.take(np.array(rows))
 
 
+@pytest.mark.parametrize("model", ["linear", *LEARNED])
+def test_when_contexts_are_shorter_than_a_predictor_needs_then_both_lengths_are_named(model, smooth, tmp_path):
+    predictor = fit(built(model, *["points=20"] * (model == "linear")), smooth)
+    predictor.save(tmp_path / "state")
+    predictor.load(tmp_path / "state")
+    loaded = type(predictor)(predictor.options)
+    loaded.load(tmp_path / "state")
+    short = synthetic.contexts_of(smooth, 6, [40], synthetic.SMALL.model_copy(update={"context": 10}))
+    with pytest.raises(PredictorError, match=rf"^{model} forecasts from at least 20 checkpoints and was given 10: "):
+        loaded.predict(short, HORIZON)
+
+
+@pytest.mark.parametrize(("model", "longest"), [("autoregression", 3), ("mlp", 3), ("tipl", 45)])
+def test_when_a_horizon_is_longer_than_a_predictor_was_fitted_for_then_both_are_named(model, longest, fitted, contexts):
+    assert fitted[model].predict(contexts, longest).shape == (5, longest, 32)
+    with pytest.raises(PredictorError, match=rf"^{model}, as it was fitted, .* up to {longest} .* for {longest + 1}: "):
+        fitted[model].predict(contexts, longest + 1)
+
+
 @every_predictor
 def test_when_a_predictor_is_described_then_it_says_what_it_is(model):
     kind = predictor_type(model)

@@ -1,0 +1,122 @@
+"""The windows of training trials, and draws of them by seed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from ...registry.trial import Trial, iteration_positions
+from ..predictor import Weights
+
+Integers = npt.NDArray[np.int64]
+Float64 = npt.NDArray[np.float64]
+
+CHUNK_CHECKPOINTS = 256
+
+
+@dataclass(frozen=True)
+class TrainingWindows:
+    """All W windows of some trials: each a context of L checkpoints and the H that follow it.
+
+    In a predictor's `fit`::
+
+        windows = TrainingWindows.of(task.train, task.context, task.horizon)
+        rng = np.random.default_rng(task.seed)
+        for row in windows.sample(64, rng):
+            context, future = np.split(windows.weights(row), [task.context])  # [L, P], [H, P]
+
+    Parameters
+    ----------
+    trials
+        Read from disk as windows are asked for.
+    context, horizon
+        L and H.
+    trial
+        Which of the trials each window is of, [W].
+    origin
+        The checkpoint number of each context's last checkpoint, [W].
+    position
+        The origin's place within its PPO iteration, [W]; see `iteration_positions`.
+    squared_step
+        Mean squared length of each context's differences, [W] float64: 0 where nothing moved.
+    """
+
+    trials: Sequence[Trial]
+    context: int
+    horizon: int
+    trial: Integers
+    origin: Integers
+    position: Integers
+    squared_step: Float64
+
+    @classmethod
+    def of(cls, trials: Sequence[Trial], context: int, horizon: int) -> TrainingWindows:
+        """List the windows of trials, by trial and origin.
+
+        Raises
+        ------
+        ValueError
+            If no trial is long enough for one.
+        """
+        numbers, origins, positions, squared = [], [], [], []
+        for number, trial in enumerate(trials):
+            places = np.arange(context - 1, len(trial) - horizon)
+            lengths = _squared_differences(trial)[: len(trial) - horizon - 1]
+            numbers.append(np.full(len(places), number))
+            origins.append(places)
+            positions.append(iteration_positions(trial.columns["epoch"])[places])
+            squared.append(
+                np.lib.stride_tricks.sliding_window_view(lengths, context - 1).mean(axis=1) if len(places) else []
+            )
+        if not any(map(len, origins)):
+            raise ValueError(f"no trial has the {context + horizon} checkpoints of a context and its horizon.")
+        columns = (np.concatenate(column) for column in (numbers, origins, positions, squared))
+        return cls(trials, context, horizon, *columns)
+
+    def __len__(self) -> int:
+        return len(self.origin)
+
+    @cached_property
+    def _cumulative(self) -> Float64:
+        return np.cumsum(self.squared_step)
+
+    @property
+    def parameter_count(self) -> int:
+        """P."""
+        return self.trials[0].layout.parameter_count
+
+    def sample(self, count: int, rng: np.random.Generator) -> Integers:
+        """The numbers of `count` windows, drawn with replacement in proportion to their `squared_step`.
+
+        A loss in units of a window's own step then weighs windows as the squared error in weight space does. The same
+        generator state gives the same numbers.
+
+        Raises
+        ------
+        ValueError
+            If nothing moves in any window.
+        """
+        cumulative = self._cumulative
+        if cumulative[-1] == 0:
+            raise ValueError("no weight of the trials ever moves; there is nothing to learn.")
+        rows: Integers = np.searchsorted(cumulative, rng.random(count) * cumulative[-1], side="right")
+        return rows
+
+    def weights(self, row: int, columns: Integers | slice = slice(None)) -> Weights:
+        """The checkpoints of one window, context first, [L + H, P] float32; of some columns of P alone if given."""
+        first = self.origin[row] - self.context + 1
+        rows = slice(first, first + self.context + self.horizon)
+        return np.array(self.trials[self.trial[row]].tensors["weights"][rows, columns])
+
+
+def _squared_differences(trial: Trial) -> Float64:
+    """Squared lengths of the differences of successive checkpoints, [T - 1], summed in float64."""
+    parts = []
+    for start in range(0, len(trial) - 1, CHUNK_CHECKPOINTS):
+        weights = trial.weights(start, min(start + CHUNK_CHECKPOINTS + 1, len(trial))).astype(np.float64)
+        parts.append(np.square(np.diff(weights, axis=0)).sum(axis=1))
+    return np.concatenate(parts)
