@@ -12,7 +12,8 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from ..utils.errors import OptionError, TiplBenchError, UnknownNameError
-from .predictor import BUDGETS, Predictor, options_dict
+from .plugins.discovery import BUDGETS
+from .predictor import Predictor, options_dict
 
 NONE = "none"
 MAX_CONFIGURATIONS = 1000

@@ -39,10 +39,6 @@ from ..utils.files import replace_atomically
 Weights = npt.NDArray[np.float32]
 Array = npt.NDArray[Any]
 
-BUDGETS = ("smoke", "quick", "standard", "paper")
-"""Named amounts of training: seconds (for `models check`; its numbers mean nothing), minutes on two cores, an hour or
-so, as much as the paper."""
-
 INFORMATION_CLASSES = {
     "weights": "past weights of the trial, and each checkpoint's place within its training iteration",
     "statistics": "also the schedule (steps, learning rate), training returns and observation statistics of the trial",

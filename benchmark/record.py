@@ -9,10 +9,10 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from ..baselines.predictor import INFORMATION_CLASSES
-from ..registry.reference import NAME_PATTERN, Slug
+from ..registry.reference import NAME_PATTERN
 from ..utils.canonical import canonical_json, flatten, strict_json
 from ..utils.errors import ProtocolError, reason
-from ..utils.fields import Count, Document, Finite, Seed, Sha256, Text
+from ..utils.fields import Count, Document, Finite, Seed, Sha256, Slug, Text
 from ..utils.files import write_text
 from ..utils.text import first_error
 from . import metrics

@@ -34,7 +34,7 @@ def complete_environments(context: click.Context, option: click.Parameter, typed
 
 def complete_budgets(context: click.Context, option: click.Parameter, typed: str) -> list[str]:
     """Training budgets, the shortest first."""
-    from ..baselines.predictor import BUDGETS
+    from ..baselines.plugins.discovery import BUDGETS
 
     return [name for name in BUDGETS if name.startswith(typed)]
 

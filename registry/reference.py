@@ -6,17 +6,12 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
-
-from pydantic import Field
+from typing import Literal
 
 from ..utils.errors import DatasetError
 
 NAME_PATTERN = r"^[a-z0-9]+(-[a-z0-9]+)*/[a-z0-9]+(-[a-z0-9]+)*-v[1-9][0-9]{0,3}$"
 """`<environment>/<collection>-v<N>`."""
-SLUG_PATTERN, SLUG_LENGTH = r"^[A-Za-z0-9]+([._-][A-Za-z0-9]+)*$", 50
-"""A predictor's name, a budget's or an option's: short enough that several fit into one file name."""
-Slug = Annotated[str, Field(pattern=SLUG_PATTERN, max_length=SLUG_LENGTH)]
 _ALIKE = str.maketrans("01i", "oll", "._-")
 HUB_PREFIX = "hf://"
 _PART = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?"

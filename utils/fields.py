@@ -7,6 +7,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from .text import SLUG_LENGTH, SLUG_PATTERN
+
 
 def _plain(text: str) -> str:
     """Refuse what is not seen but changes what is: control, format (bidirectional), private, unassigned, line ends."""
@@ -22,6 +24,7 @@ Text = Annotated[str, Field(max_length=500), AfterValidator(_plain)]
 Address = Annotated[
     str, Field(pattern=r"^https?://[A-Za-z0-9.:-]+([/?#][A-Za-z0-9._~:/?#@!$&*+,;=%-]*)?$", max_length=300)
 ]
+Slug = Annotated[str, Field(pattern=SLUG_PATTERN, max_length=SLUG_LENGTH)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(strict=True, ge=0, le=2**53)]

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
+SLUG_PATTERN, SLUG_LENGTH = r"^[A-Za-z0-9]+([._-][A-Za-z0-9]+)*$", 50
+"""A predictor's name, a budget's or an option's: short enough that several fit into one file name."""
 MAX_LENGTH = 500
 """Characters of an untrusted text that a message shows."""
 

@@ -1,4 +1,7 @@
-"""Predictors that installed packages announce, read from the packages' metadata; nothing of theirs is imported."""
+"""Names of predictors: of this package, and of those that installed packages announce in their metadata.
+
+No predictor is imported, and nothing heavy: the completion of names waits for this.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +9,20 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from importlib import metadata
-from pathlib import Path
-from typing import Any
-from urllib.parse import unquote
 
-from pydantic import BaseModel
+from ...utils.text import SLUG_LENGTH, SLUG_PATTERN, one_line
 
-from ...registry.reference import SLUG_LENGTH, SLUG_PATTERN
-from ...utils.text import one_line
-
+IN_TREE = {
+    "persistence": "persistence:Persistence",
+    "linear": "linear:Linear",
+    "autoregression": "autoregression:Autoregression",
+    "mlp": "mlp:MLP",
+    "tipl": "tipl:TIPL",
+}
+"""Predictors of this package, by name, as `module:class`."""
+BUDGETS = ("smoke", "quick", "standard", "paper")
+"""Named amounts of training: seconds (for `models check`; its numbers mean nothing), minutes on two cores, an hour or
+so, as much as the paper."""
 ENTRY_POINTS = "tipl_bench.predictors"
 PAPER_LABELS = ("paper", "arxiv", "doi", "publication", "preprint")
 SOURCE_LABELS = ("source", "sourcecode", "repository", "github", "homepage", "documentation")
@@ -73,27 +81,9 @@ class Plugin:
         return next((known[label] for label in labels if known.get(label)), None)
 
 
-class DirectUrl(BaseModel):
-    """Where pip installed a package from, if not from an index (`direct_url.json`, PEP 610)."""
-
-    url: str = ""
-    vcs_info: dict[str, Any] = {}
-    dir_info: dict[str, Any] = {}
-
-    @property
-    def editable_folder(self) -> Path | None:
-        """The project's folder, if the package is an editable installation of it."""
-        prefix, _, path = self.url.partition("file://")
-        editable = self.dir_info.get("editable") is True and not prefix and path.startswith("/")
-        return Path(unquote(path)) if editable else None
-
-
-def direct_url(package: metadata.Distribution) -> DirectUrl:
-    """Where pip installed a package from; empty where nothing says so, or nothing that can be read."""
-    try:
-        return DirectUrl.model_validate_json(package.read_text("direct_url.json") or "{}")
-    except Exception:  # whatever reading a foreign package's damaged metadata raises
-        return DirectUrl()
+def predictor_names() -> list[str]:
+    """All names, the in-tree ones first."""
+    return [*IN_TREE, *(plugin.name for plugin in plugins(IN_TREE) if plugin.problem is None)]
 
 
 def plugins(in_tree: Mapping[str, str]) -> list[Plugin]:

@@ -11,28 +11,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ...registry.reference import SLUG_LENGTH, SLUG_PATTERN
 from ...utils.errors import PredictorError, UnknownNameError
-from ...utils.text import one_line
+from ...utils.text import SLUG_LENGTH, SLUG_PATTERN, one_line
 from ..predictor import INFORMATION_CLASSES, Predictor
-from .discovery import Plugin, plugins
+from .discovery import IN_TREE, Plugin, plugins, predictor_names
 from .sources import SCRIPT, MethodCode, class_target, module_sources, plugin_code, target_code
 
-IN_TREE = {
-    "persistence": "persistence:Persistence",
-    "linear": "linear:Linear",
-    "autoregression": "autoregression:Autoregression",
-    "mlp": "mlp:MLP",
-    "tipl": "tipl:TIPL",
-}
-"""Predictors of this package, by name, as `module:class`."""
 SCRIPT_MODULE = "__tipl_bench_main__"
 """The name that the module of a script has in a predictor's own process."""
-
-
-def predictor_names() -> list[str]:
-    """All names, the in-tree ones first; nothing is imported."""
-    return [*IN_TREE, *(plugin.name for plugin in plugins(IN_TREE) if plugin.problem is None)]
 
 
 def is_target(model: str) -> bool:

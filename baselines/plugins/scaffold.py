@@ -11,12 +11,11 @@ from pathlib import Path
 import jinja2
 
 from ..._version import __version__
-from ...registry.reference import SLUG_LENGTH
 from ...utils.errors import OptionError, PredictorError, UnknownNameError
 from ...utils.files import write_text
-from ...utils.text import one_line
+from ...utils.text import SLUG_LENGTH, one_line
 from ..predictor import INFORMATION_CLASSES
-from .lookup import predictor_names
+from .discovery import predictor_names
 from .sources import web_address
 
 TEMPLATES = Path(__file__).parent / "template"

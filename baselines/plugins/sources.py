@@ -10,12 +10,12 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from email.utils import getaddresses
-from importlib import util
+from importlib import metadata, util
 from importlib.machinery import ModuleSpec, PathFinder
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
@@ -25,7 +25,7 @@ from ...utils.fields import Address, Count, Sha256, Text
 from ...utils.files import sha256
 from ...utils.git import commit_and_dirty, git
 from ...utils.text import one_line
-from .discovery import PAPER_LABELS, SOURCE_LABELS, Plugin, direct_url
+from .discovery import PAPER_LABELS, SOURCE_LABELS, Plugin
 
 MAX_ENTRIES = 20_000
 """Files of a package that are looked at."""
@@ -34,6 +34,29 @@ MAX_SOURCE_FILES, MAX_SOURCE_BYTES = 200, 4 << 20
 MAX_TEXT = 200
 SCRIPT = ".py"
 _ADDRESS: TypeAdapter[str] = TypeAdapter(Address)
+
+
+class DirectUrl(BaseModel):
+    """Where pip installed a package from, if not from an index (`direct_url.json`, PEP 610)."""
+
+    url: str = ""
+    vcs_info: dict[str, Any] = {}
+    dir_info: dict[str, Any] = {}
+
+    @property
+    def editable_folder(self) -> Path | None:
+        """The project's folder, if the package is an editable installation of it."""
+        prefix, _, path = self.url.partition("file://")
+        editable = self.dir_info.get("editable") is True and not prefix and path.startswith("/")
+        return Path(unquote(path)) if editable else None
+
+
+def direct_url(package: metadata.Distribution) -> DirectUrl:
+    """Where pip installed a package from; empty where nothing says so, or nothing that can be read."""
+    try:
+        return DirectUrl.model_validate_json(package.read_text("direct_url.json") or "{}")
+    except Exception:  # whatever reading a foreign package's damaged metadata raises
+        return DirectUrl()
 
 
 class MethodCode(BaseModel):

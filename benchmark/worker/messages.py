@@ -12,11 +12,10 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from ...baselines.options import MAX_CONFIGURATIONS
-from ...registry.reference import Slug
 from ...rl import PolicyLayout
 from ...utils import errors
 from ...utils.errors import OptionError, PredictorError, ProtocolError, UnknownNameError
-from ...utils.fields import Count
+from ...utils.fields import Count, Slug
 from ...utils.text import one_line
 from .sandbox import Isolation
 

@@ -11,8 +11,7 @@ from importlib.metadata import Distribution, distribution
 from pathlib import Path
 
 from ...baselines import find_plugin, is_target
-from ...baselines.plugins.discovery import direct_url
-from ...baselines.plugins.sources import module_sources
+from ...baselines.plugins.sources import direct_url, module_sources
 
 PACKAGE = Path(__file__).parents[2]
 

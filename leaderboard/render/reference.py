@@ -8,8 +8,9 @@ import textwrap
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ...baselines.plugins.discovery import BUDGETS
 from ...baselines.plugins.sources import MethodCode
-from ...baselines.predictor import BUDGETS, INFORMATION_CLASSES
+from ...baselines.predictor import INFORMATION_CLASSES
 from ...benchmark import metrics, protocol, provenance, record
 from ...benchmark.forecast.scoring import COLUMNS, LAYER_PREFIX
 from ...registry.views.index import INDEX_COLUMNS
