@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..utils.canonical import canonical_json
@@ -16,7 +16,7 @@ from ..utils.files import is_being_written, write_text
 from .catalog import catalog
 from .locations import cache_root
 from .manifest import MANIFEST_NAME, read_manifest
-from .reference import COMMIT_PATTERN, DatasetRef, is_repo
+from .reference import COMMIT_PATTERN, DatasetRef, HubLocation, is_repo
 from .store import (
     REVISIONS_NAME,
     dataset_folder,
@@ -50,6 +50,8 @@ class Removal:
         Those of them that no other folder shares (hard links).
     locks
         Names of the locks (`store.exclusive`) that are held while it is removed.
+    damage
+        Why it is listed although it is kept: what is damaged, and what to do.
     """
 
     path: Path
@@ -57,6 +59,7 @@ class Removal:
     size: int
     freed: int
     locks: tuple[str, ...] = ()
+    damage: str | None = None
 
 
 def find_dataset(reference: DatasetRef) -> list[Removal]:
@@ -90,13 +93,14 @@ def find_unreferenced() -> list[Removal]:
 
     Partial files of downloads and writes that were killed; snapshots of the Hub that no tag or branch stands for here,
     no catalog pins and nobody asked for by their commit; caches of earlier versions. Collections that were not finished
-    are kept.
+    are kept, and so is what is damaged, which is listed with its `damage`.
     """
     root = cache_root()
     partial = (path for path in _entries(root) if PARTIAL_PATTERN.fullmatch(path.name))
     found = [_removal(path, "partial file") for path in partial if not is_being_written(path)]  # no lock is on these
     for folder in (path for owner in _folders(root / "datasets") for path in _folders(owner)):
-        found += _partial(folder, folder.relative_to(root / "datasets").as_posix())
+        name = folder.relative_to(root / "datasets").as_posix()
+        found += _partial(folder, name, name)
     for folder in _folders(root / "hub"):
         repo = folder.name.replace("--", "/", 1)
         if is_repo(repo):
@@ -107,24 +111,36 @@ def find_unreferenced() -> list[Removal]:
 
 def _unreferenced_snapshots(folder: Path, repo: str) -> Iterator[Removal]:
     """Of one repository: snapshots that nothing refers to, and partial files in the others."""
-    pinned = {entry.commit for entry in catalog().values() if entry.repo == repo}
-    referred = {*known_revisions(repo).values(), *pinned}
+    referred = {entry.commit for entry in catalog().values() if entry.repo == repo}
+    damaged = False
+    try:
+        referred |= {*known_revisions(repo).values()}
+    except DatasetError as error:
+        damaged = True  # which snapshots are referred to is not known
+        yield replace(_removal(folder / REVISIONS_NAME, "list of revisions"), damage=str(error))
     for path in _entries(folder):
-        if re.fullmatch(COMMIT_PATTERN, path.name) and path.name not in referred:
+        if re.fullmatch(COMMIT_PATTERN, path.name) and path.name not in referred and not damaged:
             yield _removal(path, "snapshot that no tag or branch stands for", repo)
         elif path.is_dir() and not path.is_symlink():
-            yield from _partial(path, repo)
+            yield from _partial(path, repo, str(HubLocation(repo, path.name)))
         elif PARTIAL_PATTERN.fullmatch(path.name):
             yield _removal(path, "partial file", repo)
 
 
-def _partial(folder: Path, lock: str) -> Iterator[Removal]:
-    """What killed downloads and writes left in a dataset's folder."""
+def _partial(folder: Path, lock: str, reference: str) -> Iterator[Removal]:
+    """What killed downloads and writes left in a dataset's folder; the folder itself if its manifest is damaged."""
+    digest = None
+    if os.path.lexists(folder / MANIFEST_NAME):
+        try:
+            digest = read_manifest(folder).digest
+        except DatasetError as error:
+            way_out = f"`tipl-bench datasets delete {reference}` removes the dataset."
+            yield replace(_removal(folder, "dataset"), damage=f"{error} {way_out}")
     for place, folders, files in os.walk(folder):
         for name in sorted(name for name in (*folders, *files) if PARTIAL_PATTERN.fullmatch(name)):
             locks = [lock]
-            if (derived := re.match(r"\.(p\d+)\.", name)) and (folder / MANIFEST_NAME).is_file():
-                locks.append(f"derived-{read_manifest(folder).digest}-{derived[1]}")
+            if digest and (derived := re.match(r"\.(p\d+)\.", name)):
+                locks.append(f"derived-{digest}-{derived[1]}")
             yield _removal(Path(place, name), "partial download or write", *locks)
         folders[:] = [name for name in folders if not PARTIAL_PATTERN.fullmatch(name)]
 
@@ -174,7 +190,8 @@ def _delete(path: Path) -> None:
     (path / MANIFEST_NAME).unlink(missing_ok=True)  # first, so that what a kill leaves is no dataset
     shutil.rmtree(path)  # removes links in it, and follows none
     if re.fullmatch(COMMIT_PATTERN, path.name):
-        _forget(path.parent, path.name)
+        with contextlib.suppress(DatasetError):  # a damaged list, which stays as it is
+            _forget(path.parent, path.name)
     with contextlib.suppress(OSError):  # other versions are there
         path.parent.rmdir()
 

@@ -122,7 +122,7 @@ def exclusive(name: str, *, wait: bool = False, required: bool = True) -> Iterat
         If another process holds it, or the store cannot be written.
     """
     path = cache_root() / "locks" / f"{name.replace('/', '--')}.lock"
-    lock = FileLock(path)
+    lock = FileLock(path)  # one that waits on a file that was removed takes the new one
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=-1 if wait else 0)
@@ -140,4 +140,7 @@ def exclusive(name: str, *, wait: bool = False, required: bool = True) -> Iterat
     try:
         yield
     finally:
+        if lock.is_locked:
+            with contextlib.suppress(OSError):  # somebody else's folder
+                path.unlink(missing_ok=True)
         lock.release()

@@ -18,7 +18,7 @@ from tipl_bench.utils.errors import DatasetError
 
 
 def typed(*arguments: object, answer: str | None = None):
-    return CliRunner().invoke(main, ["datasets", *map(str, arguments)], input=answer, env={"COLUMNS": "200"})
+    return CliRunner().invoke(main, ["datasets", *map(str, arguments)], input=answer, env={"COLUMNS": "1000"})
 
 
 def found() -> dict[Path, str]:
@@ -213,6 +213,41 @@ def test_a_snapshot_that_was_asked_for_by_its_commit_is_kept_until_it_is_deleted
     assert typed("delete", pinned, "--yes").exit_code == 0
     assert not folder.exists()
     assert known_revisions(REPO) == {}
+
+
+DAMAGES = {"cut": b'{"name": ', "empty": b"", "binary": b"\xff\x00", "another document": b"[1]"}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+@pytest.mark.parametrize("of", ["dataset", "snapshot"])
+def test_when_a_manifest_is_damaged_then_prune_lists_it_and_goes_on(litter, store, of, damage):
+    folder, name = (dataset_folder(TINY), TINY) if of == "dataset" else (litter, f"{PLACE}@{litter.name}")
+    (folder / "manifest.json").write_bytes(damage)
+    size = sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file())
+    result = typed("prune", "--yes")
+    assert result.exit_code == 0, result.output
+    (line,) = [line for line in result.stdout.splitlines() if "damaged dataset" in line]
+    assert line.startswith(f"- {folder} (damaged dataset, {size / 1e6:,.1f} MB; kept): {folder / 'manifest.json'}: not")
+    assert line.endswith(f"`tipl-bench datasets delete {name}` removes the dataset.")
+    assert [*found()] == [folder]
+    assert typed("delete", name, "--yes").exit_code == 0
+    assert found() == {}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_when_the_list_of_revisions_is_damaged_then_prune_keeps_the_snapshots_and_goes_on(litter, damage):
+    revisions = litter.parent / "revisions.json"
+    revisions.write_bytes(damage)
+    result = typed("prune", "--yes")
+    assert result.exit_code == 0, result.output
+    assert f"- {revisions} (damaged list of revisions, 0.0 MB; kept): {revisions}: not readable" in result.stdout
+    assert [*found()] == [revisions]
+    assert litter.exists()
+    assert commit_folder(REPO, "0" * 40).exists()
+    assert typed("delete", f"{PLACE}@{litter.name}", "--yes").exit_code == 0
+    revisions.unlink()
+    assert typed("prune", "--yes").exit_code == 0
+    assert found() == {}
 
 
 @pytest.mark.parametrize("command", ["delete", "prune"])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from tipl_bench.registry.locations import cache_root
 from tipl_bench.registry.store import dataset_folder, exclusive, staging_folder
@@ -46,3 +49,20 @@ def test_a_lock_is_released_when_the_work_fails(store):
         raise ZeroDivisionError
     with exclusive("a/b-v1"):
         pass
+
+
+def test_a_lock_leaves_no_file_and_others_that_waited_for_it_exclude_each_other(store):
+    inside, most = [], []
+
+    def work() -> None:
+        with exclusive("a/b-v1", wait=True):
+            inside.append(1)
+            most.append(len(inside))
+            time.sleep(0.01)
+            inside.pop()
+
+    with ThreadPoolExecutor(8) as pool:
+        for done in [pool.submit(work) for _ in range(16)]:
+            done.result()
+    assert most == [1] * 16
+    assert list((store / "locks").iterdir()) == []
