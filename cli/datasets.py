@@ -12,7 +12,7 @@ import click
 from .completion import complete_datasets
 from .groups import Commands, examples
 from .hub import download_dataset, publish_dataset, yank_dataset
-from .output import Bars, console, print_fields, quiet_option
+from .output import Bars, console, echo, print_fields, quiet_option
 
 if TYPE_CHECKING:
     from ..registry.cleanup import Removal
@@ -118,7 +118,7 @@ def _listed(name: str) -> dict[str, Any]:
         where = "broken" if name in local_names() else "on the Hub" if entry and entry.repo else "not here"
         fields = {"environment": entry.environment if entry else "?"}
         if where == "broken":
-            click.echo(f"warning: {error}", err=True)
+            echo(f"warning: {error}", err=True)
     return {
         "name": name,
         **fields,
@@ -221,14 +221,12 @@ def verify_dataset(name: str) -> None:
         dataset.verify(report, here)
     some = f"{len(here)} of {len(dataset)} trials are here ({_numbers(here)}); "
     partly = some if len(here) < len(dataset) else ""
-    click.echo(
-        f"{dataset.name}: {partly}{len(sizes)} files, {total:,} bytes, all intact; digest {identity_of(dataset)}"
-    )
+    echo(f"{dataset.name}: {partly}{len(sizes)} files, {total:,} bytes, all intact; digest {identity_of(dataset)}")
     pinned = entry.derived if (entry := catalog().get(dataset.name)) else {}
     for protocol in derived_protocols(dataset.folder):
         if derived := find_derived(dataset, protocol):
             where = "as the catalog pins" if f"p{protocol}" in pinned else "not in the catalog"
-            click.echo(f"derived by protocol {protocol}: sha256 {derived.manifest.sha256}, {where}")
+            echo(f"derived by protocol {protocol}: sha256 {derived.manifest.sha256}, {where}")
 
 
 @datasets.command(
@@ -250,7 +248,7 @@ def collect_dataset(name: str, config: Path | None, threads: int | None) -> None
 
     with Bars() as bars:
         dataset = collect_named(name, config, threads, bars.stage)
-    click.echo(f"{dataset.name}: {len(dataset)} trials in {dataset.folder}, digest {dataset.digest}")
+    echo(f"{dataset.name}: {len(dataset)} trials in {dataset.folder}, digest {dataset.digest}")
 
 
 yes_option = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
@@ -280,15 +278,19 @@ def prune_datasets(yes: bool, dry_run: bool) -> None:
 
     That is: what killed downloads and writes left, snapshots of the Hub that no tag or branch stands for here, no
     catalog pins and nobody downloaded by their commit, and caches of earlier versions. Datasets with a name and
-    unfinished collections are kept.
+    unfinished collections are kept. What is damaged is listed with the way out, and kept.
     """
     from ..registry.cleanup import find_unreferenced
 
     found = find_unreferenced()
+    for one in found:
+        if one.damage:
+            echo(f"- {one.path} (damaged {one.what}, {_megabytes(one.size)}; kept): {one.damage}")
+    found = [one for one in found if not one.damage]
     if found:
         _remove(found, yes, dry_run)
     else:
-        click.echo("Nothing to remove.")
+        echo("Nothing to remove.")
 
 
 def _remove(found: list[Removal], yes: bool, dry_run: bool) -> None:
@@ -297,17 +299,17 @@ def _remove(found: list[Removal], yes: bool, dry_run: bool) -> None:
 
     for removal in found:
         shared = "" if removal.freed == removal.size else f", {_megabytes(removal.freed)} of it not shared with others"
-        click.echo(f"- {removal.path} ({removal.what}, {_megabytes(removal.size)}{shared})")
+        echo(f"- {removal.path} ({removal.what}, {_megabytes(removal.size)}{shared})")
     freed = _megabytes(sum(removal.freed for removal in found))
     if dry_run:
-        click.echo(f"Dry run; nothing was removed. Removing it frees {freed}.")
+        echo(f"Dry run; nothing was removed. Removing it frees {freed}.")
         return
     if not yes:
         click.confirm(f"Remove this and free {freed}?", abort=True)
     removed, kept = remove(found)
     for reason in kept:
-        click.echo(f"kept: {reason}", err=True)
-    click.echo(f"Freed {_megabytes(sum(removal.freed for removal in removed))}.")
+        echo(f"kept: {reason}", err=True)
+    echo(f"Freed {_megabytes(sum(removal.freed for removal in removed))}.")
     if kept:
         raise click.exceptions.Exit(1)
 
@@ -331,7 +333,7 @@ def index_dataset(name: str, out: Path) -> None:
     write_index(table, out)
     here, count = table.num_rows // view.manifest.checkpoints, len(view.manifest.trials)
     partly = "" if here == count else f" ({here} of {count} trials are on this machine)"
-    click.echo(f"wrote {out}: {table.num_rows:,} checkpoints of {view.manifest.name}{partly}")
+    echo(f"wrote {out}: {table.num_rows:,} checkpoints of {view.manifest.name}{partly}")
 
 
 @datasets.command("diff")
@@ -357,9 +359,9 @@ def diff_datasets(a: str, b: str, as_json: bool) -> None:
         "with another seed": _numbers(changes.reseeded),
         "moved": ", ".join(f"{trial} ({before} to {after})" for trial, (before, after) in changes.moved.items()),
     }
-    click.echo(f"{old.name} ({old.digest[:12]}) -> {new.name} ({new.digest[:12]})")
+    echo(f"{old.name} ({old.digest[:12]}) -> {new.name} ({new.digest[:12]})")
     print_fields(fields | {f"trials {what}": numbers for what, numbers in trials.items()})
-    click.echo(f"{changes.shared_bytes:,} bytes are shared, {changes.new_bytes:,} are new")
+    echo(f"{changes.shared_bytes:,} bytes are shared, {changes.new_bytes:,} are new")
 
 
 def _numbers(numbers: list[int]) -> str:

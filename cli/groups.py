@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import sys
 from types import TracebackType
@@ -9,7 +10,7 @@ from typing import Any
 
 import click
 
-from .output import WORKING, plain_output
+from .output import WORKING, echo, plain_output
 
 RESUMABLE = ("run", "reproduce", "datasets collect", "datasets download", "datasets publish")
 """Commands that continue from finished work when they are repeated."""
@@ -41,6 +42,16 @@ class MainCommands(Commands):
             return super().main(*args, **kwargs)
 
     def invoke(self, ctx: click.Context) -> Any:
+        """Run, and print errors folded to the terminal's width."""
+        try:
+            return self._invoke(ctx)
+        except click.ClickException as error:
+            text = io.StringIO()
+            error.show(text)
+            echo(text.getvalue().rstrip("\n"), err=True)
+            raise click.exceptions.Exit(error.exit_code) from error
+
+    def _invoke(self, ctx: click.Context) -> Any:
         """Run, turning expected errors into a message and exit status 1."""
         from ..utils.errors import TiplBenchError, reason
 
@@ -56,7 +67,7 @@ class MainCommands(Commands):
         except MemoryError as error:
             raise click.ClickException(f"This machine is out of memory.{_resume_hint(ctx)}") from error
         except KeyboardInterrupt:
-            click.echo(f"Interrupted.{_resume_hint(ctx)}", err=True)
+            echo(f"Interrupted.{_resume_hint(ctx)}", err=True)
             sys.exit(130)
 
 
@@ -82,7 +93,7 @@ def print_unexpected(kind: type[BaseException], error: BaseException, traceback:
     while traceback is not None and traceback.tb_next is not None:
         traceback = traceback.tb_next
     where = f" ({traceback.tb_frame.f_code.co_filename}, line {traceback.tb_lineno})" if traceback else ""
-    click.echo(
+    echo(
         f"Error: unexpected {kind.__name__}{where}: {one_line(error)}\nThis is a fault of tipl-bench or of a package "
         "that it uses. `tipl-bench -v COMMAND` prints the traceback, for a report.",
         err=True,

@@ -12,7 +12,7 @@ import click
 from ..utils.progress import Progress
 from .completion import complete_datasets
 from .groups import examples
-from .output import Bars, quiet_option
+from .output import Bars, echo, quiet_option
 
 
 def downloading(bars: Bars) -> Progress:
@@ -64,7 +64,7 @@ def download_dataset(name: str, trials: range | None, to: Path | None) -> None:
         dataset = download_dataset(parse_reference(name), trials=trials, to=to, progress=downloading(bars))
     size = sum(entry.size for entry in dataset.contents(trials))
     count = len(dataset) if trials is None else len(trials)
-    click.echo(
+    echo(
         f"{dataset.name}: {count} trials, {size:,} bytes in {dataset.folder}, all intact; digest {identity_of(dataset)}"
     )
 
@@ -92,11 +92,12 @@ def publish_dataset(name: str, repo: str, dry_run: bool) -> None:
     with Bars() as bars:
         plan, location = publish(dataset, repo, dry_run=dry_run, progress=bars.stage)
     for line in plan.lines():
-        click.echo(line)
+        echo(line)
     if location is None:
-        click.echo("Dry run; nothing was changed.")
+        echo("Dry run; nothing was changed.")
     else:
-        click.echo(f"\nPublished at {location}. The catalog entry:\n\n{catalog_lines(dataset, location)}", nl=False)
+        echo(f"\nPublished at {location}. The catalog entry:\n")
+        click.echo(catalog_lines(dataset, location), nl=False)
 
 
 @click.command("yank", short_help="Withdraw a version of a dataset.")
@@ -112,6 +113,6 @@ def yank_dataset(name: str, reason: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"name": yanked, "catalog": str(path), "commit": commit}))
         return
-    click.echo(f"{yanked} is yanked in {path}; commit that file.")
+    echo(f"{yanked} is yanked in {path}; commit that file.")
     if commit:
-        click.echo(f"The dataset card on the Hub was updated too (commit {commit}).")
+        echo(f"The dataset card on the Hub was updated too (commit {commit}).")

@@ -12,7 +12,7 @@ import click
 from .completion import complete_datasets
 from .groups import Commands, examples
 from .limits import build_limits, memory_option, timeout_option
-from .output import Bars, quiet_option
+from .output import Bars, echo, quiet_option
 from .verification import describe_returns, fresh_option, open_dataset_of, records_option
 
 if TYPE_CHECKING:
@@ -57,11 +57,11 @@ def add_record(
 
     folder = records or committed_folder()
     if claimed:
-        click.echo(f"added {accept_claim(run_folder, folder)}")
+        echo(f"added {accept_claim(run_folder, folder)}")
         return
     checked = report_checked([run_folder], folder, fresh=True, limits=rerun_limits(timeout, memory))
     path, changed = accept(checked[0], folder, reviewed=reviewed)
-    click.echo(f"added {path}" if changed else f"{path} stays as it is; it was checked already.")
+    echo(f"added {path}" if changed else f"{path} stays as it is; it was checked already.")
 
 
 @leaderboard.command(
@@ -107,7 +107,7 @@ def check_submission(
     request = parse_pull_request(submission)
     if request:
         request = request.pinned()
-        click.echo(f"{request.location}, pull request {request.number} at commit {request.commit}")
+        echo(f"{request.location}, pull request {request.number} at commit {request.commit}")
     with tempfile.TemporaryDirectory(prefix="tipl-bench-") as scratch:
         folders = fetch(request, Path(scratch)) if request else run_folders(Path(submission))
         known = records or find_committed_folder()
@@ -140,21 +140,21 @@ def report_checked(
     with Bars() as bars:
         results = check(folders, records, dataset, bars.stage, fresh=fresh, limits=limits)
     for one in results:
-        click.echo(f"{'ok' if one.passed else 'REFUSED' if one.problems else 'NEEDS REVIEW'}: {one.folder.name}")
+        echo(f"{'ok' if one.passed else 'REFUSED' if one.problems else 'NEEDS REVIEW'}: {one.folder.name}")
         for problem in one.problems:
-            click.echo(f"  {problem}")
+            echo(f"  {problem}")
         for flag in one.review_flags:
-            click.echo(f"  needs review: {flag}")
+            echo(f"  needs review: {flag}")
         for achievement in one.rescored.above_span_ceiling if one.rescored else ():
-            click.echo(f"  {achievement}")
+            echo(f"  {achievement}")
         if one.rescored and one.rescored.agrees:
-            click.echo(f"  {one.rescored.numbers:,} numbers recomputed from the forecasts; all agree")
+            echo(f"  {one.rescored.numbers:,} numbers recomputed from the forecasts; all agree")
         if one.rescored:
-            click.echo(f"  {describe_returns(one.rescored)}")
+            echo(f"  {describe_returns(one.rescored)}")
         for note in one.rescored.notes if one.rescored else ():
-            click.echo(f"  {note}")
+            echo(f"  {note}")
         if one.reproduced and not one.problems:
-            click.echo(f"  run again, as a predictor of this package: {one.reproduced.grade}")
+            echo(f"  run again, as a predictor of this package: {one.reproduced.grade}")
     return results
 
 
@@ -168,9 +168,9 @@ def export_results(records: Path | None, out: Path) -> None:
 
     written = export(document(records), out)
     for path in written:
-        click.echo(f"wrote {path}")
+        echo(f"wrote {path}")
     if not written:
-        click.echo("Nothing to write: no ranked board has a dataset on the Hub.")
+        echo("Nothing to write: no ranked board has a dataset on the Hub.")
 
 
 @leaderboard.command("dispute", short_help="Mark a row as disputed, or its disputes as resolved.")
@@ -186,9 +186,7 @@ def dispute_row(record: Path, reason: str, resolve: bool) -> None:
     if not record.is_file():
         raise click.ClickException(suggest_record(record))
     found = read_record(record)
-    click.echo(
-        f"kept in {append(record, found, maintainer_note('resolved' if resolve else 'disputed', found, reason))}"
-    )
+    echo(f"kept in {append(record, found, maintainer_note('resolved' if resolve else 'disputed', found, reason))}")
 
 
 @leaderboard.command("build", short_help="Build the board's pages and files from the records.")
@@ -201,7 +199,7 @@ def build_board(records: Path | None, out: Path) -> None:
     from ..leaderboard.build import build
 
     for path in build(records, out):
-        click.echo(f"wrote {path}")
+        echo(f"wrote {path}")
 
 
 @leaderboard.command("serve")
@@ -220,7 +218,7 @@ def serve_board(out: Path, port: int) -> None:
     from ..leaderboard.render.site.serving import HOST, server
 
     with server(out, port) as serving:
-        click.echo(f"http://{HOST}:{serving.server_port}/ shows {out / 'index.html'}; press Ctrl-C to stop.")
+        echo(f"http://{HOST}:{serving.server_port}/ shows {out / 'index.html'}; press Ctrl-C to stop.")
         with contextlib.suppress(KeyboardInterrupt):
             serving.serve_forever()
-    click.echo("ended")
+    echo("ended")

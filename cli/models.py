@@ -16,7 +16,7 @@ from ..utils.text import one_line
 from .completion import complete_budgets, complete_predictors
 from .groups import Commands, as_options, examples
 from .limits import build_limits, memory_option
-from .output import Bars, console, quiet_option
+from .output import Bars, console, echo, quiet_option
 
 if TYPE_CHECKING:
     from ..baselines.plugins.discovery import Plugin
@@ -53,7 +53,7 @@ def models(ctx: click.Context, as_json: bool) -> None:
     kinds, found = [predictor_type(name) for name in IN_TREE], plugins(IN_TREE)
     for plugin in found:
         if plugin.problem:
-            click.echo(f"warning: {one_line(plugin.name)} of {plugin.distribution}: {plugin.problem}.", err=True)
+            echo(f"warning: {one_line(plugin.name)} of {plugin.distribution}: {plugin.problem}.", err=True)
     usable = [plugin for plugin in found if not plugin.problem]
     if as_json:
         click.echo(json.dumps([*map(_description, kinds), *map(_announcement, usable)], indent=1))
@@ -68,7 +68,7 @@ def models(ctx: click.Context, as_json: bool) -> None:
         package = f"{plugin.distribution} {plugin.version}"
         table.add_row(_cell(plugin.name), _cell(package), _cell(plugin.header("Summary") or ""))
     console().print(table)
-    click.echo("\nOptions and budgets: tipl-bench models NAME")
+    echo("\nOptions and budgets: tipl-bench models NAME")
 
 
 def _announcement(plugin: Plugin) -> dict[str, Any]:
@@ -123,10 +123,10 @@ def show_model(name: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([_description(kind)], indent=1))
         return
-    click.echo(f"{kind.name} v{kind.version} (consumes {kind.consumes}): {one_line(kind.summary)}\n")
+    echo(f"{kind.name} v{kind.version} (consumes {kind.consumes}): {one_line(kind.summary)}\n")
     options = describe_options(kind)
     if not options:
-        click.echo("It has no options.")
+        echo("It has no options.")
         return
     groups = [ColumnGroup(("type", "default")), *(ColumnGroup((one_line(name),), "budget") for name in kind.budgets)]
     table = FoldedTable("option", groups, justify="left")
@@ -141,7 +141,7 @@ def show_model(name: str, as_json: bool) -> None:
         formatter.write_dl(described)
         click.echo("\n" + formatter.getvalue(), nl=False)
     if kind.budgets:
-        click.echo("\nA budget sets what stands under it, and leaves the rest at the default; --set sets on top.")
+        echo("\nA budget sets what stands under it, and leaves the rest at the default; --set sets on top.")
 
 
 def _as_set(value: object) -> str:
@@ -165,8 +165,8 @@ def new_model(name: str, out: Path | None, url: str | None, paper: str | None, c
         url = url if url is not None else click.prompt(asked.format("code"), "", show_default=False)
         paper = paper if paper is not None else click.prompt(asked.format("paper"), "", show_default=False)
     for path in write_package(name, folder, url=url or None, paper=paper or None, consumes=consumes):
-        click.echo(f"wrote {path}")
-    click.echo(f"\nNext:\n  pip install -e {folder}\n  tipl-bench models check {name}")
+        echo(f"wrote {path}")
+    echo(f"\nNext:\n  pip install -e {folder}\n  tipl-bench models check {name}")
 
 
 @models.command(
@@ -212,6 +212,6 @@ def check_model(
     if as_json:
         click.echo(json.dumps({"passed": report.passed, **dataclasses.asdict(report)}, indent=1))
     else:
-        click.echo(as_options(str(report)))
+        echo(as_options(str(report)))
     if not report.passed:
         sys.exit(1)

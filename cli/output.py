@@ -1,6 +1,7 @@
 """Terminal output: results on standard output; progress, warnings and messages on standard error.
 
-Commands print with `click.echo`, `console()` and `Bars`; `plain_output` makes all of them safe in any encoding.
+Commands print with `echo`, `console()` and `Bars`, and JSON with `click.echo`; `plain_output` makes all of them safe in
+any encoding.
 """
 
 from __future__ import annotations
@@ -9,10 +10,12 @@ import codecs
 import contextlib
 import io
 import logging
+import os
 import sys
+import textwrap
 import warnings
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
@@ -98,7 +101,7 @@ def _print_warning(message: Warning | str, category: type[Warning], *where: Any,
     from ..utils.text import one_line
 
     if not issubclass(category, IGNORED_WARNINGS):
-        click.echo(f"warning: {one_line(message, 2000)}", err=True)
+        echo(f"warning: {one_line(message, 2000)}", err=True)
 
 
 class MessageHandler(logging.Handler):
@@ -107,7 +110,46 @@ class MessageHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Print a message."""
         where = "" if record.levelno >= logging.WARNING else f"{record.name}: "
-        click.echo(f"{record.levelname.lower()}: {where}{record.getMessage()}", err=True)
+        echo(f"{record.levelname.lower()}: {where}{record.getMessage()}", err=True)
+
+
+def echo(text: object = "", *, err: bool = False) -> None:
+    """Print text, folded to the width of the terminal, or to `COLUMNS`; elsewhere each line stays one."""
+    click.echo(fold(str(text), _width(sys.stderr if err else sys.stdout)), err=err)
+
+
+def fold(text: str, width: int | None, indent: int | None = None) -> str:
+    """Break the lines of a text that are longer than `width`, between words: paths and hashes stay whole.
+
+    Parameters
+    ----------
+    text
+        Lines.
+    width
+        Characters a line; None breaks nothing.
+    indent
+        Spaces before the continuation of a line; as many as before the line by default.
+    """
+    lines = []
+    for line in text.split("\n"):
+        if width is None or len(line) <= width:
+            lines.append(line)
+            continue
+        spaces = len(line) - len(line.lstrip(" ")) if indent is None else indent
+        lines += textwrap.wrap(
+            line, width, subsequent_indent=" " * spaces, break_long_words=False, break_on_hyphens=False
+        )
+    return "\n".join(lines)
+
+
+def _width(stream: TextIO) -> int | None:
+    """Characters a line of a terminal, or of whatever `COLUMNS` tells of; None for a file or a pipe."""
+    columns = os.environ.get("COLUMNS", "")
+    if columns.isdigit() and int(columns):
+        return int(columns)
+    with contextlib.suppress(OSError, ValueError):
+        return os.get_terminal_size(stream.fileno()).columns or None
+    return None
 
 
 def console() -> Console:
@@ -121,10 +163,16 @@ def print_fields(fields: Mapping[str, str]) -> None:
     """Print names in bold beside their values, one a line, without empty ones."""
     from rich.text import Text
 
-    width = max((len(name) for name, value in fields.items() if value), default=0)
+    columns = _width(sys.stdout)
+    beside = max((len(name) for name, value in fields.items() if value), default=0)
     for name, value in fields.items():
-        if value:
-            console().print(Text.assemble((f"{name:>{width}}", "bold"), f"  {value}"), soft_wrap=True)
+        if not value:
+            continue
+        title, indent = f"{name:>{beside}}  ", beside + 2
+        if columns and indent + max(map(len, value.split(" "))) > columns:  # a path or a hash: below the name
+            title, indent = f"{name:>{beside}}\n  ", 2
+        lines = fold(title + value, columns, indent)
+        console().print(Text.assemble((lines[:beside], "bold"), lines[beside:]), soft_wrap=True)
 
 
 class Bars:

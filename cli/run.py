@@ -23,7 +23,7 @@ from .completion import (
 from .groups import as_options, examples
 from .hub import downloading
 from .limits import build_limits, memory_option, timeout_option
-from .output import Bars, console, quiet_option
+from .output import Bars, console, echo, quiet_option
 
 if TYPE_CHECKING:
     from ..benchmark.forecast.windows import Split
@@ -260,11 +260,11 @@ def _run_several(
                 finished = execute(request, folder_of(request), bars.stage)
         except (PredictorError, OptionError) as error:
             failures += 1
-            click.echo(f"{label}: failed: {as_options(str(error))}", err=True)
+            echo(f"{label}: failed: {as_options(str(error))}", err=True)
             continue
         groups.setdefault(request.settings, []).append(finished.record)
         if not as_json:
-            click.echo(f"{label}: {_headline(finished.record)}; {finished.folder}")
+            echo(f"{label}: {_headline(finished.record)}; {finished.folder}")
     if as_json:
         records = [record.model_dump(mode="json") for records in groups.values() for record in records]
         click.echo(json.dumps(records, indent=1))
@@ -298,4 +298,4 @@ def _print_summary(groups: dict[tuple[str, ...], list[Record]], swept: bool, tes
     console().print(table.render_sweep(sweep))
     best, _ = named[table.best_of_sweep(sweep)]
     chosen = [word for setting in best for word in ("--set", setting)]
-    click.echo(f"\nThe best on the test trials:\n  {shlex.join([*test_command, *chosen])}")
+    echo(f"\nThe best on the test trials:\n  {shlex.join([*test_command, *chosen])}")

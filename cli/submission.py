@@ -8,7 +8,7 @@ import click
 
 from .groups import examples
 from .leaderboard import report_checked
-from .output import quiet_option
+from .output import echo, quiet_option
 from .verification import dataset_option, open_checked, records_option, run_argument
 
 
@@ -43,8 +43,8 @@ def submit(run_folder: Path, dataset_name: str | None, records: Path | None, rep
         )
     for name in SUBMITTED:
         size = (run_folder / name).stat().st_size
-        click.echo(f"+ {FOLDER}/{submission_name(record)}/{name} ({size:,} bytes)")
+        echo(f"+ {FOLDER}/{submission_name(record)}/{name} ({size:,} bytes)")
     if dry_run:
-        click.echo("Dry run: nothing was sent.")
+        echo("Dry run: nothing was sent.")
         return
-    click.echo(f"Opened {open_request(open_checked(run_folder, dataset_name), repo or REPOSITORY)}")
+    echo(f"Opened {open_request(open_checked(run_folder, dataset_name), repo or REPOSITORY)}")

@@ -12,7 +12,7 @@ import click
 from .completion import complete_datasets, complete_devices
 from .groups import examples
 from .limits import build_limits, memory_option, timeout_option
-from .output import Bars, quiet_option
+from .output import Bars, echo, quiet_option
 
 if TYPE_CHECKING:
     from ..leaderboard.verify.folder import RunFolder
@@ -105,26 +105,26 @@ def verify(
         others = compare_numbers(kept, found.recomputed)
         if others:
             raise click.ClickException(f"The leaderboard's row is not attested: {others[0]} ({record_path}).")
-        click.echo(f"kept in {evidence.append(record_path, kept, evidence.rescored(found, kept))}", err=as_json)
+        echo(f"kept in {evidence.append(record_path, kept, evidence.rescored(found, kept))}", err=as_json)
 
 
 def _report(found: RescoreResult) -> None:
     for difference in found.differences[:SHOWN]:
-        click.echo(difference)
+        echo(difference)
     if len(found.differences) > SHOWN:
-        click.echo(f"... and {len(found.differences) - SHOWN} more")
+        echo(f"... and {len(found.differences) - SHOWN} more")
     for flag in found.leakage_flags:
-        click.echo(f"needs review: {flag}")
+        echo(f"needs review: {flag}")
     for achievement in found.above_span_ceiling:
-        click.echo(achievement)
+        echo(achievement)
     for note in found.notes:
-        click.echo(note)
-    click.echo(describe_returns(found))
+        echo(note)
+    echo(describe_returns(found))
     how = "to the last digit" if found.exact else "within the tolerances of another machine or other versions"
     if found.agrees:
-        click.echo(f"{found.numbers:,} numbers recomputed from the forecasts; all agree, {how}.")
+        echo(f"{found.numbers:,} numbers recomputed from the forecasts; all agree, {how}.")
     else:
-        click.echo(f"{len(found.differences):,} of {found.numbers:,} numbers are not what the record says.")
+        echo(f"{len(found.differences):,} of {found.numbers:,} numbers are not what the record says.")
 
 
 def describe_returns(found: RescoreResult) -> str:
@@ -181,11 +181,11 @@ def reproduce(
     folder = out or reproduced_folder(run_folder)
     with Bars() as bars:
         found = run_again(record, dataset, folder, device=device, limits=limits, progress=bars.stage)
-    click.echo(
+    echo(
         f"{found.grade}: the largest difference of a skill is {found.largest:.2g} ({found.where}; tolerance "
         f"{TOLERANCE}). The new run is in {folder}."
     )
     if attest:
-        click.echo(f"kept in {evidence.append(record_path, record, evidence.reproduced(found))}")
+        echo(f"kept in {evidence.append(record_path, record, evidence.reproduced(found))}")
     if found.grade == "drifted":
         sys.exit(1)
