@@ -26,7 +26,7 @@ HEAVY = ("torch", "numpy", "pandas", "scipy", "matplotlib", "mujoco", "gymnasium
 @pytest.fixture(autouse=True)
 def wide(monkeypatch: pytest.MonkeyPatch) -> None:
     """A terminal wide enough that no line wraps."""
-    monkeypatch.setenv("COLUMNS", "300")
+    monkeypatch.setenv("COLUMNS", "1000")
 
 
 def invoke(*arguments: object) -> Result:

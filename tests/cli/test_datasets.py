@@ -14,7 +14,7 @@ from tipl_bench.utils.tensorfile import create_tensors
 
 
 def typed(*arguments: object):
-    return CliRunner().invoke(main, ["datasets", *map(str, arguments)], env={"COLUMNS": "300"})
+    return CliRunner().invoke(main, ["datasets", *map(str, arguments)], env={"COLUMNS": "1000"})
 
 
 def curves(shown: str) -> list[str]:

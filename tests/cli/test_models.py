@@ -10,7 +10,7 @@ from tipl_bench.cli import main
 
 
 def invoke(*arguments: str) -> Result:
-    return CliRunner().invoke(main, arguments, env={"COLUMNS": "200"})
+    return CliRunner().invoke(main, arguments, env={"COLUMNS": "1000"})
 
 
 def output_of(*arguments: str) -> str:

@@ -17,7 +17,7 @@ QUICK = ("--on", "validation", "--no-returns", "--device", "cpu")
 @pytest.fixture(autouse=True)
 def _wide(monkeypatch):
     """A terminal wide enough that no line wraps."""
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("COLUMNS", "1000")
 
 
 def run(dataset, *arguments: object, model: str = "linear") -> Result:

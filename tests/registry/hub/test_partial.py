@@ -16,7 +16,7 @@ from tipl_bench.registry.store import dataset_folder
 
 
 def typed(*arguments: object):
-    return CliRunner().invoke(main, ["datasets", *map(str, arguments)], env={"COLUMNS": "200"})
+    return CliRunner().invoke(main, ["datasets", *map(str, arguments)], env={"COLUMNS": "1000"})
 
 
 def printed(*arguments: object) -> str:

@@ -90,7 +90,7 @@ def test_a_trial_that_stands_elsewhere_in_the_other_version_counts_as_bytes_that
 
 
 def typed(*arguments):
-    result = CliRunner().invoke(main, ["datasets", "diff", *map(str, arguments)], env={"COLUMNS": "300"})
+    result = CliRunner().invoke(main, ["datasets", "diff", *map(str, arguments)], env={"COLUMNS": "1000"})
     assert result.exit_code == 0, result.output
     return result.stdout
 
