@@ -11,7 +11,8 @@ from helpers import synthetic
 from tipl_bench.baselines import IN_TREE, predictor_type
 from tipl_bench.baselines.fitting.torch_predictor import TorchPredictor
 from tipl_bench.baselines.options import build_options, describe_options
-from tipl_bench.baselines.predictor import BUDGETS, Contexts, FitTask, Predictor
+from tipl_bench.baselines.plugins.discovery import BUDGETS
+from tipl_bench.baselines.predictor import Contexts, FitTask, Predictor
 from tipl_bench.utils.errors import DatasetError, OptionError, PredictorError
 
 LEARNED = [model for model in IN_TREE if predictor_type(model).fit is not Predictor.fit]
