@@ -10,9 +10,10 @@ version that it must agree with.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -225,14 +226,33 @@ def generalized_advantage(
 
 def _initialize(actor: tuple[int, ...], critic: tuple[int, ...], seed: int) -> Tensor:
     """One trial's initial weights [P + C]: orthogonal matrices, zero biases and log-std."""
-    generator = torch.Generator().manual_seed(seed)
+    normal = _normal_stream(seed)
     parts: list[Tensor] = []
     for sizes, head_gain in ((actor, 0.01), (critic, 1.0)):
         for layer, (inputs, outputs) in enumerate(pairwise(sizes)):
             gain = head_gain if layer == len(sizes) - 2 else math.sqrt(2)
-            weight = torch.empty(outputs, inputs)
-            torch.nn.init.orthogonal_(weight, gain, generator=generator)
-            parts += [weight.flatten(), torch.zeros(outputs)]
+            parts += [_orthogonal(normal(outputs, inputs), gain).flatten(), torch.zeros(outputs)]
         if sizes is actor:
             parts.append(torch.zeros(actor[-1]))
     return torch.cat(parts)
+
+
+def _normal_stream(seed: int) -> Callable[[int, int], Tensor]:
+    """Draws standard normal matrices from a trial's own stream.
+
+    Torch's generator takes 32 bits of a seed: longer ones seed NumPy's, which takes all, by a third child of the
+    sequence whose first two are the action noise and the minibatch order.
+    """
+    if seed < 1 << 32:
+        generator = torch.Generator().manual_seed(seed)
+        return lambda rows, columns: torch.randn(rows, columns, generator=generator)
+    stream = np.random.default_rng(np.random.SeedSequence(seed).spawn(3)[2])
+    return lambda rows, columns: torch.from_numpy(stream.standard_normal((rows, columns), dtype=np.float32))
+
+
+def _orthogonal(normal: Tensor, gain: float) -> Tensor:
+    """A random orthogonal matrix from a normal one, as `torch.nn.init.orthogonal_` makes it."""
+    wide = normal.shape[0] < normal.shape[1]
+    q, r = torch.linalg.qr(normal.T if wide else normal)
+    q = q * r.diag().sign()
+    return (q.T if wide else q) * gain

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,8 @@ def collect_block(
     *,
     threads: int,
     progress: Progress,
+    seeds: Sequence[int] | None = None,
+    checkpoints: int | None = None,
     snapshot_seconds: float = SNAPSHOT_SECONDS,
 ) -> None:
     """Train the trials of a block and leave one finished file each in `folder`.
@@ -53,6 +57,10 @@ def collect_block(
         Physics threads.
     progress
         Called after every iteration, with the iterations done and the block's mean episodic return.
+    seeds
+        Seeds by trial number, of any size; the config's by default.
+    checkpoints
+        Checkpoints to record of each trial, the initialisation included; all by default. Training ends with the last.
     snapshot_seconds
         Least time between snapshots.
     """
@@ -67,19 +75,20 @@ def collect_block(
             path.replace(unfinished)
     if not all(path.exists() for path in partial):
         snapshot.unlink(missing_ok=True)
-    training = PPOTraining(config.training, [config.seeds[trial] for trial in trials], threads=threads)
-    recorder = _Recorder(config, training, partial)
+    seeds = config.seeds if seeds is None else seeds
+    training = PPOTraining(config.training, [seeds[trial] for trial in trials], threads=threads)
+    recorder = _Recorder(training, partial, checkpoints or config.checkpoints)
     if snapshot.exists():
         restore_snapshot(training, snapshot)
-        logger.info("resuming at iteration %d of %d", training.iteration, config.iterations)
+        logger.info("resuming at iteration %d of %d", training.iteration, recorder.iterations)
     else:
         recorder.write(training.start())
     saved = time.monotonic()
-    while training.iteration < config.iterations:
+    while training.iteration < recorder.iterations:
         for checkpoint in training.iterate():
             recorder.write(checkpoint)
         mean = _mean(checkpoint.episodic_return)
-        progress("collect", training.iteration, config.iterations, f"mean return {mean:.1f}")
+        progress("collect", training.iteration, recorder.iterations, f"mean return {mean:.1f}")
         if training.resumable and time.monotonic() - saved >= snapshot_seconds:
             recorder.flush()  # rows first: a snapshot must never be ahead of them
             save_snapshot(training, snapshot)
@@ -122,14 +131,18 @@ def _mean(values: Any) -> float:
 class _Recorder:
     """Writes a block's checkpoints into its trials' partial files."""
 
-    def __init__(self, config: CollectionConfig, training: PPOTraining, paths: list[Path]) -> None:
+    def __init__(self, training: PPOTraining, paths: list[Path], checkpoints: int) -> None:
         layout = training.layout
-        tensors = trial_tensors(config.checkpoints, layout.parameter_count, layout.observation_size)
+        tensors = trial_tensors(checkpoints, layout.parameter_count, layout.observation_size)
+        self.checkpoints = checkpoints
+        self.iterations = math.ceil((checkpoints - 1) / training.config.checkpoints_per_iteration)
         self.paths = paths
         self.files = [create_tensors(path, tensors) for path in paths]
 
     def write(self, checkpoint: Checkpoint) -> None:
         row = checkpoint.row
+        if row >= self.checkpoints:
+            return
         for n, file in enumerate(self.files):
             for name in ("weights", "observation_mean", "observation_variance", "observation_count", "episodic_return"):
                 file[name][row] = getattr(checkpoint, name)[n]

@@ -21,7 +21,7 @@ INDEX_NAME = "index.parquet"
 INDEX_COLUMNS: dict[str, tuple[Any, str]] = {
     "trial": (pa.int64(), "the trial's number"),
     "split": (pa.string(), "train, validation or test"),
-    "seed": (pa.int64(), "the trial's seed"),
+    "seed": (pa.int64(), "the trial's seed; as text where a seed of the dataset has more than 63 bits"),
     "file": (pa.string(), "the trial's file"),
     "checkpoint": (pa.int64(), "the row of the file's tensors"),
     "environment_steps": (pa.int64(), "environment steps of training before it"),
@@ -50,6 +50,10 @@ def index_table(manifest: Manifest, columns: Mapping[int, Mapping[str, Array]]) 
     """
     if not columns:
         raise DatasetError(f"{manifest.name}: an index needs at least one trial that is here.")
+    seeds: tuple[Any, ...] = manifest.trial_seeds
+    kinds = {name: kind for name, (kind, _) in INDEX_COLUMNS.items()}
+    if max(manifest.trial_seeds) >= 1 << 63:
+        seeds, kinds = tuple(map(str, seeds)), kinds | {"seed": pa.string()}
     parts = {trial: name for name in ("train", "validation", "test") for trial in getattr(manifest.split, name)}
     frames = []
     for trial, scalars in sorted(columns.items()):
@@ -57,13 +61,13 @@ def index_table(manifest: Manifest, columns: Mapping[int, Mapping[str, Array]]) 
         where = {
             "trial": np.full(count, trial),
             "split": parts[trial],
-            "seed": np.full(count, manifest.trial_seeds[trial]),
+            "seed": seeds[trial],
             "file": manifest.trials[trial].path,
             "checkpoint": np.arange(count),
         }
         frames.append(pd.DataFrame(where | {name: scalars[name] for name in COLUMNS}))
     rows = pd.concat(frames, ignore_index=True)
-    schema = pa.schema([(name, kind) for name, (kind, _) in INDEX_COLUMNS.items()])
+    schema = pa.schema(kinds.items())
     return pa.Table.from_pandas(rows, schema=schema, preserve_index=False).replace_schema_metadata()
 
 

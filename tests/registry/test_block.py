@@ -6,9 +6,10 @@ import json
 
 import numpy as np
 import pytest
-from helpers.small_collections import tiny_config
-from safetensors.numpy import save_file
-from tipl_bench.registry.collection.block import METADATA, restore_snapshot, save_snapshot
+from helpers.small_collections import silent, tiny_config
+from safetensors.numpy import load_file, save_file
+from tipl_bench.registry.collection.block import METADATA, collect_block, restore_snapshot, save_snapshot
+from tipl_bench.registry.trial import trial_name
 from tipl_bench.rl import PPOTraining
 from tipl_bench.utils.errors import DatasetError
 
@@ -55,3 +56,48 @@ def test_a_snapshot_that_is_none_is_refused_with_the_file_and_the_way_out(write,
     write(snapshot[0])
     with pytest.raises(DatasetError, match=r"0001\.snapshot: this snapshot cannot be resumed .*Remove it"):
         restore_snapshot(PPOTraining(tiny_config().training, [1, 2]), snapshot[0])
+
+
+@pytest.mark.parametrize("checkpoints", [1, 8, 11, 21])
+def test_a_block_of_given_seeds_and_length_holds_the_first_checkpoints_of_those_trials(
+    checkpoints, collected, tmp_path
+):
+    reports = []
+    collect_block(
+        tiny_config(),
+        [1, 0],
+        tmp_path,
+        threads=1,
+        progress=lambda *report: reports.append(report[1:3]),
+        seeds=[4, 5],
+        checkpoints=checkpoints,
+    )
+    iterations = -(-(checkpoints - 1) // 5)
+    assert reports == [(done, iterations) for done in range(1, iterations + 1)]
+    for trial, whole in ((0, 3), (1, 4)):
+        here, there = load_file(tmp_path / trial_name(trial)), load_file(collected.trial(whole).path)
+        assert here.keys() == there.keys()
+        for name, values in here.items():
+            if name in ("weights", "observation_mean", "observation_variance"):  # rounded by another block's products
+                np.testing.assert_allclose(values, there[name][:checkpoints], rtol=1e-3, atol=1e-4)
+            else:
+                np.testing.assert_array_equal(values, there[name][:checkpoints])
+
+
+def test_a_block_of_128_bit_seeds_goes_on_after_ctrl_c_to_the_same_bytes(tmp_path):
+    seeds = [2**127 + 1, 2**127 + 3]
+
+    def collect(folder, progress):
+        folder.mkdir(exist_ok=True)
+        settings = {"threads": 1, "seeds": seeds, "checkpoints": 18, "snapshot_seconds": 0.0}
+        collect_block(tiny_config(), [0, 1], folder, progress=progress, **settings)
+        return [(folder / trial_name(trial)).read_bytes() for trial in (0, 1)]
+
+    def interrupt(stage, done, total, word):
+        if done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        collect(tmp_path / "interrupted", interrupt)
+    assert any((tmp_path / "interrupted").glob("*.snapshot"))
+    assert collect(tmp_path / "interrupted", silent) == collect(tmp_path / "whole", silent)

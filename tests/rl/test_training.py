@@ -6,8 +6,9 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from helpers.small_collections import tiny_config
-from tipl_bench.rl import Adam, PPOTraining, TrainingState
+from tipl_bench.rl import Adam, PPOTraining, TrainingState, ppo
 
 
 def checkpoints_of(block, iterations, start=True):
@@ -154,3 +155,30 @@ def test_a_saved_state_without_an_array_or_with_another_shape_is_refused(name):
 def test_only_batched_physics_can_be_saved():
     assert PPOTraining(tiny_config().training, [1]).resumable
     assert not PPOTraining(tiny_config(environment="Pendulum-v1").training, [1]).resumable
+
+
+@pytest.mark.parametrize("bit", [0, 31, 32, 63, 64, 127])
+@pytest.mark.parametrize("environment", ["InvertedPendulum-v4", "Pendulum-v1"])
+def test_every_bit_of_a_seed_reaches_every_random_stream(bit, environment):
+    """Torch's own generator takes 32 bits of a seed, so that trials of longer ones would begin alike."""
+    seed = 0x9E3779B97F4A7C15F39CC0605CEDC834
+    pair = PPOTraining(tiny_config(environment=environment).training, [seed, seed ^ (1 << bit)], threads=1)
+    initial = pair.agent.parameters
+    assert not torch.equal(initial[0], initial[1])
+    pair.start()
+    observation = pair.rollout.observation
+    assert not np.array_equal(observation[0], observation[1])
+    for streams in (pair.noise_streams, pair.order_streams):
+        first, second = (stream.bit_generator.state for stream in streams)
+        assert first != second
+
+
+@pytest.mark.parametrize("shape", [(8, 4), (4, 8), (64, 64)], ids=str)
+def test_a_seed_of_32_bits_initialises_as_torch_does_and_a_longer_one_orthogonally_too(shape):
+    for seed in (1, 2**32 - 1):
+        expected = torch.empty(shape)
+        torch.nn.init.orthogonal_(expected, 2.0, generator=torch.Generator().manual_seed(seed))
+        assert torch.equal(ppo._orthogonal(ppo._normal_stream(seed)(*shape), 2.0), expected)
+    weight = ppo._orthogonal(ppo._normal_stream(2**127)(*shape), 2.0)
+    product = weight @ weight.T if shape[0] < shape[1] else weight.T @ weight
+    torch.testing.assert_close(product, 4 * torch.eye(len(product)))

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
+from helpers.small_collections import edit_manifest
 from safetensors.numpy import load_file
 from tipl_bench.cli import main
 from tipl_bench.utils.errors import DatasetError
@@ -64,6 +65,14 @@ def test_numbers_keep_their_kinds(collected):
     kinds = {name: features[name].dtype for name in features}
     assert [kinds[name] for name in SCALARS] == ["int64", "int64", "int64", "float32", "float32"]
     assert [kinds[name] for name in ("trial", "seed", "checkpoint")] == ["int64"] * 3
+
+
+def test_seeds_that_no_integer_column_holds_are_text(dataset, tmp_path):
+    edit_manifest(dataset.folder, lambda manifest: manifest.update(trial_seeds=[1, 2, 3, 4, 2**127]))
+    out = tmp_path / "rows.parquet"
+    result = write_index(dataset, "--out", out)
+    assert result.exit_code == 0, result.output
+    assert sorted({row["seed"] for row in pq.read_table(out).to_pylist()}) == ["1", str(2**127), "2", "3", "4"]
 
 
 def test_trials_that_are_not_there_are_refused(collected):
