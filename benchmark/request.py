@@ -22,6 +22,7 @@ from ..baselines.predictor import NoOptions, Predictor, options_dict
 from ..registry.catalog import identity_of
 from ..registry.dataset import Dataset
 from ..utils.errors import OptionError, PredictorError, UnknownNameError
+from ..utils.progress import Progress, silent
 from ..utils.text import first_error, one_line
 from .forecast.windows import EvaluationWindow, Split, evaluation_windows
 from .protocol import CURRENT, Protocol
@@ -118,9 +119,9 @@ class RunRequest:
                 '(`on="validation"`) or with a limit of windows (`limit=`).'
             )
 
-    def windows(self) -> list[EvaluationWindow]:
-        """The windows to forecast."""
-        return evaluation_windows(self.dataset, self.protocol, self.split, self.limit)
+    def windows(self, progress: Progress = silent) -> list[EvaluationWindow]:
+        """The windows to forecast; see `evaluation_windows`."""
+        return evaluation_windows(self.dataset, self.protocol, self.split, self.limit, progress)
 
     def configurations(self) -> tuple[tuple[str, ...], ...]:
         """The settings of each run that the request's settings stand for: several only of a sweep.
@@ -217,18 +218,18 @@ def check_whole(name: str, value: object, least: int) -> None:
 
 
 def default_folder(request: RunRequest) -> Path:
-    """`runs/<dataset>/<model>[-settings]-<budget>-seed<seed>[-validation][-limit<limit>]`."""
+    """`runs/<dataset>/<model>[-settings]-<budget>-seed<seed>[-p<version>][-validation][-limit<limit>]`."""
     model = request.model.rpartition(":")[2]
-    folder = run_folder(request.dataset.name, model, request.settings, request.budget, request.seed)
+    folder = run_folder(request.dataset.name, model, request.settings, request.budget, request.seed, request.protocol)
     scope = ["validation"] if request.split == "validation" else []
     scope += [f"limit{request.limit}"] if request.limit else []
     return folder.with_name("-".join([folder.name, *scope]))
 
 
-def run_folder(dataset: str, model: str, settings: Iterable[str], budget: str, seed: int) -> Path:
+def run_folder(dataset: str, model: str, settings: Iterable[str], budget: str, seed: int, protocol: Protocol) -> Path:
     """The default folder of a test run, by names alone."""
     chosen = "".join(f"-{_as_file_name(setting.replace('=', '-', 1))}" for setting in sorted(settings))
-    return Path("runs") / dataset.replace("/", "--") / f"{model}{chosen}-{budget}-seed{seed}"
+    return Path("runs") / dataset.replace("/", "--") / f"{model}{chosen}-{budget}-seed{seed}{protocol.suffix}"
 
 
 def _as_file_name(text: str) -> str:

@@ -28,6 +28,7 @@ from ..utils.progress import Progress, silent
 from ..utils.tensorfile import map_tensors
 from ..utils.text import join_first, one_line
 from . import figures
+from . import protocol as protocols
 from .forecast.contract import check_contract
 from .forecast.forecasting import is_complete, write_forecasts
 from .forecast.reference_returns import reference_returns
@@ -93,7 +94,7 @@ def run(
     seed: int = 0,
     device: str = "auto",
     out: Path | str | None = None,
-    protocol: Protocol = CURRENT,
+    protocol: Protocol | int = CURRENT,
     limits: Limits | None = None,
     progress: Progress = silent,
     on: Split = "test",
@@ -123,7 +124,7 @@ def run(
     out
         The run folder; `runs/<dataset>/<model>-...` by default.
     protocol
-        The protocol; the current one by default.
+        The protocol or its version, 1 or 2; the current one by default.
     limits
         Time and memory that the predictor may use.
     progress
@@ -150,7 +151,8 @@ def run(
     named = {setting.partition("=")[0] for setting in given}
     settings = (*(setting for setting in own if setting.partition("=")[0] not in named), *given)
     limits = limits or Limits()
-    request = RunRequest(name, opened, budget, settings, seed, device, protocol, limits, on, limit, returns)
+    chosen = protocols.protocol(protocol)
+    request = RunRequest(name, opened, budget, settings, seed, device, chosen, limits, on, limit, returns)
     return execute(request, Path(out) if out else default_folder(request), progress)
 
 
@@ -173,7 +175,7 @@ def execute(request: RunRequest, folder: Path, progress: Progress = silent) -> R
             return contextlib.nullcontext() if standing else failing
 
         with attempt():
-            windows = request.windows()
+            windows = request.windows(progress)
             _forecast(predictor, request, key.device, windows, folder, timings, progress)
     with attempt():
         rows = _evaluated(request, windows, folder, timings, progress)
@@ -210,7 +212,7 @@ def _repeated(record: Record, request: RunRequest, folder: Path, progress: Progr
     finished, rows = Run(folder, record, repeated=True), read_windows(folder / WINDOWS_NAME, returns=request.returns)
     timings = Timings(folder, record.key, record)
     if rows is None:
-        rows = _evaluated(request, request.windows(), folder, timings, progress)
+        rows = _evaluated(request, request.windows(progress), folder, timings, progress)
     timings.remove()
     if rows is not None and not all(finished.figure.with_suffix(suffix).exists() for suffix in (".svg", ".png")):
         _draw(record, rows, folder)

@@ -109,6 +109,13 @@ class Seeds(click.ParamType[tuple[int, ...]]):
     default=True,
     help="Evaluate returns (REPW), which takes most of the time; a whole test run needs them.",
 )
+@click.option(
+    "--protocol",
+    "version",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Version of the protocol: 1 or 2. [default: the current one]",
+)
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Forecast N windows, spread evenly, instead of all.")
 @click.option(
     "--device",
@@ -139,6 +146,7 @@ def run(
     seeds: tuple[int, ...] | None,
     split: Split,
     returns: bool,
+    version: int | None,
     limit: int | None,
     device: str,
     settings: tuple[str, ...],
@@ -155,11 +163,13 @@ def run(
     ranks them by skill and names the command that runs the best on the test trials. A test run records how many
     validation runs came before it.
     """
+    from ..benchmark.protocol import CURRENT, protocol
     from ..benchmark.request import RunRequest, default_folder, resolve_model
     from ..registry.catalog import default_dataset
     from ..registry.loading import load_dataset
 
     limits = build_limits(timeout, memory)
+    chosen = protocol(CURRENT if version is None else version)
     if not environment and not dataset_name:
         raise click.UsageError("Give --env ENVIRONMENT or --dataset NAME.")
     with Bars() as bars:
@@ -175,6 +185,7 @@ def run(
         settings,
         seed or 0,
         device,
+        chosen,
         limits=limits,
         split=split,
         limit=limit,
@@ -199,7 +210,18 @@ def run(
 def _test_command(context: click.Context) -> list[str]:
     """The command as it was typed, but of the test trials and without options of the predictor."""
     words = ["tipl-bench", "run"]
-    for name in ("model", "environment", "dataset_name", "budget", "seed", "seeds", "device", "timeout", "memory"):
+    for name in (
+        "model",
+        "environment",
+        "dataset_name",
+        "budget",
+        "seed",
+        "seeds",
+        "version",
+        "device",
+        "timeout",
+        "memory",
+    ):
         value = context.params[name]
         if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
             option = next(option for option in context.command.params if option.name == name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -30,6 +30,13 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(strict=True, ge=0, le=2**53)]
 Seed = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
 Seconds = Annotated[float, Field(ge=0, le=1e9)]
+
+
+def later(default: Any) -> Any:
+    """A field that a document gained later: not written where it has its default, so that older documents stay the
+    same bytes.
+    """
+    return Field(default=default, exclude_if=lambda value: bool(value == default))
 
 
 class Document(BaseModel):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,14 +14,13 @@ import numpy.typing as npt
 from ...registry.catalog import find_derived
 from ...registry.dataset import Dataset
 from ...registry.derived import write_derived
-from ...rl import Policies
 from ...utils.errors import DatasetError
 from ...utils.files import replace_atomically
 from ...utils.progress import Progress, silent
 from ...utils.tensorfile import create_tensors, map_tensors
 from ..protocol import Protocol
-from .policy_returns import policy_returns
-from .windows import EvaluationWindow, test_windows
+from .true_returns import curves_name, evaluate_curves, iteration_ends, learning_curves, true_returns, write_curves
+from .windows import EvaluationWindow, read_curve, test_windows, windows_of_trials
 
 Float64 = npt.NDArray[np.float64]
 
@@ -37,11 +37,28 @@ class ReferenceReturns:
         J at each window's targets, [W, H].
     target_noise
         The same on the protocol's other reset seeds, [W, H].
+    perfect
+        J of each window's targets under the normaliser at its origin, which a forecast acts with, [W, H]; None where
+        the protocol does not ask for it.
+    range
+        By how much J of each window's trial rises over its training, [W]; None likewise.
     """
 
     origin: Float64
     target: Float64
     target_noise: Float64
+    perfect: Float64 | None = None
+    range: Float64 | None = None
+
+
+TENSORS = {
+    "origin": "origin_return",
+    "target": "target_return",
+    "target_noise": "target_return_noise",
+    "perfect": "target_return_perfect",
+    "range": "return_range",
+}
+"""The names of a file's tensors."""
 
 
 def file_name(protocol: Protocol) -> str:
@@ -66,7 +83,8 @@ def reference_returns(
     progress
         Receives policies done and policies in all.
     windows
-        Windows of the test trials, or of others; by default all of the test trials, which alone derived data are of.
+        Windows of any trials; by default all of the test trials. Derived data are of these and, where phases go by J
+        of the true policies, of the validation trials.
     fresh
         Look nothing up in the store.
 
@@ -75,21 +93,25 @@ def reference_returns(
     DatasetError
         If the derived data are damaged or not those that the catalog pins, or belong to other windows.
     """
-    every = test_windows(dataset, protocol)
-    windows = every if windows is None else windows
-    place = {window: row for row, window in enumerate(every)}
-    if not place.keys() >= {*windows}:
-        return _compute(dataset, windows, protocol, progress, fresh)
+    windows = test_windows(dataset, protocol) if windows is None else windows
     derived = find_derived(dataset, protocol.version)
     path = derived.file(file_name(protocol)) if derived else None
     if path is None:
         return _compute(dataset, windows, protocol, progress, fresh)
+    trials = _derived_trials(dataset, protocol)
+    every = windows_of_trials(dataset, protocol, trials, learning_curves(dataset, protocol, trials))
+    place = {window: row for row, window in enumerate(every)}
+    if not place.keys() >= {*windows}:
+        return _compute(dataset, windows, protocol, progress, fresh)
     found, rows = _read(path, every, protocol), [place[window] for window in windows]
-    return ReferenceReturns(found.origin[rows], found.target[rows], found.target_noise[rows])
+    return ReferenceReturns(**{name: values[rows] for name, values in vars(found).items() if values is not None})
 
 
 def derive_reference_returns(dataset: Dataset, protocol: Protocol, progress: Progress = silent) -> None:
     """Compute a dataset's reference returns into its derived data, unless they are there.
+
+    Where phases go by J of the true policies, its learning curves are there too, with J of every checkpoint of the
+    learning phase and of the horizon after it.
 
     Raises
     ------
@@ -97,15 +119,42 @@ def derive_reference_returns(dataset: Dataset, protocol: Protocol, progress: Pro
         If they are not what the catalog pins.
     """
     if dataset.derived(protocol.version) is None:
-        windows = test_windows(dataset, protocol)
-        returns = _compute(dataset, windows, protocol, progress)
-        write_derived(
-            dataset.folder,
-            dataset.manifest,
-            protocol.version,
-            lambda folder: _write(folder / file_name(protocol), windows, returns),
-        )
+        trials = _derived_trials(dataset, protocol)
+        curves = {}
+        if protocol.phases == "true return":
+            curves = evaluate_curves(dataset, protocol, trials, progress)
+        windows = windows_of_trials(dataset, protocol, trials, curves)
+        returns = _compute(dataset, windows, protocol, progress, curves=curves)
+        known = _learning_returns(dataset, protocol, curves, progress)
+
+        def write(folder: Path) -> None:
+            _write(folder / file_name(protocol), windows, returns)
+            if known:
+                write_curves(folder / curves_name(protocol), dataset.manifest.checkpoints, known)
+
+        write_derived(dataset.folder, dataset.manifest, protocol.version, write)
     find_derived(dataset, protocol.version)  # raises if they are not those that the catalog pins
+
+
+def _derived_trials(dataset: Dataset, protocol: Protocol) -> tuple[int, ...]:
+    """The trials that derived data are of."""
+    split = dataset.manifest.split
+    return split.test if protocol.phases == "training return" else (*split.test, *split.validation)
+
+
+def _learning_returns(
+    dataset: Dataset, protocol: Protocol, curves: Mapping[int, Float64], progress: Progress
+) -> dict[int, dict[int, float]]:
+    """J by trial and checkpoint: at the ends of all iterations, and up to the horizon after the learning phase."""
+    known: dict[int, dict[int, float]] = {}
+    for number, (index, curve) in enumerate(curves.items()):
+        progress("learning", number, len(curves), "")
+        ends = iteration_ends(dataset.trial(index))
+        last = read_curve(curve, ends, protocol).converged_from + protocol.horizon
+        early = [(index, t) for t in range(min(last, dataset.manifest.checkpoints))]
+        returns = true_returns(dataset, early, protocol.evaluation_seeds)
+        known[index] = dict(enumerate(returns.tolist())) | dict(zip(ends.tolist(), curve.tolist(), strict=True))
+    return known
 
 
 def _compute(
@@ -114,48 +163,47 @@ def _compute(
     protocol: Protocol,
     progress: Progress,
     fresh: bool = False,
+    curves: Mapping[int, Float64] | None = None,
 ) -> ReferenceReturns:
     # Windows overlap: each policy is evaluated once.
     needed = sorted({(w.trial, w.origin + h) for w in windows for h in range(protocol.horizon + 1)})
     place = {key: row for row, key in enumerate(needed)}
     rows = np.array([[place[w.trial, w.origin + h] for h in range(protocol.horizon + 1)] for w in windows])
-    returns = np.empty((2, len(needed)))
-    total = 2 * len(needed)
-    # Few enough at a time that wide policies do not fill the memory.
-    step = max(1, (256 << 20) // (4 * dataset.layout.parameter_count))
-    for start in range(0, len(needed), step):
-        part = slice(start, start + step)
-        policies = _true_policies(dataset, needed[part])
-        for row, seeds in enumerate((protocol.evaluation_seeds, protocol.noise_seeds)):
-            report = partial(_report, progress, 2 * start + row * len(policies), total)
-            returns[row, part] = policy_returns(
-                dataset.environment, dataset.layout, policies, seeds, fresh=fresh, progress=report
-            ).values
-    return ReferenceReturns(returns[0, rows[:, 0]], returns[0, rows[:, 1:]], returns[1, rows[:, 1:]])
+    targets = [(w.trial, w.origin + h) for w in windows for h in range(1, protocol.horizon + 1)]
+    perfect = protocol.moving_fraction is not None
+    total = 2 * len(needed) + perfect * len(targets)
+
+    def returns(checkpoints: Sequence[tuple[int, int]], seeds: Sequence[int], before: int, **acting: Any) -> Float64:
+        report = partial(_report, progress, before, total)
+        return true_returns(dataset, checkpoints, seeds, fresh=fresh, progress=report, **acting)
+
+    own = returns(needed, protocol.evaluation_seeds, 0)
+    noise = returns(needed, protocol.noise_seeds, len(needed))
+    found = ReferenceReturns(own[rows[:, 0]], own[rows[:, 1:]], noise[rows[:, 1:]])
+    if not perfect:
+        return found
+    origins = [w.origin for w in windows for _ in range(protocol.horizon)]
+    at_origin = returns(targets, protocol.evaluation_seeds, 2 * len(needed), normalisers=origins)
+    trials = sorted({w.trial for w in windows})
+    curves = learning_curves(dataset, protocol, trials, progress, fresh=fresh) if curves is None else curves
+    ranges = {i: read_curve(curves[i], iteration_ends(dataset.trial(i)), protocol).range for i in trials}
+    return replace(
+        found,
+        perfect=at_origin.reshape(len(windows), protocol.horizon),
+        range=np.array([ranges[w.trial] for w in windows]),
+    )
 
 
 def _report(progress: Progress, before: int, total: int, done: int) -> None:
     progress("reference", before + done, total, "")
 
 
-def _true_policies(dataset: Dataset, checkpoints: Sequence[tuple[int, int]]) -> Policies:
-    """Stored policies, each with the normaliser of its own checkpoint."""
-    trials = {index: dataset.trial(index) for index in {trial for trial, _ in checkpoints}}
-
-    def gather(name: str) -> npt.NDArray[np.float64]:
-        return np.concatenate([trials[trial].read(name, t, t + 1) for trial, t in checkpoints])
-
-    return Policies(gather("weights").astype(np.float32), gather("observation_mean"), gather("observation_variance"))
-
-
 def _write(path: Path, windows: Sequence[EvaluationWindow], returns: ReferenceReturns) -> None:
-    arrays = {
+    stated = {
         "trial": np.array([w.trial for w in windows], dtype=np.int64),
         "origin": np.array([w.origin for w in windows], dtype=np.int64),
-        "origin_return": returns.origin,
-        "target_return": returns.target,
-        "target_return_noise": returns.target_noise,
     }
+    arrays = stated | {TENSORS[name]: values for name, values in vars(returns).items() if values is not None}
     with replace_atomically(path) as temporary:
         layout = {name: (array.dtype.name, array.shape) for name, array in arrays.items()}
         for name, rows in create_tensors(temporary, layout).items():
@@ -165,8 +213,10 @@ def _write(path: Path, windows: Sequence[EvaluationWindow], returns: ReferenceRe
 
 def _read(path: Path, windows: Sequence[EvaluationWindow], protocol: Protocol) -> ReferenceReturns:
     shape = [len(windows), protocol.horizon]
-    expected = {"origin_return": shape[:1], "target_return": shape, "target_return_noise": shape}
-    layout = {**expected, "trial": shape[:1], "origin": shape[:1]}
+    expected = {"origin": shape[:1], "target": shape, "target_noise": shape}
+    if protocol.moving_fraction is not None:
+        expected |= {"perfect": shape, "range": shape[:1]}
+    layout = {TENSORS[name]: wanted for name, wanted in expected.items()} | {"trial": shape[:1], "origin": shape[:1]}
     tensors = map_tensors(path)
     if any(name not in tensors or list(tensors[name].shape) != wanted for name, wanted in layout.items()):
         raise DatasetError(f"{path}: not the reference returns of {len(windows)} windows of {protocol.horizon} steps.")
@@ -175,4 +225,4 @@ def _read(path: Path, windows: Sequence[EvaluationWindow], protocol: Protocol) -
         raise DatasetError(
             f"{path}: reference returns of other windows than protocol {protocol.version} gives for this dataset."
         )
-    return ReferenceReturns(*(np.array(tensors[name], dtype=np.float64) for name in expected))
+    return ReferenceReturns(**{name: np.array(tensors[TENSORS[name]], dtype=np.float64) for name in expected})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,8 +12,11 @@ import numpy.typing as npt
 from ...registry.dataset import Dataset
 from ...registry.trial import Trial, iteration_positions
 from ...utils.errors import ProtocolError
+from ...utils.progress import Progress, silent
 from ..protocol import Protocol
+from .true_returns import iteration_ends, learning_curves
 
+Float64 = npt.NDArray[np.float64]
 Phase = Literal["learning", "converged"]
 PHASES: tuple[Phase, ...] = ("learning", "converged")
 Split = Literal["test", "validation"]
@@ -65,6 +68,32 @@ def converged_from(episodic_return: npt.NDArray[Any], smoothing: int, fraction: 
     return int(np.flatnonzero(smoothed >= threshold)[0])
 
 
+@dataclass(frozen=True)
+class LearningCurve:
+    """What a trial's J at `iteration_ends`, smoothed, says.
+
+    Parameters
+    ----------
+    converged_from
+        The first of those checkpoints whose smoothed J has come the protocol's part of the way from first to best.
+    range
+        The best smoothed J minus the first.
+    """
+
+    converged_from: int
+    range: float
+
+
+def read_curve(curve: Float64, ends: npt.NDArray[np.intp], protocol: Protocol) -> LearningCurve:
+    """Smooth a trial's J [N] at its iteration ends [N] by a centred mean, shorter at both ends, and read its phases."""
+    half = protocol.smoothing // 2
+    smoothed = np.array([curve[max(0, place - half) : place + half + 1].mean() for place in range(len(curve))])
+    first, best = smoothed[0], smoothed.max()
+    # The slack is rounding's: means of equal returns need not be equal.
+    threshold = first + protocol.learned_fraction * (best - first) - 1e-9 * max(abs(first), abs(best))
+    return LearningCurve(int(ends[np.flatnonzero(smoothed >= threshold)[0]]), float(best - first))
+
+
 def spread_origins(low: int, high: int, positions: npt.NDArray[np.int64], count: int) -> list[int]:
     """Choose origins in low..high-1, even over the range and over the positions within a PPO iteration.
 
@@ -90,24 +119,65 @@ def spread_origins(low: int, high: int, positions: npt.NDArray[np.int64], count:
     return sorted(chosen)
 
 
-def trial_windows(trial: Trial, protocol: Protocol) -> list[EvaluationWindow]:
-    """The windows of one trial, by origin."""
+def stratified_origins(
+    low: int, high: int, positions: npt.NDArray[np.int64], count: int, *, turn: int = 0
+) -> list[int]:
+    """Choose `count` origins in low..high-1 at each position within a PPO iteration, even over the range.
+
+    Parameters
+    ----------
+    low, high
+        The range of permitted origins.
+    positions
+        Every checkpoint's place within its iteration, [T].
+    count
+        How many are wanted at each position; all are taken where there are fewer.
+    turn
+        Which position comes first within each part of the range. Over as many turns as there are positions, each is as
+        early as any other, so that none looks easier for being later in training.
+    """
+    kinds = np.unique(positions)
+    chosen: list[int] = []
+    for place, kind in enumerate(kinds):
+        same = low + np.flatnonzero(positions[low:high] == kind)
+        wanted = min(count, len(same))
+        start = ((place + turn) % len(kinds) + 0.5) / len(kinds)
+        chosen += [int(same[int((number + start) * len(same) / wanted)]) for number in range(wanted)]
+    return sorted(chosen)
+
+
+def trial_windows(trial: Trial, protocol: Protocol, curve: Float64 | None = None) -> list[EvaluationWindow]:
+    """The windows of one trial, by phase and origin; `curve` is J at its `iteration_ends`, if phases go by that."""
     positions = iteration_positions(trial.columns["epoch"])
-    boundary = converged_from(trial.columns["episodic_return"], protocol.smoothing, protocol.learned_fraction)
+    if curve is None:
+        boundary = converged_from(trial.columns["episodic_return"], protocol.smoothing, protocol.learned_fraction)
+    else:
+        boundary = read_curve(curve, iteration_ends(trial), protocol).converged_from
     first, stop = protocol.context - 1, len(trial) - protocol.horizon
     ranges: dict[Phase, tuple[int, int]] = {
         "learning": (first, min(boundary, stop)),
         "converged": (max(first, boundary), stop),
     }
+
+    def origins(phase: Phase, low: int, high: int) -> list[int]:
+        if protocol.origins_per_position is None:
+            return spread_origins(low, high, positions, protocol.origins_per_phase)
+        count = protocol.origins_per_position[PHASES.index(phase)]
+        return stratified_origins(low, high, positions, count, turn=trial.index)
+
     return [
         EvaluationWindow(trial.index, origin, phase, int(positions[origin]))
         for phase, (low, high) in ranges.items()
-        for origin in spread_origins(low, max(low, high), positions, protocol.origins_per_phase)
+        for origin in origins(phase, low, max(low, high))
     ]
 
 
 def evaluation_windows(
-    dataset: Dataset, protocol: Protocol, split: Split = "test", limit: int | None = None
+    dataset: Dataset,
+    protocol: Protocol,
+    split: Split = "test",
+    limit: int | None = None,
+    progress: Progress = silent,
 ) -> list[EvaluationWindow]:
     """The windows of a run, by trial, phase and origin.
 
@@ -119,20 +189,32 @@ def evaluation_windows(
         The trials that are forecast.
     limit
         How many windows to take, spread evenly over phases, trials and origins; all by default.
+    progress
+        Receives policies done and policies in all, if phases go by J of the true policies and that is not known yet.
 
     Raises
     ------
     ProtocolError
         If the trials are too short for a single window.
+    DatasetError
+        If the phases go by derived data, and these are damaged or not those that the catalog pins.
     """
-    trials = dataset.trials(getattr(dataset.manifest.split, split))
-    windows = [w for trial in trials for w in trial_windows(trial, protocol)]
+    trials = getattr(dataset.manifest.split, split)
+    windows = windows_of_trials(dataset, protocol, trials, learning_curves(dataset, protocol, trials, progress))
+    return windows if limit is None else spread_windows(windows, limit)
+
+
+def windows_of_trials(
+    dataset: Dataset, protocol: Protocol, trials: Sequence[int], curves: Mapping[int, Float64]
+) -> list[EvaluationWindow]:
+    """The windows of some trials, whose `learning_curves` are given; raises `ProtocolError` if they have none."""
+    windows = [w for trial in dataset.trials(trials) for w in trial_windows(trial, protocol, curves.get(trial.index))]
     if not windows:
         raise ProtocolError(
             f"{dataset.name} has {dataset.manifest.checkpoints} checkpoints a trial; protocol {protocol.version} needs "
             f"at least {protocol.context + protocol.horizon}."
         )
-    return windows if limit is None else spread_windows(windows, limit)
+    return windows
 
 
 def test_windows(dataset: Dataset, protocol: Protocol) -> list[EvaluationWindow]:

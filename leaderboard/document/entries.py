@@ -18,7 +18,7 @@ import pandas as pd
 from ...baselines import predictor_type
 from ...baselines.options import build_options
 from ...benchmark.metrics import METRICS
-from ...benchmark.protocol import ROW_SEEDS
+from ...benchmark.protocol import CURRENT, ROW_SEEDS
 from ...benchmark.record import Record, Result
 from ...benchmark.request import run_folder
 from ...utils.errors import ProtocolError, TiplBenchError
@@ -98,9 +98,10 @@ class Entry:
 
     def _words(self, path: Path, record: Record) -> dict[str, list[str]]:
         key, method = record.key, record.key.method
-        folder = run_folder(key.dataset.name, method.name, self.settings, method.budget, key.seed)
+        folder = run_folder(key.dataset.name, method.name, self.settings, method.budget, key.seed, key.protocol)
         words = ["--model", method.name, "--dataset", key.dataset.name, "--budget", method.budget]
         words += ["--seed", str(key.seed), *(word for setting in self.settings for word in ("--set", setting))]
+        words += ["--protocol", str(key.protocol.version)] if key.protocol.version != CURRENT.version else []
         in_clone = path.parent.parts[-2:] == COMMITTED.parts
         kept = COMMITTED.as_posix() if in_clone else path.parent.name
         return {

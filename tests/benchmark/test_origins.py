@@ -15,13 +15,15 @@ from tipl_bench.benchmark.forecast.windows import (
     evaluation_windows,
     spread_origins,
     spread_windows,
+    stratified_origins,
     test_windows,
     trial_windows,
 )
-from tipl_bench.benchmark.protocol import CURRENT, PROTOCOLS, protocol
+from tipl_bench.benchmark.protocol import PROTOCOLS, check_known, protocol
 from tipl_bench.registry.trial import iteration_positions
 from tipl_bench.utils.errors import ProtocolError, UnknownNameError
 
+CURRENT = PROTOCOLS[1]
 POSITIONS = iteration_positions(synthetic.epochs(401))
 
 
@@ -124,7 +126,7 @@ def test_when_checkpoints_come_every_epoch_then_there_are_ten_places():
 
 
 def test_when_a_protocol_version_is_unknown_then_the_known_ones_are_named():
-    assert protocol(1) is CURRENT
+    assert protocol(1) is PROTOCOLS[1] is protocol(PROTOCOLS[1])
     with pytest.raises(UnknownNameError, match=f"protocol version '7'.*Known: {', '.join(map(str, PROTOCOLS))}"):
         protocol(7)
 
@@ -165,3 +167,54 @@ def test_when_one_window_of_each_trial_and_phase_is_taken_then_their_places_in_t
     places = Counter(w.position for w in spread_windows(counted_windows(15), 30) if w.phase == "learning")
     assert set(places) == {0, 1, 2, 3, 4}
     assert max(places.values()) <= 5
+
+
+@given(st.integers(19, 380), st.integers(0, 380), st.integers(1, 6), st.integers(0, 60))
+def test_when_origins_are_stratified_then_each_place_has_its_number_evenly_over_the_phase(low, length, count, turn):
+    high = min(low + length, 391)
+    origins = np.array(stratified_origins(low, high, POSITIONS, count, turn=turn), dtype=int)
+    assert origins.tolist() == sorted({*origins.tolist()})
+    assert ((low <= origins) & (origins < high)).all()
+    for place in range(5):
+        here, chosen = (some[POSITIONS[some] == place] for some in (np.arange(low, high), origins))
+        assert len(chosen) == min(count, len(here))
+        for part, number in enumerate(np.searchsorted(here, chosen)):  # one from each of equal parts of the phase
+            size = len(here) / len(chosen)
+            assert int(part * size) <= number < (part + 1) * size
+
+
+def test_over_the_trials_no_place_is_later_in_the_phase_than_another():
+    times = [[], [], [], [], []]
+    for turn in range(15):
+        for origin in stratified_origins(19, 69, POSITIONS, 4, turn=turn):
+            times[POSITIONS[origin]].append((origin - POSITIONS[origin] - 1) // 5)
+    means = [np.mean(of_place) for of_place in times]
+    assert max(means) - min(means) <= 1.0  # in iterations: the phase may begin within one
+
+
+def test_version_2_has_four_windows_at_each_place_while_learning_and_one_when_converged(tmp_path):
+    weights = [synthetic.random_walk(i, 201, 32) for i in range(8)]
+    dataset = synthetic.write_dataset(tmp_path / "set", weights)
+    curve = np.interp(np.arange(41), [0, 20, 40], [5.0, 100.0, 100.0])
+    for trial in dataset.trials(dataset.manifest.split.test):
+        windows = trial_windows(trial, PROTOCOLS[2], curve)
+        counted = Counter((window.phase, window.position) for window in windows)
+        assert counted == {(phase, k): n for phase, n in (("learning", 4), ("converged", 1)) for k in range(5)}
+        assert windows == sorted(windows, key=lambda window: (window.phase == "converged", window.origin))
+        for window in windows:
+            assert (window.phase == "converged") == (window.origin >= 5 * 20), "95% of the way, smoothed"
+            assert CURRENT.context - 1 <= window.origin < 201 - CURRENT.horizon
+
+
+def test_version_2_is_kept_apart_from_version_1_which_is_written_as_ever():
+    first = PROTOCOLS[1].model_dump()
+    assert [*first] == [
+        "version", "context", "horizon", "origins_per_phase", "smoothing", "learned_fraction", "evaluation_seeds",
+        "noise_seeds", "resamples", "confidence", "bootstrap_seed",
+    ]  # fmt: skip
+    assert type(PROTOCOLS[1]).model_validate(first) == PROTOCOLS[1]
+    for known in PROTOCOLS.values():
+        assert type(known).model_validate_json(known.model_dump_json()) == known
+        check_known(known)
+    with pytest.raises(ProtocolError, match="the number 2 but another phases"):
+        check_known(PROTOCOLS[2].model_copy(update={"phases": "training return"}))

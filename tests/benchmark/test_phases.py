@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tipl_bench.benchmark.forecast.windows import converged_from
-from tipl_bench.benchmark.protocol import CURRENT
+from tipl_bench.benchmark.forecast.windows import converged_from, read_curve
+from tipl_bench.benchmark.protocol import PROTOCOLS
+
+CURRENT, BY_TRUE_RETURN = PROTOCOLS[1], PROTOCOLS[2]
 
 # Multiples of 1/256 add up exactly, so that a brute-force mean is the same number whatever the order of its sum.
 returns = st.lists(st.just(math.nan) | st.integers(-(2**20), 2**20).map(lambda n: n / 256), min_size=1, max_size=80)
@@ -63,3 +65,26 @@ def test_when_a_single_lucky_return_stands_out_then_the_mean_over_the_window_dec
 
 def test_when_the_return_only_falls_then_the_trial_is_converged_from_its_start():
     assert converged_from(np.linspace(100.0, 0.0, 60), 25, 0.95) == 0
+
+
+@given(st.lists(st.integers(-(2**20), 2**20).map(lambda n: n / 256), min_size=1, max_size=60))
+def test_when_phases_go_by_the_true_return_then_the_boundary_is_that_of_a_plain_loop(values):
+    smoothed = []
+    for t in range(len(values)):
+        around = values[max(0, t - 1) : t + 2]
+        smoothed.append(math.fsum(around) / len(around))
+    threshold = smoothed[0] + 0.95 * (max(smoothed) - smoothed[0])
+    first = next(t for t, value in enumerate(smoothed) if value >= threshold - 1e-9 * abs(threshold))
+    found = read_curve(np.array(values), 5 * np.arange(len(values)), BY_TRUE_RETURN)
+    assert found.converged_from == 5 * first
+    assert found.range == pytest.approx(max(smoothed) - smoothed[0])
+
+
+def test_a_single_lucky_iteration_does_not_end_the_learning_phase():
+    curve = np.array([10.0, 10.0, 1000.0, 10.0, 400.0, 700.0, 1000.0, 1000.0, 1000.0])
+    assert read_curve(curve, np.arange(9), BY_TRUE_RETURN).converged_from == 7
+
+
+def test_when_the_true_return_never_rises_then_the_trial_is_converged_from_its_start():
+    found = read_curve(np.array([30.0, 20.0, 10.0]), np.array([0, 5, 10]), BY_TRUE_RETURN)
+    assert (found.converged_from, found.range) == (0, 0.0)

@@ -11,7 +11,8 @@ from helpers.small_collections import contents
 from safetensors.numpy import save_file
 from tipl_bench.benchmark.forecast.reference_returns import derive_reference_returns, reference_returns
 from tipl_bench.benchmark.forecast.scoring import forecast_returns
-from tipl_bench.benchmark.forecast.windows import test_windows
+from tipl_bench.benchmark.forecast.true_returns import curves_name, iteration_ends, learning_curves, write_curves
+from tipl_bench.benchmark.forecast.windows import evaluation_windows, test_windows
 from tipl_bench.registry.dataset import Dataset
 from tipl_bench.registry.derived import write_derived
 from tipl_bench.rl.evaluation import Policies, evaluate_returns
@@ -133,3 +134,52 @@ def test_when_stored_returns_lack_a_tensor_then_the_file_is_named(missing, tmp_p
     write_derived(dataset.folder, dataset.manifest, 901, lambda folder: save_file(kept, folder / NAME))
     with pytest.raises(DatasetError, match=r"reference-returns-p901.safetensors: not the reference returns"):
         reference_returns(dataset, synthetic.SMALL)
+
+
+def test_version_2_goes_by_the_true_returns_and_its_derived_data_hold_them(tmp_path, store):
+    dataset = synthetic.walking_dataset(tmp_path / "set")
+    split, protocol = dataset.manifest.split, synthetic.SMALL_2
+    curves = learning_curves(dataset, protocol, split.test)
+    ends = iteration_ends(dataset.trial(split.test[0]))
+    assert ends.tolist() == [0, *range(5, 81, 5)]
+    for index, curve in curves.items():
+        assert curve.tolist() == [true_return(dataset, index, t, t, (1, 2)) for t in ends]
+    everything = {on: evaluation_windows(dataset, protocol, on) for on in ("test", "validation")}
+    computed = {on: reference_returns(dataset, protocol, windows=windows) for on, windows in everything.items()}
+    derive_reference_returns(dataset, protocol)
+    shutil.rmtree(store)
+    calls: list[str] = []
+    for split, windows in everything.items():
+        assert (
+            evaluation_windows(dataset, protocol, split, progress=lambda stage, *rest: calls.append(stage)) == windows
+        )
+        read = reference_returns(dataset, protocol, lambda stage, *rest: calls.append(stage), windows)
+        for one, other in zip(vars(read).values(), vars(computed[split]).values(), strict=True):
+            np.testing.assert_array_equal(one, other)
+    assert calls == []
+
+
+def test_a_perfect_forecast_acts_with_the_normaliser_at_the_origin(drifting):
+    windows = test_windows(drifting, synthetic.SMALL_2)
+    returns = reference_returns(drifting, synthetic.SMALL_2)
+    for number in range(0, len(windows), 4):
+        trial, origin = windows[number].trial, windows[number].origin
+        for step in range(3):
+            t = origin + 1 + step
+            assert returns.target[number, step] == true_return(drifting, trial, t, t, (1, 2))
+            assert returns.perfect[number, step] == true_return(drifting, trial, t, origin, (1, 2))
+    assert (returns.perfect != returns.target).any()
+
+
+@pytest.mark.parametrize("damage", ["another trial", "a gap"])
+def test_when_a_learning_curve_is_not_whole_then_its_file_is_named(damage, tmp_path):
+    dataset = synthetic.walking_dataset(tmp_path / "set")
+    trials = dataset.manifest.split.test
+
+    def save(folder):
+        known = dict.fromkeys(range(0, 81, 10 if damage == "a gap" else 5), 1.0)
+        write_curves(folder / curves_name(synthetic.SMALL_2), 81, {t + (damage != "a gap"): known for t in trials})
+
+    write_derived(dataset.folder, dataset.manifest, 902, save)
+    with pytest.raises(DatasetError, match=r"learning-curves-p902\.safetensors: lacks the learning curve of one of"):
+        test_windows(dataset, synthetic.SMALL_2)

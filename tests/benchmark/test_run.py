@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from helpers import synthetic
+from tipl_bench.benchmark.compare import compare
 from tipl_bench.benchmark.forecast.reference_returns import reference_returns
 from tipl_bench.benchmark.forecast.windows import test_windows
-from tipl_bench.benchmark.protocol import CURRENT
+from tipl_bench.benchmark.protocol import CURRENT, PROTOCOLS
 from tipl_bench.benchmark.record import read_record
 from tipl_bench.benchmark.request import RunRequest, default_folder, resolve_device
-from tipl_bench.benchmark.run import execute
+from tipl_bench.benchmark.run import execute, run
+from tipl_bench.leaderboard.store import records
+from tipl_bench.leaderboard.store.evidence import fingerprint
 from tipl_bench.registry.dataset import Dataset
 from tipl_bench.registry.store import CacheWarning
 from tipl_bench.utils.errors import OptionError, PredictorError, ProtocolError, TiplBenchError, UnknownNameError
@@ -205,7 +209,10 @@ def test_when_the_device_is_unknown_then_the_known_ones_are_named():
 def test_when_no_folder_is_given_then_it_is_named_after_the_run(smooth):
     request = small("linear", smooth, settings=("points=3", "damping=0.5"), budget="standard", seed=4)
     parts = default_folder(request).parts
-    assert parts == ("runs", "toy-pendulum--synthetic-v1", "linear-damping-0.5-points-3-standard-seed4")
+    name = "linear-damping-0.5-points-3-standard-seed4"
+    assert parts == ("runs", "toy-pendulum--synthetic-v1", f"{name}-p901")
+    names = {version: default_folder(replace(request, protocol=known)).name for version, known in PROTOCOLS.items()}
+    assert names == {1: name, 2: f"{name}-p2"}
 
 
 def test_when_a_run_reports_progress_then_every_stage_reaches_its_end(smooth, tmp_path):
@@ -280,3 +287,21 @@ def test_a_dataset_of_an_environment_that_is_not_here_is_refused_before_fitting(
     with pytest.raises(TiplBenchError) as told:
         reference_returns(Dataset.open(folder), synthetic.SMALL)
     assert str(told.value).startswith(sentence)
+
+
+def test_a_run_under_protocol_2_is_asked_for_by_its_number_and_kept_apart(smooth, monkeypatch):
+    monkeypatch.setitem(PROTOCOLS, 2, synthetic.SMALL_2.model_copy(update={"version": 2}))
+    monkeypatch.setitem(PROTOCOLS, 1, synthetic.SMALL.model_copy(update={"version": 1}))
+    first, second = (run("persistence", smooth, protocol=version, device="cpu") for version in (1, 2))
+    assert (first.folder.name, second.folder.name) == ("persistence-quick-seed0", "persistence-quick-seed0-p2")
+    windows = test_windows(smooth, PROTOCOLS[2])
+    assert second.forecasts.shape[:2] == (len(windows), 3)
+    assert second.windows["position"].tolist() == [w.position for w in windows for _ in range(3)]
+    assert records.file_name(first.record) != records.file_name(second.record)
+    assert fingerprint(first.record) != fingerprint(second.record)
+    with pytest.raises(ProtocolError, match=r"the protocol differs .*protocol\.version: 1 here, 2 there"):
+        compare([first, second])
+    with pytest.raises(ProtocolError, match=r"holds another run \(protocol\.version: 2 here, 1 there"):
+        run("persistence", smooth, protocol=2, device="cpu", out=first.folder)
+    with pytest.raises(UnknownNameError, match=r"protocol version .3.. Known: 1, 2"):
+        run("persistence", smooth, protocol=3)

@@ -151,8 +151,8 @@ def test_when_a_run_is_of_other_windows_then_its_folder_is_named_after_them(smoo
         for settings in ({}, {"split": "validation"}, {"limit": 20}, {"split": "validation", "limit": 20, "seed": 3})
     ]
     assert names == [
-        "linear-quick-seed0", "linear-quick-seed0-validation", "linear-quick-seed0-limit20",
-        "linear-quick-seed3-validation-limit20",
+        "linear-quick-seed0-p901", "linear-quick-seed0-p901-validation", "linear-quick-seed0-p901-limit20",
+        "linear-quick-seed3-p901-validation-limit20",
     ]  # fmt: skip
 
 

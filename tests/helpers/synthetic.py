@@ -11,7 +11,7 @@ import numpy.typing as npt
 from tipl_bench.baselines.predictor import Contexts, Predictor
 from tipl_bench.benchmark.forecast.forecasting import build_contexts
 from tipl_bench.benchmark.forecast.windows import EvaluationWindow
-from tipl_bench.benchmark.protocol import CURRENT, Protocol
+from tipl_bench.benchmark.protocol import PROTOCOLS, Protocol
 from tipl_bench.registry.collection_config import CollectionConfig
 from tipl_bench.registry.dataset import TRIALS_FOLDER, Dataset, describe_trials
 from tipl_bench.registry.manifest import Manifest, Split
@@ -28,11 +28,11 @@ CHECKPOINTS = 81
 """T of most datasets: the initialisation and 16 iterations of 5 checkpoints."""
 PER_ITERATION = 5
 
-SMALL = CURRENT.model_copy(
-    update={"version": 901, "horizon": 3, "origins_per_phase": 5, "evaluation_seeds": (1, 2), "noise_seeds": (3, 4)}
-    | {"resamples": 299}
-)
-"""The current protocol with fewer of everything, under a version of its own."""
+_FEWER = {"horizon": 3, "evaluation_seeds": (1, 2), "noise_seeds": (3, 4), "resamples": 299}
+SMALL = PROTOCOLS[1].model_copy(update={"version": 901, "origins_per_phase": 5, **_FEWER})
+"""Protocol 1 with fewer of everything, under a version of its own."""
+SMALL_2 = PROTOCOLS[2].model_copy(update={"version": 902, "origins_per_position": (1, 1), **_FEWER})
+"""Protocol 2 likewise."""
 
 
 def layout_of(environment: str, hidden: tuple[int, ...]) -> PolicyLayout:
