@@ -13,6 +13,7 @@ _HOMES = {
     "AgentLayout": "policy",
     "Checkpoint": "checkpoint",
     "Environment": "environments",
+    "FusedAdam": "optimizer",
     "Optimizer": "optimizer",
     "PPOHyperparameters": "hyperparameters",
     "PPOTraining": "training",
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from .environments import TASKS, Environment, make
     from .evaluation import Policies, evaluate_returns, usable_threads
     from .hyperparameters import PPOHyperparameters
-    from .optimizer import Adam, Optimizer
+    from .optimizer import Adam, FusedAdam, Optimizer
     from .policy import AgentLayout, PolicyLayout
     from .training import PPOTraining, TrainingConfig, TrainingState
 
@@ -48,6 +49,7 @@ __all__ = [
     "AgentLayout",
     "Checkpoint",
     "Environment",
+    "FusedAdam",
     "Optimizer",
     "PPOHyperparameters",
     "PPOTraining",

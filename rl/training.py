@@ -17,7 +17,7 @@ from .checkpoint import Checkpoint
 from .environments import BatchedEnvironment, Environment, make
 from .evaluation import Policies
 from .hyperparameters import PPOHyperparameters
-from .optimizer import Adam, Optimizer
+from .optimizer import Adam, FusedAdam, Optimizer
 from .policy import PolicyLayout
 from .ppo import StackedAgent, generalized_advantage
 from .rollout import Rollout
@@ -77,9 +77,10 @@ class TrainingConfig:
         """T, checkpoints of each trial, the initialisation included."""
         return 1 + self.iterations * self.checkpoints_per_iteration
 
-    def adam(self) -> Adam:
-        """The optimizer that CleanRL's hyperparameters stand for."""
-        return Adam(self.hyperparameters.learning_rate, self.hyperparameters.adam_epsilon)
+    def adam(self, *, fused: bool = False) -> Adam:
+        """The optimizer that CleanRL's hyperparameters stand for, plain or as one fused kernel."""
+        kind = FusedAdam if fused else Adam
+        return kind(self.hyperparameters.learning_rate, self.hyperparameters.adam_epsilon)
 
 
 @dataclass(frozen=True)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
@@ -76,8 +78,30 @@ def collect_block(
     if not all(path.exists() for path in partial):
         snapshot.unlink(missing_ok=True)
     seeds = config.seeds if seeds is None else seeds
-    training = PPOTraining(config.training, [seeds[trial] for trial in trials], threads=threads)
-    recorder = _Recorder(training, partial, checkpoints or config.checkpoints)
+    with one_thread() if config.version == 2 else contextlib.nullcontext():
+        optimizer = config.training.adam(fused=config.version == 2)
+        training = PPOTraining(config.training, [seeds[trial] for trial in trials], optimizer, threads=threads)
+        recorder = _Recorder(training, partial, checkpoints or config.checkpoints)
+        _record(training, recorder, snapshot, snapshot_seconds, progress)
+    recorder.finish(finished)
+    snapshot.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch compute on one thread: sums are then made in one order, whatever the machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _record(
+    training: PPOTraining, recorder: _Recorder, snapshot: Path, snapshot_seconds: float, progress: Progress
+) -> None:
+    """Train from the snapshot or the start, record every checkpoint, and save snapshots."""
     if snapshot.exists():
         restore_snapshot(training, snapshot)
         logger.info("resuming at iteration %d of %d", training.iteration, recorder.iterations)
@@ -93,8 +117,6 @@ def collect_block(
             recorder.flush()  # rows first: a snapshot must never be ahead of them
             save_snapshot(training, snapshot)
             saved = time.monotonic()
-    recorder.finish(finished)
-    snapshot.unlink(missing_ok=True)
 
 
 def save_snapshot(training: PPOTraining, path: Path) -> None:

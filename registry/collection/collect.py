@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from pydantic_core import to_json
 
 from ...rl import PolicyLayout, make
@@ -30,13 +32,24 @@ BLOCK_BYTES = 512 << 20
 """Agents (weights, critics, Adam's moments) of one block stay below about this."""
 
 
-def block_size(config: CollectionConfig) -> int:
-    """Trials trained together: as many as fit `BLOCK_BYTES`, at most 64.
+WIDE = 128
+"""Networks with a hidden layer of this many units are bound by memory, others by the number of operations."""
 
-    More trials share each operation's fixed cost; past a few dozen there is little left to share.
+
+def blocks(config: CollectionConfig, trials: Sequence[int]) -> list[list[int]]:
+    """The trials in groups that are trained together, as the configuration alone decides.
+
+    More trials share each operation's fixed cost; past a few dozen there is little left to share. Version 2 keeps
+    those of wide networks few, so that weights and moments stay in a processor's cache, and makes two blocks of equal
+    size or more, which two processes can train.
     """
-    widest = max(config.hidden_sizes)
-    return max(1, min(64, config.trials, BLOCK_BYTES // (32 * (widest + 64) ** 2)))
+    fitting = max(1, BLOCK_BYTES // (32 * (max(config.hidden_sizes) + 64) ** 2))
+    if config.version == 1:
+        size = min(64, fitting)
+        return [list(trials[first : first + size]) for first in range(0, len(trials), size)]
+    size = min(6 if max(config.hidden_sizes) >= WIDE else 25, fitting)
+    count = min(len(trials), max(2, -(-len(trials) // size)))
+    return [block.tolist() for block in np.array_split(trials, count)] if count else []
 
 
 def collect(
@@ -75,10 +88,8 @@ def collect(
         _claim(folder, name, config, base)
         if base:
             _link_trials(base, folder)
-        size = block_size(config)
         total = config.trials * config.iterations
-        for first in range(len(base) if base else 0, config.trials, size):
-            block = list(range(first, min(first + size, config.trials)))
+        for block in blocks(config, range(len(base) if base else 0, config.trials)):
 
             def report(stage: str, done: int, _: int, word: str, block: list[int] = block) -> None:
                 progress(stage, block[0] * config.iterations + done * len(block), total, word)

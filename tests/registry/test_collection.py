@@ -11,12 +11,13 @@ import mujoco
 import numba
 import numpy as np
 import pytest
+import torch
 from helpers.small_collections import TINY, contents, edit_manifest, silent, tiny_config, untouched
 from safetensors.numpy import load_file
-from tipl_bench.registry.collection.collect import block_size, collect
+from tipl_bench.registry.collection.collect import blocks, collect
 from tipl_bench.registry.dataset import Dataset
 from tipl_bench.registry.store import dataset_folder, staging_folder
-from tipl_bench.rl import PPOTraining
+from tipl_bench.rl import FusedAdam, PPOTraining
 from tipl_bench.utils.errors import DatasetError
 
 ONE_A_BLOCK = {
@@ -92,6 +93,28 @@ def test_collecting_again_elsewhere_gives_the_same_bytes_and_digest(collected):
     assert again.digest == collected.digest
 
 
+def test_version_2_trains_each_block_of_its_own_on_one_thread_with_the_fused_adam(store):
+    before = torch.get_num_threads()
+    dataset = collect(TINY, tiny_config(version=2), threads=1, progress=silent)
+    assert torch.get_num_threads() == before
+    assert dataset.manifest.collection.version == 2
+    for block in ([0, 1, 2], [3, 4]):
+        training = PPOTraining(tiny_config().training, [n + 1 for n in block], FusedAdam(3e-4, 1e-5), threads=1)
+        torch.set_num_threads(1)
+        training.start()
+        last = [training.iterate() for _ in range(4)][-1][-1].weights
+        torch.set_num_threads(before)
+        for row, n in enumerate(block):
+            np.testing.assert_array_equal(dataset.trial(n).read("weights", 20, 21)[0], last[row])
+
+
+def test_version_2_is_version_1_up_to_rounding(collected):
+    ours = collect(TINY, tiny_config(version=2, environment_steps=256), threads=1, progress=silent)
+    for n in range(5):
+        weights = collected.trial(n).read("weights", 0, 6)
+        np.testing.assert_allclose(ours.trial(n).read("weights", 0, 6), weights, atol=1e-5)
+
+
 def test_progress_counts_every_iteration_of_every_trial():
     reports = []
     collect(TINY, tiny_config(), threads=1, progress=lambda *report: reports.append(report))
@@ -107,9 +130,18 @@ def test_a_dataset_that_exists_is_not_overwritten(stored):
     assert untouched(stored.folder) == before
 
 
-@pytest.mark.parametrize("environment", ["InvertedPendulum-v4", "InvertedDoublePendulum-v4", "Pendulum-v1"])
-def test_after_ctrl_c_collecting_goes_on_to_the_same_bytes(environment, tmp_path, monkeypatch):
-    config = tiny_config(environment=environment, trials=3)
+@pytest.mark.parametrize(
+    ("environment", "version"),
+    [
+        ("InvertedPendulum-v4", 1),
+        ("InvertedPendulum-v4", 2),
+        ("InvertedDoublePendulum-v4", 1),
+        ("Pendulum-v1", 1),
+        ("Pendulum-v1", 2),
+    ],
+)
+def test_after_ctrl_c_collecting_goes_on_to_the_same_bytes(environment, version, tmp_path, monkeypatch):
+    config = tiny_config(environment=environment, trials=3, version=version)
     whole = collect(TINY, config, threads=1, progress=silent)
     monkeypatch.setenv("TIPL_BENCH_HOME", str(tmp_path / "interrupted"))
     with pytest.raises(KeyboardInterrupt):
@@ -121,7 +153,7 @@ def test_after_ctrl_c_collecting_goes_on_to_the_same_bytes(environment, tmp_path
 
 def test_finished_blocks_are_not_redone():
     config = tiny_config(**ONE_A_BLOCK)
-    assert block_size(config) == 1
+    assert blocks(config, range(3)) == [[0], [1], [2]]
     with pytest.raises(KeyboardInterrupt):
         collect(TINY, config, threads=1, progress=interrupted_after(5))  # in the second of three blocks
     (first,) = staging_folder(TINY).rglob("trial-*.safetensors")

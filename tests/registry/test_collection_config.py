@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from helpers.small_collections import tiny_config
 from pydantic import ValidationError
+from tipl_bench.registry.collection.collect import blocks
 from tipl_bench.registry.collection.presets import Truncation, preset, presets, read_config
 from tipl_bench.registry.collection_config import CollectionConfig
+from tipl_bench.registry.manifest import Split
 from tipl_bench.registry.reference import is_name
 from tipl_bench.rl.environments import TASKS
 from tipl_bench.utils.errors import DatasetError, UnknownNameError
@@ -39,6 +43,53 @@ def test_the_other_batched_tasks_have_a_small_collection_each(robot, environment
     config = preset(f"{robot}/ppo-mini-v1")
     assert (config.environment, config.hidden_sizes, config.trials) == (environment, (64, 64), 20)
     assert (config.iterations, config.checkpoints) == (146, 731)
+
+
+@pytest.mark.parametrize(
+    ("name", "trials", "split", "sizes"),
+    [
+        ("inverted-pendulum/ppo-v2", 50, (30, 5, 15), [25, 25]),
+        ("half-cheetah/ppo-small-v1", 20, (12, 2, 6), [5, 5, 5, 5]),
+        ("hopper/ppo-mini-v2", 20, (12, 2, 6), [10, 10]),
+    ],
+)
+def test_collections_of_version_2_have_their_split_and_equal_blocks(name, trials, split, sizes):
+    config = preset(name)
+    assert (config.version, config.trials) == (2, trials)
+    parts = Split.proportional(trials)
+    assert (len(parts.train), len(parts.validation), len(parts.test)) == split
+    assert list(map(len, blocks(config, range(trials)))) == sizes
+
+
+def test_the_second_version_of_a_collection_differs_by_its_version_alone():
+    for robot, kind in (("inverted-pendulum", "ppo"), ("hopper", "ppo-mini"), ("swimmer", "ppo-mini")):
+        first = preset(f"{robot}/{kind}-v1")
+        assert preset(f"{robot}/{kind}-v2") == first.model_copy(update={"version": 2})
+
+
+def test_documents_of_version_1_do_not_name_it_so_that_digests_stay():
+    first, second = tiny_config(), tiny_config(version=2)
+    assert "version" not in first.model_dump()
+    assert "version" not in json.loads(first.model_dump_json())
+    assert second.model_dump(mode="json") == first.model_dump(mode="json") | {"version": 2}
+    for config in (first, second):
+        assert CollectionConfig.model_validate_json(config.model_dump_json()) == config
+
+
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("hidden", [(8, 8), (256, 256), (4000,)])
+def test_every_trial_is_in_one_block_whatever_the_number(hidden, version):
+    for trials in (1, 3, 6, 7, 15, 26, 51, 100):
+        config = tiny_config(hidden_sizes=hidden, trials=trials, version=version)
+        groups = blocks(config, range(trials))
+        assert [trial for group in groups for trial in group] == list(range(trials))
+        assert max(map(len, groups)) <= (64 if version == 1 else 25)
+    assert blocks(config, []) == []
+
+
+def test_blocks_of_version_1_stay_as_they_were():
+    assert [len(b) for b in blocks(tiny_config(trials=100), range(100))] == [64, 36]
+    assert [len(b) for b in blocks(tiny_config(trials=50, hidden_sizes=(2000,)), range(50))] == [3] * 16 + [2]
 
 
 def test_hyperparameters_default_to_cleanrls_published_ones():
@@ -107,6 +158,7 @@ def test_a_config_whose_numbers_do_not_fit_is_refused_with_the_reason(changes, r
         ({"trials": 0}, "trials"),
         ({"first_seed": -1}, "first_seed"),
         ({"algorithm": "sac"}, "algorithm"),
+        ({"version": 3}, "version"),
         ({"first_seeds": 3}, "first_seeds"),
         ({"hyperparameters": SMALL | {"learning_rate": 0}}, "hyperparameters.learning_rate"),
         ({"hyperparameters": SMALL | {"gamma": 1.1}}, "hyperparameters.gamma"),

@@ -141,6 +141,12 @@ def test_both_digests_change_with_whatever_the_manifest_states(collected, data):
     assert other.former_digest != manifest.former_digest
 
 
+def test_the_version_of_a_collection_is_part_of_its_digest(collected):
+    second = collected.manifest.collection.model_copy(update={"version": 2})
+    assert collected.manifest.model_copy(update={"collection": second}).digest != collected.digest
+    assert "version" not in json.loads(collected.manifest.to_json())["collection"]
+
+
 def test_sidecars_change_the_digest_of_format_1_alone(collected):
     manifest = collected.manifest.model_copy(update={"format": 1})
     other = manifest.model_copy(update={"sidecars": manifest.trials[:1]})

@@ -10,7 +10,16 @@ import numpy as np
 import pytest
 import torch
 from helpers.small_collections import tiny_config
-from tipl_bench.rl import Adam, AgentLayout, Optimizer, PolicyLayout, PPOTraining, TrainingState, evaluate_returns
+from tipl_bench.rl import (
+    Adam,
+    AgentLayout,
+    FusedAdam,
+    Optimizer,
+    PolicyLayout,
+    PPOTraining,
+    TrainingState,
+    evaluate_returns,
+)
 
 SEEDS = [1, 2, 3]
 
@@ -78,7 +87,7 @@ def train(optimizer, iterations, **changes):
     return training
 
 
-@pytest.mark.parametrize("optimizer", [SGD(), AveragedMomentum(), Adam()], ids=lambda o: o.name)
+@pytest.mark.parametrize("optimizer", [SGD(), AveragedMomentum(), Adam(), FusedAdam()], ids=lambda o: o.name)
 def test_a_training_saved_and_resumed_goes_on_with_the_same_bits(optimizer):
     original = train(optimizer, 2)
     saved = original.state()
@@ -216,10 +225,11 @@ def test_a_trial_does_not_depend_on_the_trials_beside_it():
     torch.testing.assert_close(alone.agent.parameters[0], together, rtol=0, atol=1e-5)
 
 
-def test_adam_is_torchs_adam_over_many_steps():
+@pytest.mark.parametrize("kind", [Adam, FusedAdam])
+def test_adam_is_torchs_adam_over_many_steps(kind):
     stream = torch.Generator().manual_seed(0)
     start = torch.randn(3, 50, generator=stream)
-    ours, adam = start.clone(), Adam(2e-3, epsilon=1e-5)
+    ours, adam = start.clone(), kind(2e-3, epsilon=1e-5)
     state = adam.init(ours, AgentLayout(PolicyLayout(4, (2,), 1)), SEEDS)
     reference = torch.nn.Parameter(start.clone())
     peer = torch.optim.Adam([reference], lr=2e-3, eps=1e-5)
