@@ -9,7 +9,15 @@ import pandas as pd
 
 from ...registry.catalog import CatalogEntry
 from ...utils.canonical import canonical_json
-from ..statistics.board import MIN_TRIALS, class_ranks, differences, seed_skills, skills, win_rates
+from ..statistics.board import (
+    MIN_TRIALS,
+    class_ranks,
+    differences,
+    interval_verdicts,
+    seed_skills,
+    skills,
+    win_rates,
+)
 from .entries import Entry
 from .metric_values import (
     board_phase,
@@ -81,7 +89,7 @@ def board_rows(board: EnvironmentBoard, entries: Sequence[Entry]) -> list[Row]:
     greyed = {name: greyed_reason(board) or replaced for name, replaced in _replaced(entries).items()}
     classes = {entry.id: entry.first.key.method.consumes for entry in entries}
     ranked = {name: classes[name] for name in sorted(greyed) if board.ranked and greyed[name] is None}
-    place = class_ranks(ranked, pairs)
+    place = class_ranks(ranked, interval_verdicts(pairs))
     rank, tied = ({str(name): value for name, value in place[column].items()} for column in ("rank", "tied"))
     best, spread = skill["value"].fillna(-math.inf).to_dict(), skill["spread"].to_dict()
     by_seed: dict[str, list[float | None]] = {}

@@ -27,7 +27,15 @@ import numpy.typing as npt
 import pandas as pd
 
 from ...utils.bootstrap import bounds, expanded_tail
-from .board import board_sums, class_ranks, draw_counts, mean_ratio, pair_table, resampled_ratio
+from .board import (
+    board_sums,
+    class_ranks,
+    draw_counts,
+    interval_verdicts,
+    mean_ratio,
+    pair_table,
+    resampled_ratio,
+)
 
 Float64 = npt.NDArray[np.float64]
 
@@ -105,7 +113,7 @@ def overall(
         lambda first: bounds(mean[first] - mean[first + 1 :], pair_tail[first, first + 1 :]),
     )
     resampled = "trials" if fixed else "environments"
-    places = class_ranks(classes or dict.fromkeys(entries[0], ""), pairs)
+    places = class_ranks(classes or dict.fromkeys(entries[0], ""), interval_verdicts(pairs))
     return Overall(environments, resampled, table, pairs, places)
 
 

@@ -165,14 +165,14 @@ def skills(frame: pd.DataFrame, horizon: int | None = None, *, resamples: int, l
     -------
     DataFrame
         By entry: `value`, `low`, `high` (the interval over trials), and `spread`, the standard deviation of the skill
-        over seeds (0 for one seed).
+        over seeds, NaN for one seed.
     """
     chosen = frame if horizon is None else frame[frame["horizon"] == horizon]
     sums = board_sums(chosen)
     table = estimates(sums.entries, sums.gained, sums.baseline, resamples=resamples, level=level, seed=seed)
     table = table[table.index.get_level_values("horizon") == 0].droplevel("horizon")
     by_seed = seed_skills(chosen).groupby("entry")
-    return table.assign(spread=by_seed.std().fillna(0.0))
+    return table.assign(spread=by_seed.std())
 
 
 def seed_skills(frame: pd.DataFrame) -> pd.Series[float]:
@@ -258,7 +258,16 @@ def wilson(successes: Float64, count: Float64, level: float) -> tuple[Float64, F
     return np.maximum(low, 0.0), np.minimum(high, 1.0)
 
 
-def class_ranks(classes: Mapping[str, str], pairs: pd.DataFrame) -> pd.DataFrame:
+BETTER, WORSE, TIED = "better", "worse", "tied"
+
+
+def interval_verdicts(pairs: pd.DataFrame) -> pd.Series[str]:
+    """By entry and other, what each pair's own interval says of the entry, a higher value being better."""
+    verdict = np.where(pairs["high"] < 0, WORSE, np.where(pairs["low"] > 0, BETTER, TIED))
+    return pd.Series(verdict, index=pairs.index, dtype=object)
+
+
+def class_ranks(classes: Mapping[str, str], verdicts: pd.Series[str]) -> pd.DataFrame:
     """`ranks` within each class of entries, given by entry; pairs of other entries or of two classes are passed over.
 
     Predictors that read more than the weights compete among themselves: another information class is another table.
@@ -266,27 +275,25 @@ def class_ranks(classes: Mapping[str, str], pairs: pd.DataFrame) -> pd.DataFrame
     found = []
     for name in sorted(set(classes.values())):
         entries = [entry for entry in classes if classes[entry] == name]
-        of_class = pairs.index.isin(entries, level=0) & pairs.index.isin(entries, level=1)
-        found.append(ranks(entries, pairs[of_class]))
-    return pd.concat(found) if found else ranks([], pairs[:0])
+        of_class = verdicts.index.isin(entries, level=0) & verdicts.index.isin(entries, level=1)
+        found.append(ranks(entries, verdicts[of_class]))
+    return pd.concat(found) if found else ranks([], verdicts[:0])
 
 
-def ranks(entries: list[str], pairs: pd.DataFrame) -> pd.DataFrame:
-    """Ranks and ties of entries from their paired differences.
+def ranks(entries: list[str], verdicts: pd.Series[str]) -> pd.DataFrame:
+    """Ranks and ties of entries from the verdicts on their pairs, by entry and other.
 
-    An entry's rank is one more than the number of entries that are better by a paired interval that excludes 0. Entries
-    that their interval does not separate are tied; this is no equivalence: A may be tied with B and B with C, and C
-    still be worse than A.
+    An entry's rank is one more than the number of entries that are better. Entries that are not told apart are tied;
+    this is no equivalence: A may be tied with B and B with C, and C still be worse than A.
 
     Returns
     -------
     DataFrame
-        By entry: `rank`, and `tied`, the list of entries not separated from it.
+        By entry: `rank`, and `tied`, the list of entries not told apart from it.
     """
-    worse = pairs["high"] < 0
-    even = ~(worse | (pairs["low"] > 0))
+    worse = verdicts == WORSE
     rank = worse.groupby(level="entry").sum().reindex(entries, fill_value=0).astype(int) + 1
     tied: dict[str, list[str]] = {entry: [] for entry in entries}
-    for entry, other in pairs.index[even]:
+    for entry, other in verdicts.index[verdicts == TIED]:
         tied[entry].append(other)
     return pd.DataFrame({"rank": rank, "tied": list(tied.values())}, index=pd.Index(entries, name="entry"))

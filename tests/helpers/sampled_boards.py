@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 
@@ -29,6 +31,29 @@ def frame(error, baseline, repw=None, *, seed=0, names=None):
     columns = {"error": error.ravel(), "baseline": np.broadcast_to(baseline, error.shape).ravel()}
     columns |= {"repw": error.ravel() if repw is None else repw.ravel(), "windows": np.full(error.size, 10.0)}
     return pd.DataFrame(columns, index=index).reset_index()
+
+
+def equal_entries(stream, entries, trials, seeds=1, tail="normal", seed_spread=0.0, gain=0.0):
+    """A board's frame of equal entries, the first better by `gain`, with the columns that paired comparisons take.
+
+    Log error ratios of the trials are as in `sums`, or, "heavy", of a standard deviation of 1 (their sums over 6 trials
+    are mostly one trial's), or ratios are, "student", of Student's t of 2 degrees
+    of freedom, which have no variance. Seeds differ by `seed_spread` of the ratio, and a little in each trial.
+    """
+    baseline = np.exp(stream.normal(0.0, 0.245, (trials,)))
+    shape = (entries, seeds, trials)
+    if tail == "student":
+        draw = partial(stream.standard_t, 2)
+        ratio = 0.6 * (1 + 0.1 * draw((entries, 1, trials)) + 0.02 * draw(shape))
+    else:
+        draw = partial(stream.normal, 0.0, {"normal": 0.12, "heavy": 1.0}[tail])
+        ratio = 0.6 * np.exp(0.5 * draw((1, 1, trials)) + draw((entries, 1, trials)) + 0.2 * draw(shape))
+    ratio = ratio * (1 + seed_spread * stream.normal(size=(entries, seeds, 1)))
+    ratio[0] *= 1 - gain
+    number, seed, trial = np.indices(shape).reshape(3, -1)
+    columns = {"entry": np.char.add("entry", number.astype(str)), "seed": seed, "trial": trial, "horizon": 1}
+    baseline = np.broadcast_to(baseline, shape)
+    return pd.DataFrame(columns | {"numerator": (baseline * (1 - ratio)).ravel(), "denominator": baseline.ravel()})
 
 
 def coverage(table, truth):

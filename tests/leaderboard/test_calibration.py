@@ -1,15 +1,20 @@
-"""A 95% interval holds the truth in 92% to 98% of synthetic samples; docs/intervals.md has the numbers."""
+"""A 95% interval holds the truth in 92% to 98% of synthetic samples, and equal entries are told apart on 5% of boards.
+
+docs/intervals.md has the numbers.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
 import pytest
-from helpers.sampled_boards import SETTINGS, coverage, frame, sums
+from helpers.sampled_boards import SETTINGS, coverage, equal_entries, frame, sums
+from scipy import stats
 from tipl_bench.benchmark.intervals import skill
 from tipl_bench.benchmark.protocol import CURRENT
 from tipl_bench.leaderboard.statistics.across import overall
-from tipl_bench.leaderboard.statistics.board import differences, skills, wilson
+from tipl_bench.leaderboard.statistics.board import differences, interval_verdicts, skills, wilson
+from tipl_bench.leaderboard.statistics.pairs import comparisons, stratum
 
 long = pytest.mark.slow
 LEAST, MOST = 0.92, 0.98
@@ -92,3 +97,53 @@ def test_the_interval_of_a_win_rate_covers_what_it_says_on_average_over_rates(tr
     wins = np.random.default_rng(6).binomial(trials, rates).astype(float)
     low, high = wilson(wins, np.full(len(rates), float(trials)), 0.95)
     assert LEAST < np.mean((low <= rates) & (rates <= high)) < MOST
+
+
+def compared(board, practical_tie=0.0):
+    classes = dict.fromkeys(board["entry"].unique(), "weights")
+    found = stratum(board)
+    return comparisons([found], classes, higher_is_better=True, practical_tie=practical_tie, level=0.95)
+
+
+def told_apart(boards, entries, trials, **sampled):
+    """On how many boards of equal entries some two are told apart: corrected, and by each pair's own interval."""
+    stream = np.random.default_rng([7, entries, trials])
+    corrected = alone = 0
+    for _ in range(boards):
+        pairs = compared(equal_entries(stream, entries, trials, **sampled))
+        corrected += (pairs["verdict"] != "tied").any()
+        alone += (interval_verdicts(pairs) != "tied").any()
+    return corrected, alone
+
+
+@pytest.mark.parametrize(
+    ("boards", "entries", "seeds", "tail", "seed_spread"),
+    [
+        (60, 5, 3, "normal", 0.01),
+        (60, 5, 1, "heavy", 0.0),
+        *(
+            pytest.param(4000, 5, seeds, tail, spread, marks=long)
+            for tail in ("normal", "heavy", "student")
+            for seeds, spread in ((1, 0.0), (3, 0.0), (3, 0.01), (3, 0.1))
+        ),
+        *(pytest.param(4000, entries, 3, "normal", 0.01, marks=long) for entries in (2, 10)),
+    ],
+)
+@pytest.mark.parametrize("trials", [6, 15])
+def test_some_two_of_equal_entries_are_told_apart_on_at_most_five_in_a_hundred_boards(
+    boards, entries, trials, seeds, tail, seed_spread
+):
+    corrected, alone = told_apart(boards, entries, trials, seeds=seeds, tail=tail, seed_spread=seed_spread)
+    assert stats.binomtest(int(corrected), boards, 0.05, alternative="greater").pvalue > 0.001
+    assert entries == 2 or alone > 2 * corrected  # what the correction is for
+
+
+@pytest.mark.parametrize(
+    ("trials", "seeds", "spread", "samples"),
+    [(6, 1, 0.0, 150), (15, 3, 0.05, 150), *(pytest.param(k, 3, 0.05, 4000, marks=long) for k in (6, 15))],
+)
+def test_the_interval_of_a_difference_covers_what_it_says_with_seeds_as_a_level(trials, seeds, spread, samples):
+    stream = np.random.default_rng([8, trials])
+    boards = (equal_entries(stream, 2, trials, seeds=seeds, seed_spread=spread, gain=0.1) for _ in range(samples))
+    found = coverage(pd.concat([compared(board).iloc[:1] for board in boards]), 0.06)
+    assert LEAST - 0.04 * (samples < 1000) < found <= 1.0
