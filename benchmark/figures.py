@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,10 +41,11 @@ def draw(record: Record, rows: pd.DataFrame, folder: Path) -> None:
     folder
         The run's folder.
     """
-    import matplotlib as mpl  # only where a figure is drawn: `verify` need not wait for it
-    from matplotlib.figure import Figure
+    with _without_remarks():
+        import matplotlib as mpl  # only where a figure is drawn: `verify` need not wait for it
+        from matplotlib.figure import Figure
 
-    with mpl.rc_context(STYLE):
+    with _without_remarks(), mpl.rc_context(STYLE):
         figure = Figure(figsize=(9.2, 3.7), layout="constrained")
         left, right = figure.subplots(1, 2, width_ratios=(1.25, 1))
         phase = "learning" if (rows["phase"] == "learning").any() else "all"
@@ -59,6 +63,18 @@ def draw(record: Record, rows: pd.DataFrame, folder: Path) -> None:
         for suffix, metadata in (("svg", {"Date": None}), ("png", {"Software": None})):
             with replace_atomically(folder / f"figure.{suffix}") as temporary:
                 figure.savefig(temporary, format=suffix, dpi=160, metadata=metadata)
+
+
+@contextlib.contextmanager
+def _without_remarks() -> Iterator[None]:
+    """Keep back what matplotlib logs: where it cannot write its folder, it goes on in a temporary one by itself."""
+    logger = logging.getLogger("matplotlib")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _errors(axes: Axes, results: list[Result], phase: str) -> list[Any]:

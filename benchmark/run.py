@@ -298,8 +298,14 @@ def _claim(folder: Path, key: RunKey) -> None:
     elif folder.exists() and any(folder.iterdir()):
         raise ProtocolError(f"{folder} is not empty and holds no run. Choose another folder (`out=`).")
     else:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_text(path, key.model_dump_json(indent=1) + "\n")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_text(path, key.model_dump_json(indent=1) + "\n")
+        except OSError as error:
+            raise ProtocolError(
+                f"{folder.absolute()}: the run folder cannot be written ({reason(error)}). Choose another folder "
+                "(`out=`), or work in a folder that you can write."
+            ) from None
 
 
 def _fit(predictor: PredictorProcess, request: RunRequest, device: str, path: Path, progress: Progress) -> float:

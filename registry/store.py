@@ -27,14 +27,14 @@ class CacheWarning(UserWarning):
 
 
 @contextlib.contextmanager
-def optional_write() -> Iterator[None]:
-    """Write into a cache of the store: if that fails, warn once and go on without it."""
+def optional_write(loss: str) -> Iterator[None]:
+    """Write into a cache of the store: if that fails, warn once of the loss and go on without it."""
     try:
         yield
     except OSError as error:
         warn_of_cache(
-            f"The cache in {cache_root()} cannot be written ({reason(error)}): results of this kind are "
-            f"computed again next time. Set {HOME_VARIABLE} to a folder that you can write."
+            f"The cache in {cache_root()} cannot be written ({reason(error)}): {loss}. Set {HOME_VARIABLE} to a "
+            "folder that you can write."
         )
 
 

@@ -117,7 +117,7 @@ def check_contract(
         actual, contexts = forecast(rows, length)
         compared.add(rows, stored[rows], actual, contexts)
         lengths |= dict.fromkeys(rows, length)
-        progress("contract", len(compared.differences), len(chosen), "")
+        progress("contract check", len(compared.differences), len(chosen), "")
     if worst := compared.worst():
         length = lengths[worst[0]]
         rows = sorted((row for row in lengths if lengths[row] == length), key=lambda row: row != worst[0])[:MAX_BATCH]

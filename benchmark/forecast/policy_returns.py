@@ -185,7 +185,7 @@ def _find(database: Path, keys: Iterable[bytes]) -> dict[bytes, float]:
 def _keep(database: Path, returns: dict[bytes, float]) -> bool:
     """Write returns into the store; False if it cannot be written, or another process does not let go of it."""
     finite = [(key, value) for key, value in returns.items() if math.isfinite(value)]
-    with optional_write():
+    with optional_write("returns are evaluated again next time"):
         database.parent.mkdir(parents=True, exist_ok=True)
         try:
             _insert(database, finite)
@@ -220,6 +220,6 @@ def _code(error: sqlite3.Error) -> int:
 def _set_aside(database: Path, error: sqlite3.Error) -> None:
     """Rename a damaged database, so that a new one is begun."""
     aside = database.with_name(f"{database.name}.damaged")
-    with optional_write():
+    with optional_write("returns are evaluated again next time"):
         database.replace(aside)
         warn_of_cache(f"The cache {database} is damaged ({error}); it was renamed {aside.name} and begun anew.")

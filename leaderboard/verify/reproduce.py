@@ -109,7 +109,7 @@ def reproduce(
     )
     _check_installed(request, key.method)
     folder.mkdir(parents=True, exist_ok=True)
-    with optional_write():
+    with optional_write("a reproduction that is interrupted begins anew"):
         marker.parent.mkdir(parents=True, exist_ok=True)
         write_text(marker, _place(folder))
     again = execute(request, folder, progress).record

@@ -74,4 +74,5 @@ def index_table(manifest: Manifest, columns: Mapping[int, Mapping[str, Array]]) 
 def write_index(table: pa.Table, path: Path) -> None:
     """Write an index as parquet, atomically."""
     with replace_atomically(path) as temporary:
+        temporary.touch()  # an error of pyarrow would not name the file
         pq.write_table(table, temporary, compression="zstd")

@@ -60,7 +60,7 @@ def test_when_a_run_is_resumed_then_only_the_missing_stages_report(smooth, tmp_p
     (store / "returns.sqlite").unlink()
     stages: list[str] = []
     execute(requested("mlp", smooth), folder, lambda stage, *_: stages.append(stage))
-    assert set(stages) == {"contract", "reference", "returns"}
+    assert set(stages) == {"contract check", "reference", "returns"}
 
 
 def test_when_a_run_is_resumed_then_its_cost_counts_the_stages_before(third_party_predictors, smooth, tmp_path):

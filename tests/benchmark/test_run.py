@@ -223,7 +223,7 @@ def test_when_a_run_reports_progress_then_every_stage_reaches_its_end(smooth, tm
         tmp_path / "run",
         lambda s, done, total, _: last.update({s: (done, total)}),
     )
-    assert list(last) == ["fit", "forecast", "contract", "reference", "returns"]
+    assert list(last) == ["fit", "forecast", "contract check", "reference", "returns"]
     assert all(done == total for done, total in last.values())
 
 

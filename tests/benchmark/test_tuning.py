@@ -97,7 +97,7 @@ def test_when_returns_are_wanted_later_then_only_they_are_added(smooth, tmp_path
     stages = []
     after = execute(small(smooth, split="validation"), tmp_path / "run", lambda stage, *_: stages.append(stage))
     assert not after.repeated
-    assert set(stages) == {"contract", "reference", "returns"}
+    assert set(stages) == {"contract check", "reference", "returns"}
     whole = execute(small(smooth, split="validation"), tmp_path / "whole").record
     assert after.record.without_cost() == whole.without_cost()
     assert after.record.cost.fit_seconds == before.cost.fit_seconds

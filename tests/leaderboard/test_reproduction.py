@@ -15,7 +15,7 @@ from tipl_bench.utils.errors import ProtocolError
 
 def test_when_a_reproduction_is_interrupted_then_it_goes_on_and_only_where_it_was_begun(smooth, tmp_path, known):
     def interrupt(stage, *_):
-        if stage == "contract":
+        if stage == "contract check":
             raise KeyboardInterrupt
 
     request = RunRequest("autoregression", smooth, protocol=synthetic.SMALL, device="cpu")

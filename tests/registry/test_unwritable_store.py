@@ -83,11 +83,12 @@ def test_a_cache_that_cannot_be_written_is_one_warning_that_names_the_variable(u
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
         for _ in range(3):
-            with optional_write():
+            with optional_write("indices are built again"):
                 (cache_root() / "references").mkdir(parents=True)
     assert {one.category for one in seen} == {CacheWarning}
     (message,) = (str(one.message) for one in seen)
     assert message.startswith(f"The cache in {cache_root()} cannot be written (")
+    assert "): indices are built again. Set" in message
     assert message.endswith("Set TIPL_BENCH_HOME to a folder that you can write.")
 
 
