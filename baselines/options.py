@@ -82,8 +82,13 @@ def _check_fields(predictor: type[Predictor[Any]], names: Collection[str], recor
         raise OptionError(f"{predictor.name}: option {name} of {kind.__name__}: {reason}; make it a plain field.")
 
 
-def expand_settings(predictor: type[Predictor[Any]], settings: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+def expand_settings(
+    predictor: type[Predictor[Any]], budget: str, settings: Sequence[str], context: int
+) -> tuple[tuple[str, ...], ...]:
     """The settings of every run of a sweep: all combinations of the values that `name=value` settings list.
+
+    A value that an option has without its setting is left out, so that a run is the same whether a sweep names its
+    options or not.
 
     Several values are separated by commas, `width=16,32`, or set one by one, `width=16` and `width=32`. A comma belongs
     to the value where an option may be free text, so that only the second way lists its values.
@@ -105,7 +110,20 @@ def expand_settings(predictor: type[Predictor[Any]], settings: Sequence[str]) ->
     count = math.prod(map(len, listed.values()))
     if count > MAX_CONFIGURATIONS:
         raise OptionError(f"{count:,} combinations of values are listed; a sweep has at most {MAX_CONFIGURATIONS:,}.")
-    return tuple(itertools.product(*listed.values()))
+    products = tuple(itertools.product(*listed.values()))
+    if count == 1:
+        return products
+    needless = {s for values in listed.values() for s in values if _is_needless(predictor, budget, s, context)}
+    return tuple(dict.fromkeys(tuple(s for s in product if s not in needless) for product in products))
+
+
+def _is_needless(predictor: type[Predictor[Any]], budget: str, setting: str, context: int) -> bool:
+    """Whether the options are the same without a setting."""
+    try:
+        plain, chosen = (build_options(predictor, budget, chosen, context) for chosen in ((), (setting,)))
+    except TiplBenchError:
+        return False  # another setting may be required, or this one is refused where it is used
+    return bool(options_dict(plain) == options_dict(chosen))
 
 
 def build_options(predictor: type[Predictor[Any]], budget: str, settings: Sequence[str], context: int) -> Any:

@@ -156,8 +156,8 @@ class PredictorProcess:
             self.configurations = description.configurations
             if len(self.configurations) > 1 and not sweep:
                 raise OptionError(
-                    "Several values of an option are a sweep, which only `tipl-bench run --on validation` takes: it "
-                    "ranks them on the validation trials, and prints the command that runs the best on the test trials."
+                    'Several values of an option are a sweep, which needs the validation trials (`on="validation"`): '
+                    "it ranks them there, and prints the command that runs the best on the test trials."
                 )
             self.context_length = description.context_length
             self.isolation = description.isolation

@@ -156,7 +156,7 @@ class Worker:
         from .messages import Description
 
         kind = predictor_type(request.model)
-        configurations = expand_settings(kind, request.settings)
+        configurations = expand_settings(kind, request.budget, request.settings, request.context)
         self.predictor = kind(build_options(kind, request.budget, configurations[0], request.context))
         self.started = True
         return _answer(

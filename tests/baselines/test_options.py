@@ -256,10 +256,10 @@ def test_when_options_are_a_model_then_they_are_read_and_checked_likewise():
 class SweptOptions(Options):
     """One option of each kind."""
 
-    count: int = 1
-    share: float | None = None
+    count: int = 9
+    share: float | None = 0.5
     flag: bool = False
-    kind: Literal["a", "b"] = "a"
+    kind: Literal["a", "b", "c"] = "c"
     pair: Literal["x,y", "z"] = "z"
     text: str = ""
     text_or_none: str | None = None
@@ -277,7 +277,9 @@ class Swept(Persistence):
         (("count=1,2",), [("count=1",), ("count=2",)]),
         (("count=1, 2,1",), [("count=1",), ("count=2",)]),
         (("share=0.1,none",), [("share=0.1",), ("share=none",)]),
-        (("flag=true,false",), [("flag=true",), ("flag=false",)]),
+        (("flag=true,false",), [("flag=true",), ()]),
+        (("flag=false",), [("flag=false",)]),
+        (("count=1,9,09",), [("count=1",), ()]),
         (("kind=a,b",), [("kind=a",), ("kind=b",)]),
         (("pair=x,y",), [("pair=x,y",)]),
         (("text=a,b",), [("text=a,b",)]),
@@ -288,9 +290,9 @@ class Swept(Persistence):
             ("count=1,2", "flag=true,false"),
             [
                 ("count=1", "flag=true"),
-                ("count=1", "flag=false"),
+                ("count=1",),
                 ("count=2", "flag=true"),
-                ("count=2", "flag=false"),
+                ("count=2",),
             ],
         ),
         (("unknown=1,2",), [("unknown=1,2",)]),
@@ -298,4 +300,4 @@ class Swept(Persistence):
     ],
 )
 def test_when_settings_list_values_then_the_declared_type_says_what_a_comma_is(settings, expected):
-    assert list(expand_settings(Swept, settings)) == expected
+    assert list(expand_settings(Swept, "quick", settings, 20)) == expected
