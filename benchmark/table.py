@@ -51,7 +51,8 @@ def render(record: Record) -> RenderableType:
         (f"{counts}. Skill is 1 - WPE / WPE of persistence. Ceiling: the best in the context's span.", "dim"),
         (f"{of_returns if record.has_returns else ''}\n", "dim"),
         f"cost: fit {cost.fit_seconds:.1f} s, forecast {cost.forecast_seconds:.1f} s, ",
-        f"returns {cost.evaluation_seconds:.1f} s, peak memory {cost.peak_memory_bytes / 2**30:.2f} GiB, ",
+        f"returns {cost.evaluation_seconds:.1f} s, " if record.has_returns else "",
+        f"peak memory {cost.peak_memory_bytes / 2**30:.2f} GiB, ",
         f"{record.parameter_count:,} learned parameters",
         (_spell_tuning(record.provenance.validation_runs), "dim"),
     )

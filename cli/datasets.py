@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 LIST_WIDTH = 76
 """Characters that the list of datasets takes beside each other."""
+CURVE_WIDTH, LABEL_WIDTH = 64, 10
+"""Characters that training returns take, and those that are left for numbers beside them."""
 CURVES = 10
 """Trials whose training returns are drawn; remote ones cost a request each."""
 
@@ -142,8 +144,6 @@ def show_dataset(name: str, as_json: bool) -> None:
 
     Of a dataset on the Hub, only the manifest and the training returns are read, by range requests.
     """
-    from rich.text import Text
-
     from ..registry.loading import parse_reference, view_dataset
     from ..registry.views.statistics import return_statistics, terminal_curves
 
@@ -159,12 +159,14 @@ def show_dataset(name: str, as_json: bool) -> None:
     drawn = min(CURVES, count)
     chosen = [round(i * (count - 1) / max(1, drawn - 1)) for i in range(drawn)]
     returns = {trial: columns["episodic_return"] for trial, columns in view.columns(chosen).items()}
-    lines = terminal_curves(list(returns.values())) if returns else []
+    width = min(CURVE_WIDTH, console().width - LABEL_WIDTH)
+    lines = terminal_curves(list(returns.values()), width=width) if returns else []
     if lines:
         statistics = return_statistics(returns)
-        title = f"\ntraining return, {len(returns)} of {count} trials: mean █, range ·; "
+        title = f"training return, {len(returns)} of {count} trials: mean █, range ·; "
         title += f"final {statistics.final_mean:,.1f} ± {statistics.final_deviation:,.1f}"
-        console().print(Text("\n".join([title, *lines])), soft_wrap=True)
+        echo(f"\n{title}")
+        click.echo("\n".join(lines))
 
 
 def _described(view: DatasetView) -> dict[str, str]:
@@ -336,7 +338,7 @@ def index_dataset(name: str, out: Path) -> None:
     echo(f"wrote {out}: {table.num_rows:,} checkpoints of {view.manifest.name}{partly}")
 
 
-@datasets.command("diff")
+@datasets.command("diff", short_help="List what changed between two datasets.")
 @click.argument("a", metavar="A", shell_complete=complete_datasets)
 @click.argument("b", metavar="B", shell_complete=complete_datasets)
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")

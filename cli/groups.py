@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 import re
 import sys
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import click
 
+from ..utils.errors import OptionError, TiplBenchError, UnknownNameError, reason
 from .output import WORKING, echo, plain_output
 
 RESUMABLE = ("run", "reproduce", "datasets collect", "datasets download", "datasets publish")
 """Commands that continue from finished work when they are repeated."""
+
+
+TYPED = "tipl_bench.typed"
+"""Key of the click context: the words of the command line."""
+UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 class Commands(click.Group):
@@ -22,8 +31,6 @@ class Commands(click.Group):
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         """Find a subcommand; the error for an unknown one suggests the nearest and lists all."""
         if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
-            from ..utils.errors import UnknownNameError
-
             raise click.UsageError(str(UnknownNameError("command", args[0], self.list_commands(ctx))), ctx)
         return super().resolve_command(ctx, args)
 
@@ -41,6 +48,11 @@ class MainCommands(Commands):
         with plain_output():
             return super().main(*args, **kwargs)
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse, and keep what was typed."""
+        ctx.meta[TYPED] = tuple(args)
+        return super().parse_args(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run, and print errors folded to the terminal's width."""
         try:
@@ -52,23 +64,36 @@ class MainCommands(Commands):
             raise click.exceptions.Exit(error.exit_code) from error
 
     def _invoke(self, ctx: click.Context) -> Any:
-        """Run, turning expected errors into a message and exit status 1."""
-        from ..utils.errors import TiplBenchError, reason
-
+        """Run, turning expected errors into a message and an exit status: 2 for names and values that cannot be."""
         try:
             return super().invoke(ctx)
+        except (OptionError, UnknownNameError) as error:
+            raise _as_click(error, ctx) from error
         except TiplBenchError as error:
             raise click.ClickException(as_options(str(error))) from error
         except BrokenPipeError:
             raise  # the reader of the output is gone, as after `| head`: click ends silently
         except OSError as error:
-            where = f"{error.filename}: " if error.filename else ""
-            raise click.ClickException(f"{where}{reason(error)}.{_resume_hint(ctx)}") from error
+            where = f"{_written(error.filename)}: " if error.filename else ""
+            way_out = " Choose a folder that you can write." if error.errno in UNWRITABLE else ""
+            raise click.ClickException(f"{where}{reason(error)}.{way_out}{_resume_hint(ctx)}") from error
         except MemoryError as error:
             raise click.ClickException(f"This machine is out of memory.{_resume_hint(ctx)}") from error
         except KeyboardInterrupt:
             echo(f"Interrupted.{_resume_hint(ctx)}", err=True)
             sys.exit(130)
+
+
+def _written(name: str | bytes) -> str:
+    """The full path of a file; of a temporary one that of the file which it was to become."""
+    path = Path(os.fsdecode(name)).absolute()
+    return str(path.with_name(re.sub(r"^\.(.+)\.\d+\.partial$", r"\1", path.name)) if path.name else path)
+
+
+def _as_click(error: OptionError | UnknownNameError, ctx: click.Context) -> click.ClickException:
+    """The error of a wrong command line; of a name that nobody typed, as a record's may be, that of a failure."""
+    typed = not isinstance(error, UnknownNameError) or any(error.name in word for word in ctx.meta[TYPED])
+    return (click.UsageError if typed else click.ClickException)(as_options(str(error)))
 
 
 def as_options(message: str) -> str:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ..registry.dataset import Dataset
 
 
-@click.group(cls=Commands)
+@click.group(cls=Commands, short_help="Check submissions; build the board.")
 def leaderboard() -> None:
     """Check submissions, and build the board from records.
 
@@ -35,7 +35,11 @@ def leaderboard() -> None:
 @click.argument("run_folder", metavar="RUN", type=click.Path(path_type=Path))
 @records_option
 @quiet_option
-@click.option("--claimed", is_flag=True, help="Add the record as it is, unchecked; no predictor of this package's.")
+@click.option(
+    "--claimed",
+    is_flag=True,
+    help="Add the record unchecked, as its author claims it; not for predictors of this package.",
+)
 @click.option("--reviewed", is_flag=True, help="Add it although `leaderboard check` says that it needs review.")
 @timeout_option
 @memory_option
@@ -54,7 +58,9 @@ def add_record(
     """
     from ..leaderboard.store.records import committed_folder
     from ..leaderboard.submission.acceptance import accept, accept_claim
+    from ..leaderboard.verify.folder import check_files
 
+    check_files(run_folder)
     folder = records or committed_folder()
     if claimed:
         echo(f"added {accept_claim(run_folder, folder)}")
@@ -202,7 +208,7 @@ def build_board(records: Path | None, out: Path) -> None:
         echo(f"wrote {path}")
 
 
-@leaderboard.command("serve")
+@leaderboard.command("serve", short_help="Serve the built site until Ctrl-C.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path),

@@ -36,7 +36,7 @@ class ModelCommands(Commands):
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-@click.group(cls=ModelCommands, invoke_without_command=True)
+@click.group(cls=ModelCommands, invoke_without_command=True, short_help="List, show, check, create predictors.")
 @json_option
 @click.pass_context
 def models(ctx: click.Context, as_json: bool) -> None:
@@ -149,7 +149,7 @@ def _as_set(value: object) -> str:
     return str(value).lower() if value is None or isinstance(value, bool) else str(value)
 
 
-@models.command("new")
+@models.command("new", short_help="Create a package with a predictor.")
 @click.argument("name")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder to write. [default: NAME]")
 @click.option("--url", help="Web address of its code; records and the leaderboard show it.")
@@ -166,7 +166,7 @@ def new_model(name: str, out: Path | None, url: str | None, paper: str | None, c
         paper = paper if paper is not None else click.prompt(asked.format("paper"), "", show_default=False)
     for path in write_package(name, folder, url=url or None, paper=paper or None, consumes=consumes):
         echo(f"wrote {path}")
-    echo(f"\nNext:\n  pip install -e {folder}\n  tipl-bench models check {name}")
+    echo(f"\nNext:\n  pip install -e '{folder}[test]'\n  tipl-bench models check {name}")
 
 
 @models.command(
@@ -212,6 +212,6 @@ def check_model(
     if as_json:
         click.echo(json.dumps({"passed": report.passed, **dataclasses.asdict(report)}, indent=1))
     else:
-        echo(as_options(str(report)))
+        echo(as_options(str(report)), indent=6)
     if not report.passed:
         sys.exit(1)

@@ -113,9 +113,9 @@ class MessageHandler(logging.Handler):
         echo(f"{record.levelname.lower()}: {where}{record.getMessage()}", err=True)
 
 
-def echo(text: object = "", *, err: bool = False) -> None:
-    """Print text, folded to the width of the terminal, or to `COLUMNS`; elsewhere each line stays one."""
-    click.echo(fold(str(text), _width(sys.stderr if err else sys.stdout)), err=err)
+def echo(text: object = "", *, err: bool = False, indent: int | None = None) -> None:
+    """Print text, folded (see `fold`) to the width of the terminal, or to `COLUMNS`; elsewhere each line stays one."""
+    click.echo(fold(str(text), _width(sys.stderr if err else sys.stdout), indent), err=err)
 
 
 def fold(text: str, width: int | None, indent: int | None = None) -> str:

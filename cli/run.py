@@ -7,7 +7,7 @@ import json
 import re
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -172,12 +172,12 @@ def run(
     chosen = protocol(CURRENT if version is None else version)
     if not environment and not dataset_name:
         raise click.UsageError("Give --env ENVIRONMENT or --dataset NAME.")
-    with Bars() as bars:
-        dataset = load_dataset(dataset_name or default_dataset(str(environment)), progress=downloading(bars))
-    if environment and dataset.environment != environment:
-        raise click.UsageError(f"Dataset {dataset.name} is of {dataset.environment}, not {environment}.")
+    if environment and dataset_name:
+        raise click.UsageError("Give --env or --dataset, not both.")
     if seed is not None and seeds:
         raise click.UsageError("Give --seed or --seeds, not both.")
+    with Bars() as bars:
+        dataset = load_dataset(dataset_name or default_dataset(str(environment)), progress=downloading(bars))
     request = RunRequest(
         resolve_model(model, budget)[0],
         dataset,
@@ -248,8 +248,8 @@ def _run_one(request: RunRequest, folder: Path, as_json: bool) -> None:
         lines.append(f"figure: {finished.figure}")
     if not finished.record.scope:  # only whole test runs can be submitted
         place = shlex.quote(str(finished.folder))
-        lines.append(f"next: tipl-bench verify {place}; tipl-bench submit {place}")
-    console().print(Text("\n".join(lines), "dim"), soft_wrap=True)
+        lines += ["next:", f"  tipl-bench verify {place}", f"  tipl-bench submit {place}"]
+    console().print(Text("\n".join(lines), "dim"), soft_wrap=True)  # paths and commands, to be copied whole
 
 
 def _run_several(
@@ -311,13 +311,21 @@ def _print_summary(groups: dict[tuple[str, ...], list[Record]], swept: bool, tes
 
     if not groups:
         return
-    named = {" ".join(settings) or "(none)": (settings, records) for settings, records in groups.items()}
+    names = {setting.partition("=")[0] for settings in groups for setting in settings}
+    named = {_spell_options(records[0], names): (settings, records) for settings, records in groups.items()}
     sweep = {name: records for name, (_, records) in named.items()}
-    click.echo()
+    echo()
     if not swept:
         console().print(table.render_seeds(next(iter(sweep.values()))))
         return
     console().print(table.render_sweep(sweep))
     best, _ = named[table.best_of_sweep(sweep)]
     chosen = [word for setting in best for word in ("--set", setting)]
-    echo(f"\nThe best on the test trials:\n  {shlex.join([*test_command, *chosen])}")
+    click.echo(f"\nThe best on the test trials:\n  {shlex.join([*test_command, *chosen])}")  # to be copied whole
+
+
+def _spell_options(record: Record, names: Collection[str]) -> str:
+    """A run's values of some options, as `--set` takes them."""
+    from ..benchmark.request import as_settings
+
+    return " ".join(as_settings({name: value for name, value in record.key.method.options.items() if name in names}))

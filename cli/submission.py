@@ -32,8 +32,9 @@ def submit(run_folder: Path, dataset_name: str | None, records: Path | None, rep
     from ..leaderboard.store.records import find_committed_folder
     from ..leaderboard.submission.pull_request import FOLDER, REPOSITORY, submission_name
     from ..leaderboard.submission.pull_request import submit as open_request
-    from ..leaderboard.verify.folder import SUBMITTED
+    from ..leaderboard.verify.folder import SUBMITTED, check_files
 
+    check_files(run_folder)
     checked = report_checked([run_folder], records or find_committed_folder(), dataset_name)
     record = checked[0].record
     if checked[0].problems or record is None:

@@ -80,8 +80,8 @@ def verify(
 ) -> None:
     """Recompute every number of a run from its forecasts and the dataset, and name each that differs.
 
-    RUN is a run folder, of anyone. Works offline if the dataset is on this machine. Exits with 1 if a number differs,
-    or if forecasts nearly equal their targets.
+    RUN is a run folder, your own or somebody else's. Works offline if the dataset is on this machine. Exits with 1 if a
+    number differs, or if forecasts nearly equal their targets.
     """
     from ..leaderboard.store import evidence
     from ..leaderboard.store.records import find
@@ -138,7 +138,10 @@ def describe_returns(found: RescoreResult) -> str:
     )
 
 
-@click.command(epilog=examples("reproduce runs/A", "reproduce leaderboard/results/RECORD.json --out runs/again"))
+@click.command(
+    short_help="Run a run again from its record.",
+    epilog=examples("reproduce runs/A", "reproduce leaderboard/results/RECORD.json --out runs/again"),
+)
 @run_argument
 @dataset_option
 @quiet_option

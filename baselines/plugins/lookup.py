@@ -55,6 +55,8 @@ def find_plugin(name: str) -> Plugin | None:
         module, _, attribute = name.rpartition(":")
         if not all(map(str.isidentifier, attribute.split("."))):
             raise PredictorError(f"{one_line(name)}: not of the form module:Class or file.py:Class.")
+        if module.endswith(SCRIPT) and not Path(module).is_file():
+            raise PredictorError(f"{one_line(module)}: no such file; give a predictor's class as file.py:Class.")
         if module_sources(module) is None:
             raise PredictorError(f"{one_line(name)}: there is no module {one_line(module)!r} here or on Python's path.")
         return None
@@ -80,7 +82,7 @@ def _not_installed(name: str) -> str:
     """What to do if a package that `models new` wrote is here but not installed."""
     folder = Path(name)
     if re.fullmatch(SLUG_PATTERN, name) and (folder / "pyproject.toml").is_file():
-        return f"The package in {folder}/ is not installed: pip install -e {folder}"
+        return f"The package in {folder}/ is not installed: pip install -e '{folder}[test]'"
     return ""
 
 

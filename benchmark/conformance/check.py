@@ -126,8 +126,9 @@ def check_predictor(
 
 def _run_checks(checker: _Checker, start: Callable[[], PredictorProcess]) -> None:
     horizon = CURRENT.horizon
-    with checker.check("description") as detail:
-        first = start()
+    with checker.check("description", announced=False) as detail:
+        first = start()  # raises if there is no such predictor: then no check has begun
+        checker.progress("description")
         checker.isolation, checker.report.predictor = first.isolation, first.name
         context = max(first.context_length, CURRENT.context)
         detail(f"version {first.version}, consumes {first.consumes}, context {context}")
@@ -227,9 +228,10 @@ class _Checker:
         return time.monotonic() - self.started
 
     @contextmanager
-    def check(self, name: str) -> Iterator[Callable[[str], None]]:
+    def check(self, name: str, *, announced: bool = True) -> Iterator[Callable[[str], None]]:
         """Add the block as a check; it yields a function to call with the detail of a passed check."""
-        self.progress(name)
+        if announced:
+            self.progress(name)
         details: list[str] = []
         try:
             yield details.append

@@ -41,7 +41,7 @@ def accept(checked: CheckResult, records: Path | None = None, *, reviewed: bool 
         dataset is no board's.
     """
     if checked.problems or checked.rescored is None:
-        raise ProtocolError("Run rejected; the leaderboard is unchanged.")
+        raise ProtocolError("Run rejected for the reasons above; the leaderboard is unchanged.")
     if checked.rescored.leakage_flags:
         raise ProtocolError(
             "Forecasts nearly identical to their targets are not attested; the leaderboard is unchanged. If they are "

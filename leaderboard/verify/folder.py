@@ -141,6 +141,7 @@ def check_files(folder: Path) -> None:
             f"{folder}: {RECORD_NAME} is missing, the run was not finished. Repeat the command that began it, which "
             "goes on from there."
         )
+    _check_present(folder, RECORD_NAME)
     for path in sorted(folder.iterdir()):
         if path.is_symlink() or not path.is_file():
             raise ProtocolError(f"{folder}: {path.name!r} is not a plain file; links and folders are not allowed.")
@@ -149,7 +150,6 @@ def check_files(folder: Path) -> None:
                 f"{folder}: {path.name!r} is an unexpected file; a run has {', '.join((*SUBMITTED, *OWN))}. Remove it, "
                 "or repeat the command that made the run, which removes what a killed process left."
             )
-    _check_present(folder, RECORD_NAME)
     if (folder / RECORD_NAME).stat().st_size > RECORD_LIMIT:
         raise ProtocolError(f"{folder}: {RECORD_NAME} is larger than {RECORD_LIMIT} bytes.")
 

@@ -32,7 +32,7 @@ def install(package: Path, site: Path) -> None:
 def test_a_new_package_installs_and_passes_its_own_tests_and_learns(tmp_path, monkeypatch, smooth):
     printed = new("my-forecaster")
     package = Path("my-forecaster").absolute()
-    assert "pip install -e my-forecaster" in printed
+    assert "pip install -e 'my-forecaster[test]'" in printed
     assert {str(path.relative_to(package)) for path in package.rglob("*") if path.is_file()} == {
         "pyproject.toml",
         "README.md",
@@ -69,7 +69,7 @@ def test_the_predictor_is_about_forty_lines(tmp_path):
 def test_a_name_that_cannot_be_one_is_refused_and_nothing_is_written(name):
     before = sorted(Path().rglob("*"))
     result = CliRunner().invoke(main, ["models", "new", name])
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "name" in result.output
     assert sorted(Path().rglob("*")) == before
 
@@ -97,7 +97,7 @@ def test_the_addresses_and_the_information_class_that_are_given_are_written(tmp_
 )
 def test_an_address_or_class_that_is_none_is_refused_and_nothing_is_written(option, value, message):
     result = CliRunner().invoke(main, ["models", "new", "mine", option, value])
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert message in result.output
     assert list(Path().iterdir()) == []
 
@@ -105,7 +105,7 @@ def test_an_address_or_class_that_is_none_is_refused_and_nothing_is_written(opti
 @pytest.mark.parametrize("name", ["json", "numpy", "tipl-bench"])
 def test_a_name_that_would_hide_an_installed_module_is_refused(name):
     result = CliRunner().invoke(main, ["models", "new", name])
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "is installed already" in result.output
     assert list(Path().iterdir()) == []
 

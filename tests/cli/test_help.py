@@ -42,6 +42,15 @@ ALL = dict(commands())
 
 
 @pytest.mark.parametrize("words", ALL)
+def test_no_line_of_help_is_cut_or_longer_than_60_columns(words):
+    """`CliRunner` always prints it at 80."""
+    shown = ALL[words].get_help(click.Context(ALL[words], info_name=f"tipl-bench {words}", terminal_width=58))
+    lines = [line for line in shown.splitlines() if "    tipl-bench " not in line]  # commands stay whole, to be copied
+    assert max(map(len, lines)) <= 60
+    assert "..." not in shown.partition("\nCommands:")[2]
+
+
+@pytest.mark.parametrize("words", ALL)
 def test_every_command_and_every_option_is_explained_in_plain_ascii(words, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     result = CliRunner().invoke(main, [*words.split(), "--help"])

@@ -83,7 +83,7 @@ def test_when_the_console_has_any_encoding_then_what_is_printed_is_in_it(command
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_when_an_error_names_something_odd_then_it_is_printed(encoding):
     result = CliRunner(charset=encoding).invoke(main, ["datasets", "show", "é█\U0001f600"])
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert isinstance(result.exception, SystemExit)
     shown = result.stderr_bytes.decode(encoding)
     assert shown.startswith("Error: Unknown dataset ")
@@ -205,7 +205,10 @@ def test_a_terminal_without_cursor_control_has_lines_too(monkeypatch):
 
 FAILURES = {
     "file": (FileNotFoundError(2, "No such file or directory", "/a/b"), "Error: /a/b: No such file or directory."),
-    "denied": (PermissionError(13, "Permission denied", "/a/b"), "Error: /a/b: Permission denied."),
+    "denied": (
+        PermissionError(13, "Permission denied", "/a/b"),
+        "Error: /a/b: Permission denied. Choose a folder that you can write.",
+    ),
     "disk": (OSError(28, "No space left on device"), "Error: No space left on device."),
     "folder": (IsADirectoryError(21, "Is a directory", "/a"), "Error: /a: Is a directory."),
     "memory": (MemoryError(), "Error: This machine is out of memory."),
@@ -260,8 +263,27 @@ def test_when_the_terminal_is_narrow_then_no_name_and_no_number_is_cut(command, 
     shown = CliRunner().invoke(main, command.split()).stdout
     assert "\u2026" not in shown
     assert not set(WHOLE[command]) - set(shown.split())
-    sentences = ("tipl v1 (consumes", "A budget sets")
-    assert max(len(line) for line in shown.splitlines() if not line.startswith(sentences)) <= width
+    assert max(map(len, shown.splitlines())) <= width
+
+
+PROSE = [name for name in READ_ONLY if "JSON" not in name and name != "help"]
+
+
+@pytest.mark.parametrize("width", [60, 80])
+@pytest.mark.parametrize("command", [*PROSE, "unknown name", "no run", "unknown command"])
+def test_no_line_is_longer_than_the_terminal_is_wide_but_for_a_word_that_is(command, width, runs, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(width))
+    mistakes = {
+        "unknown name": ["datasets", "show", "nope"],
+        "no run": ["verify", str(runs[0].parent)],
+        "unknown command": ["datasets", "nope"],
+    }
+    places = {"RUN0": runs[0], "RUN1": runs[1], "SET": runs[2], "ODD": runs[2]}
+    words = [str(places.get(word, word)) for word in (READ_ONLY | mistakes)[command]]
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code == {"unknown name": 2, "no run": 1, "unknown command": 2}.get(command, 0), result.output
+    long = [line for line in result.output.splitlines() if len(line) > width]
+    assert [line for line in long if " " in line.strip()] == []
 
 
 def test_without_a_terminal_a_run_has_lines_of_its_stages_also_where_a_predictor_reports_none(smooth, tmp_path):
@@ -271,7 +293,7 @@ def test_without_a_terminal_a_run_has_lines_of_its_stages_also_where_a_predictor
     lines = result.stderr.splitlines()
     assert [line for line in lines if line.endswith("started")][:2] == ["fit started", "forecast started"]
     ended = [line.split(" done in ")[0] for line in lines if " done in " in line]
-    assert ended == ["fit", "forecast", "contract", "reference", "returns"]
+    assert ended == ["fit", "forecast", "contract check", "reference", "returns"]
 
 
 def test_from_python_a_run_prints_the_same_lines(smooth, tmp_path, capsys):

@@ -55,7 +55,7 @@ def test_when_several_values_are_set_on_validation_then_a_ranking_ends_with_the_
     command = shlex.split(lines[-1])
     assert command[:2] == ["tipl-bench", "run"]
     best = [setting for setting in ranked[0].split() if setting not in ("points=2", "damping=1.0")]  # the defaults
-    assert command[command.index("--dataset") + 2 :] == [word for setting in best for word in ("--set", setting)]
+    assert command[command.index("--set") :] == [word for setting in best for word in ("--set", setting)]
     assert "--on" not in command
     assert command[command.index("--dataset") + 1] == str(smooth.folder)
 

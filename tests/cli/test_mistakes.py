@@ -1,0 +1,49 @@
+"""Mistakes of a command line: what is wrong, where, and the way out, in one sentence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from helpers.users import read_only, unprivileged
+from tipl_bench.cli import main
+
+
+def error_of(*arguments: object, status: int) -> str:
+    """What a failing command prints on standard error, on one line."""
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    assert result.exit_code == status, result.output
+    assert isinstance(result.exception, SystemExit), result.exception
+    return result.stderr
+
+
+def test_when_the_working_folder_cannot_be_written_then_the_way_out_is_named(smooth, tmp_path, monkeypatch):
+    folder = tmp_path / "others"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    with read_only(folder), unprivileged():
+        ran = error_of("run", "--model", "persistence", "--dataset", smooth.folder, status=1)
+        indexed = error_of("datasets", "index", smooth.folder, status=1)
+    run_folder = folder / "runs/toy-pendulum--synthetic-v1/persistence-quick-seed0"
+    assert f"{run_folder}: the run folder cannot be written (Permission denied)." in ran
+    assert "Choose another folder (--out), or work in a folder that you can write." in ran
+    assert f"Error: {folder}/index.parquet: " in indexed
+    assert "Permission denied. Choose a folder that you can write." in indexed
+
+
+def test_when_a_predictors_file_is_not_there_then_that_is_the_message(smooth):
+    message = error_of("run", "--model", "foo.py:Bar", "--dataset", smooth.folder, status=1)
+    assert f"Error: {Path('foo.py').absolute()}: no such file; give a predictor's class as file.py:Class." in message
+
+
+def test_when_a_predictor_to_check_is_unknown_then_no_check_has_started():
+    assert error_of("models", "check", "nope", status=2).startswith("Error: Unknown predictor 'nope'. Known: ")
+
+
+@pytest.mark.parametrize("command", [["verify"], ["leaderboard", "add"], ["submit"], ["reproduce"]], ids=" ".join)
+def test_when_a_folder_is_no_run_then_that_is_the_message(command, tmp_path):
+    (tmp_path / "notes").mkdir()
+    message = error_of(*command, tmp_path, status=1)
+    assert f"{tmp_path}: record.json is missing; not a finished run. Give a run folder as `tipl-bench run`" in message
+    assert f"{tmp_path}/nope: no such folder. Give a run folder" in error_of(*command, tmp_path / "nope", status=1)
