@@ -31,7 +31,7 @@ def collect_named(name: str, config: Path | None, threads: int | None, progress:
     config
         TOML file of `CollectionConfig`'s fields.
     threads
-        Physics threads; all usable cores by default.
+        Threads, or under version 2 of a collection processes of one thread each; all usable cores by default.
     progress
         Called with the progress of every stage.
 

@@ -255,4 +255,5 @@ def _orthogonal(normal: Tensor, gain: float) -> Tensor:
     wide = normal.shape[0] < normal.shape[1]
     q, r = torch.linalg.qr(normal.T if wide else normal)
     q = q * r.diag().sign()
-    return (q.T if wide else q) * gain
+    matrix: Tensor = (q.T if wide else q) * gain
+    return matrix

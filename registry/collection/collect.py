@@ -25,6 +25,7 @@ from ..reference import is_name
 from ..store import dataset_folder, exclusive, staging_folder
 from ..trial import trial_name, trial_tensors
 from .block import collect_block
+from .processes import collect_side_by_side
 
 LICENCE = "MIT"
 CONFIG_NAME, VERSIONS_NAME = "config.json", "versions.json"
@@ -64,9 +65,9 @@ def collect(
     config
         What to collect; an unfinished collection of the same name must have the same.
     threads
-        Physics threads.
+        Physics threads; under version 2, that many processes of one thread, if there are as many blocks.
     progress
-        Called after every iteration, with the trial-iterations done and the running block's mean return.
+        Called after every iteration of a block, with the trial-iterations done and the block's mean return.
     base
         A dataset of the same collection with fewer trials: its files are linked and only the others are trained.
 
@@ -88,13 +89,7 @@ def collect(
         _claim(folder, name, config, base)
         if base:
             _link_trials(base, folder)
-        total = config.trials * config.iterations
-        for block in blocks(config, range(len(base) if base else 0, config.trials)):
-
-            def report(stage: str, done: int, _: int, word: str, block: list[int] = block) -> None:
-                progress(stage, block[0] * config.iterations + done * len(block), total, word)
-
-            collect_block(config, block, trials, threads=threads, progress=report)
+        _train(config, trials, len(base) if base else 0, threads, progress)
         # From here on the manifest says what this is, whenever the process may end.
         _manifest(name, config, folder, base).write(folder)
         for claim in (CONFIG_NAME, VERSIONS_NAME):
@@ -102,6 +97,30 @@ def collect(
         target.parent.mkdir(parents=True, exist_ok=True)
         folder.replace(target)
         return Dataset.open(target)
+
+
+def _train(config: CollectionConfig, folder: Path, first: int, threads: int, progress: Progress) -> None:
+    """Train the trials from `first` on that are not finished: block after block, or under version 2 side by side."""
+    groups = blocks(config, range(first, config.trials))
+    pending = [block for block in groups if not all((folder / trial_name(trial)).exists() for trial in block)]
+    groups.sort(key=lambda block: block not in pending)  # finished ones last, only to be cleared up
+    finished = config.trials - sum(map(len, pending))
+    done = [0] * config.trials  # iterations of each block, by its first trial
+
+    def report(block: list[int], iterations: int, word: str) -> None:
+        done[block[0]] = iterations * len(block)
+        progress("collect", finished * config.iterations + sum(done), config.trials * config.iterations, word)
+
+    processes = min(threads, len(pending)) if config.version == 2 else 1
+    if processes > 1:
+        collect_side_by_side(config, groups, folder, processes=processes, threads=threads // processes, report=report)
+        return
+    for block in groups:
+
+        def one(stage: str, iterations: int, total: int, word: str, block: list[int] = block) -> None:
+            report(block, iterations, word)
+
+        collect_block(config, block, folder, threads=threads, progress=one)
 
 
 def _claim(folder: Path, name: str, config: CollectionConfig, base: Dataset | None) -> None:
