@@ -239,7 +239,7 @@ def verify_dataset(name: str) -> None:
 @click.argument("name", metavar="DATASET", shell_complete=complete_datasets)
 @quiet_option
 @click.option("--config", type=click.Path(path_type=Path), help="TOML file with your own collection's configuration.")
-@click.option("--threads", type=click.IntRange(1), help="Threads, or processes of one thread each. [default: all usable cores]")
+@click.option("--threads", type=click.IntRange(1), help="Threads, or processes of one each. [default: all cores]")
 def collect_dataset(name: str, config: Path | None, threads: int | None) -> None:
     """Collect a dataset by training its policies, or continue an interrupted collection.
 
