@@ -97,7 +97,7 @@ def _return_errors(axes: Axes, results: list[Result]) -> list[Any]:
     steps = [one.horizon or 0 for one in results]
     twin = axes.twinx()
     handles = _band(twin, steps, results, "repw", GREEN, "s")
-    handles += _reference(twin, steps, results, "noise_floor", GREEN)
+    handles += _reference(twin, steps, results, "reset_noise", GREEN)
     twin.set_ylim(bottom=0)
     twin.spines["right"].set_visible(True)
     twin.set_ylabel("return error (REPW)", color=GREEN)

@@ -7,7 +7,7 @@ by this table. A new metric is not `required`, as older records do not have it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -59,6 +59,10 @@ class Metric:
         Whether its mean over horizons is reported: some metrics grow with the horizon.
     beside
         Of a reference, the metric that it is shown beside.
+    positions
+        Whether records keep its sums by position within the PPO iteration too, where origins are stratified by that.
+    needs
+        The field of the protocol without which it is not measured; empty if it always is.
     track
         The track whose runs have it.
     """
@@ -78,6 +82,8 @@ class Metric:
     signed: bool = False
     averaged: bool = False
     beside: str | None = None
+    positions: bool = False
+    needs: str = ""
     track: Track = "forecast"
 
     @property
@@ -101,6 +107,13 @@ class Metric:
         numerator, denominator = _combined(self.numerator, sums), _combined(self.denominator, sums)
         return (denominator - numerator if self.complement else numerator), denominator
 
+    def values(self, sums: Mapping[str, Sequence[float]]) -> tuple[float | None, ...]:
+        """The metric of each group that there are sums of; None where undefined, empty where a column is missing."""
+        if not sums.keys() >= {*self.columns}:
+            return ()
+        above, below = self.ratio({name: np.array(sums[name]) for name in self.columns})
+        return tuple(float(a / b) if b else None for a, b in zip(above, below, strict=True))
+
 
 def _combined(terms: Mapping[str, int], sums: Mapping[str, Float64]) -> Float64:
     first, *others = (sums[column] if factor == 1 else factor * sums[column] for column, factor in terms.items())
@@ -114,11 +127,11 @@ MEAN = {WINDOWS: 1}
 METRICS = (
     Metric(
         "skill", "skill", "share", "higher", 3, {"wpe": 1}, {"wpe_persistence": 1},
-        complement=True, by_trial=True, heading="skill", interval=True, averaged=True,
+        complement=True, by_trial=True, heading="skill", interval=True, averaged=True, positions=True,
     ),
     Metric(
         "oracle_skill", "span ceiling", "share", None, 3, {"wpe_oracle": 1}, {"wpe_persistence": 1},
-        complement=True, heading="ceiling", beside="skill",
+        complement=True, heading="ceiling", beside="skill", positions=True,
     ),
     Metric(
         "span_share", "share of the span ceiling", "share", "higher", 3,
@@ -131,17 +144,32 @@ METRICS = (
     ),
     Metric(
         "repw", "REPW", "return", "lower", 1, {"repw": 1}, MEAN, by_trial=True, heading="REPW", interval=True,
-        averaged=True,
+        averaged=True, positions=True,
     ),
     Metric(
         "repw_persistence", "REPW of persistence", "return", None, 1, {"repw_persistence": 1}, MEAN, heading="persist.",
-        beside="repw",
+        beside="repw", positions=True,
     ),
-    Metric("noise_floor", "noise floor", "return", None, 1, {"noise": 1}, MEAN, heading="floor", beside="repw"),
+    Metric(
+        "repw_perfect", "REPW of a perfect forecast", "return", None, 1, {"repw_perfect": 1}, MEAN, heading="perfect",
+        beside="repw", positions=True, required=False, needs="moving_fraction",
+    ),
+    Metric("reset_noise", "reset noise", "return", None, 1, {"noise": 1}, MEAN, heading="reset noise", beside="repw"),
     Metric("gain", "gain", "return", "higher", 1, {"gain": 1}, MEAN, heading="gain", signed=True),
+    Metric(
+        "repw_moving", "REPW where returns move", "return", "lower", 1, {"repw_moving": 1}, {"moving": 1},
+        by_trial=True, heading="REPW moving", averaged=True, required=False, needs="moving_fraction",
+    ),
+    Metric(
+        "repw_moving_persistence", "REPW of persistence where returns move", "return", None, 1,
+        {"repw_moving_persistence": 1}, {"moving": 1}, heading="persist. moving", beside="repw_moving",
+        required=False, needs="moving_fraction",
+    ),
 )  # fmt: skip
 """All metrics, in the order in which tables show them."""
 BY_NAME = {metric.name: metric for metric in METRICS}
+FORMER_NAMES = {"noise_floor": "reset_noise"}
+"""What metrics were called before. (REPW shares its resets, the reset noise does not: it is no floor of REPW.)"""
 HEADLINE = "skill"
 """What rows are ranked by."""
 
@@ -151,7 +179,21 @@ def of_track(track: str) -> list[Metric]:
     return [metric for metric in METRICS if metric.track == track]
 
 
+def of_protocol(protocol: Protocol) -> list[Metric]:
+    """The metrics of the forecast track that a protocol measures."""
+    return [one for one in of_track("forecast") if not one.needs or getattr(protocol, one.needs) is not None]
+
+
 def kept_columns(metrics: Iterable[Metric] = METRICS) -> list[str]:
     """Columns whose per-trial sums a record keeps, the number of windows last."""
-    columns = dict.fromkeys(column for metric in metrics if metric.by_trial for column in metric.columns)
+    return _columns(metric for metric in metrics if metric.by_trial)
+
+
+def position_columns(metrics: Iterable[Metric]) -> list[str]:
+    """Columns whose sums by position within the PPO iteration a record keeps, the number of windows last."""
+    return _columns(metric for metric in metrics if metric.positions)
+
+
+def _columns(metrics: Iterable[Metric]) -> list[str]:
+    columns = dict.fromkeys(column for metric in metrics for column in metric.columns)
     return [*(column for column in columns if column != WINDOWS), WINDOWS]

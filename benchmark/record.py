@@ -12,7 +12,7 @@ from ..baselines.predictor import INFORMATION_CLASSES
 from ..registry.reference import NAME_PATTERN
 from ..utils.canonical import canonical_json, flatten, strict_json
 from ..utils.errors import ProtocolError, reason
-from ..utils.fields import Count, Document, Finite, Seed, Sha256, Slug, Text
+from ..utils.fields import Count, Document, Finite, Seed, Sha256, Slug, Text, later
 from ..utils.files import write_text
 from ..utils.text import first_error
 from . import metrics
@@ -144,6 +144,7 @@ class RunKey(Document):
 
 MAX_TRIALS = 10_000
 PerTrial = Annotated[tuple[float, ...], Field(max_length=MAX_TRIALS)]
+PerPosition = Annotated[tuple[float, ...], Field(max_length=1000)]
 Horizon = Annotated[int, Field(ge=1, le=1000)]
 
 
@@ -166,17 +167,26 @@ class Result(Document):
     """WPE by parameter tensor."""
     by_trial: Annotated[dict[Slug, PerTrial], Field(max_length=50)]
     """Sums over each trial's windows, and their number, in the order of trial numbers."""
+    by_position: Annotated[dict[Slug, PerPosition], Field(max_length=50)] = later({})
+    """Sums over the windows of each position within the PPO iteration, and their number, where origins are stratified
+    by that."""
 
     @model_validator(mode="after")
     def _whole(self) -> Result:
         for name, sums in self.by_trial.items():
             if len(sums) != self.trials:
                 raise ValueError(f"by_trial.{name} has {len(sums)} numbers for {self.trials} trials")
+        if len({len(sums) for sums in self.by_position.values()}) > 1:
+            raise ValueError("by_position has different numbers of positions")
         return self
 
     def __getitem__(self, name: str) -> Estimate:
         """A metric's estimate; undefined if the result does not have it."""
         return self.estimates.get(name, UNDEFINED)
+
+    def at_positions(self, name: str) -> tuple[float | None, ...]:
+        """A metric at each position within the PPO iteration; None where undefined, empty if that is not recorded."""
+        return metrics.BY_NAME[name].values(self.by_position)
 
     @property
     def place(self) -> str:
@@ -271,7 +281,7 @@ class Record(Document):
             if place in places[:number]:
                 raise ValueError(f"results.{number} is of the same place as results.{places.index(place)}")
             if self.track == "forecast":
-                _check_forecast_result(f"results.{number}", result, with_returns=not partial)
+                _check_forecast_result(f"results.{number}", result, self.key.protocol, with_returns=not partial)
         if self.track == "forecast" and "forecasts" not in self.artifacts:
             raise ValueError("artifacts.forecasts is missing")
         return self
@@ -335,19 +345,22 @@ class Record(Document):
         write_text(folder / RECORD_NAME, self.model_dump_json(indent=1) + "\n")
 
 
-def _check_forecast_result(name: str, result: Result, *, with_returns: bool) -> None:
+def _check_forecast_result(name: str, result: Result, protocol: Protocol, *, with_returns: bool) -> None:
     """A result of the forecast track has its place, and what the table of metrics says; raises `ValueError`."""
-    known = [metric for metric in metrics.of_track("forecast") if with_returns or not metric.of_returns]
-    required = [metric for metric in known if metric.required]
+    known = [metric for metric in metrics.of_protocol(protocol) if with_returns or not metric.of_returns]
+    required = [metric for metric in known if metric.required or metric.needs]
+    stratified = protocol.origins_per_position is not None and result.phase != "all"
+    positions = metrics.position_columns(known) if stratified else []
     for field, asked, allowed in (
         ("estimates", [metric.name for metric in required], [metric.name for metric in known]),
         ("by_trial", metrics.kept_columns(required), metrics.kept_columns(known)),
+        ("by_position", positions, positions),
     ):
         found = getattr(result, field)
         for missing in (one for one in asked if one not in found):
             raise ValueError(f"{name}.{field}.{missing} is missing")
         for unknown in (one for one in found if one not in allowed):
-            raise ValueError(f"{name}.{field}.{unknown} is not known; known are {', '.join(allowed)}")
+            raise ValueError(f"{name}.{field}.{unknown} is not known; known are {', '.join(allowed) or 'none'}")
     for field in ("phase", "horizon"):
         if getattr(result, field) is None:
             raise ValueError(f"{name}.{field} is missing")

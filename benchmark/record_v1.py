@@ -1,4 +1,4 @@
-"""Upgrade records of format 1 while they are read; nothing else knows that format.
+"""Upgrade older records while they are read: those of format 1, which nothing else knows, and former metric names.
 
 Format 1 was of the forecast track alone: `metrics` had one field for each metric, `key.predictor` is now `key.method`,
 `forecasts_sha256` is now `artifacts.forecasts`, and a dataset had one digest, of its format-1 manifest.
@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..registry.catalog import complete_identity
+from .metrics import FORMER_NAMES
 
 ESTIMATES = (
     "skill", "oracle_skill", "wpe", "wpe_persistence", "repw", "repw_persistence", "noise_floor", "gain",
@@ -66,7 +67,7 @@ class _Record(_Form):
 
 
 def upgrade(document: Any) -> Any:
-    """The document of format 2 that says the same as one of format 1; whatever is not of format 1 comes back as it is.
+    """The document of format 2 with today's names that says the same; whatever is no record comes back as it is.
 
     Raises
     ------
@@ -74,7 +75,7 @@ def upgrade(document: Any) -> Any:
         If a document of format 1 has a field that format 1 had not, or lacks one.
     """
     if not isinstance(document, dict) or type(document.get("format")) is not int or document["format"] != 1:
-        return document
+        return _renamed(document)
     former = _Record.model_validate(document)
     return {
         "format": 2,
@@ -108,4 +109,15 @@ def _upgraded_key(key: _Key) -> dict[str, Any]:
 
 def _upgraded_result(metric: _Metric) -> dict[str, Any]:
     fields = dict(metric)
-    return {"estimates": {name: fields.pop(name) for name in ESTIMATES}, **fields}
+    estimates = {FORMER_NAMES.get(name, name): fields.pop(name) for name in ESTIMATES}
+    return {"estimates": estimates, **fields}
+
+
+def _renamed(document: Any) -> Any:
+    """A record with today's names of its metrics; one that has a metric under both names keeps both."""
+    results = document.get("results") if isinstance(document, dict) else None
+    for result in results if isinstance(results, list) else ():
+        estimates = result.get("estimates") if isinstance(result, dict) else None
+        if isinstance(estimates, dict) and not {*FORMER_NAMES.values()} & estimates.keys():
+            result["estimates"] = {FORMER_NAMES.get(name, name): value for name, value in estimates.items()}
+    return document

@@ -16,11 +16,11 @@ from .intervals import Estimate
 from .metrics import BY_NAME, HEADLINE, METRICS, Metric, of_track
 from .record import Record, Result
 
-CONVERGED_HORIZONS = (1, 2, 5, 10)
+SHOWN_HORIZONS = (1, 2, 5, 10)
 
 
 def render(record: Record) -> RenderableType:
-    """Skill by horizon with intervals, REPW with its noise floor, and the cost."""
+    """Skill by horizon with intervals, REPW beside that of persistence and of a perfect forecast, and the cost."""
     key, cost = record.key, record.cost
     options = ", ".join(f"{name}={value}" for name, value in key.method.options.items())
     head = Text.assemble(
@@ -30,11 +30,12 @@ def render(record: Record) -> RenderableType:
         (f"dataset digest {key.dataset.digest[:12]}, device {key.device}", "dim"),
         (f"\n{record.scope}: not for a leaderboard" if record.scope else "", "yellow"),
     )
-    shown = [m for m in of_track(record.track) if m.heading and (record.has_returns or not m.of_returns)]
+    measured = {name for result in record.results for name in result.estimates}
+    shown = [metric for metric in of_track(record.track) if metric.heading and metric.name in measured]
     table = FoldedTable("h", [_columns(metric, interval=metric.interval) for metric in shown])
     sections = {
         "learning": record.of_phase("learning"),
-        "converged": [one for one in record.of_phase("converged") if one.horizon in CONVERGED_HORIZONS],
+        "converged": [one for one in record.of_phase("converged") if one.horizon in SHOWN_HORIZONS],
     }
     for phase, results in sections.items():
         for row, result in enumerate(results):
@@ -46,7 +47,12 @@ def render(record: Record) -> RenderableType:
     counts = ", ".join(
         f"{phase}: {rows[0].windows} windows of {rows[0].trials} trials" for phase, rows in sections.items() if rows
     )
-    of_returns = " REPW (with persistence's and the noise floor) and gain are in units of return."
+    of_returns = " REPW (with persistence's), the reset noise and gain are in units of return."
+    if "repw_perfect" in measured:
+        of_returns += (
+            " Perfect: the REPW of the true weights under the origin's normaliser, as forecasts act. Moving: where the "
+            "true return has moved."
+        )
     foot = Text.assemble(
         (f"{counts}. Skill is 1 - WPE / WPE of persistence. Ceiling: the best in the context's span.", "dim"),
         (f"{of_returns if record.has_returns else ''}\n", "dim"),
@@ -56,10 +62,25 @@ def render(record: Record) -> RenderableType:
         f"{record.parameter_count:,} learned parameters",
         (_spell_tuning(record.provenance.validation_runs), "dim"),
     )
-    parts: list[RenderableType] = [head, "", table, "", foot]
+    parts: list[RenderableType] = [head, "", table, *_by_position(record), "", foot]
     if learning is None:
         parts.append(Text(f"No {key.split} trial has a learning phase with a full context.", "yellow"))
     return Group(*parts)
+
+
+def _by_position(record: Record) -> list[RenderableType]:
+    """Skill in the learning phase at each position within the PPO iteration, if the record has it."""
+    results = [one for one in record.of_phase("learning") if one.by_position and one.horizon in SHOWN_HORIZONS]
+    if not results:
+        return []
+    skills = [result.at_positions(HEADLINE) for result in results]
+    table = FoldedTable("h", [ColumnGroup((str(position),), HEADLINE) for position in range(len(skills[0]))])
+    for result, values in zip(results, skills, strict=True):
+        cells: list[list[Cell]] = [[number(value, BY_NAME[HEADLINE].digits)] for value in values]
+        table.add_row(str(result.horizon), cells)
+    last = len(skills[0]) - 1
+    title = f"skill while learning, by the origin's position within its PPO iteration ({last}: the last checkpoint)"
+    return ["", Text(title, "dim"), table]
 
 
 def _spell_tuning(validation_runs: int | None) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,12 @@ COLUMNS: dict[str, tuple[Any, str]] = {
     "return_origin": (pa.float64(), "return of the origin's policy"),
     "repw": (pa.float64(), "absolute error of the return"),
     "repw_persistence": (pa.float64(), "the same of the origin's policy"),
+    "return_perfect": (pa.float64(), "of protocol 2: return of the true policy under the origin's normaliser"),
+    "moving_from": (pa.float64(), "of protocol 2: the least change of the true return that counts as one"),
+    "repw_perfect": (pa.float64(), "of protocol 2: absolute difference of return_perfect and return_true"),
+    "moving": (pa.int64(), "of protocol 2: 1 where the true return differs from the origin's by that, else 0"),
+    "repw_moving": (pa.float64(), "of protocol 2: repw where moving is 1, else 0"),
+    "repw_moving_persistence": (pa.float64(), "of protocol 2: repw_persistence where moving is 1, else 0"),
     "noise": (pa.float64(), "absolute difference of the true policy's return on other reset seeds"),
     "gain": (pa.float64(), "return of the forecast policy minus that of the origin's"),
 }
@@ -133,23 +139,41 @@ def window_rows(
             "wpe_oracle": weight_prediction_error(true, span_projection(past, true)),
         }
         if returns is not None and reference is not None:
-            columns |= _return_columns(returns[number], reference, number)
+            columns |= _return_columns(returns[number], reference, number, protocol)
         columns |= {f"{LAYER_PREFIX}{name}": error for name, error in layers.items()}
         frames.append(pd.DataFrame(columns))
     return pd.concat(frames, ignore_index=True)
 
 
-def _return_columns(returns: Float64, reference: ReferenceReturns, number: int) -> dict[str, Float64]:
+def _return_columns(
+    returns: Float64, reference: ReferenceReturns, number: int, protocol: Protocol
+) -> dict[str, npt.NDArray[Any]]:
     """The columns of returns of one window, [H] each."""
-    target, origin = reference.target[number], reference.origin[number]
-    return {
-        "return_forecast": returns,
-        "return_true": target,
-        "return_origin": np.full_like(target, origin),
-        "repw": np.abs(target - returns),
-        "repw_persistence": np.abs(target - origin),
-        "noise": np.abs(target - reference.target_noise[number]),
-        "gain": returns - origin,
+    target, origin = reference.target[number], np.full(protocol.horizon, reference.origin[number])
+    columns = {"return_forecast": returns, "return_true": target, "return_origin": origin}
+    if protocol.moving_fraction is not None and reference.perfect is not None and reference.range is not None:
+        columns["return_perfect"] = reference.perfect[number]
+        columns["moving_from"] = np.full_like(target, protocol.moving_fraction * reference.range[number])
+    found = {**columns, **following_columns(columns), "noise": np.abs(target - reference.target_noise[number])}
+    return {name: found[name] for name in COLUMNS if name in found}
+
+
+def following_columns(returns: Mapping[str, Float64]) -> dict[str, npt.NDArray[Any]]:
+    """The columns of windows that follow from their columns of returns, [N] each.
+
+    A window moves if its true return differs from the origin's by `moving_from` or more, and at all.
+    """
+    true, origin, forecast = (returns[f"return_{name}"] for name in ("true", "origin", "forecast"))
+    change = np.abs(true - origin)
+    found = {"repw": np.abs(true - forecast), "repw_persistence": change, "gain": forecast - origin}
+    if "moving_from" not in returns:
+        return found
+    moving = (change >= returns["moving_from"]) & (change > 0)
+    return found | {
+        "repw_perfect": np.abs(true - returns["return_perfect"]),
+        "moving": moving.astype(np.int64),
+        "repw_moving": np.where(moving, found["repw"], 0.0),
+        "repw_moving_persistence": np.where(moving, change, 0.0),
     }
 
 
@@ -197,11 +221,13 @@ def score(rows: pd.DataFrame, protocol: Protocol) -> tuple[Result, ...]:
             f"columns {', '.join(map(str, bad))} hold numbers that are not finite and cannot be scored."
         )
     results = []
+    positions = int(rows["position"].max()) + 1 if protocol.origins_per_position else 0
     phases = [phase for phase in ("learning", "converged") if (rows["phase"] == phase).any()]
     for phase in [*phases, "all"]:
         chosen = rows if phase == "all" else rows[rows["phase"] == phase]
         for horizon in range(1, protocol.horizon + 1):
-            results.append(_score(chosen[chosen["horizon"] == horizon], phase, horizon, protocol))
+            part = chosen[chosen["horizon"] == horizon]
+            results.append(_score(part, phase, horizon, protocol, 0 if phase == "all" else positions))
     return tuple(results)
 
 
@@ -218,14 +244,14 @@ def sample_returns(rows: pd.DataFrame) -> tuple[ReturnPair, ...]:
     return tuple(ReturnPair(*row) for part in chosen for row in part.itertuples(index=False, name=None))
 
 
-def _score(part: pd.DataFrame, phase: Any, horizon: int, protocol: Protocol) -> Result:
+def _score(part: pd.DataFrame, phase: Any, horizon: int, protocol: Protocol, positions: int) -> Result:
     values = part.select_dtypes("number")
     grouped = values.groupby(part["trial"])
     table = grouped.sum()
     sums: dict[str, Float64] = {str(name): table[name].to_numpy(dtype=np.float64) for name in table}
     sums[metrics.WINDOWS] = grouped.size().to_numpy().astype(np.float64)
     layers = [name for name in values.columns if name.startswith(LAYER_PREFIX)]
-    scored = [metric for metric in metrics.of_track("forecast") if sums.keys() >= {*metric.columns}]
+    scored = [metric for metric in metrics.of_protocol(protocol) if sums.keys() >= {*metric.columns}]
     return Result(
         phase=phase,
         horizon=horizon,
@@ -234,4 +260,12 @@ def _score(part: pd.DataFrame, phase: Any, horizon: int, protocol: Protocol) -> 
         estimates={metric.name: metric.estimate(sums, protocol) for metric in scored},
         layers={name.removeprefix(LAYER_PREFIX): float(values[name].mean()) for name in layers},
         by_trial={name: tuple(sums[name].tolist()) for name in metrics.kept_columns(scored)},
+        by_position=_sums_by_position(part, metrics.position_columns(scored), positions) if positions else {},
     )
+
+
+def _sums_by_position(part: pd.DataFrame, columns: Sequence[str], positions: int) -> dict[str, tuple[float, ...]]:
+    """Sums over the windows of each position within the PPO iteration; 0 where a position has none."""
+    values = part.assign(**{metrics.WINDOWS: 1.0})
+    counted = {name: np.bincount(part["position"], values[name], positions) for name in columns}
+    return {name: tuple(sums.tolist()) for name, sums in counted.items()}

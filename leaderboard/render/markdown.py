@@ -84,7 +84,7 @@ def _board(board: EnvironmentBoard, document: LeaderboardDocument) -> Cells:
         "references": [
             (metric.label, number(about.references[metric.name].mean, metric.digits))
             for metric in document.references
-            if metric.beside in averaged - {headline.name}
+            if metric.beside in averaged - {headline.name} and about.references[metric.name].mean is not None
         ],
         "metrics": metrics,
         "headline": headline,

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
+from ...benchmark.metrics import FORMER_NAMES
 from ...benchmark.provenance import provenance
 from ...benchmark.record import Record, read_record
 from ...utils.canonical import canonical_json, strict_json
@@ -76,6 +77,9 @@ COVERED: dict[int, dict[str, Any]] = {
 """The fields that a fingerprint covers besides the dataset's identity, by record format. They are frozen: a field that
 a record gains later changes no fingerprint, so that evidence of older records goes on to name them."""
 
+FIRST_NAMES = {name: former for former, name in FORMER_NAMES.items()}
+"""Metrics that were renamed, as fingerprints go on to spell them."""
+
 
 def _current_kind(kind: Any) -> Any:
     """Evidence of format 1 called a resolved dispute settled."""
@@ -136,6 +140,8 @@ class RowStatus:
 def fingerprint(record: Record) -> str:
     """The sha256 of a record's `COVERED` fields: not of its timings, and the same in every digest format."""
     facts = record.model_dump(mode="json", include=COVERED[record.format])
+    for result in facts["results"]:
+        result["estimates"] = {FIRST_NAMES.get(name, name): value for name, value in result["estimates"].items()}
     return hashlib.sha256(canonical_json(facts | {"dataset": record.key.dataset.stable()}).encode()).hexdigest()
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ...benchmark.forecast.scoring import with_returns
+from ...benchmark.forecast.scoring import following_columns, with_returns
 from ...benchmark.metrics import BY_NAME, METRICS, WINDOWS, kept_columns
 from ...benchmark.provenance import provenance
 from ...benchmark.record import Record, Result, ReturnPair
@@ -24,14 +24,15 @@ RETURN_RTOL = 0.05
 """The same for means of returns, and for the median difference of single ones as a part of the median return.
 
 On another machine an episode may diverge from its last bit on. With the code compiled for another processor,
-HalfCheetah's returns changed in 95% of windows, by 0.7% of the median return in the median and by 0.4 noise floors in
-the mean; in the median, those of Hopper, Walker2d and InvertedDoublePendulum changed by less than a millionth."""
+HalfCheetah's returns changed in 95% of windows, by 0.7% of the median return in the median and by 0.4 of the reset
+noise in the mean; in the median, those of Hopper, Walker2d and InvertedDoublePendulum changed by less than a
+millionth."""
 ERRORS = 3
-"""Standard errors allowed for a mean of returns over windows, each of which may diverge by the noise floor."""
+"""Standard errors allowed for a mean of returns over windows, each of which may diverge by the reset noise."""
 OPTIONAL = {metric.name for metric in METRICS if not metric.required}
-"""Metrics that records made before them do not have."""
+"""Metrics that records made before them, or under another protocol, do not have."""
 OPTIONAL_SUMS = {*kept_columns()} - {*kept_columns(metric for metric in METRICS if metric.required)}
-EPISODES = ("return_forecast", "return_true", "return_origin", "noise")
+EPISODES = ("return_forecast", "return_true", "return_origin", "return_perfect", "moving_from", "noise")
 """Columns of `windows.parquet` that hold single returns, and nothing that follows from its other columns."""
 
 
@@ -128,9 +129,13 @@ class Comparison:
             # An interval's ends move with its mean and with its width.
             return RETURN_RTOL * size + _error(result, field, result.windows, 1) * (1 if rest == "value" else 2)
         column, _, trial = rest.partition(".")
-        if field == "by_trial" and trial.isdigit() and column in BY_NAME and BY_NAME[column].of_returns:
-            windows = result.by_trial[WINDOWS][int(trial)]
-            return RETURN_RTOL * size + _error(result, column, windows, result.trials) * windows
+        if field in ("by_trial", "by_position") and trial.isdigit():
+            sums = getattr(result, field)
+            windows = float(sums[WINDOWS][int(trial)])
+            if column == "moving":  # how many windows do, of which single ones may part
+                return math.sqrt(windows)
+            if column in BY_NAME and BY_NAME[column].of_returns:
+                return RETURN_RTOL * size + _error(result, column, windows, len(sums[WINDOWS])) * windows
         return WEIGHT_RTOL * size + 1e-12
 
     def _episodes(self, where: str, claimed: Sequence[Any], found: Sequence[float], size: float) -> None:
@@ -186,23 +191,17 @@ def _error(result: Result, field: str, windows: float, trials: int) -> float:
     An interval is about four standard errors wide. Two or three trials may agree by chance, so the result is at least
     what single diverging windows contribute to a mean over that many.
     """
-    estimate, floor = result[field], result["noise_floor"].value or 0.0
+    estimate, noise = result[field], result["reset_noise"].value or 0.0
     interval = (
         0.0 if estimate.low is None or estimate.high is None else (estimate.high - estimate.low) / 4 * math.sqrt(trials)
     )
-    return float(max(interval, ERRORS * floor / math.sqrt(windows)))
+    return float(max(interval, ERRORS * noise / math.sqrt(windows)))
 
 
 def _following(claimed: dict[str, list[Any]]) -> dict[str, list[Any]]:
     """The columns of `windows.parquet` that follow from its own returns."""
-    forecast, true, origin = (
-        np.array(claimed[name], dtype=np.float64) for name in ("return_forecast", "return_true", "return_origin")
-    )
-    return {
-        "repw": np.abs(true - forecast).tolist(),
-        "repw_persistence": np.abs(true - origin).tolist(),
-        "gain": (forecast - origin).tolist(),
-    }
+    returns = {name: np.array(claimed[name], dtype=np.float64) for name in EPISODES if name in claimed}
+    return {name: values.tolist() for name, values in following_columns(returns).items()}
 
 
 def _comparable(result: Result, other: Result) -> dict[str, Any]:

@@ -166,9 +166,9 @@ def read_windows(run: RunFolder, like: pd.DataFrame) -> dict[str, list[Any]]:
 def _notes(reasons: list[str], compare: Comparison) -> Iterator[str]:
     """What was compared loosely and how loosely."""
     yield (
-        f"recorded on {' and '.join(reasons)}: means of returns (REPW, gain, noise floor) may differ by "
+        f"recorded on {' and '.join(reasons)}: means of returns (REPW, gain, reset noise) may differ by "
         f"{RETURN_RTOL:.0%} and a standard error over test trials (no less than {ERRORS} of windows that diverge by "
-        f"the noise floor), errors of weights by {WEIGHT_RTOL:g} of their size"
+        f"the reset noise), errors of weights by {WEIGHT_RTOL:g} of their size"
     )
     yield (
         f"{compare.episodes:,} returns of single windows, any of which may diverge there, are not counted; half of "

@@ -43,7 +43,7 @@ def test_when_a_figure_is_drawn_then_both_files_are_what_their_names_say(finishe
     assert root.tag == "{http://www.w3.org/2000/svg}svg"
     words = " ".join(root.itertext())
     assert "linear on toy-pendulum/synthetic-v1 (seed 0, quick)" in words
-    for label in ("WPE of persistence", "noise floor", "forward prediction step", "learning phase", "converged"):
+    for label in ("WPE of persistence", "reset noise", "forward prediction step", "learning phase", "converged"):
         assert label in words
     png = (tmp_path / "figure.png").read_bytes()
     assert png.startswith(b"\x89PNG\r\n\x1a\n")
@@ -133,7 +133,7 @@ def test_when_the_terminal_is_wide_enough_then_there_is_one_table_else_a_block_a
     titles = [line.split() for line in printed(record, 60).splitlines() if line.split()[:1] == ["h"]]
     assert titles == [
         ["h", "skill", "95%", "interval", "ceiling"],
-        ["h", "REPW", "95%", "interval", "persist.", "floor", "gain"],
+        ["h", "REPW", "95%", "interval", "persist.", "reset", "noise", "gain"],
     ]
     assert len([line for line in printed(record, 200).splitlines() if line.split()[:1] == ["h"]]) == 1
 

@@ -109,7 +109,7 @@ def test_when_rows_are_summed_up_then_every_metric_is_that_of_a_plain_loop():
         assert metric.trials == 5
         assert metric["skill"].value == ratio("wpe")
         assert metric["oracle_skill"].value == ratio("wpe_oracle")
-        for name, column in (("noise_floor", "noise"), ("gain", "gain"), ("wpe", "wpe"), ("repw", "repw")):
+        for name, column in (("reset_noise", "noise"), ("gain", "gain"), ("wpe", "wpe"), ("repw", "repw")):
             assert metric[name].value == mean(column)
             assert metric[name].low < metric[name].value < metric[name].high
         assert metric.layers == {name: mean(f"wpe_of_{name}") for name in ("log_std", "layer0.bias")}

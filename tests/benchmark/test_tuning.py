@@ -26,7 +26,7 @@ from tipl_bench.utils.errors import OptionError, ProtocolError, UnknownNameError
 
 __all__ = ["public_store"]
 
-OF_RETURNS = {"repw", "repw_persistence", "noise_floor", "gain"}
+OF_RETURNS = {"repw", "repw_persistence", "reset_noise", "gain"}
 QUICK = {"split": "validation", "returns": False}
 
 

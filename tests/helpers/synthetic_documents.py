@@ -122,9 +122,11 @@ def _board(number, phases):
     digest = hashlib.sha256(dataset.encode()).hexdigest()
     references = {
         "oracle_skill": [round(0.95 - 0.02 * h, 4) for h in range(H)],
-        "noise_floor": [1.3 + 0.1 * h for h in range(H)],
+        "reset_noise": [1.3 + 0.1 * h for h in range(H)],
         "repw_persistence": [7.5 + 10.0 * h for h in range(H)],
         "wpe_persistence": [1e-5 * (h + 1) for h in range(H)],
+        "repw_perfect": [0.5 + 0.2 * h for h in range(H)],
+        "repw_moving_persistence": [30.0 + 10.0 * h for h in range(H)],
     }
     table = {
         "windows": 150,
@@ -204,8 +206,10 @@ def _phase(skill, number):
         "wpe": [_estimate(1e-5 * (h + 1) * (1 - value), 5e-7) for h, value in enumerate(by_horizon)],
         "repw": [_estimate(round((7 + 10 * h) * (1.2 - skill), 3), 2.0) for h in range(H)],
         "gain": [_estimate(round(skill * h, 3), 1.0) for h in range(H)],
+        "repw_moving": [_estimate(round((30 + 10 * h) * (1.2 - skill), 3), 2.0) for h in range(H)],
     }
     means = {"skill": _estimate(skill, 0.03), "span_share": _estimate(skill / 0.9, 0.03), "repw": _estimate(repw, 5.0)}
+    means["repw_moving"] = means["repw"]
     return {name: {"mean": means.get(name), "by_horizon": at} for name, at in series.items()}
 
 

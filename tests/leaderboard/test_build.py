@@ -139,7 +139,7 @@ def test_the_csv_has_the_columns_and_values_of_the_parquet_table_but_for_the_pro
     for line, (_, row) in zip(lines, frame.iterrows(), strict=True):
         assert (line["row"], line["horizon"]) == (row["row"], row["horizon"])
         assert json.loads(line["seeds"]) == list(row["seeds"])
-        for name in ("skill", "skill_low", "wpe", "gain_high", "noise_floor"):
+        for name in ("skill", "skill_low", "wpe", "gain_high", "reset_noise"):
             assert (line[name] == "") == pd.isna(row[name])
             assert line[name] == "" or float(line[name]) == row[name]
 

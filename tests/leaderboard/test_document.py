@@ -35,7 +35,9 @@ def test_the_document_has_the_fields_of_its_format(tmp_path):
     assert set(about["phases"]) == {"learning", "all"}
     assert set(about["phases"]["learning"]) == {"windows", "trials", "references"}
     references = about["phases"]["learning"]["references"]
-    assert set(references) == {"oracle_skill", "wpe_persistence", "repw_persistence", "noise_floor"}
+    assert {name for name, of in references.items() if of["mean"] is not None} == {
+        "oracle_skill", "wpe_persistence", "repw_persistence", "reset_noise",
+    }  # fmt: skip
     assert references["oracle_skill"] == {"mean": pytest.approx(0.9), "by_horizon": pytest.approx([0.9] * 3)}
     row = rows_of(board)["tipl"]
     assert set(row) == {
@@ -43,7 +45,7 @@ def test_the_document_has_the_fields_of_its_format(tmp_path):
         "reproduction", "greyed", "disputed", "evidence", "rank", "tied", "above_ceiling", "phases", "layers",
         "comparisons", "seeds", "seed_skills", "spread", "cost", "returns", "provenance", "commands",
     }  # fmt: skip
-    assert [*row["phases"]["learning"]] == ["skill", "span_share", "wpe", "repw", "gain"]
+    assert [*row["phases"]["learning"]] == ["skill", "span_share", "wpe", "repw", "gain", "repw_moving"]
     assert all(set(series) == {"mean", "by_horizon"} for series in row["phases"]["learning"].values())
     assert set(row["provenance"][0]) == {
         "seed", "record", "commit", "dirty", "forecasts_sha256", "cpu", "gpu", "threads", "isolation", "python",

@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 from helpers.small_collections import TINY, contents, edit_manifest
+from tipl_bench.benchmark.protocol import PROTOCOLS
 from tipl_bench.registry.catalog import catalog, default_dataset, find_derived
 from tipl_bench.registry.loading import load_dataset
 from tipl_bench.registry.locations import own_catalog
@@ -29,8 +30,10 @@ def test_the_default_of_inverted_pendulum_is_bundled_whole_and_as_pinned():
     assert (len(dataset), dataset.manifest.checkpoints, dataset.layout.parameter_count) == (50, 401, 122)
     dataset.verify()
     listed = {entry.path for entry in dataset.contents()}
-    assert contents(dataset.folder).keys() == listed | {"manifest.json", "derived/p1/derived.json"}
-    assert find_derived(dataset, 1).manifest.sha256 == catalog()[name].derived["p1"]
+    derived = {f"derived/p{version}/derived.json" for version in PROTOCOLS}
+    assert contents(dataset.folder).keys() == {*listed, *derived, "manifest.json"}
+    pinned = {f"p{version}": find_derived(dataset, version).manifest.sha256 for version in PROTOCOLS}
+    assert pinned == catalog()[name].derived
 
 
 def test_every_catalogued_name_is_a_name_and_every_bundled_one_opens():

@@ -204,7 +204,7 @@ def shifted(place, by):
         for part in place:
             value = value[part]
         at = place if place[0] == "by_trial" else ("estimates", *place)
-        workspace.edit("results", 6, *at, to=value + by * metric["estimates"]["noise_floor"]["value"])
+        workspace.edit("results", 6, *at, to=value + by * metric["estimates"]["reset_noise"]["value"])
 
     return apply
 

@@ -84,7 +84,8 @@ const page = (() => {
   function aboutBoard(where, view) {
     const measured = where.phases[now.phase];
     const pick = ({ mean, by_horizon }) => (now.horizon === "mean" ? mean : by_horizon[Number(now.horizon) - 1]);
-    const references = data.metrics.filter(metric => view.metrics[metric.name]).flatMap(data.referencesOf);
+    const references = data.metrics.filter(metric => view.metrics[metric.name]).flatMap(data.referencesOf)
+      .filter(reference => measured?.references[reference.name].by_horizon.some(Number.isFinite));
     return [
       where.yanked && html("p", { class: "notice" }, html("b", {}, "The dataset is yanked: "), bdi(where.yanked), ". These rows are kept for the record only."),
       where.superseded && html("p", { class: "notice" }, html("b", {}, "Superseded by "), bdi(where.superseded), ". These rows are kept for the record only."),
