@@ -118,11 +118,17 @@ class Answer(Message):
     """Base of the answers to requests."""
 
 
+class Started(Answer):
+    """What isolates the process: sent first, unasked, before any code of the predictor has run."""
+
+    kind: Literal["started"] = "started"
+    isolation: Isolation
+
+
 class Description(Answer):
     """What the predictor is; `options` are validated by the run's key."""
 
     kind: Literal["description"] = "description"
-    isolation: Isolation
     name: Slug
     version: Count
     consumes: Slug

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -51,6 +52,7 @@ from .messages import (
     Probed,
     Progress,
     Request,
+    Started,
     TrialFile,
     out_of_memory,
     parse_error,
@@ -75,6 +77,8 @@ STATE_LIMIT = 16 << 30
 MIN_MEMORY = 1 << 27  # what Python and its packages take before a predictor starts
 MAX_TIMEOUT, MAX_MEMORY = 10**8, 1 << 50
 """Largest limits, in seconds (three years) and bytes, that sockets and the kernel accept."""
+WATCH_INTERVAL = 0.2
+"""Seconds between two looks at the memory that a worker holds."""
 SHUTDOWN_TIMEOUT = 5.0
 """Seconds that a worker has to end after its socket is closed."""
 
@@ -88,8 +92,8 @@ class Limits:
     timeout
         Seconds for fitting, and for each batch of forecasts; None for no limit.
     memory
-        Bytes of writable memory; by default this machine's physical memory, so that running out ends the worker and
-        nothing else.
+        Bytes of writable memory, shared memory and files in memory included; by default this machine's physical memory,
+        so that running out ends the worker and nothing else.
     """
 
     timeout: float | None = None
@@ -140,7 +144,8 @@ class PredictorProcess:
         self.limits, self.until = limits or Limits(), until
         self.name = model
         self.parameter_count: int | None = None
-        self._peak, self._closed = 0, False
+        self._peak, self._closed, self._exceeded = 0, False, False
+        self._ended = threading.Event()
         self._state: npt.NDArray[np.uint8] | None = None
         self._scratch = Path(tempfile.mkdtemp(prefix="tipl-bench-"))
         ours, theirs = socket.socketpair()
@@ -149,7 +154,10 @@ class PredictorProcess:
             with theirs:
                 self._start(theirs, data, [*held_out, cache_root(), BUNDLED, *token_files()])
             request = Describe(model=model, budget=budget, settings=tuple(settings), context=context)
+            self.isolation = self._receive(request, Started, self._deadline())[0].isolation
+            started = time.perf_counter()
             description, _ = self._exchange(request, Description)
+            self._build_seconds = time.perf_counter() - started
             self.name = description.name if is_target(model) else model
             self.version, self.consumes = description.version, description.consumes
             self.options = description.options
@@ -160,7 +168,6 @@ class PredictorProcess:
                     "it ranks them there, and prints the command that runs the best on the test trials."
                 )
             self.context_length = description.context_length
-            self.isolation = description.isolation
         except BaseException:
             self.close()
             raise
@@ -191,9 +198,19 @@ class PredictorProcess:
         self._output = OutputRelay(self.name, process.stdout)
         with contextlib.suppress(BrokenPipeError), process.stdin as stream:
             stream.write(json.dumps(specification).encode())
+        threading.Thread(target=self._watch, name="worker memory", daemon=True).start()
+
+    def _watch(self) -> None:
+        """Note the peak memory while it grows, and end the worker if it holds more than its limit."""
+        while not self._ended.wait(WATCH_INTERVAL):
+            self._peak = max(self._peak, usage.living_peak(self._process.pid))
+            if usage.exceeds_memory(self._process.pid, self._scratch, self.limits.memory):
+                self._exceeded = True
+                self._process.terminate()
+                return
 
     def fit(self, task: FitTask) -> float:
-        """Fit in the worker; returns the seconds from the request to the answer."""
+        """Fit in the worker; returns the seconds from the request to the answer, and those that building it took."""
         request = Fit(
             train=_files(task.train),
             validation=_files(task.validation),
@@ -212,7 +229,7 @@ class PredictorProcess:
             raise PredictorCrash("its process answered without a state")
         self._state = arrays["state"]
         self.parameter_count, self.context_length = fitted.parameter_count, fitted.context_length
-        return seconds
+        return seconds + self._build_seconds
 
     def save(self, path: Path) -> None:
         """Write the state that `fit` returned."""
@@ -261,11 +278,25 @@ class PredictorProcess:
         progress: Callable[[int, int, str], None] = lambda done, total, status: None,
     ) -> tuple[AnswerT, dict[str, Array]]:
         """Send a request and wait for its answer, forwarding progress."""
-        now, allowed = time.monotonic(), self.limits.timeout
-        deadline = min((end for end in (self.until, allowed and now + allowed) if end is not None), default=None)
+        deadline = self._deadline()
         with self._attribute_errors():
-            self._channel.end.settimeout(None if deadline is None else max(1e-3, deadline - now))
+            self._channel.end.settimeout(None if deadline is None else max(1e-3, deadline - time.monotonic()))
             self._channel.send(request.head(), arrays)
+        return self._receive(request, expected, deadline, limit, progress)
+
+    def _deadline(self) -> float | None:
+        allowed = self.limits.timeout
+        ends = (self.until, allowed and time.monotonic() + allowed)
+        return min((end for end in ends if end is not None), default=None)
+
+    def _receive(
+        self,
+        request: Request,
+        expected: type[AnswerT],
+        deadline: float | None = None,
+        limit: int = 0,
+        progress: Callable[[int, int, str], None] = lambda done, total, status: None,
+    ) -> tuple[AnswerT, dict[str, Array]]:
         while True:
             with self._attribute_errors():
                 head, results = self._channel.receive(limit, deadline)
@@ -296,13 +327,15 @@ class PredictorProcess:
     def _end(self) -> str:
         """Describe how the process ended."""
         code = self._wait(SHUTDOWN_TIMEOUT)
+        if self._exceeded:
+            return out_of_memory(self.limits.memory)
         if code is None:
             return "its process closed its connection but is still running"
         if code == OUT_OF_MEMORY:
             return out_of_memory(self.limits.memory)
         if code == usage.UNKNOWN_STATUS:
             return "its process ended; how is not known, because this process ignores SIGCHLD"
-        way = f"ended by itself (exit status {code})" if code >= 0 else f"was killed by {_signal_name(-code)}"
+        way = f"ended by itself (exit status {code})" if code >= 0 else f"was killed by {usage.signal_name(-code)}"
         if code == -signal.SIGKILL:
             return f"its process {way}; the machine may be out of memory"
         return f"its process {way}; if it needs more memory, `memory=` raises the limit"
@@ -334,6 +367,7 @@ class PredictorProcess:
         if hasattr(self, "_process"):
             self._peak = self.peak_memory
         self._closed = True
+        self._ended.set()
         self._channel.end.close()
         if hasattr(self, "_process"):
             if self._wait(0.2) is None:
@@ -357,13 +391,6 @@ class PredictorProcess:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:  # a real-time signal
-        return f"signal {number}"
 
 
 def _files(trials: Sequence[Trial]) -> tuple[TrialFile, ...]:

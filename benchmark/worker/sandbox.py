@@ -108,7 +108,8 @@ def _restrict_files(version: int, readable: Iterable[Path], scratch: Path) -> bo
             _permit(rules, path, READ_FILE)
         for path in (device for name in DEVICES for device in Path("/dev").glob(name)):
             _permit(rules, path, on_files)
-        _permit(rules, Path("/proc/self/task"), on_files)  # CUDA names its threads there, and fails if it cannot
+        if any(Path("/dev").glob("nvidia*")):  # CUDA names its threads there, and fails if it cannot
+            _permit(rules, Path("/proc/self/task"), on_files)
         _permit(rules, scratch, everything)
         if ctypes.CDLL(None).prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
             return False

@@ -5,7 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
+import signal
+import stat
 import sys
+from collections import defaultdict
+from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
 UNKNOWN_STATUS = 256
@@ -19,15 +24,86 @@ def own_peak() -> int:
 
 def living_peak(root: int) -> int:
     """Largest peak resident size in bytes of the living descendants of a process; 0 if there is none, or no /proc."""
+    return max((_size(Path(f"/proc/{process}/status"), b"VmHWM:") for process in descendants(root)), default=0)
+
+
+def exceeds_memory(root: int, folder: Path, limit: int) -> bool:
+    """Whether the living descendants of a process hold more than `limit` bytes in all; False without /proc.
+
+    That is their own memory, and every shared mapping, open file and file in `folder` that is kept in memory. What is
+    shared counts once, as mapped or as allocated, whichever is more: a process can take pages out of its resident size
+    that stay in memory.
+    """
+    processes = [Path(f"/proc/{process}") for process in descendants(root)]
+    shared = _shared_memory(processes, folder)
+    own = sum(_size(place / "status", b"RssAnon:") for place in processes)
+    if own + shared <= limit:
+        return False
+    # Forked processes share pages; the kernel takes long to count these.
+    return sum(_size(place / "smaps_rollup", b"Pss_Anon:") for place in processes) + shared > limit
+
+
+def _shared_memory(processes: Iterable[Path], folder: Path) -> int:
+    devices, sizes = _memory_devices(), defaultdict[int, int](int)
+
+    def add(file: Path | str) -> None:
+        with contextlib.suppress(OSError):  # closed or removed by now
+            status = os.stat(file)  # noqa: PTH116
+            if status.st_dev in devices and stat.S_ISREG(status.st_mode):
+                sizes[status.st_ino] = max(sizes[status.st_ino], status.st_blocks * 512)
+
+    for place in processes:
+        mapped = defaultdict[int, int](int)
+        with contextlib.suppress(OSError):  # ended by now
+            for line in (place / "maps").read_bytes().splitlines():
+                ends, access, _, device, inode, *_ = line.split(maxsplit=5)
+                if access.endswith(b"s") and _device(device.decode(), 16) in devices:
+                    start, end = (int(number, 16) for number in ends.split(b"-"))
+                    mapped[int(inode)] += end - start
+            for file in (place / "fd").iterdir():
+                add(file)
+        for number, size in mapped.items():
+            sizes[number] = max(sizes[number], size)
+    with contextlib.suppress(OSError):  # removed by now
+        for parent, _, names in os.walk(folder) if folder.stat().st_dev in devices else ():
+            for name in names:
+                add(f"{parent}/{name}")
+    return sum(sizes.values())
+
+
+@cache
+def _memory_devices() -> frozenset[int]:
+    """The devices of files that are kept in memory: shared mappings and mounted ones."""
+    try:
+        mounts = [line.split() for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+        mapping = os.memfd_create("probe")
+    except (OSError, AttributeError):  # not Linux
+        return frozenset()
+    with os.fdopen(mapping):
+        kept = {_device(mount[2], 10) for mount in mounts if {"tmpfs", "ramfs"} & {*mount[6:]}}
+        return frozenset({os.fstat(mapping).st_dev, *kept})
+
+
+def _device(text: str, base: int) -> int:
+    major, _, minor = text.partition(":")
+    return os.makedev(int(major, base), int(minor, base))
+
+
+def _size(file: Path, name: bytes) -> int:
+    """A size in a file of /proc, in bytes; 0 if it is not there."""
+    with contextlib.suppress(OSError):  # ended by now
+        _, found, rest = file.read_bytes().partition(b"\n" + name)
+        return int(rest.split(maxsplit=1)[0]) * 1024 if found else 0
+    return 0
+
+
+def descendants(root: int) -> list[int]:
+    """The living descendants of a process; none without /proc."""
     children = children_by_parent()
-    peak, waiting = 0, children.get(root, [])
-    while waiting:
-        process = waiting.pop()
-        waiting += children.get(process, ())
-        with contextlib.suppress(OSError):
-            _, found, rest = Path(f"/proc/{process}/status").read_bytes().partition(b"\nVmHWM:")
-            peak = max(peak, int(rest.split()[0]) * 1024 if found else 0)
-    return peak
+    found = list(children.get(root, ()))
+    for process in found:
+        found += children.get(process, ())
+    return found
 
 
 def children_by_parent() -> dict[int, list[int]]:
@@ -54,6 +130,14 @@ def wait(process: int) -> tuple[int, int] | None:
         return None
     peak = _in_bytes(usage.ru_maxrss)
     return os.waitstatus_to_exitcode(status), peak if peak > own_peak() else 0
+
+
+def signal_name(number: int) -> str:
+    """A signal as programmers know it."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal
+        return f"signal {number}"
 
 
 def _in_bytes(size: int) -> int:

@@ -62,16 +62,17 @@ def main(specification: dict[str, Any]) -> None:
 
 def _serve(specification: dict[str, Any], isolation: sandbox.Isolation, exposed: object) -> None:
     """Answer requests until the socket closes; refuse to if a held-out file can be read."""
+    from ...baselines import options, predictor  # noqa: F401  # what takes time from here on is the predictor's cost
     from .channel import Channel
-    from .messages import Failure, parse_request
+    from .messages import Failure, Started, parse_request
 
     channel = Channel(socket.socket(fileno=specification["socket"]))
     if exposed:  # the predictor is not imported
-        channel.receive(REQUEST_LIMIT)
         channel.send(Failure(error="exposed", text=str(exposed)).head())
         return
+    channel.send(Started(isolation=isolation).head())
     run_site_hooks(specification["site"], specification["path"])
-    worker = Worker(channel, Path(specification["scratch"]), isolation)
+    worker = Worker(channel, Path(specification["scratch"]))
     handlers: dict[str, Callable[[Any, Arrays], Reply]] = {
         "describe": worker.describe,
         "fit": worker.fit,
@@ -144,8 +145,8 @@ def _is_memory_error(error: BaseException) -> bool:
 class Worker:
     """One predictor and its handlers of requests; each returns an answer and its arrays."""
 
-    def __init__(self, channel: Channel, scratch: Path, isolation: str) -> None:
-        self.channel, self.isolation, self.started = channel, isolation, False
+    def __init__(self, channel: Channel, scratch: Path) -> None:
+        self.channel, self.started = channel, False
         self.state = scratch / "state.safetensors"
 
     def describe(self, request: messages.Describe, arrays: Arrays) -> Reply:
@@ -161,7 +162,6 @@ class Worker:
         self.started = True
         return _answer(
             Description,
-            isolation=self.isolation,
             name=kind.name,
             version=kind.version,
             consumes=kind.consumes,

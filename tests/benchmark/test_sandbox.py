@@ -228,6 +228,20 @@ def test_when_privileges_cannot_be_given_up_then_no_isolation_is_claimed(call):
     assert (done.returncode, done.stdout.strip()) == (0, NO_ISOLATION), done.stderr
 
 
+def test_a_predictor_cannot_change_what_is_recorded_to_isolate_it(tmp_path):
+    script = tmp_path / "claiming.py"
+    script.write_text(
+        "import gc\nfrom helpers.misbehaving import Misbehaving\n\n"
+        "for one in gc.get_objects():\n    if type(one).__name__ == 'Worker':\n        one.isolation = 'none'\n\n"
+        "class Claiming(Misbehaving):\n    name = 'claiming'\n"
+    )
+    with PredictorProcess("persistence") as predictor:
+        isolation = predictor.isolation
+    helpers = list(Path(synthetic.__file__).parent.glob("*.py"))
+    with PredictorProcess(f"{script}:Claiming", data=helpers) as predictor:
+        assert predictor.isolation == isolation
+
+
 def test_a_predictor_cannot_reach_the_network(misbehaving_predictors, smooth, tmp_path):
     name = f"tipl-bench-{os.getpid()}"
     here = os.path.relpath(tmp_path / "socket")  # the path of a socket is short

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import pty
+import struct
 import subprocess
 import sys
+import termios
 import warnings
 from pathlib import Path
 
 import pytest
 from helpers import synthetic
+from rich.cells import cell_len
 from tipl_bench.baselines.predictor import FitTask
 from tipl_bench.benchmark import figures
 from tipl_bench.benchmark.record import read_record
@@ -43,9 +47,40 @@ def test_what_a_predictor_prints_is_escaped_prefixed_and_cut(misbehaving_predict
         r"garish | \u001b[31mred\u001b[0m \u009b2J\u0007 \u202edetrevni\u200b    tab",
         r"garish | \xff\xfe invalid",
         "garish | step 3",
-        f"garish | {'x' * output.LINE_LIMIT} ... (5,904 bytes of this line left out)",
+        f"garish | {'x' * 71}",
+        *[f"garish : {'x' * 71}"] * 56,
+        f"garish : {'x' * 49} ... (5,904 bytes of t",
+        "garish : his line left out)",
         "garish | unfinished",
     ]
+
+
+def test_no_row_of_a_terminal_begins_with_what_a_predictor_printed(capfd):
+    forged = "error: the run failed"
+    for text in (" " * 71 + forged, " " * 80 + forged, "\u5927" * 40 + forged, "e\u0301" * 80 + forged):
+        reading, writing = os.pipe()
+        os.write(writing, f"{text}\n".encode())
+        os.close(writing)
+        output.OutputRelay("padding", os.fdopen(reading, "rb")).close()
+        first, *others = capfd.readouterr().err.splitlines()
+        assert first.startswith("padding | ")
+        assert all(row.startswith("padding : ") for row in others)
+        assert "".join(row[10:] for row in (first, *others)) == text
+        assert all(cell_len(row) <= output.WIDTH for row in (first, *others))
+
+
+def test_rows_are_as_wide_as_the_terminal(monkeypatch):
+    terminal, end = pty.openpty()
+    fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("4H", 24, 20, 0, 0))
+    reading, writing = os.pipe()
+    os.write(writing, b"x" * 30)
+    os.close(writing)
+    with os.fdopen(end, "w") as stream:
+        monkeypatch.setattr(sys, "stderr", stream)
+        output.OutputRelay("a-long-name", os.fdopen(reading, "rb")).close()
+        rows = os.read(terminal, 4096).decode().splitlines()
+    os.close(terminal)
+    assert rows == [f"a-long- | {'x' * 10}", *[f"a-long- : {'x' * 10}"] * 2]
 
 
 def test_of_a_flood_the_beginning_and_the_last_lines_are_shown(misbehaving_predictors, smooth, capfd):
@@ -57,7 +92,8 @@ def test_of_a_flood_the_beginning_and_the_last_lines_are_shown(misbehaving_predi
     assert lines[0] == "verbose | line 0 of 0"
     assert lines[-1] == "verbose | ValueError: after 40 MB"
     assert "verbose | Traceback (most recent call last):" in lines[-output.TAIL_LINES :]
-    left_out = next(line for line in lines if "left out" in line)
+    place = next(place for place, line in enumerate(lines) if "left out" in line)
+    left_out = lines[place] + lines[place + 1].removeprefix("verbose : ")
     assert "lines left out: only the first 1 MiB and the last 100 lines are shown" in left_out
     number = int(left_out.partition("(")[2].partition(" ")[0].replace(",", ""))
     assert number + sum(line.startswith("verbose | line ") for line in lines) == 2_000_000
@@ -66,9 +102,12 @@ def test_of_a_flood_the_beginning_and_the_last_lines_are_shown(misbehaving_predi
 def test_lines_without_end_take_no_memory(misbehaving_predictors, smooth, capfd):
     fit("unending", smooth)
     lines = [line for line in capfd.readouterr().err.splitlines() if "note" not in line]
-    assert [len(line) < output.LINE_LIMIT + 100 for line in lines] == [True, True]
-    assert lines[0].endswith("x ... (20,967,424 bytes of this line left out)")
-    assert lines[1].startswith("unending | step 199999...")
+    first, second = (place for place, line in enumerate(lines) if line.startswith("unending | "))
+    shown = "".join(line[len("unending | ") :] for line in lines[first:second])
+    assert len(shown) < output.LINE_LIMIT + 100
+    assert shown.endswith("x ... (20,967,424 bytes of this line left out)")
+    assert lines[second].startswith("unending | step 199999...")
+    assert len(lines) < second + 3
 
 
 def test_when_standard_error_is_closed_then_the_run_goes_on(misbehaving_predictors, smooth, tmp_path, monkeypatch):
@@ -107,6 +146,42 @@ def test_fit_seconds_and_peak_memory_are_measured_outside_of_the_predictor(misbe
     assert 0.5 < seconds < 60
     assert memory > 1 << 29
     assert fit("persistence", smooth)[1] < 1 << 28
+
+
+def test_a_predictor_cannot_make_its_measured_peak_memory_less(misbehaving_predictors, smooth):
+    assert fit("resetting", smooth)[1] > 1 << 29
+    if not any(Path("/dev").glob("nvidia*")):
+        assert "reset" not in misbehaving_predictors
+
+
+def test_work_at_import_and_in_the_constructor_counts_as_fitting(smooth, tmp_path):
+    script = tmp_path / "early.py"
+    script.write_text(
+        "import time\nfrom helpers.misbehaving import Misbehaving\ntime.sleep(0.3)\n\n"
+        "class Early(Misbehaving):\n    name = 'early'\n\n    def __init__(self, options):\n"
+        "        super().__init__(options)\n        time.sleep(0.3)\n"
+    )
+    helpers = list(Path(synthetic.__file__).parent.glob("*.py"))
+    split = smooth.manifest.split
+    with PredictorProcess(f"{script}:Early", data=helpers) as predictor:
+        task = FitTask(smooth.trials(split.train), smooth.trials(split.validation), 3, 20)
+        assert 0.6 < predictor.fit(task) < 10
+
+
+@pytest.mark.parametrize("way", ["mapping", "memfd", "files"])
+def test_shared_memory_and_files_in_memory_are_within_the_limit(
+    way, misbehaving_predictors, smooth, tmp_path, monkeypatch
+):
+    if way == "files":
+        monkeypatch.setattr("tempfile.tempdir", "/dev/shm")
+    misbehaving_predictors.set(way=way)
+    split = smooth.manifest.split
+    task = FitTask(smooth.trials(split.train), smooth.trials(split.validation), 3, 20)
+    with (
+        PredictorProcess("sharing", limits=Limits(memory=3 << 27)) as predictor,
+        pytest.raises(PredictorError, match=r"ran out of memory; its limit is 0\.375 GiB, which `memory=` raises"),
+    ):
+        predictor.fit(task)
 
 
 @pytest.mark.parametrize("model", ["untidy", "vanishing"])

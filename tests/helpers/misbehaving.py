@@ -67,8 +67,14 @@ class Notes:
 
     def _all(self) -> dict[str, str]:
         self.seen += self.errors()
-        whole = [line for line in self.seen.splitlines(keepends=True) if line.endswith("\n")]
-        printed = [line.partition(" | ")[2] for line in whole]
+        rows = [row for row in self.seen.splitlines(keepends=True) if row.endswith("\n")]
+        printed: list[str] = []
+        for row in rows:
+            _, mark, text = row.rstrip("\n").partition(" | ")
+            if mark:
+                printed.append(text)
+            elif printed:  # a further row of the same line
+                printed[-1] += row.rstrip("\n").partition(" : ")[2]
         notes = [json.loads(line) for line in printed if line.startswith('{"note"')]
         return {each["note"]: each["text"] for each in notes}
 

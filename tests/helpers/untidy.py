@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import mmap
 import os
 import resource
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from tipl_bench.baselines.predictor import Contexts, FitTask, NoOptions, Weights
 
-from .misbehaving import Misbehaving, note
+from .misbehaving import Misbehaving, note, setting
 
 
 class Garish(Misbehaving):
@@ -77,6 +78,39 @@ class Understating(Misbehaving):
         resource.getrusage = lambda who: usage
         np.ones(1 << 26)
         time.sleep(0.5)
+
+
+class Resetting(Misbehaving):
+    """Takes half a GiB, and resets the kernel's count of its peak memory."""
+
+    name = "resetting"
+
+    def fit(self, task: FitTask) -> None:
+        np.ones(1 << 26)
+        for place in ("/proc/self", f"/proc/self/task/{os.getpid()}", f"/proc/{os.getpid()}"):
+            with contextlib.suppress(OSError):
+                Path(place, "clear_refs").write_text("5")
+                note("reset", place)
+
+
+class Sharing(Misbehaving):
+    """Takes memory that is not its own: mapped and let go, in a file that is not mapped, or in the scratch folder."""
+
+    name = "sharing"
+
+    def fit(self, task: FitTask) -> None:
+        chunk, kept = b"x" * (1 << 24), []
+        for number in range(100):
+            if setting("way") == "mapping":
+                kept.append(mmap.mmap(-1, len(chunk)))
+                kept[-1].write(chunk)
+                kept[-1].madvise(mmap.MADV_DONTNEED)
+            elif setting("way") == "memfd":
+                kept.append(os.memfd_create("kept"))
+                os.write(kept[-1], chunk)
+            else:
+                Path(str(number)).write_bytes(chunk)
+            time.sleep(0.02)
 
 
 class Untidy(Misbehaving):
@@ -146,5 +180,8 @@ class Counting(Misbehaving):
         return super().predict(contexts, horizon) + np.float32(0.01 * (self.calls > 1))
 
 
-PREDICTORS = (Remembering, Counting, Garish, Verbose, Unending, Typing, Understating, Untidy, Immutable, Vanishing)
+PREDICTORS = (
+    *(Remembering, Counting, Garish, Verbose, Unending, Typing),
+    *(Understating, Resetting, Sharing, Untidy, Immutable, Vanishing),
+)
 """Installed by the fixture `misbehaving_predictors`, too."""
