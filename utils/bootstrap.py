@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy.special import ndtr, stdtrit
 
 Float64 = npt.NDArray[np.float64]
 Index = npt.NDArray[np.intp]
@@ -50,7 +50,7 @@ def expanded_tail(level: float, units: Any, variances: Any = 1.0) -> Any:
     corrected = plain * (degrees + 1) / degrees
     total = corrected.sum(-1)
     freedom = total**2 / (corrected**2 / degrees).sum(-1)
-    tail = stats.norm.cdf(np.sqrt(total / plain.sum(-1)) * stats.t.ppf((1 - level) / 2, freedom))
+    tail = ndtr(np.sqrt(total / plain.sum(-1)) * stdtrit(freedom, (1 - level) / 2))  # `scipy.stats` loads slowly
     return tail if np.ndim(tail) else float(tail)
 
 
