@@ -38,8 +38,12 @@ Model = str | type[Predictor[Any]] | Predictor[Any]
 """A predictor's name; where its class is, as `module:Class` or `file.py:Class`; its class; or an object of it."""
 
 
-def resolve_model(model: Model, budget: str) -> tuple[str, tuple[str, ...]]:
+@contextlib.contextmanager
+def resolved_model(model: Model, budget: str) -> Iterator[tuple[str, tuple[str, ...]]]:
     """What a predictor is referred to by, and the options of an object that differ from its budget's.
+
+    Within the block, modules of the working folder can be imported if the predictor is in one of them, as for
+    `python -m`.
 
     Raises
     ------
@@ -50,20 +54,33 @@ def resolve_model(model: Model, budget: str) -> tuple[str, tuple[str, ...]]:
         module, colon, name = model.rpartition(":")
         if module.endswith(SCRIPT):
             module = str(Path(module).absolute())
-        elif colon and module_sources(module) is None:
-            sys.path.insert(0, os.getcwd())  # noqa: PTH109  # as for python -m
-        return f"{module}{colon}{name}", ()
-    if isinstance(model, Predictor):
+        is_elsewhere = bool(colon) and not module.endswith(SCRIPT) and module_sources(module) is None
+        with _importable(os.getcwd()) if is_elsewhere else contextlib.nullcontext():  # noqa: PTH109
+            yield f"{module}{colon}{name}", ()
+    elif isinstance(model, Predictor):
         kind = type(model)
         defaults = {name: option.default for name, option in describe_options(kind).items()}
         usual = defaults | dict(kind.budgets.get(budget, {}))
         chosen = options_dict(getattr(model, "options", NoOptions()))
-        return model_of(kind), as_settings(
-            {n: value for n, value in chosen.items() if n not in usual or usual[n] != value}
+        yield (
+            model_of(kind),
+            as_settings({n: value for n, value in chosen.items() if n not in usual or usual[n] != value}),
         )
-    if isinstance(model, type) and issubclass(model, Predictor):
-        return model_of(model), ()
-    raise OptionError(f"{one_line(repr(model))} is neither a predictor's name nor a Predictor.")
+    elif isinstance(model, type) and issubclass(model, Predictor):
+        yield model_of(model), ()
+    else:
+        raise OptionError(f"{one_line(repr(model))} is neither a predictor's name nor a Predictor.")
+
+
+@contextlib.contextmanager
+def _importable(folder: str) -> Iterator[None]:
+    """Put a folder at the front of the module search path, for the block."""
+    sys.path.insert(0, folder)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ValueError):  # the block removed it
+            sys.path.remove(folder)
 
 
 @dataclass(frozen=True)
@@ -134,7 +151,7 @@ class RunRequest:
         with self.start(sweep=self.split == "validation") as predictor:
             return predictor.configurations
 
-    def start(self, held_out: Sequence[Path] = (), *, sweep: bool = False) -> PredictorProcess:
+    def start(self, held_out: Sequence[Path] = (), *, sweep: bool = False, wait: bool = True) -> PredictorProcess:
         """The predictor, unfitted, in a process that can read no trial but the training and validation ones.
 
         Nor can it read `held_out`, files and folders of other runs.
@@ -151,6 +168,7 @@ class RunRequest:
                 held_out=[self.dataset.folder, *held_out],
                 limits=self.limits,
                 sweep=sweep,
+                wait=wait,
             )
 
     def key(self, predictor: PredictorProcess) -> RunKey:

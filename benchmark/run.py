@@ -40,7 +40,7 @@ from .protocol import CURRENT, Protocol
 from .provenance import Provenance, provenance
 from .record import RECORD_NAME, Record, RunKey, Status, parse, read_record
 from .record_v1 import upgrade_key
-from .request import Model, RunRequest, as_settings, attribute_errors, default_folder, resolve_model
+from .request import Model, RunRequest, as_settings, attribute_errors, default_folder, resolved_model
 from .worker.predictor_process import Limits, PredictorProcess
 
 KEY_NAME = "key.json"
@@ -146,25 +146,26 @@ def run(
         If the predictor fails; the record in the folder then says at what, and running again tries again.
     """
     opened = dataset if isinstance(dataset, Dataset) else load_dataset(dataset)
-    name, own = resolve_model(model, budget)
     given = as_settings(options) if isinstance(options, Mapping) else tuple(options)
     named = {setting.partition("=")[0] for setting in given}
-    settings = (*(setting for setting in own if setting.partition("=")[0] not in named), *given)
-    limits = limits or Limits()
-    chosen = protocols.protocol(protocol)
-    request = RunRequest(name, opened, budget, settings, seed, device, chosen, limits, on, limit, returns)
-    return execute(request, Path(out) if out else default_folder(request), progress)
+    with resolved_model(model, budget) as (name, own):
+        settings = (*(setting for setting in own if setting.partition("=")[0] not in named), *given)
+        limits = limits or Limits()
+        chosen = protocols.protocol(protocol)
+        request = RunRequest(name, opened, budget, settings, seed, device, chosen, limits, on, limit, returns)
+        return execute(request, Path(out) if out else default_folder(request), progress)
 
 
 def execute(request: RunRequest, folder: Path, progress: Progress = silent) -> Run:
     """Carry out a request in a folder; see `run`."""
-    with _start(request, folder) as predictor:
+    with contextlib.ExitStack() as stack, _start(request, folder) as predictor:
         key = request.key(predictor)
         _claim(folder, key)
         record = _finished(folder, key)
         standing = record if record and _keeps_forecasts(folder, record) else None
         if standing and (standing.has_returns or not request.returns):
             return _repeated(standing, request, folder, progress)
+        contract = stack.enter_context(_start(request, folder, wait=False))  # its start takes as long as a short run
         if request.returns:
             make(request.dataset.environment, [0])  # one that cannot be made here is met now, not after fitting
         timings = Timings(folder, key, record)
@@ -176,7 +177,7 @@ def execute(request: RunRequest, folder: Path, progress: Progress = silent) -> R
 
         with attempt():
             windows = request.windows(progress)
-            _forecast(predictor, request, key.device, windows, folder, timings, progress)
+            _forecast(predictor, contract, request, key.device, windows, folder, timings, progress)
     with attempt():
         rows = _evaluated(request, windows, folder, timings, progress)
         record = Record(
@@ -201,9 +202,9 @@ def execute(request: RunRequest, folder: Path, progress: Progress = silent) -> R
     return finished
 
 
-def _start(request: RunRequest, folder: Path) -> PredictorProcess:
+def _start(request: RunRequest, folder: Path, *, wait: bool = True) -> PredictorProcess:
     """The predictor, which can read neither this run's folder nor those beside it."""
-    return request.start([folder, *(path.parent for path in folder.parent.glob(f"*/{KEY_NAME}"))])
+    return request.start([folder, *(path.parent for path in folder.parent.glob(f"*/{KEY_NAME}"))], wait=wait)
 
 
 def _repeated(record: Record, request: RunRequest, folder: Path, progress: Progress) -> Run:
@@ -340,6 +341,7 @@ def _load(predictor: PredictorProcess, path: Path, device: str) -> None:
 
 def _forecast(
     predictor: PredictorProcess,
+    contract: PredictorProcess,
     request: RunRequest,
     device: str,
     windows: list[EvaluationWindow],
@@ -365,8 +367,9 @@ def _forecast(
     with timings.of("forecast"):
         write_forecasts(predictor, dataset, windows, protocol, path, progress)
     predictor.close()
-    with _start(request, folder) as fresh:
-        check(fresh)
+    with attribute_errors(predictor.name, "starting"):
+        contract.wait_until_built()
+    check(contract)
 
 
 def _evaluated(

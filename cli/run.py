@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ..benchmark.forecast.windows import Split
     from ..benchmark.record import Record
     from ..benchmark.request import RunRequest
+    from ..registry.dataset import Dataset
 
 MAX_SEEDS = 1000
 
@@ -164,37 +165,52 @@ def run(
     validation runs came before it.
     """
     from ..benchmark.protocol import CURRENT, protocol
-    from ..benchmark.request import RunRequest, default_folder, resolve_model
-    from ..registry.catalog import default_dataset
-    from ..registry.loading import load_dataset
+    from ..benchmark.request import RunRequest, resolved_model
 
     limits = build_limits(timeout, memory)
     chosen = protocol(CURRENT if version is None else version)
-    if not environment and not dataset_name:
-        raise click.UsageError("Give --env ENVIRONMENT or --dataset NAME.")
-    if environment and dataset_name:
-        raise click.UsageError("Give --env or --dataset, not both.")
+    dataset = _open_dataset(dataset_name, environment)
     if seed is not None and seeds:
         raise click.UsageError("Give --seed or --seeds, not both.")
+    with resolved_model(model, budget) as (name, _):
+        request = RunRequest(
+            name,
+            dataset,
+            budget,
+            settings,
+            seed or 0,
+            device,
+            chosen,
+            limits=limits,
+            split=split,
+            limit=limit,
+            returns=returns,
+        )
+        _run_all(request, seeds or (request.seed,), out, as_json)
+
+
+def _open_dataset(name: str | None, environment: str | None) -> Dataset:
+    """The dataset of that name, or else the environment's default."""
+    from ..registry.catalog import default_dataset
+    from ..registry.loading import load_dataset
+
+    if not environment and not name:
+        raise click.UsageError("Give --env ENVIRONMENT or --dataset NAME.")
+    if environment and name:
+        raise click.UsageError("Give --env or --dataset, not both.")
     with Bars() as bars:
-        dataset = load_dataset(dataset_name or default_dataset(str(environment)), progress=downloading(bars))
-    request = RunRequest(
-        resolve_model(model, budget)[0],
-        dataset,
-        budget,
-        settings,
-        seed or 0,
-        device,
-        chosen,
-        limits=limits,
-        split=split,
-        limit=limit,
-        returns=returns,
-    )
+        dataset = load_dataset(name or default_dataset(str(environment)), progress=downloading(bars))
+    return dataset
+
+
+def _run_all(request: RunRequest, seeds: tuple[int, ...], out: Path | None, as_json: bool) -> None:
+    """Carry out a request with each of its configurations and seeds."""
+    from ..benchmark.request import default_folder
+
     requests = [
         dataclasses.replace(request, settings=configuration, seed=one)
         for configuration in request.configurations()
-        for one in seeds or (request.seed,)
+        for one in seeds
     ]
     if len(requests) == 1:
         _run_one(requests[0], out or default_folder(requests[0]), as_json)

@@ -21,7 +21,7 @@ from ..forecast.contract import agrees
 from ..forecast.forecasting import build_contexts
 from ..forecast.windows import EvaluationWindow
 from ..protocol import CURRENT
-from ..request import Model, resolve_model
+from ..request import Model, resolved_model
 from ..worker.messages import PredictorCrash, PredictorTimeout
 from ..worker.predictor_process import Limits, PredictorProcess
 from ..worker.sandbox import NO_ISOLATION
@@ -107,9 +107,12 @@ def check_predictor(
     UnknownNameError, OptionError
         If there is no such predictor, budget or option.
     """
-    name, own = resolve_model(model, budget)
-    report, limits = Report(name), limits or Limits(TIMEOUT)
-    with tempfile.TemporaryDirectory(prefix="tipl-bench-") as scratch:
+    limits = limits or Limits(TIMEOUT)
+    with (
+        resolved_model(model, budget) as (name, own),
+        tempfile.TemporaryDirectory(prefix="tipl-bench-") as scratch,
+    ):
+        report = Report(name)
         checker = _Checker(report, Path(scratch), limits.timeout, progress)
 
         def start() -> PredictorProcess:

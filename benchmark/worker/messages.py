@@ -6,8 +6,8 @@ A message is one JSON object, a model of this module; arrays travel as raw bytes
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeVar
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
@@ -18,6 +18,9 @@ from ...utils.errors import OptionError, PredictorError, ProtocolError, UnknownN
 from ...utils.fields import Count, Slug
 from ...utils.text import one_line
 from .sandbox import Isolation
+
+if TYPE_CHECKING:
+    from ...registry.trial import Trial
 
 MAX_TEXT = 2000
 """Characters of an error's or a status message that the worker sends."""
@@ -69,6 +72,13 @@ class TrialFile(Message):
     path: str
     index: int
     checkpoints: int
+
+
+def trial_files(trials: Iterable[Trial]) -> tuple[TrialFile, ...]:
+    """The files of trials."""
+    return tuple(
+        TrialFile(path=str(trial.path.absolute()), index=trial.index, checkpoints=len(trial)) for trial in trials
+    )
 
 
 class Fit(Message):

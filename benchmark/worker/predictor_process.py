@@ -27,7 +27,6 @@ from ...baselines import find_plugin, is_target
 from ...baselines.predictor import Contexts, FitTask
 from ...registry.catalog import BUNDLED
 from ...registry.locations import cache_root
-from ...registry.trial import Trial
 from ...utils.errors import OptionError
 from ...utils.files import remove_tree, replace_atomically
 from ...utils.text import one_line
@@ -53,10 +52,10 @@ from .messages import (
     Progress,
     Request,
     Started,
-    TrialFile,
     out_of_memory,
     parse_error,
     parse_reply,
+    trial_files,
 )
 from .output import OutputRelay
 from .readable import PACKAGE, readable_files
@@ -125,6 +124,8 @@ class PredictorProcess:
         Deadline of its last answer, on the monotonic clock; None for no deadline.
     sweep
         Whether settings may list several values of an option (`configurations`); the predictor has the first of each.
+    wait
+        Whether to wait until the predictor is built; otherwise, `wait_until_built` comes before all else.
     """
 
     def __init__(
@@ -139,13 +140,12 @@ class PredictorProcess:
         limits: Limits | None = None,
         until: float | None = None,
         sweep: bool = False,
+        wait: bool = True,
     ) -> None:
         find_plugin(model)
-        self.limits, self.until = limits or Limits(), until
-        self.name = model
+        self.limits, self.until, self.name = limits or Limits(), until, model
         self.parameter_count: int | None = None
-        self._peak, self._closed, self._exceeded = 0, False, False
-        self._ended = threading.Event()
+        self._peak, self._closed, self._exceeded, self._ended = 0, False, False, threading.Event()
         self._state: npt.NDArray[np.uint8] | None = None
         self._scratch = Path(tempfile.mkdtemp(prefix="tipl-bench-"))
         ours, theirs = socket.socketpair()
@@ -153,24 +153,31 @@ class PredictorProcess:
         try:
             with theirs:
                 self._start(theirs, data, [*held_out, cache_root(), BUNDLED, *token_files()])
-            request = Describe(model=model, budget=budget, settings=tuple(settings), context=context)
-            self.isolation = self._receive(request, Started, self._deadline())[0].isolation
-            started = time.perf_counter()
-            description, _ = self._exchange(request, Description)
-            self._build_seconds = time.perf_counter() - started
-            self.name = description.name if is_target(model) else model
-            self.version, self.consumes = description.version, description.consumes
-            self.options = description.options
-            self.configurations = description.configurations
-            if len(self.configurations) > 1 and not sweep:
-                raise OptionError(
-                    'Several values of an option are a sweep, which needs the validation trials (`on="validation"`): '
-                    "it ranks them there, and prints the command that runs the best on the test trials."
-                )
-            self.context_length = description.context_length
+            self._request = Describe(model=model, budget=budget, settings=tuple(settings), context=context)
+            with self._attribute_errors():
+                self._channel.send(self._request.head())
+            if wait:
+                self.wait_until_built(sweep)
         except BaseException:
             self.close()
             raise
+
+    def wait_until_built(self, sweep: bool = False) -> None:
+        """Wait for the predictor's description; called by the constructor, unless it was told not to wait."""
+        deadline = self._deadline()
+        self.isolation = self._receive(self._request, Started, deadline)[0].isolation
+        started = time.perf_counter()
+        description, _ = self._receive(self._request, Description, deadline)
+        self._build_seconds = time.perf_counter() - started
+        self.name = description.name if is_target(self.name) else self.name
+        self.version, self.consumes = description.version, description.consumes
+        self.options, self.configurations = description.options, description.configurations
+        if len(self.configurations) > 1 and not sweep:
+            raise OptionError(
+                'Several values of an option are a sweep, which needs the validation trials (`on="validation"`): '
+                "it ranks them there, and prints the command that runs the best on the test trials."
+            )
+        self.context_length = description.context_length
 
     def _start(self, end: socket.socket, data: Sequence[Path], held_out: Sequence[Path]) -> None:
         specification = {
@@ -212,8 +219,8 @@ class PredictorProcess:
     def fit(self, task: FitTask) -> float:
         """Fit in the worker; returns the seconds from the request to the answer, and those that building it took."""
         request = Fit(
-            train=_files(task.train),
-            validation=_files(task.validation),
+            train=trial_files(task.train),
+            validation=trial_files(task.validation),
             layout=task.train[0].layout,
             horizon=task.horizon,
             context=task.context,
@@ -391,9 +398,3 @@ class PredictorProcess:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _files(trials: Sequence[Trial]) -> tuple[TrialFile, ...]:
-    return tuple(
-        TrialFile(path=str(trial.path.absolute()), index=trial.index, checkpoints=len(trial)) for trial in trials
-    )

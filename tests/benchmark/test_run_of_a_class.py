@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import tipl_bench
 from click.testing import CliRunner
 from helpers import synthetic
 from tipl_bench.baselines.linear import Linear, LinearOptions
+from tipl_bench.benchmark.request import resolved_model
 from tipl_bench.cli import main
 from tipl_bench.utils.errors import OptionError, PredictorError
 
@@ -98,6 +100,15 @@ def test_when_a_class_is_named_on_the_command_line_then_it_is_found_in_the_worki
         result = CliRunner().invoke(main, ["models", "check", place])
         assert result.exit_code == 0, result.output
         assert "shift: " in result.output
+
+
+def test_the_working_folder_is_on_the_path_only_while_its_predictor_is_used():
+    Path("apart.py").touch()
+    before = list(sys.path)
+    with resolved_model("apart:Method", "quick") as (name, _):
+        assert name == "apart:Method"
+        assert importlib.util.find_spec("apart")
+    assert sys.path == before
 
 
 @pytest.mark.parametrize(
