@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import json
 import os
+import re
 import signal
 import socket
 import time
@@ -67,14 +68,8 @@ class Notes:
 
     def _all(self) -> dict[str, str]:
         self.seen += self.errors()
-        rows = [row for row in self.seen.splitlines(keepends=True) if row.endswith("\n")]
-        printed: list[str] = []
-        for row in rows:
-            _, mark, text = row.rstrip("\n").partition(" | ")
-            if mark:
-                printed.append(text)
-            elif printed:  # a further row of the same line
-                printed[-1] += row.rstrip("\n").partition(" : ")[2]
+        whole = re.sub(r"\n[\w-]+ : ", "", self.seen[: self.seen.rfind("\n") + 1])  # a line of several rows
+        printed = [line.partition(" | ")[2] for line in whole.splitlines()]
         notes = [json.loads(line) for line in printed if line.startswith('{"note"')]
         return {each["note"]: each["text"] for each in notes}
 
