@@ -169,9 +169,9 @@ def run(
 
     limits = build_limits(timeout, memory)
     chosen = protocol(CURRENT if version is None else version)
-    dataset = _open_dataset(dataset_name, environment)
     if seed is not None and seeds:
         raise click.UsageError("Give --seed or --seeds, not both.")
+    dataset = _open_dataset(dataset_name, environment)
     with resolved_model(model, budget) as (name, _):
         request = RunRequest(
             name,
@@ -199,8 +199,7 @@ def _open_dataset(name: str | None, environment: str | None) -> Dataset:
     if environment and name:
         raise click.UsageError("Give --env or --dataset, not both.")
     with Bars() as bars:
-        dataset = load_dataset(name or default_dataset(str(environment)), progress=downloading(bars))
-    return dataset
+        return load_dataset(name or default_dataset(str(environment)), progress=downloading(bars))
 
 
 def _run_all(request: RunRequest, seeds: tuple[int, ...], out: Path | None, as_json: bool) -> None:
