@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from tipl_bench.benchmark.worker.predictor_process import PredictorProcess
 from tipl_bench.benchmark.worker.sandbox import NO_ISOLATION
 from tipl_bench.benchmark.worker.system_calls import MACHINES
 from tipl_bench.registry.catalog import BUNDLED
+from tipl_bench.registry.dataset import Dataset
 from tipl_bench.utils.errors import ProtocolError
 
 TRIAL = next(BUNDLED.rglob("trial-0035.safetensors"))
@@ -50,6 +52,20 @@ def test_copies_of_held_out_files_are_not_readable_wherever_they_lie(tmp_path, m
     copies.append("clone/registry/bundled/trial.safetensors")
     private = [path for path in (Path("/etc/shadow"), Path.home() / ".bashrc", TRIAL, *held_out) if path.exists()]
     assert readable([*private, *(tmp_path / copy for copy in copies)]) == set()
+
+
+def test_a_run_may_read_training_trials_that_another_dataset_of_the_store_links(smooth, store, tmp_path):
+    """As those of a dataset that extends another: the same file under a held-out name."""
+    readable([])  # skips without isolation
+    dataset = Dataset.open(shutil.copytree(smooth.folder, tmp_path / "extended"))
+    other = store / "datasets" / "toy" / "base-v1"
+    other.mkdir(parents=True)
+    os.link(dataset.trial(0).path, other / "trial-0000.safetensors")
+    assert execute(request("persistence", dataset), tmp_path / "run").record.provenance.isolation != NO_ISOLATION
+    test_trial = dataset.trial(dataset.manifest.split.test[0]).path
+    with request("persistence", dataset).start() as predictor:
+        assert predictor.can_open(other / "trial-0000.safetensors")
+        assert not predictor.can_open(test_trial)
 
 
 def test_of_a_working_tree_of_this_package_only_the_code_is_readable(tmp_path):
