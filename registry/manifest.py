@@ -159,7 +159,8 @@ class Manifest(Document):
 
     The `digest` of a dataset is the sha256 of its manifest's `COVERED` fields in canonical JSON, and the manifest lists
     the sha256 of every trial file: one hash vouches for all trajectories. `extends` names the version whose trials come
-    first here, bit for bit; `versions` and `cpu` are then those of the trials added.
+    first here, bit for bit (of a set of fresh trials, those to fit on); `versions` and `cpu` are then those of the
+    trials added.
 
     Format 1 listed files derived by a protocol as `sidecars` and covered them with its digest; such manifests are
     still read, and identified as if they had been migrated to format 2.

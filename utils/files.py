@@ -75,6 +75,16 @@ def _is_running(pid: int) -> bool:
     return True
 
 
+@contextlib.contextmanager
+def private_files() -> Iterator[None]:
+    """What this process creates in the meantime can be read by its own user alone: files 0600, folders 0700."""
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
 def link_or_copy(source: Path, target: Path) -> None:
     """Hard-link a file to `target`, or copy it where the file system has no hard links."""
     with replace_atomically(target) as temporary:

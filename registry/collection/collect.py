@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -86,10 +87,10 @@ def collect(
         folder = staging_folder(name)
         trials = folder / TRIALS_FOLDER
         trials.mkdir(parents=True, exist_ok=True)
-        _claim(folder, name, config, base)
+        claim_folder(folder, name, config, base)
         if base:
             _link_trials(base, folder)
-        _train(config, trials, len(base) if base else 0, threads, progress)
+        train(config, trials, len(base) if base else 0, threads=threads, progress=progress)
         # From here on the manifest says what this is, whenever the process may end.
         _manifest(name, config, folder, base).write(folder)
         for claim in (CONFIG_NAME, VERSIONS_NAME):
@@ -99,8 +100,22 @@ def collect(
         return Dataset.open(target)
 
 
-def _train(config: CollectionConfig, folder: Path, first: int, threads: int, progress: Progress) -> None:
-    """Train the trials from `first` on that are not finished: block after block, or under version 2 side by side."""
+def train(
+    config: CollectionConfig,
+    folder: Path,
+    first: int,
+    *,
+    threads: int,
+    progress: Progress,
+    seeds: Sequence[int] | None = None,
+    checkpoints: int | None = None,
+) -> None:
+    """Train the trials from `first` on that are not finished: block after block, or under version 2 side by side.
+
+    Seeds and checkpoints are as for `collect_block`.
+    """
+    rows = checkpoints or config.checkpoints
+    length = math.ceil((rows - 1) / config.training.checkpoints_per_iteration)
     groups = blocks(config, range(first, config.trials))
     pending = [block for block in groups if not all((folder / trial_name(trial)).exists() for trial in block)]
     groups.sort(key=lambda block: block not in pending)  # finished ones last, only to be cleared up
@@ -109,22 +124,33 @@ def _train(config: CollectionConfig, folder: Path, first: int, threads: int, pro
 
     def report(block: list[int], iterations: int, word: str) -> None:
         done[block[0]] = iterations * len(block)
-        progress("collect", finished * config.iterations + sum(done), config.trials * config.iterations, word)
+        progress("collect", finished * length + sum(done), config.trials * length, word)
 
     processes = min(threads, len(pending)) if config.version == 2 else 1
     if processes > 1:
-        collect_side_by_side(config, groups, folder, processes=processes, threads=threads // processes, report=report)
+        collect_side_by_side(
+            config,
+            groups,
+            folder,
+            processes=processes,
+            threads=threads // processes,
+            report=report,
+            seeds=seeds,
+            checkpoints=checkpoints,
+        )
         return
     for block in groups:
 
         def one(stage: str, iterations: int, total: int, word: str, block: list[int] = block) -> None:
             report(block, iterations, word)
 
-        collect_block(config, block, folder, threads=threads, progress=one)
+        collect_block(config, block, folder, threads=threads, progress=one, seeds=seeds, checkpoints=checkpoints)
 
 
-def _claim(folder: Path, name: str, config: CollectionConfig, base: Dataset | None) -> None:
+def claim_folder(folder: Path, name: str, config: CollectionConfig, base: Dataset | None) -> None:
     """Record configuration and versions of a collection, or compare them with those of the interrupted one.
+
+    Raises `DatasetError` if they differ.
 
     The extended dataset is part of them: its trials are links, and must never pass for trials begun here, which are
     written in place.

@@ -29,7 +29,15 @@ Report = Callable[[list[int], int, str], None]
 
 
 def collect_side_by_side(
-    config: CollectionConfig, blocks: Sequence[list[int]], folder: Path, *, processes: int, threads: int, report: Report
+    config: CollectionConfig,
+    blocks: Sequence[list[int]],
+    folder: Path,
+    *,
+    processes: int,
+    threads: int,
+    report: Report,
+    seeds: Sequence[int] | None = None,
+    checkpoints: int | None = None,
 ) -> None:
     """Train blocks as `collect_block` does, in several processes.
 
@@ -47,6 +55,8 @@ def collect_side_by_side(
         Physics threads of each.
     report
         Called after every iteration of every block, in the calling thread.
+    seeds, checkpoints
+        As for `collect_block`.
 
     Raises
     ------
@@ -61,6 +71,8 @@ def collect_side_by_side(
                 "blocks": blocks[place::processes],
                 "folder": str(folder),
                 "threads": threads,
+                "seeds": seeds,
+                "checkpoints": checkpoints,
             }
             stack.enter_context(_Worker(task, messages))
         running = processes
@@ -154,6 +166,8 @@ def work() -> None:
                 Path(task["folder"]),
                 threads=task["threads"],
                 progress=report,
+                seeds=task["seeds"],
+                checkpoints=task["checkpoints"],
             )
         except TiplBenchError as error:
             send(error=str(error))

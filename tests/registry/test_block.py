@@ -59,9 +59,7 @@ def test_a_snapshot_that_is_none_is_refused_with_the_file_and_the_way_out(write,
 
 
 @pytest.mark.parametrize("checkpoints", [1, 8, 11, 21])
-def test_a_block_of_given_seeds_and_length_holds_the_first_checkpoints_of_those_trials(
-    checkpoints, collected, tmp_path
-):
+def test_a_block_of_given_seeds_and_length_has_the_first_checkpoints_of_those_trials(checkpoints, collected, tmp_path):
     reports = []
     collect_block(
         tiny_config(),
