@@ -16,7 +16,9 @@ import click
 from ..utils.errors import OptionError, TiplBenchError, UnknownNameError, reason
 from .output import WORKING, echo, plain_output
 
-RESUMABLE = ("run", "reproduce", "datasets collect", "datasets download", "datasets publish")
+RESUMABLE = (
+    "run", "reproduce", "leaderboard confirm", "datasets collect", "datasets download", "datasets publish",
+)  # fmt: skip
 """Commands that continue from finished work when they are repeated."""
 
 

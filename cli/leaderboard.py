@@ -17,6 +17,7 @@ from .verification import describe_returns, fresh_option, open_dataset_of, recor
 
 if TYPE_CHECKING:
     from ..benchmark.worker.predictor_process import Limits
+    from ..leaderboard.confirm.confirm import ConfirmationResult
     from ..leaderboard.submission.check import CheckResult
     from ..registry.dataset import Dataset
 
@@ -228,3 +229,94 @@ def serve_board(out: Path, port: int) -> None:
         with contextlib.suppress(KeyboardInterrupt):
             serving.serve_forever()
     echo("ended")
+
+
+@leaderboard.command(
+    "confirm",
+    short_help="Run records' predictors on fresh trials.",
+    epilog=examples("leaderboard confirm leaderboard/results/hopper--*.json"),
+)
+@click.argument("records", metavar="RECORD...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--dataset",
+    metavar="DATASET",
+    shell_complete=complete_datasets,
+    help="Dataset name, hf:// address or folder. [default: the records']",
+)
+@click.option("--trials", type=int, help="Fresh trials. [default: those of the open set, or 15]")
+@click.option("--threads", type=click.IntRange(1), help="Physics threads. [default: all usable cores]")
+@quiet_option
+@timeout_option
+@memory_option
+def confirm_records(
+    records: tuple[Path, ...],
+    dataset: str | None,
+    trials: int | None,
+    threads: int | None,
+    timeout: float | None,
+    memory: float | None,
+) -> None:
+    """Run records' predictors on fresh trials of secret seeds, and keep whether their claims hold.
+
+    Each predictor is fitted as its RECORD says, and scored on trials that nobody has seen: the same ones for all
+    records of a dataset, collected now or used on until they are revealed. It is untrusted code: run this in a
+    disposable virtual machine, as `reproduce`.
+    """
+    from ..leaderboard.confirm.confirm import confirm
+
+    with Bars() as bars:
+        confirm(
+            records,
+            dataset,
+            trials=trials,
+            threads=threads,
+            limits=build_limits(timeout, memory),
+            progress=bars.stage,
+            done=_report_confirmation,
+        )
+
+
+def _report_confirmation(result: ConfirmationResult) -> None:
+    echo(f"{result.found.kind}: {result.path.name}")
+    echo(f"  {result.found.spell()}")
+    echo(f"  kept in {result.kept}")
+
+
+@leaderboard.command(
+    "reveal", short_help="Publish a set of fresh trials.", epilog=examples("leaderboard reveal hopper/ppo-mini-v1")
+)
+@click.argument("name", metavar="SET")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder to write. [default: fresh-trials-SET]")
+def reveal_set(name: str, out: Path | None) -> None:
+    """Publish the seeds, trials and forecasts of a set of fresh trials; nothing is confirmed on it from then on.
+
+    SET is its id, or the dataset whose set was not revealed yet. The folder's `dataset` opens like any other.
+    """
+    from ..leaderboard.confirm.reveal import reveal
+
+    echo(f"wrote {reveal(name, out)}; from now on nothing is confirmed on these trials")
+
+
+@leaderboard.command(
+    "audit", short_help="Check a revealed set.", epilog=examples("leaderboard audit fresh-trials-0123456789ab")
+)
+@click.argument("folder", type=click.Path(path_type=Path))
+@records_option
+@click.option("--collect", "collect_again", is_flag=True, help="Also train the fresh trials again from their seeds.")
+@quiet_option
+def audit_set(folder: Path, records: Path | None, collect_again: bool) -> None:
+    """Check a revealed set of fresh trials against the evidence beside the leaderboard's records.
+
+    That its salt and seeds are the ones committed to, its trials theirs, and its forecasts score what the evidence
+    says. FOLDER is what `leaderboard reveal` wrote. Exits with 1 if something is not as it should be.
+    """
+    from ..leaderboard.confirm.audit import audit
+
+    with Bars() as bars:
+        found = audit(folder, records, collect_again=collect_again, progress=bars.stage)
+    for line in found.passed:
+        echo(f"ok: {line}")
+    for line in found.problems:
+        echo(f"PROBLEM: {line}")
+    if found.problems:
+        sys.exit(1)

@@ -22,9 +22,9 @@ from ...benchmark.protocol import CURRENT, ROW_SEEDS
 from ...benchmark.record import Record, Result
 from ...benchmark.request import run_folder
 from ...utils.errors import ProtocolError, TiplBenchError
-from ..store.evidence import RowStatus, row_status
+from ..store.evidence import RowStatus, State, row_status
 from ..store.records import COMMITTED
-from .schema import STATES, Commands, State
+from .schema import STATES, Commands
 
 REQUIRED_SUMS = {
     column

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ...benchmark.metrics import BY_NAME, HEADLINE
 from ...benchmark.record import Record, ReturnPair
 from .entries import Entry
-from .numbers import mean, rounded
+from .numbers import estimate, mean, rounded
 from .schema import RowCost, RowProvenance
 
 SECONDS = ("fit_seconds", "forecast_seconds", "evaluation_seconds")
@@ -30,6 +31,7 @@ def describe_entry(entry: Entry) -> dict[str, Any]:
         "state": entry.state,
         "disputed": entry.disputed,
         "reproduction": _reproduction(entry),
+        **_confirmation(entry),
         "evidence": [
             {"seed": one.key.seed, **item}
             for one, standing in zip(entry.records.values(), entry.standings, strict=True)
@@ -58,7 +60,7 @@ def _reproduction(entry: Entry) -> str | None:
         for item in standing.evidence
         if item["kind"] == "reproduced" and item.get("grade") != "drifted"
     ]
-    if entry.state != "reproduced" or not pieces:
+    if {seed for seed, *_ in pieces} < {record.key.seed for record in entry.records.values()}:
         return None
     elsewhere = {seed for seed, other, _ in pieces if other}
     everywhere = len(elsewhere) == len(entry.records)
@@ -67,6 +69,28 @@ def _reproduction(entry: Entry) -> str | None:
     where = "on another kind of machine" if everywhere else "on the same kind of machine"
     where = "some seeds on another kind of machine" if elsewhere and not everywhere else where
     return f"{grade}, {where} ({', '.join(sorted({item['cpu'] for item in counted}))})"
+
+
+def _confirmation(entry: Entry) -> dict[str, Any]:
+    """What runs on fresh trials found: the last one of each seed that has any."""
+    pieces = [
+        next((item["confirmation"] for item in reversed(standing.evidence) if "confirmation" in item), None)
+        for standing in entry.standings
+    ]
+    found = [piece for piece in pieces if piece is not None]
+    if not found:
+        return {}
+
+    def over_seeds(metric: str, sample: str) -> list[float | None]:
+        return [mean([piece[metric][sample][part] for piece in found]) for part in ("value", "low", "high")]
+
+    scores = [
+        f"{BY_NAME[name].label} {over_seeds(name, 'fresh')[0]:.{digits}f} on {found[0]['trials']} fresh trials, "
+        f"{over_seeds(name, 'public')[0]:.{digits}f} on the public test trials"
+        for name, digits in ((HEADLINE, 3), ("repw", 2))
+    ]
+    some = f" ({len(found)} of {len(pieces)} seeds)" if len(found) < len(pieces) else ""
+    return {"confirmation": "; ".join(scores) + some, "fresh_skill": estimate(over_seeds(HEADLINE, "fresh"))}
 
 
 def _provenance(path: Path, record: Record) -> RowProvenance:

@@ -13,14 +13,16 @@ from ...benchmark.protocol import Protocol
 from ...benchmark.record import ReturnPair
 from ...utils.canonical import strict_json
 from ...utils.errors import ProtocolError, reason
-from ...utils.fields import Document
+from ...utils.fields import Document, later
 from ...utils.text import first_error
+from ..store.evidence import State
 
-State = Literal["claimed", "rescored", "reproduced"]
 STATES: dict[State, str] = {
+    "not confirmed": "significantly worse on fresh trials, collected in secret, than on the public test trials",
     "claimed": "as its submitter measured it",
     "rescored": "scored again from its forecasts",
     "reproduced": "run again from its record, bitwise the same or within tolerance",
+    "confirmed": "run on fresh trials, collected in secret, and not significantly worse there",
 }
 """How far a row was checked, from least to most."""
 Numbers = tuple[float | None, ...]
@@ -207,6 +209,10 @@ class Row(Document):
     """Why it is disputed; None if it is not."""
     reproduction: str | None
     """How its reproductions came out, and on what machines."""
+    confirmation: str | None = later(None)
+    """What its predictor's runs on fresh trials found."""
+    fresh_skill: Estimate | None = later(None)
+    """Mean skill on fresh trials: means over seeds of the values and of their bounds."""
     evidence: tuple[dict[str, Any], ...]
     """What was done with each seed's record, and where."""
     seeds: tuple[int, ...]

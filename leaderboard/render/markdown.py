@@ -88,6 +88,7 @@ def _board(board: EnvironmentBoard, document: LeaderboardDocument) -> Cells:
         ],
         "metrics": metrics,
         "headline": headline,
+        "confirmed": any(row.fresh_skill for row in own),
         "rows": [_row(row, board, metrics, titles) for row in own],
     }  # fmt: skip
 
@@ -100,6 +101,7 @@ def _row(row: Row, board: EnvironmentBoard, metrics: Sequence[MetricInfo], title
     headline = metrics[0] if metrics else None
     series = row.phases[board.headline][headline.name].by_horizon if headline else ()
     digits = headline.digits if headline else 0
+    fresh = row.fresh_skill or UNDEFINED
     return {
         "about": row,
         "rank": row.rank if row.rank is not None else "-",
@@ -114,6 +116,7 @@ def _row(row: Row, board: EnvironmentBoard, metrics: Sequence[MetricInfo], title
         },
         "by_horizon": {h: number(_at(series, h, UNDEFINED).value, digits) for h in HORIZONS},
         "spread": number(row.spread, digits),
+        "fresh": (number(fresh.value, digits), interval(fresh, digits)),
         "fit_seconds": number(row.cost.fit_seconds, 1),
         "parameters": Markup(f"{row.cost.parameters:,}"),
     }

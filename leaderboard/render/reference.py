@@ -16,7 +16,7 @@ from ...benchmark.forecast.scoring import COLUMNS, LAYER_PREFIX
 from ...registry.views.index import INDEX_COLUMNS
 from ..document import schema
 from ..document.metric_values import SHOWN
-from ..store import evidence
+from ..store import confirmation, evidence
 from ..verify.reproduce import TOLERANCE
 from . import table
 from .escaping import markdown_text
@@ -46,6 +46,8 @@ TERMS = {
     "board": "the rows of one dataset and protocol",
     "tied": "not separated by the paired interval of the difference",
     "greyed": "not ranked any more: superseded, or of a dataset that was withdrawn",
+    "fresh trials": "trials of the dataset's own configuration with secret seeds, collected to confirm rows",
+    "fresh skill": "the skill on fresh trials",
     "disputed": "doubted by a maintainer or by a reproduction that drifted, until a maintainer resolves it",
 }
 GRADES = {
@@ -65,6 +67,8 @@ DOCUMENT = {
     "rows.phases": schema.Series, "rows.cost": schema.RowCost, "rows.provenance": schema.RowProvenance,
     "rows.commands": schema.Commands, "rows.comparisons": schema.Comparison, "overall": schema.OverallRow,
     "scope": schema.Scope, "evidence": evidence.Evidence,
+    "evidence.confirmation": confirmation.Confirmation, "evidence.confirmation.skill": confirmation.Comparison,
+    "evidence.confirmation.skill.public": confirmation.Measured,
 }  # fmt: skip
 HEAD = """# Reference
 
@@ -143,6 +147,7 @@ def _leaderboard_columns() -> dict[str, tuple[Any, str]]:
         "phase": "The phase that the numbers are of.",
         "horizon": "Checkpoints ahead, from 1; or mean: over all horizons.",
     }
+    known |= {f"fresh_skill_{bound}": f"The {bound} end of its interval." for bound in ("low", "high")}
     for metric in SHOWN:
         known[metric.name] = f"{metric.label}, {metric.unit}."
         known |= {f"{metric.name}_{bound}": f"The {bound} end of its interval." for bound in ("low", "high")}

@@ -19,8 +19,10 @@ TEXT, WHOLE, NUMBER, FLAG = pa.string(), pa.int64(), pa.float64(), pa.bool_()
 OF_BOARD = {"dataset": TEXT, "digest": TEXT, "environment": TEXT, "protocol": WHOLE, "published": FLAG}
 OF_ROW = {
     "method": TEXT, "version": WHOLE, "consumes": TEXT, "budget": TEXT, "variant": TEXT, "device": TEXT, "state": TEXT,
-    "reproduction": TEXT, "greyed": TEXT, "disputed": TEXT, "rank": WHOLE, "above_ceiling": FLAG, "spread": NUMBER,
+    "reproduction": TEXT, "confirmation": TEXT, "greyed": TEXT, "disputed": TEXT, "rank": WHOLE, "above_ceiling": FLAG,
+    "spread": NUMBER,
 }  # fmt: skip
+OF_FRESH = {"fresh_skill": NUMBER, "fresh_skill_low": NUMBER, "fresh_skill_high": NUMBER}
 OF_SEEDS = {"seeds": pa.list_(WHOLE), "seed_skills": pa.list_(NUMBER), "tied": pa.list_(TEXT)}
 OF_COST = {
     "fit_seconds": NUMBER, "forecast_seconds": NUMBER, "evaluation_seconds": NUMBER, "peak_memory_bytes": WHOLE,
@@ -38,7 +40,7 @@ Line = dict[str, Any]
 
 def schema(metrics: Sequence[MetricInfo]) -> pa.Schema:
     """The table's columns and their types, the same whatever the rows hold."""
-    columns = {"row": TEXT, "board": TEXT, **OF_BOARD, **OF_ROW}
+    columns = {"row": TEXT, "board": TEXT, **OF_BOARD, **OF_ROW, **OF_FRESH}
     columns |= {"phase": TEXT, "windows": WHOLE, "trials": WHOLE, "horizon": TEXT}
     for metric in metrics:
         columns[metric.name] = NUMBER
@@ -89,6 +91,8 @@ def _csv_cell(value: Any) -> str:
 def _lines(row: Row, board: EnvironmentBoard, document: LeaderboardDocument) -> Iterator[Line]:
     head: Line = {"row": row.id, "board": row.board}
     head |= {name: getattr(board, name) for name in OF_BOARD} | {name: getattr(row, name) for name in OF_ROW}
+    fresh = row.fresh_skill or UNDEFINED
+    head |= dict(zip(OF_FRESH, (fresh.value, fresh.low, fresh.high), strict=True))
     tail: Line = {name: getattr(row, name) for name in OF_SEEDS} | row.cost.model_dump()
     tail |= {name: [getattr(origin, name) for origin in row.provenance] for name in OF_PROVENANCE}
     tail |= {f"{CODE}{name}": [getattr(origin.code, name, None) for origin in row.provenance] for name in OF_CODE}

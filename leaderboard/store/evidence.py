@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BeforeValidator, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
 from ...benchmark.metrics import FORMER_NAMES
@@ -14,15 +14,19 @@ from ...benchmark.provenance import provenance
 from ...benchmark.record import Record, read_record
 from ...utils.canonical import canonical_json, strict_json
 from ...utils.errors import ProtocolError
-from ...utils.fields import Document, Finite, Sha256, Text
+from ...utils.fields import Document, Finite, Sha256, Text, later
 from ...utils.files import write_text
 from ...utils.text import first_error
 from ..verify.reproduce import ReproductionResult
 from ..verify.rescore import RescoreResult
+from .confirmation import Confirmation
 
 FOLDER = "evidence"
 LIMIT = 1 << 20
-State = Literal["claimed", "rescored", "reproduced"]
+State = Literal["not confirmed", "claimed", "rescored", "reproduced", "confirmed"]
+Kind = Literal["rescored", "reproduced", "confirmed", "not confirmed", "disputed", "resolved"]
+ORDER = get_args(State)
+"""From the least to the most that is known in favour of a row."""
 _RESULT = {
     "phase": True,
     "horizon": True,
@@ -87,22 +91,21 @@ def _current_kind(kind: Any) -> Any:
 
 
 class Evidence(Document):
-    """One thing that was done with a record, and where.
+    """One thing that was done with a record, and where."""
 
-    `kind` is "rescored" or "reproduced" (by this package), "disputed" or "resolved" (by a maintainer).
-    """
-
-    kind: Annotated[Literal["rescored", "reproduced", "disputed", "resolved"], BeforeValidator(_current_kind)]
-    """rescored and reproduced by this package, disputed and resolved by a maintainer."""
+    kind: Annotated[Kind, BeforeValidator(_current_kind)]
+    """rescored, reproduced, confirmed and not confirmed by this package, disputed and resolved by a maintainer."""
     record: Sha256
-    """`fingerprint` of the record that it is of: evidence of another record says nothing, but for a dispute or a
-    drift, which is of the row until it is resolved."""
+    """`fingerprint` of the record that it is of: evidence of another record says nothing, but for a dispute, a drift or
+    a claim that was not confirmed, which is of the row until it is resolved."""
     text: Text
     """What came out, or why."""
     grade: Literal["bitwise", "within tolerance", "drifted"] | None = None
     """Of a reproduction: how it came out."""
     largest: Finite | None = None
     """Of a reproduction: the largest difference of a skill."""
+    confirmation: Confirmation | None = later(None)
+    """Of a run on fresh trials: what it found."""
     tipl_bench: Text
     """The version of tipl-bench."""
     git_commit: Text | None
@@ -112,10 +115,17 @@ class Evidence(Document):
     platform: Text
     """The operating system."""
 
+    @model_validator(mode="after")
+    def _grounded(self) -> Self:
+        found = self.confirmation.kind if self.confirmation else None
+        if found != (self.kind if self.kind in ("confirmed", "not confirmed") else None):
+            raise ValueError(f"{self.kind}, where the numbers of its confirmation say {found}")
+        return self
+
     @property
     def of_row(self) -> bool:
-        """Whether it opens or ends a dispute of the row, whatever its numbers were then."""
-        return self.kind in ("disputed", "resolved") or self.grade == "drifted"
+        """Whether it opens or ends a doubt about the row, whatever its numbers were then."""
+        return self.kind in ("disputed", "resolved", "not confirmed") or self.grade == "drifted"
 
 
 @dataclass(frozen=True)
@@ -125,7 +135,8 @@ class RowStatus:
     Parameters
     ----------
     state
-        "claimed" (as received), "rescored" (recomputed from its forecasts) or "reproduced" (run again).
+        "claimed" (as received), "rescored" (recomputed from its forecasts), "reproduced" (run again) or "confirmed"
+        (run on fresh trials); "not confirmed" where those refuted it, until a maintainer resolves that.
     disputed
         Why it is disputed, if it is.
     evidence
@@ -174,6 +185,11 @@ def reproduced(found: ReproductionResult) -> Evidence:
     return _evidence("reproduced", found.record, text, grade=found.grade, largest=largest)
 
 
+def confirmed(found: Confirmation, record: Record) -> Evidence:
+    """Evidence of a run on fresh trials, for or against the record."""
+    return _evidence(found.kind, record, found.spell(), confirmation=found)
+
+
 def maintainer_note(kind: Literal["disputed", "resolved"], record: Record, reason: str) -> Evidence:
     """Evidence that a maintainer opened or resolved a dispute."""
     return _evidence(kind, record, reason)
@@ -197,6 +213,9 @@ def read(record_path: Path, record: Record) -> list[Evidence]:
     """All evidence of this very record, and what its row is disputed for; `ProtocolError` if the file is not valid."""
     everything = _everything(record_path)
     own = _names(record_path, record) if everything else set()
+    for piece in everything:
+        if piece.record in own and piece.confirmation and not piece.confirmation.is_of(record):
+            raise ProtocolError(f"{evidence_path(record_path)}: a confirmation of other numbers than the record's.")
     return [piece for piece in everything if piece.record in own or piece.of_row]
 
 
@@ -224,19 +243,22 @@ def row_status(record_path: Path, record: Record) -> RowStatus:
     known = read(record_path, record)
     state: State = "claimed"
     disputes: list[str] = []
+    refuted = False
     for evidence in known:
-        if evidence.kind == "rescored" and state == "claimed":
-            state = "rescored"
-        elif evidence.grade == "drifted":
+        if evidence.grade == "drifted":
             disputes.append(f"a reproduction drifted: {evidence.text}")
-        elif evidence.kind == "reproduced":
-            state = "reproduced"
         elif evidence.kind == "disputed":
             disputes.append(evidence.text)
         elif evidence.kind == "resolved":
             disputes.clear()
+            refuted = False
+        elif evidence.kind == "not confirmed":
+            refuted = True
+        else:
+            state = max(state, evidence.kind, key=ORDER.index)
     disputed = "; ".join(dict.fromkeys(disputes)) or None
-    return RowStatus(state, disputed, tuple(e.model_dump(exclude={"record"}, exclude_none=True) for e in known))
+    shown = tuple(piece.model_dump(exclude={"record"}, exclude_none=True) for piece in known)
+    return RowStatus("not confirmed" if refuted else state, disputed, shown)
 
 
 def _everything(record_path: Path) -> list[Evidence]:

@@ -99,7 +99,8 @@ def _of_row(record: Record, board: Mapping[Path, Record]) -> Iterator[str]:
         return
     before = Entry(row, tuple(row_status(path, other) for path, other in row.items()), ())
     after = Entry({**row, Path(): record}, (), ())
-    fall = " and whose state reproduced -> rescored" if before.state == "reproduced" else ""
+    falls = before.state in ("reproduced", "confirmed")
+    fall = f" and whose state {before.state} -> rescored" if falls else ""
     yield f"adds seed {seed} to row {before.id}, whose skill goes {_skill(before):.4f} -> {_skill(after):.4f}{fall}"
 
 

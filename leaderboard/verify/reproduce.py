@@ -92,22 +92,8 @@ def reproduce(
         raise ProtocolError(
             f"{folder} is not empty; a reproduction starts from nothing. Remove it, or choose another folder (`out=`)."
         )
-    key = record.key
-    opened = open_dataset(record, dataset)
-    request = RunRequest(
-        key.method.name,
-        opened,
-        key.method.budget,
-        as_settings(key.method.options),
-        key.seed,
-        device or key.device,
-        key.protocol,
-        limits or Limits(),
-        key.split,
-        key.limit,
-        record.has_returns,
-    )
-    _check_installed(request, key.method)
+    request = rerun_request(record, open_dataset(record, dataset), device, limits)
+    check_installed(request, record.key.method)
     folder.mkdir(parents=True, exist_ok=True)
     with optional_write("a reproduction that is interrupted begins anew"):
         marker.parent.mkdir(parents=True, exist_ok=True)
@@ -118,15 +104,36 @@ def reproduce(
     return grade(record, again)
 
 
-def _check_installed(request: RunRequest, stated: MethodIdentity) -> None:
-    """Raise `ProtocolError` unless the predictor that is installed here is the one that a record states."""
+def rerun_request(
+    record: Record, dataset: Dataset, device: str | None = None, limits: Limits | None = None
+) -> RunRequest:
+    """The run that a record states, on the dataset that is given; on another device than its, if one is."""
+    key = record.key
+    return RunRequest(
+        key.method.name,
+        dataset,
+        key.method.budget,
+        as_settings(key.method.options),
+        key.seed,
+        device or key.device,
+        key.protocol,
+        limits or Limits(),
+        key.split,
+        key.limit,
+        record.has_returns,
+    )
+
+
+def check_installed(request: RunRequest, stated: MethodIdentity) -> str:
+    """What would isolate the predictor; raises `ProtocolError` unless it is the one that a record states."""
     with request.start() as predictor:
-        installed = request.key(predictor).method
+        installed, isolation = request.key(predictor).method, predictor.isolation
     if canonical_json(installed.stable()) != canonical_json(stated.stable()):  # where 1, 1.0 and true are three things
         raise ProtocolError(
             f"The record is of {stated.name} v{stated.version} with options {stated.options}; installed here is "
             f"v{installed.version} with {installed.options}. Install the version that the record names."
         )
+    return isolation
 
 
 def _marker(folder: Path, record: Record) -> Path:

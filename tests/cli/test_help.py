@@ -24,6 +24,8 @@ PROGRESS = {
     "leaderboard add",
     "leaderboard check",
     "models check",
+    "leaderboard confirm",
+    "leaderboard audit",
 }
 """Commands that report progress."""
 

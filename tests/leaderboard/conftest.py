@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
-from helpers import submission_workspace, synthetic
+from helpers import confirming, submission_workspace, synthetic
 from helpers.board_records import catalogue
 from helpers.browser import browser, visit
 from helpers.hub.fixtures import hub, hub_server, no_waiting
 from helpers.submission_workspace import SubmissionWorkspace
 from tipl_bench.benchmark.protocol import PROTOCOLS
+from tipl_bench.benchmark.worker.predictor_process import PredictorProcess
+from tipl_bench.benchmark.worker.sandbox import NO_ISOLATION
+from tipl_bench.leaderboard.confirm.fresh_set import fresh_root
 from tipl_bench.leaderboard.store.records import add
 
 __all__ = ["browser", "hub", "hub_server", "no_waiting", "visit"]
@@ -49,3 +53,28 @@ def toys(tmp_path: Path, store: Path) -> Path:
     """A folder for records, with a catalog of this machine's own beside it."""
     catalogue(store)
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def confirmed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A board of an honest and a cheating row with what fresh trials showed of them, to copy: see `make_confirmed`."""
+    with PredictorProcess("persistence") as predictor:
+        if predictor.isolation == NO_ISOLATION:
+            pytest.skip("nothing isolates a predictor here")
+    folder = tmp_path_factory.mktemp("confirmed")
+    confirming.make_confirmed(folder)
+    return folder
+
+
+@pytest.fixture
+def board(confirmed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known: None) -> confirming.Board:
+    """That board, and the set of fresh trials."""
+    return confirming.copied(confirmed, tmp_path, monkeypatch, "records")
+
+
+@pytest.fixture
+def claimed(confirmed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known: None) -> confirming.Board:
+    """The same before, without a set."""
+    found = confirming.copied(confirmed, tmp_path, monkeypatch, "claimed")
+    shutil.rmtree(fresh_root())
+    return found

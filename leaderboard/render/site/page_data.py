@@ -15,7 +15,8 @@ PHASES = ("learning", "converged", "all")
 PART_BYTES = 256 * 1024
 """A part of rows' details closes once it is this long."""
 TEXTS = (
-    "method", "version", "consumes", "budget", "variant", "device", "state", "reproduction", "greyed", "disputed",
+    "method", "version", "consumes", "budget", "variant", "device", "state", "reproduction", "confirmation", "greyed",
+    "disputed",
 )  # fmt: skip
 DETAILS = (
     "options",
@@ -54,6 +55,7 @@ def summary(document: LeaderboardDocument) -> Json:
             "seeds": [len(row.seeds) for row in rows],
             "above": [int(row.above_ceiling) for row in rows],
             "spread": [row.spread for row in rows],
+            "fresh": [_triple(row.fresh_skill or UNDEFINED) for row in rows],
             "fit": [row.cost.fit_seconds for row in rows],
             "parameters": [row.cost.parameters for row in rows],
         },

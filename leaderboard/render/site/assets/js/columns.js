@@ -3,7 +3,9 @@ const columns = (() => {
   const { html, bdi, unseen } = dom;
   const AT = [1, 2, 5, 10];
   const MEANING = {
+    "not confirmed": "significantly worse on fresh trials than on the public test trials",
     claimed: "as the submitter measured it", rescored: "scored again from its forecasts", reproduced: "run again from its record",
+    confirmed: "run on fresh trials, and not significantly worse there",
   };
 
   const numeric = (key, label, value, cell, hint) => ({ key, label, value, cell, hint, numeric: true, bestHigh: true });
@@ -25,9 +27,10 @@ const columns = (() => {
   function stateBadge(row) {
     const known = Object.hasOwn(MEANING, row.state), shown = text.clean(row.state, 20);
     if (!known) return badge(shown);
-    return badge(shown, MEANING[row.state] + (row.reproduction ? `: ${text.clean(row.reproduction, 200)}` : ""), row.state);
+    const found = row.state.endsWith("confirmed") ? row.confirmation : row.state === "reproduced" && row.reproduction;
+    return badge(shown, MEANING[row.state] + (found ? `: ${text.clean(found, 300)}` : ""), row.state.replace(" ", "-"));
   }
-  const reason = (kind, why) => why && html("span", { class: `reason ${kind}` }, `${kind}: `, bdi(why, 160));
+  const reason = (kind, why) => why && html("span", { class: `reason ${kind.replace(" ", "-")}` }, `${kind}: `, bdi(why, 160));
 
   // The predictor's cell: the button that opens the row, and what sets the row apart.
   function predictor(row, view) {
@@ -37,6 +40,7 @@ const columns = (() => {
         html("span", { class: "soft" }, `v${text.clean(row.version, 12)} · `, bdi(row.budget, 40))),
       row.above ? html("span", { class: "reason" }, badge("above the span ceiling", "its skill is significantly above that of the best point in the span of its context", "above")) : "",
       reason("greyed", row.greyed), reason("disputed", row.disputed),
+      row.state === "not confirmed" && reason(row.state, row.confirmation),
     ];
   }
 
@@ -62,7 +66,8 @@ const columns = (() => {
         ...(metric === data.ranking ? AT.filter(h => h <= data.about.horizons).map(h =>
           numeric(`h${h}`, `h = ${h}`, row => view.byHorizon(row)[h - 1], row => data.format(metric)(view.byHorizon(row)[h - 1]), `${metric.label} ${h} checkpoints ahead`)) : []),
       ]),
-      state_("claimed, rescored or reproduced"),
+      data.rows.some(row => row.fresh[0] !== null) && numeric("fresh", "fresh skill", row => row.fresh[0], row => plain(row.fresh, text.skill), "skill on fresh trials, learning phase, mean over horizons; with its 95% interval"),
+      state_("not confirmed, claimed, rescored, reproduced or confirmed"),
       numeric("seeds", "seeds", row => row.seeds, row => String(row.seeds)),
       { ...numeric("spread", "spread", row => row.spread, row => (row.seeds > 1 ? text.skill(row.spread) : text.NONE), "standard deviation of skill over seeds"), bestHigh: false },
       FIT, PARAMETERS, CONSUMES,

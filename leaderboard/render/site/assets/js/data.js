@@ -2,12 +2,12 @@
 const data = (() => {
   const about = JSON.parse(document.getElementById("data").textContent);
   const boards = new Map(about.boards.map(board => [board.id, board]));
-  const names = ["board", "method", "version", "consumes", "budget", "variant", "device", "state", "reproduction", "greyed", "disputed"];
+  const names = ["board", "method", "version", "consumes", "budget", "variant", "device", "state", "reproduction", "confirmation", "greyed", "disputed"];
 
   const rows = about.rows.id.map((id, index) => {
     const row = { id, index, part: null };
     for (const name of names) row[name] = about.rows[name].values[about.rows[name].index[index]];
-    for (const name of ["rank", "ties", "seeds", "above", "spread", "fit", "parameters"]) row[name] = about.rows[name][index];
+    for (const name of ["rank", "ties", "seeds", "above", "spread", "fresh", "fit", "parameters"]) row[name] = about.rows[name][index];
     row.board = boards.get(row.board);
     return row;
   });

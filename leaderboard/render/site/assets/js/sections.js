@@ -118,7 +118,7 @@ const sections = (() => {
   function evidence(row, details) {
     const items = details.evidence.map(({ kind, text: said, ...rest }) => html("li", {}, html("b", {}, bdi(kind, 80)), ": ", bdi(said, 2000),
       Object.keys(rest).length > 0 && dom.list(Object.entries(rest).map(([name, value]) => [bdi(name, 80), bdi(typeof value === "object" ? JSON.stringify(value) : value, 2000)]))));
-    return html("section", { class: "wide" }, html("h3", {}, "Evidence"), row.reproduction && html("p", {}, "Run again from its record: ", bdi(row.reproduction, 400), "."), items.length ? html("ul", {}, items) : html("p", {}, "None beyond the record."));
+    return html("section", { class: "wide" }, html("h3", {}, "Evidence"), row.reproduction && html("p", {}, "Run again from its record: ", bdi(row.reproduction, 400), "."), row.confirmation && html("p", {}, "Run on fresh trials: ", bdi(row.confirmation, 400), "."), items.length ? html("ul", {}, items) : html("p", {}, "None beyond the record."));
   }
 
   const PURPOSE = {

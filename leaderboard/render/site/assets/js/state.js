@@ -1,7 +1,7 @@
 // The view: all of it is in the address after #, so that it can be shared and revisited.
 const state = (() => {
   const HORIZONS = ["mean", ...Array.from({ length: data.about.horizons }, (_, index) => String(index + 1))];
-  const STATES = ["claimed", "rescored", "reproduced"];
+  const STATES = ["not confirmed", "claimed", "rescored", "reproduced", "confirmed"];
   const FLAGS = ["plain", "greyed", "disputed"];
   const values = name => [...new Set(data.rows.map(row => row[name]))].sort();
   const CHOICES = { consumes: values("consumes"), budget: values("budget"), device: values("device"), state: STATES, flag: FLAGS };

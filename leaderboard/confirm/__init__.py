@@ -1,0 +1,1 @@
+"""Confirming rows on fresh trials: collected in secret, scored once, revealed."""

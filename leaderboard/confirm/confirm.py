@@ -1,0 +1,241 @@
+"""Confirm records: run their predictors on fresh trials, and compare with what the records claim."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ...baselines import method_code
+from ...benchmark.metrics import BY_NAME, HEADLINE
+from ...benchmark.protocol import Protocol
+from ...benchmark.record import Record
+from ...benchmark.run import execute
+from ...benchmark.worker.predictor_process import Limits
+from ...benchmark.worker.sandbox import NO_ISOLATION
+from ...registry.catalog import identity_of
+from ...registry.dataset import Dataset
+from ...registry.loading import load_dataset
+from ...registry.store import exclusive
+from ...rl import usable_threads
+from ...utils.canonical import canonical_json
+from ...utils.errors import ProtocolError
+from ...utils.files import private_files
+from ...utils.progress import Progress, silent
+from ...utils.text import join_first
+from ..statistics.board import MIN_TRIALS
+from ..statistics.two_samples import Interval, Sample, exchanged, two_samples
+from ..store import evidence
+from ..store.confirmation import SIGNIFICANT_DIGITS, Comparison, Confirmation, Measured, enough_trials
+from ..store.records import suggest_record
+from ..verify.folder import open_dataset, open_record_file
+from ..verify.reproduce import check_installed, rerun_request
+from .fresh_set import FreshSet, lock_name, make_private, open_or_create
+
+
+@dataclass(frozen=True)
+class ConfirmationResult:
+    """What became of one record.
+
+    Parameters
+    ----------
+    path
+        The record's file.
+    record
+        The record.
+    found
+        Its scores beside those on the fresh trials.
+    kept
+        The file of the evidence.
+    """
+
+    path: Path
+    record: Record
+    found: Confirmation
+    kept: Path
+
+
+@dataclass(frozen=True)
+class _Claim:
+    """A record that is to be confirmed, and the run that would be its own on its dataset."""
+
+    path: Path
+    record: Record
+    dataset: Dataset
+
+    @property
+    def trials(self) -> int:
+        """The public test trials that decide."""
+        return min(result.trials for result in self.record.of_phase(headline_phase(self.record)))
+
+    @property
+    def run_name(self) -> str:
+        """The name of its run's folder in a set: another record has another."""
+        return f"{self.path.stem}-{evidence.fingerprint(self.record)[:8]}"
+
+
+def confirm(
+    paths: Sequence[Path],
+    dataset: Dataset | str | None = None,
+    *,
+    trials: int | None = None,
+    threads: int | None = None,
+    limits: Limits | None = None,
+    progress: Progress = silent,
+    done: Callable[[ConfirmationResult], None] = lambda result: None,
+) -> list[ConfirmationResult]:
+    """Run the predictors of records on fresh trials, and keep beside the records whether their claims hold.
+
+    All records of one dataset share its set of fresh trials, which is collected now, or goes on being used until it is
+    revealed. What is finished is not repeated, so that an interrupted call goes on.
+
+    Parameters
+    ----------
+    paths
+        Record files.
+    dataset
+        The dataset that they name, or where that is; found by its name by default.
+    trials
+        How many fresh trials; those of a set that was not revealed yet, or else 15, by default.
+    threads
+        Physics threads of the collection; all usable cores by default.
+    limits, progress
+        As for a run.
+    done
+        Called with each result as soon as it is kept.
+
+    Raises
+    ------
+    DatasetError, UnknownNameError, ProtocolError
+        Before anything is collected: if a record cannot be used, its dataset is not here, its predictor is not
+        installed or another version or other code, nothing isolates it here, or the number of trials does not fit.
+    """
+    claims = [_open(Path(path), dataset) for path in dict.fromkeys(map(Path, paths))]
+    for claim in claims:
+        _check_predictor(claim)
+    groups: dict[str, list[_Claim]] = {}
+    for claim in claims:
+        groups.setdefault(identity_of(claim.dataset).first_digest, []).append(claim)
+    results = []
+    for group in groups.values():
+        base = group[0].dataset
+        with exclusive(lock_name(base.name)):
+            fresh = open_or_create(base, trials, max(MIN_TRIALS, *(enough_trials(claim.trials) for claim in group)))
+            collected = fresh.collect(base, threads or usable_threads(), progress)
+            for claim in group:
+                results.append(_confirm(claim, fresh, collected, limits, progress))
+                done(results[-1])
+    return results
+
+
+def _open(path: Path, dataset: Dataset | str | None) -> _Claim:
+    if not path.is_file():
+        raise ProtocolError(suggest_record(path))
+    record = open_record_file(path)
+    if record.why_not_submittable:
+        raise ProtocolError(f"{path}: this run cannot be confirmed: {record.why_not_submittable}")
+    evidence.row_status(path, record)  # raises before an hour's work if what is kept cannot be added to
+    try:
+        opened = open_dataset(record, dataset if dataset else load_dataset(record.key.dataset.name, download=False))
+    except ProtocolError as error:
+        raise ProtocolError(f"{path}: {error}") from None
+    claim = _Claim(path, record, opened)
+    if claim.trials < 2:
+        raise ProtocolError(f"{path}: scored on {claim.trials} test trial; of fewer than 2 there is no interval.")
+    return claim
+
+
+def _check_predictor(claim: _Claim) -> None:
+    """The record's predictor is installed, with the code that the record states, and can be isolated."""
+    method, stated = claim.record.key.method, claim.record.provenance.code
+    isolation = check_installed(rerun_request(claim.record, claim.dataset), method)
+    if isolation == NO_ISOLATION:
+        raise ProtocolError(
+            "Nothing here keeps a predictor from reading the fresh trials (docs/sandbox.md says what does); confirm on "
+            "a machine whose kernel has Landlock."
+        )
+    here = method_code(method.name)
+    theirs, ours = (code.files if code else {} for code in (stated, here))
+    other = sorted(name for name in {*theirs, *ours} if theirs.get(name) != ours.get(name))
+    if other:
+        raise ProtocolError(
+            f"{claim.path}: {method.name} is installed here with other code than the record states: "
+            f"{join_first(other)}. Install what the record names, or have the record made with this."
+        )
+
+
+def _confirm(
+    claim: _Claim, fresh: FreshSet, collected: Dataset, limits: Limits | None, progress: Progress
+) -> ConfirmationResult:
+    """Run one predictor on the fresh trials, in the set's folder, and keep what came out beside the record."""
+    with private_files():
+        fresh.runs.mkdir(exist_ok=True)
+    folder = fresh.runs / claim.run_name
+    request = rerun_request(claim.record, collected, limits=limits)
+    again = execute(request, folder, progress).record
+    make_private(fresh.runs)
+    found = compare(claim.record, again, fresh.secret.commitment)
+    kept = evidence.append(claim.path, claim.record, evidence.confirmed(found, claim.record))
+    return ConfirmationResult(claim.path, claim.record, found, kept)
+
+
+def headline_phase(record: Record) -> str:
+    """The phase that decides: learning, or all that there is."""
+    return "learning" if record.of_phase("learning") else "all"
+
+
+def compare(claimed: Record, again: Record, commitment: str) -> Confirmation:
+    """A record's scores beside those of the same predictor on a set of fresh trials.
+
+    Raises
+    ------
+    ProtocolError
+        If a score is undefined on either.
+    """
+    phase = headline_phase(claimed)
+    code = again.provenance.code
+    scores = {name: _compared(claimed, again, phase, name) for name in (HEADLINE, "repw")}
+    return Confirmation(
+        fresh_set=commitment,
+        dataset_digest=again.key.dataset.digest,
+        forecasts=again.artifacts["forecasts"],
+        code=hashlib.sha256(canonical_json(code.files).encode()).hexdigest() if code else None,
+        isolation=again.provenance.isolation,
+        trials=max((result.trials for result in again.of_phase(phase)), default=0),
+        phase=phase,
+        **scores,
+    )
+
+
+def _compared(claimed: Record, again: Record, phase: str, name: str) -> Comparison:
+    public, fresh = (_sample(record, phase, name) for record in (claimed, again))
+    if fresh.trials < max(2, enough_trials(public.trials)):
+        raise ProtocolError(
+            f"{claimed.key.method.name}: only {fresh.trials} of the fresh trials, and {public.trials} of the public "
+            f"ones, have a {phase} phase: too few to tell. Reveal this set, and confirm on one of more trials "
+            "(`trials=`)."
+        )
+    protocol: Protocol = claimed.key.protocol
+    found = two_samples(
+        public, fresh, resamples=protocol.resamples, level=protocol.confidence, seed=protocol.bootstrap_seed
+    )
+    if not np.isfinite(found).all():
+        raise ProtocolError(f"{BY_NAME[name].label} is undefined on the public test trials or on the fresh ones.")
+    lower, higher = exchanged(public, fresh, resamples=protocol.resamples, seed=protocol.bootstrap_seed)
+    values = {part: _rounded(one) for part, one in zip(("public", "fresh", "difference"), found, strict=True)}
+    return Comparison(**values, chance=lower if BY_NAME[name].direction == "higher" else higher)
+
+
+def _sample(record: Record, phase: str, name: str) -> Sample:
+    """The per-trial sums of a metric."""
+    metric, results = BY_NAME[name], record.of_phase(phase)
+    sums = {column: np.array([result.by_trial[column] for result in results]).T for column in metric.columns}
+    return Sample(*metric.ratio(sums))
+
+
+def _rounded(interval: Interval) -> Measured:
+    value, low, high = (float(f"{number:.{SIGNIFICANT_DIGITS}g}") + 0.0 for number in interval)
+    return Measured(value=value, low=low, high=high)

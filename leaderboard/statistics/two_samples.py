@@ -1,0 +1,113 @@
+"""A ratio on two independent samples of trials, and how it differs between them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ...utils.bootstrap import bounds, expanded_tail
+from .board import ROUNDING, draw_counts
+
+Float64 = npt.NDArray[np.float64]
+
+
+class Interval(NamedTuple):
+    """A value with its interval; NaN where it is undefined."""
+
+    value: float
+    low: float
+    high: float
+
+
+class Sample(NamedTuple):
+    """Per-trial sums [K, H] of a ratio at H horizons."""
+
+    numerator: Float64
+    denominator: Float64
+
+    @property
+    def trials(self) -> int:
+        """K."""
+        return len(self.numerator)
+
+    def value(self) -> float:
+        """The mean over horizons of the ratio of sums."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return float((self.numerator.sum(0) / self.denominator.sum(0)).mean())
+
+    def drawn(self, resamples: int, seed: int | Sequence[int]) -> Float64:
+        """The same of resampled trials, [R]."""
+        counts = draw_counts(self.trials, resamples, seed)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            drawn: Float64 = ((counts @ self.numerator) / (counts @ self.denominator)).mean(1)
+        return drawn
+
+
+def two_samples(
+    first: Sample, second: Sample, *, resamples: int, level: float, seed: int
+) -> tuple[Interval, Interval, Interval]:
+    """The mean over horizons of a ratio of sums on each sample, and the second minus the first.
+
+    Trials are resampled within each sample, independently of the other. Each sample's interval is the expanded
+    percentile one; that of the difference has what both samples' variances fall short of, and Satterthwaite's degrees
+    of freedom (`utils.bootstrap.expanded_tail`).
+
+    Parameters
+    ----------
+    first, second
+        Of at least two trials each.
+    resamples, level, seed
+        Of the bootstrap.
+    """
+    values = first.value(), second.value()
+    drawn = first.drawn(resamples, seed), second.drawn(resamples, [seed, 1])  # equal draws would pair the samples
+    spread = [float(np.nanvar(part)) for part in drawn]
+    tails = expanded_tail(level, first.trials), expanded_tail(level, second.trials)
+    tail = expanded_tail(level, [first.trials, second.trials], spread)
+
+    def interval(value: float, draws: Float64, at: float) -> Interval:
+        low, high = bounds(draws, at)
+        return Interval(value, float(low), float(high))
+
+    one, other = (interval(*of) for of in zip(values, drawn, tails, strict=True))
+    return one, other, interval(values[1] - values[0], drawn[1] - drawn[0], tail)
+
+
+def exchanged(first: Sample, second: Sample, *, resamples: int, seed: int) -> tuple[float, float]:
+    """How often trials that are dealt out to the two samples at random differ as these do, or more: a permutation test.
+
+    Exact for any numbers of trials and any spread where all trials are of one distribution, as the public and the
+    fresh trials are for a predictor that knows neither; the bootstrap's interval is too short for few, skewed trials of
+    unequal numbers.
+
+    Parameters
+    ----------
+    first, second
+        As for `two_samples`.
+    resamples, seed
+        Of the permutations.
+
+    Returns
+    -------
+    float, float
+        How often the second sample's value is at least so much below the first's, and so much above it.
+    """
+    trials, size = first.trials + second.trials, first.trials
+    numerator, denominator = (np.concatenate(pair) for pair in zip(first, second, strict=True))
+    order = np.random.default_rng([seed, 2]).permuted(np.tile(np.arange(trials), (resamples, 1)), axis=1)
+    chosen = np.zeros((resamples + 1, trials))
+    chosen[0, :size] = 1.0  # as they are
+    np.put_along_axis(chosen[1:], order[:, :size], 1.0, axis=1)
+
+    def values(counts: Float64) -> Float64:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            found: Float64 = ((counts @ numerator) / (counts @ denominator)).mean(1)
+        return found
+
+    differences = values(1.0 - chosen) - values(chosen)
+    slack = ROUNDING * max(1.0, abs(float(differences[0])))
+    below, above = differences <= differences[0] + slack, differences >= differences[0] - slack
+    return float(below.mean()), float(above.mean())

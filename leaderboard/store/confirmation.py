@@ -1,0 +1,135 @@
+"""What a confirmation found: a record's scores on the public test trials and on fresh ones, side by side."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from ...benchmark.metrics import BY_NAME, HEADLINE
+from ...benchmark.record import MAX_TRIALS, Record
+from ...benchmark.worker.sandbox import NO_ISOLATION, Isolation
+from ...utils.fields import Document, Finite, Sha256
+from ..verify.comparison import RETURN_RTOL
+from ..verify.reproduce import TOLERANCE
+
+METRICS = (HEADLINE, "repw")
+"""What is compared; each as its mean over horizons."""
+SIGNIFICANT_DIGITS = 6
+"""Of a number in evidence: no more of the fresh trials gets out before they are revealed."""
+MAX_CHANCE = 0.025
+"""An honest claim is refuted by one score in no more than this part of the cases."""
+CONSISTENCY = 1e-4
+"""What rounding may come to in a difference, relative to the larger of the two numbers."""
+
+
+def enough_trials(public: int) -> int:
+    """How many fresh trials a claim on so many public ones can be refuted with: that all are worse must be rarer than
+    `MAX_CHANCE` among the ways to deal them out.
+    """
+    return next(fresh for fresh in itertools.count(1) if math.comb(public + fresh, fresh) * MAX_CHANCE >= 1)
+
+
+class Measured(Document):
+    """A number with its interval."""
+
+    value: Finite
+    """The number."""
+    low: Finite
+    """Where its interval begins."""
+    high: Finite
+    """Where it ends."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.low > self.high:
+            raise ValueError("its interval ends before it begins")
+        return self
+
+    def spell(self, digits: int) -> str:
+        """The number, and its interval in brackets."""
+        return f"{self.value:.{digits}f} [{self.low:.{digits}f}, {self.high:.{digits}f}]"
+
+
+class Comparison(Document):
+    """One score of a row on the public test trials and on fresh trials."""
+
+    public: Measured
+    """On the public test trials, as the record claims."""
+    fresh: Measured
+    """On the fresh trials."""
+    difference: Measured
+    """Fresh minus public, with the interval of two independent samples of trials."""
+    chance: Annotated[float, Field(ge=0, le=1)]
+    """How often trials dealt out at random, to public and fresh ones, come out at least so much worse on the fresh."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        public, fresh = self.public.value, self.fresh.value
+        if abs(fresh - public - self.difference.value) > CONSISTENCY * max(1.0, abs(fresh), abs(public)):
+            raise ValueError("difference is not fresh minus public")
+        return self
+
+
+class Confirmation(Document):
+    """A record's predictor, fitted again and scored on a set of fresh trials."""
+
+    fresh_set: Sha256
+    """The sha256 of the set's salt and seeds, stated before anybody could know them."""
+    dataset_digest: Sha256
+    """The digest of the set's trials."""
+    forecasts: Sha256
+    """The sha256 of the forecasts of the fresh trials."""
+    code: Sha256 | None
+    """The sha256 of the hashes of the predictor's source files; None for a predictor of this package."""
+    isolation: Isolation
+    """What kept the predictor from the fresh trials while it ran."""
+    trials: Annotated[int, Field(strict=True, ge=2, le=MAX_TRIALS)]
+    """Fresh trials."""
+    phase: Literal["learning", "all"]
+    """The phase that is compared."""
+    skill: Comparison
+    """Mean skill over horizons."""
+    repw: Comparison
+    """Mean REPW over horizons."""
+
+    @model_validator(mode="after")
+    def _isolated(self) -> Self:
+        if self.isolation == NO_ISOLATION:
+            raise ValueError("nothing kept the predictor from the fresh trials")
+        return self
+
+    @property
+    def shortfalls(self) -> list[str]:
+        """The scores that are significantly worse on fresh trials, by more than two machines differ."""
+        worse = {
+            HEADLINE: self.skill.difference.high < -TOLERANCE,
+            "repw": self.repw.difference.low > RETURN_RTOL * abs(self.repw.public.value),
+        }
+        return [BY_NAME[name].label for name in METRICS if worse[name] and getattr(self, name).chance <= MAX_CHANCE]
+
+    @property
+    def kind(self) -> Literal["confirmed", "not confirmed"]:
+        """Whether the claim holds on the fresh trials."""
+        return "not confirmed" if self.shortfalls else "confirmed"
+
+    def spell(self) -> str:
+        """The numbers in a line."""
+        scores = (
+            f"{BY_NAME[name].label} {one.fresh.spell(digits)} where the record has {one.public.spell(digits)}, "
+            f"difference {one.difference.spell(digits)}, by chance so much worse in {one.chance:.1%}"
+            for name, one, digits in ((HEADLINE, self.skill, 3), ("repw", self.repw, 2))
+        )
+        return f"{self.trials} fresh trials, {self.phase} phase: {'; '.join(scores)}"
+
+    def is_of(self, record: Record) -> bool:
+        """Whether the public numbers are those of a record."""
+        for name in METRICS:
+            values = [result[name].value for result in record.of_phase(self.phase)]
+            known = [value for value in values if value is not None]
+            mean, stated = sum(known) / max(1, len(known)), getattr(self, name).public.value
+            if not known or len(known) < len(values) or abs(mean - stated) > CONSISTENCY * max(1.0, abs(mean)):
+                return False
+        return True

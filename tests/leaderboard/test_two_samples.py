@@ -1,0 +1,84 @@
+"""Two independent samples of trials: the difference of a ratio, and how often its interval is right."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+from tipl_bench.leaderboard.statistics.two_samples import Sample, exchanged, two_samples
+from tipl_bench.leaderboard.store.confirmation import MAX_CHANCE
+
+SETTINGS = {"resamples": 999, "level": 0.95, "seed": 1}
+
+
+def sample(stream, trials, ratio=0.6, horizons=3):
+    """Baselines that vary over trials, and errors of about `ratio` of them, as InvertedPendulum's do."""
+    baseline = stream.lognormal(0.0, 0.5, (trials, horizons))
+    error = ratio * baseline * stream.lognormal(-0.02, 0.2, (trials, 1))
+    return Sample(baseline - error, baseline)
+
+
+def test_each_value_is_the_mean_over_horizons_of_a_ratio_of_sums():
+    stream = np.random.default_rng(0)
+    first, second = sample(stream, 15), sample(stream, 6)
+    one, other, difference = two_samples(first, second, **SETTINGS)
+    for found, (numerator, denominator) in ((one, first), (other, second)):
+        assert found.value == pytest.approx(
+            np.mean([n.sum() / d.sum() for n, d in zip(numerator.T, denominator.T, strict=True)])
+        )
+        assert found.low < found.value < found.high
+    assert difference.value == pytest.approx(other.value - one.value)
+    assert difference.high - difference.low > max(one.high - one.low, other.high - other.low)
+
+
+def test_the_interval_of_a_difference_of_means_is_welchs_up_to_resampling():
+    stream = np.random.default_rng(3)
+    first, second = (Sample(stream.normal(1, s, (n, 1)), np.ones((n, 1))) for n, s in ((15, 0.3), (6, 0.1)))
+    *_, difference = two_samples(first, second, resamples=20_000, level=0.95, seed=1)
+    welch = stats.ttest_ind(second.numerator[:, 0], first.numerator[:, 0], equal_var=False).confidence_interval(0.95)
+    assert (difference.low, difference.high) == pytest.approx((welch.low, welch.high), abs=0.03)
+
+
+def test_samples_without_spread_differ_by_exactly_what_they_differ_by():
+    same = Sample(np.zeros((8, 2)), np.ones((8, 2)))
+    assert two_samples(same, Sample(np.zeros((6, 2)), np.full((6, 2), 3.0)), **SETTINGS)[2] == (0.0, 0.0, 0.0)
+
+
+def test_the_permutation_test_is_that_of_scipy():
+    stream = np.random.default_rng(7)
+    first, second = (Sample(stream.lognormal(0, 1, (n, 1)), np.ones((n, 1))) for n in (5, 4))
+    found = exchanged(first, second, resamples=20_000, seed=1)
+    for chance, side in zip(found, ("less", "greater"), strict=True):
+        exact = stats.permutation_test(
+            (second.numerator[:, 0], first.numerator[:, 0]), lambda x, y: x.mean() - y.mean(), alternative=side
+        )
+        assert chance == pytest.approx(exact.pvalue, abs=0.01)
+
+
+def test_equal_trials_are_never_significant():
+    same = Sample(np.full((6, 2), 0.1), np.ones((6, 2)))
+    assert exchanged(same, same, resamples=99, seed=1) == (1.0, 1.0)
+
+
+@pytest.mark.parametrize("trials", [(2, 15), (6, 15), (15, 15)], ids=str)
+@pytest.mark.parametrize("kind", ["skill", "heavy"])
+def test_an_honest_claim_seems_worse_on_fresh_trials_as_rarely_as_stated(kind, trials):
+    """In at most 1 of 40 cases a score; `heavy` are log-normal sums, as REPW's, of which intervals are too short."""
+    stream, refuted, repeats = np.random.default_rng(5), 0, 400
+
+    def draw(count):
+        heavy = Sample(stream.lognormal(0, 0.83, (count, 1)), np.ones((count, 1)))
+        return sample(stream, count) if kind == "skill" else heavy
+
+    for _ in range(repeats):
+        lower, higher = exchanged(*map(draw, trials), resamples=399, seed=1)
+        refuted += (lower if kind == "skill" else higher) <= MAX_CHANCE
+    assert refuted <= stats.binom.ppf(0.999, repeats, MAX_CHANCE), refuted / repeats
+
+
+def test_a_claim_that_does_not_hold_is_seen_with_few_trials():
+    stream = np.random.default_rng(9)
+    for public, fresh in ((6, 6), (6, 15), (15, 15)):
+        claimed, true = sample(stream, public, ratio=0.3), sample(stream, fresh, ratio=0.8)
+        assert exchanged(claimed, true, resamples=999, seed=1)[0] <= MAX_CHANCE
+        assert two_samples(claimed, true, **SETTINGS)[2].high < 0
