@@ -46,9 +46,9 @@ def document(records: Path | None = None) -> LeaderboardDocument:
         boards.append(environment_board(name, entries, listed.get(key.dataset.name), newest[dataset]))
         protocols[str(key.protocol.version)] = key.protocol
 
-    def place(board: EnvironmentBoard) -> tuple[bool, bool, str]:
+    def place(board: EnvironmentBoard) -> tuple[bool, bool, bool, str]:
         bundled = board.published and listed[board.dataset].bundled
-        return greyed_reason(board) is not None, not bundled, board.id
+        return greyed_reason(board) is not None, board.superseded is not None, not bundled, board.id
 
     boards.sort(key=place)
     rows = [row for board in boards for row in board_rows(board, groups[board.id])]

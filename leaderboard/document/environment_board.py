@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
 from ...registry.catalog import CatalogEntry
 from ...utils.canonical import canonical_json
-from ..statistics.board import (
-    MIN_TRIALS,
-    class_ranks,
-    differences,
-    interval_verdicts,
-    seed_skills,
-    skills,
-    win_rates,
-)
+from ..statistics.board import MIN_TRIALS, seed_skills, skills, win_rates
+from .comparison_schema import Comparison
 from .entries import Entry
 from .metric_values import (
     board_phase,
@@ -26,12 +19,16 @@ from .metric_values import (
     headline_phase,
     is_above_ceiling,
     layers,
+    positions,
     present_phases,
     row_values,
 )
 from .numbers import estimate, rounded
+from .ranking import Ranked, ranked, rule
 from .rows import describe_entry
-from .schema import STATES, Comparison, EnvironmentBoard, Row
+from .schema import STATES, EnvironmentBoard, Row
+
+NEWER_PROTOCOL, OTHER_BYTES = "a newer protocol", "other bytes of the dataset under the same name"
 
 
 def environment_board(
@@ -51,9 +48,9 @@ def environment_board(
         The newest protocol version of which the document has a board of this dataset.
     """
     key, headline = entries[0].first.key, headline_phase(entries[0])
-    superseded = "a newer protocol" if key.protocol.version < newest_protocol else None
+    superseded = NEWER_PROTOCOL if key.protocol.version < newest_protocol else None
     if listed is not None and listed.identity.first_digest != key.dataset.first_digest:
-        listed, superseded = None, "other bytes of the dataset under the same name"
+        listed, superseded = None, OTHER_BYTES
     about = {phase: board_phase(entries, phase) for phase in present_phases(entries[0])}
     return EnvironmentBoard(
         id=name,
@@ -68,16 +65,17 @@ def environment_board(
         protocol=key.protocol.version,
         trials=about[headline].trials,
         ranked=about[headline].trials >= MIN_TRIALS,
+        ranking=rule(key.protocol),
         headline=headline,
         phases=about,
     )
 
 
 def greyed_reason(board: EnvironmentBoard) -> str | None:
-    """Why all rows of a board are greyed."""
+    """Why all rows of a board are greyed; one of an older protocol stays as it is, below the newer one's."""
     if board.yanked:
         return f"the dataset is yanked: {board.yanked}"
-    return f"superseded by {board.superseded}" if board.superseded else None
+    return f"superseded by {board.superseded}" if board.superseded == OTHER_BYTES else None
 
 
 def board_rows(board: EnvironmentBoard, entries: Sequence[Entry]) -> list[Row]:
@@ -85,12 +83,12 @@ def board_rows(board: EnvironmentBoard, entries: Sequence[Entry]) -> list[Row]:
     settings = bootstrap_settings(entries[0].first.key.protocol)
     table = headline_frame(entries, board.headline)
     skill = skills(table, **settings)
-    pairs, wins = differences(table, **settings), win_rates(table, level=settings["level"])
+    wins = win_rates(table, level=settings["level"])
     greyed = {name: greyed_reason(board) or replaced for name, replaced in _replaced(entries).items()}
     classes = {entry.id: entry.first.key.method.consumes for entry in entries}
-    ranked = {name: classes[name] for name in sorted(greyed) if board.ranked and greyed[name] is None}
-    place = class_ranks(ranked, interval_verdicts(pairs))
-    rank, tied = ({str(name): value for name, value in place[column].items()} for column in ("rank", "tied"))
+    standing = {name: classes[name] for name in sorted(greyed) if board.ranked and greyed[name] is None}
+    by_metric = ranked(entries, board.headline, standing, board.ranking)
+    headline, *others = by_metric
     best, spread = skill["value"].fillna(-math.inf).to_dict(), skill["spread"].to_dict()
     by_seed: dict[str, list[float | None]] = {}
     per_seed = seed_skills(table)
@@ -101,12 +99,13 @@ def board_rows(board: EnvironmentBoard, entries: Sequence[Entry]) -> list[Row]:
         Row(
             **describe_entry(entry),
             greyed=greyed[entry.id],
-            rank=rank.get(entry.id),
-            tied=tied.get(entry.id, ()),
+            **by_metric[headline].place(entry.id),
+            ranks={name: by_metric[name].places[entry.id] for name in others if entry.id in standing},
             above_ceiling=is_above_ceiling(values[board.headline][entry.id], board.phases[board.headline]),
             phases={phase: values[phase][entry.id] for phase in board.phases},
+            positions={phase: found for phase in board.phases if (found := positions(entry.results(phase)))},
             layers={phase: layers(entry.results(phase)) for phase in board.phases},
-            comparisons=_comparisons(entry.id, pairs, wins) if len(entries) > 1 else (),
+            comparisons=_comparisons(entry.id, by_metric, wins) if len(entries) > 1 else (),
             seed_skills=by_seed[entry.id],
             spread=rounded(spread[entry.id]),
         )
@@ -135,10 +134,18 @@ def _replaced(entries: Sequence[Entry]) -> dict[str, str | None]:
     return reasons
 
 
-def _comparisons(name: str, pairs: pd.DataFrame, wins: pd.DataFrame) -> tuple[Comparison, ...]:
+def _comparisons(name: str, by_metric: Mapping[str, Ranked], wins: pd.DataFrame) -> tuple[Comparison, ...]:
     """An entry against every other one of its board."""
-    mine, rates = pairs.loc[name], wins.loc[name]
+    first, *others = by_metric
+    beside = {metric: by_metric[metric].comparisons(name) for metric in others}
+    mine = wins.loc[name]
+    rates = {str(other): estimate(each) for other, each in zip(mine.index, mine.to_numpy(), strict=True)}
     return tuple(
-        Comparison(row=str(other), difference=estimate(difference), win_rate=estimate(rate))
-        for other, difference, rate in zip(mine.index, mine.to_numpy(), rates.to_numpy(), strict=True)
+        Comparison(
+            row=other,
+            **vars(found),
+            others={metric: pairs[other] for metric, pairs in beside.items()},
+            win_rate=rates[other],
+        )
+        for other, found in by_metric[first].comparisons(name).items()
     )

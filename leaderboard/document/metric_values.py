@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from ...benchmark.record import Result
 from ..statistics.board import board_sums, estimates
 from .entries import Entry, frame
 from .numbers import estimate, mean, rounded
-from .schema import BoardPhase, MetricInfo, Numbers, ReferenceSeries, Series
+from .schema import BoardPhase, MetricInfo, Numbers, PositionSeries, ReferenceSeries, Series
 
 CEILING, SPAN_SHARE = "oracle_skill", "span_share"
 PHASES = ("learning", "converged", "all")
@@ -67,10 +67,37 @@ def board_phase(entries: Sequence[Entry], phase: str) -> BoardPhase:
     references = {}
     for metric in REFERENCES:
         values = [[result[metric.name].value for result in at] for at in zip(*runs, strict=True)]
-        known = [[value for value in found if value is not None] for found in values]
-        by_horizon = tuple(rounded(float(np.median(found))) if found else None for found in known)
+        by_horizon = tuple(rounded(_known(np.median, found)) for found in values)
         references[metric.name] = ReferenceSeries(mean=rounded(mean(by_horizon)), by_horizon=by_horizon)
-    return BoardPhase(windows=runs[0][0].windows, trials=runs[0][0].trials, references=references)
+    return BoardPhase(
+        windows=runs[0][0].windows,
+        trials=runs[0][0].trials,
+        references=references,
+        positions=positions(runs, REFERENCES, np.median),
+    )
+
+
+def positions(
+    runs: Sequence[Sequence[Result]], metrics: Sequence[Metric] = SCORES, combine: Callable[[Any], Any] = np.mean
+) -> dict[str, PositionSeries]:
+    """Metrics by position within the PPO iteration that all of some runs have; the runs are combined."""
+    found = {}
+    for metric in (metric for metric in metrics if metric.positions):
+        each = [[result.at_positions(metric.name) for result in results] for results in runs]
+        if not all(numbers for results in each for numbers in results):
+            continue
+        by_horizon = [[_known(combine, at) for at in zip(*same, strict=True)] for same in zip(*each, strict=True)]
+        found[metric.name] = PositionSeries(
+            mean=tuple(rounded(mean(at)) for at in zip(*by_horizon, strict=True)),
+            by_horizon=tuple(tuple(map(rounded, numbers)) for numbers in by_horizon),
+        )
+    return found
+
+
+def _known(combine: Callable[[Any], Any], values: Sequence[float | None]) -> float | None:
+    """The defined values combined, or None if there is none."""
+    known = [value for value in values if value is not None]
+    return float(combine(known)) if known else None
 
 
 def layers(runs: Sequence[Sequence[Result]]) -> dict[str, Numbers]:
@@ -113,6 +140,13 @@ def _averaged(metric: Metric, runs: Sequence[Sequence[Result]]) -> Series:
 
     by_horizon = tuple(of_seeds([result[metric.name] for result in at]) for at in zip(*runs, strict=True))
     return Series(mean=Estimate(None, None, None) if metric.averaged else None, by_horizon=by_horizon)
+
+
+def ratio_frame(entries: Sequence[Entry], phase: str, metric: Metric) -> pd.DataFrame:
+    """The board's frame of a metric, a ratio of sums over trials, as the statistics of pairs take it."""
+    sums = frame(entries, phase, metric.columns)
+    numerator, denominator = metric.ratio({name: sums[name].to_numpy(dtype=np.float64) for name in metric.columns})
+    return sums.drop(columns=metric.columns).assign(numerator=numerator, denominator=denominator)
 
 
 def headline_frame(entries: Sequence[Entry], phase: str) -> pd.DataFrame:

@@ -7,19 +7,17 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import pandas as pd
-
 from ...registry.catalog import catalog
-from ..statistics.across import overall
+from ..statistics.across import MIN_ENVIRONMENTS_TO_RESAMPLE
+from .across import PHASE, EnvironmentEntries, error_ratio, mean_share, mean_skill
+from .comparison_schema import OverallComparison
 from .entries import Entry
 from .environment_board import greyed_reason
-from .metric_values import bootstrap_settings, headline_frame
-from .numbers import estimate
+from .ranking import rule
 from .schema import STATES, EnvironmentBoard, OverallRow, Row, Scope
 
 Identity = tuple[str, int, str, str, str]
 FIELDS = ("method", "version", "consumes", "budget", "variant")
-PHASE = "learning"
 
 
 def overall_rows(
@@ -48,29 +46,40 @@ def overall_rows(
     names = {label(identity): identity for identity in _common(present, environments)}
     parts = []
     for environment in environments:
-        chosen = {present[environment][identity]: name for name, identity in names.items()}
-        part = headline_frame([entry for entry in entries[represented[environment]] if entry.id in chosen], PHASE)
-        parts.append(part.assign(entry=part["entry"].map(chosen), environment=environment))
-    settings = bootstrap_settings(entries[represented[environments[0]]][0].first.key.protocol)
-    across = overall(pd.concat(parts), {name: identity[2] for name, identity in names.items()}, **settings)
-    rank, tied = (dict(across.ranks[column].items()) for column in ("rank", "tied"))
+        labels = {present[environment][identity]: name for name, identity in names.items()}
+        chosen = [entry for entry in entries[represented[environment]] if entry.id in labels]
+        parts.append(EnvironmentEntries(environment, chosen, labels))
+    key = parts[0].entries[0].first.key
+    ranking = rule(key.protocol)
+    skill = mean_skill(parts, {name: identity[2] for name, identity in names.items()}, ranking)
+    share, ratio = mean_share(parts), error_ratio(parts)
     known = {row.id: row for row in rows}
-    skill = {str(name): estimate(row) for name, row in zip(across.skills.index, across.skills.to_numpy(), strict=True)}
     found = [
         OverallRow(
             **dict(zip(FIELDS, identity, strict=True)),
             label=name,
             environments=environments,
-            skill=skill[name],
-            rank=rank[name],
-            tied=tied[name],
+            skill=skill.values[name],
+            share=share.values[name] if share else None,
+            error_ratio=ratio.values[name],
+            **skill.ranked.place(name),
+            comparisons=[
+                OverallComparison(
+                    label=other,
+                    **vars(pair),
+                    share=share.pairs[name][other].difference if share else None,
+                    error_ratio=ratio.pairs[name][other].difference,
+                )
+                for other, pair in skill.pairs[name].items()
+            ],
             **_members([known[present[environment][identity]] for environment in environments], environments),
         )
         for name, identity in names.items()
     ]
-    best = across.skills["value"].fillna(-math.inf).to_dict()
-    resampled = scope.model_copy(update={"resampled": across.resampled})
-    return sorted(found, key=lambda row: (-best[row.label], row.label)), resampled
+    fixed = len(environments) < MIN_ENVIRONMENTS_TO_RESAMPLE
+    stated = {"resampled": "trials" if fixed else "environments", "protocol": key.protocol.version, "ranking": ranking}
+    best = {name: -math.inf if value.value is None else value.value for name, value in skill.values.items()}
+    return sorted(found, key=lambda row: (-best[row.label], row.label)), scope.model_copy(update=stated)
 
 
 def _members(rows: Sequence[Row], environments: Sequence[str]) -> dict[str, Any]:

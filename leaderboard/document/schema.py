@@ -16,6 +16,7 @@ from ...utils.errors import ProtocolError, reason
 from ...utils.fields import Document, later
 from ...utils.text import first_error
 from ..store.evidence import State
+from .comparison_schema import BoardRanking, Comparison, OverallComparison, Place
 
 STATES: dict[State, str] = {
     "not confirmed": "significantly worse on fresh trials, collected in secret, than on the public test trials",
@@ -25,6 +26,8 @@ STATES: dict[State, str] = {
     "confirmed": "run on fresh trials, collected in secret, and not significantly worse there",
 }
 """How far a row was checked, from least to most."""
+DOCUMENT_FORMAT: Literal[3] = 3
+"""Raised when fields of `leaderboard.json` or columns of `leaderboard.parquet` and `.csv` change."""
 Numbers = tuple[float | None, ...]
 
 
@@ -68,6 +71,15 @@ class ReferenceSeries(Document):
     """One checkpoint ahead to H ahead."""
 
 
+class PositionSeries(Document):
+    """One metric at each position within the PPO iteration, from its first checkpoint to its last."""
+
+    mean: Numbers
+    """By position, the mean over horizons."""
+    by_horizon: tuple[Numbers, ...]
+    """One checkpoint ahead to H ahead, each by position."""
+
+
 class BoardPhase(Document):
     """What every run on a board has in common in one phase."""
 
@@ -77,6 +89,8 @@ class BoardPhase(Document):
     """Test trials that they are of."""
     references: dict[str, ReferenceSeries]
     """By name of the reference."""
+    positions: dict[str, PositionSeries]
+    """References by position within the PPO iteration, by name; of protocols whose origins are stratified by that."""
 
 
 class EnvironmentBoard(Document):
@@ -106,6 +120,8 @@ class EnvironmentBoard(Document):
     """Test trials."""
     ranked: bool
     """Whether there are enough test trials to rank rows."""
+    ranking: BoardRanking
+    """How its rows are ranked."""
     headline: str
     """The phase that decides ranks."""
     phases: dict[str, BoardPhase]
@@ -171,17 +187,6 @@ class Commands(Document):
     """Score the forecasts of a run folder again."""
 
 
-class Comparison(Document):
-    """A row against another of its board."""
-
-    row: str
-    """The other row."""
-    difference: Estimate
-    """This row's mean skill minus the other's, paired over test trials."""
-    win_rate: Estimate
-    """The share of test trials in which this row's skill is higher; ties count half."""
-
-
 class Row(Document):
     """One configuration of a method on a board, its seeds together."""
 
@@ -220,7 +225,7 @@ class Row(Document):
     seed_skills: Numbers
     """Each seed's mean skill."""
     spread: float | None
-    """Standard deviation of the skill over seeds."""
+    """Standard deviation of the skill over seeds; None for one seed, which shows none."""
     cost: RowCost
     """Its cost."""
     returns: tuple[ReturnPair, ...]
@@ -232,13 +237,17 @@ class Row(Document):
     greyed: str | None
     """Why it is not ranked any more; None if it is."""
     rank: int | None
-    """One more than the rows of its information class that are better by a paired interval."""
+    """One more than the rows of its information class that are better by skill, see the board's `ranking`."""
     tied: tuple[str, ...]
-    """The rows that no paired interval separates from it."""
+    """The rows of its class that are not told apart from it by skill."""
+    ranks: dict[str, Place]
+    """Where it stands by the other metrics that the board is ranked by."""
     above_ceiling: bool
     """Whether its skill is significantly above the span ceiling."""
     phases: dict[str, dict[str, Series]]
     """By phase and name of the metric."""
+    positions: dict[str, dict[str, PositionSeries]]
+    """By phase and name of the metric, by position within the PPO iteration; of protocols stratified by that."""
     layers: dict[str, dict[str, Numbers]]
     """WPE by phase, parameter tensor and horizon."""
     comparisons: tuple[Comparison, ...]
@@ -264,10 +273,16 @@ class OverallRow(Document):
     """The environments that it is compared in."""
     skill: Estimate
     """Mean skill over them."""
+    share: Estimate | None
+    """Mean over them of the share of the span ceiling; None where some records have no sums of it."""
+    error_ratio: Estimate
+    """Geometric mean over them of WPE / WPE of persistence: no environment counts more for its scale."""
     rank: int | None
     """As on a board."""
     tied: tuple[str, ...]
-    """The labels of overall rows that it is not separated from."""
+    """The labels of overall rows that it is not told apart from."""
+    comparisons: tuple[OverallComparison, ...]
+    """Against every other one."""
     rows: tuple[str, ...]
     """Its rows, one per environment."""
     state: State
@@ -284,7 +299,11 @@ class Scope(Document):
     left_out: tuple[str, ...] = ()
     """Environments that share no two predictors with those."""
     resampled: Literal["trials", "environments"] | None = None
-    """What intervals across environments resample."""
+    """What intervals across environments take for the sample."""
+    protocol: int | None = None
+    """The version of the protocol of its boards."""
+    ranking: BoardRanking | None = None
+    """How its rows are ranked: by mean skill, as rows of these boards are by theirs."""
 
 
 class LeaderboardDocument(Document):
@@ -293,7 +312,7 @@ class LeaderboardDocument(Document):
     Rows stand best first within their board, greyed ones last.
     """
 
-    format: Literal[2] = 2
+    format: Literal[3] = DOCUMENT_FORMAT
     """The format of this document."""
     version: str
     """The version of tipl-bench that built it."""
@@ -318,6 +337,9 @@ class LeaderboardDocument(Document):
                 raise ValueError(f"row {row.id} is of a board that is not there")
             if not {*row.tied, *(other.row for other in row.comparisons)} <= rows:
                 raise ValueError(f"row {row.id} names another row that is not there")
+        for board in self.boards:
+            if not {*board.ranking.metrics} <= {metric.name for metric in self.metrics}:
+                raise ValueError(f"board {board.id} is ranked by a metric that is not there")
         for entry in self.overall:
             if not {*entry.rows} <= rows:
                 raise ValueError(f"overall row {entry.label} names a row that is not there")

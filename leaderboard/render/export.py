@@ -18,7 +18,7 @@ PHASE = "learning"
 
 
 def export(document: LeaderboardDocument, out: Path) -> list[Path]:
-    """Write one folder a method with one file a board: published, ranked boards, no greyed or disputed rows.
+    """Write one folder a method with one file a board: published, ranked, not superseded; no greyed or disputed rows.
 
     Parameters
     ----------
@@ -37,7 +37,11 @@ def export(document: LeaderboardDocument, out: Path) -> list[Path]:
     ProtocolError
         If two methods have one folder on a disk that does not tell upper from lower case.
     """
-    boards = {board.id: board for board in document.boards if board.repo and board.commit and board.ranked}
+    boards = {
+        board.id: board
+        for board in document.boards
+        if board.repo and board.commit and board.ranked and not board.superseded
+    }
     files: dict[Path, list[EvalResultEntry]] = {}
     owners: dict[str, tuple[str, str]] = {}
     for row in document.rows:

@@ -35,7 +35,9 @@ def render(document: LeaderboardDocument) -> str:
     return environment.get_template("board.md.j2").render(
         boards=[_board(board, document) for board in document.boards],
         overall=_overall(document),
+        shares=any(row.share for row in document.overall),
         scope=document.scope,
+        protocols=len(document.protocols),
         tolerance=Markup(TOLERANCE),
         reproductions=sorted({row.reproduction for row in document.rows if row.reproduction})[:MAX_NAMES],
         horizons=HORIZONS,
@@ -89,8 +91,32 @@ def _board(board: EnvironmentBoard, document: LeaderboardDocument) -> Cells:
         "metrics": metrics,
         "headline": headline,
         "confirmed": any(row.fresh_skill for row in own),
+        "also_ranked": [metric for metric in metrics if any(metric.name in row.ranks for row in own)],
+        "positions": _positions(own, board, document),
         "rows": [_row(row, board, metrics, titles) for row in own],
     }  # fmt: skip
+
+
+def _positions(own: Sequence[Row], board: EnvironmentBoard, document: LeaderboardDocument) -> list[Cells]:
+    """Tables of means over horizons by position within the PPO iteration: a metric, its references, and its rows."""
+    phase, tables = board.headline, []
+    references = board.phases[phase].positions
+    for metric in document.scores:
+        rows = [
+            (_title(row), row.positions[phase][metric.name].mean)
+            for row in own
+            if metric.name in row.positions.get(phase, {})
+        ]
+        if not rows or not metric.averaged:
+            continue
+        rows += [
+            (one.label, references[one.name].mean)
+            for one in document.references
+            if one.beside == metric.name and one.name in references
+        ]
+        lines = [(name, [number(value, metric.digits) for value in values]) for name, values in rows]
+        tables.append({"label": metric.label[0].upper() + metric.label[1:], "count": len(rows[0][1]), "rows": lines})
+    return tables
 
 
 def _mean(row: Row, metric: MetricInfo, board: EnvironmentBoard) -> Estimate:
@@ -115,6 +141,7 @@ def _row(row: Row, board: EnvironmentBoard, metrics: Sequence[MetricInfo], title
             for metric in metrics
         },
         "by_horizon": {h: number(_at(series, h, UNDEFINED).value, digits) for h in HORIZONS},
+        "ranks": {name: f"{place.rank}{'=' if place.tied else ''}" for name, place in row.ranks.items()},
         "spread": number(row.spread, digits),
         "fresh": (number(fresh.value, digits), interval(fresh, digits)),
         "fit_seconds": number(row.cost.fit_seconds, 1),
@@ -135,6 +162,10 @@ def _overall(document: LeaderboardDocument) -> list[Cells]:
             "tied": _names([titles[other] for other in row.tied]),
             "interval": interval(row.skill, headline.digits),
             "skill": number(row.skill.value, headline.digits),
+            "share": number((row.share or UNDEFINED).value, headline.digits),
+            "share_interval": interval(row.share or UNDEFINED, headline.digits),
+            "error_ratio": number(row.error_ratio.value, headline.digits),
+            "error_ratio_interval": interval(row.error_ratio, headline.digits),
             "by_environment": [
                 number(_mean(rows[name], headline, boards[rows[name].board]).value, headline.digits)
                 for name in row.rows

@@ -14,7 +14,7 @@ from ...baselines.predictor import INFORMATION_CLASSES
 from ...benchmark import metrics, protocol, provenance, record
 from ...benchmark.forecast.scoring import COLUMNS, LAYER_PREFIX
 from ...registry.views.index import INDEX_COLUMNS
-from ..document import schema
+from ..document import comparison_schema, schema
 from ..document.metric_values import SHOWN
 from ..store import confirmation, evidence
 from ..verify.reproduce import TOLERANCE
@@ -44,7 +44,8 @@ TERMS = {
     "record": "what a run writes down: what was run, what came out, where it was made",
     "row": "the seeds of one configuration of a predictor on one board",
     "board": "the rows of one dataset and protocol",
-    "tied": "not separated by the paired interval of the difference",
+    "tied": "not told apart by the paired difference, corrected for all pairs of the board",
+    "position": "the origin's place among the checkpoints of its PPO iteration, from the first to the last",
     "greyed": "not ranked any more: superseded, or of a dataset that was withdrawn",
     "fresh trials": "trials of the dataset's own configuration with secret seeds, collected to confirm rows",
     "fresh skill": "the skill on fresh trials",
@@ -63,10 +64,13 @@ RECORD = {
 }  # fmt: skip
 DOCUMENT = {
     "leaderboard": schema.LeaderboardDocument, "metrics": schema.MetricInfo, "boards": schema.EnvironmentBoard,
-    "boards.phases": schema.BoardPhase, "boards.phases.references": schema.ReferenceSeries, "rows": schema.Row,
-    "rows.phases": schema.Series, "rows.cost": schema.RowCost, "rows.provenance": schema.RowProvenance,
-    "rows.commands": schema.Commands, "rows.comparisons": schema.Comparison, "overall": schema.OverallRow,
-    "scope": schema.Scope, "evidence": evidence.Evidence,
+    "boards.ranking": comparison_schema.BoardRanking, "boards.phases": schema.BoardPhase,
+    "boards.phases.references": schema.ReferenceSeries, "boards.phases.positions": schema.PositionSeries,
+    "rows": schema.Row, "rows.ranks": comparison_schema.Place, "rows.phases": schema.Series,
+    "rows.positions": schema.PositionSeries, "rows.cost": schema.RowCost, "rows.provenance": schema.RowProvenance,
+    "rows.commands": schema.Commands, "rows.comparisons": comparison_schema.Comparison,
+    "rows.comparisons.others": comparison_schema.PairedDifference, "overall": schema.OverallRow,
+    "overall.comparisons": comparison_schema.OverallComparison, "scope": schema.Scope, "evidence": evidence.Evidence,
     "evidence.confirmation": confirmation.Confirmation, "evidence.confirmation.skill": confirmation.Comparison,
     "evidence.confirmation.skill.public": confirmation.Measured,
 }  # fmt: skip
@@ -143,11 +147,14 @@ def _leaderboard_columns() -> dict[str, tuple[Any, str]]:
     known = of_code | descriptions(schema.RowProvenance) | descriptions(schema.RowCost) | of[schema.EnvironmentBoard]
     known |= of[schema.BoardPhase] | of[schema.Row]
     known |= {
+        "format": "The format of this table and of `leaderboard.json`.",
         "row": "The row's id.",
         "phase": "The phase that the numbers are of.",
         "horizon": "Checkpoints ahead, from 1; or mean: over all horizons.",
     }
     known |= {f"fresh_skill_{bound}": f"The {bound} end of its interval." for bound in ("low", "high")}
+    for name in table.ALSO_RANKED:
+        known |= {f"rank_{name}": f"Its rank by {name}.", f"tied_{name}": "The rows not told apart from it by that."}
     for metric in SHOWN:
         known[metric.name] = f"{metric.label}, {metric.unit}."
         known |= {f"{metric.name}_{bound}": f"The {bound} end of its interval." for bound in ("low", "high")}

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from ...benchmark.intervals import UNDEFINED, Estimate
 from ...utils.files import replace_atomically, write_text
+from ..document.ranking import RANKED_BY
 from ..document.schema import BoardPhase, EnvironmentBoard, LeaderboardDocument, MetricInfo, Row
 from .escaping import csv_text
 
@@ -24,6 +25,8 @@ OF_ROW = {
 }  # fmt: skip
 OF_FRESH = {"fresh_skill": NUMBER, "fresh_skill_low": NUMBER, "fresh_skill_high": NUMBER}
 OF_SEEDS = {"seeds": pa.list_(WHOLE), "seed_skills": pa.list_(NUMBER), "tied": pa.list_(TEXT)}
+ALSO_RANKED = RANKED_BY[1:]
+"""Metrics beside the first that a row may be ranked by; each has a column of ranks and one of ties."""
 OF_COST = {
     "fit_seconds": NUMBER, "forecast_seconds": NUMBER, "evaluation_seconds": NUMBER, "peak_memory_bytes": WHOLE,
     "parameters": WHOLE,
@@ -40,14 +43,20 @@ Line = dict[str, Any]
 
 def schema(metrics: Sequence[MetricInfo]) -> pa.Schema:
     """The table's columns and their types, the same whatever the rows hold."""
-    columns = {"row": TEXT, "board": TEXT, **OF_BOARD, **OF_ROW, **OF_FRESH}
+    columns = {"format": WHOLE, "row": TEXT, "board": TEXT, **OF_BOARD, **OF_ROW, **OF_FRESH}
+    columns |= {f"rank_{name}": WHOLE for name in ALSO_RANKED}
     columns |= {"phase": TEXT, "windows": WHOLE, "trials": WHOLE, "horizon": TEXT}
     for metric in metrics:
         columns[metric.name] = NUMBER
         if metric.direction is not None:
             columns |= {f"{metric.name}_low": NUMBER, f"{metric.name}_high": NUMBER}
     by_seed = OF_PROVENANCE | {f"{CODE}{name}": kind for name, kind in OF_CODE.items()}
-    columns |= OF_SEEDS | OF_COST | {name: pa.list_(kind) for name, kind in by_seed.items()}
+    columns |= (
+        OF_SEEDS
+        | {f"tied_{name}": pa.list_(TEXT) for name in ALSO_RANKED}
+        | OF_COST
+        | {name: pa.list_(kind) for name, kind in by_seed.items()}
+    )
     return pa.schema(columns.items())
 
 
@@ -89,11 +98,13 @@ def _csv_cell(value: Any) -> str:
 
 
 def _lines(row: Row, board: EnvironmentBoard, document: LeaderboardDocument) -> Iterator[Line]:
-    head: Line = {"row": row.id, "board": row.board}
+    head: Line = {"format": document.format, "row": row.id, "board": row.board}
     head |= {name: getattr(board, name) for name in OF_BOARD} | {name: getattr(row, name) for name in OF_ROW}
     fresh = row.fresh_skill or UNDEFINED
     head |= dict(zip(OF_FRESH, (fresh.value, fresh.low, fresh.high), strict=True))
+    head |= {f"rank_{name}": row.ranks[name].rank if name in row.ranks else None for name in ALSO_RANKED}
     tail: Line = {name: getattr(row, name) for name in OF_SEEDS} | row.cost.model_dump()
+    tail |= {f"tied_{name}": row.ranks[name].tied if name in row.ranks else None for name in ALSO_RANKED}
     tail |= {name: [getattr(origin, name) for origin in row.provenance] for name in OF_PROVENANCE}
     tail |= {f"{CODE}{name}": [getattr(origin.code, name, None) for origin in row.provenance] for name in OF_CODE}
     for phase in row.phases:

@@ -1,4 +1,4 @@
-"""Statistics across environments: a hierarchical paired bootstrap of the mean skill.
+"""Statistics across environments: means over them, paired.
 
 The overall skill is the plain mean of the environments' skills. Its sample has two levels: test trials within an
 environment, and the environments themselves.
@@ -14,11 +14,14 @@ From `MIN_ENVIRONMENTS_TO_RESAMPLE` on they are resampled, as the upper level, a
 these. A sampled environment then keeps its trials: the spread of the environments' skills already contains the trials'
 noise, which a second resampling below would count twice (Davison and Hinkley, "Bootstrap Methods and their
 Application", 1997, section 3.8).
+
+`overall` is protocol 1's, by bootstrap of the mean skill; `strata` gives what `statistics.pairs` takes for any other
+mean, with the predictors' seeds as a level too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,11 +39,37 @@ from .board import (
     pair_table,
     resampled_ratio,
 )
+from .pairs import Stratum, of_units, stratum
 
 Float64 = npt.NDArray[np.float64]
 
 MIN_ENVIRONMENTS_TO_RESAMPLE = 10
 """The expanded percentile interval of 10 resampled environments covers what it says (docs/intervals.md)."""
+
+
+def strata(parts: Sequence[pd.DataFrame], *, geometric: bool = False) -> list[Stratum]:
+    """What a mean over environments is made of, from their boards' frames as `statistics.pairs` takes them.
+
+    Parameters
+    ----------
+    parts
+        One an environment, of the same entries.
+    geometric
+        Whether the mean is of logarithms.
+
+    Returns
+    -------
+    list of Stratum
+        One an environment; or a single one of which the environments are the units, where they are enough.
+    """
+    found = [stratum(part) for part in parts]
+    if any(one.entries != found[0].entries for one in found):
+        raise ValueError("entries must be present in every environment")
+    if geometric:
+        found = [one.mapped(np.log, np.reciprocal) for one in found]
+    if len(found) < MIN_ENVIRONMENTS_TO_RESAMPLE:
+        return found
+    return [of_units(found[0].entries, np.stack([one.value for one in found], axis=-1))]
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from tipl_bench.benchmark.forecast.scoring import score
-from tipl_bench.benchmark.protocol import CURRENT
+from tipl_bench.benchmark.protocol import PROTOCOLS
 from tipl_bench.benchmark.record import (
     Cost,
     DatasetIdentity,
@@ -23,7 +23,8 @@ from tipl_bench.leaderboard.document.build import document
 
 RESULTS = Path(__file__).parents[2] / "leaderboard" / "results"
 """The committed records of this clone."""
-PROTOCOL = CURRENT.model_copy(update={"horizon": 3, "resamples": 499})
+PROTOCOL = PROTOCOLS[1].model_copy(update={"horizon": 3, "resamples": 499})
+PROTOCOL_2 = PROTOCOLS[2].model_copy(update={"horizon": 3, "resamples": 499})
 TRIALS, WINDOWS = 12, 4
 NAMES = [f"env{number}" for number in range(3)]
 """Environments of a catalog of one's own; see `catalogue`."""
@@ -32,9 +33,12 @@ NAMES = [f"env{number}" for number in range(3)]
 def record(
     name="tipl", ratio=0.5, noise=0.05, seed=0, dataset="toy/ppo-v1", tilt=0.0, keep=WINDOWS, trials=TRIALS,
     environment="InvertedPendulum-v4", digest="a" * 64, version=1, phase="learning", device="cpu",
-    consumes="weights", **options,
+    consumes="weights", protocol=PROTOCOL, repw=10.0, **options,
 ):  # fmt: skip
-    """Errors of about `ratio` of persistence's, more by `tilt` on even trials, less on odd; `keep` of trial 0."""
+    """Errors of about `ratio` of persistence's, more by `tilt` on even trials, less on odd; `keep` of trial 0.
+
+    Errors of returns are `repw` times those of weights; of protocol 2 the returns of the first half of windows move.
+    """
     base = np.random.default_rng(0).uniform(0.5, 2.0, size=(trials, WINDOWS, PROTOCOL.horizon))
     own = np.random.default_rng([seed, *name.encode()]).normal(size=base.shape)
     lean = tilt * np.where(np.arange(trials) % 2, -1.0, 1.0)[:, None, None]
@@ -44,14 +48,20 @@ def record(
     rows["trial"], rows["origin"], rows["horizon"] = (index.get_level_values(level) for level in range(3))
     rows["phase"] = phase
     for column in ("repw", "repw_persistence", "noise", "gain", "wpe_of_layer0.weight"):
-        rows[column] = rows["wpe"] * 10
+        rows[column] = rows["wpe"] * repw
+    if protocol.origins_per_position:
+        rows["position"] = rows["origin"] % 2
+        rows["moving"] = (rows["origin"] < WINDOWS / 2).astype(int)
+        rows["repw_perfect"] = 0.5
+        for column in ("repw", "repw_persistence"):
+            rows[column.replace("repw", "repw_moving")] = rows[column] * rows["moving"]
     rows = rows[(rows["trial"] > 0) | (rows["origin"] < keep)]
     return Record(
         format=2,
         track="forecast",
         status=Status(state="finished"),
         key=RunKey(
-            protocol=PROTOCOL,
+            protocol=protocol,
             dataset=DatasetIdentity(name=dataset, digest=digest, environment=environment),
             method=MethodIdentity(
                 name=name, version=version, consumes=consumes, budget="quick", options=options
@@ -66,7 +76,7 @@ def record(
             torch_threads=1, isolation="none", packages={"numpy": "2"},
         ),
         cost=Cost(fit_seconds=1.0, forecast_seconds=0.0, evaluation_seconds=0.0, peak_memory_bytes=2**30),
-        results=score(rows, PROTOCOL),
+        results=score(rows, protocol),
         returns=[ReturnPair("learning", 1, 10.0, 9.0), ReturnPair("learning", 3, 500.0, 480.25)],
     )  # fmt: skip
 

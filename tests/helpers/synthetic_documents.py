@@ -54,7 +54,7 @@ def document(rows=24, boards=3, *, seed=0, phases=("learning", "converged", "all
         count = rows // boards + (number < rows % boards)
         made += _rows(board, count, rng, phases, comparisons, returns)
     return {
-        "format": 2,
+        "format": 3,
         "version": "0.1.0",
         "protocols": {"1": CURRENT.model_dump()},
         "metrics": [metric.model_dump() for metric in SHOWN],
@@ -101,18 +101,20 @@ def sparse():
     for board in made["boards"]:
         board.update(repo=None, commit=None, ranked=False)
         references = {name: {"mean": None, "by_horizon": [None] * H} for name in board["phases"]["all"]["references"]}
-        board.update(headline="all", phases={"all": {**board["phases"]["all"], "references": references}})
+        nowhere = {"references": references, "positions": {}}
+        board.update(headline="all", phases={"all": {**board["phases"]["all"], **nowhere}})
     for row in made["rows"]:
         row.update(
-            rank=None, tied=[], comparisons=[], evidence=[], seeds=[0], seed_skills=[0.0], spread=0.0, options={}
-        )
+            rank=None, tied=[], ranks={}, positions={}, comparisons=[], evidence=[], seeds=[0], seed_skills=[0.0],
+            spread=None, options={},
+        )  # fmt: skip
         row["cost"].update(fit_seconds=0.0, parameters=0)
         row["commands"] = {name: commands[:1] for name, commands in row["commands"].items()}
         row["provenance"] = [{**row["provenance"][0], "commit": None, "dirty": None}]
         series = {"mean": None, "by_horizon": [nothing] * H}
         row.update(phases={"all": dict.fromkeys(row["phases"]["all"], series)}, layers={"all": {}})
     for entry in made["overall"]:
-        entry.update(rank=None, skill=nothing)
+        entry.update(rank=None, skill=nothing, share=None, error_ratio=nothing)
     return made
 
 
@@ -132,12 +134,14 @@ def _board(number, phases):
         "windows": 150,
         "trials": 15,
         "references": {name: {"mean": sum(at) / H, "by_horizon": at} for name, at in references.items()},
+        "positions": {"oracle_skill": _by_position(0.95)},
     }
     return {
         "id": f"{dataset}@{digest[:12]}/p1", "dataset": dataset, "digest": digest, "environment": environment,
         "repo": "tipl/trajectories", "commit": digest[:40], "published": number % 3 != 1, "yanked": None,
         "superseded": "a newer one" if number >= len(ENVIRONMENTS) else None, "protocol": 1, "trials": 15,
         "ranked": True, "headline": phases[0],
+        "ranking": {"metrics": ["skill", "repw"], "correction": "holm", "practical_tie": 0.01},
         "phases": dict.fromkeys(phases, table),
     }  # fmt: skip
 
@@ -164,13 +168,16 @@ def _rows(board, count, rng, phases, comparisons, returns):
             "disputed": "another machine measured 0.2 less" if place % 13 == 5 else None,
             "evidence": [{"kind": "rescored", "text": "scored again from its forecasts", "at": "2026-11-01"}],
             "rank": None if greyed else place + 1, "tied": [identifiers[other] for other in tied],
+            "ranks": {} if greyed else {"repw": {"rank": count - place, "tied": []}},
             "above_ceiling": place % 17 == 3,
+            "positions": {phases[0]: {"skill": _by_position(skill), "repw": _by_position(60 * (1.2 - skill))}},
             "phases": {phase: _phase(round(skill - 0.05 * n, 2), n) for n, phase in enumerate(phases)},
             "layers": dict.fromkeys(phases, LAYERS),
             "comparisons": [
                 {
                     "row": identifiers[other],
-                    "difference": _estimate(round(skill - skills[other], 4), 0.02),
+                    **_pair(round(skill - skills[other], 4), 0.02),
+                    "others": {"repw": _pair(round(skills[other] - skill, 4) * 60, 2.0)},
                     "win_rate": _estimate(0.5 + 0.5 * math.tanh(skill - skills[other]), 0.05),
                 }
                 for other in others
@@ -189,6 +196,17 @@ def _rows(board, count, rng, phases, comparisons, returns):
             },
         })  # fmt: skip
     return rows
+
+
+def _pair(value, width):
+    """A paired difference, told apart where its interval excludes 0, a positive one being better."""
+    verdict = "better" if value > width else "worse" if value < -width else "tied"
+    return {"difference": _estimate(value, width), "p": 0.5 if verdict == "tied" else 0.001, "verdict": verdict}
+
+
+def _by_position(value):
+    mean = [round(value - 0.02 * position, 4) for position in range(5)]
+    return {"mean": mean, "by_horizon": [mean] * H}
 
 
 def _estimate(value, width):
@@ -254,10 +272,19 @@ def _overall(boards, rows):
             "label": f"{method} v{version} {budget} {variant} {consumes}", "method": method,
             "version": version, "consumes": consumes, "budget": budget, "variant": variant,
             "environments": [names[row["board"]] for row in group], "skill": _estimate(round(mean, 4), 0.03),
-            "tied": [], "rows": [row["id"] for row in group],
+            "share": _estimate(round(mean / 0.9, 4), 0.03), "error_ratio": _estimate(round(1 - mean, 4), 0.03),
+            "tied": [], "comparisons": [], "rows": [row["id"] for row in group],
             "state": min((row["state"] for row in group), key=STATES.index),
             "disputed": "; ".join(row["disputed"] for row in group if row["disputed"]) or None,
         })  # fmt: skip
+    for entry in entries:
+        for other in entries[:3]:
+            if other is not entry:
+                difference = round(entry["skill"]["value"] - other["skill"]["value"], 4)
+                entry["comparisons"].append({
+                    "label": other["label"], **_pair(difference, 0.02), "share": _estimate(difference, 0.03),
+                    "error_ratio": _estimate(round(1 - difference, 4), 0.03),
+                })  # fmt: skip
     entries.sort(key=lambda entry: -entry["skill"]["value"])
     for place, entry in enumerate(entries):
         entry["rank"] = place + 1

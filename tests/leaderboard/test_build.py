@@ -12,9 +12,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from helpers.board_records import RESULTS, record, write
+from helpers.board_records import PROTOCOL_2, RESULTS, record, write
 from markdown_it import MarkdownIt
-from tipl_bench.leaderboard.build import build
+from tipl_bench.leaderboard.build import MARKDOWN, build
 from tipl_bench.leaderboard.document import entries as entries_module
 from tipl_bench.leaderboard.document.build import document
 from tipl_bench.leaderboard.document.schema import LeaderboardDocument, read_document
@@ -61,6 +61,21 @@ def test_the_markdown_page_holds_every_row_with_rank_seeds_state_and_ties(tmp_pa
     assert two["tied with"] == "tipl copy=1"
 
 
+def test_boards_of_two_protocols_stand_below_one_another_with_ranks_by_returns_and_results_by_position(tmp_path):
+    newer = [record("mlp", 0.8, protocol=PROTOCOL_2), record("tipl", 0.5, protocol=PROTOCOL_2)]
+    build(write(tmp_path / "records", record("tipl", 0.5), *newer), tmp_path)
+    text = (tmp_path / MARKDOWN).read_text()
+    headings = re.findall("^## (?!Overall)(.*)", text, re.MULTILINE)
+    assert headings == [f"InvertedPendulum-v4: toy/ppo-v1, protocol {version}" for version in (2, 1)]
+    first, second = re.split("^## Inv.*", text, flags=re.MULTILINE)[1:]
+    assert "| rank | by REPW | by REPW where returns move | predictor |" in first
+    assert re.search(r"^\| 1 \| 1 \| 1 \| tipl \|.* 1 \(-\) \|", first, re.MULTILINE)
+    assert "Skill by the origin's position within the PPO iteration" in first
+    assert "| REPW of a perfect forecast | 0.5 | 0.5 |" in first
+    assert "by REPW" not in second
+    assert "Superseded" in second
+
+
 def test_when_texts_hold_markup_then_the_markdown_page_shows_them_as_text(tmp_path):
     records = [
         record("tipl", 0.3),
@@ -77,7 +92,7 @@ def test_when_texts_hold_markup_then_the_markdown_page_shows_them_as_text(tmp_pa
     assert not kinds & {"image", "html_inline"}
     links = [c.attrs["href"] for token in parsed for c in token.children or [] if c.type == "link_open"]
     downloads = [f"../docs/board/leaderboard.{suffix}" for suffix in ("json", "csv", "parquet", "bib")]
-    assert links == ["../docs/intervals.md", *downloads, "../docs/reference.md"]
+    assert links == ["../docs/intervals.md", "../docs/confirmation.md", *downloads, "../docs/reference.md"]
     assert [token for token in parsed if token.type == "html_block"] == []
     assert [len(table) for table in tables(text)] == [len(table) for table in tables(plain["README.md"].read_text())]
     assert text.count("\n") == plain["README.md"].read_text().count("\n")
@@ -218,9 +233,10 @@ def test_overall_stands_first_with_each_environments_skill_and_the_lowest_state(
     assert text.index("## Overall") < text.index("## env0")
     head, first, second = tables(text)[0]
     assert head[:2] == ["rank", "predictor"]
-    assert head[5:7] == ["env0", "env1"]
+    assert head[5:9] == ["share of the span ceiling", "95% interval", "error ratio", "95% interval"]
+    assert head[9:11] == ["env0", "env1"]
     assert (first[:2], second[:2]) == (["1", "tipl"], ["2", "mlp (disputed: env1: seed 0: no)"])
-    assert [row[7] for row in (head, first, second)] == ["lowest state", "rescored", "claimed"]
+    assert [row[11] for row in (head, first, second)] == ["lowest state", "rescored", "claimed"]
 
 
 def test_when_there_are_too_few_trials_then_nothing_is_ranked(tmp_path):

@@ -8,7 +8,16 @@ import re
 
 import numpy as np
 import pytest
-from helpers.board_records import NAMES, PROTOCOL, across, catalogue, document_of, record, rows_of, under, write
+from helpers.board_records import (
+    NAMES,
+    PROTOCOL,
+    across,
+    catalogue,
+    document_of,
+    record,
+    rows_of,
+    write,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 from tipl_bench.benchmark.record import Record
@@ -23,17 +32,17 @@ from tipl_bench.utils.errors import ProtocolError
 def test_the_document_has_the_fields_of_its_format(tmp_path):
     board = document_of(tmp_path, record("mlp", 0.8), record("tipl", 0.5), record("tipl", 0.5, seed=1))
     assert set(board) == {"format", "version", "protocols", "metrics", "boards", "rows", "overall", "scope"}
-    assert board["format"] == 2
+    assert board["format"] == 3
     assert board["protocols"] == {"1": json.loads(PROTOCOL.model_dump_json())}
     (about,) = board["boards"]
     assert about["id"] == "toy/ppo-v1@aaaaaaaaaaaa/p1"
     assert set(about) == {
         "id", "dataset", "digest", "environment", "repo", "commit", "published", "yanked", "superseded", "protocol",
-        "trials", "ranked", "headline", "phases",
+        "trials", "ranked", "ranking", "headline", "phases",
     }  # fmt: skip
     assert (about["trials"], about["ranked"], about["published"]) == (12, True, False)
     assert set(about["phases"]) == {"learning", "all"}
-    assert set(about["phases"]["learning"]) == {"windows", "trials", "references"}
+    assert set(about["phases"]["learning"]) == {"windows", "trials", "references", "positions"}
     references = about["phases"]["learning"]["references"]
     assert {name for name, of in references.items() if of["mean"] is not None} == {
         "oracle_skill", "wpe_persistence", "repw_persistence", "reset_noise",
@@ -42,7 +51,8 @@ def test_the_document_has_the_fields_of_its_format(tmp_path):
     row = rows_of(board)["tipl"]
     assert set(row) == {
         "id", "board", "method", "version", "consumes", "budget", "variant", "options", "device", "state",
-        "reproduction", "greyed", "disputed", "evidence", "rank", "tied", "above_ceiling", "phases", "layers",
+        "reproduction", "greyed", "disputed", "evidence", "rank", "tied", "ranks", "above_ceiling", "phases", "layers",
+        "positions",
         "comparisons", "seeds", "seed_skills", "spread", "cost", "returns", "provenance", "commands",
     }  # fmt: skip
     assert [*row["phases"]["learning"]] == ["skill", "span_share", "wpe", "repw", "gain", "repw_moving"]
@@ -263,20 +273,6 @@ def test_numbers_have_six_significant_digits_or_are_null(value):
         assert not (found == 0 and math.copysign(1, found) < 0)
     else:
         assert found is None
-
-
-def test_a_new_protocol_greys_no_row_until_a_board_of_it_exists_for_the_dataset(tmp_path, monkeypatch):
-    newer = PROTOCOL.model_copy(update={"version": PROTOCOL.version + 1})
-    monkeypatch.setattr("tipl_bench.benchmark.protocol.CURRENT", newer)
-    mine, other = record("tipl", 0.5), record("tipl", 0.5, dataset="another/ppo-v1")
-    before = document_of(tmp_path / "before", mine, other)
-    assert [(row["greyed"], row["rank"]) for row in before["rows"]] == [(None, 1)] * 2
-    board = document_of(tmp_path, mine, other, under(newer, record("mlp", 0.8)))
-    reasons = {about["id"].split("@")[0] + about["id"][-3:]: about["superseded"] for about in board["boards"]}
-    assert reasons == {"another/ppo-v1/p1": None, "toy/ppo-v1/p2": None, "toy/ppo-v1/p1": "a newer protocol"}
-    greyed = [row for row in board["rows"] if row["greyed"]]
-    assert [(row["method"], row["rank"]) for row in greyed] == [("tipl", None)]
-    assert board["boards"][-1]["superseded"]
 
 
 def test_a_row_that_is_significantly_above_the_span_ceiling_says_so(tmp_path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers.board_records import NAMES, PROTOCOL, across, catalogue, document_of, record, under
+from helpers.board_records import NAMES, PROTOCOL_2, across, catalogue, document_of, record
 from hypothesis import given
 from hypothesis import strategies as st
 from tipl_bench.leaderboard.document import entries as entries_module
@@ -18,7 +18,13 @@ def test_overall_is_the_mean_skill_of_what_is_on_every_default_board(toys):
     first, second = board["overall"]
     assert (first["method"], first["rank"], first["tied"]) == ("tipl", 1, [])
     assert (second["method"], second["rank"]) == ("mlp", 2)
-    assert board["scope"] == {"environments": NAMES, "left_out": [], "resampled": "trials"}
+    assert board["scope"] == {
+        "environments": NAMES,
+        "left_out": [],
+        "resampled": "trials",
+        "protocol": 1,
+        "ranking": {"metrics": ["skill"], "correction": "none", "practical_tie": 0.0},
+    }
     rows = {row["id"]: row for row in board["rows"]}
     each = [rows[name]["phases"]["learning"]["skill"]["mean"]["value"] for name in first["rows"]]
     assert first["environments"] == NAMES
@@ -50,7 +56,7 @@ def test_overall_leaves_out_unranked_yanked_and_superseded_boards(toys, store):
 def test_when_no_two_predictors_are_everywhere_then_overall_is_of_the_largest_common_set(toys):
     records = [*across(NAMES[:2]), *across(NAMES[2:], [("linear", 1.5), ("tipl", 0.5)])]
     board = document_of(toys, *records)
-    assert board["scope"] == {"environments": NAMES[:2], "left_out": ["env2"], "resampled": "trials"}
+    assert (board["scope"]["environments"], board["scope"]["left_out"]) == (NAMES[:2], ["env2"])
     assert {row["method"] for row in board["overall"]} == {"mlp", "tipl"}
 
 
@@ -81,11 +87,52 @@ def test_the_common_environments_are_the_largest_set_with_two_predictors_in_comm
         assert len(set.intersection(*(found[name] for name in chosen))) >= 2
 
 
-def test_the_overall_comparison_is_of_one_protocol(toys):
-    newer = PROTOCOL.model_copy(update={"version": PROTOCOL.version + 1})
-    other = [under(newer, one) for one in across(NAMES[:1])]
-    board = document_of(toys, *across(), *other)
-    assert board["scope"]["environments"] == NAMES[1:]  # the first has a newer protocol's board, alone
-    protocols = {about["id"]: about["protocol"] for about in board["boards"]}
-    rows = {row["id"]: protocols[row["board"]] for row in board["rows"]}
-    assert {rows[name] for row in board["overall"] for name in row["rows"]} == {PROTOCOL.version}
+def test_the_overall_comparison_is_of_the_newest_protocol_that_covers_most_environments(toys):
+    for count, protocol in ((1, 1), (3, 2)):
+        board = document_of(toys / str(count), *across(), *across(NAMES[:count], protocol=PROTOCOL_2))
+        assert (board["scope"]["environments"], board["scope"]["protocol"]) == (NAMES, protocol)
+        protocols = {about["id"]: about["protocol"] for about in board["boards"]}
+        rows = {row["id"]: protocols[row["board"]] for row in board["rows"]}
+        assert {rows[name] for row in board["overall"] for name in row["rows"]} == {protocol}
+
+
+def test_beside_the_mean_skill_stand_the_share_of_the_ceiling_and_the_geometric_mean_of_error_ratios(toys):
+    board = document_of(toys, *across(predictors=(("mlp", 0.8), ("tipl", 0.4)), protocol=PROTOCOL_2))
+    first, second = board["overall"]
+    rows = {row["id"]: row["phases"]["learning"] for row in board["rows"]}
+    for one in (first, second):
+        skills, shares = (
+            [rows[name][metric]["mean"]["value"] for name in one["rows"]] for metric in ("skill", "span_share")
+        )
+        assert one["skill"]["value"] == pytest.approx(np.mean(skills), rel=1e-5)
+        assert one["share"]["value"] == pytest.approx(np.mean(shares), rel=1e-5)
+        assert one["error_ratio"]["value"] == pytest.approx(
+            np.prod([1 - skill for skill in skills]) ** (1 / 3), rel=1e-5
+        )
+        assert all(one[name]["low"] < one[name]["value"] < one[name]["high"] for name in ("share", "error_ratio"))
+    (pair,) = first["comparisons"]
+    assert (first["method"], pair["label"], pair["verdict"]) == ("tipl", second["label"], "better")
+    for name in ("share", "error_ratio"):
+        value, other = first[name]["value"], second[name]["value"]
+        expected = value - other if name == "share" else value / other
+        assert pair[name]["value"] == pytest.approx(expected, rel=1e-4)
+        assert pair[name]["low"] < pair[name]["value"] < pair[name]["high"]
+    (back,) = second["comparisons"]
+    assert back["error_ratio"]["low"] == pytest.approx(1 / pair["error_ratio"]["high"], rel=1e-4)
+
+
+def test_where_records_have_no_sums_of_the_ceiling_the_share_of_it_is_undefined(toys):
+    records = across(NAMES[:2])
+    lacking = []
+    for one in records:
+        results = [
+            result.model_copy(
+                update={"by_trial": {name: sums for name, sums in result.by_trial.items() if name != "wpe_oracle"}}
+            )
+            for result in one.results
+        ]
+        lacking.append(one.model_copy(update={"results": tuple(results)}))
+    for row in document_of(toys, records[0], *lacking[1:])["overall"]:
+        assert row["share"] is None
+        assert row["error_ratio"]["value"] < 1
+        assert [pair["share"] for pair in row["comparisons"]] == [None]

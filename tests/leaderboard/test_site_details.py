@@ -123,10 +123,34 @@ def test_comparisons_name_every_other_row_with_difference_and_win_rate(visit, si
     for line, comparison in zip(cells, wanted, strict=True):
         assert number(line[1].split(" ")[0]) == pytest.approx(comparison["difference"]["value"], abs=6e-4)
         assert number(line[2].split(" ")[0]) == pytest.approx(comparison["win_rate"]["value"], abs=0.011)
-        low, high = (comparison["difference"][end] for end in ("low", "high"))
-        assert line[3] == ("better" if low > 0 else "worse" if high < 0 else "tied")
+        other = comparison["others"]["repw"]
+        assert number(line[4].split(" ")[0]) == pytest.approx(other["difference"]["value"], abs=0.06)
+        assert (line[3], line[5]) == (comparison["verdict"], other["verdict"])
     place.locator("section", has_text="Comparisons").locator("a").first.click()
     until(page, f"!location.hash.includes('open={ROW['id']}')")
+
+
+def test_results_by_position_stand_in_an_opened_row_and_on_its_board(visit, site):
+    page = visit(site).go(f"#open={ROW['id']}")
+    series = ROW["positions"]["learning"]["skill"]
+    cells = table(opened(page), "Skill by the origin's position, learning")
+    assert [line[0] for line in cells[:2]] == ["mean over horizons", "h = 1"]
+    assert [number(cell) for cell in cells[0][1:]] == pytest.approx(series["mean"], abs=6e-4)
+    assert cells[-1][0] == "span ceiling, mean over horizons"
+    whole = table(page.locator("#view-about"), "Skill by the origin's position within the PPO iteration")
+    assert len(whole) == sum(row["board"] == ROW["board"] for row in DOCUMENT["rows"]) + 1
+    assert [number(cell) for cell in whole[2][1:]] == pytest.approx(series["mean"], abs=6e-4)
+
+
+def test_an_overall_row_is_compared_with_the_others(visit, site):
+    page = visit(site).go("#view=overall")
+    entry = DOCUMENT["overall"][0]
+    page.locator("#body .opener").first.click()
+    page.wait_for_selector(".inside table")
+    cells = table(page.locator(".inside"), "Against every other one")
+    for line, pair in zip(cells, entry["comparisons"], strict=True):
+        assert line[2] == pair["verdict"]
+        assert number(line[4].split(" ")[0]) == pytest.approx(pair["error_ratio"]["value"], abs=6e-4)
 
 
 def test_cost_provenance_layers_and_evidence_are_shown(visit, site):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 
@@ -111,7 +112,7 @@ def test_sorting_by_a_heading_turns_around_on_the_second_press_and_says_so(visit
     visiting = visit(site)
     page = visiting.go(address())
     values = {row["id"]: row["phases"]["learning"]["repw"]["mean"]["value"] for row in ROWS}
-    heading = page.locator("#head th", has_text=re.compile("^REPW(?! where)"))
+    heading = page.locator("#head th", has_text=re.compile("^REPW$"))
     heading.get_by_role("button").click()
     assert heading.get_attribute("aria-sort") == "ascending"
     assert visiting.names() == best_first(ROWS, lambda row: -values[row["id"]])
@@ -261,3 +262,33 @@ def test_every_row_view_names_the_dataset_and_links_to_its_board(visit, site):
     page.locator("#body a").first.click()
     until(page, "document.querySelector('#choose-view').value !== 'rows'")
     assert page.locator("#choose-view").input_value() in {board["id"] for board in DOCUMENT["boards"]}
+
+
+def test_ranks_by_returns_stand_beside_those_by_skill_and_the_best_by_them_says_so(visit, site):
+    board = DOCUMENT["boards"][0]
+    page = visit(site)
+    page.go(f"#view={board['id']}&sort=rank_repw")
+    rows = [row for row in DOCUMENT["rows"] if row["board"] == board["id"] and row["ranks"]]
+    ranks = sorted(row["ranks"]["repw"]["rank"] for row in rows)
+    shown = page.column("rank by REPW")
+    assert shown[: len(ranks)] == [str(rank) for rank in ranks]
+    badges = page.page.locator("#body .badge", has_text="best by REPW")
+    assert badges.count() == sum(row["ranks"]["repw"]["rank"] == 1 and row["rank"] != 1 for row in rows)
+
+
+def test_a_dataset_with_boards_of_two_protocols_leads_from_one_to_the_other(visit, tmp_path):
+    both = copy.deepcopy(synthetic_documents.document(6, 2))
+    newer, older = both["boards"]
+    moved = {"dataset": newer["dataset"], "digest": newer["digest"], "environment": newer["environment"]}
+    older.update(moved, superseded="a newer protocol")
+    newer.update(protocol=2)
+    render(synthetic_documents.typed(both), tmp_path)
+    page = visit(tmp_path).go(f"#view={older['id']}")
+    assert "Superseded by a newer protocol" in page.locator("#view-about").inner_text()
+    page.get_by_role("link", name="The board of this dataset under protocol 2").click()
+    until(page, f"document.getElementById('choose-view').value === {newer['id']!r}")
+    options = page.locator("#choose-view option").all_inner_texts()
+    assert [one for one in options if newer["dataset"] in one] == [
+        f"{newer['dataset']}, protocol 2",
+        f"{newer['dataset']}, protocol 1 (superseded)",
+    ]

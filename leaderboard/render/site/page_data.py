@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ....benchmark.intervals import UNDEFINED, Estimate
+from ...document.ranking import RANKED_BY
 from ...document.schema import LeaderboardDocument, OverallRow, Row, Series
 
 HEADLINE = "learning"
@@ -29,6 +30,7 @@ DETAILS = (
     "provenance",
     "commands",
     "layers",
+    "positions",
 )
 Json = dict[str, Any]
 
@@ -52,6 +54,7 @@ def summary(document: LeaderboardDocument) -> Json:
             **{name: _numbered(getattr(row, name) for row in rows) for name in TEXTS},
             "rank": [row.rank for row in rows],
             "ties": [len(row.tied) for row in rows],
+            "ranks": _ranks(rows),
             "seeds": [len(row.seeds) for row in rows],
             "above": [int(row.above_ceiling) for row in rows],
             "spread": [row.spread for row in rows],
@@ -59,8 +62,10 @@ def summary(document: LeaderboardDocument) -> Json:
             "fit": [row.cost.fit_seconds for row in rows],
             "parameters": [row.cost.parameters for row in rows],
         },
+        "positions": _positions(document),
         "headline": _headline(document),
         "overall": [_overall(entry, place) for entry in document.overall],
+        "scope": document.scope.model_dump(),
     }
 
 
@@ -89,6 +94,26 @@ def horizons(document: LeaderboardDocument) -> int:
 def present_phases(document: LeaderboardDocument) -> list[str]:
     """The phases that some row has, headline first."""
     return [phase for phase in PHASES if any(phase in row.phases for row in document.rows)]
+
+
+def _ranks(rows: Sequence[Row]) -> Json:
+    """By metric beside the first by which some row is ranked, columns of ranks and of numbers of ties."""
+    places = {name: [row.ranks.get(name) for row in rows] for name in RANKED_BY[1:]}
+    return {
+        name: {
+            "rank": [place and place.rank for place in column],
+            "ties": [place and len(place.tied) for place in column],
+        }
+        for name, column in places.items()
+        if any(column)
+    }
+
+
+def _positions(document: LeaderboardDocument) -> list[Sequence[float | None] | None]:
+    """Each row's first metric by position within the PPO iteration, the mean over horizons in its board's phase."""
+    first, boards = document.scores[0].name, {board.id: board for board in document.boards}
+    found = [row.positions.get(boards[row.board].headline, {}).get(first) for row in document.rows]
+    return [series.mean if series else None for series in found]
 
 
 def _values(document: LeaderboardDocument, phase: str) -> Json:
@@ -137,7 +162,17 @@ def _details(row: Row, place: Mapping[str, int]) -> Json:
         **row.model_dump(include={*DETAILS}),
         "tied": [place[other] for other in row.tied],
         "comparisons": [
-            [place[other.row], *_triple(other.difference), *_triple(other.win_rate)] for other in row.comparisons
+            {
+                "row": place[other.row],
+                "verdict": other.verdict,
+                "difference": _triple(other.difference),
+                "wins": _triple(other.win_rate),
+                "others": {
+                    name: {"verdict": pair.verdict, "difference": _triple(pair.difference)}
+                    for name, pair in other.others.items()
+                },
+            }
+            for other in row.comparisons
         ],
     }
 
@@ -149,7 +184,7 @@ def _triple(estimate: Estimate) -> list[float | None]:
 def _size(details: Json) -> int:
     """Roughly the bytes of a row: numbers of its lists that grow, at a dozen bytes each."""
     layers = sum(len(series) for table in details["layers"].values() for series in table.values())
-    growing = 4 * len(details["returns"]) + 7 * len(details["comparisons"]) + layers
+    growing = 4 * len(details["returns"]) + 16 * len(details["comparisons"]) + layers
     return 12 * growing + 1000 * (1 + len(details["provenance"]))
 
 
@@ -166,6 +201,18 @@ def _overall(entry: OverallRow, place: Mapping[str, int]) -> Json:
     return {
         **entry.model_dump(),
         "skill": _triple(entry.skill),
+        "share": _triple(entry.share or UNDEFINED),
+        "error_ratio": _triple(entry.error_ratio),
+        "comparisons": [
+            {
+                "label": other.label,
+                "verdict": other.verdict,
+                "difference": _triple(other.difference),
+                "share": _triple(other.share or UNDEFINED),
+                "error_ratio": _triple(other.error_ratio),
+            }
+            for other in entry.comparisons
+        ],
         "id": "overall-" + hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:10],
         "rows": [place[row] for row in entry.rows],
     }

@@ -16,11 +16,11 @@ const columns = (() => {
     return [html("span", { class: `value ${verdict}` }, format(value)), " ", html("span", { class: "interval" }, text.interval(low, high, format))];
   }
 
-  function rank(row) {
-    if (row.rank === null) return [html("span", { "aria-hidden": "true" }, "-"), unseen("not ranked")];
-    if (!row.ties) return String(row.rank);
-    const tied = `tied with ${text.plural(row.ties, "other")}`;
-    return [String(row.rank), html("span", { class: "tied", title: tied, "aria-hidden": "true" }, "="), unseen(`, ${tied}`)];
+  function rank({ rank: place, ties }) {
+    if (place === null) return [html("span", { "aria-hidden": "true" }, "-"), unseen("not ranked")];
+    if (!ties) return String(place);
+    const tied = `tied with ${text.plural(ties, "other")}`;
+    return [String(place), html("span", { class: "tied", title: tied, "aria-hidden": "true" }, "="), unseen(`, ${tied}`)];
   }
 
   const badge = (label, hint, className = "") => html("span", { class: `badge ${className}`, title: hint }, label);
@@ -32,6 +32,12 @@ const columns = (() => {
   }
   const reason = (kind, why) => why && html("span", { class: `reason ${kind.replace(" ", "-")}` }, `${kind}: `, bdi(why, 160));
 
+  // The metric beside the first by which no row is better than this one, which is not the best by the first.
+  function leads(row) {
+    const [, second] = row.board?.ranking.metrics ?? [];
+    return row.rank !== 1 && row.ranks?.[second]?.rank === 1 && data.metrics.find(({ name }) => name === second);
+  }
+
   // The predictor's cell: the button that opens the row, and what sets the row apart.
   function predictor(row, view) {
     return [
@@ -39,13 +45,14 @@ const columns = (() => {
       html("span", { class: "about" }, row.variant && [dom.code(row.variant, 80), " "],
         html("span", { class: "soft" }, `v${text.clean(row.version, 12)} · `, bdi(row.budget, 40))),
       row.above ? html("span", { class: "reason" }, badge("above the span ceiling", "its skill is significantly above that of the best point in the span of its context", "above")) : "",
+      leads(row) ? html("span", { class: "reason" }, badge(`best by ${leads(row).label}`, `no row of its information class is better by ${leads(row).label}`, "above")) : "",
       reason("greyed", row.greyed), reason("disputed", row.disputed),
       row.state === "not confirmed" && reason(row.state, row.confirmation),
     ];
   }
 
   const text_ = (key, label, value, cell, hint) => ({ key, label, value, cell, hint, numeric: false });
-  const RANK = { ...text_("rank", "rank", row => row.rank, rank, "one more than the rows of the same information class that are better by a paired interval; = marks ties"), className: "rank" };
+  const RANK = { ...text_("rank", "rank", row => row.rank, rank, "one more than the rows of the same information class that are better by skill; = marks ties"), className: "rank" };
   const PREDICTOR = { ...text_("predictor", "predictor", data.label, predictor), className: "predictor" };
   const CONSUMES = text_("consumes", "information", row => row.consumes, row => bdi(row.consumes, 40), "what the predictor reads besides the past weights");
   const FIT = { ...numeric("fit", "fit, s", row => row.fit, row => text.seconds(row.fit), "seconds of fitting, as stated by the run"), bestHigh: false };
@@ -54,7 +61,12 @@ const columns = (() => {
   const state_ = hint => text_("state", "state", row => row.state, stateBadge, hint);
 
   const HINTS = { skill: "1 − WPE / WPE of persistence", repw: "return error of predicted weights" };
-  const measured = (view, metric) => metric === data.ranking || view.metrics[metric.name]?.[0].some(Number.isFinite);
+  HINTS.repw_moving = "REPW on windows and horizons whose true return differs from the origin's by 2% of the trial's range or more";
+  const NONE = { rank: null, ties: 0 };
+
+  // What some row of the view has a number of; the metric that ranks is always there.
+  const measured = (view, metric) => metric === data.ranking || selection.base(view.now).some(row => Number.isFinite(view.metrics[metric.name]?.[0][row.index]));
+  const alsoRanked = (view, metric) => selection.base(view.now).some(row => row.ranks[metric.name]);
 
   function ofBoard(view) {
     const many = view.now.view === "rows";
@@ -62,10 +74,11 @@ const columns = (() => {
       RANK, PREDICTOR,
       many && text_("dataset", "dataset", row => row.board.dataset, row => html("a", { href: state.link({ view: row.board.id }) }, bdi(row.board.dataset, 60))),
       ...data.metrics.filter(metric => measured(view, metric)).flatMap(metric => [
+        alsoRanked(view, metric) && { ...text_(`rank_${metric.name}`, `rank by ${metric.label}`, row => row.ranks[metric.name]?.rank, row => rank(row.ranks[metric.name] ?? NONE), `one more than the rows of the same information class that are better by ${metric.label}; = marks ties`), numeric: true },
         { ...numeric(metric.name, metric.label, row => view.metric(metric, row)[0], row => estimate(view.metric(metric, row), metric), `${HINTS[metric.name] ?? metric.label}; ${view.name}; with its nominal 95% interval`), bestHigh: metric.direction === "higher" },
         ...(metric === data.ranking ? AT.filter(h => h <= data.about.horizons).map(h =>
           numeric(`h${h}`, `h = ${h}`, row => view.byHorizon(row)[h - 1], row => data.format(metric)(view.byHorizon(row)[h - 1]), `${metric.label} ${h} checkpoints ahead`)) : []),
-      ]),
+      ].filter(Boolean)),
       data.rows.some(row => row.fresh[0] !== null) && numeric("fresh", "fresh skill", row => row.fresh[0], row => plain(row.fresh, text.skill), "skill on fresh trials, learning phase, mean over horizons; with its 95% interval"),
       state_("not confirmed, claimed, rescored, reproduced or confirmed"),
       numeric("seeds", "seeds", row => row.seeds, row => String(row.seeds)),
@@ -77,18 +90,22 @@ const columns = (() => {
 
   const plain = ([value, low, high], format) => [html("span", { class: "value" }, format(value)), " ", html("span", { class: "interval" }, text.interval(low, high, format))];
 
+  const entriesHave = name => data.entries.some(entry => Number.isFinite(entry[name][0]));
+
   function ofOverall(view) {
     const member = (entry, environment) => entry.rows.find(row => row.board.environment === environment);
     const skillIn = (entry, environment) => { const row = member(entry, environment); return row ? data.about.headline.metrics[data.ranking.name][0][row.index] : null; };
     return [
       RANK, PREDICTOR,
       numeric("skill", "skill", entry => entry.skill[0], entry => estimate(entry.skill, data.ranking), "over its environments, learning phase, mean over horizons; with its 95% interval"),
+      entriesHave("share") && numeric("share", "share of the ceiling", entry => entry.share[0], entry => plain(entry.share, text.skill), "mean over its environments of the skill's share of the span ceiling, with its 95% interval"),
+      { ...numeric("error_ratio", "error ratio", entry => entry.error_ratio[0], entry => plain(entry.error_ratio, text.skill), "geometric mean over its environments of WPE / WPE of persistence, with its 95% interval; lower is better"), bestHigh: false },
       state_("the lowest state of its rows"),
       ...data.environments.slice(0, 12).map((environment, number) =>
         numeric(`env${number}`, bdi(environment, 40), entry => skillIn(entry, environment), entry => text.skill(skillIn(entry, environment)), "skill in this environment")),
       numeric("environments", "environments", entry => entry.environments.length, entry => String(entry.environments.length)),
       { ...FIT, hint: "seconds of fitting, all environments together, as stated by the runs" }, { ...PARAMETERS, hint: "of its largest, as stated by the run" }, CONSUMES,
-    ];
+    ].filter(Boolean);
   }
 
   const of = view => (view.now.view === "overall" ? ofOverall(view) : ofBoard(view));

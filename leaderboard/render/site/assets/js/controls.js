@@ -12,7 +12,7 @@ const controls = (() => {
       ...(data.entries.length ? [option("overall", "Overall, across environments")] : []),
       option("rows", "Every row of every board"),
       ...[...groups].map(([environment, boards]) => html("optgroup", { label: text.clean(environment, 80) },
-        boards.map(board => option(board.id, `${board.dataset}${board.superseded ? " (superseded)" : ""}`)))));
+        boards.map(board => option(board.id, `${board.dataset}${data.protocols.size > 1 ? `, protocol ${board.protocol}` : ""}${board.superseded ? " (superseded)" : ""}`)))));
   }
 
   function grouped() {

@@ -9,6 +9,8 @@ const data = (() => {
     for (const name of names) row[name] = about.rows[name].values[about.rows[name].index[index]];
     for (const name of ["rank", "ties", "seeds", "above", "spread", "fresh", "fit", "parameters"]) row[name] = about.rows[name][index];
     row.board = boards.get(row.board);
+    row.ranks = Object.fromEntries(Object.entries(about.rows.ranks).filter(([, places]) => places.rank[index] !== null)
+      .map(([name, places]) => [name, { rank: places.rank[index], ties: places.ties[index] }]));
     return row;
   });
 
@@ -40,6 +42,10 @@ const data = (() => {
   // The phases that are measured on a board, or on any board.
   const phasesOf = board => about.phases.filter(phase => !board || Object.hasOwn(board.phases, phase));
 
+  // Another protocol's boards of the same dataset.
+  const otherProtocols = board => about.boards.filter(other => other !== board && other.dataset === board.dataset && other.digest === board.digest);
+  const protocols = new Set(about.boards.map(board => board.protocol));
+
   const label = row => `${row.method}${row.variant ? " " + row.variant : ""}`;
 
   // Metrics of rows; the first is what they are ranked by. References are a board's, each shown beside a metric.
@@ -48,5 +54,5 @@ const data = (() => {
   const ranking = metrics[0];
   const format = metric => (metric.unit === "return" ? text.points : metric.digits > 6 ? text.scientific : value => text.fixed(value, metric.digits));
 
-  return { about, metrics, referencesOf, ranking, format, boards, rows, entries, environments, byId, haystack, phasesOf, label, headline: "learning" };
+  return { about, metrics, referencesOf, ranking, format, boards, rows, entries, environments, byId, haystack, phasesOf, otherProtocols, protocols, label, headline: "learning" };
 })();

@@ -23,7 +23,7 @@ const details = (() => {
       found.tied.length > 0 && html("p", {}, "Tied with ", found.tied.slice(0, 12).map((index, number) => [number ? ", " : "",
         html("a", { href: state.rowLink(data.rows[index]) }, bdi(data.label(data.rows[index]), 60))]), found.tied.length > 12 ? ` and ${found.tied.length - 12} more` : "", "."),
       figure.draw(row, found, phase, width),
-      html("div", { class: "sections" }, ["seeds", "cost", "options", "layers", "comparisons", "provenance", "evidence", "commands"]
+      html("div", { class: "sections" }, ["seeds", "cost", "options", "layers", "positions", "comparisons", "provenance", "evidence", "commands"]
         .map(name => sections[name](row, found, phase))),
       html("p", {}, html("a", { href: state.rowLink(row) }, "Link to this row")),
     ].flat(2).filter(Boolean);
@@ -42,7 +42,9 @@ const details = (() => {
     return [dom.table("Its rows, one per environment; learning phase, mean over horizons", ["environment", "dataset", "rank", ...shown.map(metric => `${metric.label}, 95% interval`), "fit, s", "state"],
       entry.rows.map(row => [
         html("a", { href: state.rowLink(row) }, bdi(row.board.environment, 80)), bdi(row.board.dataset, 80), row.rank === null ? "-" : String(row.rank),
-        ...shown.map(metric => columns.plain(triple(metric, row.index), data.format(metric))), text.seconds(row.fit), [columns.stateBadge(row), columns.reason("disputed", row.disputed)]]))];
+        ...shown.map(metric => columns.plain(triple(metric, row.index), data.format(metric))), text.seconds(row.fit), [columns.stateBadge(row), columns.reason("disputed", row.disputed)]])),
+    entry.comparisons.length > 0 && dom.table("Against every other one, paired over the test trials of each environment", ["other", "difference in skill, 95% interval", "this one is", "difference in the share of the ceiling", "ratio of the error ratios"],
+      entry.comparisons.map(other => [bdi(other.label, 80), columns.plain(other.difference, text.skill), sections.judged(other.verdict), columns.plain(other.share, text.skill), columns.plain(other.error_ratio, text.skill)]))].filter(Boolean);
   }
 
   return { fill };

@@ -8,10 +8,12 @@ const figure = (() => {
     const references = row.board.phases[phase]?.references ?? {};
     const panels = data.metrics.filter(metric => details.series[metric.name].some(([middle]) => Number.isFinite(middle))).map(metric => byHorizon({
       title: `${text.capital(metric.label)} by horizon, ${phase}`, series: details.series[metric.name], metric, width,
-      beside: data.referencesOf(metric).map(({ name, label }) => [label, name.includes("persistence") ? "persistence" : "ceiling", references[name].by_horizon]),
+      beside: data.referencesOf(metric).map(({ name, label }) => [label, lineOf(name), references[name]?.by_horizon ?? []]),
     }));
     return html("div", { class: "panels" }, panels, returns(details.returns, width, details.seeds[0]));
   }
+
+  const lineOf = name => (name.includes("persistence") ? "persistence" : name.includes("noise") ? "noise" : "ceiling");
 
   function byHorizon({ title, series, metric, width, beside }) {
     const format = data.format(metric), label = metric.unit === "return" ? `${metric.label}, return` : metric.label;

@@ -71,7 +71,7 @@ const page = (() => {
   function aboutMany() {
     if (now.view === "rows") return [html("p", {}, "Skills of different boards are not comparable; ranks are each board's own.")];
     const claimed = data.entries.filter(entry => entry.state === "claimed").length;
-    return [html("p", {}, `Mean skill over ${text.plural(data.environments.length, "environment")}, each on its default dataset: learning phase, mean over horizons. Open a row for its results in each; choose a board above for phases and horizons.`),
+    return [html("p", {}, `Mean skill over ${text.plural(data.environments.length, "environment")}, each on its default dataset under protocol ${text.clean(data.about.scope.protocol ?? "–", 20)}: learning phase, mean over horizons. Open a row for its results in each; choose a board above for phases and horizons.`),
       claimed > 0 && html("p", {}, `${text.count(claimed)} of ${text.plural(data.entries.length, "row")} rest on a result that is only claimed: the state of a row is the lowest of its results.`)];
   }
 
@@ -85,10 +85,11 @@ const page = (() => {
     const measured = where.phases[now.phase];
     const pick = ({ mean, by_horizon }) => (now.horizon === "mean" ? mean : by_horizon[Number(now.horizon) - 1]);
     const references = data.metrics.filter(metric => view.metrics[metric.name]).flatMap(data.referencesOf)
-      .filter(reference => measured?.references[reference.name].by_horizon.some(Number.isFinite));
+      .filter(reference => measured && Number.isFinite(pick(measured.references[reference.name])));
     return [
       where.yanked && html("p", { class: "notice" }, html("b", {}, "The dataset is yanked: "), bdi(where.yanked), ". These rows are kept for the record only."),
       where.superseded && html("p", { class: "notice" }, html("b", {}, "Superseded by "), bdi(where.superseded), ". These rows are kept for the record only."),
+      ...data.otherProtocols(where).map(other => html("p", {}, html("a", { href: state.link({ view: other.id }) }, `The board of this dataset under protocol ${text.clean(other.protocol, 20)}`))),
       !where.ranked && html("p", { class: "notice" }, html("b", {}, "Not ranked: "), `${text.plural(where.trials, "test trial")} cannot separate rows.`),
       measured && html("dl", { class: "facts" }, [
         ["phase", `${view.name}`], ["windows", `${text.count(measured.windows)} of ${text.plural(measured.trials, "test trial")}`],
@@ -96,8 +97,22 @@ const page = (() => {
         ["protocol", text.clean(where.protocol, 20)],
         ["dataset", [dom.code(where.digest.slice(0, 12)), " ", columns.badge(...whereabouts(where))]],
       ].map(([name, value]) => html("div", {}, html("dt", {}, name), html("dd", {}, value)))),
+      byPosition(where),
       (now.phase !== data.headline || now.horizon !== "mean") && html("p", { class: "soft" }, "Ranks and ties are those of the headline: learning phase, mean over horizons."),
     ];
+  }
+
+  // Skill of a board's rows at each position within the PPO iteration, where origins are stratified by that.
+  function byPosition(where) {
+    const values = data.about.positions;
+    const rows = data.rows.filter(row => row.board === where && values[row.index]);
+    if (!rows.length) return null;
+    const references = where.phases[where.headline].positions;
+    const beside = data.referencesOf(data.ranking).filter(one => references[one.name]).map(one => [one.label, references[one.name].mean]);
+    const lines = [...rows.map(row => [bdi(data.label(row), 60), values[row.index]]), ...beside];
+    const title = `${text.capital(data.ranking.label)} by the origin's position within the PPO iteration, ${where.headline} phase, mean over horizons`;
+    return html("details", {}, html("summary", {}, `${text.capital(data.ranking.label)} by position within the PPO iteration`),
+      dom.table(title, ["predictor", ...values[rows[0].index].map((_, index) => String(index + 1))], lines.map(([who, at]) => [who, ...at.map(data.format(data.ranking))])));
   }
 
   // A change by the reader; `replace` for what should not be a step back, `drawn` when the page shows it already.

@@ -37,18 +37,34 @@ const sections = (() => {
       : html("p", {}, "Not measured in this phase."));
   }
 
+  // Each metric at each position within the PPO iteration, its board's references below it.
+  function positions(row, details, phase) {
+    const found = details.positions[phase];
+    if (!found) return null;
+    const steps = [1, 2, 5, 10].filter(h => h <= data.about.horizons), references = row.board.phases[phase].positions;
+    return section("By position within the PPO iteration", data.metrics.filter(({ name }) => found[name]).map(metric => {
+      const format = data.format(metric), { mean, by_horizon } = found[metric.name];
+      const beside = data.referencesOf(metric).filter(({ name }) => references[name]).map(({ name, label }) => [`${label}, mean over horizons`, references[name].mean]);
+      const lines = [["mean over horizons", mean], ...steps.map(h => [`h = ${h}`, by_horizon[h - 1]]), ...beside];
+      return dom.table(`${text.capital(metric.label)} by the origin's position, ${phase}`, ["", ...mean.map((_, index) => String(index + 1))], lines.map(([name, values]) => [name, ...values.map(format)]));
+    }));
+  }
+
   const FIRST = 15;
 
   // Every other row of the board: who is better, by how much, how often.
   function comparisons(row, details) {
     if (!details.comparisons.length) return section("Comparisons", html("p", {}, "There is no other row to compare with."));
-    const made = [...details.comparisons].sort((one, other) => (one[1] ?? 0) - (other[1] ?? 0)).map(([index, ...numbers]) => {
-      const other = data.rows[index], difference = numbers.slice(0, 3), wins = numbers.slice(3);
-      const verdict = difference[1] > 0 ? "better" : difference[2] < 0 ? "worse" : "tied";
+    const { ranking } = row.board;
+    const also = data.metrics.filter(({ name }) => details.comparisons.some(({ others }) => others[name]));
+    const made = [...details.comparisons].sort((one, another) => (one.difference[0] ?? 0) - (another.difference[0] ?? 0)).map(({ row: index, difference, verdict, wins, others }) => {
+      const other = data.rows[index];
       return [html("a", { href: state.rowLink(other) }, bdi(data.label(other), 80), " ", html("span", { class: "soft" }, bdi(other.budget, 40))),
-        withInterval(difference, text.skill), withInterval(wins, value => text.skill(value).slice(0, -1)), html("span", { class: verdict }, verdict)];
+        withInterval(difference, text.skill), withInterval(wins, value => text.skill(value).slice(0, -1)), judged(verdict),
+        ...also.flatMap(metric => (others[metric.name] ? [withInterval(others[metric.name].difference, data.format(metric)), judged(others[metric.name].verdict)] : [text.NONE, text.NONE]))];
     });
-    const headings = ["other row", "difference in skill, 95% interval", "win rate, 95% interval", "this row is"];
+    const headings = ["other row", "difference in skill, 95% interval", "win rate, 95% interval", "this row is",
+      ...also.flatMap(({ label }) => [`difference in ${label}, 95% interval`, `by ${label}`])];
     const caption = "Against every other row of the board, learning phase";
     const place = html("div", {}, dom.table(caption, headings, made.slice(0, FIRST)));
     if (made.length > FIRST) {
@@ -59,8 +75,11 @@ const sections = (() => {
       } }, `Show all ${text.count(made.length)} comparisons`);
       place.append(more);
     }
-    return section("Comparisons", place);
+    const rule = ranking.correction === "none" ? "" : `Intervals are each pair's own; verdicts hold for all pairs of the board together (Holm's correction), and skills less than ${ranking.practical_tie} apart are tied.`;
+    return section("Comparisons", rule && html("p", { class: "soft" }, rule), place);
   }
+
+  const judged = verdict => (verdict ? html("span", { class: verdict }, verdict) : html("span", { class: "soft" }, "not ranked together"));
 
   const REPOSITORY = /^[A-Za-z0-9][\w.-]*\/[A-Za-z0-9][\w.-]*$/, COMMIT = /^[0-9a-f]{40}$/;
 
@@ -164,5 +183,5 @@ const sections = (() => {
     }
   }
 
-  return { options, cost, seeds, layers, comparisons, provenance, evidence, commands };
+  return { options, cost, seeds, layers, positions, judged, comparisons, provenance, evidence, commands };
 })();
