@@ -1,4 +1,4 @@
-"""The paper's figure of a run: errors against the forward step, and predicted against true return."""
+"""The paper's figure of a run, with persistence beside it: errors by forward step, predicted against true return."""
 
 from __future__ import annotations
 
@@ -46,19 +46,25 @@ def draw(record: Record, rows: pd.DataFrame, folder: Path) -> None:
         from matplotlib.figure import Figure
 
     with _without_remarks(), mpl.rc_context(STYLE):
-        figure = Figure(figsize=(9.2, 3.7), layout="constrained")
-        left, right = figure.subplots(1, 2, width_ratios=(1.25, 1))
+        panels = 3 if record.has_returns else 2
+        figure = Figure(figsize=(9.2 if panels == 2 else 12.4, 3.7), layout="constrained")
+        left, right, *others = figure.subplots(1, panels, width_ratios=(1.25, 1, 1)[:panels])
         phase = "learning" if (rows["phase"] == "learning").any() else "all"
         handles = _errors(left, record.of_phase(phase), phase)
         if record.has_returns:
             handles += _return_errors(left, record.of_phase(phase))
-            _returns(right, rows)
+            _returns(right, rows, "return_forecast", record.key.method.name)
+            for beside in others:
+                beside.sharex(right)
+                beside.sharey(right)
+                _returns(beside, rows, "return_origin", "persistence")
         else:
             _skill(right, record.of_phase(phase))
         left.legend(handles=handles, loc="upper left")
         key = record.key
         scope = f", {record.scope}" if record.scope else ""
-        title = f"{key.method.name} on {key.dataset.name} (seed {key.seed}, {key.method.budget}{scope})"
+        about = f"protocol {key.protocol.version}, seed {key.seed}, {key.method.budget}{scope}"
+        title = f"{key.method.name} on {key.dataset.name} ({about})"
         figure.suptitle(title, size=11)
         for suffix, metadata in (("svg", {"Date": None}), ("png", {"Software": None})):
             with replace_atomically(folder / f"figure.{suffix}") as temporary:
@@ -97,7 +103,9 @@ def _return_errors(axes: Axes, results: list[Result]) -> list[Any]:
     steps = [one.horizon or 0 for one in results]
     twin = axes.twinx()
     handles = _band(twin, steps, results, "repw", GREEN, "s")
-    handles += _reference(twin, steps, results, "reset_noise", GREEN)
+    handles += _reference(twin, steps, results, "repw_persistence", GREEN)
+    if any("repw_perfect" in result.estimates for result in results):
+        handles += _reference(twin, steps, results, "repw_perfect", GREEN, "-.")
     twin.set_ylim(bottom=0)
     twin.spines["right"].set_visible(True)
     twin.set_ylabel("return error (REPW)", color=GREEN)
@@ -126,9 +134,11 @@ def _band(axes: Axes, steps: list[int], results: list[Result], name: str, color:
     return list(axes.plot(steps, _values(results, name), color=color, marker=mark, ms=3.5, lw=1.6, label=label))
 
 
-def _reference(axes: Axes, steps: list[int], results: list[Result], name: str, color: str) -> list[Any]:
+def _reference(
+    axes: Axes, steps: list[int], results: list[Result], name: str, color: str, style: str = ":"
+) -> list[Any]:
     label = BY_NAME[name].label
-    return list(axes.plot(steps, _values(results, name), color=color, ls=":", lw=1.2, label=label))
+    return list(axes.plot(steps, _values(results, name), color=color, ls=style, lw=1.2, label=label))
 
 
 def _values(results: list[Result], name: str) -> list[float]:
@@ -136,15 +146,28 @@ def _values(results: list[Result], name: str) -> list[float]:
     return [float("nan") if (value := result[name].value) is None else value for result in results]
 
 
-def _returns(axes: Axes, rows: pd.DataFrame) -> None:
-    """Predicted against true return of every window and step, with the diagonal."""
-    for phase, color, label in (("converged", GREY, "converged"), ("learning", BLUE, "learning")):
+def _returns(axes: Axes, rows: pd.DataFrame, forecast: str, name: str) -> None:
+    """Return of a forecast, in a column of the rows, against the true one at every window and step, with the diagonal.
+
+    The legend says how they are correlated in each phase.
+    """
+    for phase, color in (("converged", GREY), ("learning", BLUE)):
         part = rows[rows["phase"] == phase]
-        axes.scatter(part["return_true"], part["return_forecast"], s=7, alpha=0.35, color=color, lw=0, label=label)
-    both = rows[["return_true", "return_forecast"]].to_numpy()
+        axes.scatter(
+            part["return_true"], part[forecast], s=7, alpha=0.35, color=color, lw=0,
+            label=f"{phase}{_correlation(part['return_true'], part[forecast])}",
+        )  # fmt: skip
+    both = rows[["return_true", "return_forecast", "return_origin"]].to_numpy()
     low, high = float(both.min()), float(both.max())
     axes.plot([low, high], [low, high], color="black", lw=0.8)
     axes.set_xlabel(r"return of the true policy, $J(\pi_{\phi})$")
     axes.set_ylabel(r"return of the forecast, $J(\pi_{\tilde\phi})$")
-    axes.set_title("all horizons")
+    axes.set_title(f"{name}, all horizons")
     axes.legend(loc="upper left", markerscale=2)
+
+
+def _correlation(true: pd.Series[float], forecast: pd.Series[float]) -> str:
+    """Pearson's r for the legend; nothing where it is undefined."""
+    if len(true) < 2 or not true.std() or not forecast.std():
+        return ""
+    return f", r = {true.corr(forecast):.3f}"

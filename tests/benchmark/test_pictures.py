@@ -6,6 +6,7 @@ import io
 import struct
 from xml.etree import ElementTree
 
+import numpy as np
 import pandas as pd
 import pytest
 from helpers import synthetic
@@ -30,6 +31,18 @@ def finished(tmp_path_factory):
         return record, pd.read_parquet(folder / "run" / "windows.parquet")
 
 
+@pytest.fixture(scope="module")
+def under_2(tmp_path_factory):
+    """The same under a small protocol 2."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TIPL_BENCH_HOME", str(tmp_path_factory.mktemp("store")))
+        folder = tmp_path_factory.mktemp("pictures-2")
+        dataset = synthetic.walking_dataset(folder / "set")
+        request = RunRequest("linear", dataset, device="cpu", protocol=synthetic.SMALL_2)
+        record = execute(request, folder / "run").record
+        return record, pd.read_parquet(folder / "run" / "windows.parquet")
+
+
 def printed(record, width: int = 200) -> str:
     """The table as a terminal of a width shows it."""
     console = Console(record=True, width=width, file=io.StringIO())
@@ -42,12 +55,52 @@ def test_when_a_figure_is_drawn_then_both_files_are_what_their_names_say(finishe
     root = ElementTree.parse(tmp_path / "figure.svg").getroot()
     assert root.tag == "{http://www.w3.org/2000/svg}svg"
     words = " ".join(root.itertext())
-    assert "linear on toy-pendulum/synthetic-v1 (seed 0, quick)" in words
-    for label in ("WPE of persistence", "reset noise", "forward prediction step", "learning phase", "converged"):
+    assert "linear on toy-pendulum/synthetic-v1 (protocol 1, seed 0, quick)" in words
+    for label in (
+        "WPE of persistence",
+        "REPW of persistence",
+        "forward prediction step",
+        "learning phase",
+        "converged",
+    ):
         assert label in words
+    assert "perfect" not in words
     png = (tmp_path / "figure.png").read_bytes()
     assert png.startswith(b"\x89PNG\r\n\x1a\n")
-    assert struct.unpack(">II", png[16:24]) == (1472, 592)
+    assert struct.unpack(">II", png[16:24]) == (1984, 592)
+
+
+def test_the_figure_of_protocol_2_has_persistence_and_the_perfect_forecast_beside_it(under_2, tmp_path):
+    record, rows = under_2
+    figure.draw(record, rows, tmp_path)
+    words = " ".join(ElementTree.parse(tmp_path / "figure.svg").getroot().itertext())
+    for label in (
+        "REPW of persistence",
+        "REPW of a perfect forecast",
+        "linear, all horizons",
+        "persistence, all horizons",
+    ):
+        assert label in words
+    learning = rows[rows["phase"] == "learning"]
+    for column in ("return_forecast", "return_origin"):
+        r = np.corrcoef(learning["return_true"], learning[column])[0, 1]
+        assert f"learning, r = {r:.3f}" in words
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_the_table_of_protocol_2_shows_the_floor_moving_windows_and_positions_whole(under_2, width):
+    record, _ = under_2
+    shown = printed(record, width)
+    assert max(map(len, shown.splitlines())) <= width
+    assert "\u2026" not in shown
+    result = record.result("learning", 2)
+    lines = [f" {line} " for line in shown.splitlines() if line.strip().startswith("2 ")]
+    words = " ".join(lines)
+    for name in ("repw_perfect", "repw_moving", "repw_moving_persistence", "reset_noise"):
+        assert f" {number(result[name].value, 1)} " in words, name
+    skills = [f"{value:.3f}" for value in result.at_positions("skill")]
+    assert any(line.split() == ["2", *skills] for line in lines), "one line of skill by position"
+    assert "skill while learning, by the origin's position" in " ".join(shown.split())
 
 
 def test_when_a_figure_is_drawn_twice_then_its_bytes_are_the_same(finished, tmp_path):

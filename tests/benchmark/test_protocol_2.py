@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from helpers import synthetic
+from tipl_bench.benchmark.compare import compare
 from tipl_bench.benchmark.forecast.reference_returns import reference_returns
 from tipl_bench.benchmark.forecast.scoring import score, window_rows
 from tipl_bench.benchmark.forecast.windows import test_windows
+from tipl_bench.benchmark.protocol import PROTOCOLS
 from tipl_bench.benchmark.record import Record, parse, read_record
 from tipl_bench.benchmark.record_v1 import upgrade
 from tipl_bench.benchmark.request import RunRequest
 from tipl_bench.benchmark.run import Run, execute
+from tipl_bench.leaderboard.document import build
+from tipl_bench.leaderboard.store.records import add
+from tipl_bench.leaderboard.verify.reproduce import reproduce
+from tipl_bench.leaderboard.verify.rescore import verify
 from tipl_bench.rl.evaluation import Policies, evaluate_returns
 
 PROTOCOL = synthetic.SMALL_2
@@ -147,3 +155,39 @@ def test_a_perfect_forecast_has_skill_1_and_the_perfect_repw(finished):
             == run.record.result(result.phase, result.horizon)["repw_perfect"].value
         )
     assert len(rows) == 3 * len(windows)
+
+
+def test_a_run_is_verified_reproduced_compared_and_kept_by_a_board_as_one_of_version_1(finished, tmp_path, monkeypatch):
+    monkeypatch.setitem(PROTOCOLS, PROTOCOL.version, PROTOCOL)
+    run, dataset = finished
+    checked = verify(run, dataset, fresh=True)
+    assert checked.agrees, checked.differences
+    assert checked.exact
+    again = reproduce(run, dataset, tmp_path / "again")
+    assert again.grade == "bitwise"
+    differences = compare([run, again.again])
+    assert {*differences["metric"]} >= {"skill", "repw", "repw_moving"}
+    assert (differences["difference"].fillna(0) == 0).all()
+    path = add(checked.recomputed, tmp_path / "records")
+    assert add(checked.recomputed, tmp_path / "records", rescored=True) == path
+    board = build.document(tmp_path / "records")
+    assert [one.protocol for one in board.boards] == [PROTOCOL.version]
+    assert any(one.value is not None for one in board.rows[0].phases["learning"]["repw_moving"].by_horizon)
+
+
+@pytest.mark.parametrize("field", ["by_position", "by_trial", "estimates"])
+def test_a_number_that_was_changed_is_found_on_any_machine(field, finished, tmp_path, monkeypatch):
+    monkeypatch.setitem(PROTOCOLS, PROTOCOL.version, PROTOCOL)
+    run, dataset = finished
+    folder = Path(shutil.copytree(run.folder, tmp_path / "run"))
+    document = json.loads((folder / "record.json").read_text())
+    document["provenance"]["cpu"] = "another"
+    (folder / "record.json").write_text(json.dumps(document))
+    assert verify(folder, dataset).agrees
+    at = document["results"][0][field]
+    if field == "estimates":
+        at["repw_perfect"]["value"] += 1000
+    else:
+        at["wpe" if field == "by_position" else "moving"][0] += 1000
+    (folder / "record.json").write_text(json.dumps(document))
+    assert len(verify(folder, dataset).differences) == 1
