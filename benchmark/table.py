@@ -208,8 +208,9 @@ def _summary(names: list[str], means: pd.DataFrame) -> RenderableType:
 
 
 def _columns(metric: Metric, *, interval: bool) -> ColumnGroup:
-    """A metric's columns; metrics of one unit stay together where the terminal is narrow."""
-    return ColumnGroup((metric.heading, "95% interval") if interval else (metric.heading,), topic=metric.unit)
+    """A metric's columns; metrics of one unit and of the same windows stay together where the terminal is narrow."""
+    titles = (metric.heading, "95% interval") if interval else (metric.heading,)
+    return ColumnGroup(titles, topic=f"{metric.unit} by {' '.join(metric.denominator)}")
 
 
 def _spell_phase(phase: str) -> str:
