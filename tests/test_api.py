@@ -11,7 +11,7 @@ import tipl_bench
 from click.testing import CliRunner
 from helpers import synthetic
 from helpers.board_records import PROTOCOL, RESULTS, record, under, write
-from tipl_bench.benchmark.metrics import METRICS
+from tipl_bench.benchmark.metrics import of_protocol
 from tipl_bench.benchmark.protocol import PROTOCOLS
 from tipl_bench.benchmark.record import Status, read_record
 from tipl_bench.cli import main
@@ -133,7 +133,8 @@ def test_differences_are_paired_ratios_of_sums(comparable):
     one, other = record("tipl", 0.5), record("mlp", 0.6, tilt=0.1)
     found = tipl_bench.compare([one, other]).set_index(["metric", "phase", "horizon"])
     assert set(found["run"]) == {"tipl v1 quick seed 0"}
-    kept = {metric.name for metric in METRICS if metric.by_trial}
+    measured = of_protocol(PROTOCOL)
+    kept = {metric.name for metric in measured if metric.by_trial}
     assert set(found.index.get_level_values("metric")) == kept
     for horizon in (1, 2, 3):
         sums = [
@@ -147,7 +148,7 @@ def test_differences_are_paired_ratios_of_sums(comparable):
         unpaired = [one_of.result("learning", horizon)["skill"] for one_of in (one, other)]
         assert row["high"] - row["low"] < sum(e.high - e.low for e in unpaired)
     means = set(found[found.index.get_level_values("horizon").isna()].index.get_level_values("metric"))
-    assert means == {metric.name for metric in METRICS if metric.by_trial and metric.averaged}
+    assert means == {metric.name for metric in measured if metric.by_trial and metric.averaged}
     assert "wpe" not in means, "which grows with the horizon"
     mean = found.xs(("skill", "learning"), level=("metric", "phase"))["difference"]
     assert mean[mean.index.isna()].iloc[0] == pytest.approx(mean[mean.index.notna()].mean(), rel=1e-12)

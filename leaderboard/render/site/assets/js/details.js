@@ -37,14 +37,15 @@ const details = (() => {
 
   // An overall entry stands for a row of each environment.
   function members(entry) {
-    const shown = data.metrics.filter(metric => data.about.headline.metrics[metric.name]?.[0].some(Number.isFinite));
+    const shown = data.metrics.filter(({ name }) => entry.rows.some(row => Number.isFinite(data.about.headline.metrics[name]?.[0][row.index])));
+    const shares = entry.comparisons.some(({ share }) => Number.isFinite(share[0]));
     const triple = ({ name }, index) => data.about.headline.metrics[name].map(column => column[index]);
     return [dom.table("Its rows, one per environment; learning phase, mean over horizons", ["environment", "dataset", "rank", ...shown.map(metric => `${metric.label}, 95% interval`), "fit, s", "state"],
       entry.rows.map(row => [
         html("a", { href: state.rowLink(row) }, bdi(row.board.environment, 80)), bdi(row.board.dataset, 80), row.rank === null ? "-" : String(row.rank),
         ...shown.map(metric => columns.plain(triple(metric, row.index), data.format(metric))), text.seconds(row.fit), [columns.stateBadge(row), columns.reason("disputed", row.disputed)]])),
-    entry.comparisons.length > 0 && dom.table("Against every other one, paired over the test trials of each environment", ["other", "difference in skill, 95% interval", "this one is", "difference in the share of the ceiling", "ratio of the error ratios"],
-      entry.comparisons.map(other => [bdi(other.label, 80), columns.plain(other.difference, text.skill), sections.judged(other.verdict), columns.plain(other.share, text.skill), columns.plain(other.error_ratio, text.skill)]))].filter(Boolean);
+    entry.comparisons.length > 0 && dom.table("Against every other one, paired over the test trials of each environment", ["other", "difference in skill, 95% interval", "this one is", ...(shares ? ["difference in the share of the ceiling, 95% interval"] : []), "ratio of the error ratios, 95% interval"],
+      entry.comparisons.map(other => [bdi(other.label, 80), columns.plain(other.difference, text.skill), sections.judged(other.verdict), ...(shares ? [columns.plain(other.share, text.skill)] : []), columns.plain(other.error_ratio, text.skill)]))].filter(Boolean);
   }
 
   return { fill };
