@@ -3,25 +3,95 @@
 from __future__ import annotations
 
 import contextlib
+import logging
+from collections.abc import Callable
 from pathlib import Path
 
+from ..registry.catalog import catalog
 from ..registry.collection.collect import collect, truncate
-from ..registry.collection.presets import Extension, Truncation, preset, read_config
+from ..registry.collection.duration import describe_seconds, expected_seconds
+from ..registry.collection.presets import Extension, Preset, Truncation, preset, presets, read_config
 from ..registry.collection_config import CollectionConfig
 from ..registry.dataset import Dataset
-from ..registry.loading import load_dataset
+from ..registry.loading import load_dataset, parse_reference
 from ..registry.manifest import MANIFEST_NAME
-from ..registry.reference import NAME_PATTERN, is_name
+from ..registry.reference import NAME_PATTERN, DatasetRef, is_name
 from ..registry.store import dataset_folder, exclusive
 from ..rl import usable_threads
 from ..utils.errors import DatasetError, ProtocolError
 from ..utils.files import is_file
 from ..utils.progress import Progress
 from .forecast.reference_returns import derive_reference_returns
-from .protocol import CURRENT
+from .protocol import CURRENT, Protocol
+
+logger = logging.getLogger(__name__)
 
 
-def collect_named(name: str, config: Path | None, threads: int | None, progress: Progress) -> Dataset:
+def load_or_collect(
+    reference: DatasetRef | str,
+    collect: bool,
+    protocol: Protocol,
+    progress: Progress,
+    *,
+    announce: Callable[[str], None] = logger.info,
+) -> Dataset:
+    """Open a dataset as `load_dataset` does; collect a shipped one first if it is neither here nor published.
+
+    Parameters
+    ----------
+    reference
+        What `load_dataset` takes.
+    collect
+        Whether to collect; if not, an error says how long it would take.
+    protocol
+        What is derived for it.
+    progress
+        Called with the progress of every stage.
+    announce
+        Called with a sentence before a collection: what is collected, and how long that takes.
+
+    Raises
+    ------
+    DatasetError, UnknownNameError
+        If it cannot be found or collected.
+    """
+    reference = parse_reference(reference) if isinstance(reference, str) else reference
+    name, entry = reference.name, catalog().get(reference.name or "")
+    folder = dataset_folder(name) if name else None
+    missing = folder is not None and not is_file(folder / MANIFEST_NAME)
+    if reference.location or name not in presets() or not entry or entry.bundled or not (collect or missing):
+        return load_dataset(reference, progress=progress)
+    expected = _expected(preset(name))
+    if not collect:
+        raise DatasetError(
+            f"{name} is not on this machine. `collect=True` collects it first, as `tipl-bench datasets collect {name}` "
+            f"does: {expected}."
+        )
+    if missing:
+        announce(f"{name} is not on this machine and is collected first: {expected}.")
+    dataset = collect_named(name, None, None, progress, protocol)
+    if not any(dataset.matches(known) for known in entry.identity.digests):
+        logger.warning(
+            "%s was collected here with other bytes than the catalog's (digest %s, not %s), as another processor or "
+            "other package versions give: its results are compared with each other alone.",
+            *(name, dataset.digest[:12], entry.identity.digest[:12]),
+        )
+    return dataset
+
+
+def _expected(chosen: Preset) -> str:
+    """How long a shipped collection takes here, in words."""
+    cores = usable_threads()
+    seconds = expected_seconds(chosen, cores) if isinstance(chosen, CollectionConfig) else None
+    if seconds is None:
+        return "how long it takes is not known"
+    on = f"{cores} cores" if cores > 1 else "one core"
+    return f"{describe_seconds(seconds)} on {on}, and some more for the returns of its policies"
+
+
+def collect_named(
+    name: str, config: Path | None, threads: int | None, progress: Progress, protocol: Protocol = CURRENT
+) -> Dataset:
     """Collect a dataset into the store, or continue an interrupted collection.
 
     Parameters
@@ -34,6 +104,8 @@ def collect_named(name: str, config: Path | None, threads: int | None, progress:
         Threads, or under version 2 of a collection processes of one thread each; all usable cores by default.
     progress
         Called with the progress of every stage.
+    protocol
+        What is derived for it.
 
     Raises
     ------
@@ -44,10 +116,10 @@ def collect_named(name: str, config: Path | None, threads: int | None, progress:
         raise DatasetError(f"{name!r} is not a dataset name; one looks like inverted-pendulum/ppo-v1 ({NAME_PATTERN}).")
     chosen = read_config(config) if config else preset(name)
     wanted, base = _extended(chosen) if isinstance(chosen, Extension) else (chosen, None)
-    needed = CURRENT.context + CURRENT.horizon
+    needed = protocol.context + protocol.horizon
     if wanted.checkpoints < needed:
         raise ProtocolError(
-            f"{name} would have {wanted.checkpoints} checkpoints a trial; protocol {CURRENT.version} needs at least "
+            f"{name} would have {wanted.checkpoints} checkpoints a trial; protocol {protocol.version} needs at least "
             f"{needed}. Collect more environment_steps, or checkpoints more often."
         )
     folder = dataset_folder(name)
@@ -61,9 +133,11 @@ def collect_named(name: str, config: Path | None, threads: int | None, progress:
     dataset = Dataset.open(folder)
     if isinstance(wanted, CollectionConfig) and dataset.manifest.collection != wanted:
         raise DatasetError(f"{folder} holds {name} collected with another configuration; remove it to collect it anew.")
-    with exclusive(name) if dataset.derived(CURRENT.version) is None else contextlib.nullcontext():
+    with exclusive(name) if dataset.derived(protocol.version) is None else contextlib.nullcontext():
         derive_reference_returns(
-            dataset, CURRENT, lambda stage, done, total, _: progress(stage, done, total, "returns of the true policies")
+            dataset,
+            protocol,
+            lambda stage, done, total, _: progress(stage, done, total, "returns of the true policies"),
         )
     return dataset
 

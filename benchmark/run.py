@@ -18,7 +18,6 @@ import pandas as pd
 from ..baselines import method_code
 from ..baselines.predictor import FitTask
 from ..registry.dataset import Dataset
-from ..registry.loading import load_dataset
 from ..registry.reference import DatasetRef
 from ..rl import make
 from ..utils.canonical import strict_json
@@ -29,6 +28,7 @@ from ..utils.tensorfile import map_tensors
 from ..utils.text import join_first, one_line
 from . import figures
 from . import protocol as protocols
+from .collection import load_or_collect
 from .forecast.contract import check_contract
 from .forecast.forecasting import is_complete, write_forecasts
 from .forecast.reference_returns import reference_returns
@@ -100,6 +100,7 @@ def run(
     on: Split = "test",
     returns: bool = True,
     limit: int | None = None,
+    collect: bool = False,
 ) -> Run:
     """Train, forecast and score a predictor; write the run folder, or go on with what it holds.
 
@@ -135,6 +136,8 @@ def run(
         Whether to evaluate the returns of the forecasts, which takes most of the time; a whole test run needs them.
     limit
         Forecast so many windows, spread evenly over phases and trials, instead of all.
+    collect
+        Collect the dataset first if it is neither here nor published.
 
     Raises
     ------
@@ -145,13 +148,12 @@ def run(
     PredictorError
         If the predictor fails; the record in the folder then says at what, and running again tries again.
     """
-    opened = dataset if isinstance(dataset, Dataset) else load_dataset(dataset)
+    chosen, limits = protocols.protocol(protocol), limits or Limits()
+    opened = dataset if isinstance(dataset, Dataset) else load_or_collect(dataset, collect, chosen, progress)
     given = as_settings(options) if isinstance(options, Mapping) else tuple(options)
     named = {setting.partition("=")[0] for setting in given}
     with resolved_model(model, budget) as (name, own):
         settings = (*(setting for setting in own if setting.partition("=")[0] not in named), *given)
-        limits = limits or Limits()
-        chosen = protocols.protocol(protocol)
         request = RunRequest(name, opened, budget, settings, seed, device, chosen, limits, on, limit, returns)
         return execute(request, Path(out) if out else default_folder(request), progress)
 
@@ -251,8 +253,7 @@ def _finished(folder: Path, key: RunKey) -> Record | None:
 
 def _keeps_forecasts(folder: Path, record: Record) -> bool:
     """Whether the forecasts of a finished run are there; others are removed, and the rows that followed from them."""
-    path = folder / FORECASTS_NAME
-    if path.exists() and sha256(path) == record.forecasts_sha256:
+    if (path := folder / FORECASTS_NAME).exists() and sha256(path) == record.forecasts_sha256:
         return True
     for name in (FORECASTS_NAME, WINDOWS_NAME):
         (folder / name).unlink(missing_ok=True)
@@ -294,8 +295,8 @@ def _claim(folder: Path, key: RunKey) -> None:
         except ValueError as error:
             raise ProtocolError(f"{path}: not a run's key ({reason(error)}). Choose another folder (`out=`).") from None
         if found != key:
-            different = join_first(key.differences(found))
-            raise ProtocolError(f"{folder} holds another run ({different}). Choose another folder (`out=`).")
+            other = join_first(key.differences(found))
+            raise ProtocolError(f"{folder} holds another run ({other}). Choose another folder (`out=`).")
     elif folder.exists() and any(folder.iterdir()):
         raise ProtocolError(f"{folder} is not empty and holds no run. Choose another folder (`out=`).")
     else:
@@ -388,8 +389,7 @@ def _evaluated(
 
 
 def _evaluate(request: RunRequest, windows: list[EvaluationWindow], path: Path, progress: Progress) -> pd.DataFrame:
-    dataset, protocol = request.dataset, request.protocol
-    forecasts = map_tensors(path, REMEDY)["forecasts"]
+    dataset, protocol, forecasts = request.dataset, request.protocol, map_tensors(path, REMEDY)["forecasts"]
     if not request.returns:
         return window_rows(dataset, windows, forecasts, None, None, protocol)
     reference = reference_returns(dataset, protocol, progress, windows)

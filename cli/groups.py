@@ -99,9 +99,9 @@ def _as_click(error: OptionError | UnknownNameError, ctx: click.Context) -> clic
 
 
 def as_options(message: str) -> str:
-    """A message of the library with its parameters, `out=` or `device="cpu"`, spelt as options of the command line."""
+    """A message of the library with its parameters, `out=`, `device="cpu"` or `collect=True`, spelt as options."""
     return re.sub(
-        r'`(\w+)=(?:"([^"`]*)")?`',
+        r'`(\w+)=(?:"([^"`]*)"|True)?`',
         lambda found: f"--{found[1].replace('_', '-')}" + (f" {found[2]}" if found[2] else ""),
         message,
     )

@@ -27,6 +27,7 @@ from .output import Bars, console, echo, quiet_option
 
 if TYPE_CHECKING:
     from ..benchmark.forecast.windows import Split
+    from ..benchmark.protocol import Protocol
     from ..benchmark.record import Record
     from ..benchmark.request import RunRequest
     from ..registry.dataset import Dataset
@@ -134,6 +135,7 @@ class Seeds(click.ParamType[tuple[int, ...]]):
     help="An option of the predictor, as `tipl-bench models NAME` lists them; repeatable. On validation: NAME=1,2,4.",
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder. [default: runs/<dataset>/<model>-...]")
+@click.option("--collect", is_flag=True, help="Collect the dataset first if it is neither here nor published.")
 @timeout_option
 @memory_option
 @quiet_option
@@ -152,6 +154,7 @@ def run(
     device: str,
     settings: tuple[str, ...],
     out: Path | None,
+    collect: bool,
     timeout: float | None,
     memory: float | None,
     as_json: bool,
@@ -171,7 +174,7 @@ def run(
     chosen = protocol(CURRENT if version is None else version)
     if seed is not None and seeds:
         raise click.UsageError("Give --seed or --seeds, not both.")
-    dataset = _open_dataset(dataset_name, environment)
+    dataset = _open_dataset(dataset_name, environment, collect, chosen)
     with resolved_model(model, budget) as (name, _):
         request = RunRequest(
             name,
@@ -189,17 +192,23 @@ def run(
         _run_all(request, seeds or (request.seed,), out, as_json)
 
 
-def _open_dataset(name: str | None, environment: str | None) -> Dataset:
-    """The dataset of that name, or else the environment's default."""
+def _open_dataset(name: str | None, environment: str | None, collect: bool, protocol: Protocol) -> Dataset:
+    """The dataset of that name, or else the environment's default; collected first if that was asked for."""
+    from ..benchmark.collection import load_or_collect
     from ..registry.catalog import default_dataset
-    from ..registry.loading import load_dataset
 
     if not environment and not name:
         raise click.UsageError("Give --env ENVIRONMENT or --dataset NAME.")
     if environment and name:
         raise click.UsageError("Give --env or --dataset, not both.")
     with Bars() as bars:
-        return load_dataset(name or default_dataset(str(environment)), progress=downloading(bars))
+        return load_or_collect(
+            name or default_dataset(str(environment)),
+            collect,
+            protocol,
+            downloading(bars),
+            announce=lambda text: echo(text, err=True),
+        )
 
 
 def _run_all(request: RunRequest, seeds: tuple[int, ...], out: Path | None, as_json: bool) -> None:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 
 import pytest
 from click.testing import CliRunner
 from helpers.small_collections import contents
+from tipl_bench.benchmark import collection
 from tipl_bench.benchmark.collection import collect_named
 from tipl_bench.benchmark.forecast.reference_returns import reference_returns
 from tipl_bench.benchmark.protocol import CURRENT
+from tipl_bench.benchmark.run import run
 from tipl_bench.cli import main
+from tipl_bench.registry.catalog import own_catalog
+from tipl_bench.registry.collection.duration import SIMULATION, describe_seconds, expected_seconds
+from tipl_bench.registry.collection.presets import preset, read_config
 from tipl_bench.registry.loading import load_dataset
+from tipl_bench.rl import TASKS
 from tipl_bench.utils.errors import DatasetError, ProtocolError, UnknownNameError
 
 CONFIG = """
@@ -80,6 +87,74 @@ def test_when_trials_would_be_too_short_for_the_protocol_then_it_is_said_before_
     with pytest.raises((DatasetError, ProtocolError), match=r"26 checkpoints.* 30"):
         collect_named(NAME, config, 1, lambda stage, *_: stages.append(stage))
     assert stages == []
+
+
+@pytest.fixture
+def shipped(config, monkeypatch, store):
+    """The small collection as if it came with the package, in a catalog with a digest of another processor."""
+    monkeypatch.setattr(collection, "presets", lambda: {NAME: None})
+    monkeypatch.setattr(collection, "preset", lambda name: read_config(config))
+    store.mkdir(exist_ok=True)
+    entry = f'["{NAME}"]\nenvironment = "InvertedPendulum-v4"\nsummary = "Small"\ndigest = "{"0" * 64}"\n'
+    own_catalog().write_text(entry)
+
+
+def test_when_a_shipped_dataset_is_not_here_then_the_error_names_the_ways_to_collect_it_and_their_time(shipped):
+    result = CliRunner().invoke(main, ["run", "--model", "persistence", "--dataset", NAME])
+    assert result.exit_code == 1
+    assert f"{NAME} is not on this machine. --collect collects it first" in result.stderr
+    assert re.search(
+        f"`tipl-bench datasets collect {NAME}` does: about 1 minute on (one core|[0-9]+ cores)", result.stderr
+    )
+    with pytest.raises(DatasetError, match="`collect=True` collects it first"):
+        run("persistence", NAME)
+
+
+def test_a_run_collects_a_missing_dataset_first_and_says_so_where_its_bytes_are_not_the_catalogs(shipped, tmp_path):
+    command = ["run", "--model", "persistence", "--dataset", NAME, "--collect", "--out", str(tmp_path / "run")]
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 0, result.output
+    assert f"{NAME} is not on this machine and is collected first: about 1 minute" in result.stderr
+    assert f"warning: {NAME} was collected here with other bytes than the catalog's" in result.stderr
+    stages: list[str] = []
+    again = run(
+        "persistence", NAME, collect=True, out=tmp_path / "run", progress=lambda stage, *_: stages.append(stage)
+    )
+    assert again.repeated
+    assert "collect" not in stages
+
+
+@pytest.mark.parametrize(
+    ("name", "cores", "seconds"),
+    [  # measured on the machine of `SIMULATION`
+        ("half-cheetah/ppo-small-v1", 1, 20 * 293 * 0.354),
+        ("inverted-pendulum/ppo-v2", 1, 50 * 390 * 0.0388),
+        ("hopper/ppo-mini-v2", 2, 10 * 146 * 0.162),
+        ("walker2d/ppo-mini-v2", 1, 20 * 146 * 0.219),
+        ("half-cheetah/ppo-mini-v1", 2, 6 * 600_000 / 7_250),
+        ("inverted-pendulum/ppo-v1", 2, 50 * 800_000 / 83_400),
+    ],
+)
+def test_expected_times_are_near_measured_ones(name, cores, seconds):
+    assert expected_seconds(preset(name), cores) == pytest.approx(seconds, rel=0.35)
+
+
+def test_more_cores_than_blocks_are_not_expected_to_help():
+    config = preset("half-cheetah/ppo-small-v1")
+    assert expected_seconds(config, 4) == expected_seconds(config, 1) / 4 == expected_seconds(config, 64)
+
+
+def test_every_environment_of_a_shipped_collection_has_an_expected_cost():
+    assert SIMULATION.keys() == TASKS.keys()
+    assert expected_seconds(preset("hopper/ppo-mini-v2").model_copy(update={"environment": "Pendulum-v1"})) is None
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(2, "about 1 minute"), (1190, "about 20 minutes"), (3600, "about 1 hour"), (8300, "about 2 hours 20 minutes")],
+)
+def test_durations_are_in_words(seconds, words):
+    assert describe_seconds(seconds) == words
 
 
 @pytest.mark.parametrize("name", ["tiny", "my-pendulum/tiny", "My-Pendulum/tiny-v1", "../x/y-v1", "a/b-v0", "a/b-v1\n"])
