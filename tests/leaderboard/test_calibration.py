@@ -122,11 +122,11 @@ def told_apart(boards, entries, trials, **sampled):
         (60, 5, 3, "normal", 0.01),
         (60, 5, 1, "heavy", 0.0),
         *(
-            pytest.param(4000, 5, seeds, tail, spread, marks=long)
+            pytest.param(2000, 5, seeds, tail, spread, marks=long)
             for tail in ("normal", "heavy", "student")
             for seeds, spread in ((1, 0.0), (3, 0.0), (3, 0.01), (3, 0.1))
         ),
-        *(pytest.param(4000, entries, 3, "normal", 0.01, marks=long) for entries in (2, 10)),
+        *(pytest.param(2000, entries, 3, "normal", 0.01, marks=long) for entries in (2, 10)),
     ],
 )
 @pytest.mark.parametrize("trials", [6, 15])
@@ -140,7 +140,7 @@ def test_some_two_of_equal_entries_are_told_apart_on_at_most_five_in_a_hundred_b
 
 @pytest.mark.parametrize(
     ("trials", "seeds", "spread", "samples"),
-    [(6, 1, 0.0, 150), (15, 3, 0.05, 150), *(pytest.param(k, 3, 0.05, 4000, marks=long) for k in (6, 15))],
+    [(6, 1, 0.0, 150), (15, 3, 0.05, 150), *(pytest.param(k, 3, 0.05, 2000, marks=long) for k in (6, 15))],
 )
 def test_the_interval_of_a_difference_covers_what_it_says_with_seeds_as_a_level(trials, seeds, spread, samples):
     stream = np.random.default_rng([8, trials])
