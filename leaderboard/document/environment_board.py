@@ -30,6 +30,8 @@ from .schema import STATES, EnvironmentBoard, Row
 
 NEWER_PROTOCOL, OTHER_BYTES = "a newer protocol", "other bytes of the dataset under the same name"
 
+REFUTED = "its claim does not hold on fresh trials"
+
 
 def environment_board(
     name: str, entries: Sequence[Entry], listed: CatalogEntry | None, newest_protocol: int
@@ -85,6 +87,8 @@ def board_rows(board: EnvironmentBoard, entries: Sequence[Entry]) -> list[Row]:
     skill = skills(table, **settings)
     wins = win_rates(table, level=settings["level"])
     greyed = {name: greyed_reason(board) or replaced for name, replaced in _replaced(entries).items()}
+    refuted = [entry.id for entry in entries if entry.state == "not confirmed" and greyed[entry.id] is None]
+    greyed |= dict.fromkeys(refuted, REFUTED)
     classes = {entry.id: entry.first.key.method.consumes for entry in entries}
     standing = {name: classes[name] for name in sorted(greyed) if board.ranked and greyed[name] is None}
     by_metric = ranked(entries, board.headline, standing, board.ranking)

@@ -235,7 +235,7 @@ class Row(Document):
     commands: Commands
     """One per seed."""
     greyed: str | None
-    """Why it is not ranked any more; None if it is."""
+    """Why it is not ranked, or not any more; None if it is."""
     rank: int | None
     """One more than the rows of its information class that are better by skill, see the board's `ranking`."""
     tied: tuple[str, ...]

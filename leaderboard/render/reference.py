@@ -46,7 +46,7 @@ TERMS = {
     "board": "the rows of one dataset and protocol",
     "tied": "not told apart by the paired difference, corrected for all pairs of the board",
     "position": "the origin's place among the checkpoints of its PPO iteration, from the first to the last",
-    "greyed": "not ranked any more: superseded, or of a dataset that was withdrawn",
+    "greyed": "not ranked: superseded, of a dataset that was withdrawn, or not confirmed",
     "fresh trials": "trials of the dataset's own configuration with secret seeds, collected to confirm rows",
     "fresh skill": "the skill on fresh trials",
     "disputed": "doubted by a maintainer or by a reproduction that drifted, until a maintainer resolves it",

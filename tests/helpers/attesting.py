@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from tipl_bench.benchmark.record import read_record
 from tipl_bench.leaderboard.store import evidence
+from tipl_bench.leaderboard.store.confirmation import Confirmation
 from tipl_bench.leaderboard.store.evidence import row_status
 from tipl_bench.leaderboard.verify.reproduce import grade
 
@@ -33,3 +34,33 @@ def recomputed(row, by):
         result["estimates"]["skill"]["value"] += by
     row.write_text(json.dumps(found))
     return read_record(row)
+
+
+def confirmation(record, skill=0.0, repw=0.0, chance=0.5, spread=0.01):
+    """A confirmation in which fresh trials differ by so much from what a record claims."""
+
+    def mean(name):
+        return sum(result[name].value for result in record.of_phase("learning")) / record.key.protocol.horizon
+
+    def compared(name, by):
+        public = mean(name)
+        around = {"public": public, "fresh": public + by, "difference": by}
+        around = {part: {"value": v, "low": v - spread, "high": v + spread} for part, v in around.items()}
+        return around | {"chance": chance}
+
+    return {
+        "fresh_set": "a" * 64,
+        "dataset_digest": "b" * 64,
+        "forecasts": "c" * 64,
+        "code": None,
+        "isolation": "landlock",
+        "trials": 15,
+        "phase": "learning",
+        "skill": compared("skill", skill),
+        "repw": compared("repw", repw),
+    }
+
+
+def piece(record, **differences):
+    """The evidence of it."""
+    return evidence.confirmed(Confirmation.model_validate(confirmation(record, **differences)), record)

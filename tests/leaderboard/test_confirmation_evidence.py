@@ -5,39 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
-from helpers.attesting import elsewhere, rerun, state
+from helpers.attesting import confirmation, elsewhere, piece, rerun, state
 from tipl_bench.leaderboard.store.confirmation import Confirmation
 from tipl_bench.leaderboard.store.evidence import append, confirmed, evidence_path, maintainer_note, row_status
 from tipl_bench.utils.errors import ProtocolError
-
-
-def found(record, skill=0.0, repw=0.0, chance=0.5, spread=0.01):
-    """A confirmation in which fresh trials differ by so much from what a record claims."""
-
-    def mean(name):
-        return sum(result[name].value for result in record.of_phase("learning")) / record.key.protocol.horizon
-
-    def compared(name, by):
-        public = mean(name)
-        around = {"public": public, "fresh": public + by, "difference": by}
-        around = {part: {"value": v, "low": v - spread, "high": v + spread} for part, v in around.items()}
-        return around | {"chance": chance}
-
-    return {
-        "fresh_set": "a" * 64,
-        "dataset_digest": "b" * 64,
-        "forecasts": "c" * 64,
-        "code": None,
-        "isolation": "landlock",
-        "trials": 15,
-        "phase": "learning",
-        "skill": compared("skill", skill),
-        "repw": compared("repw", repw),
-    }
-
-
-def piece(record, **differences):
-    return confirmed(Confirmation.model_validate(found(record, **differences)), record)
 
 
 def test_confirmed_stands_above_reproduced_whatever_comes_after_it(row, workspace):
@@ -123,7 +94,7 @@ def test_evidence_that_is_none_is_refused_with_the_file(place, value, problem, r
 
 
 def test_a_confirmation_of_other_numbers_than_the_records_is_refused(row, workspace):
-    claim = found(workspace.record)
+    claim = confirmation(workspace.record)
     for part in ("public", "fresh"):
         claim["skill"][part] = {name: value + 0.2 for name, value in claim["skill"][part].items()}
     append(row, workspace.record, confirmed(Confirmation.model_validate(claim), workspace.record))
