@@ -22,7 +22,7 @@ from ...registry.loading import load_dataset
 from ...registry.store import exclusive
 from ...rl import usable_threads
 from ...utils.canonical import canonical_json
-from ...utils.errors import ProtocolError
+from ...utils.errors import PredictorError, ProtocolError
 from ...utils.files import private_files
 from ...utils.progress import Progress, silent
 from ...utils.text import join_first
@@ -112,6 +112,8 @@ def confirm(
     DatasetError, UnknownNameError, ProtocolError
         Before anything is collected: if a record cannot be used, its dataset is not here, its predictor is not
         installed or another version or other code, nothing isolates it here, or the number of trials does not fit.
+    PredictorError
+        After all the others: if a record's predictor fails, or too few fresh trials have a learning phase to tell.
     """
     claims = [_open(Path(path), dataset) for path in dict.fromkeys(map(Path, paths))]
     for claim in claims:
@@ -119,15 +121,22 @@ def confirm(
     groups: dict[str, list[_Claim]] = {}
     for claim in claims:
         groups.setdefault(identity_of(claim.dataset).first_digest, []).append(claim)
-    results = []
+    results: list[ConfirmationResult] = []
+    failed: list[str] = []
     for group in groups.values():
         base = group[0].dataset
         with exclusive(lock_name(base.name)):
             fresh = open_or_create(base, trials, max(MIN_TRIALS, *(enough_trials(claim.trials) for claim in group)))
             collected = fresh.collect(base, threads or usable_threads(), progress)
             for claim in group:
-                results.append(_confirm(claim, fresh, collected, limits, progress))
-                done(results[-1])
+                try:
+                    results.append(_confirm(claim, fresh, collected, limits, progress))
+                except (PredictorError, ProtocolError) as error:  # of one row: the others can be confirmed
+                    failed.append(f"{claim.path.name}: {error}")
+                else:
+                    done(results[-1])
+    if failed:
+        raise PredictorError("\n".join(failed))
     return results
 
 
@@ -175,8 +184,10 @@ def _confirm(
         fresh.runs.mkdir(exist_ok=True)
     folder = fresh.runs / claim.run_name
     request = rerun_request(claim.record, collected, limits=limits)
-    again = execute(request, folder, progress).record
-    make_private(fresh.runs)
+    try:
+        again = execute(request, folder, progress).record
+    finally:
+        make_private(fresh.runs)
     found = compare(claim.record, again, fresh.secret.commitment)
     kept = evidence.append(claim.path, claim.record, evidence.confirmed(found, claim.record))
     return ConfirmationResult(claim.path, claim.record, found, kept)

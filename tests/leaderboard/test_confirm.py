@@ -27,7 +27,7 @@ from tipl_bench.leaderboard.confirm.fresh_set import find_sets, fresh_root, lock
 from tipl_bench.leaderboard.store.evidence import append, evidence_path, maintainer_note, row_status
 from tipl_bench.registry.locations import cache_root
 from tipl_bench.registry.store import exclusive
-from tipl_bench.utils.errors import DatasetError, ProtocolError, TiplBenchError, UnknownNameError
+from tipl_bench.utils.errors import DatasetError, PredictorError, ProtocolError, TiplBenchError, UnknownNameError
 
 
 def status(path):
@@ -188,6 +188,25 @@ def test_what_cannot_be_confirmed_is_refused_before_anything_is_collected(claime
     (tmp_path / path.name).rename(path)
     shutil.rmtree(cache_root() / "datasets")
     refused(DatasetError, f"{NAME} is not on this machine")
+
+
+def test_a_predictor_that_fails_on_fresh_trials_keeps_no_other_from_being_confirmed(board, monkeypatch):
+    """A row that was confirmed before: its run is finished, so that the failing one alone would be run."""
+    shutil.rmtree(board.records / "evidence")
+    (fresh,) = find_sets()
+    (failing,) = fresh.runs.glob("*__memorising-*")
+    shutil.rmtree(failing)
+
+    def fail(self, task):
+        raise PredictorError("memorising: fitting failed: out of luck")
+
+    monkeypatch.setattr(PredictorProcess, "fit", fail)
+    result = typed("leaderboard", "confirm", board.row("memorising"), board.row("autoregression"))
+    assert result.exit_code == 1
+    assert f"{board.row('memorising').name}: memorising: fitting failed: out of luck" in result.output
+    assert f"confirmed: {board.row('autoregression').name}" in result.output
+    assert not evidence_path(board.row("memorising")).exists()
+    assert not any(path.stat().st_mode & 0o077 for path in fresh.runs.rglob("*"))
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"format": 1, "seeds": [340282366920938463463374607431768211455]}'])
