@@ -107,26 +107,6 @@ class Limits:
             raise OptionError(f"Invalid memory limit {limit:g} GiB: use {least:g} GiB to {most:,} GiB.")
 
 
-def _other_names(data: Sequence[Path]) -> Iterator[Path]:
-    """Hard links to files of the data in the store and among the bundled datasets.
-
-    A dataset that extends another one of the store shares its trials: the same files, under held-out names.
-    """
-    linked = {_inode(path) for path in data} - {None}
-    if linked:
-        files = (path for root in (cache_root(), BUNDLED) for path in root.rglob("*.safetensors"))
-        yield from (path for path in files if _inode(path) in linked)
-
-
-def _inode(path: Path) -> tuple[int, int] | None:
-    """What a file that has several names is known by; None for any other."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return (found.st_dev, found.st_ino) if found.st_nlink > 1 else None
-
-
 class PredictorProcess:
     """A predictor in a worker process; use it as a context manager.
 
@@ -206,7 +186,7 @@ class PredictorProcess:
             "site": [site.getusersitepackages()] if site.ENABLE_USER_SITE else [],
             "socket": end.fileno(),
             "scratch": str(self._scratch),
-            "readable": [str(path) for path in readable_files(self.name, held_out, [*data, *_other_names(data)])],
+            "readable": [str(path) for path in readable_files(self.name, held_out, data)],
             "held_out": [str(path) for path in held_out],
             "memory": self.limits.memory,
         }

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from ...baselines import find_plugin, is_target
 from ...baselines.plugins.sources import direct_url, module_sources
+from ...registry.catalog import BUNDLED
+from ...registry.locations import cache_root
 
 PACKAGE = Path(__file__).parents[2]
 
@@ -46,15 +48,36 @@ def readable_files(model: str, held_out: Iterable[Path], data: Iterable[Path]) -
     held_out
         Files and folders that are left out of every folder above them.
     data
-        Files to read besides code.
+        Files to read besides code, whatever other names they have in the store.
     """
+    given = tuple(data)
     roots = {path.resolve() for path in (*_system(), *_python(), *_installed(), *_own(model))}
     roots |= {path for path in _mapped_libraries() if not _is_within(path, roots)}
     others = {path.resolve() for root in roots for path in root.glob("python*/*-packages")} - _search_path()
     left_out = {path.resolve() for path in held_out} | others | {PACKAGE.resolve() / "leaderboard"}
     above = {parent for path in left_out for parent in path.parents}
     around = (path for root in roots for path in _around(root, left_out, above))
-    return sorted({*around, *(path.resolve() for path in data)})
+    return sorted({*around, *(path.resolve() for path in (*given, *_other_names(given)))})
+
+
+def _other_names(data: Iterable[Path]) -> Iterator[Path]:
+    """Hard links to files of the data in the store and among the bundled datasets.
+
+    A dataset that extends another one of the store shares its trials: the same files, under held-out names.
+    """
+    linked = {_inode(path) for path in data} - {None}
+    if linked:
+        files = (path for root in (cache_root(), BUNDLED) for path in root.rglob("*.safetensors"))
+        yield from (path for path in files if _inode(path) in linked)
+
+
+def _inode(path: Path) -> tuple[int, int] | None:
+    """What a file that has several names is known by; None for any other."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return (found.st_dev, found.st_ino) if found.st_nlink > 1 else None
 
 
 def _system() -> Iterator[Path]:
