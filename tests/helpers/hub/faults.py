@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from .protocol import HubError, Reply
@@ -58,8 +58,11 @@ class Hang(Fault):
     """Say nothing for some seconds, then close the connection; the request is not carried out."""
 
     seconds: float = 60.0
+    struck: threading.Event = field(default_factory=threading.Event)
+    """Set when a request has come."""
 
     def before(self, stopping: threading.Event) -> Reply:
+        self.struck.set()
         stopping.wait(self.seconds)
         raise HangUpError
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 
 import huggingface_hub
@@ -69,12 +68,11 @@ def test_when_xet_cannot_be_reached_then_the_way_out_is_named(hub, place, xet):
 def test_when_killed_during_a_download_from_xet_then_repeating_it_completes(hub_server, stored, store):
     finished(command(hub_server, "datasets", "publish", TINY, "--repo", REPO))
     hub_server.enable_xet()
-    hub_server.faults.add("GET .*/xet-read-token/", Hang(), times=1)
+    hang = Hang()
+    hub_server.faults.add("GET .*/xet-read-token/", hang, times=1)
     new = {"TIPL_BENCH_HOME": str(store / "new"), "HF_HUB_DISABLE_XET": "0"}
     process = command(hub_server, "datasets", "download", PLACE, **new)
-    end = time.monotonic() + 60
-    while time.monotonic() < end and not list((store / "new").rglob(".staging/**/*.incomplete")):
-        os.sched_yield()
+    assert hang.struck.wait(60)
     process.kill()
     process.communicate()
     finished(command(hub_server, "datasets", "download", PLACE, **new))
