@@ -107,10 +107,9 @@ def test_show_and_index_read_the_cache_too(hub, dataset, place, gone, tmp_path):
     assert "105 checkpoints" in indexed.stdout
 
 
-def test_a_command_of_its_own_uses_the_cache_under_hf_hub_offline(hub_server, stored, store, tmp_path):
-    finished(command(hub_server, "datasets", "publish", TINY, "--repo", REPO))
+def test_a_command_of_its_own_uses_the_cache_under_hf_hub_offline(hub, dataset, place, tmp_path):
     script = f"import huggingface_hub as h; h.snapshot_download({REPO!r}, repo_type='dataset', revision='v1')"
-    subprocess.run([sys.executable, "-c", script], env={**os.environ, **environment(hub_server)}, check=True)
+    subprocess.run([sys.executable, "-c", script], env={**os.environ, **environment(hub)}, check=True)
     new = {"TIPL_BENCH_HOME": str(tmp_path / "new"), "HF_HUB_OFFLINE": "1"}
-    assert stored.digest in finished(command(hub_server, "datasets", "download", f"{PLACE}@v1", **new))
-    assert "all intact" in finished(command(hub_server, "datasets", "verify", f"{PLACE}@v1", **new))
+    assert dataset.digest in finished(command(hub, "datasets", "download", f"{PLACE}@v1", **new))
+    assert "all intact" in finished(command(hub, "datasets", "verify", f"{PLACE}@v1", **new))

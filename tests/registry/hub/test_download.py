@@ -188,15 +188,13 @@ def test_when_the_catalogs_commit_holds_another_manifest_then_nothing_is_fetched
     assert not dataset_folder(TINY).exists()
 
 
-def test_when_it_is_offline_then_what_is_here_works_and_what_is_not_is_said(hub_server, dataset, stored, store):
-    publisher = command(hub_server, "datasets", "publish", TINY, "--repo", REPO)
-    finished(publisher)
-    fetched = command(hub_server, "datasets", "download", PLACE, TIPL_BENCH_HOME=str(store / "a"))
+def test_when_it_is_offline_then_what_is_here_works_and_what_is_not_is_said(hub, place, store):
+    fetched = command(hub, "datasets", "download", PLACE, TIPL_BENCH_HOME=str(store / "a"))
     finished(fetched)
     offline = {"HF_HUB_OFFLINE": "1"}
-    shown = command(hub_server, "datasets", "verify", PLACE, TIPL_BENCH_HOME=str(store / "a"), **offline)
+    shown = command(hub, "datasets", "verify", PLACE, TIPL_BENCH_HOME=str(store / "a"), **offline)
     assert "all intact; digest" in finished(shown)
-    absent = command(hub_server, "datasets", "download", PLACE, TIPL_BENCH_HOME=str(store / "b"), **offline)
+    absent = command(hub, "datasets", "download", PLACE, TIPL_BENCH_HOME=str(store / "b"), **offline)
     _, err = absent.communicate(timeout=60)
     assert absent.returncode == 1
     assert "HF_HUB_OFFLINE" in err
@@ -233,11 +231,10 @@ def test_when_two_versions_share_files_then_the_second_takes_them_over(hub, data
     assert (got.folder / TRIAL).stat().st_nlink == 2
 
 
-def test_when_killed_while_downloading_then_it_goes_on_within_the_file(hub_server, stored, store):
-    finished(command(hub_server, "datasets", "publish", TINY, "--repo", REPO))
+def test_when_killed_while_downloading_then_it_goes_on_within_the_file(hub, dataset, place, store):
     new = store / "new"
-    hub_server.faults.add("GET /lfs-objects/", Slow(0.05, 512))
-    process = command(hub_server, "datasets", "download", PLACE, TIPL_BENCH_HOME=str(new))
+    hub.faults.add("GET /lfs-objects/", Slow(0.05, 512))
+    process = command(hub, "datasets", "download", PLACE, TIPL_BENCH_HOME=str(new))
     end = os.times().elapsed + 60
     while os.times().elapsed < end and not any(p.stat().st_size > 2000 for p in new.rglob(".*.incomplete")):
         pass
@@ -245,19 +242,18 @@ def test_when_killed_while_downloading_then_it_goes_on_within_the_file(hub_serve
     process.communicate()
     kept = sum(path.stat().st_size for path in new.rglob(".*.incomplete"))
     assert kept > 2000
-    hub_server.faults.clear()
-    hub_server.forget()
-    finished(command(hub_server, "datasets", "download", PLACE, TIPL_BENCH_HOME=str(new)))
-    assert 206 in [call.status for call in hub_server.calls("GET /lfs-objects/")]
+    hub.faults.clear()
+    hub.forget()
+    finished(command(hub, "datasets", "download", PLACE, TIPL_BENCH_HOME=str(new)))
+    assert 206 in [call.status for call in hub.calls("GET /lfs-objects/")]
     (folder,) = new.glob("hub/*/" + "[0-9a-f]" * 40)
-    assert files(folder) == files(stored.folder)
+    assert files(folder) == files(dataset.folder)
     assert leftovers(folder) == []
 
 
-def test_when_interrupted_while_downloading_then_it_stops_at_once(hub_server, stored, store):
-    finished(command(hub_server, "datasets", "publish", TINY, "--repo", REPO))
-    hub_server.faults.add("GET /lfs-objects/", Slow(0.5, 64))  # a minute a file
-    process = command(hub_server, "datasets", "download", PLACE, TIPL_BENCH_HOME=str(store / "new"))
+def test_when_interrupted_while_downloading_then_it_stops_at_once(hub, place, store):
+    hub.faults.add("GET /lfs-objects/", Slow(0.5, 64))  # a minute a file
+    process = command(hub, "datasets", "download", PLACE, TIPL_BENCH_HOME=str(store / "new"))
     end = time.monotonic() + 60
     while time.monotonic() < end and not any(p.stat().st_size > 200 for p in (store / "new").rglob(".*.incomplete")):
         os.sched_yield()
@@ -266,14 +262,13 @@ def test_when_interrupted_while_downloading_then_it_stops_at_once(hub_server, st
     assert process.returncode != 0
 
 
-def test_when_two_processes_download_at_once_then_both_have_it_and_it_came_once(hub_server, stored, store):
-    finished(command(hub_server, "datasets", "publish", TINY, "--repo", REPO))
-    hub_server.forget()
+def test_when_two_processes_download_at_once_then_both_have_it_and_it_came_once(hub, dataset, place, store):
+    hub.forget()
     new = str(store / "new")
-    both = [command(hub_server, "datasets", "download", PLACE, TIPL_BENCH_HOME=new) for _ in range(2)]
+    both = [command(hub, "datasets", "download", PLACE, TIPL_BENCH_HOME=new) for _ in range(2)]
     for process in both:
-        assert stored.digest in finished(process)
-    assert len(hub_server.calls("GET .*/resolve/.*safetensors")) == len(stored.manifest.files)
+        assert dataset.digest in finished(process)
+    assert len(hub.calls("GET .*/resolve/.*safetensors")) == len(dataset.manifest.files)
 
 
 def test_when_the_disk_is_too_small_then_it_is_said_before_anything_is_fetched(hub, dataset, place, monkeypatch):

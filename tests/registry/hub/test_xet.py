@@ -7,8 +7,8 @@ import time
 import huggingface_hub
 import pytest
 from helpers.hub import Hang, Status
-from helpers.hub_commands import PLACE, REPO, command, files, finished, leftovers
-from helpers.small_collections import TINY, contents
+from helpers.hub_commands import PLACE, command, files, finished, leftovers
+from helpers.small_collections import contents
 from tipl_bench.registry.loading import load_dataset
 from tipl_bench.registry.store import dataset_folder
 from tipl_bench.utils.errors import DatasetError, HubError
@@ -65,17 +65,16 @@ def test_when_xet_cannot_be_reached_then_the_way_out_is_named(hub, place, xet):
         load_dataset(PLACE)
 
 
-def test_when_killed_during_a_download_from_xet_then_repeating_it_completes(hub_server, stored, store):
-    finished(command(hub_server, "datasets", "publish", TINY, "--repo", REPO))
-    hub_server.enable_xet()
+def test_when_killed_during_a_download_from_xet_then_repeating_it_completes(hub, dataset, place, store):
+    hub.enable_xet()
     hang = Hang()
-    hub_server.faults.add("GET .*/xet-read-token/", hang, times=1)
+    hub.faults.add("GET .*/xet-read-token/", hang, times=1)
     new = {"TIPL_BENCH_HOME": str(store / "new"), "HF_HUB_DISABLE_XET": "0"}
-    process = command(hub_server, "datasets", "download", PLACE, **new)
+    process = command(hub, "datasets", "download", PLACE, **new)
     assert hang.struck.wait(60)
     process.kill()
     process.communicate()
-    finished(command(hub_server, "datasets", "download", PLACE, **new))
+    finished(command(hub, "datasets", "download", PLACE, **new))
     (folder,) = (store / "new").glob("hub/*/" + "[0-9a-f]" * 40)
-    assert files(folder) == files(stored.folder)
+    assert files(folder) == files(dataset.folder)
     assert leftovers(folder) == []
