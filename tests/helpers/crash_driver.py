@@ -63,11 +63,13 @@ def in_child(home, work, until=None):
 
 
 def changes(home, event, arguments):
-    """What an audited operation is about to change in the store, or None."""
+    """What an audited operation is about to change in the store, or None; locks aside, which it lets go when done."""
     if event not in CHANGES or (event == "open" and not arguments[2] & os.O_CREAT):
         return None
     path = str(arguments[1] if event == "os.rename" else arguments[0])
-    return f"{event} {path.removeprefix(str(home))}" if path.startswith(str(home)) else None
+    if not path.startswith(str(home)) or path.startswith(f"{home}/locks"):
+        return None
+    return f"{event} {path.removeprefix(str(home))}"
 
 
 def dying_at(home, moment, config=CONFIG):
