@@ -118,8 +118,10 @@ def train(
     validate: Callable[[], float],
     schedule: Schedule,
     progress: Callable[[int, int, str], None],
+    *,
+    select: bool = True,
 ) -> None:
-    """Minimise `loss(step)`; leave the model in its best validated state.
+    """Minimise `loss(step)`; leave the model in its best validated state, or its last.
 
     Parameters
     ----------
@@ -133,6 +135,8 @@ def train(
         How to train.
     progress
         Called at every step with a status message.
+    select
+        Whether the state with the least validation error is kept, else the last.
     """
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=schedule.learning_rate, weight_decay=schedule.weight_decay, fused=True
@@ -144,10 +148,10 @@ def train(
             model.eval()
             with torch.no_grad():
                 error = validate()
-            if error < best_error:
+            if error < best_error or not select:
                 best, best_error = copy.deepcopy(model.state_dict()), error
             model.train()
-            message = f"validation skill {1 - error:.3f}, best {1 - best_error:.3f}"
+            message = f"validation skill {1 - error:.3f}, {'best' if select else 'last'} {1 - best_error:.3f}"
         progress(step, schedule.steps, message)
         if step < schedule.steps:
             optimizer.zero_grad(set_to_none=True)

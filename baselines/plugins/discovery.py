@@ -18,8 +18,11 @@ IN_TREE = {
     "autoregression": "autoregression:Autoregression",
     "mlp": "mlp:MLP",
     "tipl": "tipl:TIPL",
+    "tipl-pooled": "tipl:TIPLPooled",
 }
 """Predictors of this package, by name, as `module:class`."""
+SEES_THE_FUTURE = "tipl-published"
+"""The model whose forecasts use the future of what they forecast: no predictor, and no predictor's name."""
 BUDGETS = ("smoke", "quick", "standard", "paper")
 """Named amounts of training: seconds (for `models check`; its numbers mean nothing), minutes on two cores, an hour or
 so, as much as the paper."""
@@ -111,7 +114,7 @@ def _clash(plugin: Plugin, others: list[Plugin], in_tree: Mapping[str, str]) -> 
     if len(plugin.name) > SLUG_LENGTH or not re.fullmatch(SLUG_PATTERN, plugin.name):
         return f"its name is not letters and digits joined by - . or _, {SLUG_LENGTH} at most"
     folded = plugin.name.casefold()
-    if name := next((name for name in in_tree if name.casefold() == folded), None):
+    if name := next((name for name in (*in_tree, SEES_THE_FUTURE) if name.casefold() == folded), None):
         return f"{name!r} is a predictor of tipl-bench itself; rename the one of {plugin.distribution}"
     for other in others:
         if other.name.casefold() == folded and (other.name, other.distribution) != (plugin.name, plugin.distribution):

@@ -14,7 +14,7 @@ from typing import Any
 from ...utils.errors import PredictorError, UnknownNameError
 from ...utils.text import SLUG_LENGTH, SLUG_PATTERN, one_line
 from ..predictor import INFORMATION_CLASSES, Predictor
-from .discovery import IN_TREE, Plugin, plugins, predictor_names
+from .discovery import IN_TREE, SEES_THE_FUTURE, Plugin, plugins, predictor_names
 from .sources import SCRIPT, MethodCode, class_target, module_sources, plugin_code, target_code
 
 SCRIPT_MODULE = "__tipl_bench_main__"
@@ -62,6 +62,12 @@ def find_plugin(name: str) -> Plugin | None:
         return None
     if name in IN_TREE:
         return None
+    if name == SEES_THE_FUTURE:
+        raise PredictorError(
+            f"{name} is no predictor: its basis sees the future of the trial, so that it can be neither run on the "
+            "board's contract nor ranked. scripts/reproduction.py shows it (docs/reproduction.md); its honest twin is "
+            "tipl-pooled."
+        )
     found = [plugin for plugin in plugins(IN_TREE) if plugin.name == name]
     if not found:
         raise UnknownNameError("predictor", name, predictor_names(), _not_installed(name))

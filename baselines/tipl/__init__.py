@@ -2,5 +2,6 @@
 
 from .options import TIPLOptions
 from .predictor import TIPL
+from .published import PublishedOptions, TIPLPooled, TIPLPublished
 
-__all__ = ["TIPL", "TIPLOptions"]
+__all__ = ["TIPL", "PublishedOptions", "TIPLOptions", "TIPLPooled", "TIPLPublished"]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .design import SUITE, Design
 from .options import TIPLOptions
 
 MIN_TIMESTEPS = 64
@@ -40,25 +41,36 @@ class Block(nn.Module):
 
 
 class Backbone(nn.Module):
-    """Predicts each token's next displacement.
+    """Predicts each token's next displacement, or the next token itself.
 
     Parameters
     ----------
     options
         Sizes of the network.
+    design
+        What a token holds, and what is embedded and predicted.
     rank
         d, coordinates of a token.
     positions
         Positions within a PPO iteration.
     timesteps
-        Longest context and horizon together.
+        Longest context and horizon together, or checkpoints of a trial.
     """
 
-    def __init__(self, options: TIPLOptions, *, rank: int, positions: int, timesteps: int = MIN_TIMESTEPS) -> None:
+    def __init__(
+        self,
+        options: TIPLOptions,
+        *,
+        rank: int,
+        positions: int,
+        timesteps: int = MIN_TIMESTEPS,
+        design: Design = SUITE,
+    ) -> None:
         super().__init__()
-        self.embed = nn.Linear(2 * rank, options.width)
+        self.design = design
+        self.embed = nn.Linear(2 * rank if design.differences else rank, options.width)
         self.timestep = nn.Embedding(max(timesteps, MIN_TIMESTEPS), options.width)
-        self.position = nn.Embedding(positions, options.width)
+        self.position = nn.Embedding(positions if design.position else 1, options.width)
         self.norm = nn.LayerNorm(options.width)
         self.blocks = nn.ModuleList(Block(options) for _ in range(options.layers))
         self.final_norm = nn.LayerNorm(options.width)
@@ -70,15 +82,37 @@ class Backbone(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.zeros_(module.bias)
-        nn.init.zeros_(self.head.weight)  # begins as persistence
+        if design.displacement:
+            nn.init.zeros_(self.head.weight)  # begins as persistence
 
-    def forward(self, points: Tensor, positions: Tensor) -> Tensor:
-        """Next displacements [B, N, d] after each of the points [B, N, d]; positions [B, N] within the iteration."""
-        steps = F.pad(points[:, 1:] - points[:, :-1], (0, 0, 1, 0))
-        x = self.embed(torch.cat([points, steps], dim=-1))
-        x = x + self.timestep(torch.arange(points.shape[1], device=points.device)) + self.position(positions)
+    def forward(self, points: Tensor, positions: Tensor, start: Tensor | None = None) -> Tensor:
+        """The head's output [B, N, d] after each of the points.
+
+        Parameters
+        ----------
+        points
+            [B, N, d].
+        positions
+            Their places within the PPO iteration, [B, N].
+        start
+            The first ones' checkpoint numbers [B], for timesteps that count from the trial's start.
+        """
+        tokens = points
+        if self.design.differences:
+            tokens = torch.cat([points, F.pad(points[:, 1:] - points[:, :-1], (0, 0, 1, 0))], dim=-1)
+        times = torch.arange(points.shape[1], device=points.device)
+        if not self.design.window_time:
+            assert start is not None
+            times = start[:, None] + times
+        places = positions if self.design.position else torch.zeros_like(positions)
+        x = self.embed(tokens) + self.timestep(times) + self.position(places)
         x = F.dropout(self.norm(x), self.dropout, self.training)
         for block in self.blocks:
             x = block(x)
         head: Tensor = self.head(self.final_norm(x))
         return head
+
+    def following(self, points: Tensor, positions: Tensor, start: Tensor | None = None) -> Tensor:
+        """The forecast of the point after each of the points, [B, N, d]; see `forward`."""
+        head: Tensor = self(points, positions, start)
+        return points + head if self.design.displacement else head

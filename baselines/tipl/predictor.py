@@ -13,48 +13,24 @@ in weight space and forecasts further ahead by feeding its forecasts back. Choic
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ...registry.trial import Trial, iteration_positions
+from ...registry.trial import iteration_positions
 from ...utils.errors import PredictorError
-from ..fitting.gram import context_grams, window_grams
-from ..fitting.torch_predictor import Schedule, TorchPredictor, seeded, train
-from ..fitting.windows import TrainingWindows
+from ..fitting.gram import context_grams
+from ..fitting.torch_predictor import TorchPredictor
 from ..predictor import Array, Contexts, FitTask, Weights, check_reach
 from .backbone import Backbone
 from .coordinates import window_coordinates
+from .design import SUITE
 from .options import TIPLOptions
-
-FIRST_TRAINED = 4
-"""Tokens with less past than this are not trained on."""
-VALIDATION_WINDOWS = 512
-
-
-@dataclass(frozen=True)
-class WindowBatch:
-    """Windows of many trials in coordinates: points [W, N, d], positions [W, N], squared steps and targets [W]."""
-
-    points: Tensor
-    positions: Tensor
-    weight: Tensor
-    displacement: Tensor
-    """Squared length [W, H] of the true displacements from the origin, in units of the scale."""
-
-    def sample(self, count: int) -> WindowBatch:
-        """`count` of the windows, sampled in proportion to their weight, the same for every seed."""
-        generator = torch.Generator().manual_seed(0)
-        rows = torch.multinomial(self.weight, count, replacement=True, generator=generator)
-        return WindowBatch(self.points[rows], self.positions[rows], self.weight[rows], self.displacement[rows])
-
-    def to(self, device: str) -> WindowBatch:
-        """The same on a device."""
-        return WindowBatch(*(t.to(device) for t in (self.points, self.positions, self.weight, self.displacement)))
+from .tokens import context_tokens
+from .training import fit_backbone, roll_out
 
 
 class TIPL(TorchPredictor[TIPLOptions, Backbone]):
@@ -87,32 +63,10 @@ class TIPL(TorchPredictor[TIPLOptions, Backbone]):
         self.options = options = self.resolve_options(self.options, task.context)
         assert options.rank is not None
         rank, self.device, self.context = options.rank, task.device, task.context
-        windows = _windows(task.train, task, rank).to(task.device)
-        if len(windows.points) == 0:
-            raise ValueError("no training weight ever moves; there is nothing to learn.")
-        held_out = _windows(task.validation, task, rank).sample(VALIDATION_WINDOWS).to(task.device)
-        first = min(FIRST_TRAINED, task.context - 1)
-        generator = torch.Generator(task.device).manual_seed(task.seed)
-        with seeded(task.seed, task.device):
-            model = Backbone(
-                options,
-                rank=rank,
-                positions=int(windows.positions.max()) + 1,
-                timesteps=task.context + task.horizon,
-            ).to(task.device)
-            self.network = model
-
-            def loss(step: int) -> Tensor:
-                rows = torch.multinomial(windows.weight, options.batch, replacement=True, generator=generator)
-                points = windows.points[rows] @ _rotations(options.batch, rank, task.device, generator)
-                ahead = model(points[:, :-1], windows.positions[rows, :-1])
-                residual: Tensor = points[:, :-1] + ahead - points[:, 1:]
-                return residual[:, first:].square().sum(-1).mean()
-
-            def validate() -> float:
-                return _error(model, held_out, task.context)
-
-            train(model, loss, validate, Schedule.of(options, cosine=options.cosine), task.progress)
+        training, validation = (
+            context_tokens(trials, task.context, task.horizon, rank) for trials in (task.train, task.validation)
+        )
+        self.network = fit_backbone(options, SUITE, task, training, validation)
 
     def build(self, state: Mapping[str, Array]) -> Backbone:
         """See `TorchPredictor.build`."""
@@ -133,60 +87,28 @@ class TIPL(TorchPredictor[TIPLOptions, Backbone]):
             )
         rank, length = model.head.out_features, weights.shape[1]
         check_reach(self, contexts, horizon, context=rank + 1, longest=model.timestep.num_embeddings - length + 1)
-        coordinates = window_coordinates(torch.from_numpy(context_grams(weights)), length, rank)
-        past = iteration_positions(contexts.columns["epoch"])
-        future = (past[:, -1:] + np.arange(1, horizon + 1)) % model.position.num_embeddings
-        positions = torch.from_numpy(np.concatenate([past, future], axis=1)).to(self.device)
-        with torch.no_grad():
-            ahead = _rollout(model, coordinates.points.to(self.device), positions, horizon).cpu().double()
-        mixture = (ahead * coordinates.scale[:, None, None]) @ coordinates.lift  # [B, H, L]
-        relative = weights - weights[:, -1:]
-        forecast: Weights = weights[:, -1:] + mixture.float().numpy() @ relative
-        return forecast
+        return context_forecast(model, contexts, horizon, self.device)
 
 
-def _windows(trials: Sequence[Trial], task: FitTask, rank: int) -> WindowBatch:
-    """All windows of the trials that move, with their futures projected onto their contexts' spans."""
-    context, windows = task.context, TrainingWindows.of(trials, task.context, task.horizon)
-    parts = []
-    for number, trial in enumerate(trials):
-        grams = torch.from_numpy(window_grams(trial, context - 1, task.horizon))
-        coordinates = window_coordinates(grams, context, rank)
-        positions = torch.from_numpy(iteration_positions(trial.columns["epoch"]))
-        squared = torch.from_numpy(windows.squared_step[windows.trial == number])
-        moving = squared > 0
-        future = grams[:, context - 1 :, context - 1 :].cumsum(1).cumsum(2).diagonal(dim1=1, dim2=2)
-        parts.append(
-            (
-                coordinates.points[moving],
-                positions.unfold(0, context + task.horizon, 1)[moving],
-                squared[moving].float(),
-                (future / squared[:, None])[moving].float(),
-            )
-        )
-    return WindowBatch(*(torch.cat(column) for column in zip(*parts, strict=True)))
+def context_forecast(model: Backbone, contexts: Contexts, horizon: int, device: str) -> Weights:
+    """Roll out in each context's own temporal SVD, [B, H, P]."""
+    weights = contexts.weights
+    coordinates = window_coordinates(
+        torch.from_numpy(context_grams(weights)), weights.shape[1], model.head.out_features
+    )
+    ahead = forecast_points(model, coordinates.points, contexts, horizon, device)
+    mixture = (ahead * coordinates.scale[:, None, None]) @ coordinates.lift  # [B, H, L]
+    relative = weights - weights[:, -1:]
+    forecast: Weights = weights[:, -1:] + mixture.float().numpy() @ relative
+    return forecast
 
 
-def _error(model: Backbone, windows: WindowBatch, context: int) -> float:
-    """Squared error of the forecasts of sampled windows over persistence's, averaged over horizons."""
-    origin, future = windows.points[:, :context], windows.points[:, context:]
-    ahead = _rollout(model, origin, windows.positions, future.shape[1])
-    # what lies outside the context's span is beyond reach and stays in the error
-    within = (ahead - future).square().sum(-1) + windows.displacement - future.square().sum(-1)
-    return float((within.sum(0) / windows.displacement.sum(0)).mean())
-
-
-def _rollout(model: Backbone, points: Tensor, positions: Tensor, horizon: int) -> Tensor:
-    """Feed forecasts back: points [B, L, d] and positions [B, L + H] to [B, H, d]."""
-    context = points.shape[1]
-    for step in range(horizon):
-        ahead = model(points, positions[:, : context + step])[:, -1:]
-        points = torch.cat([points, points[:, -1:] + ahead], dim=1)
-    return points[:, context:]
-
-
-def _rotations(batch: int, rank: int, device: str, generator: torch.Generator) -> Tensor:
-    """Random rotations and reflections of the coordinates, [batch, d, d]."""
-    q, r = torch.linalg.qr(torch.randn((batch, rank, rank), device=device, generator=generator))
-    rotations: Tensor = q * r.diagonal(dim1=1, dim2=2).sign()[:, None]
-    return rotations
+def forecast_points(model: Backbone, points: Tensor, contexts: Contexts, horizon: int, device: str) -> Tensor:
+    """The points [B, H, d] that follow a context's [B, L, d], in float64."""
+    past = iteration_positions(contexts.columns["epoch"])
+    count = model.position.num_embeddings if model.design.position else 1
+    future = (past[:, -1:] + np.arange(1, horizon + 1)) % count
+    positions = torch.from_numpy(np.concatenate([past, future], axis=1)).to(device)
+    start = torch.from_numpy(contexts.origin - points.shape[1] + 1).to(device)
+    with torch.no_grad():
+        return roll_out(model, points.to(device), positions, start, horizon).cpu().double()

@@ -12,6 +12,7 @@ import torch
 
 from ...baselines import IN_TREE, predictor_type
 from ...baselines.options import build_options
+from ...baselines.plugins.discovery import SEES_THE_FUTURE
 from ...benchmark.protocol import ROW_SEEDS
 from ...benchmark.record import Record
 from ...benchmark.request import as_settings
@@ -43,6 +44,8 @@ def find_identity_problems(record: Record, board: Mapping[Path, Record]) -> Iter
     if seed not in ROW_SEEDS:
         yield f"seed {seed} is no seed of a row; the seeds of every row are {', '.join(map(str, ROW_SEEDS))}"
     name = record.key.method.name
+    if skeleton(name) == skeleton(SEES_THE_FUTURE):
+        yield f"{name} is the model whose basis sees the future; it is never ranked"
     for known in sorted({*IN_TREE, *(other.key.method.name for other in board.values())} - {name}):
         if skeleton(known) == skeleton(name):
             whose = "a predictor of this package" if known in IN_TREE else "which the board has"

@@ -20,6 +20,9 @@ TRAINED = [model for model in LEARNED if issubclass(predictor_type(model), Torch
 HORIZON, CONTEXT = 3, 20
 ORIGINS = (19, 30, 41, 55, 77)
 every_predictor = pytest.mark.parametrize("model", IN_TREE)
+ABSOLUTE = ("tipl-pooled",)
+"""Those that see weights themselves, and not differences in their own units alone."""
+relative_predictors = pytest.mark.parametrize("model", [model for model in IN_TREE if model not in ABSOLUTE])
 
 
 def built(model: str, *settings: str, context: int = CONTEXT):
@@ -52,7 +55,7 @@ def rows_of(contexts: Contexts, rows: list[int]) -> Contexts:
     return contexts.take(np.array(rows))
 
 
-@pytest.mark.parametrize("model", ["linear", *LEARNED])
+@pytest.mark.parametrize("model", ["linear", *(model for model in LEARNED if model not in ABSOLUTE)])
 def test_when_contexts_are_shorter_than_a_predictor_needs_then_both_lengths_are_named(model, smooth, tmp_path):
     predictor = fit(built(model, *["points=20"] * (model == "linear")), smooth)
     predictor.save(tmp_path / "state")
@@ -77,7 +80,7 @@ def test_when_a_predictor_is_described_then_it_says_what_it_is(model):
     assert kind.name == model
     assert kind.version >= 1
     assert kind.summary.endswith(".")
-    assert kind.consumes == "weights"
+    assert kind.consumes == ("statistics" if model == "tipl-pooled" else "weights")
     assert set(kind.budgets) <= set(BUDGETS)
     for budget in BUDGETS:
         build_options(kind, budget, (), CONTEXT)
@@ -153,14 +156,14 @@ def test_when_fewer_steps_are_asked_for_then_they_are_the_first_of_more(model, f
     np.testing.assert_allclose(fewer, more[:, :1], rtol=0, atol=2e-7 * np.abs(more).max())
 
 
-@every_predictor
+@relative_predictors
 def test_when_the_policy_stands_still_then_so_does_the_forecast(model, fitted, contexts):
     still = np.repeat(contexts.weights[:, :1], 20, axis=1)
     forecast = fitted[model].predict(replace(contexts, weights=still), HORIZON)
     np.testing.assert_array_equal(forecast, np.repeat(still[:, -1:], HORIZON, axis=1))
 
 
-@every_predictor
+@relative_predictors
 def test_when_weights_are_moved_and_scaled_together_then_so_is_the_forecast(model, fitted, contexts):
     # every one of them works on differences in their own units; on this grid the move is exact, and so are differences
     contexts.weights[:] = np.round(contexts.weights * 2**14) / 2**14

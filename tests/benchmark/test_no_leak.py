@@ -18,6 +18,7 @@ from tipl_bench.utils.tensorfile import map_tensors
 
 QUICK = {
     "tipl": ("steps=30", "width=16", "layers=1", "batch=16", "learning_rate=0.01", "warmup=1", "validate_every=10"),
+    "tipl-pooled": ("steps=30", "width=16", "layers=1", "batch=16", "learning_rate=0.01", "warmup=1"),
     "mlp": ("steps=30", "width=16", "windows=8", "weights=8", "learning_rate=0.01", "warmup=1", "validate_every=10"),
 }
 

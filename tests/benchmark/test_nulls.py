@@ -15,6 +15,7 @@ PROTOCOL = synthetic.SMALL.model_copy(update={"version": 902, "origins_per_phase
 SPLIT = Split(train=tuple(range(8)), validation=(8, 9), test=tuple(range(10, 22)))
 SETTINGS = {
     "tipl": ("steps=150", "width=32", "layers=1", "learning_rate=0.003", "warmup=10", "validate_every=50"),
+    "tipl-pooled": ("steps=100", "width=32", "layers=1", "rank=16", "learning_rate=0.003", "warmup=10"),
     "mlp": ("steps=300", "width=32", "learning_rate=0.003", "warmup=10", "validate_every=100"),
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import huggingface_hub
 import pytest
@@ -13,14 +14,16 @@ from helpers.hub.client import connect
 from helpers.hub.faults import Fault
 from helpers.hub.repository import FILE
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete
-from tipl_bench.benchmark.record import RECORD_LIMIT
+from tipl_bench.benchmark.record import RECORD_LIMIT, read_record
 from tipl_bench.leaderboard.submission import pull_request as module
+from tipl_bench.leaderboard.submission.identity import find_identity_problems
 from tipl_bench.leaderboard.submission.pull_request import PullRequest, parse_pull_request
 from tipl_bench.registry.reference import HubLocation
 from tipl_bench.utils.errors import DatasetError
 
 REPO = "alice/leaderboard"
 PLACE = f"hf://datasets/{REPO}"
+RECORDS = Path(__file__).parents[2] / "leaderboard" / "results"
 OLD = "submissions/old-row/record.json"
 
 
@@ -367,3 +370,11 @@ def test_a_pull_request_is_named_by_its_revision_or_its_page():
             parse_pull_request(text)
     with pytest.raises(DatasetError, match="not an address on the Hub"):
         parse_pull_request("hf://datasets/../x@refs/pr/1")
+
+
+@pytest.mark.parametrize("name", ["tipl-published", "TIPL_published"])
+def test_when_a_record_is_of_the_model_that_sees_the_future_then_it_is_refused(name):
+    record = read_record(next(RECORDS.glob("*__tipl-*.json")))
+    method = record.key.method.model_copy(update={"name": name})
+    forged = record.model_copy(update={"key": record.key.model_copy(update={"method": method})})
+    assert f"{name} is the model whose basis sees the future; it is never ranked" in find_identity_problems(forged, {})

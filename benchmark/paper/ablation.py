@@ -1,0 +1,128 @@
+"""From the published model to the suite's `tipl`, one departure at a time: there and back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ...baselines.options import describe_options
+from ...baselines.tipl import TIPLPooled
+from ...baselines.tipl.design import SUITE
+from ...registry.dataset import Dataset
+from ...utils.progress import Progress, silent
+from ..protocol import CURRENT, Protocol
+from ..record import RECORD_NAME, read_record
+from ..request import run_folder
+from ..run import Run, run
+from .page import AblationRow
+
+ORDER = (
+    "centred",
+    "basis",
+    "displacement",
+    "by_step",
+    "differences",
+    "window_time",
+    "position",
+    "growing",
+    "skip_first",
+    "rotations",
+    "select",
+)
+"""The departures as they are added; a basis of the context needs centred tokens."""
+ADDED, REMOVED = "From the published model to `tipl`, one departure more each row", "`tipl` without one departure"
+
+Settings = tuple[str, ...]
+
+
+def rows() -> dict[str, dict[str, tuple[str, Settings]]]:
+    """Both tables: name of a row to its meaning and the settings of `tipl-pooled`."""
+    meanings = {name: option.description for name, option in describe_options(TIPLPooled).items()}
+    added: dict[str, tuple[str, Settings]] = {
+        "published, basis of training trials": ("The published model's honest twin.", ())
+    }
+    for count, name in enumerate(ORDER, 1):
+        added[f"+ {_named(name)}"] = (meanings[name], tuple(map(_setting, ORDER[:count])))
+    removed: dict[str, tuple[str, Settings]] = {"`tipl`": ("All departures.", tuple(map(_setting, ORDER)))}
+    for name in ORDER:
+        if name != "centred":  # the context's basis and the rotations need it
+            removed[f"without {_named(name)}"] = (meanings[name], tuple(_setting(one) for one in ORDER if one != name))
+    return {ADDED: added, REMOVED: removed}
+
+
+def _named(name: str) -> str:
+    value = getattr(SUITE, name)
+    return f"`{name}`" if value is True else f"`{name}={value}`"
+
+
+def _setting(name: str) -> str:
+    return f"{name}={str(getattr(SUITE, name)).lower()}"
+
+
+def ablate(
+    dataset: Dataset,
+    folder: Path,
+    seeds: Sequence[int],
+    *,
+    budget: str = "quick",
+    device: str = "cpu",
+    protocol: Protocol = CURRENT,
+    limit: int | None = None,
+    progress: Progress = silent,
+) -> None:
+    """Run every row of both tables, all of them with one seed before the next.
+
+    Parameters
+    ----------
+    dataset, budget, device, protocol
+        As for `run`.
+    folder
+        Of the runs; finished ones are not repeated.
+    seeds
+        The seeds of each row.
+    limit
+        Run so many of those that are missing, instead of all.
+    progress
+        As for `run`.
+    """
+    missing = [
+        (options, seed)
+        for seed in seeds
+        for options in _configurations()
+        if not (folder / _name(dataset, options, budget, seed, protocol) / RECORD_NAME).exists()
+    ]
+    for options, seed in missing[:limit]:
+        run(
+            TIPLPooled,
+            dataset,
+            budget=budget,
+            options=options,
+            seed=seed,
+            device=device,
+            out=folder / _name(dataset, options, budget, seed, protocol),
+            protocol=protocol,
+            progress=progress,
+        )
+
+
+def finished(
+    dataset: Dataset, folder: Path, seeds: Sequence[int], budget: str = "quick", protocol: Protocol = CURRENT
+) -> dict[str, list[AblationRow]]:
+    """Both tables of the runs that are finished."""
+    tables: dict[str, list[AblationRow]] = {}
+    for title, table in rows().items():
+        tables[title] = []
+        for name, (meaning, options) in table.items():
+            places = [folder / _name(dataset, options, budget, seed, protocol) for seed in seeds]
+            done = [Run(place, read_record(place / RECORD_NAME)) for place in places if (place / RECORD_NAME).exists()]
+            tables[title].append(AblationRow(name, meaning, done))
+    return tables
+
+
+def _configurations() -> list[Settings]:
+    """The settings of all rows, each once."""
+    return list(dict.fromkeys(options for table in rows().values() for _, options in table.values()))
+
+
+def _name(dataset: Dataset, options: Settings, budget: str, seed: int, protocol: Protocol) -> str:
+    return run_folder(dataset.name, TIPLPooled.name, options, budget, seed, protocol).name

@@ -1,0 +1,268 @@
+"""docs/reproduction.md: every number on it is computed here from rows and records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from ...registry.dataset import Dataset
+from ...utils.files import replace_atomically, write_text
+from ..figures import BLUE, GREEN, GREY, STYLE
+from ..run import Run
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Float64 = npt.NDArray[np.float64]
+
+TEMPLATES = Path(__file__).parent / "templates"
+HORIZONS = (1, 2, 5, 10)
+"""The forward steps that tables show."""
+LABELS = {
+    "tipl-published": "TIPL as published (the basis sees the future)",
+    "tipl-pooled": "its honest twin (basis of training trials)",
+    "tipl": "the suite's TIPL",
+    "persistence": "persistence",
+}
+
+
+@dataclass(frozen=True)
+class Series:
+    """One model's errors at each forward step, and how its returns lie about the diagonal.
+
+    Parameters
+    ----------
+    model
+        Its name.
+    wpe, repw
+        Means [H].
+    correlation
+        Of predicted with true return over all windows and steps.
+    exact
+        The share of windows and steps whose REPW is exactly 0.
+    skill
+        1 - WPE / WPE of persistence, [H].
+    """
+
+    model: str
+    wpe: Float64
+    repw: Float64
+    correlation: float
+    exact: float
+    skill: Float64
+
+    @property
+    def label(self) -> str:
+        """What people read."""
+        return LABELS.get(self.model, self.model)
+
+    @property
+    def rise(self) -> float:
+        """WPE at the last step over that at the first."""
+        return float(self.wpe[-1] / self.wpe[0])
+
+
+@dataclass(frozen=True)
+class Section:
+    """What one dataset shows, in the paper's presentation and in the suite's protocol."""
+
+    dataset: Dataset
+    budget: str
+    updates: int
+    windows: int
+    learning: float
+    """The share of learning windows in the paper's presentation."""
+    highest: float
+    """The highest return of a true policy there."""
+    paper: tuple[Series, ...]
+    suite: tuple[Series, ...]
+    protocol: int
+    figure: str
+    """The figure's file name."""
+
+
+def series(rows: pd.DataFrame, persistence: pd.DataFrame, model: str) -> Series:
+    """A model's series from its rows and persistence's of the same windows."""
+    means = rows.groupby("horizon")[["wpe", "repw"]].mean()
+    still = persistence.groupby("horizon")["wpe"].mean()
+    true, forecast = rows["return_true"].to_numpy(), rows["return_forecast"].to_numpy()
+    varies = np.ptp(true) > 0 and np.ptp(forecast) > 0
+    return Series(
+        model,
+        means["wpe"].to_numpy(),
+        means["repw"].to_numpy(),
+        float(np.corrcoef(true, forecast)[0, 1]) if varies else float("nan"),
+        float((rows["repw"] == 0).mean()),
+        1 - (means["wpe"] / still).to_numpy(),
+    )
+
+
+def section(
+    dataset: Dataset, rows: pd.DataFrame, runs: Mapping[str, Run], *, budget: str, updates: int, folder: Path
+) -> Section:
+    """Draw a dataset's figure into a folder, and compute what its section says.
+
+    Parameters
+    ----------
+    dataset
+        The dataset.
+    rows
+        Of its presentation, `present`.
+    runs
+        Runs in the suite's protocol by model, persistence among them.
+    budget, updates
+        Of the TIPLs' training.
+    folder
+        Where figures go.
+    """
+    by_model = {str(model): part for model, part in rows.groupby("model", sort=False)}
+    learning = {model: _learning(run.windows) for model, run in runs.items()}
+    name = f"{dataset.name.replace('/', '--')}.png"
+    paper = tuple(series(part, by_model["persistence"], model) for model, part in by_model.items())
+    suite = tuple(series(part, learning["persistence"], model) for model, part in learning.items())
+    draw(by_model, learning, {one.model: one for one in (*paper, *suite)}, folder / name, dataset.environment)
+    still = by_model["persistence"]
+    return Section(
+        dataset=dataset,
+        budget=budget,
+        updates=updates,
+        windows=len(still[still["horizon"] == 1]),
+        learning=float((still["phase"] == "learning").mean()),
+        highest=float(still["return_true"].max()),
+        paper=paper,
+        suite=suite,
+        protocol=next(iter(runs.values())).record.key.protocol.version,
+        figure=name,
+    )
+
+
+def _learning(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows[rows["phase"] == "learning"]
+
+
+def draw(
+    paper: Mapping[str, pd.DataFrame],
+    suite: Mapping[str, pd.DataFrame],
+    known: Mapping[str, Series],
+    path: Path,
+    environment: str,
+) -> None:
+    """Both panels as the paper draws them, with persistence beside; the suite's learning phase below."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    upper, lower = "tipl-published", "tipl"
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(11, 6.6), layout="constrained")
+        axes = figure.subplots(2, 3, width_ratios=(1.25, 1, 1))
+        for row, (frames, model, title) in enumerate(
+            (
+                (paper, upper, f"{environment}, the paper's presentation: {LABELS[upper]}"),
+                (suite, lower, f"the suite's protocol, learning phase: {LABELS[lower]}"),
+            )
+        ):
+            _errors(axes[row][0], frames, model)
+            axes[row][0].set_title(title, loc="left")
+            for axis, name in zip(axes[row][1:], (model, "persistence"), strict=True):
+                _scatter(axis, frames[name], name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replace_atomically(path) as temporary:
+            figure.savefig(temporary, format="png", dpi=110, metadata={"Software": None})
+
+
+def _errors(axes: Axes, frames: Mapping[str, pd.DataFrame], model: str) -> None:
+    """WPE (blue) and REPW (green) against the forward step; persistence dashed."""
+    twin = axes.twinx()
+    for name, style in ((model, "-o"), ("persistence", "--")):
+        means = frames[name].groupby("horizon")[["wpe", "repw"]].mean()
+        for axis, column, color in ((axes, "wpe", BLUE), (twin, "repw", GREEN)):
+            label = {"wpe": "WPE", "repw": "REPW"}[column]
+            axis.plot(means.index, means[column], style, color=color, ms=3, lw=1.4, label=f"{label}, {name}")
+    axes.set_xlabel("forward prediction step")
+    axes.set_ylabel("WPE", color=BLUE)
+    twin.set_ylabel("REPW", color=GREEN)
+    twin.spines["right"].set_visible(True)
+    axes.set_yscale("log")
+    twin.set_ylim(bottom=0)
+    handles = [*axes.get_lines(), *twin.get_lines()]
+    axes.legend(handles, [str(line.get_label()) for line in handles], loc="best", fontsize=7)
+
+
+def _scatter(axes: Axes, rows: pd.DataFrame, name: str) -> None:
+    axes.scatter(
+        rows["return_true"],
+        rows["return_forecast"],
+        s=6,
+        alpha=0.3,
+        lw=0,
+        color=GREY if name == "persistence" else BLUE,
+    )
+    ends = [float(rows["return_true"].min()), float(rows["return_true"].max())]
+    axes.plot(ends, ends, color="black", lw=0.8)
+    axes.set_xlabel("return of the true policy")
+    axes.set_ylabel("return of the forecast")
+    axes.set_title(name)
+
+
+@dataclass(frozen=True)
+class AblationRow:
+    """One row of the way from the published model to `tipl`.
+
+    Parameters
+    ----------
+    name, meaning
+        The switch that was thrown, and what it does.
+    runs
+        One run for each seed.
+    """
+
+    name: str
+    meaning: str
+    runs: Sequence[Run]
+
+    def cell(self, metric: str, horizon: int) -> str:
+        """A metric in the learning phase: mean over seeds, and their standard deviation where there are several."""
+        values = [
+            value
+            for run in self.runs
+            if (result := run.record.result("learning", horizon)) and (value := result[metric].value) is not None
+        ]
+        if not values:
+            return "-"
+        digits = 3 if metric == "skill" else 1
+        spread = f" ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else ""
+        return f"{np.mean(values):,.{digits}f}{spread}"
+
+
+def render(
+    sections: Sequence[Section], tables: Mapping[str, Sequence[AblationRow]], command: str, folder: Path
+) -> Path:
+    """Write the page into a folder; its figures are in `reproduction/` beside it."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        undefined=jinja2.StrictUndefined,
+        keep_trailing_newline=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"small": _small, "number": _number}
+    values: dict[str, Any] = {"sections": sections, "tables": tables, "command": command, "horizons": HORIZONS}
+    path = folder / "reproduction.md"
+    write_text(path, environment.get_template("reproduction.md.j2").render(values))
+    return path
+
+
+def _number(value: float, digits: int = 1) -> str:
+    return f"{value:,.{digits}f}"
+
+
+def _small(value: float) -> str:
+    """A weight error: three significant digits."""
+    return f"{value:.2e}"

@@ -1,0 +1,99 @@
+"""The paper's presentation, the page that shows it, and the ablation's rows."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from itertools import pairwise
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from tipl_bench.baselines.options import build_options
+from tipl_bench.baselines.tipl import TIPLPooled
+from tipl_bench.baselines.tipl.design import SUITE, Design
+from tipl_bench.benchmark.paper import ablation, presentation
+from tipl_bench.benchmark.paper.page import TEMPLATES, AblationRow, render, section, series
+from tipl_bench.benchmark.paper.presentation import CONTEXT, HORIZON, MODELS, Presentation, present
+from tipl_bench.utils.errors import ProtocolError
+
+SETTINGS = ("steps=4", "width=16", "rank=8")
+
+
+@pytest.fixture(scope="module")
+def presented(smooth, tmp_path_factory) -> tuple[Presentation, pd.DataFrame]:
+    """Three windows of each test trial."""
+    folder = tmp_path_factory.mktemp("presentation")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TIPL_BENCH_HOME", str(folder / "store"))
+        shown = Presentation(smooth, folder / "rows", "smoke", SETTINGS, windows=3)
+        return shown, present(shown)
+
+
+def test_when_a_dataset_is_presented_then_every_model_has_the_same_windows_uniform_over_the_trials(presented, smooth):
+    shown, rows = presented
+    assert list(dict.fromkeys(rows["model"])) == list(MODELS)
+    for _, part in rows.groupby("model"):
+        assert sorted(set(part["origin"])) == [CONTEXT - 1, 44, 80 - HORIZON]
+        assert len(part) == 2 * 3 * HORIZON
+    assert {window.phase for window in shown.origins()} == {"learning", "converged"}
+
+
+def test_when_persistence_is_presented_then_its_errors_are_the_distances_that_weights_move(presented, smooth):
+    rows = presented[1]
+    still = rows[rows["model"] == "persistence"].set_index(["trial", "origin", "horizon"])
+    for (trial, origin, horizon), row in still.iterrows():
+        weights = smooth.trial(trial).weights().astype(float)
+        assert row["wpe"] == pytest.approx(np.square(weights[origin + horizon] - weights[origin]).mean(), rel=1e-6)
+    true = {tuple(key): group["return_true"].nunique() for key, group in rows.groupby(["trial", "origin", "horizon"])}
+    assert set(true.values()) == {1}
+
+
+def test_when_rows_are_there_then_nothing_is_fitted_again_and_other_settings_are_refused(presented, monkeypatch):
+    shown, rows = presented
+    monkeypatch.setattr(presentation, "_rows", lambda *_: pytest.fail("made again"))
+    pd.testing.assert_frame_equal(present(shown), rows)
+    with pytest.raises(ProtocolError, match="holds the results of other settings"):
+        present(replace(shown, seed=1))
+
+
+def test_when_a_page_is_rendered_then_its_numbers_are_those_of_the_rows(presented, smooth, tmp_path):
+    rows = presented[1]
+    still = rows[rows["model"] == "persistence"]
+    key = SimpleNamespace(protocol=SimpleNamespace(version=7))
+    suite = {
+        model: SimpleNamespace(windows=still.assign(phase="learning"), record=SimpleNamespace(key=key))
+        for model in ("tipl", "persistence")
+    }
+    one = section(smooth, rows, suite, budget="smoke", updates=4, folder=tmp_path / "reproduction")
+    assert (tmp_path / "reproduction" / one.figure).stat().st_size > 10_000
+    tables = {"A table": [AblationRow("a switch", "what it does", [])]}
+    text = render([one], tables, "python scripts/reproduction.py x", tmp_path).read_text("utf-8")
+    found = series(rows[rows["model"] == "tipl-published"], still, "tipl-published")
+    assert f"{found.wpe[0]:.2e} | " in text
+    assert re.search(rf"{re.escape(f'{found.rise:,.1f}')}. from h = 1 to 10", text)
+    assert "the basis sees the future" in text
+    assert "protocol 7" in text
+    assert "| a switch | not run yet |" in text
+    assert series(still, still, "persistence").skill == pytest.approx(np.zeros(HORIZON))
+
+
+def test_no_measured_number_is_typed_into_the_page():
+    text = (TEMPLATES / "reproduction.md.j2").read_text("utf-8")
+    plain = re.sub(r"\{\{.*?\}\}|\{%.*?%\}|https?://\S+|REPW = 0|exactly 0", "", text)
+    assert set(re.findall(r"\d[\d.,]*\d|\d", re.sub(r"(?m)^\d\. ", "", plain))) == {"500,000"}
+
+
+def test_the_ablation_goes_from_the_published_model_to_tipl_one_departure_a_row():
+    added, removed = ablation.rows().values()
+    designs = [
+        {name: getattr(build_options(TIPLPooled, "quick", settings, CONTEXT), name) for name in Design.model_fields}
+        for _, settings in (*added.values(), *removed.values())
+    ]
+    assert designs[0] == Design().model_dump()
+    assert designs[len(added) - 1] == designs[len(added)] == SUITE.model_dump()
+    steps = pairwise(designs[: len(added)])
+    assert all(sum(one[name] != other[name] for name in one) == 1 for one, other in steps)
+    left_out = [[name for name in one if one[name] != getattr(SUITE, name)] for one in designs[len(added) + 1 :]]
+    assert sorted(left_out) == sorted([name] for name in Design.model_fields if name != "centred")
