@@ -22,7 +22,7 @@ from ..utils.errors import DatasetError, ProtocolError
 from ..utils.files import is_file
 from ..utils.progress import Progress
 from .forecast.reference_returns import derive_reference_returns
-from .protocol import CURRENT, Protocol
+from .protocol import CURRENT, PROTOCOLS, Protocol
 
 logger = logging.getLogger(__name__)
 
@@ -133,13 +133,21 @@ def collect_named(
     dataset = Dataset.open(folder)
     if isinstance(wanted, CollectionConfig) and dataset.manifest.collection != wanted:
         raise DatasetError(f"{folder} holds {name} collected with another configuration; remove it to collect it anew.")
-    with exclusive(name) if dataset.derived(protocol.version) is None else contextlib.nullcontext():
-        derive_reference_returns(
-            dataset,
-            protocol,
-            lambda stage, done, total, _: progress(stage, done, total, "returns of the true policies"),
-        )
+    for deriving in _protocols(name, protocol):
+        with exclusive(name) if dataset.derived(deriving.version) is None else contextlib.nullcontext():
+            derive_reference_returns(
+                dataset,
+                deriving,
+                lambda stage, done, total, _: progress(stage, done, total, "returns of the true policies"),
+            )
     return dataset
+
+
+def _protocols(name: str, protocol: Protocol) -> list[Protocol]:
+    """What derives data from a new collection: a protocol, and version 1 where the catalog's digest covers its data."""
+    entry = catalog().get(name)
+    first = entry is not None and entry.digest_format == 1 and protocol.version != 1
+    return [PROTOCOLS[1], protocol] if first else [protocol]
 
 
 def _extended(extension: Extension) -> tuple[CollectionConfig, Dataset]:

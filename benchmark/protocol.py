@@ -78,7 +78,7 @@ PROTOCOLS[2] = PROTOCOLS[1].model_copy(
         "moving_fraction": 0.02,
     }
 )
-CURRENT = PROTOCOLS[1]
+CURRENT = PROTOCOLS[2]
 ROW_SEEDS = (0, 1, 2)
 """The predictor's seeds of a leaderboard row: always these, so that nobody picks the best of many."""
 

@@ -148,12 +148,12 @@ def _learning_returns(
     """J by trial and checkpoint: at the ends of all iterations, and up to the horizon after the learning phase."""
     known: dict[int, dict[int, float]] = {}
     for number, (index, curve) in enumerate(curves.items()):
-        progress("learning", number, len(curves), "")
         ends = iteration_ends(dataset.trial(index))
         last = read_curve(curve, ends, protocol).converged_from + protocol.horizon
         early = [(index, t) for t in range(min(last, dataset.manifest.checkpoints))]
         returns = true_returns(dataset, early, protocol.evaluation_seeds)
         known[index] = dict(enumerate(returns.tolist())) | dict(zip(ends.tolist(), curve.tolist(), strict=True))
+        progress("learning", number + 1, len(curves), "")
     return known
 
 

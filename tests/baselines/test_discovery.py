@@ -143,7 +143,7 @@ def test_when_the_package_of_a_new_predictor_is_not_installed_then_the_command_i
     run = ["run", "--model", "fresh-one", "--dataset", "inverted-pendulum/ppo-head-v1"]
     for command in (["models", "check", "fresh-one"], ["models", "fresh-one"], run):
         result = CliRunner().invoke(main, command)
-        assert result.exit_code == 1
+        assert result.exit_code == 2
         assert (
             "Unknown predictor 'fresh-one'. The package in fresh-one/ is not installed: pip install -e fresh-one."
             in (result.output)

@@ -47,7 +47,7 @@ def silent(stage: str, done: int, total: int, word: str) -> None:
 def test_when_a_collection_of_ones_own_is_collected_then_it_is_complete_and_can_be_run_on(config, store, tmp_path):
     seen: dict[str, tuple[int, int]] = {}
     dataset = collect_named(NAME, config, 1, lambda stage, done, total, _: seen.update({stage: (done, total)}))
-    assert list(seen) == ["collect", "reference"]
+    assert list(seen) == ["collect", "phases", "reference", "learning"]
     assert all(done == total for done, total in seen.values())
     assert dataset.folder == store / "datasets" / NAME
     assert (len(dataset), dataset.manifest.checkpoints) == (3, 41)
@@ -70,7 +70,7 @@ def test_when_only_the_reference_returns_are_missing_then_they_are_added(config,
     (store / "returns.sqlite").unlink()
     stages: list[str] = []
     again = collect_named(NAME, config, 1, lambda stage, *_: stages.append(stage))
-    assert set(stages) == {"reference"}
+    assert set(stages) == {"phases", "reference", "learning"}
     assert contents(again.folder) == before
 
 

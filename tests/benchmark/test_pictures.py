@@ -15,6 +15,7 @@ from tipl_bench.benchmark import figures as figure
 from tipl_bench.benchmark import table
 from tipl_bench.benchmark.intervals import UNDEFINED, Estimate
 from tipl_bench.benchmark.metrics import METRICS
+from tipl_bench.benchmark.protocol import PROTOCOLS
 from tipl_bench.benchmark.request import RunRequest
 from tipl_bench.benchmark.run import execute
 from tipl_bench.benchmark.table import _cells, interval, number
@@ -27,7 +28,7 @@ def finished(tmp_path_factory):
         patch.setenv("TIPL_BENCH_HOME", str(tmp_path_factory.mktemp("store")))
         folder = tmp_path_factory.mktemp("pictures")
         dataset = synthetic.smooth_dataset(folder / "set")
-        record = execute(RunRequest("linear", dataset, device="cpu"), folder / "run").record
+        record = execute(RunRequest("linear", dataset, device="cpu", protocol=PROTOCOLS[1]), folder / "run").record
         return record, pd.read_parquet(folder / "run" / "windows.parquet")
 
 

@@ -208,7 +208,7 @@ def test_when_a_run_finishes_then_its_table_and_folder_are_printed_and_its_files
     record = read_record(out / "record.json")
     assert "linear v1 on toy-pendulum/synthetic-v1" in shown
     assert "damping=0.5" in shown
-    assert f"{record.result('learning', 1)['skill'].value:.3f}" in shown
+    assert f"{record.result('converged', 1)['skill'].value:.3f}" in shown
     assert f"written: {out}\nfigure: {out / 'figure.svg'}\n" in shown
     assert f"next:\n  tipl-bench verify '{out}'\n  tipl-bench submit '{out}'\n" in shown
     names = {path.name for path in out.iterdir()}
@@ -243,7 +243,7 @@ def test_when_json_is_asked_for_then_standard_output_is_the_record_alone(smooth,
 
 def test_when_no_folder_is_given_then_the_run_goes_under_runs(smooth):
     output_of("run", "--model", "persistence", "--dataset", smooth.folder, "--seed", 3)
-    assert Path("runs/toy-pendulum--synthetic-v1/persistence-quick-seed3/record.json").is_file()
+    assert Path("runs/toy-pendulum--synthetic-v1/persistence-quick-seed3-p2/record.json").is_file()
 
 
 def test_when_the_folder_has_square_brackets_then_they_are_printed(smooth, tmp_path):
@@ -389,5 +389,5 @@ def test_when_the_folder_cannot_be_made_then_its_path_is_named(smooth, tmp_path)
 
 def test_when_a_predictor_fails_then_it_and_the_window_are_named(third_party_predictors, smooth, tmp_path):
     message = error_of("run", "--model", "raising", "--dataset", smooth.folder, "--out", tmp_path / "run")
-    assert "raising at trial 6, origin " in message
+    assert re.search(r"raising at trial [67], origin \d", message)
     assert "LookupError('no idea')" in message

@@ -25,7 +25,7 @@ def test_when_the_working_folder_cannot_be_written_then_the_way_out_is_named(smo
     with read_only(folder), unprivileged():
         ran = error_of("run", "--model", "persistence", "--dataset", smooth.folder, status=1)
         indexed = error_of("datasets", "index", smooth.folder, status=1)
-    run_folder = folder / "runs/toy-pendulum--synthetic-v1/persistence-quick-seed0"
+    run_folder = folder / "runs/toy-pendulum--synthetic-v1/persistence-quick-seed0-p2"
     assert f"{run_folder}: the run folder cannot be written (Permission denied)." in ran
     assert "Choose another folder (--out), or work in a folder that you can write." in ran
     assert f"Error: {folder}/index.parquet: " in indexed

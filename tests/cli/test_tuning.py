@@ -37,14 +37,14 @@ def test_when_several_values_are_set_on_validation_then_a_ranking_ends_with_the_
     assert result.exit_code == 0, result.output
     folders = sorted(Path("runs/toy-pendulum--synthetic-v1").iterdir())
     assert {folder.name for folder in folders} == {
-        f"linear{damping}{points}-quick-seed0-validation"
+        f"linear{damping}{points}-quick-seed0-p2-validation"
         for damping in ("", "-damping-0.5")
         for points in ("", "-points-3")
     }
     skills = {}
     for folder in folders:
         record = read_record(folder / "record.json")
-        found = [one["skill"].value for one in record.of_phase("learning")]
+        found = [one["skill"].value for one in record.of_phase("learning") or record.of_phase("all")]
         options = record.key.method.options
         skills[f"points={options['points']} damping={options['damping']}"] = sum(found) / len(found)
     ranked = sorted(skills, key=skills.get, reverse=True)
@@ -65,7 +65,7 @@ def test_when_a_sweep_holds_the_options_as_they_are_then_that_run_is_not_made_tw
     result = run(smooth, *QUICK, "--set", "points=2,3")
     assert result.exit_code == 0, result.output
     folders = sorted(path.name for path in Path("runs/toy-pendulum--synthetic-v1").iterdir())
-    assert folders == ["linear-points-3-quick-seed0-validation", "linear-quick-seed0-validation"]
+    assert folders == ["linear-points-3-quick-seed0-p2-validation", "linear-quick-seed0-p2-validation"]
     rows = {line.split()[0] for line in result.stdout.splitlines() if line.strip().startswith("points=")}
     assert rows == {"points=2", "points=3"}
 
@@ -90,7 +90,7 @@ def test_when_several_seeds_are_given_then_each_has_a_line_and_all_a_mean_and_a_
     result = run(smooth, "--limit", 4, "--no-returns", "--seeds", "0-2", "--out", tmp_path / "out", "--device", "cpu")
     assert result.exit_code == 0, result.output
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
-        f"linear-quick-seed{s}-limit4" for s in range(3)
+        f"linear-quick-seed{s}-p2-limit4" for s in range(3)
     ]
     first = [line.split()[0] for line in result.stdout.splitlines() if line.strip()]
     assert [word for word in first if word in ("0", "1", "2", "mean", "spread")] == ["0", "1", "2", "mean", "spread"]

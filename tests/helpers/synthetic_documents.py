@@ -8,11 +8,11 @@ import hashlib
 import math
 import random
 
-from tipl_bench.benchmark.protocol import CURRENT
+from tipl_bench.benchmark.protocol import PROTOCOLS
 from tipl_bench.leaderboard.document.metric_values import SHOWN
 from tipl_bench.leaderboard.document.schema import LeaderboardDocument
 
-H = CURRENT.horizon
+H = PROTOCOLS[1].horizon
 ENVIRONMENTS = ("InvertedPendulum-v4", "HalfCheetah-v4", "Hopper-v4", "Walker2d-v4", "Swimmer-v4")
 PREDICTORS = ("persistence", "linear", "autoregression", "mlp", "tipl", "nino", "wnn", "koopman", "holt", "pptb")
 LAYERS = {name: [1e-6 * (h + 1) for h in range(H)] for name in ("layer0.weight", "layer0.bias", "log_std")}
@@ -56,7 +56,7 @@ def document(rows=24, boards=3, *, seed=0, phases=("learning", "converged", "all
     return {
         "format": 3,
         "version": "0.1.0",
-        "protocols": {"1": CURRENT.model_dump()},
+        "protocols": {"1": PROTOCOLS[1].model_dump()},
         "metrics": [metric.model_dump() for metric in SHOWN],
         "boards": places,
         "rows": made,

@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 from helpers import synthetic
 from helpers.board_records import RESULTS, record
+from tipl_bench.benchmark.protocol import protocol
 from tipl_bench.benchmark.request import RunRequest, default_folder
 from tipl_bench.benchmark.run import execute
 from tipl_bench.cli import main
@@ -116,7 +117,7 @@ def test_the_run_command_names_what_differs_from_the_budget_and_verify_its_folde
     (command,) = entry.commands().run
     parameters = parse(command)
     assert (parameters["model"], parameters["dataset_name"], parameters["seed"]) == ("linear", smooth.name, 2)
-    request = RunRequest("linear", smooth, "quick", parameters["settings"], 2)
+    request = RunRequest("linear", smooth, "quick", parameters["settings"], 2, protocol=protocol(parameters["version"]))
     with request.start() as predictor:
         assert predictor.options == options
     (verify,) = entry.commands().verify

@@ -12,7 +12,7 @@ import pytest
 from helpers.hub_commands import published
 from helpers.small_collections import contents, untouched
 from tipl_bench.benchmark.forecast.reference_returns import derive_reference_returns, reference_returns
-from tipl_bench.benchmark.protocol import CURRENT
+from tipl_bench.benchmark.protocol import PROTOCOLS
 from tipl_bench.benchmark.record import DatasetIdentity
 from tipl_bench.benchmark.request import is_identified
 from tipl_bench.registry.catalog import CatalogEntry, complete_identity, entry_lines, find_derived, identity_of
@@ -68,8 +68,8 @@ def test_a_dataset_of_format_1_keeps_its_digest_beside_that_of_format_2(old):
 
 def test_its_sidecar_serves_as_what_protocol_1_derived(old, store):
     calls = []
-    reference_returns(old, CURRENT, lambda stage, done, total, word: calls.append(done))
-    derive_reference_returns(old, CURRENT, lambda stage, done, total, word: calls.append(done))
+    reference_returns(old, PROTOCOLS[1], lambda stage, done, total, word: calls.append(done))
+    derive_reference_returns(old, PROTOCOLS[1], lambda stage, done, total, word: calls.append(done))
     assert calls == []
     assert contents(old.folder) == contents(FOLDER)
 
@@ -135,7 +135,7 @@ def test_when_only_the_format_1_digest_is_pinned_and_it_cannot_be_computed_then_
 def test_derived_data_that_the_catalog_does_not_pin_are_refused(old):
     catalogue(digest=old.digest, former_digest=OLD_DIGEST, derived={"p1": "0" * 64})
     with pytest.raises(DatasetError, match=f"the catalog pins {'0' * 64} for protocol 1 on {NAME}"):
-        reference_returns(load_dataset(NAME), CURRENT)
+        reference_returns(load_dataset(NAME), PROTOCOLS[1])
 
 
 def test_a_truncation_names_its_origin_alike_before_and_after_migration(migrate, old, tmp_path):
