@@ -65,8 +65,7 @@ def find_plugin(name: str) -> Plugin | None:
     if name == SEES_THE_FUTURE:
         raise PredictorError(
             f"{name} is no predictor: its basis sees the future of the trial, so that it can be neither run on the "
-            "board's contract nor ranked. scripts/reproduction.py shows it (docs/reproduction.md); its honest twin is "
-            "tipl-pooled."
+            "board's contract nor ranked. scripts/reproduction.py shows it; its honest twin is tipl-pooled."
         )
     found = [plugin for plugin in plugins(IN_TREE) if plugin.name == name]
     if not found:

@@ -1,7 +1,8 @@
 """TIPL: Transformer as Implicit Policy Learner (Tang 2025, arXiv 2503.04074).
 
 A token is a checkpoint in temporal-SVD coordinates; a causal Transformer is trained on the next token's squared error
-in weight space and forecasts further ahead by feeding its forecasts back. Choices where the paper is silent:
+in weight space and forecasts further ahead by feeding its forecasts back. `design` lists every departure from the
+published model (`published`). The chief ones:
 
 - the basis is the SVD of the window's own context (`coordinates`), so it is honest for a trial never seen;
 - coordinates are in units of the window's mean step, and a token also carries its last displacement;
