@@ -67,10 +67,13 @@ def _serve(specification: dict[str, Any], isolation: sandbox.Isolation, exposed:
     from .messages import Failure, Started, parse_request
 
     channel = Channel(socket.socket(fileno=specification["socket"]))
-    if exposed:  # the predictor is not imported
-        channel.send(Failure(error="exposed", text=str(exposed)).head())
+    first = Failure(error="exposed", text=str(exposed)) if exposed else Started(isolation=isolation)
+    try:
+        channel.send(first.head())
+    except (BrokenPipeError, ConnectionResetError):  # the run ended meanwhile
         return
-    channel.send(Started(isolation=isolation).head())
+    if exposed:  # the predictor is not imported
+        return
     run_site_hooks(specification["site"], specification["path"])
     worker = Worker(channel, Path(specification["scratch"]))
     handlers: dict[str, Callable[[Any, Arrays], Reply]] = {

@@ -146,6 +146,5 @@ def test_when_the_package_of_a_new_predictor_is_not_installed_then_the_command_i
         assert result.exit_code == 2
         assert (
             "Unknown predictor 'fresh-one'. The package in fresh-one/ is not installed: "
-            "pip install -e 'fresh-one[test]'."
-            in (result.output)
+            "pip install -e 'fresh-one[test]'." in (result.output)
         )

@@ -99,7 +99,7 @@ def test_when_the_run_does_not_hold_then_nothing_is_sent(hub, repository, worksp
 def test_when_there_is_no_such_run_then_submit_says_what_to_give(workspace):
     result = workspace.typed("submit", workspace.submission / "nosuch", "--records", workspace.records)
     refused(result, r"nosuch: no such folder")
-    assert "Give a folder that `tipl-bench run` wrote" in result.output.splitlines()[-1]
+    assert "no such folder. Give a run folder as `tipl-bench run` wrote it." in result.output.splitlines()[-1]
 
 
 def test_submits_help_says_that_what_needs_review_is_sent(workspace):

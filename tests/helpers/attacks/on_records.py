@@ -47,7 +47,7 @@ def when_the_protocol_has_seeds_of_its_own(workspace):
     workspace.edit("key", "protocol", "evaluation_seeds", to=[5, 6])
 
 
-@expect(r"protocol version 1152921504606846976, which this package does not know \(it knows 1, 901\)")
+@expect(r"protocol version 1152921504606846976, which this package does not know \(it knows 1, 2, 901\)")
 def when_the_protocol_is_unknown(workspace):
     workspace.edit("key", "protocol", "version", to=2**60)
 

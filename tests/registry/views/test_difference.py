@@ -132,5 +132,5 @@ def test_the_command_has_the_same_as_json(versions):
 
 def test_a_dataset_that_is_not_there_is_named(versions):
     result = CliRunner().invoke(main, ["datasets", "diff", str(versions[0].folder), "no-such/set-v1"])
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "Unknown dataset 'no-such/set-v1'" in result.stderr
