@@ -6,10 +6,13 @@ to every token, a LayerNorm on the embeddings and no further position embedding.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..predictor import Array
 from .design import SUITE, Design
 from .options import TIPLOptions
 
@@ -84,6 +87,17 @@ class Backbone(nn.Module):
                 nn.init.zeros_(module.bias)
         if design.displacement:
             nn.init.zeros_(self.head.weight)  # begins as persistence
+
+    @classmethod
+    def of_state(cls, options: TIPLOptions, state: Mapping[str, Array], design: Design = SUITE) -> Backbone:
+        """A backbone with the sizes of a saved state, whose weights it does not have yet."""
+        return cls(
+            options,
+            rank=len(state["head.bias"]),
+            positions=len(state["position.weight"]),
+            timesteps=len(state["timestep.weight"]),
+            design=design,
+        )
 
     def forward(self, points: Tensor, positions: Tensor, start: Tensor | None = None) -> Tensor:
         """The head's output [B, N, d] after each of the points.

@@ -71,12 +71,7 @@ class TIPL(TorchPredictor[TIPLOptions, Backbone]):
 
     def build(self, state: Mapping[str, Array]) -> Backbone:
         """See `TorchPredictor.build`."""
-        return Backbone(
-            self.options,
-            rank=len(state["head.bias"]),
-            positions=len(state["position.weight"]),
-            timesteps=len(state["timestep.weight"]),
-        )
+        return Backbone.of_state(self.options, state)
 
     def predict(self, contexts: Contexts, horizon: int) -> Weights:
         """See `Predictor.predict`."""

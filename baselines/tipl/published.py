@@ -81,13 +81,7 @@ class TIPLPooled(TorchPredictor[PublishedOptions, Backbone]):
 
     def build(self, state: Mapping[str, Array]) -> Backbone:
         """See `TorchPredictor.build`."""
-        return Backbone(
-            self.options,
-            rank=len(state["head.bias"]),
-            positions=len(state["position.weight"]),
-            timesteps=len(state["timestep.weight"]),
-            design=self.options,
-        )
+        return Backbone.of_state(self.options, state, self.options)
 
     def state(self) -> dict[str, Array]:
         """See `Predictor.state`."""

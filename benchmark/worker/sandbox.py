@@ -133,14 +133,14 @@ def first_readable(held_out: Iterable[Path], readable: Iterable[Path]) -> Path |
     permitted = frozenset(map(str, readable))
     for path in held_out:
         for file in (path,) if path.is_file() else _files(path, permitted):
-            if os.path.realpath(file) not in permitted and _opens(file):  # noqa: PTH
+            if os.path.realpath(file) not in permitted and _opens(file):
                 return file
     return None
 
 
 def _files(folder: Path, permitted: frozenset[str]) -> Iterator[Path]:
     for parent, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if os.path.realpath(f"{parent}/{name}") not in permitted]  # noqa: PTH
+        folders[:] = [name for name in folders if os.path.realpath(f"{parent}/{name}") not in permitted]
         yield from (Path(parent, name) for name in files)
 
 

@@ -118,12 +118,9 @@ def confirm(
     claims = [_open(Path(path), dataset) for path in dict.fromkeys(map(Path, paths))]
     for claim in claims:
         _check_predictor(claim)
-    groups: dict[str, list[_Claim]] = {}
-    for claim in claims:
-        groups.setdefault(identity_of(claim.dataset).first_digest, []).append(claim)
     results: list[ConfirmationResult] = []
     failed: list[str] = []
-    for group in groups.values():
+    for group in _by_dataset(claims):
         base = group[0].dataset
         with exclusive(lock_name(base.name)):
             fresh = open_or_create(base, trials, max(MIN_TRIALS, *(enough_trials(claim.trials) for claim in group)))
@@ -138,6 +135,13 @@ def confirm(
     if failed:
         raise PredictorError("\n".join(failed))
     return results
+
+
+def _by_dataset(claims: Sequence[_Claim]) -> list[list[_Claim]]:
+    groups: dict[str, list[_Claim]] = {}
+    for claim in claims:
+        groups.setdefault(identity_of(claim.dataset).first_digest, []).append(claim)
+    return list(groups.values())
 
 
 def _open(path: Path, dataset: Dataset | str | None) -> _Claim:

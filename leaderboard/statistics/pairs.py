@@ -160,8 +160,7 @@ def comparisons(
     with np.errstate(invalid="ignore", divide="ignore"):
         p = np.where(difference == 0, 1.0, 2 * stats.t.sf(np.abs(difference) / error, freedom))
     names, unjudged = np.array(entries, dtype=object), np.full(len(p), None)
-    place = [classes.get(name) for name in entries]
-    family = np.array([place[i] is not None and place[i] == place[j] for i, j in zip(first, second, strict=True)], bool)
+    family = _family([classes.get(name) for name in entries], first, second)
     adjusted = np.full(len(p), np.nan)
     adjusted[family] = holm(p[family])
     apart = (adjusted < 1 - level) & (np.abs(difference) >= practical_tie)
@@ -175,6 +174,15 @@ def comparisons(
 
     table = pd.concat([side(names[first], names[second], 1), side(names[second], names[first], -1)])
     return table.sort_index()
+
+
+def _family(
+    classes: Sequence[str | None], first: npt.NDArray[np.intp], second: npt.NDArray[np.intp]
+) -> npt.NDArray[np.bool_]:
+    """Which pairs are of two entries that are ranked in one class."""
+    return np.array(
+        [classes[i] is not None and classes[i] == classes[j] for i, j in zip(first, second, strict=True)], bool
+    )
 
 
 def holm(p: Float64) -> Float64:
