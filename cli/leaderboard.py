@@ -31,9 +31,9 @@ def leaderboard() -> None:
 
 
 @leaderboard.command(
-    "add", short_help="Re-score a run and add it to the records.", epilog=examples("leaderboard add runs/A")
+    "add", short_help="Re-score runs and add them to the records.", epilog=examples("leaderboard add runs/A runs/B")
 )
-@click.argument("run_folder", metavar="RUN", type=click.Path(path_type=Path))
+@click.argument("run_folders", metavar="RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @records_option
 @quiet_option
 @click.option(
@@ -42,33 +42,44 @@ def leaderboard() -> None:
     help="Add the record unchecked, as its author claims it; not for predictors of this package.",
 )
 @click.option("--reviewed", is_flag=True, help="Add it although `leaderboard check` says that it needs review.")
+@click.option(
+    "--fresh/--no-fresh",
+    default=True,
+    help="Evaluate every return now, or (for runs made here) look up those that this machine's store holds.",
+    show_default=True,
+)
 @timeout_option
 @memory_option
-def add_record(
-    run_folder: Path,
+def add_records(
+    run_folders: tuple[Path, ...],
     records: Path | None,
     claimed: bool,
     reviewed: bool,
+    fresh: bool,
     timeout: float | None,
     memory: float | None,
 ) -> None:
-    """Check a finished run, re-score it, and add its record to the leaderboard's records.
+    """Check finished runs, re-score them, and add their records to the leaderboard's.
 
-    Every return is evaluated now, also those that this machine's store holds.
-    A run under the name of a predictor of this package is run again as well.
+    Every return is evaluated now, also those that this machine's store holds,
+    unless --no-fresh; the evidence says which. A run under the name of a
+    predictor of this package is run again as well. What can be added is added,
+    in turn, up to the first that cannot.
     """
     from ..leaderboard.store.records import committed_folder
     from ..leaderboard.submission.acceptance import accept, accept_claim
     from ..leaderboard.verify.folder import check_files
 
-    check_files(run_folder)
+    for run_folder in run_folders:
+        check_files(run_folder)
     folder = records or committed_folder()
-    if claimed:
-        echo(f"added {accept_claim(run_folder, folder)}")
-        return
-    checked = report_checked([run_folder], folder, fresh=True, limits=rerun_limits(timeout, memory))
-    path, changed = accept(checked[0], folder, reviewed=reviewed)
-    echo(f"added {path}" if changed else f"{path} stays as it is; it was checked already.")
+    for run_folder in run_folders:
+        if claimed:
+            echo(f"added {accept_claim(run_folder, folder)}")
+            continue
+        checked = report_checked([run_folder], folder, fresh=fresh, limits=rerun_limits(timeout, memory))
+        path, changed = accept(checked[0], folder, reviewed=reviewed)
+        echo(f"added {path}" if changed else f"{path} stays as it is; it was checked already.")
 
 
 @leaderboard.command(

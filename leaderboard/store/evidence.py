@@ -175,7 +175,10 @@ def _names(record_path: Path, record: Record) -> set[str]:
 def rescored(found: RescoreResult, record: Record) -> Evidence:
     """Evidence of a re-scoring that agreed, for the record as the board keeps it."""
     how = "to the last digit" if found.exact else "within the tolerances of another machine"
-    return _evidence("rescored", record, f"{found.numbers:,} numbers recomputed from the forecasts, {how}")
+    text = f"{found.numbers:,} numbers recomputed from the forecasts, {how}"
+    if found.returns_looked_up:
+        text += f"; {found.returns_looked_up:,} returns were evaluated on this machine before"
+    return _evidence("rescored", record, text)
 
 
 def reproduced(found: ReproductionResult) -> Evidence:

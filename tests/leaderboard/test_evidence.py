@@ -54,6 +54,18 @@ def test_evidence_rests_on_no_return_that_was_looked_up(workspace):
     assert state(workspace.records / file_name(workspace.record), workspace)[0] == "reproduced"
 
 
+def test_when_runs_made_here_are_added_without_evaluating_again_then_their_evidence_says_so(workspace):
+    records = ("--records", workspace.records)
+    assert workspace.typed("verify", workspace.run).exit_code == 0
+    result = workspace.typed("leaderboard", "add", workspace.run, workspace.run, "--no-fresh", *records)
+    assert result.exit_code == 0, result.output
+    assert "stays as it is; it was checked already" in result.output, "each of them is added in turn"
+    row = workspace.records / file_name(workspace.record)
+    assert state(row, workspace) == ("reproduced", None)
+    text = row_status(row, workspace.record).evidence[0]["text"]
+    assert re.search(r"to the last digit; [\d,]+ returns were evaluated on this machine before$", text)
+
+
 def test_added_runs_of_others_are_rescored_and_no_code_of_theirs_is_run(workspace):
     workspace.as_guest()
     result = workspace.typed("leaderboard", "add", workspace.run, "--records", workspace.records)
