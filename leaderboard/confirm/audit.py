@@ -56,7 +56,7 @@ def audit(
         The records; those of `records.committed_folder` by default.
     collect_again
         Also train the fresh trials again from their seeds. The same bytes come out on the same kind of processor and
-        with the same package versions.
+        with the same package versions; under version 1 of collections, on as many cores.
     progress
         Receives the progress of all that is computed.
 
@@ -68,15 +68,13 @@ def audit(
     if not (folder / SEEDS_NAME).is_file():
         raise ProtocolError(f"{folder}: no {SEEDS_NAME}; give a folder as `tipl-bench leaderboard reveal` wrote it.")
     secret = read_secret(folder / SEEDS_NAME)
-    passed, problems = [], []
     dataset = Dataset.open(folder / DATASET_FOLDER)
-    checks = [_check_trials(secret, dataset), _check_base(secret, dataset, collect_again, progress)]
-    checks += [_check_row(folder, dataset, secret, *row, progress) for row in _rows(secret, load(records))]
-    if len(checks) == 2:
-        problems.append(f"no record has evidence of the set {secret.commitment}")
-    for check in checks:
+    rows = [_check_row(folder, dataset, secret, *row, progress) for row in _rows(secret, load(records))]
+    passed: list[str] = []
+    problems = [] if rows else [f"no record has evidence of the set {secret.commitment}"]
+    for check in (_check_trials(secret, dataset), _check_base(secret, dataset, collect_again, progress), *rows):
         try:
-            passed += list(check)
+            passed.extend(check)
         except TiplBenchError as error:
             problems.append(str(error))
     return AuditResult(tuple(passed), tuple(problems))
@@ -125,7 +123,8 @@ def _check_base(secret: Secret, dataset: Dataset, collect_again: bool, progress:
         if other:
             raise ProtocolError(
                 f"{dataset.folder}: trained again from their seeds, trials {', '.join(map(str, other))} have other "
-                f"bytes. They were made on {manifest.cpu} with {manifest.versions}."
+                f"bytes. They were made on {manifest.cpu} with {manifest.versions}; under version 1 of collections the "
+                "number of cores may matter too."
             )
         yield "the fresh trials, trained again from their seeds, have the same bytes"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +14,11 @@ from ...benchmark.protocol import Protocol
 from ...benchmark.record import Record
 from ...benchmark.run import execute
 from ...benchmark.worker.predictor_process import Limits
-from ...benchmark.worker.sandbox import NO_ISOLATION
 from ...registry.catalog import identity_of
 from ...registry.dataset import Dataset
 from ...registry.loading import load_dataset
 from ...registry.store import exclusive
 from ...rl import usable_threads
-from ...utils.canonical import canonical_json
 from ...utils.errors import PredictorError, ProtocolError
 from ...utils.files import private_files
 from ...utils.progress import Progress, silent
@@ -29,7 +26,15 @@ from ...utils.text import join_first
 from ..statistics.board import MIN_TRIALS
 from ..statistics.two_samples import Interval, Sample, exchanged, two_samples
 from ..store import evidence
-from ..store.confirmation import SIGNIFICANT_DIGITS, Comparison, Confirmation, Measured, enough_trials
+from ..store.confirmation import (
+    SIGNIFICANT_DIGITS,
+    Comparison,
+    Confirmation,
+    Measured,
+    code_sha256,
+    enough_trials,
+    keeps_secret,
+)
 from ..store.records import suggest_record
 from ..verify.folder import open_dataset, open_record_file
 from ..verify.reproduce import check_installed, rerun_request
@@ -110,8 +115,9 @@ def confirm(
     Raises
     ------
     DatasetError, UnknownNameError, ProtocolError
-        Before anything is collected: if a record cannot be used, its dataset is not here, its predictor is not
-        installed or another version or other code, nothing isolates it here, or the number of trials does not fit.
+        Before anything is collected: if a record cannot be used or is only claimed, its dataset is not here, its
+        predictor is not installed or another version or other code, what isolates it here does not keep the trials
+        secret, or the number of trials does not fit.
     PredictorError
         After all the others: if a record's predictor fails, or too few fresh trials have a learning phase to tell.
     """
@@ -150,7 +156,12 @@ def _open(path: Path, dataset: Dataset | str | None) -> _Claim:
     record = open_record_file(path)
     if record.why_not_submittable:
         raise ProtocolError(f"{path}: this run cannot be confirmed: {record.why_not_submittable}")
-    evidence.row_status(path, record)  # raises before an hour's work if what is kept cannot be added to
+    if not evidence.is_checked(path, record):
+        raise ProtocolError(
+            f"{path}: its numbers are only claimed, and such a claim may be made so that nothing refutes it. Check it "
+            "first: `tipl-bench leaderboard add RUN` or `tipl-bench verify RUN --attest` computes them from the run's "
+            "forecasts, `tipl-bench reproduce RECORD --attest` runs it again."
+        )
     try:
         opened = open_dataset(record, dataset if dataset else load_dataset(record.key.dataset.name, download=False))
     except ProtocolError as error:
@@ -165,12 +176,13 @@ def _check_predictor(claim: _Claim) -> None:
     """The record's predictor is installed, with the code that the record states, and can be isolated."""
     method, stated = claim.record.key.method, claim.record.provenance.code
     isolation = check_installed(rerun_request(claim.record, claim.dataset), method)
-    if isolation == NO_ISOLATION:
-        raise ProtocolError(
-            "Nothing here keeps a predictor from reading the fresh trials (docs/sandbox.md says what does); confirm on "
-            "a machine whose kernel has Landlock."
-        )
     here = method_code(method.name)
+    if not keeps_secret(isolation, here):
+        raise ProtocolError(
+            f"The isolation here ({isolation}) does not keep the fresh trials secret from {method.name}: a predictor "
+            "of this package needs Landlock, any other one all three of Landlock, seccomp and namespaces "
+            "(docs/sandbox.md). Confirm on a machine that has them."
+        )
     theirs, ours = (code.files if code else {} for code in (stated, here))
     other = sorted(name for name in {*theirs, *ours} if theirs.get(name) != ours.get(name))
     if other:
@@ -208,16 +220,19 @@ def compare(claimed: Record, again: Record, commitment: str) -> Confirmation:
     Raises
     ------
     ProtocolError
-        If a score is undefined on either.
+        If the run is not of the record's key and code, or a score is undefined on either.
     """
+    other = claimed.key.differences(again.key.model_copy(update={"dataset": claimed.key.dataset}))
+    if other or code_sha256(claimed.provenance.code) != code_sha256(again.provenance.code):
+        why = "; ".join(other) or "code"
+        raise ProtocolError(f"{claimed.key.method.name}: the run on the fresh trials is not the record's ({why}).")
     phase = headline_phase(claimed)
-    code = again.provenance.code
     scores = {name: _compared(claimed, again, phase, name) for name in (HEADLINE, "repw")}
     return Confirmation(
         fresh_set=commitment,
         dataset_digest=again.key.dataset.digest,
         forecasts=again.artifacts["forecasts"],
-        code=hashlib.sha256(canonical_json(code.files).encode()).hexdigest() if code else None,
+        code=code_sha256(again.provenance.code),
         isolation=again.provenance.isolation,
         trials=max((result.trials for result in again.of_phase(phase)), default=0),
         phase=phase,

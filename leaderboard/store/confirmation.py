@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import math
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from ...baselines.plugins.sources import MethodCode
 from ...benchmark.metrics import BY_NAME, HEADLINE
 from ...benchmark.record import MAX_TRIALS, Record
 from ...benchmark.worker.sandbox import NO_ISOLATION, Isolation
+from ...utils.canonical import canonical_json
 from ...utils.fields import Document, Finite, Sha256
 from ..verify.comparison import RETURN_RTOL
 from ..verify.reproduce import TOLERANCE
@@ -21,6 +24,8 @@ SIGNIFICANT_DIGITS = 6
 """Of a number in evidence: no more of the fresh trials gets out before they are revealed."""
 MAX_CHANCE = 0.025
 """An honest claim is refuted by one score in no more than this part of the cases."""
+FULL_ISOLATION: Isolation = "landlock+seccomp+namespaces"
+"""What of docs/sandbox.md leaves a predictor no way to hand anything on but its forecasts."""
 CONSISTENCY = 1e-4
 """What rounding may come to in a difference, relative to the larger of the two numbers."""
 
@@ -30,6 +35,20 @@ def enough_trials(public: int) -> int:
     `MAX_CHANCE` among the ways to deal them out.
     """
     return next(fresh for fresh in itertools.count(1) if math.comb(public + fresh, fresh) * MAX_CHANCE >= 1)
+
+
+def code_sha256(code: MethodCode | None) -> str | None:
+    """The sha256 of the hashes of a predictor's source files; None for a predictor of this package."""
+    return hashlib.sha256(canonical_json(code.files).encode()).hexdigest() if code else None
+
+
+def keeps_secret(isolation: str, code: object) -> bool:
+    """Whether a predictor can neither read the fresh trials nor hand on what it is shown of them.
+
+    A predictor of this package (`code` None) does not try to. What another one saw of the trials, its next run on them
+    would know, if it could leave that in the attributes of a file, or send it over a network.
+    """
+    return isolation != NO_ISOLATION if code is None else isolation == FULL_ISOLATION
 
 
 class Measured(Document):
@@ -97,8 +116,8 @@ class Confirmation(Document):
 
     @model_validator(mode="after")
     def _isolated(self) -> Self:
-        if self.isolation == NO_ISOLATION:
-            raise ValueError("nothing kept the predictor from the fresh trials")
+        if not keeps_secret(self.isolation, self.code):
+            raise ValueError(f"isolation {self.isolation} does not keep the fresh trials secret from the predictor")
         return self
 
     @property
@@ -125,7 +144,9 @@ class Confirmation(Document):
         return f"{self.trials} fresh trials, {self.phase} phase: {'; '.join(scores)}"
 
     def is_of(self, record: Record) -> bool:
-        """Whether the public numbers are those of a record."""
+        """Whether the public numbers and the code are those of a record."""
+        if self.code != code_sha256(record.provenance.code):
+            return False
         for name in METRICS:
             values = [result[name].value for result in record.of_phase(self.phase)]
             known = [value for value in values if value is not None]

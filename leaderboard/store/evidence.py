@@ -218,7 +218,9 @@ def read(record_path: Path, record: Record) -> list[Evidence]:
     own = _names(record_path, record) if everything else set()
     for piece in everything:
         if piece.record in own and piece.confirmation and not piece.confirmation.is_of(record):
-            raise ProtocolError(f"{evidence_path(record_path)}: a confirmation of other numbers than the record's.")
+            raise ProtocolError(
+                f"{evidence_path(record_path)}: a confirmation of other numbers or code than the record's."
+            )
     return [piece for piece in everything if piece.record in own or piece.of_row]
 
 
@@ -262,6 +264,13 @@ def row_status(record_path: Path, record: Record) -> RowStatus:
     disputed = "; ".join(dict.fromkeys(disputes)) or None
     shown = tuple(piece.model_dump(exclude={"record"}, exclude_none=True) for piece in known)
     return RowStatus("not confirmed" if refuted else state, disputed, shown)
+
+
+def is_checked(record_path: Path, record: Record) -> bool:
+    """Whether a record's numbers were computed from its forecasts here, or came out again when it was run again."""
+    return any(
+        piece.kind in ("rescored", "reproduced") and piece.grade != "drifted" for piece in read(record_path, record)
+    )
 
 
 def _everything(record_path: Path) -> list[Evidence]:

@@ -12,7 +12,6 @@ from helpers.browser import browser, visit
 from helpers.hub.fixtures import hub, hub_server, no_waiting
 from helpers.submission_workspace import SubmissionWorkspace
 from tipl_bench.benchmark.protocol import PROTOCOLS
-from tipl_bench.benchmark.worker.predictor_process import PredictorProcess
 from tipl_bench.benchmark.worker.sandbox import NO_ISOLATION
 from tipl_bench.leaderboard.confirm.fresh_set import fresh_root
 from tipl_bench.leaderboard.store.records import add
@@ -58,9 +57,8 @@ def toys(tmp_path: Path, store: Path) -> Path:
 @pytest.fixture(scope="session")
 def confirmed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A board of an honest and a cheating row with what fresh trials showed of them, to copy: see `make_confirmed`."""
-    with PredictorProcess("persistence") as predictor:
-        if predictor.isolation == NO_ISOLATION:
-            pytest.skip("nothing isolates a predictor here")
+    if confirming.isolation_here() == NO_ISOLATION:
+        pytest.skip("nothing isolates a predictor here")
     folder = tmp_path_factory.mktemp("confirmed")
     confirming.make_confirmed(folder)
     return folder

@@ -20,10 +20,10 @@ from tipl_bench.benchmark.protocol import PROTOCOLS
 from tipl_bench.benchmark.record import read_record
 from tipl_bench.benchmark.worker import predictor_process
 from tipl_bench.benchmark.worker.predictor_process import PredictorProcess
-from tipl_bench.benchmark.worker.sandbox import NO_ISOLATION
 from tipl_bench.leaderboard.confirm import confirm as confirming
 from tipl_bench.leaderboard.confirm.confirm import confirm
 from tipl_bench.leaderboard.confirm.fresh_set import find_sets, fresh_root, lock_name
+from tipl_bench.leaderboard.store import confirmation
 from tipl_bench.leaderboard.store.evidence import append, evidence_path, maintainer_note, row_status
 from tipl_bench.registry.locations import cache_root
 from tipl_bench.registry.store import exclusive
@@ -32,6 +32,11 @@ from tipl_bench.utils.errors import DatasetError, PredictorError, ProtocolError,
 
 def status(path):
     return row_status(path, read_record(path))
+
+
+def is_tried(path):
+    kept = evidence_path(path)
+    return kept.exists() and any(piece.get("confirmation") for piece in json.loads(kept.read_text()))
 
 
 def test_an_honest_claim_is_confirmed_and_memorised_test_trials_are_not(board, confirmed):
@@ -95,7 +100,7 @@ def test_what_was_not_confirmed_stays_so_until_a_maintainer_resolves_it(board):
     assert status(path).state == "not confirmed"
     result = typed("leaderboard", "dispute", path, "--resolve", "--reason", "the machine was broken")
     assert result.exit_code == 0, result.output
-    assert status(path).state == "claimed"
+    assert status(path).state == "rescored"
     append(path, record, maintainer_note("resolved", record, "again"))
     confirm([path])
     assert status(path).state == "not confirmed"
@@ -120,7 +125,7 @@ def test_after_ctrl_c_or_a_failure_confirming_goes_on_with_the_same_seeds(claime
         with pytest.raises(KeyboardInterrupt):
             confirm([path], trials=6, threads=1, progress=interrupt(stage))
         kept.add(tuple(seeds_of(cache_root())))
-        assert not evidence_path(path).exists()
+        assert not is_tried(path)
     assert len(kept) == 1
     (result,) = confirm([path], threads=1)
     assert result.found.kind == "confirmed"
@@ -142,9 +147,9 @@ def test_after_a_kill_confirming_goes_on_with_the_same_seeds(moment, claimed, co
             time.sleep(0.005)
         os.killpg(process.pid, signal.SIGKILL)
     seeds = seeds_of(cache_root()) if any(fresh_root().rglob("secret.json")) else None
-    assert not evidence_path(path).exists()
+    assert not is_tried(path)
     confirm([path], threads=1, trials=6)
-    assert evidence_path(path).exists()
+    assert is_tried(path)
     assert seeds in (None, seeds_of(cache_root()))
 
 
@@ -169,7 +174,7 @@ def test_what_cannot_be_confirmed_is_refused_before_anything_is_collected(claime
         with pytest.raises(error, match=message):
             confirm([claimed.row("autoregression"), path])
         assert not fresh_root().exists()
-        assert not evidence_path(path).exists()
+        assert not is_tried(path)
 
     edited = json.loads(path.read_text())
     edited["provenance"]["code"]["files"]["cheats/__init__.py"] = "0" * 64
@@ -177,9 +182,14 @@ def test_what_cannot_be_confirmed_is_refused_before_anything_is_collected(claime
     path.write_text(json.dumps(edited))
     refused(ProtocolError, r"installed here with other code than the record states: cheats/__init__\.py")
     path.write_text(honest)
-    with monkeypatch.context() as patch:
-        patch.setattr(confirming, "check_installed", lambda *request: NO_ISOLATION)
-        refused(ProtocolError, "Nothing here keeps a predictor from reading the fresh trials")
+    for isolation, model in (("none", "autoregression"), ("landlock", "memorising")):
+        with monkeypatch.context() as patch:
+            patch.setattr(confirmation, "FULL_ISOLATION", "landlock+seccomp+namespaces")
+            patch.setattr(confirming, "check_installed", lambda *request, isolation=isolation: isolation)
+            refused(ProtocolError, rf"\({isolation}\) does not keep the fresh trials secret from {model}:")
+    kept = evidence_path(path).rename(tmp_path / "evidence.json")
+    refused(ProtocolError, "memorising.*its numbers are only claimed")
+    kept.rename(evidence_path(path))
     with monkeypatch.context() as patch:
         patch.setattr(sys, "path", [entry for entry in sys.path if entry != str(confirmed / "site")])
         refused(UnknownNameError, "Unknown predictor 'memorising'")
@@ -190,9 +200,9 @@ def test_what_cannot_be_confirmed_is_refused_before_anything_is_collected(claime
     refused(DatasetError, f"{NAME} is not on this machine")
 
 
-def test_a_predictor_that_fails_on_fresh_trials_keeps_no_other_from_being_confirmed(board, monkeypatch):
+def test_a_predictor_that_fails_on_fresh_trials_keeps_no_other_from_being_confirmed(board, confirmed, monkeypatch):
     """A row that was confirmed before: its run is finished, so that the failing one alone would be run."""
-    shutil.rmtree(board.records / "evidence")
+    shutil.copytree(confirmed / "claimed", board.records, dirs_exist_ok=True)
     (fresh,) = find_sets()
     (failing,) = fresh.runs.glob("*__memorising-*")
     shutil.rmtree(failing)
@@ -205,7 +215,7 @@ def test_a_predictor_that_fails_on_fresh_trials_keeps_no_other_from_being_confir
     assert result.exit_code == 1
     assert f"{board.row('memorising').name}: memorising: fitting failed: out of luck" in result.output
     assert f"confirmed: {board.row('autoregression').name}" in result.output
-    assert not evidence_path(board.row("memorising")).exists()
+    assert not is_tried(board.row("memorising"))
     assert not any(path.stat().st_mode & 0o077 for path in fresh.runs.rglob("*"))
 
 

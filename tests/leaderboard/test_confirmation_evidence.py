@@ -68,7 +68,8 @@ def test_a_refuted_claim_stays_refuted_until_it_is_resolved(row, workspace):
         (("confirmation", "repw", "chance"), 1.5, "less than or equal to 1"),
         (("confirmation", "repw", "chance"), "0", "valid number"),
         (("confirmation", "fresh_set"), "../x", "match pattern"),
-        (("confirmation", "isolation"), "none", "nothing kept the predictor"),
+        (("confirmation", "isolation"), "none", "isolation none does not keep the fresh trials secret"),
+        (("confirmation", "code"), "d" * 64, "isolation landlock does not keep the fresh trials secret"),
         (("confirmation", "isolation"), "prayer", "Input should be"),
         (("confirmation", "trials"), 1, "greater than or equal to 2"),
         (("confirmation", "trials"), 10**9, "less than or equal to"),
@@ -98,5 +99,5 @@ def test_a_confirmation_of_other_numbers_than_the_records_is_refused(row, worksp
     for part in ("public", "fresh"):
         claim["skill"][part] = {name: value + 0.2 for name, value in claim["skill"][part].items()}
     append(row, workspace.record, confirmed(Confirmation.model_validate(claim), workspace.record))
-    with pytest.raises(ProtocolError, match="a confirmation of other numbers than the record's"):
+    with pytest.raises(ProtocolError, match="a confirmation of other numbers or code than the record's"):
         row_status(row, workspace.record)

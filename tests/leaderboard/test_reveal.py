@@ -124,6 +124,11 @@ def tamper_with_a_run(board, revealed):
         edit(path, lambda found: found["results"][0]["by_trial"]["wpe"].__setitem__(0, 0.5))
 
 
+def exchange_the_key_of_a_run(board, revealed):
+    for path in revealed.rglob("record.json"):
+        edit(path, lambda found: found["key"].update(seed=1))
+
+
 def tamper_with_evidence(board, revealed):
     def improve(found):
         comparison = found[-1]["confirmation"]["skill"]
@@ -150,6 +155,7 @@ def lose_the_evidence(board, revealed):
         (tamper_with_the_configuration, "or another configuration"),
         (tamper_with_forecasts, "has sha256|lacks the forecasts"),
         (tamper_with_a_run, "numbers differ"),
+        (exchange_the_key_of_a_run, r"is not the record's \(seed: 0 here, 1 there\)"),
         (tamper_with_evidence, "the evidence has another .*skill.fresh.value"),
         (lose_a_run, "lacks the forecasts"),
         (lose_the_evidence, "no record has evidence of the set"),
