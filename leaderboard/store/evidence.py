@@ -12,6 +12,7 @@ from pydantic.dataclasses import dataclass
 from ...benchmark.metrics import FORMER_NAMES
 from ...benchmark.provenance import provenance
 from ...benchmark.record import Record, read_record
+from ...registry.store import exclusive
 from ...utils.canonical import canonical_json, strict_json
 from ...utils.errors import ProtocolError
 from ...utils.fields import Document, Finite, Sha256, Text, later
@@ -232,14 +233,17 @@ def append(record_path: Path, record: Record, evidence: Evidence) -> Path:
     ProtocolError
         If what is kept is not valid, or would no longer be read.
     """
-    path, everything = evidence_path(record_path), _everything(record_path)
-    if _stands(evidence, everything):
-        return path
-    text = TypeAdapter(list[Evidence]).dump_json([*everything, evidence], indent=1).decode() + "\n"
-    if len(text.encode()) > LIMIT:
-        raise ProtocolError(f"{path}: would be larger than {LIMIT} bytes; nothing was added.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, text)
+    path = evidence_path(record_path)
+    place = hashlib.sha256(str(path.absolute()).encode()).hexdigest()[:16]
+    with exclusive(f"evidence--{place}", wait=True, required=False):  # what another process adds must not be lost
+        everything = _everything(record_path)
+        if _stands(evidence, everything):
+            return path
+        text = TypeAdapter(list[Evidence]).dump_json([*everything, evidence], indent=1).decode() + "\n"
+        if len(text.encode()) > LIMIT:
+            raise ProtocolError(f"{path}: would be larger than {LIMIT} bytes; nothing was added.")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, text)
     return path
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -252,6 +253,13 @@ def test_when_the_evidence_is_broken_then_its_file_is_named(kind, row, workspace
         row_status(row, workspace.record)
     with pytest.raises(ProtocolError):
         append(row, workspace.record, maintainer_note("disputed", workspace.record, "why"))
+
+
+def test_what_several_add_at_once_is_all_kept(row, workspace):
+    notes = [maintainer_note("disputed", workspace.record, f"reason {number}") for number in range(4)]
+    with ThreadPoolExecutor(len(notes)) as pool:
+        list(pool.map(lambda note: append(row, workspace.record, note), notes))
+    assert sorted(piece["text"] for piece in row_status(row, workspace.record).evidence) == [one.text for one in notes]
 
 
 def test_evidence_is_no_record_of_the_board(row, workspace):
