@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from ...utils.bootstrap import bounds, expanded_tail
-from .board import ROUNDING, draw_counts
+from .board import ROUNDING, draw_counts, mean_ratio, resampled_ratio
 
 Float64 = npt.NDArray[np.float64]
 
@@ -35,14 +34,11 @@ class Sample(NamedTuple):
 
     def value(self) -> float:
         """The mean over horizons of the ratio of sums."""
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return float((self.numerator.sum(0) / self.denominator.sum(0)).mean())
+        return float(mean_ratio(self.numerator, self.denominator))
 
-    def drawn(self, resamples: int, seed: int | Sequence[int]) -> Float64:
-        """The same of resampled trials, [R]."""
-        counts = draw_counts(self.trials, resamples, seed)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            drawn: Float64 = ((counts @ self.numerator) / (counts @ self.denominator)).mean(1)
+    def drawn(self, counts: Float64) -> Float64:
+        """The same of resamples that hold each trial so often, [R, K] to [R]."""
+        drawn: Float64 = resampled_ratio(self.numerator[None], self.denominator[None], counts)[0]
         return drawn
 
 
@@ -63,7 +59,10 @@ def two_samples(
         Of the bootstrap.
     """
     values = first.value(), second.value()
-    drawn = first.drawn(resamples, seed), second.drawn(resamples, [seed, 1])  # equal draws would pair the samples
+    drawn = (
+        first.drawn(draw_counts(first.trials, resamples, seed)),
+        second.drawn(draw_counts(second.trials, resamples, [seed, 1])),  # equal draws would pair the samples
+    )
     spread = [float(np.nanvar(part)) for part in drawn]
     tails = expanded_tail(level, first.trials), expanded_tail(level, second.trials)
     tail = expanded_tail(level, [first.trials, second.trials], spread)
@@ -96,18 +95,13 @@ def exchanged(first: Sample, second: Sample, *, resamples: int, seed: int) -> tu
         How often the second sample's value is at least so much below the first's, and so much above it.
     """
     trials, size = first.trials + second.trials, first.trials
-    numerator, denominator = (np.concatenate(pair) for pair in zip(first, second, strict=True))
+    together = Sample(*(np.concatenate(pair) for pair in zip(first, second, strict=True)))
     order = np.random.default_rng([seed, 2]).permuted(np.tile(np.arange(trials), (resamples, 1)), axis=1)
     chosen = np.zeros((resamples + 1, trials))
     chosen[0, :size] = 1.0  # as they are
     np.put_along_axis(chosen[1:], order[:, :size], 1.0, axis=1)
 
-    def values(counts: Float64) -> Float64:
-        with np.errstate(invalid="ignore", divide="ignore"):
-            found: Float64 = ((counts @ numerator) / (counts @ denominator)).mean(1)
-        return found
-
-    differences = values(1.0 - chosen) - values(chosen)
+    differences = together.drawn(1.0 - chosen) - together.drawn(chosen)
     slack = ROUNDING * max(1.0, abs(float(differences[0])))
     below, above = differences <= differences[0] + slack, differences >= differences[0] - slack
     return float(below.mean()), float(above.mean())
