@@ -86,12 +86,12 @@ def ablate(
         As for `run`.
     """
     missing = [
-        (options, seed)
+        (options, seed, place)
         for seed in seeds
         for options in _configurations()
-        if not (folder / _name(dataset, options, budget, seed, protocol) / RECORD_NAME).exists()
+        if _finished(place := folder / _name(dataset, options, budget, seed, protocol)) is None
     ]
-    for options, seed in missing[:limit]:
+    for options, seed, place in missing[:limit]:
         run(
             TIPLPooled,
             dataset,
@@ -99,7 +99,7 @@ def ablate(
             options=options,
             seed=seed,
             device=device,
-            out=folder / _name(dataset, options, budget, seed, protocol),
+            out=place,
             protocol=protocol,
             progress=progress,
         )
@@ -114,9 +114,15 @@ def finished(
         tables[title] = []
         for name, (meaning, options) in table.items():
             places = [folder / _name(dataset, options, budget, seed, protocol) for seed in seeds]
-            done = [Run(place, read_record(place / RECORD_NAME)) for place in places if (place / RECORD_NAME).exists()]
-            tables[title].append(AblationRow(name, meaning, done))
+            tables[title].append(AblationRow(name, meaning, [one for one in map(_finished, places) if one]))
     return tables
+
+
+def _finished(folder: Path) -> Run | None:
+    """The run in a folder; None if there is none, or it failed and is to be tried again."""
+    path = folder / RECORD_NAME
+    record = read_record(path) if path.exists() else None
+    return None if record is None or record.failed else Run(folder, record)
 
 
 def _configurations() -> list[Settings]:

@@ -16,6 +16,7 @@ from tipl_bench.baselines.tipl.design import SUITE, Design
 from tipl_bench.benchmark.paper import ablation, presentation
 from tipl_bench.benchmark.paper.page import TEMPLATES, AblationRow, render, section, series
 from tipl_bench.benchmark.paper.presentation import CONTEXT, HORIZON, MODELS, Presentation, present
+from tipl_bench.benchmark.record import RECORD_NAME
 from tipl_bench.utils.errors import ProtocolError
 
 SETTINGS = ("steps=4", "width=16", "rank=8")
@@ -97,3 +98,19 @@ def test_the_ablation_goes_from_the_published_model_to_tipl_one_departure_a_row(
     assert all(sum(one[name] != other[name] for name in one) == 1 for one, other in steps)
     left_out = [[name for name in one if one[name] != getattr(SUITE, name)] for one in designs[len(added) + 1 :]]
     assert sorted(left_out) == sorted([name] for name in Design.model_fields if name != "centred")
+
+
+def test_a_run_of_the_ablation_that_failed_is_tried_again_and_not_shown(smooth, tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr(ablation, "run", lambda *arguments, out, **settings: made.append(out))
+    ablation.ablate(smooth, tmp_path, [0], limit=1)
+    (place,) = made
+    place.mkdir()
+    (place / RECORD_NAME).touch()
+    for failed in (True, False):
+        monkeypatch.setattr(ablation, "read_record", lambda path, failed=failed: SimpleNamespace(failed=failed))
+        ablation.ablate(smooth, tmp_path, [0], limit=1)
+        assert (made.pop() == place) == failed
+        tables = ablation.finished(smooth, tmp_path, [0])
+        shown = [row.name for rows in tables.values() for row in rows if row.runs]
+        assert shown == ([] if failed else ["published, basis of training trials"])
