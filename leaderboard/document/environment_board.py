@@ -98,7 +98,8 @@ def board_rows(board: EnvironmentBoard, entries: Sequence[Entry]) -> list[Row]:
     per_seed = seed_skills(table)
     for name, value in zip(per_seed.index.get_level_values("entry"), per_seed.to_numpy(), strict=True):
         by_seed.setdefault(str(name), []).append(rounded(float(value)))
-    values = {phase: row_values(entries, phase) for phase in board.phases}
+    seeds_are_a_level = board.ranking.correction != "none"
+    values = {phase: row_values(entries, phase, seeds_are_a_level=seeds_are_a_level) for phase in board.phases}
     rows = [
         Row(
             **describe_entry(entry),

@@ -13,6 +13,7 @@ from ...benchmark.metrics import HEADLINE, METRICS, Metric
 from ...benchmark.protocol import Protocol
 from ...benchmark.record import Result
 from ..statistics.board import board_sums, estimates
+from ..statistics.pairs import widened
 from .entries import Entry, frame
 from .numbers import estimate, mean, rounded
 from .schema import BoardPhase, MetricInfo, Numbers, PositionSeries, ReferenceSeries, Series
@@ -45,8 +46,10 @@ def headline_phase(entry: Entry) -> str:
     return phases[0] if "learning" in phases else phases[-1]
 
 
-def row_values(entries: Sequence[Entry], phase: str) -> dict[str, dict[str, Series]]:
+def row_values(entries: Sequence[Entry], phase: str, *, seeds_are_a_level: bool) -> dict[str, dict[str, Series]]:
     """By entry and metric, its estimates in one phase, seeds together.
+
+    Intervals are over test trials; where seeds are a level of the sample too, they are the wider for these.
 
     A metric is computed from per-trial sums where all of an entry's records have these, the seeds averaged first;
     elsewhere its estimates are the means of the seeds' values and of their bounds, which are no narrower than an
@@ -55,7 +58,7 @@ def row_values(entries: Sequence[Entry], phase: str) -> dict[str, dict[str, Seri
     found: dict[str, dict[str, Series]] = {entry.id: {} for entry in entries}
     for metric in SCORES:
         summed = [entry for entry in entries if entry.columns(phase) >= {*metric.columns}]
-        series = _pooled(metric, summed, phase) if summed else {}
+        series = _pooled(metric, summed, phase, seeds_are_a_level) if summed else {}
         for entry in entries:
             found[entry.id][metric.name] = series.get(entry.id) or _averaged(metric, entry.results(phase))
     return found
@@ -118,10 +121,13 @@ def is_above_ceiling(values: dict[str, Series], about: BoardPhase) -> bool:
     return skill is not None and skill.low is not None and ceiling is not None and skill.low > ceiling
 
 
-def _pooled(metric: Metric, entries: Sequence[Entry], phase: str) -> dict[str, Series]:
+def _pooled(metric: Metric, entries: Sequence[Entry], phase: str, seeds_are_a_level: bool) -> dict[str, Series]:
     """Estimates from per-trial sums: the mean over horizons if it is reported, and each horizon."""
+    protocol = entries[0].first.key.protocol
     sums = board_sums(frame(entries, phase, metric.columns))
-    table = estimates(sums.entries, *metric.ratio(sums.columns), **bootstrap_settings(entries[0].first.key.protocol))
+    table = estimates(sums.entries, *metric.ratio(sums.columns), **bootstrap_settings(protocol))
+    if seeds_are_a_level:
+        table = widened(table, ratio_frame(entries, phase, metric), level=protocol.confidence)
     found: dict[str, list[Estimate]] = {}
     for (name, _), row in zip(table.index, table.to_numpy(), strict=True):
         found.setdefault(name, []).append(estimate(row))

@@ -17,7 +17,7 @@ correction (Scandinavian Journal of Statistics 6, 1979) bounds the probability t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -79,16 +79,62 @@ def stratum(frame: pd.DataFrame) -> Stratum:
     ValueError
         If entries cannot be paired.
     """
+    return next(_strata(frame))
+
+
+def _strata(frame: pd.DataFrame) -> Iterator[Stratum]:
+    """The stratum of the mean over horizons, then that of each horizon."""
     sums = board_sums(frame)
     numerator, denominator = sums.columns["numerator"], sums.columns["denominator"]  # [N, K, H]
     with np.errstate(invalid="ignore", divide="ignore"):
         ratio = numerator.sum(1, keepdims=True) / denominator.sum(1, keepdims=True)
-        influence = ((numerator - ratio * denominator) / denominator.mean(1, keepdims=True)).mean(-1)
+        influence = (numerator - ratio * denominator) / denominator.mean(1, keepdims=True)
     totals = frame.groupby(["entry", "seed", "horizon"])[["numerator", "denominator"]].sum()
-    by_seed = (totals["numerator"] / totals["denominator"]).groupby(["entry", "seed"]).mean().groupby("entry")
-    seeds = np.asarray(by_seed.size(), dtype=np.float64)
-    variance = by_seed.var(ddof=1).fillna(0.0).to_numpy(dtype=np.float64) / seeds
-    return Stratum(sums.entries, mean_ratio(numerator, denominator), influence, variance, seeds - 1.0)
+    by_seed = (totals["numerator"] / totals["denominator"]).unstack("horizon")  # a row an entry and seed
+    owner, ratios = by_seed.index.get_level_values("entry"), by_seed.to_numpy(dtype=np.float64)
+    seeds = np.asarray(by_seed.groupby("entry").size(), dtype=np.float64)
+    horizons = [*range(numerator.shape[-1])]
+    for chosen in (horizons, *([h] for h in horizons)):
+        variance = pd.Series(ratios[:, chosen].mean(-1)).groupby(owner).var(ddof=1).fillna(0.0)
+        yield Stratum(
+            sums.entries,
+            mean_ratio(numerator[..., chosen], denominator[..., chosen]),
+            influence[..., chosen].mean(-1),
+            np.asarray(variance, dtype=np.float64) / seeds,
+            seeds - 1.0,
+        )
+
+
+def widened(table: pd.DataFrame, frame: pd.DataFrame, *, level: float) -> pd.DataFrame:
+    """Intervals over trials that take the predictors' seeds for a level too.
+
+    Each end moves away from the value by the ratio of Student's interval of both levels and that of trials alone, so
+    that an interval of one seed stays, and those of skewed sums stay skewed.
+
+    Parameters
+    ----------
+    table
+        By entry and horizon, see `statistics.board.estimates`.
+    frame
+        The same values' board, as `stratum` takes it.
+    level
+        Of the intervals.
+    """
+    factor = np.stack([_widening(one, level) for one in _strata(frame)], axis=-1).ravel()  # [N (1 + H)]
+    ends = table[["low", "high"]].sub(table["value"], axis=0).mul(factor, axis=0)
+    return table.assign(low=table["value"] + ends["low"], high=table["value"] + ends["high"])
+
+
+def _widening(one: Stratum, level: float) -> Float64:
+    """Student's interval of trials and seeds in relation to that of trials alone, [N]."""
+    units = one.influence.shape[-1]
+    if units < 2:  # no interval to widen
+        return np.ones(len(one.entries))
+    variance, freedom = _own_variance([one])
+    alone = one.influence.var(-1, ddof=1) / units
+    with np.errstate(invalid="ignore", divide="ignore"):
+        quantiles = stats.t.ppf((1 + level) / 2, freedom) / stats.t.ppf((1 + level) / 2, units - 1)
+        return np.where(alone > 0, np.sqrt(variance / alone) * quantiles, 1.0)
 
 
 def of_units(entries: list[str], values: Float64) -> Stratum:
@@ -102,12 +148,7 @@ def intervals(strata: Sequence[Stratum], *, level: float) -> pd.DataFrame:
     """The mean over strata of each entry's value, with its interval; by entry: `value`, `low`, `high`."""
     entries = strata[0].entries
     value = np.mean([one.value for one in strata], axis=0)
-    variance, freedom = _variance(
-        strata,
-        lambda one: one.influence.var(-1, ddof=1),
-        lambda one: one.seed_variance,
-        lambda one: one.seed_freedom,
-    )
+    variance, freedom = _own_variance(strata)
     half = stats.t.ppf((1 + level) / 2, freedom) * np.sqrt(variance)
     columns = {"value": value, "low": value - half, "high": value + half}
     return pd.DataFrame(columns, index=pd.Index(entries, name="entry"))
@@ -199,6 +240,16 @@ def _pair_freedom(one: Stratum, first: npt.NDArray[np.intp], second: npt.NDArray
     """Degrees of freedom of the seeds' part of a pair: those of the one with fewer, of those that have any."""
     freedom = np.where(one.seed_freedom > 0, one.seed_freedom, np.inf)
     return np.minimum(freedom[first], freedom[second])
+
+
+def _own_variance(strata: Sequence[Stratum]) -> tuple[Float64, Float64]:
+    """`_variance` of each entry's value."""
+    return _variance(
+        strata,
+        lambda one: one.influence.var(-1, ddof=1),
+        lambda one: one.seed_variance,
+        lambda one: one.seed_freedom,
+    )
 
 
 def _variance(

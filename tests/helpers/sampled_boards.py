@@ -6,6 +6,7 @@ from functools import partial
 
 import numpy as np
 import pandas as pd
+from tipl_bench.leaderboard.statistics.pairs import Stratum, stratum
 
 COVARIANCE = np.array([[0.06, -0.03], [-0.03, 0.06]])
 """Of log baseline and log error ratio over trials: what the boards of InvertedPendulum have at one step."""
@@ -33,27 +34,49 @@ def frame(error, baseline, repw=None, *, seed=0, names=None):
     return pd.DataFrame(columns, index=index).reset_index()
 
 
-def equal_entries(stream, entries, trials, seeds=1, tail="normal", seed_spread=0.0, gain=0.0):
-    """A board's frame of equal entries, the first better by `gain`, with the columns that paired comparisons take.
+def equal_entries(stream, entries, trials, **sampled):
+    """A board's frame of equal entries, as paired comparisons take it; see `equal_boards`."""
+    board = _equal(stream, 1, entries, trials, **sampled)
+    return board.assign(entry="entry" + board["entry"].astype(str))
+
+
+def equal_boards(stream, boards, entries, trials, **sampled):
+    """Many boards of equal entries, each a stratum; the sums of all are made at once.
 
     Log error ratios of the trials are as in `sums`, or, "heavy", of a standard deviation of 1 (their sums over 6 trials
-    are mostly one trial's), or ratios are, "student", of Student's t of 2 degrees
-    of freedom, which have no variance. Seeds differ by `seed_spread` of the ratio, and a little in each trial.
+    are mostly one trial's), or ratios are, "student", of Student's t of 2 degrees of freedom, which have no variance.
+    Seeds differ by `seed_spread` of the ratio, and a little in each trial; the first entry is better by `gain`.
     """
-    baseline = np.exp(stream.normal(0.0, 0.245, (trials,)))
-    shape = (entries, seeds, trials)
+    found = stratum(_equal(stream, boards, entries, trials, **sampled))
+    return [_part(found, slice(first, first + entries)) for first in range(0, boards * entries, entries)]
+
+
+def _equal(stream, boards, entries, trials, seeds=1, tail="normal", seed_spread=0.0, gain=0.0):
+    shape = (boards, entries, seeds, trials)
+    baseline = np.broadcast_to(np.exp(stream.normal(0.0, 0.245, (boards, 1, 1, trials))), shape)
     if tail == "student":
         draw = partial(stream.standard_t, 2)
-        ratio = 0.6 * (1 + 0.1 * draw((entries, 1, trials)) + 0.02 * draw(shape))
+        ratio = 0.6 * (1 + 0.1 * draw((boards, entries, 1, trials)) + 0.02 * draw(shape))
     else:
         draw = partial(stream.normal, 0.0, {"normal": 0.12, "heavy": 1.0}[tail])
-        ratio = 0.6 * np.exp(0.5 * draw((1, 1, trials)) + draw((entries, 1, trials)) + 0.2 * draw(shape))
-    ratio = ratio * (1 + seed_spread * stream.normal(size=(entries, seeds, 1)))
-    ratio[0] *= 1 - gain
-    number, seed, trial = np.indices(shape).reshape(3, -1)
-    columns = {"entry": np.char.add("entry", number.astype(str)), "seed": seed, "trial": trial, "horizon": 1}
-    baseline = np.broadcast_to(baseline, shape)
+        common, own = draw((boards, 1, 1, trials)), draw((boards, entries, 1, trials))
+        ratio = 0.6 * np.exp(0.5 * common + own + 0.2 * draw(shape))
+    ratio = ratio * (1 + seed_spread * stream.normal(size=(boards, entries, seeds, 1)))
+    ratio[:, 0] *= 1 - gain
+    board, number, seed, trial = np.indices(shape).reshape(4, -1)
+    columns = {"entry": board * entries + number, "seed": seed, "trial": trial, "horizon": 1}
     return pd.DataFrame(columns | {"numerator": (baseline * (1 - ratio)).ravel(), "denominator": baseline.ravel()})
+
+
+def _part(found, entries):
+    """Some entries of a stratum, which is one board of several."""
+    return Stratum(
+        found.entries[entries],
+        found.value[entries],
+        found.influence[entries],
+        found.seed_variance[entries],
+        found.seed_freedom[entries],
+    )
 
 
 def coverage(table, truth):

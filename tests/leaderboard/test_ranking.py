@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers.board_records import PROTOCOL_2, RESULTS, document_of, record, rows_of
+from helpers.board_records import PROTOCOL, PROTOCOL_2, RESULTS, document_of, record, rows_of
 from tipl_bench.benchmark.record import read_record
 from tipl_bench.leaderboard.document.entries import boards
 from tipl_bench.leaderboard.document.ranking import ranked, rule
@@ -58,6 +58,25 @@ def test_boards_of_protocol_2_are_ranked_by_skill_and_returns_with_corrected_ver
     means = [rows[name]["phases"]["learning"]["repw"]["mean"]["value"] for name in ("tipl", "mlp")]
     assert repw["difference"]["value"] == pytest.approx(means[0] - means[1], rel=1e-4)
     assert repw["verdict"] == "better"
+
+
+def test_the_seeds_of_a_row_widen_its_interval_under_protocol_2_alone(tmp_path):
+    widths = {}
+    for protocol in (PROTOCOL, PROTOCOL_2):
+        runs = [record("tipl", ratio, seed=seed, protocol=protocol) for seed, ratio in enumerate((0.4, 0.5, 0.6))]
+        (row,) = document_of(tmp_path / str(protocol.version), *runs)["rows"]
+        found = row["phases"]["learning"]["skill"]
+        for one in (found["mean"], *found["by_horizon"]):
+            assert one["low"] < one["value"] < one["high"]
+            widths.setdefault(protocol.version, []).append(one["high"] - one["low"])
+    spread = 0.1 / np.sqrt(3)
+    assert all(2 * 1.96 * spread < width < 2 * 5 * spread for width in widths[2])
+    assert all(width < spread for width in widths[1])
+    one = record("tipl", 0.5, protocol=PROTOCOL_2)
+    (row,) = document_of(tmp_path / "one", one)["rows"]
+    theirs = one.result("learning", 2)["repw"]
+    ours = row["phases"]["learning"]["repw"]["by_horizon"][1]
+    assert [ours["low"], ours["high"]] == pytest.approx([theirs.low, theirs.high], rel=1e-5)
 
 
 def test_a_board_of_too_few_trials_has_no_verdicts_and_one_seed_no_spread(tmp_path):
