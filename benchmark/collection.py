@@ -15,10 +15,10 @@ from ..registry.collection_config import CollectionConfig
 from ..registry.dataset import Dataset
 from ..registry.loading import load_dataset, parse_reference
 from ..registry.manifest import MANIFEST_NAME
-from ..registry.reference import NAME_PATTERN, DatasetRef, is_name
+from ..registry.reference import DatasetRef, is_name
 from ..registry.store import dataset_folder, exclusive
 from ..rl import usable_threads
-from ..utils.errors import DatasetError, ProtocolError
+from ..utils.errors import DatasetArgumentError, DatasetError, ProtocolError
 from ..utils.files import is_file
 from ..utils.progress import Progress
 from .forecast.reference_returns import derive_reference_returns
@@ -113,7 +113,7 @@ def collect_named(
         If the name is malformed or unknown, or the dataset is there with another configuration.
     """
     if not is_name(name):
-        raise DatasetError(f"{name!r} is not a dataset name; one looks like inverted-pendulum/ppo-v1 ({NAME_PATTERN}).")
+        raise DatasetArgumentError(f"{name!r} is not a dataset name; one looks like inverted-pendulum/ppo-v1.")
     chosen = read_config(config) if config else preset(name)
     wanted, base = _extended(chosen) if isinstance(chosen, Extension) else (chosen, None)
     needed = protocol.context + protocol.horizon

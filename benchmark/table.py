@@ -10,7 +10,7 @@ import pandas as pd
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from ..utils.errors import UnknownNameError
+from ..utils.errors import ProtocolError
 from ..utils.tables import Cell, ColumnGroup, FoldedTable
 from .intervals import Estimate
 from .metrics import BY_NAME, HEADLINE, METRICS, Metric, of_track
@@ -157,10 +157,16 @@ def render_comparison(differences: pd.DataFrame, phase: str) -> RenderableType:
     """Differences of runs in one phase (`compare.compare`): a table a pair, a row a horizon, a column a metric.
 
     Of three runs and more, a summary by the headline metric stands below the tables.
+
+    Raises
+    ------
+    ProtocolError
+        If the runs have no windows in that phase.
     """
     chosen = differences[differences["phase"] == phase]
     if chosen.empty:
-        raise UnknownNameError("phase", phase, differences["phase"].unique())
+        others = " or ".join(f'`phase="{name}"`' for name in differences["phase"].unique())
+        raise ProtocolError(f"No trial of these runs has a window in the {phase} phase; choose {others}.")
     parts: list[RenderableType] = []
     for (run, other), pair in chosen.groupby(["run", "other"], sort=False):
         shown = [metric for metric in METRICS if metric.name in set(pair["metric"]) and metric.heading]

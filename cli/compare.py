@@ -15,7 +15,11 @@ from .groups import examples
 )
 @click.argument("runs", metavar="RUN RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
-    "--phase", default="learning", show_default=True, metavar="NAME", help="Phase to print: learning, converged or all."
+    "--phase",
+    type=click.Choice(["learning", "converged", "all"]),
+    default="learning",
+    show_default=True,
+    help="Phase to print.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print every difference as JSON instead of the table.")
 def compare(runs: tuple[Path, ...], phase: str, as_json: bool) -> None:
@@ -27,6 +31,8 @@ def compare(runs: tuple[Path, ...], phase: str, as_json: bool) -> None:
     from ..benchmark.compare import compare as compare_runs
     from .output import console
 
+    if len(runs) < 2:
+        raise click.UsageError("Give two or more runs.")
     found = compare_runs(runs)
     if as_json:
         click.echo(found.to_json(orient="records", indent=1))

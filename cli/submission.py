@@ -33,7 +33,10 @@ def submit(run_folder: Path, dataset_name: str | None, records: Path | None, rep
     from ..leaderboard.submission.pull_request import FOLDER, REPOSITORY, submission_name
     from ..leaderboard.submission.pull_request import submit as open_request
     from ..leaderboard.verify.folder import SUBMITTED, check_files
+    from ..registry.reference import check_repo
 
+    repo = repo or REPOSITORY
+    check_repo(repo)
     check_files(run_folder)
     checked = report_checked([run_folder], records or find_committed_folder(), dataset_name)
     record = checked[0].record
@@ -48,4 +51,4 @@ def submit(run_folder: Path, dataset_name: str | None, records: Path | None, rep
     if dry_run:
         echo("Dry run: nothing was sent.")
         return
-    echo(f"Opened {open_request(open_checked(run_folder, dataset_name), repo or REPOSITORY)}")
+    echo(f"Opened {open_request(open_checked(run_folder, dataset_name), repo)}")

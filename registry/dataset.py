@@ -12,7 +12,7 @@ from pydantic import NonNegativeInt, TypeAdapter, ValidationError
 
 from ..rl import PolicyLayout
 from ..utils.canonical import canonical_json
-from ..utils.errors import DatasetError
+from ..utils.errors import DatasetArgumentError, DatasetError
 from ..utils.files import write_text
 from .derived import Derived, derived_folder, derived_protocols, open_derived
 from .files import FileEntry, check_size, describe_file, verify_file
@@ -88,13 +88,13 @@ class Dataset:
 
         Raises
         ------
-        DatasetError
+        DatasetArgumentError
             If there is no such trial.
         """
         indices = set()
         for index in range(len(self)) if trials is None else trials:
             if not 0 <= index < len(self):  # checked one by one: a range may hold billions
-                raise DatasetError(f"{self.name} has trials 0 to {len(self) - 1}; there is no trial {index}.")
+                raise DatasetArgumentError(f"{self.name} has trials 0 to {len(self) - 1}; there is no trial {index}.")
             indices.add(index)
         return [*(self.manifest.trials[index] for index in sorted(indices)), *self.manifest.sidecars]
 

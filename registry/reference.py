@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ..utils.errors import DatasetError
+from ..utils.errors import DatasetArgumentError
 
 NAME_PATTERN = r"^[a-z0-9]+(-[a-z0-9]+)*/[a-z0-9]+(-[a-z0-9]+)*-v[1-9][0-9]{0,3}$"
 """`<environment>/<collection>-v<N>`."""
@@ -90,12 +90,12 @@ def parse_hub(text: str) -> HubLocation:
 
     Raises
     ------
-    DatasetError
+    DatasetArgumentError
         If it is not of that form.
     """
     found = re.fullmatch(rf"{HUB_PREFIX}datasets/({REPO_PATTERN})(?:@({REVISION_PATTERN}))?", text)
     if found is None:
-        raise DatasetError(
+        raise DatasetArgumentError(
             f"{text!r} is not an address on the Hub; one looks like {HUB_PREFIX}datasets/OWNER/NAME or "
             f"{HUB_PREFIX}datasets/OWNER/NAME@REVISION, with the revision a tag, a branch or a 40-hex commit."
         )
@@ -110,6 +110,12 @@ def is_name(name: str) -> bool:
 def is_repo(text: str) -> bool:
     """Whether a text has the form `OWNER/NAME`."""
     return re.fullmatch(REPO_PATTERN, text) is not None
+
+
+def check_repo(text: str) -> None:
+    """A text has the form `OWNER/NAME`; raises `DatasetArgumentError`."""
+    if not is_repo(text):
+        raise DatasetArgumentError(f"{text!r} is not a repository; one looks like OWNER/NAME.")
 
 
 def parse_name(text: str, known: Iterable[str]) -> tuple[str, str | None] | None:
@@ -129,16 +135,18 @@ def parse_name(text: str, known: Iterable[str]) -> tuple[str, str | None] | None
 
     Raises
     ------
-    DatasetError
-        If the text names two versions that differ.
+    DatasetArgumentError
+        If the text names two versions that differ, or a revision that is none.
     """
     base, at, revision = text.partition("@")
     if is_name(base):
         version = base.rpartition("-")[2]
         if at and re.fullmatch(r"v\d+", revision) and revision != version:
-            raise DatasetError(f"{text!r} names two versions, {version} and {revision}; give one.")
+            raise DatasetArgumentError(f"{text!r} names two versions, {version} and {revision}; give one.")
         if at and revision != version and re.fullmatch(COMMIT_PATTERN, revision) is None:
-            raise DatasetError(f"{text!r}: {revision!r} is neither a version (v1, v2, ...) nor a 40-hex commit.")
+            raise DatasetArgumentError(
+                f"{text!r}: {revision!r} is neither a version (v1, v2, ...) nor a 40-hex commit."
+            )
         return base, revision if re.fullmatch(COMMIT_PATTERN, revision) else None
     if not is_name(f"{base}-v1"):
         return None

@@ -231,7 +231,15 @@ def test_the_compare_command_prints_what_compare_returns(tmp_path, comparable):
     value = expected[(expected["metric"] == "skill") & (expected["horizon"] == 2)]["difference"].iloc[0]
     assert f"{value:+.3f}" in result.output
     result = CliRunner().invoke(main, ["compare", *map(str, paths), "--phase", "later"])
-    assert "Unknown phase 'later'" in result.output
+    assert "'later' is not one of 'learning', 'converged', 'all'" in result.output
+    assert result.exit_code == 2
+    assert CliRunner().invoke(main, ["compare", str(paths[0])]).exit_code == 2
+    for path, name in zip(paths, ("tipl", "mlp"), strict=True):
+        path.write_text(record(name, 0.5, phase="converged").model_dump_json())
+    result = CliRunner().invoke(main, ["compare", *map(str, paths)])
+    message = "No trial of these runs has a window in the learning phase; choose --phase converged or --phase all."
+    assert message in result.output
+    assert result.exit_code == 1
 
 
 def test_the_committed_results_are_a_frame_with_a_row_per_record_phase_and_horizon(monkeypatch):

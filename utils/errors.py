@@ -79,5 +79,9 @@ class OptionError(TiplBenchError, ValueError):
     """Invalid option name or value; the message lists the valid ones."""
 
 
+class DatasetArgumentError(DatasetError, OptionError):
+    """An argument is no dataset's name, address, repository or trial; the message says what would be."""
+
+
 class MissingFileError(HubError):
     """The repository exists, but the file does not."""

@@ -16,7 +16,7 @@ from ...registry.collection.fresh import collect_fresh
 from ...registry.dataset import Dataset
 from ...registry.locations import cache_root
 from ...utils.canonical import canonical_json, strict_json
-from ...utils.errors import DatasetError, ProtocolError, UnknownNameError
+from ...utils.errors import DatasetError, OptionError, ProtocolError, UnknownNameError
 from ...utils.fields import Document, Sha256
 from ...utils.files import is_file, private_files, write_text
 from ...utils.progress import Progress
@@ -113,12 +113,14 @@ def open_or_create(base: Dataset, trials: int | None, least: int = MIN_TRIALS) -
 
     Raises
     ------
+    OptionError
+        If there are too few or too many.
     ProtocolError
-        If there are too few or too many, or the open set has another number of them.
+        If the open set has another number of them.
     """
     wanted = FRESH_TRIALS if trials is None else trials
     if not least <= wanted <= MAX_FRESH_TRIALS:
-        raise ProtocolError(
+        raise OptionError(
             f"{wanted} fresh trials: use {least} to {MAX_FRESH_TRIALS} (`trials=`). With fewer than {least}, chance "
             "alone could make all of them worse than the public test trials."
         )

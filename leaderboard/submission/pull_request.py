@@ -13,8 +13,8 @@ from huggingface_hub.hf_api import RepoFile
 from ...benchmark.record import RECORD_LIMIT, RECORD_NAME, Record, read_record
 from ...benchmark.run import FORECASTS_NAME
 from ...registry.hub.client import api, read_bytes, streaming, with_retries
-from ...registry.reference import COMMIT_PATTERN, HubLocation, is_repo, parse_hub
-from ...utils.errors import DatasetError, HubError, ProtocolError
+from ...registry.reference import COMMIT_PATTERN, HubLocation, check_repo, parse_hub
+from ...utils.errors import DatasetArgumentError, HubError, ProtocolError
 from ..store.evidence import fingerprint
 from ..store.records import file_name
 from ..verify.folder import SUBMITTED, RunFolder
@@ -41,15 +41,14 @@ def submit(run: RunFolder, repo: str = REPOSITORY) -> str:
 
     Raises
     ------
-    DatasetError
+    DatasetArgumentError
         If `repo` is not of the form OWNER/NAME.
     ProtocolError
         If the run is not a whole test run, or the repository has this row already.
     HubError
         If the Hub refuses.
     """
-    if not is_repo(repo):
-        raise DatasetError(f"{repo!r} is not a repository; one looks like OWNER/NAME.")
+    check_repo(repo)
     if run.record.why_not_submittable:
         raise ProtocolError(f"This run cannot be submitted: {run.record.why_not_submittable}")
     location, name = HubLocation(repo), submission_name(run.record)
@@ -97,14 +96,14 @@ class PullRequest:
 def parse_pull_request(text: str) -> PullRequest | None:
     """Read `hf://datasets/OWNER/NAME@refs/pr/N` or the address of its page; None for what is no address at all.
 
-    Raises `DatasetError` for any other address.
+    Raises `DatasetArgumentError` for any other address.
     """
     page = re.fullmatch(r"https?://[^/\s]+/datasets/([^/\s]+/[^/\s]+)/discussions/(\d{1,9})(?:[/?#]\S*)?", text)
     if page:
         return PullRequest(parse_hub(f"hf://datasets/{page[1]}"), int(page[2]))
     place = re.fullmatch(r"(hf://datasets/[^@\s]+)@refs/pr/(\d{1,9})", text)
     if place is None and re.match(r"(https?|hf)://", text):
-        raise DatasetError(
+        raise DatasetArgumentError(
             f"{text!r} is not a pull request; one looks like hf://datasets/OWNER/NAME@refs/pr/N or "
             "https://HUB/datasets/OWNER/NAME/discussions/N."
         )

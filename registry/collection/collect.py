@@ -12,7 +12,7 @@ import numpy as np
 from pydantic_core import to_json
 
 from ...rl import PolicyLayout, make
-from ...utils.errors import DatasetError
+from ...utils.errors import DatasetArgumentError, DatasetError
 from ...utils.files import clear_leftovers, link_or_copy, write_text
 from ...utils.machine import cpu_name, package_versions
 from ...utils.progress import Progress
@@ -78,7 +78,7 @@ def collect(
         If the dataset exists already, another process collects it, or an unfinished collection has another config.
     """
     if not is_name(name):
-        raise DatasetError(f"{name!r} is not a dataset name; one looks like inverted-pendulum/ppo-v1.")
+        raise DatasetArgumentError(f"{name!r} is not a dataset name; one looks like inverted-pendulum/ppo-v1.")
     Split.proportional(config.trials)  # raises for too few trials before they are trained
     with exclusive(name):
         target = dataset_folder(name)

@@ -16,7 +16,7 @@ from ..catalog import CatalogEntry, catalog, entry_lines, identity_of
 from ..dataset import Dataset
 from ..derived import DERIVED_NAME, derived_folder, derived_protocols
 from ..manifest import DERIVED_FOLDER, MANIFEST_NAME
-from ..reference import HubLocation, is_repo
+from ..reference import HubLocation, check_repo
 from ..store import exclusive
 from ..views.index import INDEX_NAME, index_table, write_index
 from ..views.statistics import draw_curves, return_statistics
@@ -62,8 +62,7 @@ def publish(
     HubError
         If the Hub cannot be reached or does not permit it.
     """
-    if not is_repo(repo):
-        raise DatasetError(f"{repo!r} is not a repository; one looks like OWNER/NAME.")
+    check_repo(repo)
     _verify(dataset, progress)
     repo = _current_name(HubLocation(repo))
     with (

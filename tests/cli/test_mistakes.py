@@ -47,3 +47,24 @@ def test_when_a_folder_is_no_run_then_that_is_the_message(command, tmp_path):
     message = error_of(*command, tmp_path, status=1)
     assert f"{tmp_path}: record.json is missing; not a finished run. Give a run folder as `tipl-bench run`" in message
     assert f"{tmp_path}/nope: no such folder. Give a run folder" in error_of(*command, tmp_path / "nope", status=1)
+
+
+ADDRESS = "'hf://x' is not an address on the Hub"
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        *((f"datasets {name} hf://x", ADDRESS) for name in ("show", "verify", "index", "download", "diff hf://x")),
+        ("run --model linear --dataset hf://x", ADDRESS),
+        ("datasets collect x", "'x' is not a dataset name"),
+        ("datasets publish inverted-pendulum/ppo-head-v1 --repo x", "'x' is not a repository"),
+        ("submit run --repo x", "'x' is not a repository"),
+        ("leaderboard check hf://x", "'hf://x' is not a pull request"),
+        ("datasets show inverted-pendulum/ppo-head-v1@v2", "names two versions, v1 and v2"),
+        ("compare run", "Give two or more runs."),
+        ("compare run run --phase later", "'later' is not one of 'learning', 'converged', 'all'"),
+    ],
+)
+def test_a_command_line_that_cannot_be_exits_with_2_whatever_is_on_the_machine(command, message):
+    assert message in error_of(*command.split(), status=2)

@@ -27,7 +27,14 @@ from tipl_bench.leaderboard.store import confirmation
 from tipl_bench.leaderboard.store.evidence import append, evidence_path, maintainer_note, row_status
 from tipl_bench.registry.locations import cache_root
 from tipl_bench.registry.store import exclusive
-from tipl_bench.utils.errors import DatasetError, PredictorError, ProtocolError, TiplBenchError, UnknownNameError
+from tipl_bench.utils.errors import (
+    DatasetError,
+    OptionError,
+    PredictorError,
+    ProtocolError,
+    TiplBenchError,
+    UnknownNameError,
+)
 
 
 def status(path):
@@ -162,7 +169,7 @@ def test_while_one_process_confirms_another_is_told(board):
 
 @pytest.mark.parametrize("trials", [-1, 0, 5, 1001])
 def test_too_few_or_too_many_trials_are_refused_before_anything_is_collected(trials, claimed):
-    with pytest.raises(ProtocolError, match=rf"{trials} fresh trials: use 6 to 1000 \(`trials=`\)"):
+    with pytest.raises(OptionError, match=rf"{trials} fresh trials: use 6 to 1000 \(`trials=`\)"):
         confirm([claimed.row("autoregression")], trials=trials)
     assert not fresh_root().exists()
 
