@@ -10,7 +10,7 @@ from ..store import records as stored
 from .entries import boards as grouped
 from .environment_board import board_rows, environment_board, greyed_reason
 from .metric_values import SHOWN
-from .overall import overall_rows
+from .overall import comparisons_across
 from .schema import EnvironmentBoard, LeaderboardDocument
 
 
@@ -52,13 +52,11 @@ def document(records: Path | None = None) -> LeaderboardDocument:
 
     boards.sort(key=place)
     rows = [row for board in boards for row in board_rows(board, groups[board.id])]
-    overall, scope = overall_rows(boards, rows, groups)
     return LeaderboardDocument(
         version=__version__,
         protocols=dict(sorted(protocols.items(), key=lambda item: int(item[0]))),
         metrics=SHOWN,
         boards=boards,
         rows=rows,
-        overall=overall,
-        scope=scope,
+        overall=comparisons_across(boards, rows, groups),
     )

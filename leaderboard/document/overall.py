@@ -10,25 +10,24 @@ from typing import Any
 from ...registry.catalog import catalog
 from ..statistics.across import MIN_ENVIRONMENTS_TO_RESAMPLE
 from .across import PHASE, EnvironmentEntries, error_ratio, mean_share, mean_skill
-from .comparison_schema import OverallComparison
+from .comparison_schema import BoardRanking, OverallComparison
 from .entries import Entry
 from .environment_board import greyed_reason
 from .ranking import rule
-from .schema import STATES, EnvironmentBoard, OverallRow, Row, Scope
+from .schema import STATES, EnvironmentBoard, Overall, OverallRow, Row
 
 Identity = tuple[str, int, str, str, str]
 FIELDS = ("method", "version", "consumes", "budget", "variant")
 
 
-def overall_rows(
+def comparisons_across(
     boards: Sequence[EnvironmentBoard], rows: Sequence[Row], entries: Mapping[str, Sequence[Entry]]
-) -> tuple[list[OverallRow], Scope]:
-    """Methods across environments, best first, and what the comparison is of.
+) -> list[Overall]:
+    """The comparisons across environments, one a protocol, the newest first.
 
-    Each environment is represented by the ranked board of its default dataset, all of one protocol: the one under which
-    most environments have such a board, the newest of equal ones. Compared are the methods that stand, not greyed, on
-    all of these boards; where fewer than two do, the boards are the largest set that has two in common. One environment
-    alone is no comparison across environments: then there are no rows.
+    Each environment is represented by the ranked board of its default dataset under that protocol. Compared are the
+    methods that stand, not greyed, on all of these boards; where fewer than two do, the boards are the largest set that
+    has two in common. One environment alone is no comparison across environments: such a protocol has none.
 
     Parameters
     ----------
@@ -37,23 +36,44 @@ def overall_rows(
     entries
         The entries of each board, by its id.
     """
-    represented = _represented(boards)
-    present = {environment: _present(board, rows) for environment, board in represented.items()}
-    environments = common_environments(present)
-    scope = Scope(environments=environments, left_out=sorted({*present} - {*environments}))
-    if len(environments) < 2:
-        return [], scope
-    names = {label(identity): identity for identity in _common(present, environments)}
-    parts = []
-    for environment in environments:
-        labels = {present[environment][identity]: name for name, identity in names.items()}
-        chosen = [entry for entry in entries[represented[environment]] if entry.id in labels]
-        parts.append(EnvironmentEntries(environment, chosen, labels))
-    key = parts[0].entries[0].first.key
-    ranking = rule(key.protocol)
+    known = {row.id: row for row in rows}
+    found = []
+    for protocol, represented in sorted(_represented(boards).items(), reverse=True):
+        present = {environment: _present(board, rows) for environment, board in represented.items()}
+        environments = common_environments(present)
+        if len(environments) < 2:
+            continue
+        names = {label(identity): identity for identity in _common(present, environments)}
+        parts = []
+        for environment in environments:
+            labels = {present[environment][identity]: name for name, identity in names.items()}
+            chosen = [entry for entry in entries[represented[environment]] if entry.id in labels]
+            parts.append(EnvironmentEntries(environment, chosen, labels))
+        members = {name: [known[present[at][identity]] for at in environments] for name, identity in names.items()}
+        ranking = rule(parts[0].entries[0].first.key.protocol)
+        found.append(
+            Overall(
+                protocol=protocol,
+                environments=environments,
+                left_out=sorted({*present} - {*environments}),
+                resampled="trials" if len(environments) < MIN_ENVIRONMENTS_TO_RESAMPLE else "environments",
+                ranking=ranking,
+                rows=_overall_rows(parts, names, members, ranking),
+            )
+        )
+    return found
+
+
+def _overall_rows(
+    parts: Sequence[EnvironmentEntries],
+    names: Mapping[str, Identity],
+    members: Mapping[str, Sequence[Row]],
+    ranking: BoardRanking,
+) -> list[OverallRow]:
+    """Methods by label across environments, best first; `members` are their rows, one an environment."""
+    environments = [part.environment for part in parts]
     skill = mean_skill(parts, {name: identity[2] for name, identity in names.items()}, ranking)
     share, ratio = mean_share(parts), error_ratio(parts)
-    known = {row.id: row for row in rows}
     found = [
         OverallRow(
             **dict(zip(FIELDS, identity, strict=True)),
@@ -72,14 +92,12 @@ def overall_rows(
                 )
                 for other, pair in skill.pairs[name].items()
             ],
-            **_members([known[present[environment][identity]] for environment in environments], environments),
+            **_members(members[name], environments),
         )
         for name, identity in names.items()
     ]
-    fixed = len(environments) < MIN_ENVIRONMENTS_TO_RESAMPLE
-    stated = {"resampled": "trials" if fixed else "environments", "protocol": key.protocol.version, "ranking": ranking}
     best = {name: -math.inf if value.value is None else value.value for name, value in skill.values.items()}
-    return sorted(found, key=lambda row: (-best[row.label], row.label)), scope.model_copy(update=stated)
+    return sorted(found, key=lambda row: (-best[row.label], row.label))
 
 
 def _members(rows: Sequence[Row], environments: Sequence[str]) -> dict[str, Any]:
@@ -116,18 +134,16 @@ def _common(present: Mapping[str, Iterable[Identity]], environments: Iterable[st
     return sorted(set.intersection(*found)) if found else []
 
 
-def _represented(boards: Sequence[EnvironmentBoard]) -> dict[str, str]:
-    """The board that represents each environment."""
+def _represented(boards: Sequence[EnvironmentBoard]) -> dict[int, dict[str, str]]:
+    """By protocol, the board that represents each environment."""
     listed = catalog()
-    by_protocol: dict[int, dict[str, str]] = {}
+    found: dict[int, dict[str, str]] = {}
     for board in boards:
         entry = listed.get(board.dataset)
         default = entry is not None and entry.default and entry.environment == board.environment
         if default and board.ranked and board.headline == PHASE and greyed_reason(board) is None:
-            by_protocol.setdefault(board.protocol, {})[board.environment] = board.id
-    return (
-        by_protocol[max(by_protocol, key=lambda version: (len(by_protocol[version]), version))] if by_protocol else {}
-    )
+            found.setdefault(board.protocol, {})[board.environment] = board.id
+    return found
 
 
 def _present(board: str, rows: Sequence[Row]) -> dict[Identity, str]:

@@ -26,7 +26,7 @@ STATES: dict[State, str] = {
     "confirmed": "run on fresh trials, collected in secret, and not significantly worse there",
 }
 """How far a row was checked, from least to most."""
-DOCUMENT_FORMAT: Literal[3] = 3
+DOCUMENT_FORMAT: Literal[4] = 4
 """Raised when fields of `leaderboard.json` or columns of `leaderboard.parquet` and `.csv` change."""
 Numbers = tuple[float | None, ...]
 
@@ -291,19 +291,21 @@ class OverallRow(Document):
     """What disputes any of its rows."""
 
 
-class Scope(Document):
-    """What the comparison across environments is of."""
+class Overall(Document):
+    """The comparison across environments under one protocol."""
 
-    environments: tuple[str, ...] = ()
-    """What rows across environments are compared in."""
-    left_out: tuple[str, ...] = ()
-    """Environments that share no two predictors with those."""
-    resampled: Literal["trials", "environments"] | None = None
-    """What intervals across environments take for the sample."""
-    protocol: int | None = None
+    protocol: int
     """The version of the protocol of its boards."""
-    ranking: BoardRanking | None = None
+    environments: tuple[str, ...]
+    """What methods are compared in."""
+    left_out: tuple[str, ...]
+    """Environments that share no two predictors with those."""
+    resampled: Literal["trials", "environments"]
+    """What its intervals take for the sample."""
+    ranking: BoardRanking
     """How its rows are ranked: by mean skill, as rows of these boards are by theirs."""
+    rows: tuple[OverallRow, ...]
+    """Methods, best first."""
 
 
 class LeaderboardDocument(Document):
@@ -312,7 +314,7 @@ class LeaderboardDocument(Document):
     Rows stand best first within their board, greyed ones last.
     """
 
-    format: Literal[3] = DOCUMENT_FORMAT
+    format: Literal[4] = DOCUMENT_FORMAT
     """The format of this document."""
     version: str
     """The version of tipl-bench that built it."""
@@ -324,10 +326,8 @@ class LeaderboardDocument(Document):
     """One per dataset and protocol."""
     rows: tuple[Row, ...]
     """Rows of all boards."""
-    overall: tuple[OverallRow, ...]
-    """Methods across environments, best first."""
-    scope: Scope
-    """What `overall` is a comparison of."""
+    overall: tuple[Overall, ...]
+    """The comparisons across environments, one a protocol, the newest first."""
 
     @model_validator(mode="after")
     def _linked(self) -> Self:
@@ -340,7 +340,7 @@ class LeaderboardDocument(Document):
         for board in self.boards:
             if not {*board.ranking.metrics} <= {metric.name for metric in self.metrics}:
                 raise ValueError(f"board {board.id} is ranked by a metric that is not there")
-        for entry in self.overall:
+        for entry in (entry for comparison in self.overall for entry in comparison.rows):
             if not {*entry.rows} <= rows:
                 raise ValueError(f"overall row {entry.label} names a row that is not there")
         return self

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from ...benchmark import table
 from ...benchmark.intervals import UNDEFINED, Estimate
-from ..document.schema import EnvironmentBoard, LeaderboardDocument, MetricInfo, OverallRow, Row
+from ..document.schema import EnvironmentBoard, LeaderboardDocument, MetricInfo, Overall, OverallRow, Row
 from ..statistics.board import MIN_TRIALS
 from ..verify.reproduce import TOLERANCE
 from .escaping import markdown_text
@@ -34,9 +34,7 @@ def render(document: LeaderboardDocument) -> str:
     )
     return environment.get_template("board.md.j2").render(
         boards=[_board(board, document) for board in document.boards],
-        overall=_overall(document),
-        shares=any(row.share for row in document.overall),
-        scope=document.scope,
+        overall=[_overall(comparison, document) for comparison in document.overall],
         protocols=len(document.protocols),
         tolerance=Markup(TOLERANCE),
         reproductions=sorted({row.reproduction for row in document.rows if row.reproduction})[:MAX_NAMES],
@@ -149,27 +147,31 @@ def _row(row: Row, board: EnvironmentBoard, metrics: Sequence[MetricInfo], title
     }
 
 
-def _overall(document: LeaderboardDocument) -> list[Cells]:
-    """The rows across environments, with the skill in each."""
+def _overall(comparison: Overall, document: LeaderboardDocument) -> Cells:
+    """A comparison across environments, its rows with the skill in each."""
     headline = document.scores[0]
     boards = {board.id: board for board in document.boards}
     rows = {row.id: row for row in document.rows}
-    titles = {row.label: _title(row) for row in document.overall}
-    return [
-        {
-            "about": row,
-            "title": titles[row.label],
-            "tied": _names([titles[other] for other in row.tied]),
-            "interval": interval(row.skill, headline.digits),
-            "skill": number(row.skill.value, headline.digits),
-            "share": number((row.share or UNDEFINED).value, headline.digits),
-            "share_interval": interval(row.share or UNDEFINED, headline.digits),
-            "error_ratio": number(row.error_ratio.value, headline.digits),
-            "error_ratio_interval": interval(row.error_ratio, headline.digits),
-            "by_environment": [
-                number(_mean(rows[name], headline, boards[rows[name].board]).value, headline.digits)
-                for name in row.rows
-            ],
-        }
-        for row in document.overall
-    ]
+    titles = {row.label: _title(row) for row in comparison.rows}
+    return {
+        "about": comparison,
+        "shares": any(row.share for row in comparison.rows),
+        "rows": [
+            {
+                "about": row,
+                "title": titles[row.label],
+                "tied": _names([titles[other] for other in row.tied]),
+                "interval": interval(row.skill, headline.digits),
+                "skill": number(row.skill.value, headline.digits),
+                "share": number((row.share or UNDEFINED).value, headline.digits),
+                "share_interval": interval(row.share or UNDEFINED, headline.digits),
+                "error_ratio": number(row.error_ratio.value, headline.digits),
+                "error_ratio_interval": interval(row.error_ratio, headline.digits),
+                "by_environment": [
+                    number(_mean(rows[name], headline, boards[rows[name].board]).value, headline.digits)
+                    for name in row.rows
+                ],
+            }
+            for row in comparison.rows
+        ],
+    }

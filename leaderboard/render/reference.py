@@ -40,7 +40,8 @@ TERMS = {
     "reset noise": "the difference of a true policy's J on other reset seeds; REPW shares resets, so it is no floor",
     "perfect forecast": "the true weights, acting with the normaliser at the origin as every forecast does",
     "moving": "where the true J differs from the origin's by 2% of the trial's rise over training, or more",
-    "interval": "a nominal 95% interval by bootstrap over test trials, see intervals.md",
+    "interval": "a nominal 95% interval by bootstrap over test trials, from protocol 2 on wider by what seeds differ, "
+    "see intervals.md",
     "record": "what a run writes down: what was run, what came out, where it was made",
     "row": "the seeds of one configuration of a predictor on one board",
     "board": "the rows of one dataset and protocol",
@@ -69,8 +70,9 @@ DOCUMENT = {
     "rows": schema.Row, "rows.ranks": comparison_schema.Place, "rows.phases": schema.Series,
     "rows.positions": schema.PositionSeries, "rows.cost": schema.RowCost, "rows.provenance": schema.RowProvenance,
     "rows.commands": schema.Commands, "rows.comparisons": comparison_schema.Comparison,
-    "rows.comparisons.others": comparison_schema.PairedDifference, "overall": schema.OverallRow,
-    "overall.comparisons": comparison_schema.OverallComparison, "scope": schema.Scope, "evidence": evidence.Evidence,
+    "rows.comparisons.others": comparison_schema.PairedDifference, "overall": schema.Overall,
+    "overall.rows": schema.OverallRow, "overall.rows.comparisons": comparison_schema.OverallComparison,
+    "evidence": evidence.Evidence,
     "evidence.confirmation": confirmation.Confirmation, "evidence.confirmation.skill": confirmation.Comparison,
     "evidence.confirmation.skill.public": confirmation.Measured,
 }  # fmt: skip

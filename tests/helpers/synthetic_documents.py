@@ -54,14 +54,13 @@ def document(rows=24, boards=3, *, seed=0, phases=("learning", "converged", "all
         count = rows // boards + (number < rows % boards)
         made += _rows(board, count, rng, phases, comparisons, returns)
     return {
-        "format": 3,
+        "format": 4,
         "version": "0.1.0",
         "protocols": {"1": PROTOCOLS[1].model_dump()},
         "metrics": [metric.model_dump() for metric in SHOWN],
         "boards": places,
         "rows": made,
-        "overall": _overall(places, made),
-        "scope": {},
+        "overall": [_overall(places, made)],
     }
 
 
@@ -88,9 +87,10 @@ def hostile(boards=2):
             if row["board"] == board["id"]:
                 row["board"] = text
         board.update(id=text, environment=text, dataset=text, repo=text, commit=text, yanked=text)
-    for number, entry in enumerate(made["overall"]):
+    for number, entry in enumerate(made["overall"][0]["rows"]):
         text = HOSTILE[number % len(HOSTILE)]
         entry.update(method=text, variant=text, environments=[text], consumes=text, budget=text, disputed=text)
+    made["overall"][0].update(environments=[HOSTILE[0]], left_out=[HOSTILE[1]])
     return made
 
 
@@ -113,7 +113,7 @@ def sparse():
         row["provenance"] = [{**row["provenance"][0], "commit": None, "dirty": None}]
         series = {"mean": None, "by_horizon": [nothing] * H}
         row.update(phases={"all": dict.fromkeys(row["phases"]["all"], series)}, layers={"all": {}})
-    for entry in made["overall"]:
+    for entry in made["overall"][0]["rows"]:
         entry.update(rank=None, skill=nothing, share=None, error_ratio=nothing)
     return made
 
@@ -288,4 +288,7 @@ def _overall(boards, rows):
     entries.sort(key=lambda entry: -entry["skill"]["value"])
     for place, entry in enumerate(entries):
         entry["rank"] = place + 1
-    return entries
+    return {
+        "protocol": 1, "environments": sorted(default), "left_out": [], "resampled": "trials",
+        "ranking": {"metrics": ["skill"], "correction": "holm", "practical_tie": 0.01}, "rows": entries,
+    }  # fmt: skip

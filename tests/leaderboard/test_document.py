@@ -31,8 +31,8 @@ from tipl_bench.utils.errors import ProtocolError
 
 def test_the_document_has_the_fields_of_its_format(tmp_path):
     board = document_of(tmp_path, record("mlp", 0.8), record("tipl", 0.5), record("tipl", 0.5, seed=1))
-    assert set(board) == {"format", "version", "protocols", "metrics", "boards", "rows", "overall", "scope"}
-    assert board["format"] == 3
+    assert set(board) == {"format", "version", "protocols", "metrics", "boards", "rows", "overall"}
+    assert board["format"] == 4
     assert board["protocols"] == {"1": json.loads(PROTOCOL.model_dump_json())}
     (about,) = board["boards"]
     assert about["id"] == "toy/ppo-v1@aaaaaaaaaaaa/p1"
@@ -120,14 +120,14 @@ def test_ranks_and_ties_are_within_an_information_class(toys):
     more = across(NAMES[:2], [("optimizer", 0.3), ("equal", 0.5)], tilt=0.2, consumes="gradients")
     board = document_of(toys, *plain, *more)
     first = [row for row in board["rows"] if row["board"] == board["boards"][0]["id"]]
-    for rows in (board["overall"], first):
+    for rows in (board["overall"][0]["rows"], first):
         assert {row["method"]: row["rank"] for row in rows} == {"optimizer": 1, "equal": 2, "tipl": 1, "linear": 2}
         assert [row["tied"] for row in rows] == [[]] * 4
     assert len(first[0]["comparisons"]) == 3
     together = document_of(
         toys / "together", *plain, *across(NAMES[:2], [("optimizer", 0.3), ("equal", 0.5)], tilt=0.2)
     )
-    assert [len(row["tied"]) for row in together["overall"]] == [0, 1, 1, 0]
+    assert [len(row["tied"]) for row in together["overall"][0]["rows"]] == [0, 1, 1, 0]
 
 
 def test_when_the_paired_interval_covers_zero_then_entries_share_a_rank(tmp_path):

@@ -15,10 +15,11 @@ from tipl_bench.leaderboard.store.evidence import RowStatus
 def test_overall_is_the_mean_skill_of_what_is_on_every_default_board(toys):
     mixed = [*across(), *across(NAMES[:2], [("linear", 1.5)]), record("tipl", 0.1, dataset="env0/other-v1")]
     board = document_of(toys, *mixed)
-    first, second = board["overall"]
+    (comparison,) = board["overall"]
+    first, second = comparison.pop("rows")
     assert (first["method"], first["rank"], first["tied"]) == ("tipl", 1, [])
     assert (second["method"], second["rank"]) == ("mlp", 2)
-    assert board["scope"] == {
+    assert comparison == {
         "environments": NAMES,
         "left_out": [],
         "resampled": "trials",
@@ -40,7 +41,7 @@ def test_an_overall_row_has_the_lowest_state_of_its_rows_and_names_what_disputes
         "row_status",
         lambda path, one: low if (one.key.method.name, one.key.dataset.environment) == lower else high,
     )
-    rows = {row["method"]: row for row in document_of(toys, *across())["overall"]}
+    rows = {row["method"]: row for row in document_of(toys, *across())["overall"][0]["rows"]}
     assert (rows["mlp"]["state"], rows["mlp"]["disputed"]) == ("reproduced", None)
     assert (rows["tipl"]["state"], rows["tipl"]["disputed"]) == ("claimed", "env1: seed 0: skill is 0.1 lower")
 
@@ -48,16 +49,16 @@ def test_an_overall_row_has_the_lowest_state_of_its_rows_and_names_what_disputes
 def test_overall_leaves_out_unranked_yanked_and_superseded_boards(toys, store):
     catalogue(store, env2={"yanked": "broken"})
     board = document_of(toys, *across())
-    assert board["scope"]["environments"] == NAMES[:2]
+    assert board["overall"][0]["environments"] == NAMES[:2]
     few = document_of(toys / "few", *across(NAMES[:2]), *across(NAMES[2:], trials=5))
-    assert few["scope"]["environments"] == NAMES[:2]
+    assert few["overall"][0]["environments"] == NAMES[:2]
 
 
 def test_when_no_two_predictors_are_everywhere_then_overall_is_of_the_largest_common_set(toys):
     records = [*across(NAMES[:2]), *across(NAMES[2:], [("linear", 1.5), ("tipl", 0.5)])]
     board = document_of(toys, *records)
-    assert (board["scope"]["environments"], board["scope"]["left_out"]) == (NAMES[:2], ["env2"])
-    assert {row["method"] for row in board["overall"]} == {"mlp", "tipl"}
+    assert (board["overall"][0]["environments"], board["overall"][0]["left_out"]) == (NAMES[:2], ["env2"])
+    assert {row["method"] for row in board["overall"][0]["rows"]} == {"mlp", "tipl"}
 
 
 def test_when_one_environment_is_ranked_then_there_is_no_overall(toys):
@@ -68,7 +69,7 @@ def test_when_one_environment_is_ranked_then_there_is_no_overall(toys):
 def test_of_two_devices_the_overall_takes_the_cpu_whatever_is_better(toys):
     board = document_of(toys, *across(), *across(predictors=[("tipl", 0.1)], device="cuda"))
     rows = {row["id"]: row for row in board["rows"]}
-    assert {rows[name]["device"] for row in board["overall"] for name in row["rows"]} == {"cpu"}
+    assert {rows[name]["device"] for row in board["overall"][0]["rows"] for name in row["rows"]} == {"cpu"}
 
 
 present = st.dictionaries(st.sampled_from("abcde"), st.sets(st.tuples(st.sampled_from("uvwxyz")), max_size=6))
@@ -87,18 +88,23 @@ def test_the_common_environments_are_the_largest_set_with_two_predictors_in_comm
         assert len(set.intersection(*(found[name] for name in chosen))) >= 2
 
 
-def test_the_overall_comparison_is_of_the_newest_protocol_that_covers_most_environments(toys):
-    for count, protocol in ((1, 1), (3, 2)):
-        board = document_of(toys / str(count), *across(), *across(NAMES[:count], protocol=PROTOCOL_2))
-        assert (board["scope"]["environments"], board["scope"]["protocol"]) == (NAMES, protocol)
-        protocols = {about["id"]: about["protocol"] for about in board["boards"]}
-        rows = {row["id"]: protocols[row["board"]] for row in board["rows"]}
-        assert {rows[name] for row in board["overall"] for name in row["rows"]} == {protocol}
+def test_each_protocol_has_its_own_overall_comparison_the_newest_first_and_the_older_one_stays(toys):
+    one, two = (
+        document_of(toys / str(count), *across(), *across(NAMES[:count], protocol=PROTOCOL_2)) for count in (1, 2)
+    )
+    assert [comparison["protocol"] for comparison in one["overall"]] == [1]  # of one environment there is none
+    newer, older = two["overall"]
+    assert [older] == one["overall"]
+    assert (newer["protocol"], newer["environments"]) == (2, NAMES[:2])
+    protocols = {about["id"]: about["protocol"] for about in two["boards"]}
+    rows = {row["id"]: protocols[row["board"]] for row in two["rows"]}
+    for comparison in (newer, older):
+        assert {rows[name] for row in comparison["rows"] for name in row["rows"]} == {comparison["protocol"]}
 
 
 def test_beside_the_mean_skill_stand_the_share_of_the_ceiling_and_the_geometric_mean_of_error_ratios(toys):
     board = document_of(toys, *across(predictors=(("mlp", 0.8), ("tipl", 0.4)), protocol=PROTOCOL_2))
-    first, second = board["overall"]
+    first, second = board["overall"][0]["rows"]
     rows = {row["id"]: row["phases"]["learning"] for row in board["rows"]}
     for one in (first, second):
         skills, shares = (
@@ -132,7 +138,7 @@ def test_where_records_have_no_sums_of_the_ceiling_the_share_of_it_is_undefined(
             for result in one.results
         ]
         lacking.append(one.model_copy(update={"results": tuple(results)}))
-    for row in document_of(toys, records[0], *lacking[1:])["overall"]:
+    for row in document_of(toys, records[0], *lacking[1:])["overall"][0]["rows"]:
         assert row["share"] is None
         assert row["error_ratio"]["value"] < 1
         assert [pair["share"] for pair in row["comparisons"]] == [None]

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from tipl_bench.leaderboard.render.site import render
 
 DOCUMENT = synthetic_documents.document(rows=36, boards=3)
+OVERALL = DOCUMENT["overall"][0]
 ROW = DOCUMENT["rows"][2]
 
 
@@ -144,7 +145,7 @@ def test_results_by_position_stand_in_an_opened_row_and_on_its_board(visit, site
 
 def test_an_overall_row_is_compared_with_the_others(visit, site):
     page = visit(site).go("#view=overall")
-    entry = DOCUMENT["overall"][0]
+    entry = OVERALL["rows"][0]
     page.locator("#body .opener").first.click()
     page.wait_for_selector(".inside table")
     cells = table(page.locator(".inside"), "Against every other one")
@@ -226,7 +227,7 @@ def test_a_command_is_copied_as_it_is_shown(visit, site):
 
 def test_an_overall_entry_opens_to_its_rows_in_each_environment(visit, site):
     page = visit(site).go()
-    entry = DOCUMENT["overall"][0]
+    entry = OVERALL["rows"][0]
     page.locator(".opener").first.click()
     cells = table(page.locator(".inside"), "one per environment")
     assert [line[0] for line in cells] == entry["environments"]

@@ -8,10 +8,13 @@ import re
 
 import pytest
 from helpers import synthetic_documents
+from helpers.board_records import NAMES, PROTOCOL_2, across, write
 from helpers.waiting import until
+from tipl_bench.leaderboard.document.build import document
 from tipl_bench.leaderboard.render.site import render
 
 DOCUMENT = synthetic_documents.document(rows=36, boards=3)
+OVERALL = DOCUMENT["overall"][0]
 BOARD = DOCUMENT["boards"][0]["id"]
 ROWS = [row for row in DOCUMENT["rows"] if row["board"] == BOARD]
 
@@ -45,9 +48,9 @@ def test_the_first_view_is_the_overall_table(visit, site):
     visiting = visit(site)
     page = visiting.go()
     assert page.locator("#view-title").inner_text() == "Overall, across environments"
-    assert visiting.names() == [entry["method"] for entry in DOCUMENT["overall"]]
-    assert first_line(visiting.column("skill")) == [shown(e["skill"]["value"]) for e in DOCUMENT["overall"]]
-    first = DOCUMENT["overall"][0]
+    assert visiting.names() == [entry["method"] for entry in OVERALL["rows"]]
+    assert first_line(visiting.column("skill")) == [shown(e["skill"]["value"]) for e in OVERALL["rows"]]
+    first = OVERALL["rows"][0]
     member = next(row for row in DOCUMENT["rows"] if row["id"] == first["rows"][0])
     skill = member["phases"]["learning"]["skill"]["mean"]["value"]
     assert visiting.column(first["environments"][0])[0] == shown(skill)
@@ -55,10 +58,10 @@ def test_the_first_view_is_the_overall_table(visit, site):
 
 
 def test_a_number_is_rounded_once_and_reads_as_in_the_other_tables(visit, tmp_path):
-    document = json.loads(json.dumps(DOCUMENT))
-    for row in document["rows"]:
+    changed = json.loads(json.dumps(DOCUMENT))
+    for row in changed["rows"]:
         row["phases"]["learning"]["skill"]["mean"]["value"] = 0.205537  # and 0.2055 would be shown as 0.205
-    render(synthetic_documents.typed(document), tmp_path)
+    render(synthetic_documents.typed(changed), tmp_path)
     visiting = visit(tmp_path)
     visiting.go(address())
     assert set(first_line(visiting.column("skill"))) == {"0.206"}
@@ -67,7 +70,7 @@ def test_a_number_is_rounded_once_and_reads_as_in_the_other_tables(visit, tmp_pa
 def test_the_overall_table_shows_lowest_states_and_disputes_and_narrows_by_both(visit, site):
     visiting = visit(site)
     page = visiting.go()
-    entries = DOCUMENT["overall"]
+    entries = OVERALL["rows"]
     assert visiting.column("state") == [entry["state"] for entry in entries]
     disputed = [entry["method"] for entry in entries if entry["disputed"]]
     assert disputed
@@ -198,7 +201,7 @@ def test_back_and_forward_walk_through_the_views(visit, site):
     page.go_back()
     page.go_back()
     until(page, "document.querySelector('#choose-view').value === 'overall'")
-    assert visiting.names() == [entry["method"] for entry in DOCUMENT["overall"]]
+    assert visiting.names() == [entry["method"] for entry in OVERALL["rows"]]
     page.go_forward()
     until(page, "document.querySelector('#choose-view').value !== 'overall'")
     assert page.locator("#head th[aria-sort]").inner_text() == "rank"
@@ -217,7 +220,7 @@ def test_back_and_forward_walk_through_the_views(visit, site):
 def test_an_address_of_nonsense_shows_the_first_view(visit, site, nonsense):
     visiting = visit(site)
     visiting.go(nonsense)
-    assert visiting.names() == [entry["method"] for entry in DOCUMENT["overall"]]
+    assert visiting.names() == [entry["method"] for entry in OVERALL["rows"]]
 
 
 def test_the_plots_follow_the_view_and_say_in_words_what_they_show(visit, site):
@@ -292,3 +295,25 @@ def test_a_dataset_with_boards_of_two_protocols_leads_from_one_to_the_other(visi
         f"{newer['dataset']}, protocol 2",
         f"{newer['dataset']}, protocol 1 (superseded)",
     ]
+
+
+def test_of_two_protocols_the_newer_comparison_comes_first_and_boards_of_one_dataset_are_told_apart(visit, toys):
+    records = [*across(NAMES[:2]), *across(NAMES[:2], protocol=PROTOCOL_2)]
+    render(document(write(toys / "records", *records)), toys / "site")
+    visiting = visit(toys / "site")
+    page = visiting.go()
+    choices = page.locator("#choose-view option").all_inner_texts()
+    overall = "Overall, across environments, protocol"
+    assert choices[:3] == [f"{overall} 2", f"{overall} 1 (superseded)", "Every row of every board"]
+    assert choices[3:5] == ["env0/ppo-v1, protocol 2", "env0/ppo-v1, protocol 1 (superseded)"]
+    for protocol, other, title in ((2, 1, f"{overall} 2"), (1, 2, f"{overall} 1 (superseded)")):
+        assert page.locator("#view-title").inner_text() == title
+        assert f"under protocol {protocol}:" in page.locator("#view-about").inner_text()
+        assert len(visiting.names()) == 2
+        page.locator("#body .opener").first.click()
+        line = page.locator(".inside td").nth(0).inner_text()
+        assert line == "env0/ppo-v1"
+        page.get_by_role("link", name=f"The comparison under protocol {other}").click()
+        until(page, f"document.querySelector('#view-title').innerText.includes('protocol {other}')")
+    page.select_option("#choose-view", "rows")
+    assert visiting.column("dataset").count("env0/ppo-v1, protocol 1 (superseded)") == 2

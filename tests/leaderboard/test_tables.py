@@ -15,7 +15,7 @@ from tipl_bench.benchmark.metrics import METRICS
 from tipl_bench.leaderboard.build import build
 from tipl_bench.leaderboard.document.build import document
 from tipl_bench.leaderboard.document.metric_values import SHOWN
-from tipl_bench.leaderboard.document.schema import LeaderboardDocument, Scope
+from tipl_bench.leaderboard.document.schema import LeaderboardDocument
 from tipl_bench.leaderboard.render import table
 
 CODE = MethodCode(
@@ -35,9 +35,7 @@ def days(toys):
     boards = {
         "full": document(write(toys / "full", full, record("mlp", 0.5), record("mlp", 0.5, seed=1))),
         "bare": document(write(toys / "bare", record("tipl", 0.5, phase="converged", trials=1))),
-        "empty": LeaderboardDocument(
-            version="0", protocols={}, metrics=SHOWN, boards=(), rows=(), overall=(), scope=Scope()
-        ),
+        "empty": LeaderboardDocument(version="0", protocols={}, metrics=SHOWN, boards=(), rows=(), overall=()),
     }
     paths = []
     for name, board in boards.items():

@@ -9,7 +9,7 @@ from typing import Any
 
 from ....benchmark.intervals import UNDEFINED, Estimate
 from ...document.ranking import RANKED_BY
-from ...document.schema import LeaderboardDocument, OverallRow, Row, Series
+from ...document.schema import LeaderboardDocument, Overall, OverallRow, Row, Series
 
 HEADLINE = "learning"
 PHASES = ("learning", "converged", "all")
@@ -64,8 +64,7 @@ def summary(document: LeaderboardDocument) -> Json:
         },
         "positions": _positions(document),
         "headline": _headline(document),
-        "overall": [_overall(entry, place) for entry in document.overall],
-        "scope": document.scope.model_dump(),
+        "overall": [_comparison(comparison, document, place) for comparison in document.overall],
     }
 
 
@@ -195,7 +194,14 @@ def _numbered(values: Iterable[Any]) -> Json:
     return {"values": list(numbers), "index": index}
 
 
-def _overall(entry: OverallRow, place: Mapping[str, int]) -> Json:
+def _comparison(comparison: Overall, document: LeaderboardDocument, place: Mapping[str, int]) -> Json:
+    """A comparison across environments with its rows as the page takes them."""
+    suffix = document.protocols[str(comparison.protocol)].suffix
+    rows = [_overall_row(entry, suffix, place) for entry in comparison.rows]
+    return {**comparison.model_dump(exclude={"rows"}), "rows": rows}
+
+
+def _overall_row(entry: OverallRow, suffix: str, place: Mapping[str, int]) -> Json:
     """An overall row with its rows by number and a name that stays when others come."""
     identity: Sequence[Any] = [entry.method, entry.version, entry.consumes, entry.budget, entry.variant]
     return {
@@ -213,6 +219,6 @@ def _overall(entry: OverallRow, place: Mapping[str, int]) -> Json:
             }
             for other in entry.comparisons
         ],
-        "id": "overall-" + hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:10],
+        "id": "overall-" + hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:10] + suffix,
         "rows": [place[row] for row in entry.rows],
     }

@@ -72,7 +72,7 @@ const columns = (() => {
     const many = view.now.view === "rows";
     return [
       RANK, PREDICTOR,
-      many && text_("dataset", "dataset", row => row.board.dataset, row => html("a", { href: state.link({ view: row.board.id }) }, bdi(row.board.dataset, 60))),
+      many && text_("dataset", "dataset", row => row.board.dataset, row => html("a", { href: state.link({ view: row.board.id }) }, bdi(row.board.dataset, 60), data.version(row.board))),
       ...data.metrics.filter(metric => measured(view, metric)).flatMap(metric => [
         alsoRanked(view, metric) && { ...text_(`rank_${metric.name}`, `rank by ${metric.label}`, row => row.ranks[metric.name]?.rank, row => rank(row.ranks[metric.name] ?? NONE), `one more than the rows of the same information class that are better by ${metric.label}; = marks ties`), numeric: true },
         { ...numeric(metric.name, metric.label, row => view.metric(metric, row)[0], row => estimate(view.metric(metric, row), metric), `${HINTS[metric.name] ?? metric.label}; ${view.name}; with its nominal 95% interval`), bestHigh: metric.direction === "higher" },
@@ -90,9 +90,9 @@ const columns = (() => {
 
   const plain = ([value, low, high], format) => [html("span", { class: "value" }, format(value)), " ", html("span", { class: "interval" }, text.interval(low, high, format))];
 
-  const entriesHave = name => data.entries.some(entry => Number.isFinite(entry[name][0]));
-
   function ofOverall(view) {
+    const { entries, environments } = data.across.get(view.now.view);
+    const entriesHave = name => entries.some(entry => Number.isFinite(entry[name][0]));
     const member = (entry, environment) => entry.rows.find(row => row.board.environment === environment);
     const skillIn = (entry, environment) => { const row = member(entry, environment); return row ? data.about.headline.metrics[data.ranking.name][0][row.index] : null; };
     return [
@@ -101,14 +101,14 @@ const columns = (() => {
       entriesHave("share") && numeric("share", "share of the ceiling", entry => entry.share[0], entry => plain(entry.share, text.skill), "mean over its environments of the skill's share of the span ceiling, with its 95% interval"),
       { ...numeric("error_ratio", "error ratio", entry => entry.error_ratio[0], entry => plain(entry.error_ratio, text.skill), "geometric mean over its environments of WPE / WPE of persistence, with its 95% interval; lower is better"), bestHigh: false },
       state_("the lowest state of its rows"),
-      ...data.environments.slice(0, 12).map((environment, number) =>
+      ...environments.slice(0, 12).map((environment, number) =>
         numeric(`env${number}`, bdi(environment, 40), entry => skillIn(entry, environment), entry => text.skill(skillIn(entry, environment)), "skill in this environment")),
       numeric("environments", "environments", entry => entry.environments.length, entry => String(entry.environments.length)),
       { ...FIT, hint: "seconds of fitting, all environments together, as stated by the runs" }, { ...PARAMETERS, hint: "of its largest, as stated by the run" }, CONSUMES,
     ].filter(Boolean);
   }
 
-  const of = view => (view.now.view === "overall" ? ofOverall(view) : ofBoard(view));
+  const of = view => (data.across.has(view.now.view) ? ofOverall(view) : ofBoard(view));
 
   return { of, badge, stateBadge, reason, plain };
 })();

@@ -9,10 +9,10 @@ const controls = (() => {
   function fillViews() {
     const groups = Map.groupBy ? Map.groupBy(data.about.boards, board => board.environment) : grouped();
     element("view").append(
-      ...(data.entries.length ? [option("overall", "Overall, across environments")] : []),
+      ...[...data.across.values()].map(one => option(one.view, `Overall, across environments${data.version(one)}`)),
       option("rows", "Every row of every board"),
       ...[...groups].map(([environment, boards]) => html("optgroup", { label: text.clean(environment, 80) },
-        boards.map(board => option(board.id, `${board.dataset}${data.protocols.size > 1 ? `, protocol ${board.protocol}` : ""}${board.superseded ? " (superseded)" : ""}`)))));
+        boards.map(board => option(board.id, `${board.dataset}${data.version(board)}`)))));
   }
 
   function grouped() {
@@ -45,7 +45,7 @@ const controls = (() => {
     for (const name of ["view", "phase", "horizon", ...Object.keys(state.CHOICES)]) element(name).value = now[name];
     if (document.activeElement !== element("q")) element("q").value = now.q;
     for (const name of ["phase", "horizon", "device"]) {
-      const useless = now.view === "overall"; // entries across environments have one number, and no single device
+      const useless = data.across.has(now.view); // entries across environments have one number, and no single device
       element(name).disabled = useless;
       element(name).closest("label").hidden = useless;
     }

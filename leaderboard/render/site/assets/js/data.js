@@ -1,4 +1,4 @@
-// The page's own data: boards, rows and overall entries, from the JSON that stands in the page.
+// The page's own data: boards, rows and comparisons across environments, from the JSON that stands in the page.
 const data = (() => {
   const about = JSON.parse(document.getElementById("data").textContent);
   const boards = new Map(about.boards.map(board => [board.id, board]));
@@ -20,15 +20,20 @@ const data = (() => {
     first += length;
   });
 
-  const entries = about.overall.map(entry => ({
-    ...entry,
-    rows: entry.rows.map(index => rows[index]),
-    ties: entry.tied.length,
-    fit: entry.rows.reduce((sum, index) => sum + rows[index].fit, 0),
-    parameters: Math.max(0, ...entry.rows.map(index => rows[index].parameters)),
-    overall: true,
+  // Across environments, by view: the newest protocol's is "overall", whichever that is, older ones are named by theirs.
+  const across = new Map(about.overall.map((comparison, number) => {
+    const view = number ? `overall-p${comparison.protocol}` : "overall";
+    const entries = comparison.rows.map(entry => ({
+      ...entry,
+      rows: entry.rows.map(index => rows[index]),
+      ties: entry.tied.length,
+      fit: entry.rows.reduce((sum, index) => sum + rows[index].fit, 0),
+      parameters: Math.max(0, ...entry.rows.map(index => rows[index].parameters)),
+      overall: view,
+    }));
+    return [view, { ...comparison, view, entries, superseded: number > 0 }];
   }));
-  const environments = [...new Set(entries.flatMap(entry => entry.environments))];
+  const entries = [...across.values()].flatMap(comparison => comparison.entries);
 
   const byId = new Map([...rows, ...entries].map(row => [row.id, row]));
 
@@ -46,6 +51,9 @@ const data = (() => {
   const otherProtocols = board => about.boards.filter(other => other !== board && other.dataset === board.dataset && other.digest === board.digest);
   const protocols = new Set(about.boards.map(board => board.protocol));
 
+  // What tells boards of one dataset, and comparisons, apart: nothing where all are of one protocol.
+  const version = ({ protocol, superseded }) => `${protocols.size > 1 ? `, protocol ${protocol}` : ""}${superseded ? " (superseded)" : ""}`;
+
   const label = row => `${row.method}${row.variant ? " " + row.variant : ""}`;
 
   // Metrics of rows; the first is what they are ranked by. References are a board's, each shown beside a metric.
@@ -54,5 +62,5 @@ const data = (() => {
   const ranking = metrics[0];
   const format = metric => (metric.unit === "return" ? text.points : metric.digits > 6 ? text.scientific : value => text.fixed(value, metric.digits));
 
-  return { about, metrics, referencesOf, ranking, format, boards, rows, entries, environments, byId, haystack, phasesOf, otherProtocols, protocols, label, headline: "learning" };
+  return { about, metrics, referencesOf, ranking, format, boards, rows, across, byId, haystack, phasesOf, otherProtocols, version, label, headline: "learning" };
 })();

@@ -39,7 +39,7 @@ const horizonChart = (() => {
   // The ceiling where the rows stand: their board's, or the mean over the boards of overall entries.
   function ceilingOf(rows, view) {
     const boards = [...new Set(rows.flatMap(row => (row.overall ? row.rows : [row])).map(row => row.board))];
-    if (view.now.view !== "overall" && boards.length > 1) return Array(data.about.horizons).fill(NaN);
+    if (!data.across.has(view.now.view) && boards.length > 1) return Array(data.about.horizons).fill(NaN);
     return Array.from({ length: data.about.horizons }, (_, index) => {
       const values = boards.map(board => board.phases[view.phase]?.references[CEILING.name].by_horizon[index]).filter(Number.isFinite);
       return values.length ? values.reduce((a, b) => a + b) / values.length : NaN;

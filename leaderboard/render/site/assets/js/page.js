@@ -28,7 +28,8 @@ const page = (() => {
   }
 
   const board = () => data.boards.get(now.view);
-  const title = () => (now.view === "overall" ? "Overall, across environments" : now.view === "rows" ? "Every row of every board" : text.clean(board().environment, 80));
+  const across = () => data.across.get(now.view);
+  const title = () => (across() ? `Overall, across environments${data.version(across())}` : now.view === "rows" ? "Every row of every board" : `${text.clean(board().environment, 80)}${data.version(board())}`);
 
   async function draw() {
     const turn = ++latest;
@@ -69,10 +70,13 @@ const page = (() => {
   }
 
   function aboutMany() {
-    if (now.view === "rows") return [html("p", {}, "Skills of different boards are not comparable; ranks are each board's own.")];
-    const claimed = data.entries.filter(entry => entry.state === "claimed").length;
-    return [html("p", {}, `Mean skill over ${text.plural(data.environments.length, "environment")}, each on its default dataset under protocol ${text.clean(data.about.scope.protocol ?? "–", 20)}: learning phase, mean over horizons. Open a row for its results in each; choose a board above for phases and horizons.`),
-      claimed > 0 && html("p", {}, `${text.count(claimed)} of ${text.plural(data.entries.length, "row")} rest on a result that is only claimed: the state of a row is the lowest of its results.`)];
+    if (!across()) return [html("p", {}, "Skills of different boards are not comparable; ranks are each board's own.")];
+    const { environments, entries, protocol } = across();
+    const others = [...data.across.values()].filter(one => one !== across());
+    const claimed = entries.filter(entry => entry.state === "claimed").length;
+    return [...others.map(other => html("p", {}, html("a", { href: state.link({ view: other.view }) }, `The comparison under protocol ${text.clean(other.protocol, 20)}`))),
+      html("p", {}, `Mean skill over ${text.plural(environments.length, "environment")}, each on its default dataset under protocol ${text.clean(protocol, 20)}: learning phase, mean over horizons. Open a row for its results in each; choose a board above for phases and horizons.`),
+      claimed > 0 && html("p", {}, `${text.count(claimed)} of ${text.plural(entries.length, "row")} rest on a result that is only claimed: the state of a row is the lowest of its results.`)];
   }
 
   // Where a board's dataset is available: a badge's label and its meaning.
@@ -110,7 +114,7 @@ const page = (() => {
     const references = where.phases[where.headline].positions;
     const beside = data.referencesOf(data.ranking).filter(one => references[one.name]).map(one => [one.label, references[one.name].mean]);
     const lines = [...rows.map(row => [bdi(data.label(row), 60), values[row.index]]), ...beside];
-    const title = `${text.capital(data.ranking.label)} by the origin's position within the PPO iteration, ${where.headline} phase, mean over horizons`;
+    const title = `${text.capital(data.ranking.label)} by the origin's position within the PPO iteration, ${where.headline} phase, mean over horizons, without intervals`;
     return html("details", {}, html("summary", {}, `${text.capital(data.ranking.label)} by position within the PPO iteration`),
       dom.table(title, ["predictor", ...values[rows[0].index].map((_, index) => String(index + 1))], lines.map(([who, at]) => [who, ...at.map(data.format(data.ranking))])));
   }

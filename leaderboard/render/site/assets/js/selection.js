@@ -3,13 +3,13 @@ const selection = (() => {
   const flagged = { "": () => true, plain: row => !row.greyed && !row.disputed, greyed: row => row.greyed, disputed: row => row.disputed };
 
   function base(now) {
-    if (now.view === "overall") return data.entries;
+    if (data.across.has(now.view)) return data.across.get(now.view).entries;
     return now.view === "rows" ? data.rows : data.rows.filter(row => row.board.id === now.view);
   }
 
   function filtered(now) {
     const words = now.q.toLowerCase().split(/\s+/).filter(Boolean);
-    const chosen = ["consumes", "budget", "state", ...(now.view === "overall" ? [] : ["device"])].filter(name => now[name]);
+    const chosen = ["consumes", "budget", "state", ...(data.across.has(now.view) ? [] : ["device"])].filter(name => now[name]);
     return base(now).filter(row =>
       chosen.every(name => row[name] === now[name]) &&
       flagged[now.flag](row) &&

@@ -6,10 +6,10 @@ const state = (() => {
   const values = name => [...new Set(data.rows.map(row => row[name]))].sort();
   const CHOICES = { consumes: values("consumes"), budget: values("budget"), device: values("device"), state: STATES, flag: FLAGS };
 
-  const firstView = data.environments.length > 1 ? "overall" : data.about.boards[0]?.id ?? "rows";
+  const firstView = data.across.get("overall")?.environments.length > 1 ? "overall" : data.about.boards[0]?.id ?? "rows";
   const EMPTY = { view: firstView, phase: "", horizon: "mean", consumes: "", budget: "", device: "", state: "", flag: "", q: "", sort: "rank", page: 0, open: [] };
 
-  const knownView = view => view === "overall" || view === "rows" || data.boards.has(view);
+  const knownView = view => view === "rows" || data.across.has(view) || data.boards.has(view);
 
   // Parses an address; unknown parts are ignored.
   function parse(hash) {
@@ -18,8 +18,8 @@ const state = (() => {
     const now = { ...EMPTY, q: (parameters.get("q") ?? "").slice(0, 200), open: parameters.getAll("open").filter(id => data.byId.has(id)).slice(0, 20) };
     now.view = knownView(parameters.get("view")) ? parameters.get("view") : viewOf(now.open[0]);
     const phases = data.phasesOf(data.boards.get(now.view));
-    now.phase = now.view === "overall" || !phases.includes(parameters.get("phase")) ? phases[0] ?? data.headline : parameters.get("phase");
-    now.horizon = now.view === "overall" ? "mean" : one("horizon", HORIZONS);
+    now.phase = data.across.has(now.view) || !phases.includes(parameters.get("phase")) ? phases[0] ?? data.headline : parameters.get("phase");
+    now.horizon = data.across.has(now.view) ? "mean" : one("horizon", HORIZONS);
     for (const name of Object.keys(CHOICES)) now[name] = one(name, CHOICES[name]);
     now.sort = /^-?[a-z0-9_]{1,60}$/.test(parameters.get("sort") ?? "") ? parameters.get("sort") : EMPTY.sort;
     now.page = Math.max(0, Math.min(1e6, Number.parseInt(parameters.get("page") ?? "0", 10) || 0));
@@ -30,7 +30,7 @@ const state = (() => {
   function viewOf(id) {
     const row = id && data.byId.get(id);
     if (!row) return firstView;
-    return row.overall ? "overall" : row.board.id;
+    return row.overall || row.board.id;
   }
 
   function address(now) {
@@ -44,7 +44,7 @@ const state = (() => {
   }
 
   const link = changes => address({ ...EMPTY, ...changes });
-  const rowLink = row => link({ view: row.overall ? "overall" : row.board.id, open: [row.id] });
+  const rowLink = row => link({ view: row.overall || row.board.id, open: [row.id] });
 
   return { parse, address, link, rowLink, EMPTY, HORIZONS, CHOICES };
 })();
