@@ -20,34 +20,36 @@ from ..baselines.predictor import FitTask
 from ..registry.dataset import Dataset
 from ..registry.reference import DatasetRef
 from ..rl import make
-from ..utils.canonical import strict_json
-from ..utils.errors import PredictorError, ProtocolError, TiplBenchError, reason
-from ..utils.files import clear_leftovers, replace_atomically, sha256, write_text
+from ..utils.errors import PredictorError, ProtocolError, TiplBenchError
+from ..utils.files import replace_atomically, sha256
 from ..utils.progress import Progress, silent
 from ..utils.tensorfile import map_tensors
-from ..utils.text import join_first, one_line
+from ..utils.text import one_line
 from . import figures
 from . import protocol as protocols
 from .collection import load_or_collect
 from .forecast.contract import check_contract
 from .forecast.forecasting import is_complete, write_forecasts
 from .forecast.reference_returns import reference_returns
+from .forecast.run_folder import (
+    FORECASTS_NAME,
+    KEY_NAME,
+    PREDICTOR_NAME,
+    REMEDY,
+    WINDOWS_NAME,
+    claim,
+    finished_record,
+    keeps_forecasts,
+)
 from .forecast.scoring import forecast_returns, read_windows, sample_returns, score, window_rows, write_windows
 from .forecast.timings import Timings
 from .forecast.validation_log import log_validation_run
 from .forecast.windows import EvaluationWindow, Split
 from .protocol import CURRENT, Protocol
 from .provenance import Provenance, provenance
-from .record import RECORD_NAME, Record, RunKey, Status, parse, read_record
-from .record_v1 import upgrade_key
+from .record import Record, RunKey, Status
 from .request import Model, RunRequest, as_settings, attribute_errors, default_folder, resolved_model
 from .worker.predictor_process import Limits, PredictorProcess
-
-KEY_NAME = "key.json"
-PREDICTOR_NAME = "predictor.safetensors"
-FORECASTS_NAME = "forecasts.safetensors"
-REMEDY = "Repeat the command that made the run, which makes what is damaged or missing in its folder again."
-WINDOWS_NAME = "windows.parquet"
 
 
 @dataclass(frozen=True)
@@ -162,9 +164,9 @@ def execute(request: RunRequest, folder: Path, progress: Progress = silent) -> R
     """Carry out a request in a folder; see `run`."""
     with contextlib.ExitStack() as stack, _start(request, folder) as predictor:
         key = request.key(predictor)
-        _claim(folder, key)
-        record = _finished(folder, key)
-        standing = record if record and _keeps_forecasts(folder, record) else None
+        claim(folder, key)
+        record = finished_record(folder, key)
+        standing = record if record and keeps_forecasts(folder, record) else None
         if standing and (standing.has_returns or not request.returns):
             return _repeated(standing, request, folder, progress)
         contract = stack.enter_context(_start(request, folder, wait=False))  # its start takes as long as a short run
@@ -231,35 +233,6 @@ def _draw(record: Record, rows: pd.DataFrame, folder: Path) -> None:
         warnings.warn(f"{folder}: the figures could not be drawn ({why}); the same command draws them.", stacklevel=2)
 
 
-def _finished(folder: Path, key: RunKey) -> Record | None:
-    """The record of a run that came to its end before; None for one that did not, or failed and is tried again.
-
-    A record that is not JSON is damaged, and follows from the forecasts.
-    """
-    path = folder / RECORD_NAME
-    if not path.exists():
-        return None
-    try:
-        record = read_record(path)
-    except ProtocolError:
-        with contextlib.suppress(ValueError):
-            strict_json(path.read_text(encoding="utf-8"))
-            raise
-        return None
-    if record.key != key:
-        raise ProtocolError(f"{path} is of another run than {KEY_NAME} beside it; choose another folder (`out=`).")
-    return None if record.failed else record
-
-
-def _keeps_forecasts(folder: Path, record: Record) -> bool:
-    """Whether the forecasts of a finished run are there; others are removed, and the rows that followed from them."""
-    if (path := folder / FORECASTS_NAME).exists() and sha256(path) == record.forecasts_sha256:
-        return True
-    for name in (FORECASTS_NAME, WINDOWS_NAME):
-        (folder / name).unlink(missing_ok=True)
-    return False
-
-
 @contextlib.contextmanager
 def _recording_failure(
     folder: Path, key: RunKey, predictor: PredictorProcess, circumstances: Provenance, timings: Timings
@@ -283,31 +256,6 @@ def _recording_failure(
         with contextlib.suppress(OSError):  # a full disk, say; the error itself is what the user needs
             failed.write(folder)
         raise
-
-
-def _claim(folder: Path, key: RunKey) -> None:
-    """Write the run's key into its folder, or check that the folder is this run's."""
-    path = folder / KEY_NAME
-    clear_leftovers(folder)
-    if path.exists():
-        try:
-            found = parse(RunKey, upgrade_key(strict_json(path.read_text(encoding="utf-8"))))
-        except ValueError as error:
-            raise ProtocolError(f"{path}: not a run's key ({reason(error)}). Choose another folder (`out=`).") from None
-        if found != key:
-            other = join_first(key.differences(found))
-            raise ProtocolError(f"{folder} holds another run ({other}). Choose another folder (`out=`).")
-    elif folder.exists() and any(folder.iterdir()):
-        raise ProtocolError(f"{folder} is not empty and holds no run. Choose another folder (`out=`).")
-    else:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            write_text(path, key.model_dump_json(indent=1) + "\n")
-        except OSError as error:
-            raise ProtocolError(
-                f"{folder.absolute()}: the run folder cannot be written ({reason(error)}). Choose another folder "
-                "(`out=`), or work in a folder that you can write."
-            ) from None
 
 
 def _fit(predictor: PredictorProcess, request: RunRequest, device: str, path: Path, progress: Progress) -> float:

@@ -10,8 +10,8 @@ from pathlib import Path, PurePosixPath
 from huggingface_hub import CommitOperationAdd
 from huggingface_hub.hf_api import RepoFile
 
+from ...benchmark.forecast.run_folder import FORECASTS_NAME
 from ...benchmark.record import RECORD_LIMIT, RECORD_NAME, Record, read_record
-from ...benchmark.run import FORECASTS_NAME
 from ...registry.hub.client import api, read_bytes, streaming, with_retries
 from ...registry.reference import COMMIT_PATTERN, HubLocation, check_repo, parse_hub
 from ...utils.errors import DatasetArgumentError, HubError, ProtocolError

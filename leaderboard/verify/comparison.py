@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ...benchmark.forecast.run_folder import WINDOWS_NAME
 from ...benchmark.forecast.scoring import following_columns, with_returns
 from ...benchmark.metrics import BY_NAME, METRICS, WINDOWS, kept_columns
 from ...benchmark.provenance import provenance
 from ...benchmark.record import Record, Result, ReturnPair
-from ...benchmark.run import WINDOWS_NAME
 
 EXACT = 1e-9
 """Relative difference from summing in another order."""

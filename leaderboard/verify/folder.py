@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ...benchmark.forecast.run_folder import FORECASTS_NAME, KEY_NAME, PREDICTOR_NAME, REMEDY, WINDOWS_NAME
 from ...benchmark.forecast.windows import EvaluationWindow, evaluation_windows
 from ...benchmark.protocol import check_known
 from ...benchmark.record import RECORD_LIMIT, RECORD_NAME, Record, read_record
 from ...benchmark.request import is_identified
-from ...benchmark.run import FORECASTS_NAME, KEY_NAME, PREDICTOR_NAME, REMEDY, WINDOWS_NAME, Run
+from ...benchmark.run import Run
 from ...registry.dataset import Dataset
 from ...registry.loading import load_dataset
 from ...utils.errors import DatasetError, ProtocolError

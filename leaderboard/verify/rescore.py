@@ -10,10 +10,11 @@ from typing import Any
 import pandas as pd
 
 from ...benchmark.forecast.reference_returns import reference_returns
+from ...benchmark.forecast.run_folder import REMEDY, WINDOWS_NAME
 from ...benchmark.forecast.scoring import forecast_returns, sample_returns, score, window_rows
 from ...benchmark.record import Record
 from ...benchmark.request import identity
-from ...benchmark.run import REMEDY, WINDOWS_NAME, Run
+from ...benchmark.run import Run
 from ...registry.dataset import Dataset
 from ...utils.errors import ProtocolError
 from ...utils.progress import Progress, silent

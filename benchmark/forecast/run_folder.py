@@ -1,0 +1,73 @@
+"""A run's folder: the names of its files, whose it is, and what it still holds of a finished run."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+from ...utils.canonical import strict_json
+from ...utils.errors import ProtocolError, reason
+from ...utils.files import clear_leftovers, sha256, write_text
+from ...utils.text import join_first
+from ..record import RECORD_NAME, Record, RunKey, parse, read_record
+from ..record_v1 import upgrade_key
+
+KEY_NAME = "key.json"
+PREDICTOR_NAME = "predictor.safetensors"
+FORECASTS_NAME = "forecasts.safetensors"
+REMEDY = "Repeat the command that made the run, which makes what is damaged or missing in its folder again."
+WINDOWS_NAME = "windows.parquet"
+
+
+def claim(folder: Path, key: RunKey) -> None:
+    """Write the run's key into its folder, or check that the folder is this run's."""
+    path = folder / KEY_NAME
+    clear_leftovers(folder)
+    if path.exists():
+        try:
+            found = parse(RunKey, upgrade_key(strict_json(path.read_text(encoding="utf-8"))))
+        except ValueError as error:
+            raise ProtocolError(f"{path}: not a run's key ({reason(error)}). Choose another folder (`out=`).") from None
+        if found != key:
+            other = join_first(key.differences(found))
+            raise ProtocolError(f"{folder} holds another run ({other}). Choose another folder (`out=`).")
+    elif folder.exists() and any(folder.iterdir()):
+        raise ProtocolError(f"{folder} is not empty and holds no run. Choose another folder (`out=`).")
+    else:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_text(path, key.model_dump_json(indent=1) + "\n")
+        except OSError as error:
+            raise ProtocolError(
+                f"{folder.absolute()}: the run folder cannot be written ({reason(error)}). Choose another folder "
+                "(`out=`), or work in a folder that you can write."
+            ) from None
+
+
+def finished_record(folder: Path, key: RunKey) -> Record | None:
+    """The record of a run that came to its end before; None for one that did not, or failed and is tried again.
+
+    A record that is not JSON is damaged, and follows from the forecasts.
+    """
+    path = folder / RECORD_NAME
+    if not path.exists():
+        return None
+    try:
+        record = read_record(path)
+    except ProtocolError:
+        with contextlib.suppress(ValueError):
+            strict_json(path.read_text(encoding="utf-8"))
+            raise
+        return None
+    if record.key != key:
+        raise ProtocolError(f"{path} is of another run than {KEY_NAME} beside it; choose another folder (`out=`).")
+    return None if record.failed else record
+
+
+def keeps_forecasts(folder: Path, record: Record) -> bool:
+    """Whether the forecasts of a finished run are there; others are removed, and the rows that followed from them."""
+    if (path := folder / FORECASTS_NAME).exists() and sha256(path) == record.forecasts_sha256:
+        return True
+    for name in (FORECASTS_NAME, WINDOWS_NAME):
+        (folder / name).unlink(missing_ok=True)
+    return False
