@@ -59,7 +59,10 @@ ADDRESS = "'hf://x' is not an address on the Hub"
         ("run --model linear --dataset hf://x", ADDRESS),
         ("datasets collect x", "'x' is not a dataset name"),
         ("datasets publish inverted-pendulum/ppo-head-v1 --repo x", "'x' is not a repository"),
-        ("submit run --repo x", "'x' is not a repository"),
+        *(
+            (f"submit run --repo {repo}", f"'{repo}' is not a repository; one looks like OWNER/NAME.")
+            for repo in ("x", "../../etc/x", "alice/leaderboard@main")
+        ),
         ("leaderboard check hf://x", "'hf://x' is not a pull request"),
         ("datasets show inverted-pendulum/ppo-head-v1@v2", "names two versions, v1 and v2"),
         ("compare run", "Give two or more runs."),
