@@ -114,7 +114,7 @@ def test_the_interval_of_a_row_of_several_seeds_covers_what_it_says(trials, spre
     alone, both = row_coverage(trials, samples, spread)
     print(f"{trials} trials, 3 seeds {spread:.0%} apart: trials alone {alone:.1%}, trials and seeds {both:.1%}")
     assert 0.9 < both < MOST
-    assert alone < both
+    assert alone <= both
 
 
 @pytest.mark.parametrize("samples", [300, pytest.param(4000, marks=long)])
