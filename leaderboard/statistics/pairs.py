@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +29,7 @@ from scipy import stats
 from .board import BETTER, ROUNDING, TIED, WORSE, board_sums, mean_ratio
 
 Float64 = npt.NDArray[np.float64]
+Index = npt.NDArray[np.intp]
 
 
 @dataclass(frozen=True)
@@ -154,6 +156,43 @@ def intervals(strata: Sequence[Stratum], *, level: float) -> pd.DataFrame:
     return pd.DataFrame(columns, index=pd.Index(entries, name="entry"))
 
 
+class Differences(NamedTuple):
+    """Differences of pairs, the half widths of their intervals, and the probability of such a one between equals."""
+
+    value: Float64
+    half: Float64
+    p: Float64
+
+
+def paired(strata: Sequence[Stratum], first: Index, second: Index, *, level: float) -> Differences:
+    """The mean over strata of some entries' values minus those of others, each pair by itself.
+
+    Parameters
+    ----------
+    strata
+        Of the same entries.
+    first, second
+        Numbers of the entries of each pair.
+    level
+        Of the intervals.
+    """
+    values = np.mean([one.value for one in strata], axis=0)
+    difference = values[first] - values[second]
+    scale = np.maximum(1.0, np.maximum(np.abs(values[first]), np.abs(values[second])))
+    variance, freedom = _variance(
+        strata,
+        lambda one: (one.influence[first] - one.influence[second]).var(-1, ddof=1),
+        lambda one: one.seed_variance[first] + one.seed_variance[second],
+        lambda one: _pair_freedom(one, first, second),
+    )
+    error = np.sqrt(variance)
+    difference = np.where(np.abs(difference) < ROUNDING * scale, 0.0, difference)
+    half = stats.t.ppf((1 + level) / 2, freedom) * np.where(error < ROUNDING * scale, 0.0, error)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        p = np.where(difference == 0, 1.0, 2 * stats.t.sf(np.abs(difference) / error, freedom))
+    return Differences(difference, half, p)
+
+
 def comparisons(
     strata: Sequence[Stratum],
     classes: Mapping[str, str],
@@ -186,20 +225,7 @@ def comparisons(
     """
     entries = strata[0].entries
     first, second = np.triu_indices(len(entries), 1)
-    values = np.mean([one.value for one in strata], axis=0)
-    difference = values[first] - values[second]
-    scale = np.maximum(1.0, np.maximum(np.abs(values[first]), np.abs(values[second])))
-    variance, freedom = _variance(
-        strata,
-        lambda one: (one.influence[first] - one.influence[second]).var(-1, ddof=1),
-        lambda one: one.seed_variance[first] + one.seed_variance[second],
-        lambda one: _pair_freedom(one, first, second),
-    )
-    error = np.sqrt(variance)
-    difference = np.where(np.abs(difference) < ROUNDING * scale, 0.0, difference)
-    half = stats.t.ppf((1 + level) / 2, freedom) * np.where(error < ROUNDING * scale, 0.0, error)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        p = np.where(difference == 0, 1.0, 2 * stats.t.sf(np.abs(difference) / error, freedom))
+    difference, half, p = paired(strata, first, second, level=level)
     names, unjudged = np.array(entries, dtype=object), np.full(len(p), None)
     family = _family([classes.get(name) for name in entries], first, second)
     adjusted = np.full(len(p), np.nan)
@@ -217,9 +243,7 @@ def comparisons(
     return table.sort_index()
 
 
-def _family(
-    classes: Sequence[str | None], first: npt.NDArray[np.intp], second: npt.NDArray[np.intp]
-) -> npt.NDArray[np.bool_]:
+def _family(classes: Sequence[str | None], first: Index, second: Index) -> npt.NDArray[np.bool_]:
     """Which pairs are of two entries that are ranked in one class."""
     return np.array(
         [classes[i] is not None and classes[i] == classes[j] for i, j in zip(first, second, strict=True)], bool
@@ -236,7 +260,7 @@ def holm(p: Float64) -> Float64:
     return adjusted
 
 
-def _pair_freedom(one: Stratum, first: npt.NDArray[np.intp], second: npt.NDArray[np.intp]) -> Float64:
+def _pair_freedom(one: Stratum, first: Index, second: Index) -> Float64:
     """Degrees of freedom of the seeds' part of a pair: those of the one with fewer, of those that have any."""
     freedom = np.where(one.seed_freedom > 0, one.seed_freedom, np.inf)
     return np.minimum(freedom[first], freedom[second])

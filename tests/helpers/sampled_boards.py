@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 import pandas as pd
-from tipl_bench.leaderboard.statistics.pairs import Stratum, stratum
+from tipl_bench.leaderboard.statistics.pairs import Differences, paired, stratum
 
 COVARIANCE = np.array([[0.06, -0.03], [-0.03, 0.06]])
 """Of log baseline and log error ratio over trials: what the boards of InvertedPendulum have at one step."""
@@ -41,14 +41,17 @@ def equal_entries(stream, entries, trials, **sampled):
 
 
 def equal_boards(stream, boards, entries, trials, **sampled):
-    """Many boards of equal entries, each a stratum; the sums of all are made at once.
+    """The differences of every two entries of many boards of equal entries, all boards at once; a row a board.
 
     Log error ratios of the trials are as in `sums`, or, "heavy", of a standard deviation of 1 (their sums over 6 trials
     are mostly one trial's), or ratios are, "student", of Student's t of 2 degrees of freedom, which have no variance.
     Seeds differ by `seed_spread` of the ratio, and a little in each trial; the first entry is better by `gain`.
     """
     found = stratum(_equal(stream, boards, entries, trials, **sampled))
-    return [_part(found, slice(first, first + entries)) for first in range(0, boards * entries, entries)]
+    offset = np.arange(boards)[:, None] * entries
+    first, second = (offset + one for one in np.triu_indices(entries, 1))
+    pairs = paired([found], first.ravel(), second.ravel(), level=SETTINGS["level"])
+    return Differences(*(one.reshape(boards, -1) for one in pairs))
 
 
 def _equal(stream, boards, entries, trials, seeds=1, tail="normal", seed_spread=0.0, gain=0.0):
@@ -66,17 +69,6 @@ def _equal(stream, boards, entries, trials, seeds=1, tail="normal", seed_spread=
     board, number, seed, trial = np.indices(shape).reshape(4, -1)
     columns = {"entry": board * entries + number, "seed": seed, "trial": trial, "horizon": 1}
     return pd.DataFrame(columns | {"numerator": (baseline * (1 - ratio)).ravel(), "denominator": baseline.ravel()})
-
-
-def _part(found, entries):
-    """Some entries of a stratum, which is one board of several."""
-    return Stratum(
-        found.entries[entries],
-        found.value[entries],
-        found.influence[entries],
-        found.seed_variance[entries],
-        found.seed_freedom[entries],
-    )
 
 
 def coverage(table, truth):
