@@ -8,8 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..registry.catalog import catalog
-from ..registry.collection.collect import collect, truncate
-from ..registry.collection.duration import describe_seconds, expected_seconds
 from ..registry.collection.presets import Extension, Preset, Truncation, preset, presets, read_config
 from ..registry.collection_config import CollectionConfig
 from ..registry.dataset import Dataset
@@ -81,6 +79,8 @@ def load_or_collect(
 
 def _expected(chosen: Preset) -> str:
     """How long a shipped collection takes here, in words."""
+    from ..registry.collection.duration import describe_seconds, expected_seconds
+
     cores = usable_threads()
     seconds = expected_seconds(chosen, cores) if isinstance(chosen, CollectionConfig) else None
     if seconds is None:
@@ -112,6 +112,8 @@ def collect_named(
     DatasetError, UnknownNameError
         If the name is malformed or unknown, or the dataset is there with another configuration.
     """
+    from ..registry.collection.collect import collect, truncate  # torch's import takes a second
+
     if not is_name(name):
         raise DatasetArgumentError(f"{name!r} is not a dataset name; one looks like inverted-pendulum/ppo-v1.")
     chosen = read_config(config) if config else preset(name)

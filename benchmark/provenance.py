@@ -8,7 +8,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, get_args
 
-import torch
 from pydantic import Field
 
 from .._version import __version__
@@ -79,6 +78,8 @@ def provenance(
     device: str, isolation: str, code: MethodCode | None = None, validation_runs: int | None = None
 ) -> Provenance:
     """This process's circumstances, the isolation (`worker.sandbox`), and the predictor's code and tuning."""
+    import torch  # only where something is run: reading a record need not wait for it
+
     commit, dirty = _git_state(Path(__file__).parents[1])
     return Provenance(
         tipl_bench=__version__,

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from pydantic import ValidationError
 
 from ..baselines import model_of
@@ -222,6 +221,8 @@ def resolve_device(name: str) -> str:
     """The torch device a name stands for; raises `OptionError` if the device is unavailable."""
     if name not in ("auto", "cpu", "cuda"):
         raise OptionError(f"Unknown device {name!r}. Known: auto, cpu, cuda.")
+    import torch
+
     if name == "cuda" and not torch.cuda.is_available():
         raise OptionError(
             'Device cuda was asked for, but torch sees no CUDA device here; use `device="cpu"` or `device="auto"`.'

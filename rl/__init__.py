@@ -19,7 +19,7 @@ _HOMES = {
     "PPOTraining": "training",
     "Policies": "evaluation",
     "PolicyLayout": "policy",
-    "TrainingConfig": "training",
+    "TrainingConfig": "hyperparameters",
     "TrainingState": "training",
     "evaluate_returns": "evaluation",
     "make": "environments",
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     from .checkpoint import Checkpoint
     from .environments import TASKS, Environment, make
     from .evaluation import Policies, evaluate_returns, usable_threads
-    from .hyperparameters import PPOHyperparameters
+    from .hyperparameters import PPOHyperparameters, TrainingConfig
     from .optimizer import Adam, FusedAdam, Optimizer
     from .policy import AgentLayout, PolicyLayout
-    from .training import PPOTraining, TrainingConfig, TrainingState
+    from .training import PPOTraining, TrainingState
 
 
 def __getattr__(name: str) -> Any:

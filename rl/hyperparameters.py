@@ -1,8 +1,14 @@
-"""PPO's hyperparameters, with CleanRL's published values as defaults."""
+"""What is trained and for how long, and PPO's hyperparameters, with CleanRL's published values as defaults."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
 from pydantic import BaseModel, ConfigDict, Field
+
+if TYPE_CHECKING:
+    from .optimizer import Adam
 
 
 class PPOHyperparameters(BaseModel):
@@ -32,3 +38,62 @@ class PPOHyperparameters(BaseModel):
     """Clip of the gradient's norm over actor and critic jointly."""
     adam_epsilon: float = Field(1e-5, gt=0)
     """Adam's epsilon."""
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """What is trained and for how long; raises `ValueError` for numbers that do not fit together.
+
+    Parameters
+    ----------
+    environment
+        Gymnasium environment id.
+    hidden_sizes
+        Hidden widths of actor and critic.
+    environment_steps
+        Steps of each trial; whole PPO iterations are taken, the remainder dropped, as in CleanRL.
+    checkpoint_every_epochs
+        Update epochs between two checkpoints.
+    hyperparameters
+        PPO's settings.
+    """
+
+    environment: str
+    hidden_sizes: tuple[int, ...]
+    environment_steps: int
+    checkpoint_every_epochs: int = 2
+    hyperparameters: PPOHyperparameters = field(default_factory=PPOHyperparameters)
+
+    def __post_init__(self) -> None:
+        settings = self.hyperparameters
+        if settings.epochs % self.checkpoint_every_epochs:
+            raise ValueError(
+                f"checkpoint_every_epochs {self.checkpoint_every_epochs} must divide {settings.epochs} epochs"
+            )
+        if settings.steps_per_iteration % settings.minibatches:
+            raise ValueError(f"{settings.minibatches} minibatches must divide {settings.steps_per_iteration} steps")
+        if self.iterations < 1:
+            iteration = settings.steps_per_iteration
+            raise ValueError(f"environment_steps {self.environment_steps} is less than one iteration of {iteration}")
+
+    @property
+    def iterations(self) -> int:
+        """PPO iterations of each trial."""
+        return self.environment_steps // self.hyperparameters.steps_per_iteration
+
+    @property
+    def checkpoints_per_iteration(self) -> int:
+        """Checkpoints of each PPO iteration; the last one follows its last epoch."""
+        return self.hyperparameters.epochs // self.checkpoint_every_epochs
+
+    @property
+    def checkpoints(self) -> int:
+        """T, checkpoints of each trial, the initialisation included."""
+        return 1 + self.iterations * self.checkpoints_per_iteration
+
+    def adam(self, *, fused: bool = False) -> Adam:
+        """The optimizer that CleanRL's hyperparameters stand for, plain or as one fused kernel."""
+        from .optimizer import Adam, FusedAdam  # a configuration need not wait for torch
+
+        kind = FusedAdam if fused else Adam
+        return kind(self.hyperparameters.learning_rate, self.hyperparameters.adam_epsilon)

@@ -6,7 +6,7 @@ import dataclasses
 import json
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,71 +16,14 @@ import torch
 from .checkpoint import Checkpoint
 from .environments import BatchedEnvironment, Environment, make
 from .evaluation import Policies
-from .hyperparameters import PPOHyperparameters
-from .optimizer import Adam, FusedAdam, Optimizer
+from .hyperparameters import TrainingConfig
+from .optimizer import Optimizer
 from .policy import PolicyLayout
 from .ppo import StackedAgent, generalized_advantage
 from .rollout import Rollout
 
 STATE_FORMAT = 3
 Moments = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]
-
-
-@dataclass(frozen=True)
-class TrainingConfig:
-    """What is trained and for how long; raises `ValueError` for numbers that do not fit together.
-
-    Parameters
-    ----------
-    environment
-        Gymnasium environment id.
-    hidden_sizes
-        Hidden widths of actor and critic.
-    environment_steps
-        Steps of each trial; whole PPO iterations are taken, the remainder dropped, as in CleanRL.
-    checkpoint_every_epochs
-        Update epochs between two checkpoints.
-    hyperparameters
-        PPO's settings.
-    """
-
-    environment: str
-    hidden_sizes: tuple[int, ...]
-    environment_steps: int
-    checkpoint_every_epochs: int = 2
-    hyperparameters: PPOHyperparameters = field(default_factory=PPOHyperparameters)
-
-    def __post_init__(self) -> None:
-        settings = self.hyperparameters
-        if settings.epochs % self.checkpoint_every_epochs:
-            raise ValueError(
-                f"checkpoint_every_epochs {self.checkpoint_every_epochs} must divide {settings.epochs} epochs"
-            )
-        if settings.steps_per_iteration % settings.minibatches:
-            raise ValueError(f"{settings.minibatches} minibatches must divide {settings.steps_per_iteration} steps")
-        if self.iterations < 1:
-            iteration = settings.steps_per_iteration
-            raise ValueError(f"environment_steps {self.environment_steps} is less than one iteration of {iteration}")
-
-    @property
-    def iterations(self) -> int:
-        """PPO iterations of each trial."""
-        return self.environment_steps // self.hyperparameters.steps_per_iteration
-
-    @property
-    def checkpoints_per_iteration(self) -> int:
-        """Checkpoints of each PPO iteration; the last one follows its last epoch."""
-        return self.hyperparameters.epochs // self.checkpoint_every_epochs
-
-    @property
-    def checkpoints(self) -> int:
-        """T, checkpoints of each trial, the initialisation included."""
-        return 1 + self.iterations * self.checkpoints_per_iteration
-
-    def adam(self, *, fused: bool = False) -> Adam:
-        """The optimizer that CleanRL's hyperparameters stand for, plain or as one fused kernel."""
-        kind = FusedAdam if fused else Adam
-        return kind(self.hyperparameters.learning_rate, self.hyperparameters.adam_epsilon)
 
 
 @dataclass(frozen=True)

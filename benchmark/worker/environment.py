@@ -6,7 +6,6 @@ import os
 import re
 from pathlib import Path
 
-import torch
 from huggingface_hub import constants
 
 KEPT = re.compile(
@@ -25,6 +24,8 @@ FOLDERS = (
 
 def worker_environment(scratch: str) -> dict[str, str]:
     """The environment variables of a worker process; it computes with as many threads as this one."""
+    import torch
+
     kept = {name: value for name, value in os.environ.items() if KEPT.fullmatch(name) and not CREDENTIAL.search(name)}
     return kept | dict.fromkeys(FOLDERS, scratch) | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from ...baselines import IN_TREE, predictor_type
 from ...baselines.options import build_options
@@ -73,6 +72,8 @@ def run_again(run: RunFolder, folder: Path, limits: Limits, progress: Progress) 
     TiplBenchError
         If it cannot be run here, or takes longer than the limit.
     """
+    import torch
+
     device = run.record.key.device if torch.cuda.is_available() else "cpu"
     return reproduce(run.record, run.dataset, folder, device=device, limits=limits, progress=progress)
 
