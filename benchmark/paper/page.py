@@ -164,8 +164,8 @@ def draw(
         axes = figure.subplots(2, 3, width_ratios=(1.25, 1, 1))
         for row, (frames, model, title) in enumerate(
             (
-                (paper, upper, f"{environment}, the paper's presentation: {LABELS[upper]}"),
-                (suite, lower, f"the suite's protocol, learning phase: {LABELS[lower]}"),
+                (paper, upper, f"{environment}, the paper's presentation\n{LABELS[upper]}"),
+                (suite, lower, f"The suite's protocol, learning phase\n{LABELS[lower]}"),
             )
         ):
             _errors(axes[row][0], frames, model)
