@@ -24,7 +24,7 @@ from ...utils.files import private_files
 from ...utils.progress import Progress, silent
 from ...utils.text import join_first
 from ..statistics.board import MIN_TRIALS
-from ..statistics.two_samples import Interval, Sample, exchanged, two_samples
+from ..statistics.two_samples import Interval, Sample, permutation_test, two_samples
 from ..store import evidence
 from ..store.confirmation import (
     SIGNIFICANT_DIGITS,
@@ -254,7 +254,7 @@ def _compared(claimed: Record, again: Record, phase: str, name: str) -> Comparis
     )
     if not np.isfinite(found).all():
         raise ProtocolError(f"{BY_NAME[name].label} is undefined on the public test trials or on the fresh ones.")
-    lower, higher = exchanged(public, fresh, resamples=protocol.resamples, seed=protocol.bootstrap_seed)
+    lower, higher = permutation_test(public, fresh, resamples=protocol.resamples, seed=protocol.bootstrap_seed)
     values = {part: _rounded(one) for part, one in zip(("public", "fresh", "difference"), found, strict=True)}
     return Comparison(**values, chance=lower if BY_NAME[name].direction == "higher" else higher)
 

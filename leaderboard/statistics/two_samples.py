@@ -75,7 +75,7 @@ def two_samples(
     return one, other, interval(values[1] - values[0], drawn[1] - drawn[0], tail)
 
 
-def exchanged(first: Sample, second: Sample, *, resamples: int, seed: int) -> tuple[float, float]:
+def permutation_test(first: Sample, second: Sample, *, resamples: int, seed: int) -> tuple[float, float]:
     """How often trials that are dealt out to the two samples at random differ as these do, or more: a permutation test.
 
     Exact for any numbers of trials and any spread where all trials are of one distribution, as the public and the

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy import stats
-from tipl_bench.leaderboard.statistics.two_samples import Sample, exchanged, two_samples
+from tipl_bench.leaderboard.statistics.two_samples import Sample, permutation_test, two_samples
 from tipl_bench.leaderboard.store.confirmation import MAX_CHANCE
 
 SETTINGS = {"resamples": 999, "level": 0.95, "seed": 1}
@@ -47,7 +47,7 @@ def test_samples_without_spread_differ_by_exactly_what_they_differ_by():
 def test_the_permutation_test_is_that_of_scipy():
     stream = np.random.default_rng(7)
     first, second = (Sample(stream.lognormal(0, 1, (n, 1)), np.ones((n, 1))) for n in (5, 4))
-    found = exchanged(first, second, resamples=20_000, seed=1)
+    found = permutation_test(first, second, resamples=20_000, seed=1)
     for chance, side in zip(found, ("less", "greater"), strict=True):
         exact = stats.permutation_test(
             (second.numerator[:, 0], first.numerator[:, 0]), lambda x, y: x.mean() - y.mean(), alternative=side
@@ -57,7 +57,7 @@ def test_the_permutation_test_is_that_of_scipy():
 
 def test_equal_trials_are_never_significant():
     same = Sample(np.full((6, 2), 0.1), np.ones((6, 2)))
-    assert exchanged(same, same, resamples=99, seed=1) == (1.0, 1.0)
+    assert permutation_test(same, same, resamples=99, seed=1) == (1.0, 1.0)
 
 
 @pytest.mark.parametrize("trials", [(2, 15), (6, 15), (15, 15)], ids=str)
@@ -71,7 +71,7 @@ def test_an_honest_claim_seems_worse_on_fresh_trials_as_rarely_as_stated(kind, t
         return sample(stream, count) if kind == "skill" else heavy
 
     for _ in range(repeats):
-        lower, higher = exchanged(*map(draw, trials), resamples=399, seed=1)
+        lower, higher = permutation_test(*map(draw, trials), resamples=399, seed=1)
         refuted += (lower if kind == "skill" else higher) <= MAX_CHANCE
     assert refuted <= stats.binom.ppf(0.999, repeats, MAX_CHANCE), refuted / repeats
 
@@ -80,5 +80,5 @@ def test_a_claim_that_does_not_hold_is_seen_with_few_trials():
     stream = np.random.default_rng(9)
     for public, fresh in ((6, 6), (6, 15), (15, 15)):
         claimed, true = sample(stream, public, ratio=0.3), sample(stream, fresh, ratio=0.8)
-        assert exchanged(claimed, true, resamples=999, seed=1)[0] <= MAX_CHANCE
+        assert permutation_test(claimed, true, resamples=999, seed=1)[0] <= MAX_CHANCE
         assert two_samples(claimed, true, **SETTINGS)[2].high < 0
