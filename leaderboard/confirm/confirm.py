@@ -115,7 +115,7 @@ def confirm(
     Raises
     ------
     DatasetError, UnknownNameError, ProtocolError
-        Before anything is collected: if a record cannot be used or is only claimed, its dataset is not here, its
+        Before anything is collected: if a record cannot be used or is not rescored, its dataset is not here, its
         predictor is not installed or another version or other code, what isolates it here does not keep the trials
         secret, or the number of trials does not fit.
     PredictorError
@@ -156,11 +156,11 @@ def _open(path: Path, dataset: Dataset | str | None) -> _Claim:
     record = open_record_file(path)
     if record.why_not_submittable:
         raise ProtocolError(f"{path}: this run cannot be confirmed: {record.why_not_submittable}")
-    if not evidence.is_checked(path, record):
+    if not evidence.is_rescored(path, record):
         raise ProtocolError(
-            f"{path}: its numbers are only claimed, and such a claim may be made so that nothing refutes it. Check it "
-            "first: `tipl-bench leaderboard add RUN` or `tipl-bench verify RUN --attest` computes them from the run's "
-            "forecasts, `tipl-bench reproduce RECORD --attest` runs it again."
+            f"{path}: nobody computed its numbers from its forecasts, and a claim can be such that nothing refutes it. "
+            "Do that first: `tipl-bench leaderboard add RUN`, or `tipl-bench verify RUN --attest` for a row that is "
+            "there."
         )
     try:
         opened = open_dataset(record, dataset if dataset else load_dataset(record.key.dataset.name, download=False))

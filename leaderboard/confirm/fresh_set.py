@@ -116,7 +116,7 @@ def open_or_create(base: Dataset, trials: int | None, least: int = MIN_TRIALS) -
     OptionError
         If there are too few or too many.
     ProtocolError
-        If the open set has another number of them.
+        If the open set has another number of them, or can be entered by other users.
     """
     wanted = FRESH_TRIALS if trials is None else trials
     if not least <= wanted <= MAX_FRESH_TRIALS:
@@ -128,6 +128,11 @@ def open_or_create(base: Dataset, trials: int | None, least: int = MIN_TRIALS) -
     for found in find_sets():
         if found.secret.revealed or found.secret.digest != digest:
             continue
+        if found.folder.stat().st_mode & fresh_root().stat().st_mode & 0o077:
+            raise ProtocolError(
+                f"{found.folder} can be entered by others than its user, who may know its seeds. Nothing is confirmed "
+                f"on it any more: reveal it (`tipl-bench leaderboard reveal {found.id}`)."
+            )
         held = len(found.secret.seeds)
         if held < least or trials not in (None, held):
             use = "" if held < least else "Use them (leave out `trials=`), or "

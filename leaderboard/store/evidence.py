@@ -270,11 +270,9 @@ def row_status(record_path: Path, record: Record) -> RowStatus:
     return RowStatus("not confirmed" if refuted else state, disputed, shown)
 
 
-def is_checked(record_path: Path, record: Record) -> bool:
-    """Whether a record's numbers were computed from its forecasts here, or came out again when it was run again."""
-    return any(
-        piece.kind in ("rescored", "reproduced") and piece.grade != "drifted" for piece in read(record_path, record)
-    )
+def is_rescored(record_path: Path, record: Record) -> bool:
+    """Whether a record's numbers were computed again from its forecasts; a reproduction compares its skills alone."""
+    return any(piece.kind == "rescored" for piece in read(record_path, record))
 
 
 def _everything(record_path: Path) -> list[Evidence]:

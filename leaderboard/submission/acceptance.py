@@ -54,7 +54,7 @@ def accept(checked: CheckResult, records: Path | None = None, *, reviewed: bool 
         )
     path = add(checked.rescored.recomputed, records, rescored=True)
     kept = read_record(path)
-    if evidence.row_status(path, kept).state != "claimed":
+    if evidence.is_rescored(path, kept):
         return path, False
     evidence.append(path, kept, evidence.rescored(checked.rescored, kept))
     if checked.reproduced is not None:

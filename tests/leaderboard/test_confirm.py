@@ -22,7 +22,7 @@ from tipl_bench.benchmark.worker import predictor_process
 from tipl_bench.benchmark.worker.predictor_process import PredictorProcess
 from tipl_bench.leaderboard.confirm import confirm as confirming
 from tipl_bench.leaderboard.confirm.confirm import confirm
-from tipl_bench.leaderboard.confirm.fresh_set import find_sets, fresh_root, lock_name
+from tipl_bench.leaderboard.confirm.fresh_set import find_sets, fresh_root, lock_name, open_or_create
 from tipl_bench.leaderboard.store import confirmation
 from tipl_bench.leaderboard.store.evidence import append, evidence_path, maintainer_note, row_status
 from tipl_bench.registry.locations import cache_root
@@ -85,6 +85,15 @@ def test_the_seeds_are_secret_whole_and_in_a_private_folder_alone(confirmed, boa
             content = path.read_bytes()
             assert not any(text in content for text in spelt), path
     assert str(seeds[0]) not in repr(find_sets())
+
+
+def test_a_set_that_others_could_enter_is_used_no_more(board):
+    (fresh,) = find_sets()
+    fresh.folder.chmod(0o750)
+    assert open_or_create(board.dataset, None).id == fresh.id, "the folder above it is closed"
+    fresh_root().chmod(0o755)
+    with pytest.raises(ProtocolError, match=f"can be entered by others than its user.* reveal {fresh.id}"):
+        open_or_create(board.dataset, None)
 
 
 def test_confirming_again_repeats_nothing_and_finds_the_same(board, monkeypatch):
@@ -195,7 +204,7 @@ def test_what_cannot_be_confirmed_is_refused_before_anything_is_collected(claime
             patch.setattr(confirming, "check_installed", lambda *request, isolation=isolation: isolation)
             refused(ProtocolError, rf"\({isolation}\) does not keep the fresh trials secret from {model}:")
     kept = evidence_path(path).rename(tmp_path / "evidence.json")
-    refused(ProtocolError, "memorising.*its numbers are only claimed")
+    refused(ProtocolError, "memorising.*nobody computed its numbers from its forecasts")
     kept.rename(evidence_path(path))
     with monkeypatch.context() as patch:
         patch.setattr(sys, "path", [entry for entry in sys.path if entry != str(confirmed / "site")])

@@ -12,7 +12,7 @@ import pytest
 from helpers.attesting import recomputed, rerun, state
 from tipl_bench.leaderboard.store import evidence
 from tipl_bench.leaderboard.store.evidence import append, fingerprint, maintainer_note, row_status
-from tipl_bench.leaderboard.store.records import file_name, load
+from tipl_bench.leaderboard.store.records import add, file_name, load
 from tipl_bench.leaderboard.verify.folder import open_run
 from tipl_bench.leaderboard.verify.rescore import rescore
 from tipl_bench.registry.store import cache_root
@@ -69,9 +69,11 @@ def test_when_runs_made_here_are_added_without_evaluating_again_then_their_evide
 
 def test_added_runs_of_others_are_rescored_and_no_code_of_theirs_is_run(workspace):
     workspace.as_guest()
+    row = add(workspace.record, workspace.records)
+    append(row, workspace.record, rerun(workspace.record))  # which compares skills alone
     result = workspace.typed("leaderboard", "add", workspace.run, "--records", workspace.records)
     assert result.exit_code == 0, result.output
-    assert state(workspace.records / file_name(workspace.record), workspace) == ("rescored", None)
+    assert [piece["kind"] for piece in row_status(row, workspace.record).evidence] == ["reproduced", "rescored"]
 
 
 def test_when_a_row_is_added_again_then_the_row_and_its_evidence_stay(workspace):
