@@ -18,7 +18,7 @@ from ...utils.canonical import flatten
 from ...utils.errors import ProtocolError, TiplBenchError
 from ...utils.progress import Progress, silent
 from ..store.confirmation import CONSISTENCY, Confirmation
-from ..store.evidence import read
+from ..store.evidence import fingerprint, read
 from ..store.records import load
 from ..verify.folder import open_run
 from ..verify.rescore import rescore
@@ -81,11 +81,12 @@ def audit(
 
 
 def _rows(secret: Secret, records: dict[Path, Record]) -> Iterator[tuple[Path, Record, Confirmation]]:
-    """The records that were confirmed on the set, or not."""
+    """The records that were confirmed on the set, or not; a row keeps what refuted an earlier record of it too."""
     for path, record in records.items():
         for piece in read(path, record):
-            if piece.confirmation and piece.confirmation.fresh_set == secret.commitment:
-                yield path, record, piece.confirmation
+            found = piece.confirmation
+            if found and found.fresh_set == secret.commitment and piece.record == fingerprint(record):
+                yield path, record, found
 
 
 def _check_trials(secret: Secret, dataset: Dataset) -> Iterator[str]:

@@ -8,6 +8,7 @@ import shutil
 
 import numpy as np
 import pytest
+from helpers.attesting import recomputed
 from helpers.confirming import seeds_of, typed
 from safetensors.numpy import load_file, save_file
 from tipl_bench.benchmark.worker.predictor_process import PredictorProcess
@@ -169,6 +170,13 @@ def test_an_audit_names_what_was_tampered_with(tamper, problem, board, revealed,
     assert "Traceback" not in result.output
     problems = "\n".join(line for line in result.output.splitlines() if line.startswith("PROBLEM: "))
     assert re.search(problem, problems), result.output
+
+
+def test_what_refuted_an_earlier_record_of_a_row_is_not_held_against_the_present_one(board, revealed):
+    recomputed(board.row("memorising"), by=1e-3)
+    found = audit(revealed, board.records)
+    assert found.problems == ()
+    assert [line.split(":")[0] for line in found.passed[2:]] == [board.row("autoregression").name]
 
 
 @pytest.mark.parametrize("content", [None, "{", '{"format": 1}'])
