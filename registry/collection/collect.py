@@ -166,20 +166,20 @@ def claim_folder(folder: Path, name: str, config: CollectionConfig, base: Datase
         )
         if not same_base or (begun.collection, begun.versions, begun.cpu) != (config, package_versions(), cpu_name()):
             raise DatasetError(
-                f"{folder} holds a collection of {name} with another configuration, package versions or processor (see "
-                f"its {MANIFEST_NAME}). Continue with those, or remove the folder to start over."
+                f"{folder} holds a collection of {name} with another configuration, other package versions or another "
+                f"processor (see its {MANIFEST_NAME}). Continue with those, or remove the folder to start over."
             )
     for file, text, what in (
-        (CONFIG_NAME, to_json(wanted, indent=1).decode(), "configuration"),
-        (VERSIONS_NAME, json.dumps(_circumstances(), indent=1), "package versions or processor"),
+        (CONFIG_NAME, to_json(wanted, indent=1).decode(), "another configuration"),
+        (VERSIONS_NAME, json.dumps(_circumstances(), indent=1), "other package versions or another processor"),
     ):
         path = folder / file
         if not path.exists():
             write_text(path, text)
         elif path.read_text(encoding="utf-8") != text:
             raise DatasetError(
-                f"{folder} holds an unfinished collection of {name} with another {what} (see {path}). Continue with "
-                "that one, or remove the folder to start over."
+                f"{folder} holds an unfinished collection of {name} with {what} (see {path}). Continue with that, or "
+                "remove the folder to start over."
             )
 
 

@@ -11,7 +11,7 @@ from tipl_bench.baselines.options import build_options
 from tipl_bench.baselines.predictor import FitTask, Predictor
 from tipl_bench.baselines.tipl import TIPL, PublishedOptions, TIPLPooled, TIPLPublished
 from tipl_bench.baselines.tipl.basis import pooled_basis, trajectory_basis
-from tipl_bench.baselines.tipl.design import SUITE, Design
+from tipl_bench.baselines.tipl.design import SUITE
 from tipl_bench.utils.errors import OptionError, PredictorError
 
 HORIZON, CONTEXT = 3, 20
@@ -115,13 +115,15 @@ def test_when_one_departure_is_switched_on_then_it_fits_saves_and_forecasts(swit
 
 
 def test_when_tokens_are_not_centred_then_what_the_basis_lacks_is_lost_and_else_carried(walking):
-    predictor = TIPLPooled(PublishedOptions(**SMALL, centred=True, displacement=True))
-    predictor.fit(task(walking))
     contexts = synthetic.contexts_of(walking, 7, [40])
-    moved = predictor.predict(contexts, HORIZON)[0] - contexts.weights[0, -1]
-    within = moved @ predictor.basis.vectors.T @ predictor.basis.vectors
-    np.testing.assert_allclose(moved, within, atol=1e-5)
-    assert Design().centred is False
+    origin = contexts.weights[0, -1]
+    for centred in (False, True):
+        predictor = TIPLPooled(PublishedOptions(**SMALL, centred=centred, displacement=centred))
+        predictor.fit(task(walking))
+        forecast = predictor.predict(contexts, HORIZON)[0]
+        outside = np.eye(len(origin)) - predictor.basis.vectors.T @ predictor.basis.vectors
+        np.testing.assert_allclose(forecast @ outside, np.tile(origin @ outside * centred, (HORIZON, 1)), atol=1e-4)
+        assert np.abs(origin @ outside).max() > 0.1
 
 
 @pytest.mark.parametrize("setting", ["basis=context", "rotations=true"])
