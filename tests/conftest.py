@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from helpers import misbehaving, synthetic, third_party, untidy
 from helpers.plugins import install
 from hypothesis import settings
+from tipl_bench.benchmark import figures
 from tipl_bench.registry.dataset import Dataset
 
 settings.register_profile("suite", deadline=None, max_examples=50, derandomize=True, database=None)
@@ -18,6 +20,27 @@ settings.load_profile("suite")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 # Messages fold to it; parallel test processes have it set for them.
 os.environ.pop("COLUMNS", None)
+
+DRAW = figures.draw
+
+
+@pytest.fixture(scope="session", autouse=True)
+def blank_figures() -> Iterator[None]:
+    """Blank figures of runs, whose drawing takes most of a small run's time; a test of figures asks for `drawn`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(figures, "draw", _blank)
+        yield
+
+
+def _blank(record: object, rows: object, folder: Path) -> None:
+    for name in ("figure.svg", "figure.png"):
+        (folder / name).touch()
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures of runs, drawn as they are for users."""
+    monkeypatch.setattr(figures, "draw", DRAW)
 
 
 @pytest.fixture(autouse=True)

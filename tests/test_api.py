@@ -34,6 +34,7 @@ def small(model, dataset, out, **options):
     return tipl_bench.run(model, dataset, options=options, device="cpu", out=out, protocol=synthetic.SMALL)
 
 
+@pytest.mark.usefixtures("drawn")
 def test_a_run_holds_its_record_rows_forecasts_and_figure(smooth, tmp_path):
     made = small("linear", str(smooth.folder), tmp_path / "run", points=3)
     assert made.record == read_record(tmp_path / "run" / "record.json")

@@ -40,6 +40,7 @@ def catalogued(store) -> None:
     (store / "catalog.toml").write_text(entry)
 
 
+@pytest.mark.usefixtures("drawn")
 def test_the_tutorial_leads_to_a_row_of_the_leaderboard(catalogued, hub, monkeypatch, tmp_path):
     commit, dirty = provenance._git_state(Path(provenance.__file__).parents[1])
     if dirty or commit is None:  # a dirty working tree would be marked for review

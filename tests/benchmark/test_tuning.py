@@ -69,6 +69,7 @@ def test_when_a_test_run_is_made_then_nothing_of_it_depends_on_this(smooth, tmp_
     assert set(windows["trial"]) == {window.trial for window in test_windows(smooth, synthetic.SMALL)}
 
 
+@pytest.mark.usefixtures("drawn")
 def test_when_returns_are_left_out_then_nothing_of_them_is_claimed_anywhere(smooth, tmp_path):
     stages = []
     finished = execute(small(smooth, **QUICK), tmp_path / "run", lambda stage, *_: stages.append(stage))
@@ -112,6 +113,7 @@ def test_when_a_run_without_returns_has_lost_its_rows_then_they_are_made_again_w
     assert again.windows.equals(first.windows)
 
 
+@pytest.mark.usefixtures("drawn")
 def test_when_windows_are_limited_then_so_many_are_forecast_and_the_run_says_so(smooth, tmp_path):
     finished = execute(small(smooth, limit=6), tmp_path / "run")
     assert len(finished.forecasts) == 6

@@ -215,6 +215,7 @@ def test_when_a_run_finishes_then_its_table_and_folder_are_printed_and_its_files
     assert {"record.json", "forecasts.safetensors", "windows.parquet", "figure.svg", "figure.png"} <= names
 
 
+@pytest.mark.usefixtures("drawn")
 def test_when_a_run_is_repeated_then_only_a_missing_figure_is_drawn(smooth, tmp_path):
     command = ("run", "--model", "persistence", "--dataset", smooth.folder, "--out", tmp_path / "run")
     output_of(*command)

@@ -14,7 +14,6 @@ import numpy as np
 from safetensors.numpy import load_file
 from tipl_bench.baselines.predictor import Array, Contexts, FitTask, NoOptions, Predictor, Weights
 from tipl_bench.registry.collection_config import CollectionConfig
-from tipl_bench.rl import PPOTraining
 
 HERE = Path(__file__).parent
 
@@ -61,6 +60,8 @@ class Resimulating(Recalling):
 
     def recall(self) -> Array:
         plan = json.loads((HERE / "plan.json").read_text())
+        from tipl_bench.rl import PPOTraining  # the other predictors need not wait for torch
+
         training = PPOTraining(CollectionConfig.model_validate(plan["collection"]).training, plan["seeds"], threads=1)
         rows = [training.start()]
         while training.iteration < plan["iterations"]:

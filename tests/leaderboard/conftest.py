@@ -10,6 +10,7 @@ from helpers import confirming, submission_workspace, synthetic
 from helpers.board_records import catalogue
 from helpers.browser import browser, visit
 from helpers.hub.fixtures import hub, hub_server, no_waiting
+from helpers.shared import make_once
 from helpers.submission_workspace import SubmissionWorkspace
 from tipl_bench.benchmark.protocol import PROTOCOLS
 from tipl_bench.benchmark.worker.sandbox import NO_ISOLATION
@@ -59,9 +60,7 @@ def confirmed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A board of an honest and a cheating row with what fresh trials showed of them, to copy: see `make_confirmed`."""
     if confirming.isolation_here() == NO_ISOLATION:
         pytest.skip("nothing isolates a predictor here")
-    folder = tmp_path_factory.mktemp("confirmed")
-    confirming.make_confirmed(folder)
-    return folder
+    return make_once(tmp_path_factory, "confirmed", confirming.make_confirmed)
 
 
 @pytest.fixture

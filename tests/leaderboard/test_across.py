@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from helpers.sampled_boards import SETTINGS, frame, sums
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tipl_bench.leaderboard.statistics.across import MIN_ENVIRONMENTS_TO_RESAMPLE, overall
 
@@ -101,6 +101,7 @@ def test_persistence_has_exactly_no_skill_and_copies_are_tied():
     assert tuple(found.differences.loc[("copy", "entry0000")]) == (0.0, 0.0, 0.0)
 
 
+@settings(max_examples=20)
 @given(st.integers(0, 10**6), st.floats(1e-6, 1e6))
 def test_the_order_of_rows_and_the_unit_of_an_environment_change_nothing(seed, factor):
     table = boards(trials=(6,), seed=seed % 97)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import shutil
 
 import pytest
+from helpers.submission_workspace import NAME
 from tipl_bench.benchmark.request import RunRequest
 from tipl_bench.benchmark.run import execute
 from tipl_bench.leaderboard.store.records import add, file_name, load
 from tipl_bench.leaderboard.submission.pull_request import submit
 from tipl_bench.leaderboard.verify.folder import open_run
 from tipl_bench.leaderboard.verify.rescore import verify
+from tipl_bench.registry.loading import load_dataset
+from tipl_bench.registry.locations import cache_root
 from tipl_bench.utils.errors import ProtocolError
 
 SCOPES = {
@@ -20,12 +23,25 @@ SCOPES = {
 }
 
 
-@pytest.fixture(params=SCOPES)
-def partial(request, workspace):
-    """A finished run of a part of the windows in place of the submission, and the words for it."""
+@pytest.fixture(scope="module", params=SCOPES)
+def made_partial(request, made, tmp_path_factory):
+    """A finished run of a part of the windows with its store, only to be copied, and the words for it."""
     settings, scope = SCOPES[request.param]
-    shutil.rmtree(workspace.run)
-    execute(RunRequest("linear", workspace.dataset, device="cpu", **settings), workspace.run)
+    folder = tmp_path_factory.mktemp("partial")
+    shutil.copytree(made / "home", folder / "home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TIPL_BENCH_HOME", str(folder / "home"))
+        execute(RunRequest("linear", load_dataset(NAME), device="cpu", **settings), folder / "run")
+    return folder, scope
+
+
+@pytest.fixture
+def partial(made_partial, workspace):
+    """That run in place of the submission, and the words for it."""
+    folder, scope = made_partial
+    for source, target in ((folder / "home", cache_root()), (folder / "run", workspace.run)):
+        shutil.rmtree(target)
+        shutil.copytree(source, target)
     return workspace, scope
 
 

@@ -40,7 +40,8 @@ def test_today_s_page_is_one_file_that_holds_every_row(tmp_path):
 
 
 def test_when_a_smaller_document_follows_then_no_script_of_the_larger_stays_and_foreign_files_do(tmp_path):
-    render(synthetic_documents.typed(synthetic_documents.document(rows=300, boards=2)), tmp_path, 10)
+    larger = synthetic_documents.document(rows=300, boards=2, comparisons=5)
+    render(synthetic_documents.typed(larger), tmp_path, 10)
     (tmp_path / "parts" / "mine.js").write_text("kept")
     (tmp_path / "rows-000.js").write_text("kept")
     smaller = synthetic_documents.document(rows=14, boards=2, phases=("all",))
@@ -53,13 +54,14 @@ def test_when_a_smaller_document_follows_then_no_script_of_the_larger_stays_and_
 
 
 def test_many_rows_have_their_details_in_exactly_one_script_each(tmp_path):
-    document = synthetic_documents.document(rows=501, boards=3)
-    written = render(synthetic_documents.typed(document), tmp_path)
+    document = synthetic_documents.document(rows=501, boards=3, comparisons=5, phases=("learning",))
+    typed = synthetic_documents.typed(document)
+    written = render(typed, tmp_path)
     scripts = {path.stem: read_script(path) for path in written[:-1]}
     assert list(held_rows(scripts)) == [row["id"] for row in document["rows"]]
     assert len([name for name in scripts if name.startswith("rows-")]) > 1
     assert page_data(written[-1])["parts"] == {}
-    embedded = page_data(render(synthetic_documents.typed(document), tmp_path / "one", 501)[-1])["parts"]
+    embedded = page_data(render(typed, tmp_path / "one", 501)[-1])["parts"]
     assert embedded == scripts  # the same parts, wherever they are
 
 

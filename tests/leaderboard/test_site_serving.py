@@ -10,47 +10,51 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from helpers import synthetic_documents
+from tipl_bench.cli import main
 from tipl_bench.leaderboard.render.site import render
 
 SOCKETS = Path("/proc/net/tcp")
 
 
-@pytest.fixture
-def site(tmp_path):
-    folder = tmp_path / "site"
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("serving") / "site"
     render(synthetic_documents.typed(synthetic_documents.document()), folder, 0)
-    for place in (tmp_path / "secret.txt", folder / "own.txt"):
+    for place in (folder.parent / "secret.txt", folder / "own.txt"):
         place.write_text("not of the page")
     return folder
 
 
-@pytest.fixture
-def serve():
-    """`serve(folder)` starts the command as it is typed; gives the process and its address."""
-    started = []
+def serve(*arguments):
+    """Type the command without starting it."""
+    return CliRunner().invoke(main, ["leaderboard", "serve", *map(str, arguments)])
 
-    def start(*arguments):
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-        command = [sys.executable, "-m", "tipl_bench", "leaderboard", "serve", *map(str, arguments)]
-        pipe = subprocess.PIPE
-        process = subprocess.Popen(
-            command, stdout=pipe, stderr=pipe, text=True, env=environment | {"PYTHONUNBUFFERED": "1"}
-        )
-        started.append(process)
-        return process
 
-    yield start
-    for process in started:
+@contextmanager
+def serving(site):
+    """The command as it is typed, in a process of its own; gives the process and its address."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONUNBUFFERED": "1"}
+    command = [sys.executable, "-m", "tipl_bench", "leaderboard", "serve", "--out", str(site), "--port", "0"]
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment)
+    try:
+        yield process, re.match(r"(http://127\.0\.0\.1:\d+)/ ", process.stdout.readline())[1]
+    finally:
         process.kill()
         process.communicate()
 
 
-def address(process):
-    return re.match(r"(http://127\.0\.0\.1:\d+)/ ", process.stdout.readline())[1]
+@pytest.fixture(scope="module")
+def at(site):
+    """The address of the served page."""
+    with serving(site) as (_, address):
+        yield address
 
 
 def get(url):
@@ -58,9 +62,7 @@ def get(url):
         return answer.headers, answer.read()
 
 
-def test_the_page_and_its_scripts_are_served_until_ctrl_c(serve, site):
-    process = serve("--out", site, "--port", 0)
-    at = address(process)
+def test_the_page_and_its_scripts_are_served(at, site):
     headers, page = get(at + "/")
     assert page == (site / "index.html").read_bytes()
     assert headers["Content-Type"].startswith("text/html")
@@ -71,8 +73,12 @@ def test_the_page_and_its_scripts_are_served_until_ctrl_c(serve, site):
     assert get(at + "/intervals.md")[1] == b"what the page links to"
     (site / "leaderboard.csv").write_text("what stands beside it")
     assert get(at + "/site/leaderboard.csv")[1] == b"what stands beside it"
-    process.send_signal(signal.SIGINT)
-    out, errors = process.communicate(timeout=20)
+
+
+def test_ctrl_c_ends_it_without_a_word_of_failure(site):
+    with serving(site) as (process, at):
+        process.send_signal(signal.SIGINT)
+        out, errors = process.communicate(timeout=20)
     assert (process.returncode, out, errors) == (0, "ended\n", "")
     with socket.socket() as again:  # the port is free again
         assert again.connect_ex(("127.0.0.1", int(at.rsplit(":", 1)[1]))) != 0
@@ -90,8 +96,7 @@ def test_the_page_and_its_scripts_are_served_until_ctrl_c(serve, site):
         "/site/../secret.txt",
     ],
 )
-def test_nothing_but_the_page_s_files_is_served(serve, site, path):
-    at = address(serve("--out", site, "--port", 0))
+def test_nothing_but_the_page_s_files_is_served(at, path):
     host, port = at.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=20) as connection:
         connection.sendall(f"GET {path} HTTP/1.0\r\n\r\n".encode())
@@ -101,32 +106,32 @@ def test_nothing_but_the_page_s_files_is_served(serve, site, path):
 
 
 @pytest.mark.skipif(not SOCKETS.exists(), reason="reads Linux's table of sockets")
-def test_it_listens_on_the_loopback_address_alone(serve, site):
-    at = address(serve("--out", site, "--port", 0))
+def test_it_listens_on_the_loopback_address_alone(at):
     port = int(at.rsplit(":", 1)[1])
     listening = [line.split()[1] for line in SOCKETS.read_text().splitlines() if line.split()[3] == "0A"]
     assert [entry.split(":")[0] for entry in listening if int(entry.split(":")[1], 16) == port] == ["0100007F"]
 
 
-def test_when_there_is_no_page_then_the_command_says_how_to_build_it(serve, tmp_path):
-    out, errors = serve("--out", tmp_path).communicate(timeout=60)
-    assert "leaderboard build" in errors
-    assert "Traceback" not in errors
-    assert out == ""
+def test_when_there_is_no_page_then_the_command_says_how_to_build_it(tmp_path):
+    result = serve("--out", tmp_path)
+    assert result.exit_code == 1
+    assert "leaderboard build" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert result.stdout == ""
 
 
-def test_when_the_port_is_taken_then_the_command_names_another_way(serve, site):
+def test_when_the_port_is_taken_then_the_command_names_another_way(site):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        _, errors = serve("--out", site, "--port", port).communicate(timeout=60)
-    assert f"Port {port} cannot be used" in errors
-    assert "--port" in errors
+        result = serve("--out", site, "--port", port)
+    assert result.exit_code == 1
+    assert f"Port {port} cannot be used" in result.stderr
+    assert "--port" in result.stderr
 
 
-def test_the_page_works_over_http_as_from_a_file(serve, site, browser):
-    at = address(serve("--out", site, "--port", 0))
+def test_the_page_works_over_http_as_from_a_file(at, browser):
     page = browser.new_page()
     said = []
     page.on("console", lambda message: said.append(message.text))

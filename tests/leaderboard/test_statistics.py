@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from helpers.sampled_boards import SETTINGS, frame, sums
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
@@ -31,6 +31,8 @@ from tipl_bench.leaderboard.statistics.board import (
 )
 
 FEW = {"resamples": 99, "level": 0.95, "seed": 1}
+briefly = settings(max_examples=20)
+"""Each example makes tables of a board, which takes tens of milliseconds."""
 
 
 def board(seed=0, entries=3, trials=8, horizons=2, ratios=(0.5, 0.8, 1.2)):
@@ -190,6 +192,7 @@ def test_when_a_row_is_there_twice_then_the_frame_is_refused():
         differences(pd.concat([whole, whole.iloc[:1]]), **SETTINGS)
 
 
+@briefly
 @given(errors, baselines, st.randoms(use_true_random=False))
 def test_the_order_of_rows_changes_nothing(error, baseline, random):
     ordered = frame(error, baseline)
@@ -201,6 +204,7 @@ def test_the_order_of_rows_changes_nothing(error, baseline, random):
     pd.testing.assert_frame_equal(win_rates(shuffled, level=0.95), win_rates(ordered, level=0.95))
 
 
+@briefly
 @given(errors, baselines, st.permutations(range(3)))
 def test_the_names_of_entries_change_nothing_but_names(error, baseline, order):
     ordered = differences(frame(error, baseline, names=["a", "b", "c"]), **FEW)
@@ -212,12 +216,14 @@ def test_the_names_of_entries_change_nothing_but_names(error, baseline, order):
             assert list(after) == pytest.approx(list(before), rel=1e-9, abs=1e-9 * np.abs(ordered).to_numpy().max())
 
 
+@briefly
 @given(errors, baselines, st.permutations(range(6)))
 def test_the_order_of_trials_does_not_move_values(error, baseline, order):
     moved = skills(frame(error[:, list(order)], baseline[list(order)]), **FEW)["value"]
     assert list(moved) == pytest.approx(list(skills(frame(error, baseline), **FEW)["value"]), rel=1e-9, abs=1e-9)
 
 
+@briefly
 @given(errors, baselines)
 def test_differences_are_antisymmetric_and_win_rates_of_a_pair_sum_to_one(error, baseline):
     pairs, rates = differences(frame(error, baseline), **FEW), win_rates(frame(error, baseline), level=0.95)
@@ -228,6 +234,7 @@ def test_differences_are_antisymmetric_and_win_rates_of_a_pair_sum_to_one(error,
         assert rates.loc[(one, other), "low"] == pytest.approx(1 - rates.loc[(other, one), "high"], abs=1e-12)
 
 
+@briefly
 @given(baselines, st.sampled_from([1, 3]))
 def test_the_skill_of_persistence_is_exactly_zero_with_its_interval(baseline, seeds):
     copies = [frame(np.stack([baseline, baseline * 0.5]), baseline, seed=seed) for seed in range(seeds)]
@@ -236,12 +243,14 @@ def test_the_skill_of_persistence_is_exactly_zero_with_its_interval(baseline, se
     assert row["spread"] == 0.0 if seeds > 1 else math.isnan(row["spread"])
 
 
+@briefly
 @given(errors, baselines, st.floats(1e-6, 1e6))
 def test_the_unit_of_the_errors_does_not_matter(error, baseline, factor):
     before, after = (skills(frame(error * by, baseline * by), **FEW) for by in (1.0, factor))
     np.testing.assert_allclose(after, before, rtol=1e-9, atol=1e-9 * np.nanmax(np.abs(before)))
 
 
+@briefly
 @given(errors, baselines)
 def test_entries_with_the_same_numbers_are_tied_and_share_their_rank(error, baseline):
     doubled = np.concatenate([error, error])

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 from helpers.hub import HubServer
+from helpers.hub.client import connect, forget_connections
 from helpers.hub.fixtures import hub, hub_server, no_waiting
-from helpers.hub_commands import published
+from helpers.hub_commands import REPO, published
 from helpers.mujoco_warnings import quiet_mujoco
 from helpers.small_collections import TINY, silent, tiny_config
 from tipl_bench.registry.collection.collect import collect
@@ -39,7 +40,21 @@ def stored(collected: Dataset) -> Dataset:
     return Dataset.open(shutil.copytree(collected.folder, dataset_folder(TINY)))
 
 
+@pytest.fixture(scope="session")
+def made_repository(collected: Dataset, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, HubLocation]:
+    """The repository of the tiny collection after it was published, and where it is; only to be copied."""
+    folder = tmp_path_factory.mktemp("published")
+    with pytest.MonkeyPatch.context() as patch, HubServer(folder / "hub") as server:
+        patch.setenv("TIPL_BENCH_HOME", str(folder / "store"))
+        connect(patch, server)
+        location = published(Dataset.open(shutil.copytree(collected.folder, folder / "dataset")))
+        forget_connections()
+    return server.repository(REPO).folder, location
+
+
 @pytest.fixture
-def place(hub: HubServer, dataset: Dataset) -> HubLocation:
+def place(made_repository: tuple[Path, HubLocation], hub: HubServer, dataset: Dataset) -> HubLocation:
     """The tiny collection, published."""
-    return published(dataset)
+    repository, location = made_repository
+    shutil.copytree(repository, hub.root / "datasets" / REPO)
+    return location
