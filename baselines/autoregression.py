@@ -10,8 +10,10 @@ import numpy.typing as npt
 from pydantic import Field
 
 from ..registry.trial import Trial, iteration_positions
+from ..utils.fields import later
 from .fitting.gram import window_grams
 from .predictor import Array, Contexts, FitTask, Options, Predictor, Weights, check_reach
+from .running_moments import continue_normaliser
 
 Float64 = npt.NDArray[np.float64]
 
@@ -25,6 +27,8 @@ class AutoregressionOptions(Options):
     """Whether each position of the origin within its PPO iteration has its own coefficients."""
     ridge: float | None = Field(None, ge=0)
     """Penalty as a share of the features' mean square; none: chosen on the validation trials."""
+    normaliser: bool = later(False)
+    """Whether to forecast the observation normaliser too: its moments go on as over the last iteration."""
 
 
 RIDGES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
@@ -108,6 +112,15 @@ class Autoregression(Predictor[AutoregressionOptions]):
         differences = np.diff(past, axis=1)[:, ::-1]  # lag 1 first
         coefficients = self.coefficients[positions, :horizon].astype(np.float32)  # [B, H, lags]
         return past[:, -1:] + coefficients @ differences
+
+    @property
+    def forecasts_normaliser(self) -> bool:
+        """See `Predictor.forecasts_normaliser`."""
+        return self.options.normaliser
+
+    def predict_normaliser(self, contexts: Contexts, horizon: int) -> Array:
+        """See `Predictor.predict_normaliser`."""
+        return continue_normaliser(contexts, horizon)
 
     def state(self) -> dict[str, Array]:
         """See `Predictor.state`."""

@@ -7,7 +7,9 @@ from typing import Any, ClassVar
 import numpy as np
 from pydantic import Field
 
-from .predictor import Contexts, Options, Predictor, Weights, check_reach
+from ..utils.fields import later
+from .predictor import Array, Contexts, Options, Predictor, Weights, check_reach
+from .running_moments import continue_normaliser
 
 
 class LinearOptions(Options):
@@ -17,6 +19,8 @@ class LinearOptions(Options):
     """Checkpoints that the line is fitted to, at most the context."""
     damping: float = Field(1.0, ge=0, le=1)
     """Share of the line's step that is taken: 0 repeats the origin, 1 is the plain line."""
+    normaliser: bool = later(False)
+    """Whether to forecast the observation normaliser too: its moments go on as over the last iteration."""
 
 
 class Linear(Predictor[LinearOptions]):
@@ -49,3 +53,12 @@ class Linear(Predictor[LinearOptions]):
         step = np.einsum("hk,bkp->bhp", (self.options.damping * line).astype(np.float32), past)
         forecast: Weights = origin + step
         return forecast
+
+    @property
+    def forecasts_normaliser(self) -> bool:
+        """See `Predictor.forecasts_normaliser`."""
+        return self.options.normaliser
+
+    def predict_normaliser(self, contexts: Contexts, horizon: int) -> Array:
+        """See `Predictor.predict_normaliser`."""
+        return continue_normaliser(contexts, horizon)

@@ -75,8 +75,11 @@ def _check_fields(predictor: type[Predictor[Any]], names: Collection[str], recor
     kind = predictor.options_type
     fields = dataclasses.fields(kind) if dataclasses.is_dataclass(kind) else ()
     unreached = {field.name: "it is init=False, so no setting reaches it" for field in fields if not field.init}
+    later = {name for name, field in getattr(kind, "model_fields", {}).items() if field.exclude_if}
     unrecorded = {
-        name: "no record would hold it (InitVar, excluded or alias)" for name in names if name not in recorded
+        name: "no record would hold it (InitVar, excluded or alias)"
+        for name in names
+        if name not in recorded and name not in later
     }
     for name, reason in (unreached | unrecorded).items():
         raise OptionError(f"{predictor.name}: option {name} of {kind.__name__}: {reason}; make it a plain field.")

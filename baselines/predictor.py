@@ -22,7 +22,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +38,9 @@ from ..utils.files import replace_atomically
 
 Weights = npt.NDArray[np.float32]
 Array = npt.NDArray[Any]
+Output = Literal["forecasts", "normaliser"]
+OUTPUT_DTYPES: Mapping[Output, str] = {"forecasts": "float32", "normaliser": "float64"}
+"""What a predictor may forecast, weights and the observation normaliser that they act with, and how it is stored."""
 
 INFORMATION_CLASSES = {
     "weights": "past weights of the trial, and each checkpoint's place within its training iteration",
@@ -106,6 +109,11 @@ class Contexts:
     def __len__(self) -> int:
         return len(self.weights)
 
+    @property
+    def normaliser(self) -> npt.NDArray[np.float64]:
+        """Mean and variance of the observation normaliser, [B, L, 2, O]."""
+        return np.stack([self.observation_mean, self.observation_variance], axis=2)
+
     def take(self, rows: npt.NDArray[np.intp]) -> Contexts:
         """Some of the windows, by number."""
         return Contexts(
@@ -117,6 +125,12 @@ class Contexts:
             origin=self.origin[rows],
             layout=self.layout,
         )
+
+
+def forecast_shape(output: Output, contexts: Contexts, horizon: int) -> tuple[int, ...]:
+    """[B, H, P] of weights; [B, H, 2, O] of the normaliser, its mean and then its variance."""
+    last = contexts.weights.shape[-1:] if output == "forecasts" else (2, contexts.observation_mean.shape[-1])
+    return (len(contexts), horizon, *last)
 
 
 @dataclass(frozen=True)
@@ -188,6 +202,23 @@ class Predictor(ABC, Generic[OptionsT]):
     @abstractmethod
     def predict(self, contexts: Contexts, horizon: int) -> Weights:
         """Forecast the next `horizon` checkpoints, [B, H, P] float32; each window by itself."""
+
+    def predict_normaliser(self, contexts: Contexts, horizon: int) -> Array:
+        """Forecast the observation normaliser at the same checkpoints: its mean and variance, [B, H, 2, O] floats.
+
+        Optional: a forecast policy acts with its normaliser at the origin, or with this. Each window by itself.
+        """
+        raise NotImplementedError(f"{self.name} forecasts no normaliser: it defines no predict_normaliser.")
+
+    @property
+    def forecasts_normaliser(self) -> bool:
+        """Whether `predict_normaliser` is called; by default, whether the class defines it."""
+        return type(self).predict_normaliser is not Predictor.predict_normaliser
+
+    @property
+    def information_class(self) -> str:
+        """`consumes`, or "statistics" if that is more: a forecast of the normaliser rests on its past."""
+        return "statistics" if self.forecasts_normaliser and self.consumes == "weights" else self.consumes
 
     def state(self) -> dict[str, Array]:
         """What `fit` learned, as named arrays; empty by default."""

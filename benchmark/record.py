@@ -31,8 +31,6 @@ ROUNDING = 1e-9
 
 
 Option = bool | Annotated[int, Field(ge=-(2**63), lt=2**63)] | float | Text | None
-
-
 Model = TypeVar("Model", bound=Document)
 
 
@@ -100,10 +98,13 @@ class MethodIdentity(Document):
     """The named amount of training."""
     options: Annotated[dict[Slug, Option], Field(max_length=100)]
     """All its options."""
+    forecasts_normaliser: bool = later(False)
+    """Whether its forecasts act with an observation normaliser that it forecast too, not with the origin's."""
 
     def stable(self) -> dict[str, Any]:
         """The identity as file names, row ids and fingerprints spell it, whatever fields a method gains later."""
-        return {name: getattr(self, name) for name in ("name", "version", "consumes", "budget", "options")}
+        found = {name: getattr(self, name) for name in ("name", "version", "consumes", "budget", "options")}
+        return found | ({"forecasts_normaliser": True} if self.forecasts_normaliser else {})
 
 
 class RunKey(Document):

@@ -182,6 +182,7 @@ class RunRequest:
                     consumes=predictor.consumes,
                     budget=self.budget,
                     options=predictor.options,
+                    forecasts_normaliser=predictor.forecasts_normaliser,
                 ),
                 seed=self.seed,
                 device=resolve_device(self.device),

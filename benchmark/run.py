@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -78,8 +77,7 @@ class Run:
     @cached_property
     def forecasts(self) -> npt.NDArray[np.float32]:
         """The forecasts [W, H, P], mapped into memory."""
-        mapped: Any = map_tensors(self.folder / FORECASTS_NAME, REMEDY)["forecasts"]
-        return np.asarray(mapped)
+        return np.asarray(map_tensors(self.folder / FORECASTS_NAME, REMEDY)["forecasts"])
 
     @property
     def figure(self) -> Path:
@@ -306,7 +304,7 @@ def _forecast(
         _load(fresh, state, device)
         check_contract(fresh, dataset, windows, protocol, path, progress, resumed=resumed)
 
-    if state.exists() and is_complete(path, dataset, windows, protocol):
+    if state.exists() and is_complete(path, dataset, windows, protocol, normaliser=predictor.forecasts_normaliser):
         check(predictor, resumed=True)
         return
     (folder / WINDOWS_NAME).unlink(missing_ok=True)  # rows of earlier forecasts
@@ -337,12 +335,13 @@ def _evaluated(
 
 
 def _evaluate(request: RunRequest, windows: list[EvaluationWindow], path: Path, progress: Progress) -> pd.DataFrame:
-    dataset, protocol, forecasts = request.dataset, request.protocol, map_tensors(path, REMEDY)["forecasts"]
+    dataset, protocol, tensors = request.dataset, request.protocol, map_tensors(path, REMEDY)
+    forecasts, normaliser = np.asarray(tensors["forecasts"]), tensors.get("normaliser")
     if not request.returns:
         return window_rows(dataset, windows, forecasts, None, None, protocol)
     reference = reference_returns(dataset, protocol, progress, windows)
     try:
-        returns = forecast_returns(dataset, windows, np.asarray(forecasts), protocol, progress).values
+        returns = forecast_returns(dataset, windows, forecasts, protocol, progress, normaliser=normaliser).values
     except ProtocolError as error:
         raise PredictorError(f"{request.model}: {error}") from None
     return window_rows(dataset, windows, forecasts, returns, reference, protocol)

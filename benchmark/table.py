@@ -28,6 +28,9 @@ def render(record: Record) -> RenderableType:
         f" on {key.dataset.name} ({key.dataset.environment}), protocol {key.protocol.version}, seed {key.seed}\n",
         (f"budget {key.method.budget}{': ' + options if options else ''}\n", "dim"),
         (f"dataset digest {key.dataset.digest[:12]}, device {key.device}", "dim"),
+        ("\nforecasts the normaliser too: REPW and gain are of policies that act with it", "dim")
+        if key.method.forecasts_normaliser
+        else "",
         (f"\n{record.scope}: not for a leaderboard" if record.scope else "", "yellow"),
     )
     measured = {name for result in record.results for name in result.estimates}
@@ -50,8 +53,8 @@ def render(record: Record) -> RenderableType:
     of_returns = " REPW (with persistence's), the reset noise and gain are in units of return."
     if "repw_perfect" in measured:
         of_returns += (
-            " Perfect: the REPW of the true weights under the origin's normaliser, as forecasts act. Moving: where the "
-            "true return has moved."
+            " Perfect: the REPW of the true weights under the origin's normaliser, as most forecasts act. Moving: "
+            "where the true return has moved."
         )
     foot = Text.assemble(
         (f"{counts}. Skill is 1 - WPE / WPE of persistence. Ceiling: the best in the context's span.", "dim"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ..._version import __version__
-from ...baselines.predictor import Contexts, FitTask
+from ...baselines.predictor import OUTPUT_DTYPES, Contexts, FitTask, Output, forecast_shape
 from ...utils.errors import DatasetError, PredictorError, ProtocolError
-from ..forecast.contract import agrees
-from ..forecast.forecasting import build_contexts
+from ..forecast.contract import agrees, in_units, past_of
+from ..forecast.forecasting import UNUSABLE, build_contexts, outputs, usable
 from ..forecast.windows import EvaluationWindow
 from ..protocol import CURRENT
 from ..request import Model, resolved_model
@@ -27,12 +27,14 @@ from ..worker.predictor_process import Limits, PredictorProcess
 from ..worker.sandbox import NO_ISOLATION
 from . import synthetic_trials
 
-Forecasts = npt.NDArray[Any]
+Forecasts = Mapping[Output, npt.NDArray[Any]]
 
 TRAIN, VALIDATION = 4, 1
 ORIGINS = (19, 23, 24, 30, 45, 68)
 CHECKS = 13
 """Checks in a complete report."""
+SUBJECTS: Mapping[Output, str] = {"forecasts": "", "normaliser": "the normaliser "}
+"""How the detail of a failed check begins."""
 TIMEOUT = 30.0
 """Default time limit of the whole check, in seconds."""
 
@@ -147,10 +149,10 @@ def _run_checks(checker: _Checker, start: Callable[[], PredictorProcess]) -> Non
             started = time.perf_counter()
             expected = checker.forecast(first, contexts, horizon)
             seconds = (time.perf_counter() - started) / len(contexts)
-            shape, length = list(expected.shape), contexts.weights.shape[1]
-            detail(f"{shape} {expected.dtype} from {length} checkpoints, {1e3 * seconds:.1f} ms a window")
+            shapes = ", normaliser ".join(f"{list(values.shape)} {values.dtype}" for values in expected.values())
+            detail(f"{shapes} from {contexts.weights.shape[1]} checkpoints, {1e3 * seconds:.1f} ms a window")
         with checker.check("known answers") as detail:
-            detail(checker.score(expected))
+            detail(checker.score(expected["forecasts"]))
         _check_batches(checker, first, expected)
         with checker.check("same call, same forecasts") as detail:
             detail(checker.compare_exactly(expected, checker.forecast(first, contexts, horizon)))
@@ -172,14 +174,19 @@ def _check_batches(checker: _Checker, predictor: PredictorProcess, expected: For
     """Check that a window's forecast depends neither on the other windows of its batch nor on the horizon."""
     contexts, horizon = checker.contexts, CURRENT.horizon
     with checker.check("shorter horizon") as detail:
-        detail(checker.compare(expected[:, :3], checker.forecast(predictor, contexts, 3), expected))
+        detail(checker.compare(_part(expected, np.s_[:, :3]), checker.forecast(predictor, contexts, 3), expected))
     with checker.check("batch order") as detail:
         order = np.arange(len(contexts))[::-1]
         reversed_batch = checker.forecast(predictor, contexts.take(order), horizon)
-        detail(checker.compare(expected[order], reversed_batch, expected))
+        detail(checker.compare(_part(expected, order), reversed_batch, expected))
     with checker.check("batch size") as detail:
         single = [checker.forecast(predictor, contexts.take(np.array([row])), horizon) for row in range(len(contexts))]
-        detail(checker.compare(expected, np.concatenate(single), expected))
+        together = {output: np.concatenate([one[output] for one in single]) for output in expected}
+        detail(checker.compare(expected, together, expected))
+
+
+def _part(forecasts: Forecasts, index: Any) -> Forecasts:
+    return {output: values[index] for output, values in forecasts.items()}
 
 
 class _Checker:
@@ -209,12 +216,12 @@ class _Checker:
         windows = [EvaluationWindow(self.test_trial.index, origin, "learning", 0) for origin in origins]
         return build_contexts({self.test_trial.index: self.test_trial}, windows, length)
 
-    def score(self, forecast: Forecasts) -> str:
+    def score(self, forecast: npt.NDArray[Any]) -> str:
         """The skill where the answer is known; raises `_MismatchError` if the forecasts are a checkpoint off."""
         steps, now = np.arange(1, CURRENT.horizon + 1), self.contexts.weights[:, -1:]
         weights, periodic = self.test_trial.weights(), synthetic_trials.PERIODIC
 
-        def error(guess: Forecasts, part: slice, shift: int = 0) -> float:
+        def error(guess: npt.NDArray[Any], part: slice, shift: int = 0) -> float:
             true = weights[self.contexts.origin[:, None] + steps + shift]
             return float(np.square(guess[..., part] - true[..., part], dtype=np.float64).sum())
 
@@ -262,14 +269,20 @@ class _Checker:
             self._add("time", False, f"the check took more than {timeout:g} s; {fix}")
 
     def forecast(self, predictor: PredictorProcess, contexts: Contexts, horizon: int) -> Forecasts:
-        """Forecasts, checked for shape, dtype and finite numbers."""
-        forecast = predictor.predict(contexts, horizon)
-        expected = (len(contexts), horizon, synthetic_trials.LAYOUT.parameter_count)
-        if forecast.shape != expected or forecast.dtype.kind != "f":
-            raise PredictorCrash(f"returned {list(forecast.shape)} {forecast.dtype}, not {list(expected)} float32")
-        if not np.isfinite(forecast.astype(np.float32)).all():
-            raise PredictorCrash("returned forecasts that are not finite")
-        return forecast
+        """Forecasts as they are compared, checked for shape, dtype, finite numbers and variances above 0."""
+        found: dict[Output, npt.NDArray[Any]] = {}
+        for output in outputs(predictor):
+            predict = predictor.predict if output == "forecasts" else predictor.predict_normaliser
+            forecast, expected = predict(contexts, horizon), forecast_shape(output, contexts, horizon)
+            dtype = OUTPUT_DTYPES[output]
+            if forecast.shape != expected or forecast.dtype.kind != "f":
+                raise PredictorCrash(
+                    f"returned {output} {list(forecast.shape)} {forecast.dtype}, not {list(expected)} {dtype}"
+                )
+            if not usable(output, forecast.astype(dtype)).all():
+                raise PredictorCrash(f"returned a forecast that {UNUSABLE[output]}")
+            found[output] = in_units(output, forecast, contexts)
+        return found
 
     def try_test_trial(self, predictor: PredictorProcess) -> str:
         """Try to open a test trial in the worker; raises `_MismatchError` if that succeeds."""
@@ -281,14 +294,21 @@ class _Checker:
 
     def compare_exactly(self, expected: Forecasts, actual: Forecasts) -> str:
         """Raise `_MismatchError` unless the forecasts are bitwise equal."""
-        if not np.array_equal(expected, actual):
-            raise _MismatchError(f"differs by up to {np.abs(expected - actual).max():.2g}")
+        for output in expected:
+            if not np.array_equal(expected[output], actual[output]):
+                difference = np.abs(expected[output] - actual[output]).max()
+                raise _MismatchError(f"{SUBJECTS[output]}differs by up to {difference:.2g}")
         return "bitwise"
 
     def compare(self, expected: Forecasts, actual: Forecasts, forecasts: Forecasts) -> str:
         """Raise `_MismatchError` unless the forecasts agree up to rounding."""
-        difference = float(np.abs(expected - actual).max())
-        step = float(np.abs(forecasts - self.contexts.weights[:, -1:]).max()) or 1.0
-        if not agrees(difference, step):
-            raise _MismatchError(f"differs by {difference:.2g}; the largest step forecast is {step:.2g}")
-        return "bitwise" if difference == 0 else f"within {difference / step:.1g} of the largest step forecast"
+        largest = 0.0
+        for output, values in forecasts.items():
+            difference = float(np.abs(expected[output] - actual[output]).max())
+            step = float(np.abs(values - past_of(output, self.contexts)[:, -1:]).max()) or 1.0
+            if not agrees(difference, step):
+                raise _MismatchError(
+                    f"{SUBJECTS[output]}differs by {difference:.2g}; the largest step forecast is {step:.2g}"
+                )
+            largest = max(largest, difference / step)
+        return "bitwise" if largest == 0 else f"within {largest:.1g} of the largest step forecast"

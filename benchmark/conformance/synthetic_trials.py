@@ -29,8 +29,8 @@ def _write(path: Path, index: int) -> Trial:
     iteration = np.concatenate([[0], steps // PER_ITERATION + 1])
     values: dict[str, Any] = {
         "weights": _trajectory(np.random.default_rng([2503, 4074, index])),
-        "observation_mean": 0.0,
-        "observation_variance": 1.0,
+        "observation_mean": np.sqrt(iteration)[:, None] * (0.01 * (index + 1)),
+        "observation_variance": 1 / (1 + 0.01 * (index + 1) * iteration)[:, None],
         "observation_count": iteration * 2048.0,
         "environment_steps": iteration * 2048,
         "iteration": iteration,

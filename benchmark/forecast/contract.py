@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...baselines.predictor import Contexts
+from ...baselines.predictor import Contexts, Output
 from ...registry.dataset import Dataset
 from ...utils.errors import PredictorError
 from ...utils.files import sha256
@@ -53,8 +53,8 @@ class _Comparison:
     differences: dict[int, float] = field(default_factory=dict)
     steps: dict[int, float] = field(default_factory=dict)
 
-    def add(self, rows: Sequence[int], expected: Forecasts, actual: Forecasts, contexts: Contexts) -> None:
-        for row, mine, theirs, past in zip(rows, expected, actual, contexts.weights, strict=True):
+    def add(self, rows: Sequence[int], expected: Forecasts, actual: Forecasts, pasts: Forecasts) -> None:
+        for row, mine, theirs, past in zip(rows, expected, actual, pasts, strict=True):
             self.differences[row] = float(np.abs(mine - theirs).max())
             step = max(np.abs(mine - past[-1]).max(), np.abs(np.diff(past, axis=0)).max(initial=0.0))
             self.steps[row] = float(max(step, ROUNDING * np.abs(past[-1]).max() / TOLERANCE))
@@ -65,6 +65,20 @@ class _Comparison:
             (row for row, difference in self.differences.items() if not agrees(difference, self.steps[row])),
             key=lambda row: -self.differences[row],
         )
+
+
+def in_units(output: Output, values: Forecasts, contexts: Contexts) -> Forecasts:
+    """Forecasts or pasts [B, T, ...] as they are compared: moments of observations in units of those at the origin."""
+    if output == "forecasts":
+        return values
+    variance = contexts.observation_variance[:, -1]
+    compared: Forecasts = values / np.stack([np.sqrt(variance), variance], axis=1)[:, None]
+    return compared
+
+
+def past_of(output: Output, contexts: Contexts) -> Forecasts:
+    """What of the contexts is forecast, [B, L, ...], in the units in which forecasts are compared."""
+    return in_units(output, contexts.weights if output == "forecasts" else contexts.normaliser, contexts)
 
 
 def check_contract(
@@ -102,30 +116,36 @@ def check_contract(
     rng = np.random.default_rng(int(sha256(path), 16))
     chosen = rng.permutation(len(windows))[: max(MIN_WINDOWS, math.ceil(SHARE * len(windows)))]
     trials = {index: dataset.trial(index) for index in {windows[row].trial for row in chosen}}
-    stored = map_tensors(path)["forecasts"]
+    stored = map_tensors(path)
     wanted = max(predictor.context_length, protocol.context)
 
-    def forecast(rows: Sequence[int], length: int) -> tuple[Forecasts, Contexts]:
-        """Forecasts, and the contexts that were shown."""
+    def forecast(rows: Sequence[int], length: int) -> tuple[dict[Output, Forecasts], Contexts]:
+        """Forecasts as they are compared, and the contexts that were shown."""
         batch = [windows[row] for row in rows]
         contexts = build_contexts(trials, batch, length)
-        return forecast_batch(predictor, contexts, batch, protocol), contexts
+        found = forecast_batch(predictor, contexts, batch, protocol)
+        return {output: in_units(output, values, contexts) for output, values in found.items()}, contexts
 
-    compared = _Comparison()
+    comparisons: dict[Output, _Comparison] = {}
     lengths: dict[int, int] = {}
     for rows, length in _batches(rng, chosen.tolist(), windows, wanted, max_batch(dataset, wanted)):
         actual, contexts = forecast(rows, length)
-        compared.add(rows, stored[rows], actual, contexts)
+        for output, values in actual.items():
+            expected = in_units(output, stored[output][rows], contexts)
+            comparisons.setdefault(output, _Comparison()).add(rows, expected, values, past_of(output, contexts))
         lengths |= dict.fromkeys(rows, length)
-        progress("contract check", len(compared.differences), len(chosen), "")
-    if worst := compared.worst():
+        progress("contract check", len(lengths), len(chosen), "")
+    for output, compared in comparisons.items():
+        worst = compared.worst()
+        if not worst:
+            continue
         length = lengths[worst[0]]
         rows = sorted((row for row in lengths if lengths[row] == length), key=lambda row: row != worst[0])[:MAX_BATCH]
-        first, second, alone = (forecast(batch, length)[0] for batch in (rows, rows, rows[:1]))
+        first, second, alone = (forecast(batch, length)[0][output] for batch in (rows, rows, rows[:1]))
         why = _reason(first, second, alone, compared.steps[worst[0]])
         if not resumed:
             path.unlink(missing_ok=True)
-        where = _differing(predictor.name, windows, worst, compared)
+        where = _differing(predictor.name, output, windows, worst, compared)
         raise PredictorError(f"{where} {_explained(why, path if resumed else None)}")
 
 
@@ -163,14 +183,17 @@ def _explained(why: str | None, kept: Path | None) -> str:
     )
 
 
-def _differing(name: str, windows: Sequence[EvaluationWindow], worst: Sequence[int], compared: _Comparison) -> str:
+def _differing(
+    name: str, output: Output, windows: Sequence[EvaluationWindow], worst: Sequence[int], compared: _Comparison
+) -> str:
     places = [
         f"trial {windows[row].trial}, origin {windows[row].origin} by {compared.differences[row]:.2g}"
         for row in worst[:MAX_NAMED]
     ]
+    which = " in their normaliser" if output == "normaliser" else ""
     more = f" and {len(worst) - MAX_NAMED} more" if len(worst) > MAX_NAMED else ""
     return (
-        f"{name}: {len(worst)} of {len(compared.differences)} windows differ when a new process with the saved state "
-        f"forecasts them again in other batches: {'; '.join(places)}{more} (the first one's largest "
+        f"{name}: {len(worst)} of {len(compared.differences)} windows differ{which} when a new process with the saved "
+        f"state forecasts them again in other batches: {'; '.join(places)}{more} (the first one's largest "
         f"step is {compared.steps[worst[0]]:.2g})."
     )

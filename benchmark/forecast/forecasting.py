@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from typing import Protocol as Interface
@@ -10,19 +10,24 @@ from typing import Protocol as Interface
 import numpy as np
 import numpy.typing as npt
 
-from ...baselines.predictor import Contexts
+from ...baselines.predictor import OUTPUT_DTYPES, Contexts, Output, forecast_shape
 from ...registry.dataset import Dataset
 from ...registry.trial import COLUMNS, Trial
 from ...utils.errors import DatasetError, PredictorError
 from ...utils.files import replace_atomically
 from ...utils.progress import Progress, silent
-from ...utils.tensorfile import create_tensors, map_tensors
+from ...utils.tensorfile import TensorLayout, create_tensors, map_tensors
 from ..protocol import Protocol
 from ..worker.messages import PredictorCrash
 from .windows import EvaluationWindow
 
 BATCH_BYTES = 128 << 20
 """Contexts handed over at once stay below about this."""
+UNUSABLE: Mapping[Output, str] = {
+    "forecasts": "is not finite",
+    "normaliser": "has a normaliser that is not finite, or a variance that is not above 0",
+}
+"""What a forecast is, or has, that `usable` refuses."""
 
 
 class Forecaster(Interface):
@@ -31,8 +36,15 @@ class Forecaster(Interface):
     name: str
     context_length: int
 
+    @property
+    def forecasts_normaliser(self) -> bool:
+        """See `Predictor.forecasts_normaliser`."""
+
     def predict(self, contexts: Contexts, horizon: int) -> npt.NDArray[Any]:
         """See `Predictor.predict`."""
+
+    def predict_normaliser(self, contexts: Contexts, horizon: int) -> npt.NDArray[Any]:
+        """See `Predictor.predict_normaliser`."""
 
 
 def build_contexts(trials: dict[int, Trial], windows: Sequence[EvaluationWindow], length: int) -> Contexts:
@@ -52,6 +64,32 @@ def build_contexts(trials: dict[int, Trial], windows: Sequence[EvaluationWindow]
     )
 
 
+def forecasts_layout(
+    dataset: Dataset, windows: Sequence[EvaluationWindow], protocol: Protocol, *, normaliser: bool
+) -> TensorLayout:
+    """The tensors of a forecasts file: `forecasts` [W, H, P], `trial` [W], `origin` [W].
+
+    Of a predictor that forecasts the normaliser, also `normaliser` [W, H, 2, O]: its mean, then its variance.
+    """
+    shape = (len(windows), protocol.horizon)
+    layout: dict[str, tuple[str, tuple[int, ...]]] = {
+        "forecasts": (OUTPUT_DTYPES["forecasts"], (*shape, dataset.layout.parameter_count)),
+        "trial": ("int64", shape[:1]),
+        "origin": ("int64", shape[:1]),
+    }
+    if normaliser:
+        layout["normaliser"] = (OUTPUT_DTYPES["normaliser"], (*shape, 2, dataset.layout.observation_size))
+    return layout
+
+
+def usable(output: Output, values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Which windows' forecasts [W, H, ...] a policy can have or act with: finite, with variances above 0."""
+    fine: npt.NDArray[np.bool_] = np.isfinite(values).reshape(len(values), -1).all(axis=1)
+    if output == "normaliser":
+        fine &= (values[:, :, 1] > 0).all(axis=(1, 2))
+    return fine
+
+
 def write_forecasts(
     predictor: Forecaster,
     dataset: Dataset,
@@ -60,16 +98,15 @@ def write_forecasts(
     path: Path,
     progress: Progress = silent,
 ) -> None:
-    """Forecast every window into a safetensors file: `forecasts` [W, H, P], `trial` [W], `origin` [W].
+    """Forecast every window into a safetensors file, see `forecasts_layout`.
 
     Raises
     ------
     PredictorError
-        If the predictor raises, or returns another shape or numbers that are not finite; the message names the window.
+        If the predictor raises, or returns another shape or what is not `usable`; the message names the window.
     """
     trials = {index: dataset.trial(index) for index in {window.trial for window in windows}}
-    shape = (len(windows), protocol.horizon, dataset.layout.parameter_count)
-    layout = {"forecasts": ("float32", shape), "trial": ("int64", shape[:1]), "origin": ("int64", shape[:1])}
+    layout = forecasts_layout(dataset, windows, protocol, normaliser=predictor.forecasts_normaliser)
     with replace_atomically(path) as temporary:
         files = create_tensors(temporary, layout)
         files["trial"][:] = [window.trial for window in windows]
@@ -78,20 +115,24 @@ def write_forecasts(
         for rows, length in _batches(windows, max(predictor.context_length, protocol.context), dataset):
             chosen = [windows[row] for row in rows]
             contexts = build_contexts(trials, chosen, length)
-            files["forecasts"][rows] = forecast_batch(predictor, contexts, chosen, protocol)
+            for output, forecast in forecast_batch(predictor, contexts, chosen, protocol).items():
+                files[output][rows] = forecast
             done += len(rows)
             progress("forecast", done, len(windows), "")
         for rows_of_file in files.values():
             rows_of_file.flush()
 
 
-def is_complete(path: Path, dataset: Dataset, windows: Sequence[EvaluationWindow], protocol: Protocol) -> bool:
+def is_complete(
+    path: Path, dataset: Dataset, windows: Sequence[EvaluationWindow], protocol: Protocol, *, normaliser: bool
+) -> bool:
     """Whether a file is there, is readable, and has the forecasts of these windows."""
     try:
         tensors = map_tensors(path)
         found = [(int(trial), int(origin)) for trial, origin in zip(tensors["trial"], tensors["origin"], strict=True)]
-        shape = (len(windows), protocol.horizon, dataset.layout.parameter_count)
-        return tensors["forecasts"].shape == shape and found == [(one.trial, one.origin) for one in windows]
+        layout = forecasts_layout(dataset, windows, protocol, normaliser=normaliser)
+        whole = {name: (tensor.dtype.name, tensor.shape) for name, tensor in tensors.items()} == layout
+        return whole and found == [(one.trial, one.origin) for one in windows]
     except (DatasetError, OSError, ValueError, KeyError):
         return False
 
@@ -132,26 +173,42 @@ def _rounds(windows: Sequence[EvaluationWindow]) -> list[list[int]]:
 
 def forecast_batch(
     predictor: Forecaster, contexts: Contexts, windows: Sequence[EvaluationWindow], protocol: Protocol
-) -> npt.NDArray[np.float32]:
-    """The predictor's forecasts [B, H, P], checked; see `write_forecasts`."""
+) -> dict[Output, npt.NDArray[Any]]:
+    """All that the predictor forecasts, as the file has it, checked; see `write_forecasts`."""
+    return {output: _forecast(predictor, output, contexts, windows, protocol) for output in outputs(predictor)}
+
+
+def outputs(predictor: Forecaster) -> tuple[Output, ...]:
+    """What a predictor forecasts."""
+    return ("forecasts", "normaliser") if predictor.forecasts_normaliser else ("forecasts",)
+
+
+def _forecast(
+    predictor: Forecaster,
+    output: Output,
+    contexts: Contexts,
+    windows: Sequence[EvaluationWindow],
+    protocol: Protocol,
+) -> npt.NDArray[Any]:
     first = f"{predictor.name} at trial {windows[0].trial}, origin {windows[0].origin}"
-    expected = (len(windows), protocol.horizon, contexts.weights.shape[-1])
+    expected, dtype = forecast_shape(output, contexts, protocol.horizon), OUTPUT_DTYPES[output]
+    predict = predictor.predict if output == "forecasts" else predictor.predict_normaliser
     try:
-        forecast = np.asarray(predictor.predict(contexts, protocol.horizon))
+        forecast = np.asarray(predict(contexts, protocol.horizon))
     except PredictorCrash as crash:
         raise PredictorError(f"{first} (a batch of {len(windows)}): {crash}.") from None
     except Exception as error:  # a predictor may raise anything
         raise PredictorError(f"{first} (a batch of {len(windows)}): raised {error!r}.") from error
     if forecast.shape != expected or forecast.dtype.kind != "f":
         raise PredictorError(
-            f"{first}: forecasts of shape {list(forecast.shape)} and type {forecast.dtype}, "
-            f"not {list(expected)} float32."
+            f"{first}: {output} of shape {list(forecast.shape)} and type {forecast.dtype}, "
+            f"not {list(expected)} {dtype}."
         )
-    forecast = forecast.astype(np.float32, copy=False)
-    bad = np.flatnonzero(~np.isfinite(forecast).all(axis=(1, 2)))
+    forecast = forecast.astype(dtype, copy=False)
+    bad = np.flatnonzero(~usable(output, forecast))
     if len(bad):
         window = windows[bad[0]]
         raise PredictorError(
-            f"{predictor.name} at trial {window.trial}, origin {window.origin}: the forecast is not finite."
+            f"{predictor.name} at trial {window.trial}, origin {window.origin}: the forecast {UNUSABLE[output]}."
         )
     return forecast

@@ -64,21 +64,25 @@ def forecast_returns(
     protocol: Protocol,
     progress: Progress = silent,
     *,
+    normaliser: Float64 | None = None,
     fresh: bool = False,
 ) -> PolicyReturns:
     """J of the forecasts [W, H, P], each with the normaliser at its window's origin; [W, H].
 
-    (The target's own normaliser would leak the future.) With `fresh` nothing is looked up in the store.
+    (The target's own normaliser would leak the future.) Those of a predictor that forecasts the normaliser, mean and
+    variance [W, H, 2, O], act with that. With `fresh` nothing is looked up in the store.
     """
     horizon = forecasts.shape[1]
     total = len(windows) * horizon
 
-    def normaliser(name: str) -> Float64:
+    def moments(row: int, name: str) -> Float64:
+        if normaliser is not None:
+            return normaliser[:, :, row].reshape(total, -1)
         rows = [dataset.trial(w.trial).read(name, w.origin, w.origin + 1)[0] for w in windows]
         return np.repeat(np.stack(rows), horizon, axis=0)
 
     flat = forecasts.reshape(total, -1)
-    mean, variance = normaliser("observation_mean"), normaliser("observation_variance")
+    mean, variance = moments(0, "observation_mean"), moments(1, "observation_variance")
     found = policy_returns(
         dataset.environment,
         dataset.layout,

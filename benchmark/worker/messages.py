@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from ...baselines.options import MAX_CONFIGURATIONS
+from ...baselines.predictor import Output
 from ...rl import PolicyLayout
 from ...utils import errors
 from ...utils.errors import OptionError, PredictorError, ProtocolError, UnknownNameError
@@ -105,6 +106,7 @@ class Predict(Message):
     """Forecast the contexts in the arrays; answered by `Forecast` and the array `forecast`."""
 
     kind: Literal["predict"] = "predict"
+    output: Output
     layout: PolicyLayout
     columns: tuple[str, ...]
     horizon: int
@@ -149,6 +151,7 @@ class Description(Answer):
     ]
     """The settings of each run that was asked for; the predictor was built with the first."""
     context_length: Count
+    forecasts_normaliser: bool
 
 
 class Loaded(Answer):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import signal
 import site
@@ -24,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...baselines import find_plugin, is_target
-from ...baselines.predictor import Contexts, FitTask
+from ...baselines.predictor import OUTPUT_DTYPES, Contexts, FitTask, Output, forecast_shape
 from ...registry.catalog import BUNDLED
 from ...registry.locations import cache_root
 from ...utils.errors import OptionError
@@ -177,7 +178,7 @@ class PredictorProcess:
                 'Several values of an option are a sweep, which needs the validation trials (`on="validation"`): '
                 "it ranks them there, and prints the command that runs the best on the test trials."
             )
-        self.context_length = description.context_length
+        self.context_length, self.forecasts_normaliser = description.context_length, description.forecasts_normaliser
 
     def _start(self, end: socket.socket, data: Sequence[Path], held_out: Sequence[Path]) -> None:
         specification = {
@@ -252,24 +253,23 @@ class PredictorProcess:
 
     def predict(self, contexts: Contexts, horizon: int) -> npt.NDArray[Any]:
         """Forecasts [B, H, P] as the predictor returned them; `PredictorCrash` for anything else."""
-        batch, _, parameters = contexts.weights.shape
-        arrays: dict[str, Array] = {
-            "weights": contexts.weights,
-            "observation_mean": contexts.observation_mean,
-            "observation_variance": contexts.observation_variance,
-            "observation_count": contexts.observation_count,
-            "origin": contexts.origin,
-            **contexts.columns,
-        }
-        request = Predict(layout=contexts.layout, columns=tuple(contexts.columns), horizon=horizon)
-        answer, results = self._exchange(request, Forecast, arrays, limit=8 * batch * horizon * parameters)
+        return self._predict("forecasts", contexts, horizon)
+
+    def predict_normaliser(self, contexts: Contexts, horizon: int) -> npt.NDArray[Any]:
+        """Forecast normalisers [B, H, 2, O], likewise."""
+        return self._predict("normaliser", contexts, horizon)
+
+    def _predict(self, output: Output, contexts: Contexts, horizon: int) -> npt.NDArray[Any]:
+        arrays: dict[str, Array] = {n: value for n, value in vars(contexts).items() if isinstance(value, np.ndarray)}
+        shape = forecast_shape(output, contexts, horizon)
+        request = Predict(output=output, layout=contexts.layout, columns=tuple(contexts.columns), horizon=horizon)
+        answer, results = self._exchange(request, Forecast, {**arrays, **contexts.columns}, limit=8 * math.prod(shape))
         if "forecast" not in results:
             raise PredictorCrash(
-                f"forecasts of shape {list(answer.shape)} and type {one_line(answer.dtype, 60)}, "
-                f"not {[batch, horizon, parameters]} float32"
+                f"{output} of shape {list(answer.shape)} and type {one_line(answer.dtype, 60)}, "
+                f"not {list(shape)} {OUTPUT_DTYPES[output]}"
             )
-        forecast: npt.NDArray[Any] = results["forecast"]
-        return forecast
+        return results["forecast"]
 
     def can_open(self, path: Path) -> bool:
         """Whether the worker can open a file."""

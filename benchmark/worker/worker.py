@@ -167,10 +167,11 @@ class Worker:
             Description,
             name=kind.name,
             version=kind.version,
-            consumes=kind.consumes,
+            consumes=self.predictor.information_class,
             options=options_dict(self.predictor.options),
             configurations=configurations,
             context_length=_as_int(self.predictor.context_length),
+            forecasts_normaliser=bool(self.predictor.forecasts_normaliser),
         ), None
 
     def fit(self, request: messages.Fit, arrays: Arrays) -> Reply:
@@ -217,13 +218,14 @@ class Worker:
         """Forecast; the array is sent only if its type and shape are as required."""
         import numpy as np
 
-        from ...baselines.predictor import Contexts
+        from ...baselines.predictor import Contexts, forecast_shape
         from .messages import MAX_TEXT, Forecast
 
         columns = {name: arrays.pop(name) for name in request.columns}
         contexts = Contexts(**arrays, columns=columns, layout=request.layout)
-        expected = (len(contexts), request.horizon, contexts.weights.shape[-1])
-        forecast = np.asarray(self.predictor.predict(contexts, request.horizon))
+        predict = self.predictor.predict if request.output == "forecasts" else self.predictor.predict_normaliser
+        forecast = np.asarray(predict(contexts, request.horizon))
+        expected = forecast_shape(request.output, contexts, request.horizon)
         valid = forecast.shape == expected and forecast.dtype in (np.float16, np.float32, np.float64)
         answer = _answer(Forecast, dtype=str(forecast.dtype)[:MAX_TEXT], shape=forecast.shape)
         return answer, {"forecast": forecast} if valid else None

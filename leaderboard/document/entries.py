@@ -17,6 +17,7 @@ import pandas as pd
 
 from ...baselines import predictor_type
 from ...baselines.options import build_options
+from ...baselines.predictor import options_dict
 from ...benchmark.metrics import METRICS
 from ...benchmark.protocol import CURRENT, ROW_SEEDS
 from ...benchmark.record import Record, Result
@@ -168,7 +169,7 @@ def frame(entries: Sequence[Entry], phase: str, columns: Sequence[str]) -> pd.Da
 def _usual_options(name: str, budget: str, context: int) -> Mapping[str, Any]:
     """A method's options under a budget; empty if it is not installed here."""
     try:
-        options: Mapping[str, Any] = vars(build_options(predictor_type(name), budget, (), context))
+        options: Mapping[str, Any] = options_dict(build_options(predictor_type(name), budget, (), context))
     except TiplBenchError:
         return {}
     return options

@@ -28,6 +28,7 @@ def describe_entry(entry: Entry) -> dict[str, Any]:
         "variant": " ".join(entry.settings),
         "options": key.method.options,
         "device": key.device,
+        "forecasts_normaliser": key.method.forecasts_normaliser,
         "state": entry.state,
         "disputed": entry.disputed,
         "reproduction": _reproduction(entry),

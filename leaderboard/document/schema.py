@@ -208,6 +208,8 @@ class Row(Document):
     """All options of the predictor."""
     device: str
     """The kind of device: cpu or cuda."""
+    forecasts_normaliser: bool = later(False)
+    """Whether its forecasts act with a normaliser that it forecast too, not with the origin's."""
     state: State
     """How far it was checked, at the least of its seeds."""
     disputed: str | None

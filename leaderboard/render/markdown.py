@@ -89,6 +89,7 @@ def _board(board: EnvironmentBoard, document: LeaderboardDocument) -> Cells:
         "metrics": metrics,
         "headline": headline,
         "confirmed": any(row.fresh_skill for row in own),
+        "normalisers": any(row.forecasts_normaliser for row in own),
         "also_ranked": [metric for metric in metrics if any(metric.name in row.ranks for row in own)],
         "positions": _positions(own, board, document),
         "rows": [_row(row, board, metrics, titles) for row in own],

@@ -38,7 +38,8 @@ TERMS = {
     "skill": "1 - WPE / WPE of persistence",
     "span ceiling": "the skill of the best point in the span of the context",
     "reset noise": "the difference of a true policy's J on other reset seeds; REPW shares resets, so it is no floor",
-    "perfect forecast": "the true weights, acting with the normaliser at the origin as every forecast does",
+    "perfect forecast": "the true weights, acting with the normaliser at the origin as a forecast does, unless its "
+    "predictor forecasts the normaliser too",
     "moving": "where the true J differs from the origin's by 2% of the trial's rise over training, or more",
     "interval": "a nominal 95% interval by bootstrap over test trials, from protocol 2 on wider by what seeds differ, "
     "see intervals.md",

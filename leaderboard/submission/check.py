@@ -23,6 +23,7 @@ from .identity import (
     find_near_copies,
     find_near_names,
     is_in_tree,
+    normaliser_problem,
     reproduction_problem,
     run_again,
 )
@@ -160,7 +161,8 @@ def _check_reproduction(checked: CheckResult, run: RunFolder, limits: Limits, pr
     """Run it again: forecasts under the name of a predictor of this package are that predictor's, or refused."""
     with tempfile.TemporaryDirectory(prefix="tipl-bench-") as scratch:
         checked.reproduced = run_again(run, Path(scratch) / "again", limits, progress)
-    problem = reproduction_problem(checked.reproduced)
+        again = RunFolder(Path(scratch) / "again", checked.reproduced.again, run.dataset)
+        problem = reproduction_problem(checked.reproduced) or normaliser_problem(run, again)
     checked.problems += [problem] if problem else []
 
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from ...baselines import IN_TREE, predictor_type
 from ...baselines.options import build_options
 from ...baselines.plugins.discovery import SEES_THE_FUTURE
+from ...baselines.predictor import options_dict
 from ...benchmark.protocol import ROW_SEEDS
 from ...benchmark.record import Record
 from ...benchmark.request import as_settings
@@ -27,6 +28,9 @@ NEAR = 0.01
 """Forecasts are near another predictor's if their weight errors, trial by trial, differ by less in the median.
 
 A hundredth of noise in each weight's step moves them by less than 0.001, a tenth by about 0.01."""
+
+NORMALISER_RTOL = 1e-6
+"""Relative difference of a forecast normaliser from arithmetic on another machine."""
 
 NEAR_NAMES = 0.8
 """Names are near with a larger share of letters in common (`difflib`): one letter of five differs."""
@@ -90,6 +94,18 @@ def reproduction_problem(found: ReproductionResult) -> str | None:
     )
 
 
+def normaliser_problem(run: RunFolder, again: RunFolder) -> str | None:
+    """Why a run's normaliser is not what this package's predictor of that name forecasts, if it is not.
+
+    Skills, by which runs are graded, know nothing of it.
+    """
+    mine, theirs = run.normaliser, again.normaliser
+    if mine is None or theirs is None or np.allclose(mine, theirs, rtol=NORMALISER_RTOL, atol=NORMALISER_RTOL**2):
+        return None
+    name = run.record.key.method.name
+    return f"the normaliser is not what {name}, a predictor of this package, forecasts when it is run again here"
+
+
 def find_near_names(name: str, board: Mapping[Path, Record]) -> Iterator[str]:
     """Names that a reader could take for one another although no letter is confusable."""
     for known in sorted({*IN_TREE, *(other.key.method.name for other in board.values())} - {name}):
@@ -131,19 +147,25 @@ def _false_claims(record: Record) -> Iterator[str]:
     """What a record states of a predictor of this package that is not true of it here."""
     stated = record.key.method
     kind = predictor_type(stated.name)
-    for field in ("version", "consumes"):
-        said, known = getattr(stated, field), getattr(kind, field)
-        if said != known:
-            yield f"says {field} {said} of {stated.name}, which has {known} here"
     try:
         context = record.key.protocol.context
-        built = vars(build_options(kind, stated.budget, as_settings(stated.options), context))
+        predictor = kind(build_options(kind, stated.budget, as_settings(stated.options), context))
     except TiplBenchError as error:
         yield f"options that {stated.name} cannot have: {str(error).encode('unicode_escape').decode()[:200]}"
         return
+    facts = {
+        "version": kind.version,
+        "consumes": predictor.information_class,
+        "forecasts_normaliser": predictor.forecasts_normaliser,
+    }
+    for field, known in facts.items():
+        if (said := getattr(stated, field)) != known:
+            yield f"says {field} {said} of {stated.name}, which has {known} here"
+    built = options_dict(predictor.options)
     missing = {**built, **stated.options}
     # As JSON, where 1, 1.0 and true are three things: they would make three rows of one configuration.
     wrong = [n for n in missing if canonical_json(built.get(n)) != canonical_json(stated.options.get(n))]
     if wrong:
         name = wrong[0]
-        yield f"says option {name} = {stated.options.get(name)!r} of {stated.name}, which comes out as {built[name]!r}"
+        said, known = stated.options.get(name), built.get(name)
+        yield f"says option {name} = {said!r} of {stated.name}, which comes out as {known!r}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ...baselines.predictor import Output
+from ...benchmark.forecast.forecasting import UNUSABLE, forecasts_layout, usable
 from ...benchmark.forecast.run_folder import FORECASTS_NAME, KEY_NAME, PREDICTOR_NAME, REMEDY, WINDOWS_NAME
 from ...benchmark.forecast.windows import EvaluationWindow, evaluation_windows
 from ...benchmark.protocol import check_known
@@ -58,6 +61,11 @@ class RunFolder:
         """The forecasts [W, H, P], mapped; checked by `check_forecasts`."""
         mapped: Any = map_tensors(self.folder / FORECASTS_NAME, REMEDY)["forecasts"]
         return np.asarray(mapped)
+
+    @cached_property
+    def normaliser(self) -> npt.NDArray[np.float64] | None:
+        """The forecast normalisers [W, H, 2, O], likewise; None if the forecasts act with the origin's."""
+        return map_tensors(self.folder / FORECASTS_NAME, REMEDY).get("normaliser")
 
 
 def open_record(folder: Path) -> Record:
@@ -162,9 +170,8 @@ def _check_present(folder: Path, name: str) -> None:
 
 def check_forecasts(run: RunFolder) -> None:
     """The forecasts file has the record's bytes, the protocol's windows, and finite numbers; raises `ProtocolError`."""
-    path, protocol = run.folder / FORECASTS_NAME, run.record.key.protocol
-    shape = (len(run.windows), protocol.horizon, run.dataset.layout.parameter_count)
-    expected = {"forecasts": ("float32", shape), "trial": ("int64", shape[:1]), "origin": ("int64", shape[:1])}
+    path, key = run.folder / FORECASTS_NAME, run.record.key
+    expected = forecasts_layout(run.dataset, run.windows, key.protocol, normaliser=key.method.forecasts_normaliser)
     try:
         found = {name: (span.dtype, span.shape) for name, span in read_header(path, REMEDY).items()}
     except DatasetError as error:
@@ -190,9 +197,10 @@ def check_forecasts(run: RunFolder) -> None:
                 f"{path}: window {row} is of trial {theirs[0]}, origin {theirs[1]}, where the protocol asks for trial "
                 f"{ours[0]}, origin {ours[1]}."
             )
-    for row, forecast in enumerate(tensors["forecasts"]):
-        if not np.isfinite(forecast).all():
-            raise ProtocolError(f"{path}: the forecast of trial {asked[row][0]}, origin {asked[row][1]} is not finite.")
+    outputs: list[Output] = [output for output in UNUSABLE if output in tensors]
+    for output, (row, (trial, origin)) in itertools.product(outputs, enumerate(asked)):
+        if not usable(output, tensors[output][row : row + 1])[0]:
+            raise ProtocolError(f"{path}: the forecast of trial {trial}, origin {origin} {UNUSABLE[output]}.")
 
 
 def _spell(tensor: tuple[str, tuple[int, ...]] | None) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ...benchmark.forecast.reference_returns import reference_returns
@@ -119,7 +120,9 @@ def rescore(run: RunFolder, progress: Progress = silent, *, fresh: bool = False)
     protocol, record = run.record.key.protocol, run.record
     returns = reference = None
     if record.has_returns:
-        returns = forecast_returns(run.dataset, run.windows, run.forecasts, protocol, progress, fresh=fresh)
+        returns = forecast_returns(
+            run.dataset, run.windows, run.forecasts, protocol, progress, normaliser=run.normaliser, fresh=fresh
+        )
         reference = reference_returns(run.dataset, protocol, windows=run.windows, fresh=fresh)
     values = returns.values if returns else None
     rows = window_rows(run.dataset, run.windows, run.forecasts, values, reference, protocol)
@@ -133,7 +136,7 @@ def rescore(run: RunFolder, progress: Progress = silent, *, fresh: bool = False)
     compare.returns(record.returns, sample)
     key = record.key.model_copy(update={"dataset": identity(run.dataset)})
     recomputed = record.model_copy(update={"key": key, "results": results, "returns": sample})
-    leakage_flags = tuple(_leakage_flags(rows))
+    leakage_flags = (*_leakage_flags(rows), *_copied_normalisers(run))
     notes = tuple(_notes(reasons, compare)) if reasons else ()
     return RescoreResult(
         record,
@@ -175,6 +178,25 @@ def _notes(reasons: list[str], compare: Comparison) -> Iterator[str]:
         f"{compare.episodes:,} returns of single windows, any of which may diverge there, are not counted; half of "
         f"them may differ by {RETURN_RTOL:.0%} of the median return, and do by {compare.max_divergence:.2g}"
     )
+
+
+def _copied_normalisers(run: RunFolder) -> Iterator[str]:
+    """Forecasts whose normaliser is nearly that of their target, where that is not the origin's."""
+    if run.normaliser is None:
+        return
+    copies = []
+    for window, forecast in zip(run.windows, run.normaliser, strict=True):
+        trial, at = run.dataset.trial(window.trial), (window.origin, window.origin + 1 + len(forecast))
+        mean, variance = (trial.read(f"observation_{name}", *at) for name in ("mean", "variance"))
+        true, scale = np.stack([mean, variance], axis=1), np.stack([np.sqrt(variance[0]), variance[0]])
+        error, moved = (np.square((one - true[1:]) / scale).sum(axis=(1, 2)) for one in (forecast, true[:1]))
+        copies += [(window, h) for h in 1 + np.flatnonzero(error < COPY**2 * moved)]
+    if copies:
+        (window, h), total = copies[0], run.normaliser.shape[0] * run.normaliser.shape[1]
+        yield (
+            f"{len(copies)} of {total} forecast normalisers are nearly identical to their targets' (possible leakage), "
+            f"the first at trial {window.trial}, origin {window.origin}, h = {h}"
+        )
 
 
 def _leakage_flags(rows: pd.DataFrame) -> Iterator[str]:

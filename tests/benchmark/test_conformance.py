@@ -23,6 +23,7 @@ BROKEN = {
     "not-finite": ("forecasts: shape, dtype, finite", "not finite"),
     "mixes-windows": ("batch order", "differs by"),
     "centres-batch": ("batch size", "differs by"),
+    "helpers.normalisers:CentresNormaliser": ("batch size", "the normaliser differs by"),
     "nondeterministic": ("same call, same forecasts", "differs by"),
     "saves-nothing": ("save, load in a new process", "differs by"),
     "ignores-seed": ("same seed, same forecasts", "differs by"),
@@ -47,9 +48,11 @@ BROKEN = {
 
 @pytest.mark.parametrize("model", IN_TREE)
 def test_every_predictor_of_this_package_passes_every_check(model):
-    report = check_predictor(model)
+    forecasts_normaliser = model in ("linear", "autoregression")
+    report = check_predictor(model, settings=("normaliser=true",) if forecasts_normaliser else ())
     assert report.passed, report
     assert len(report.checks) == CHECKS
+    assert ("normaliser [6, 10, 2, 4] float64" in report.checks[2].detail) == forecasts_normaliser
 
 
 @pytest.mark.parametrize("model", BROKEN)

@@ -52,6 +52,7 @@ def summary(document: LeaderboardDocument) -> Json:
             "id": [row.id for row in rows],
             "board": _numbered(row.board for row in rows),
             **{name: _numbered(getattr(row, name) for row in rows) for name in TEXTS},
+            "variant": _numbered(map(_variant, rows)),
             "rank": [row.rank for row in rows],
             "ties": [len(row.tied) for row in rows],
             "ranks": _ranks(rows),
@@ -106,6 +107,11 @@ def _ranks(rows: Sequence[Row]) -> Json:
         for name, column in places.items()
         if any(column)
     }
+
+
+def _variant(row: Row) -> str:
+    """What a row's predictor differs by, and whether it forecasts the normaliser."""
+    return " ".join(filter(None, (row.variant, "(forecasts the normaliser)" * row.forecasts_normaliser)))
 
 
 def _positions(document: LeaderboardDocument) -> list[Sequence[float | None] | None]:
