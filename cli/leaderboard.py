@@ -235,10 +235,9 @@ def serve_board(out: Path, port: int) -> None:
     """Serve the built site on the loopback address until Ctrl-C."""
     from ..leaderboard.render.site.serving import HOST, server
 
-    with server(out, port) as serving:
+    with server(out, port) as serving, contextlib.suppress(KeyboardInterrupt):
         echo(f"http://{HOST}:{serving.server_port}/ shows {out / 'index.html'}; press Ctrl-C to stop.")
-        with contextlib.suppress(KeyboardInterrupt):
-            serving.serve_forever()
+        serving.serve_forever()
     echo("ended")
 
 

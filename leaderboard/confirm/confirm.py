@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from ...baselines import method_code
+from ...benchmark.forecast.reference_returns import reference_returns
+from ...benchmark.forecast.windows import test_windows
 from ...benchmark.metrics import BY_NAME, HEADLINE
 from ...benchmark.protocol import Protocol
 from ...benchmark.record import Record
@@ -27,6 +30,8 @@ from ..statistics.board import MIN_TRIALS
 from ..statistics.two_samples import Interval, Sample, permutation_test, two_samples
 from ..store import evidence
 from ..store.confirmation import (
+    LABELS,
+    METRICS,
     SIGNIFICANT_DIGITS,
     Comparison,
     Confirmation,
@@ -204,7 +209,7 @@ def _confirm(
         again = execute(request, folder, progress).record
     finally:
         make_private(fresh.runs)
-    found = compare(claim.record, again, fresh.secret.commitment)
+    found = compare(claim.record, again, fresh.secret.commitment, claim.dataset, collected)
     kept = evidence.append(claim.path, claim.record, evidence.confirmed(found, claim.record))
     return ConfirmationResult(claim.path, claim.record, found, kept)
 
@@ -214,8 +219,17 @@ def headline_phase(record: Record) -> str:
     return "learning" if record.of_phase("learning") else "all"
 
 
-def compare(claimed: Record, again: Record, commitment: str) -> Confirmation:
+def compare(claimed: Record, again: Record, commitment: str, public: Dataset, fresh: Dataset) -> Confirmation:
     """A record's scores beside those of the same predictor on a set of fresh trials.
+
+    Parameters
+    ----------
+    claimed, again
+        The record, and that of its predictor's run on the fresh trials.
+    commitment
+        To the set's seeds.
+    public, fresh
+        The datasets of the two.
 
     Raises
     ------
@@ -227,7 +241,12 @@ def compare(claimed: Record, again: Record, commitment: str) -> Confirmation:
         why = "; ".join(other) or "code"
         raise ProtocolError(f"{claimed.key.method.name}: the run on the fresh trials is not the record's ({why}).")
     phase = headline_phase(claimed)
-    scores = {name: _compared(claimed, again, phase, name) for name in (HEADLINE, "repw")}
+    pairs = {name: tuple(_sample(record, phase, name) for record in (claimed, again)) for name in METRICS}
+    changes = [_persistence_errors(dataset, claimed.key.protocol, phase) for dataset in (public, fresh)]
+    pairs["relative_repw"] = tuple(
+        Sample(one.numerator, change) for one, change in zip(pairs["repw"], changes, strict=True)
+    )
+    scores = {name: _compared(claimed, phase, name, *pair) for name, pair in pairs.items()}
     return Confirmation(
         fresh_set=commitment,
         dataset_digest=again.key.dataset.digest,
@@ -240,8 +259,7 @@ def compare(claimed: Record, again: Record, commitment: str) -> Confirmation:
     )
 
 
-def _compared(claimed: Record, again: Record, phase: str, name: str) -> Comparison:
-    public, fresh = (_sample(record, phase, name) for record in (claimed, again))
+def _compared(claimed: Record, phase: str, name: str, public: Sample, fresh: Sample) -> Comparison:
     if fresh.trials < max(2, enough_trials(public.trials)):
         raise ProtocolError(
             f"{claimed.key.method.name}: only {fresh.trials} of the fresh trials, and {public.trials} of the public "
@@ -253,10 +271,20 @@ def _compared(claimed: Record, again: Record, phase: str, name: str) -> Comparis
         public, fresh, resamples=protocol.resamples, level=protocol.confidence, seed=protocol.bootstrap_seed
     )
     if not np.isfinite(found).all():
-        raise ProtocolError(f"{BY_NAME[name].label} is undefined on the public test trials or on the fresh ones.")
+        raise ProtocolError(f"{LABELS[name]} is undefined on the public test trials or on the fresh ones.")
     lower, higher = permutation_test(public, fresh, resamples=protocol.resamples, seed=protocol.bootstrap_seed)
     values = {part: _rounded(one) for part, one in zip(("public", "fresh", "difference"), found, strict=True)}
-    return Comparison(**values, chance=lower if BY_NAME[name].direction == "higher" else higher)
+    return Comparison(**values, chance=lower if name == HEADLINE else higher)
+
+
+def _persistence_errors(dataset: Dataset, protocol: Protocol, phase: str) -> npt.NDArray[np.float64]:
+    """The return errors of persistence, summed over the phase's windows of each test trial that has any, [K, H]."""
+    windows = test_windows(dataset, protocol)
+    returns = reference_returns(dataset, protocol, windows=windows)
+    errors = np.abs(returns.target - returns.origin[:, None])
+    trials = np.array([window.trial for window in windows])
+    counted = np.array([phase in ("all", window.phase) for window in windows])
+    return np.array([errors[counted & (trials == trial)].sum(axis=0) for trial in np.unique(trials[counted])])
 
 
 def _sample(record: Record, phase: str, name: str) -> Sample:

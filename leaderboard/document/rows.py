@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ...benchmark.metrics import BY_NAME, HEADLINE
+from ...benchmark.metrics import HEADLINE
 from ...benchmark.record import Record, ReturnPair
+from ..store.confirmation import DIGITS, LABELS
 from .entries import Entry
 from .numbers import estimate, mean, rounded
 from .schema import RowCost, RowProvenance
@@ -86,9 +87,9 @@ def _confirmation(entry: Entry) -> dict[str, Any]:
         return [mean([piece[metric][sample][part] for piece in found]) for part in ("value", "low", "high")]
 
     scores = [
-        f"{BY_NAME[name].label} {over_seeds(name, 'fresh')[0]:.{digits}f} on {found[0]['trials']} fresh trials, "
+        f"{LABELS[name]} {over_seeds(name, 'fresh')[0]:.{digits}f} on {found[0]['trials']} fresh trials, "
         f"{over_seeds(name, 'public')[0]:.{digits}f} on the public test trials"
-        for name, digits in ((HEADLINE, 3), ("repw", 2))
+        for name, digits in DIGITS.items()
     ]
     some = f" ({len(found)} of {len(pieces)} seeds)" if len(found) < len(pieces) else ""
     return {"confirmation": "; ".join(scores) + some, "fresh_skill": estimate(over_seeds(HEADLINE, "fresh"))}

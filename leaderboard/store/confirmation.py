@@ -20,6 +20,14 @@ from ..verify.reproduce import TOLERANCE
 
 METRICS = (HEADLINE, "repw")
 """What is compared; each as its mean over horizons."""
+DIGITS = {HEADLINE: 3, "repw": 2, "relative_repw": 3}
+"""The scores of a confirmation, and the decimals that people read."""
+LABELS = {
+    HEADLINE: BY_NAME[HEADLINE].label,
+    "repw": BY_NAME["repw"].label,
+    "relative_repw": "REPW as a part of persistence's",
+}
+"""What people call them."""
 SIGNIFICANT_DIGITS = 6
 """Of a number in evidence: no more of the fresh trials gets out before they are revealed."""
 MAX_CHANCE = 0.025
@@ -112,7 +120,9 @@ class Confirmation(Document):
     skill: Comparison
     """Mean skill over horizons."""
     repw: Comparison
-    """Mean REPW over horizons."""
+    """Mean REPW over horizons; it decides nothing, as it depends on how fast the trials happen to learn."""
+    relative_repw: Comparison
+    """Mean over horizons of REPW / REPW of persistence on the same trials."""
 
     @model_validator(mode="after")
     def _isolated(self) -> Self:
@@ -123,11 +133,13 @@ class Confirmation(Document):
     @property
     def shortfalls(self) -> list[str]:
         """The scores that are significantly worse on fresh trials, by more than two machines differ."""
+        skill, relative = self.skill, self.relative_repw
         worse = {
-            HEADLINE: self.skill.difference.high < -TOLERANCE,
-            "repw": self.repw.difference.low > RETURN_RTOL * abs(self.repw.public.value),
+            HEADLINE: skill.difference.high < -TOLERANCE and skill.chance <= MAX_CHANCE,
+            "relative_repw": relative.difference.low > RETURN_RTOL * abs(relative.public.value)
+            and relative.chance <= MAX_CHANCE,
         }
-        return [BY_NAME[name].label for name in METRICS if worse[name] and getattr(self, name).chance <= MAX_CHANCE]
+        return [LABELS[name] for name in worse if worse[name]]
 
     @property
     def kind(self) -> Literal["confirmed", "not confirmed"]:
@@ -137,9 +149,10 @@ class Confirmation(Document):
     def spell(self) -> str:
         """The numbers in a line."""
         scores = (
-            f"{BY_NAME[name].label} {one.fresh.spell(digits)} where the record has {one.public.spell(digits)}, "
+            f"{LABELS[name]} {one.fresh.spell(digits)} where the record has {one.public.spell(digits)}, "
             f"difference {one.difference.spell(digits)}, by chance so much worse in {one.chance:.1%}"
-            for name, one, digits in ((HEADLINE, self.skill, 3), ("repw", self.repw, 2))
+            for name, digits in DIGITS.items()
+            for one in (getattr(self, name),)
         )
         return f"{self.trials} fresh trials, {self.phase} phase: {'; '.join(scores)}"
 

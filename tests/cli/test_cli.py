@@ -256,7 +256,7 @@ UNKNOWN = {
     "model": (["--model", "tipi"], "Unknown predictor 'tipi'. Did you mean 'tipl'? Known: autoregression, linear, "),
     "option": (
         ["--set", "dampin=1"],
-        "Unknown option of linear 'dampin'. Did you mean 'damping'? Known: damping, points.",
+        "Unknown option of linear 'dampin'. Did you mean 'damping'? Known: damping, normaliser, points.",
     ),
     "budget": (
         ["--budget", "quik"],

@@ -36,14 +36,13 @@ def recomputed(row, by):
     return read_record(row)
 
 
-def confirmation(record, skill=0.0, repw=0.0, chance=0.5, spread=0.01):
+def confirmation(record, skill=0.0, repw=0.0, relative_repw=0.0, chance=0.5, spread=0.01):
     """A confirmation in which fresh trials differ by so much from what a record claims."""
 
     def mean(name):
         return sum(result[name].value for result in record.of_phase("learning")) / record.key.protocol.horizon
 
-    def compared(name, by):
-        public = mean(name)
+    def compared(public, by):
         around = {"public": public, "fresh": public + by, "difference": by}
         around = {part: {"value": v, "low": v - spread, "high": v + spread} for part, v in around.items()}
         return around | {"chance": chance}
@@ -56,8 +55,9 @@ def confirmation(record, skill=0.0, repw=0.0, chance=0.5, spread=0.01):
         "isolation": "landlock",
         "trials": 15,
         "phase": "learning",
-        "skill": compared("skill", skill),
-        "repw": compared("repw", repw),
+        "skill": compared(mean("skill"), skill),
+        "repw": compared(mean("repw"), repw),
+        "relative_repw": compared(0.8, relative_repw),
     }
 
 

@@ -13,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from helpers import synthetic
 from helpers.confirming import NAME, seeds_of, skill_of, typed
@@ -59,6 +60,15 @@ def test_an_honest_claim_is_confirmed_and_memorised_test_trials_are_not(board, c
     assert status(honest).evidence[-1]["confirmation"]["fresh_set"] == found["fresh_set"], "one set serves all rows"
     for path, kind in ((honest, "confirmed"), (cheat, "not confirmed")):
         assert re.search(rf"^{kind}: {re.escape(path.name)}\n  6 fresh trials, learning phase: skill ", output, re.M)
+
+
+def test_return_errors_are_compared_as_parts_of_those_of_persistence_on_the_same_trials(board, confirmed):
+    found = status(board.row("memorising")).evidence[-1]["confirmation"]
+    rows = pd.read_parquet(confirmed / "runs" / "memorising" / "windows.parquet")
+    sums = rows[rows["phase"] == "learning"].groupby("horizon")[["repw", "repw_persistence"]].sum()
+    part = (sums["repw"] / sums["repw_persistence"]).mean()
+    assert found["relative_repw"]["public"]["value"] == pytest.approx(part, rel=1e-5)
+    assert found["relative_repw"]["fresh"]["value"] == 1, "it repeats the origin where it knows nothing"
 
 
 def test_what_is_not_confirmed_passes_every_check_of_a_submission(board, confirmed, tmp_path):

@@ -29,8 +29,10 @@ def test_confirmed_stands_above_reproduced_whatever_comes_after_it(row, workspac
         ({"skill": -0.4, "chance": 0.02, "spread": 0.5}, "confirmed"),
         ({"skill": -0.019, "chance": 0.0}, "confirmed"),
         ({"skill": -0.021, "chance": 0.0}, "not confirmed"),
-        ({"repw": -400.0, "chance": 0.0}, "confirmed"),
-        ({"repw": 400.0, "chance": 0.0}, "not confirmed"),
+        ({"repw": 400.0, "chance": 0.0}, "confirmed"),
+        ({"relative_repw": -0.4, "chance": 0.0}, "confirmed"),
+        ({"relative_repw": 0.049, "chance": 0.0}, "confirmed"),
+        ({"relative_repw": 0.051, "chance": 0.0}, "not confirmed"),
     ],
     ids=str,
 )

@@ -337,7 +337,7 @@ def test_when_the_predictor_is_not_here_then_it_is_told(workspace):
 
 def test_when_options_are_not_the_predictors_then_it_is_told(workspace):
     workspace.edit("key", "method", "options", to={"points": 2, "damping": 1.0, "depth": 3})
-    refused(reproduced(workspace, workspace.run), "'depth'", "damping, points")
+    refused(reproduced(workspace, workspace.run), "'depth'", "damping, normaliser, points")
     workspace.edit("key", "method", "options", to={"points": 2})
     workspace.edit("key", "method", "version", to=9)
     refused(
