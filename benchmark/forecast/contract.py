@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy.typing as npt
 
 from ...baselines.predictor import Contexts, Output
 from ...registry.dataset import Dataset
+from ...registry.trial import Trial
 from ...utils.errors import PredictorError
 from ...utils.files import sha256
 from ...utils.progress import Progress
@@ -119,13 +121,7 @@ def check_contract(
     stored = map_tensors(path)
     wanted = max(predictor.context_length, protocol.context)
 
-    def forecast(rows: Sequence[int], length: int) -> tuple[dict[Output, Forecasts], Contexts]:
-        """Forecasts as they are compared, and the contexts that were shown."""
-        batch = [windows[row] for row in rows]
-        contexts = build_contexts(trials, batch, length)
-        found = forecast_batch(predictor, contexts, batch, protocol)
-        return {output: in_units(output, values, contexts) for output, values in found.items()}, contexts
-
+    forecast = partial(_forecast, predictor, trials, windows, protocol)
     comparisons: dict[Output, _Comparison] = {}
     lengths: dict[int, int] = {}
     for rows, length in _batches(rng, chosen.tolist(), windows, wanted, max_batch(dataset, wanted)):
@@ -147,6 +143,21 @@ def check_contract(
             path.unlink(missing_ok=True)
         where = _differing(predictor.name, output, windows, worst, compared)
         raise PredictorError(f"{where} {_explained(why, path if resumed else None)}")
+
+
+def _forecast(
+    predictor: Forecaster,
+    trials: dict[int, Trial],
+    windows: Sequence[EvaluationWindow],
+    protocol: Protocol,
+    rows: Sequence[int],
+    length: int,
+) -> tuple[dict[Output, Forecasts], Contexts]:
+    """Forecasts of some windows as they are compared, and the contexts that were shown."""
+    batch = [windows[row] for row in rows]
+    contexts = build_contexts(trials, batch, length)
+    found = forecast_batch(predictor, contexts, batch, protocol)
+    return {output: in_units(output, values, contexts) for output, values in found.items()}, contexts
 
 
 def _batches(

@@ -26,6 +26,7 @@ from ...utils.errors import PredictorError, ProtocolError
 from ...utils.files import private_files
 from ...utils.progress import Progress, silent
 from ...utils.text import join_first
+from ..document.metric_values import headline_phase
 from ..statistics.board import MIN_TRIALS
 from ..statistics.two_samples import Interval, Sample, permutation_test, two_samples
 from ..store import evidence
@@ -212,11 +213,6 @@ def _confirm(
     found = compare(claim.record, again, fresh.secret.commitment, claim.dataset, collected)
     kept = evidence.append(claim.path, claim.record, evidence.confirmed(found, claim.record))
     return ConfirmationResult(claim.path, claim.record, found, kept)
-
-
-def headline_phase(record: Record) -> str:
-    """The phase that decides: learning, or all that there is."""
-    return "learning" if record.of_phase("learning") else "all"
 
 
 def compare(claimed: Record, again: Record, commitment: str, public: Dataset, fresh: Dataset) -> Confirmation:

@@ -49,7 +49,7 @@ def environment_board(
     newest_protocol
         The newest protocol version of which the document has a board of this dataset.
     """
-    key, headline = entries[0].first.key, headline_phase(entries[0])
+    key, headline = entries[0].first.key, headline_phase(entries[0].first)
     superseded = NEWER_PROTOCOL if key.protocol.version < newest_protocol else None
     if listed is not None and listed.identity.first_digest != key.dataset.first_digest:
         listed, superseded = None, OTHER_BYTES

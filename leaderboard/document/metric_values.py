@@ -11,7 +11,7 @@ import pandas as pd
 from ...benchmark.intervals import Estimate
 from ...benchmark.metrics import HEADLINE, METRICS, Metric
 from ...benchmark.protocol import Protocol
-from ...benchmark.record import Result
+from ...benchmark.record import Record, Result
 from ..statistics.board import board_sums, estimates
 from ..statistics.pairs import widened
 from .entries import Entry, frame
@@ -40,10 +40,9 @@ def present_phases(entry: Entry) -> list[str]:
     return [phase for phase in PHASES if phase in present]
 
 
-def headline_phase(entry: Entry) -> str:
-    """The phase that decides ranks: learning, or all that there is."""
-    phases = present_phases(entry)
-    return phases[0] if "learning" in phases else phases[-1]
+def headline_phase(record: Record) -> str:
+    """The phase that decides ranks and confirmation: learning, or all that there is."""
+    return "learning" if record.of_phase("learning") else "all"
 
 
 def row_values(entries: Sequence[Entry], phase: str, *, seeds_are_a_level: bool) -> dict[str, dict[str, Series]]:

@@ -19,7 +19,7 @@ from ..verify.comparison import RETURN_RTOL
 from ..verify.reproduce import TOLERANCE
 
 METRICS = (HEADLINE, "repw")
-"""What is compared; each as its mean over horizons."""
+"""The metrics of records that are compared; each as its mean over horizons."""
 DIGITS = {HEADLINE: 3, "repw": 2, "relative_repw": 3}
 """The scores of a confirmation, and the decimals that people read."""
 LABELS = {
@@ -99,6 +99,13 @@ class Comparison(Document):
             raise ValueError("difference is not fresh minus public")
         return self
 
+    def spell(self, digits: int) -> str:
+        """The numbers, and what chance would make of them."""
+        return (
+            f"{self.fresh.spell(digits)} where the record has {self.public.spell(digits)}, "
+            f"difference {self.difference.spell(digits)}, by chance so much worse in {self.chance:.1%}"
+        )
+
 
 class Confirmation(Document):
     """A record's predictor, fitted again and scored on a set of fresh trials."""
@@ -133,13 +140,12 @@ class Confirmation(Document):
     @property
     def shortfalls(self) -> list[str]:
         """The scores that are significantly worse on fresh trials, by more than two machines differ."""
-        skill, relative = self.skill, self.relative_repw
+        relative = self.relative_repw
         worse = {
-            HEADLINE: skill.difference.high < -TOLERANCE and skill.chance <= MAX_CHANCE,
-            "relative_repw": relative.difference.low > RETURN_RTOL * abs(relative.public.value)
-            and relative.chance <= MAX_CHANCE,
+            HEADLINE: self.skill.difference.high < -TOLERANCE,
+            "relative_repw": relative.difference.low > RETURN_RTOL * abs(relative.public.value),
         }
-        return [LABELS[name] for name in worse if worse[name]]
+        return [LABELS[name] for name in worse if worse[name] and getattr(self, name).chance <= MAX_CHANCE]
 
     @property
     def kind(self) -> Literal["confirmed", "not confirmed"]:
@@ -148,13 +154,8 @@ class Confirmation(Document):
 
     def spell(self) -> str:
         """The numbers in a line."""
-        scores = (
-            f"{LABELS[name]} {one.fresh.spell(digits)} where the record has {one.public.spell(digits)}, "
-            f"difference {one.difference.spell(digits)}, by chance so much worse in {one.chance:.1%}"
-            for name, digits in DIGITS.items()
-            for one in (getattr(self, name),)
-        )
-        return f"{self.trials} fresh trials, {self.phase} phase: {'; '.join(scores)}"
+        scores = "; ".join(f"{LABELS[name]} {getattr(self, name).spell(digits)}" for name, digits in DIGITS.items())
+        return f"{self.trials} fresh trials, {self.phase} phase: {scores}"
 
     def is_of(self, record: Record) -> bool:
         """Whether the public numbers and the code are those of a record."""

@@ -105,5 +105,5 @@ def _of_row(record: Record, board: Mapping[Path, Record]) -> Iterator[str]:
 
 
 def _skill(entry: Entry) -> float:
-    sums = board_sums(headline_frame([entry], headline_phase(entry)))
+    sums = board_sums(headline_frame([entry], headline_phase(entry.first)))
     return float(mean_ratio(sums.gained, sums.baseline)[0])
