@@ -41,8 +41,8 @@ class DatasetIdentity(Document):
     the same first digest, and the same digest of format 2 where both state one.
     """
 
-    name: Annotated[str, Field(pattern=NAME_PATTERN, max_length=80)]
-    """The dataset's name."""
+    name: Annotated[str, Field(pattern=NAME_PATTERN, max_length=100)]
+    """The dataset's name; that of fresh trials is longer than any other (`NAME_LENGTH`)."""
     digest: Sha256
     """The sha256 of its manifest, which says which bytes it is."""
     digest_format: Literal[1, 2] = 2

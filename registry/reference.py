@@ -10,6 +10,7 @@ from typing import Literal
 
 from ..utils.errors import DatasetArgumentError
 
+NAME_LENGTH = 80
 NAME_PATTERN = r"^[a-z0-9]+(-[a-z0-9]+)*/[a-z0-9]+(-[a-z0-9]+)*-v[1-9][0-9]{0,3}$"
 """`<environment>/<collection>-v<N>`."""
 _ALIKE = str.maketrans("01i", "oll", "._-")
@@ -103,8 +104,8 @@ def parse_hub(text: str) -> HubLocation:
 
 
 def is_name(name: str) -> bool:
-    """Whether `name` has the form `<environment>/<collection>-v<N>`."""
-    return re.fullmatch(NAME_PATTERN, name) is not None
+    """Whether `name` has the form `<environment>/<collection>-v<N>` and at most `NAME_LENGTH` characters."""
+    return len(name) <= NAME_LENGTH and re.fullmatch(NAME_PATTERN, name) is not None
 
 
 def is_repo(text: str) -> bool:

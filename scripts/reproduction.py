@@ -22,6 +22,7 @@ from tipl_bench.benchmark.paper.presentation import CONTEXT, Presentation, prese
 from tipl_bench.benchmark.protocol import CURRENT
 from tipl_bench.benchmark.protocol import protocol as protocol_of
 from tipl_bench.benchmark.run import run
+from tipl_bench.cli.run import Seeds
 from tipl_bench.registry.loading import load_dataset
 from tipl_bench.utils.progress import ProgressLines
 
@@ -38,7 +39,7 @@ PREDICTORS = ("tipl", "tipl-pooled", "persistence")
 @click.option("--runs", type=click.Path(path_type=Path), default=Path("runs/reproduction"), show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), default=Path("docs"), show_default=True)
 @click.option("--ablation", "ablated", help="Dataset of the ablation tables.")
-@click.option("--seeds", default="0", show_default=True, help="Seeds of the ablation, such as 0,1,2.")
+@click.option("--seeds", type=Seeds(), default="0", show_default=True, help="Seeds of the ablation: 0-2 or 0,1,2.")
 @click.option("--run-ablation/--no-run-ablation", default=True, help="Run what the tables lack, or leave it out.")
 @click.option("--limit", type=int, help="Run so many missing runs of the ablation.")
 def main(
@@ -50,7 +51,7 @@ def main(
     runs: Path,
     out: Path,
     ablated: str | None,
-    seeds: str,
+    seeds: tuple[int, ...],
     run_ablation: bool,
     limit: int | None,
 ) -> None:
@@ -73,11 +74,11 @@ def main(
         sections.append(section(dataset, rows, suite, budget=budget, updates=updates, folder=out / "reproduction"))
     tables = {}
     if ablated:
-        dataset, chosen = load_dataset(ablated), [int(seed) for seed in seeds.split(",")]
+        dataset = load_dataset(ablated)
         folder = runs / dataset.name.replace("/", "--") / "ablation"
         if run_ablation:
-            ablation.ablate(dataset, folder, chosen, protocol=rules, limit=limit, progress=progress)
-        tables = ablation.finished(dataset, folder, chosen, protocol=rules)
+            ablation.ablate(dataset, folder, seeds, protocol=rules, limit=limit, progress=progress)
+        tables = ablation.finished(dataset, folder, seeds, protocol=rules)
     kept = [word for word in sys.argv[1:] if word not in ("--no-run-ablation",)]
     click.echo(render(sections, tables, shlex.join(["python", "scripts/reproduction.py", *kept]), out))
 

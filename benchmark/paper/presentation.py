@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from ..._version import __version__
 from ...baselines import predictor_type
 from ...baselines.options import build_options
 from ...baselines.plugins.discovery import SEES_THE_FUTURE
@@ -70,9 +71,14 @@ class Presentation:
     def key(self) -> str:
         """What decides the rows, as JSON."""
         values = {name: getattr(self, name) for name in ("budget", "seed", "device", "windows")}
-        seeds = list(SEEDS)
         return canonical_json(
-            values | {"dataset": self.dataset.digest, "options": self.options().model_dump(), "evaluation_seeds": seeds}
+            values
+            | {
+                "dataset": self.dataset.digest,
+                "options": self.options().model_dump(),
+                "evaluation_seeds": list(SEEDS),
+                "tipl_bench": __version__,
+            }
         )
 
     def origins(self) -> list[EvaluationWindow]:

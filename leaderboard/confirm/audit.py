@@ -146,7 +146,7 @@ def _check_row(
         raise ProtocolError(
             f"{path.name}: {folder / RUNS_FOLDER} lacks the forecasts {stated.forecasts} of its evidence."
         )
-    found, base = rescore(run, progress), load_dataset(secret.dataset, download=False)
+    found, base = rescore(run, progress, fresh=True), load_dataset(secret.dataset, download=False)
     if not found.agrees:
         raise ProtocolError(f"{path.name}: {len(found.differences)} numbers differ, first: {found.differences[0]}")
     other = _differences(stated, compare(record, run.record, secret.commitment, base, dataset))

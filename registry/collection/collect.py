@@ -22,7 +22,7 @@ from ..collection_config import CollectionConfig
 from ..dataset import TRIALS_FOLDER, Dataset, describe_trials
 from ..files import verify_file
 from ..manifest import MANIFEST_NAME, Manifest, Split, read_manifest
-from ..reference import is_name
+from ..reference import NAME_LENGTH, is_name
 from ..store import dataset_folder, exclusive, staging_folder
 from ..trial import trial_name, trial_tensors
 from .block import collect_block
@@ -78,7 +78,10 @@ def collect(
         If the dataset exists already, another process collects it, or an unfinished collection has another config.
     """
     if not is_name(name):
-        raise DatasetArgumentError(f"{name!r} is not a dataset name; one looks like inverted-pendulum/ppo-v1.")
+        raise DatasetArgumentError(
+            f"{name!r} is not a dataset name; one looks like inverted-pendulum/ppo-v1, in at most {NAME_LENGTH} "
+            "characters."
+        )
     Split.proportional(config.trials)  # raises for too few trials before they are trained
     with exclusive(name):
         target = dataset_folder(name)

@@ -77,6 +77,7 @@ MALFORMED = {
     "no TOML": ("[[[", "not a readable catalog"),
     "a name without version": ({"my-env/mine": {}}, "'my-env/mine' is not a dataset name"),
     "a name leading out": ({"../mine-v1": {}}, "'../mine-v1' is not a dataset name"),
+    "a name too long": ({"x/" + "y" * 76 + "-v1": {}}, "is not a dataset name"),
     "a name ending in a newline": ('["a/b-v1\\n"]', "is not a dataset name"),
     "no table": ({TINY: 3}, f"{TINY}: Input should be"),
     "no digest": ({TINY: {"digest": None}}, f"{TINY}.digest: Field required"),

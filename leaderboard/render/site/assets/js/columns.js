@@ -32,10 +32,12 @@ const columns = (() => {
   }
   const reason = (kind, why) => why && html("span", { class: `reason ${kind.replace(" ", "-")}` }, `${kind}: `, bdi(why, 160));
 
-  // The metric beside the first by which no row is better than this one, which is not the best by the first.
-  function leads(row) {
-    const [, second] = row.board?.ranking.metrics ?? [];
-    return row.rank !== 1 && row.ranks?.[second]?.rank === 1 && data.metrics.find(({ name }) => name === second);
+  // A badge for the row that no other is better than by the metric beside the first, and that is not the best by the first.
+  function bestBy(row) {
+    const [, second] = row.board?.ranking.metrics ?? [], found = row.ranks?.[second];
+    if (row.rank === 1 || found?.rank !== 1) return "";
+    const { label } = data.metrics.find(({ name }) => name === second);
+    return html("span", { class: "reason" }, badge(`${found.ties ? "tied for best" : "best"} by ${label}`, `no row of its information class is better by ${label}`, "above"));
   }
 
   // The predictor's cell: the button that opens the row, and what sets the row apart.
@@ -45,7 +47,7 @@ const columns = (() => {
       html("span", { class: "about" }, row.variant && [dom.code(row.variant, 80), " "],
         html("span", { class: "soft" }, `v${text.clean(row.version, 12)} · `, bdi(row.budget, 40))),
       row.above ? html("span", { class: "reason" }, badge("above the span ceiling", "its skill is significantly above that of the best point in the span of its context", "above")) : "",
-      leads(row) ? html("span", { class: "reason" }, badge(`best by ${leads(row).label}`, `no row of its information class is better by ${leads(row).label}`, "above")) : "",
+      bestBy(row),
       reason("greyed", row.greyed), reason("disputed", row.disputed),
       row.state === "not confirmed" && reason(row.state, row.confirmation),
     ];
