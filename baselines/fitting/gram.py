@@ -5,10 +5,13 @@ Fits and window SVDs then cost the same for 122 parameters as for 70,000.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
-from ...registry.trial import Trial
+from ...registry.trial import Trial, iteration_positions
 
 Float64 = npt.NDArray[np.float64]
 
@@ -52,3 +55,58 @@ def context_grams(weights: npt.NDArray[np.float32]) -> Float64:
         differences = np.diff(context.astype(np.float64), axis=0)
         grams[row] = differences @ differences.T
     return grams
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Sums over the windows of some trials, by position q of the origin within its PPO iteration.
+
+    Parameters
+    ----------
+    features
+        Inner products of a context's differences, oldest first, [Q, lags, lags].
+    targets
+        Of the displacement at each horizon with those differences, [Q, H, lags].
+    displacement
+        Of that displacement with itself, [Q, H].
+    """
+
+    features: Float64
+    targets: Float64
+    displacement: Float64
+
+    def __add__(self, other: Moments) -> Moments:
+        return Moments(*(mine + others for mine, others in zip(vars(self).values(), vars(other).values(), strict=True)))
+
+
+def difference_moments(
+    trials: Sequence[Trial],
+    lags: int,
+    horizon: int,
+    progress: Callable[[int, int, str], None] = lambda done, total, word: None,
+) -> Moments:
+    """What a least-squares fit of displacements on past differences needs.
+
+    Parameters
+    ----------
+    trials
+        Streamed in pieces, each once.
+    lags, horizon
+        Differences before, and checkpoints after, each origin.
+    progress
+        Receives trials done and trials in all.
+    """
+    total: Moments | None = None
+    for done, trial in enumerate(trials):
+        grams = window_grams(trial, lags, horizon)
+        places = iteration_positions(trial.columns["epoch"])
+        positions = places[lags : lags + len(grams)]
+        sums = np.stack([grams[positions == place].sum(axis=0) for place in range(int(places.max()) + 1)])
+        ahead = np.cumsum(np.cumsum(sums[:, lags:, lags:], axis=1), axis=2)
+        part = Moments(
+            sums[:, :lags, :lags], np.cumsum(sums[:, lags:, :lags], axis=1), np.einsum("qhh->qh", ahead).copy()
+        )
+        total = part if total is None else total + part
+        progress(done + 1, len(trials), "inner products")
+    assert total is not None
+    return total

@@ -1,0 +1,1 @@
+"""Methods of others that forecast or average weights, restated from their papers and fitted on the training trials."""
