@@ -7,11 +7,11 @@ from pathlib import Path
 from ..utils.files import write_text
 from .document.build import document
 from .document.schema import read_document
-from .render import markdown, reference, site, table
+from .render import markdown, predictors, reference, site, table
 from .render.citations import bibliography
 
 MARKDOWN = "leaderboard/README.md"
-REFERENCE = "docs/reference.md"
+REFERENCE, PREDICTORS = "docs/reference.md", "docs/predictors.md"
 SITE = "docs/board"
 DOWNLOADS = ("json", "csv", "parquet", "bib")
 
@@ -24,14 +24,15 @@ def build(records: Path | None, out: Path) -> list[Path]:
     records
         Folder of records; those of `records.committed_folder` by default.
     out
-        The clone's root, or any folder: `leaderboard/README.md` is written into it, the reference of all columns into
-        `docs/reference.md`, and into `docs/board/` the site and `leaderboard.json`, `.csv`, `.parquet` and `.bib`.
+        The clone's root, or any folder. `leaderboard/README.md`, `docs/reference.md` (all columns) and
+        `docs/predictors.md` are written into it, and into `docs/board/` the site and `leaderboard.json`, `.csv`,
+        `.parquet` and `.bib`.
     """
     board, site_folder = document(records), out / SITE
     site_folder.mkdir(parents=True, exist_ok=True)
     downloads = [site_folder / f"leaderboard.{suffix}" for suffix in DOWNLOADS]
-    paths = [out / MARKDOWN, out / REFERENCE, *downloads]
-    markdown_path, reference_path, json_path, csv_path, parquet_path, bibliography_path = paths
+    paths = [out / MARKDOWN, out / REFERENCE, out / PREDICTORS, *downloads]
+    markdown_path, reference_path, predictors_path, json_path, csv_path, parquet_path, bibliography_path = paths
     write_text(json_path, board.to_json())
     board = read_document(json_path)  # all else is made from what readers of the file get
     markdown_path.parent.mkdir(parents=True, exist_ok=True)
@@ -40,4 +41,5 @@ def build(records: Path | None, out: Path) -> list[Path]:
     table.write_parquet(board, parquet_path)
     write_text(bibliography_path, bibliography(board))
     write_text(reference_path, reference.render())
+    write_text(predictors_path, predictors.render(board))
     return [*paths, *site.render(board, site_folder)]

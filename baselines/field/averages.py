@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import Field
 
 from ..predictor import Contexts, Options, Predictor, Weights, check_reach
@@ -58,9 +59,7 @@ class LAWA(Predictor[LAWAOptions]):
     @classmethod
     def resolve_options(cls, options: LAWAOptions, context: int) -> LAWAOptions:
         """See `Predictor.resolve_options`."""
-        if options.points > context:
-            raise ValueError(f"option points is {options.points}, but a context has {context} checkpoints.")
-        return options
+        return options.model_copy(update={"points": min(options.points, context)})
 
     def predict(self, contexts: Contexts, horizon: int) -> Weights:
         """See `Predictor.predict`."""
@@ -71,8 +70,9 @@ class LAWA(Predictor[LAWAOptions]):
         return _average(contexts, weights, horizon)
 
 
-def _average(contexts: Contexts, weights: Any, horizon: int) -> Weights:
-    """The origin, moved to the weighted mean [L] of the context, relative to it so that float32 keeps the difference."""
+def _average(contexts: Contexts, weights: npt.NDArray[np.float64], horizon: int) -> Weights:
+    """The context's mean under weights [L], at every horizon."""
+    # Relative to the origin, so that float32 keeps the small differences.
     origin = contexts.weights[:, -1:]
     moved = origin + np.einsum("k,bkp->bp", weights.astype(np.float32), contexts.weights - origin)[:, None]
     return np.repeat(moved, horizon, axis=1)

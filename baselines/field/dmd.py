@@ -27,13 +27,13 @@ class DMDOptions(Options):
 
 
 class DMD(Predictor[DMDOptions]):
-    """Exact DMD (Tu et al. 2014) in a trial's own context, after Dogra and Redman (2020), who forecast training with it.
+    """Exact DMD (Tu et al. 2014) of a trial's own context, used to forecast training by Dogra and Redman (2020).
 
-    With differences X = [d_1 .. d_{L-2}] and Y = [d_2 .. d_{L-1}], d(t + h) = A^h d(t) for A = Y X^+, X cut to its leading
-    singular values. The original decomposes the weights themselves; there the part that the modes do not hold is an
-    error at once, larger than the steps to forecast, while differences leave the origin as it is. The original keeps
-    one mode; here the rank is chosen by mean skill on the validation trials. A forecast is a combination of Y, so that
-    inner products are all that is needed.
+    With differences X = [d_1 .. d_{L-2}] and Y = [d_2 .. d_{L-1}], d(t + h) = A^h d(t) for A = Y X^+, where X is cut to
+    its leading singular values. The original decomposes the weights themselves and keeps one mode. Here differences are
+    decomposed, so that a forecast starts at the origin: what the modes of the weights leave out is larger than the
+    steps to forecast. The rank is chosen by mean skill on the validation trials. A forecast is a combination of Y, so
+    that inner products are all that is needed.
     """
 
     name: ClassVar[str] = "dmd"
@@ -49,20 +49,20 @@ class DMD(Predictor[DMDOptions]):
         """Choose the rank, unless it is given."""
         if self.options.rank is not None:
             return
-        ranks = range(1, min(task.context - 1, LARGEST) + 1)
+        ranks = range(1, max(1, min(task.context - 2, LARGEST)) + 1)
         errors, still = np.zeros((len(ranks), task.horizon)), np.zeros(task.horizon)
         for done, trial in enumerate(task.validation):
             error, displacement = _errors(trial, task.context - 1, task.horizon, ranks)
             errors += error
             still += displacement
-            task.progress(done + 1, len(task.validation), "")
+            task.progress(done + 1, len(task.validation), "ranks")
         self.rank = ranks[int((errors / still).mean(axis=1).argmin())]
 
     def predict(self, contexts: Contexts, horizon: int) -> Weights:
         """See `Predictor.predict`."""
         if self.rank is None:
             raise RuntimeError("dmd was asked to predict before it was fitted or loaded.")
-        check_reach(self, contexts, horizon, context=3)
+        check_reach(self, contexts, horizon, context=2)
         forecast = np.empty((len(contexts), horizon, contexts.weights.shape[2]), dtype=np.float32)
         for row, gram in enumerate(context_grams(contexts.weights)):
             steps = coefficients(gram, self.rank, horizon).astype(np.float32)
@@ -80,13 +80,15 @@ class DMD(Predictor[DMDOptions]):
 
 def coefficients(gram: Float64, rank: int, horizon: int) -> Float64:
     """Displacements as combinations of the context's differences, [H, lags], from their Gram matrix [lags, lags]."""
+    ahead = np.zeros((horizon, len(gram)))
+    if len(gram) < 2 or not gram.any():  # no map can be told from less than two differences
+        return ahead
     values, vectors = np.linalg.eigh(gram[:-1, :-1])
     values, vectors = values[-rank:], vectors[:, -rank:]
     kept = values > values[-1] * np.finfo(np.float64).eps
     basis = vectors[:, kept] / np.sqrt(values[kept])  # X basis is orthonormal
     step = basis.T @ gram[:-1, 1:] @ basis  # the map between coordinates
     coordinates = basis.T @ gram[:-1, -1]  # of the last difference
-    ahead = np.zeros((horizon, len(gram)))
     for row in ahead:
         row[1:] = basis @ coordinates
         coordinates = step @ coordinates

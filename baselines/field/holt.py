@@ -17,6 +17,8 @@ Float64 = npt.NDArray[np.float64]
 
 STARTS = ((0.9, 0.5, 0.9), (0.5, 0.1, 0.5), (0.9, 0.9, 0.5))
 """Where the search begins: level, trend and damping; the best end is kept."""
+LEAST = np.array([1e-3, 0, 0])
+"""With a level of 0 nothing would be smoothed: the forecast would be the context's oldest checkpoint."""
 
 
 class HoltOptions(Options):
@@ -33,9 +35,9 @@ class HoltOptions(Options):
 class Holt(Predictor[HoltOptions]):
     """Each weight is a level and a damped trend: phi(t + h) = level + (d + d^2 + ... + d^h) trend.
 
-    Holt (1957), damped by Gardner and McKenzie (1985). The recursion begins at the oldest checkpoint of the context with
-    no trend. One triple of constants for all weights and positions, chosen for the mean skill over horizons on the
-    training trials: a forecast is linear in the differences of the context, so that the fit needs inner products alone.
+    Holt (1957), damped by Gardner and McKenzie (1985). The recursion begins at the context's oldest checkpoint with
+    trend 0. One triple of constants serves all weights and positions, chosen for the mean skill over horizons on the
+    training trials. A forecast is linear in the context's differences, so that the fit needs inner products alone.
     """
 
     name: ClassVar[str] = "holt"
@@ -59,7 +61,7 @@ class Holt(Predictor[HoltOptions]):
 
         def constants(values: Float64) -> Float64:
             chosen = given.copy()
-            chosen[free] = np.clip(values, [1e-3, 0, 0] @ np.diag([1, 1, 1])[:, free], 1)
+            chosen[free] = np.clip(values, LEAST[free], 1)
             return chosen
 
         def error(values: Float64) -> float:

@@ -33,7 +33,7 @@ class MeanTrajectory(Predictor[NoOptions]):
         mean = np.zeros((length, task.train[0].layout.parameter_count))
         for done, trial in enumerate(task.train):
             mean += (trial.weights(0, length) - mean) / (done + 1)
-            task.progress(done + 1, len(task.train), "")
+            task.progress(done + 1, len(task.train), "mean")
         self.mean = mean.astype(np.float32)
 
     def predict(self, contexts: Contexts, horizon: int) -> Weights:

@@ -17,7 +17,6 @@ from ..predictor import Array, Contexts, FitTask, Options, Weights, check_reach
 
 CHUNK_ROWS = 1 << 17
 VALIDATION_WINDOWS = 256
-TINY = 1e-12
 
 
 class PerWeightOptions(Options):
@@ -43,33 +42,39 @@ class PerWeightOptions(Options):
     """Batches between evaluations at the validation trials; the best state seen is kept."""
 
 
-class PerWeight(TorchPredictor[PerWeightOptions, nn.Module]):
+class PerWeight(TorchPredictor[PerWeightOptions, nn.Sequential]):
     """Maps what a method reads of a weight's past to its displacement at each horizon, all horizons at once.
 
-    A method says what it reads (`encode`) and with what network (`module`). Values are in units of the window's step, the
-    root mean square of its differences, and relative to the origin; windows are drawn in proportion to that step
-    squared, so that squared errors are weighed as in weight space.
+    A method says what it reads (`encode`) and with what network (`body`, and a linear layer after it). Values are
+    relative to the origin, in units of the window's step, the root mean square of its differences. Windows are drawn in
+    proportion to that step squared, so that squared errors weigh as in weight space.
     """
 
     options_type: ClassVar[type[Any]] = PerWeightOptions
     budgets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "smoke": {"steps": 50, "validate_every": 25},
+        "smoke": {"steps": 50, "windows": 16, "weights": 16, "validate_every": 25},
         "quick": {"steps": 4_000},
         "standard": {},
         "paper": {"steps": 200_000},
     }
-    points: ClassVar[int]
-    """Checkpoints that a method needs to see."""
 
-    @classmethod
+    width: ClassVar[int]
+    """Features that the last layer maps to displacements."""
+
+    @staticmethod
     @abstractmethod
-    def module(cls, horizon: int) -> nn.Module:
-        """An untrained network from `encode`'s features [..., F] to [..., H]."""
+    def body() -> nn.Module:
+        """An untrained network from `encode`'s features [..., F] to the last layer's [..., width]."""
 
     @staticmethod
     @abstractmethod
     def encode(past: Tensor) -> tuple[Tensor, Tensor]:
         """Features [..., F] of pasts [..., L], the origin last, and the unit [..., 1] of what the network answers."""
+
+    @classmethod
+    def module(cls, horizon: int) -> nn.Sequential:
+        """An untrained network from features [..., F] to [..., H]."""
+        return nn.Sequential(cls.body(), nn.Linear(cls.width, horizon))
 
     def fit(self, task: FitTask) -> None:
         """Train on weights of random windows of the training trials."""
@@ -98,15 +103,15 @@ class PerWeight(TorchPredictor[PerWeightOptions, nn.Module]):
 
             train(network, loss, validate, Schedule.of(options, cosine=True), task.progress)
 
-    def build(self, state: Mapping[str, Array]) -> nn.Module:
+    def build(self, state: Mapping[str, Array]) -> nn.Sequential:
         """See `TorchPredictor.build`."""
-        return self.module(list(state.values())[-1].shape[0])
+        return self.module(len(state["1.bias"]))
 
     def predict(self, contexts: Contexts, horizon: int) -> Weights:
         """See `Predictor.predict`."""
         network = self.fitted
-        longest = list(network.state_dict().values())[-1].shape[0]
-        check_reach(self, contexts, horizon, context=self.points, longest=longest)
+        longest = len(network.state_dict()["1.bias"])
+        check_reach(self, contexts, horizon, context=2, longest=longest)
         forecast = np.repeat(contexts.weights[:, -1:], horizon, axis=1)
         for row, context in enumerate(contexts.weights):
             scale = float(np.sqrt(np.mean(np.square(np.diff(context, axis=0), dtype=np.float64))))

@@ -21,12 +21,12 @@ class Introspection(PerWeight):
     name: ClassVar[str] = "introspection"
     version: ClassVar[int] = 1
     summary: ClassVar[str] = "Small network on four spread values of each weight's past (Introspection)."
-    points: ClassVar[int] = 4
+    width: ClassVar[int] = 40
 
-    @classmethod
-    def module(cls, horizon: int) -> nn.Module:
-        """See `PerWeight.module`."""
-        return nn.Sequential(nn.Linear(3, 40), nn.ReLU(), nn.Linear(40, horizon))
+    @staticmethod
+    def body() -> nn.Module:
+        """See `PerWeight.body`."""
+        return nn.Sequential(nn.Linear(3, 40), nn.ReLU())
 
     @staticmethod
     def encode(past: Tensor) -> tuple[Tensor, Tensor]:
@@ -46,12 +46,12 @@ class Farcasting(PerWeight):
     name: ClassVar[str] = "farcasting"
     version: ClassVar[int] = 1
     summary: ClassVar[str] = "One linear layer on each weight's first and last value (Farcasting)."
-    points: ClassVar[int] = 2
+    width: ClassVar[int] = 1
 
-    @classmethod
-    def module(cls, horizon: int) -> nn.Module:
-        """See `PerWeight.module`."""
-        return nn.Linear(1, horizon)
+    @staticmethod
+    def body() -> nn.Module:
+        """See `PerWeight.body`."""
+        return nn.Identity()
 
     @staticmethod
     def encode(past: Tensor) -> tuple[Tensor, Tensor]:
@@ -62,42 +62,42 @@ class Farcasting(PerWeight):
 class WNN(PerWeight):
     """Two streams on a weight's last five values and their four differences, each in the weight's own range.
 
-    Jang et al. (ICML 2023): values relative to the first of the five, over half of their range; each stream is a dense
-    layer of 64, a gated activation into 8 and a dense layer of 32; the joined streams give one tanh. The original trains one
-    network for each kind of kernel and one for biases, on the absolute error, and its code adds a bias's forecast to the
-    scaled bias; here one network serves all weights and adds what it says to the weight. It answers all horizons at once,
-    without the tanh, which would bound a displacement by the range of the past.
+    Jang et al. (ICML 2023): values relative to the first of the five, over half of their range. Each stream is a dense
+    layer of 64, a gated activation into 8 and a dense layer of 32; the joined streams give one tanh. The original
+    trains one network for each kind of kernel and one for biases, on the absolute error, and its code adds a bias's
+    forecast to the scaled bias. Here one network serves all weights, and its answer is added to the weight itself. It
+    answers all horizons at once, without the tanh, which would bound a displacement by the range of the past.
     """
 
     name: ClassVar[str] = "wnn"
     version: ClassVar[int] = 1
     summary: ClassVar[str] = "Two streams on each weight's last values and differences (WNN)."
-    points: ClassVar[int] = 5
+    width: ClassVar[int] = 64
 
-    @classmethod
-    def module(cls, horizon: int) -> nn.Module:
-        """See `PerWeight.module`."""
-        return _TwoStreams(horizon)
+    @staticmethod
+    def body() -> nn.Module:
+        """See `PerWeight.body`."""
+        return _TwoStreams()
 
     @staticmethod
     def encode(past: Tensor) -> tuple[Tensor, Tensor]:
         """Five values and four differences, in half of the range of the values."""
         last = past[..., -5:]
+        if missing := 5 - last.shape[-1]:  # a shorter context stood still before
+            last = torch.cat([last[..., :1].expand(*last.shape[:-1], missing), last], -1)
         unit = ((last.amax(-1, keepdim=True) - last.amin(-1, keepdim=True)) / 2).clamp_min(1e-6)
         return torch.cat([(last - last[..., :1]) / unit, last.diff(dim=-1) / unit], -1), unit
 
 
 class _TwoStreams(nn.Module):
-    def __init__(self, horizon: int) -> None:
+    def __init__(self) -> None:
         super().__init__()
         self.values, self.differences = (
             nn.Sequential(nn.Linear(inputs, 64), nn.Linear(64, 16), nn.GLU(), nn.Linear(8, 32), nn.SiLU())
             for inputs in (5, 4)
         )
-        self.head = nn.Linear(64, horizon)
 
     def forward(self, features: Tensor) -> Tensor:
-        """[..., 9] to [..., H]."""
-        values, differences = features.split([5, 4], dim=-1)
-        out: Tensor = self.head(torch.cat([self.values(values), self.differences(differences)], -1))
-        return out
+        """[..., 9] to [..., 64]."""
+        values, differences = torch.split(features, [5, 4], dim=-1)
+        return torch.cat([self.values(values), self.differences(differences)], -1)

@@ -19,6 +19,14 @@ IN_TREE = {
     "mlp": "mlp:MLP",
     "tipl": "tipl:TIPL",
     "tipl-pooled": "tipl:TIPLPooled",
+    "holt": "field.holt:Holt",
+    "dmd": "field.dmd:DMD",
+    "ema": "field.averages:EMA",
+    "lawa": "field.averages:LAWA",
+    "mean-trajectory": "field.mean_trajectory:MeanTrajectory",
+    "introspection": "field.single_weights:Introspection",
+    "farcasting": "field.single_weights:Farcasting",
+    "wnn": "field.single_weights:WNN",
 }
 """Predictors of this package, by name, as `module:class`."""
 SEES_THE_FUTURE = "tipl-published"

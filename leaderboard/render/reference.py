@@ -168,7 +168,7 @@ def _models(title: str, models: Mapping[str, type[Any]]) -> str:
     parts = [f"## {title}\n"]
     for place, model in models.items():
         fields = descriptions(model)
-        parts.append(f"### `{place}`\n\n{_lines(('field', 'meaning'), _coded(fields.items()))}")
+        parts.append(f"### `{place}`\n\n{lines(('field', 'meaning'), _coded(fields.items()))}")
     return "\n".join(parts)
 
 
@@ -186,10 +186,11 @@ def _table(title: str, head: tuple[str, str], pairs: Iterable[tuple[str, str]]) 
 
 
 def _rows(title: str, head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    return f"## {title}\n\n{_lines(head, rows)}"
+    return f"## {title}\n\n{lines(head, rows)}"
 
 
-def _lines(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+def lines(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """A table in Markdown."""
     names = [*head]
     lines = [names, ["---"] * len(names), *rows]
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)

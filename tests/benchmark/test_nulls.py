@@ -17,6 +17,7 @@ SETTINGS = {
     "tipl": ("steps=150", "width=32", "layers=1", "learning_rate=0.003", "warmup=10", "validate_every=50"),
     "tipl-pooled": ("steps=100", "width=32", "layers=1", "rank=16", "learning_rate=0.003", "warmup=10"),
     "mlp": ("steps=300", "width=32", "learning_rate=0.003", "warmup=10", "validate_every=100"),
+    **dict.fromkeys(("introspection", "farcasting", "wnn"), ("steps=100", "windows=16", "weights=16")),
 }
 
 

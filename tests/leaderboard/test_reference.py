@@ -8,12 +8,13 @@ from typing import get_args
 
 import pytest
 from markdown_it import MarkdownIt
+from tipl_bench.baselines import IN_TREE
 from tipl_bench.baselines.predictor import INFORMATION_CLASSES
 from tipl_bench.benchmark.metrics import METRICS
 from tipl_bench.benchmark.provenance import ISOLATIONS, Provenance
 from tipl_bench.leaderboard.document.metric_values import SHOWN
-from tipl_bench.leaderboard.document.schema import STATES, State
-from tipl_bench.leaderboard.render import reference, table
+from tipl_bench.leaderboard.document.schema import STATES, State, read_document
+from tipl_bench.leaderboard.render import predictors, reference, table
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "reference.md"
@@ -21,6 +22,16 @@ PAGE = ROOT / "docs" / "reference.md"
 
 def test_the_page_is_as_the_tables_are():
     assert PAGE.read_text(encoding="utf-8") == reference.render(), "write it with `tipl-bench leaderboard build`"
+
+
+def test_the_page_of_predictors_is_as_their_classes_and_the_boards_are():
+    board = read_document(ROOT / "docs" / "board" / "leaderboard.json")
+    text = (ROOT / "docs" / "predictors.md").read_text(encoding="utf-8")
+    assert text == predictors.render(board), "write it with `tipl-bench leaderboard build`"
+    assert [line[4:-1] for line in text.splitlines() if line.startswith("## ")] == [*IN_TREE]
+    first = board.boards[0]
+    skills = [row.phases[first.headline]["skill"].mean.value for row in board.rows if row.board == first.id]
+    assert all(f"| {skill:.3f} | [" in text for skill in skills)
 
 
 @pytest.mark.parametrize("place", [*reference.RECORD.items(), *reference.DOCUMENT.items()], ids=lambda item: item[0])

@@ -1,0 +1,78 @@
+"""`docs/predictors.md`: every predictor of this package, from its class, with what the boards say of it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from typing import Any
+
+from ...baselines import IN_TREE, predictor_type
+from ...baselines.options import describe_options
+from ...benchmark.intervals import UNDEFINED
+from ..document.schema import LeaderboardDocument
+from .escaping import markdown_text
+from .markdown import interval, number
+from .reference import lines
+
+HEAD = """# Predictors
+
+Every predictor of this package: its method and source, what it reads, its options and budgets, and its rows on the
+boards that are current. `tipl-bench leaderboard build` writes this page from the classes and the records.
+"""
+
+
+def render(document: LeaderboardDocument) -> str:
+    """The page as Markdown; the same package and records give the same text."""
+    return "\n".join([HEAD, *(_predictor(name, document) for name in IN_TREE)])
+
+
+def _predictor(name: str, document: LeaderboardDocument) -> str:
+    kind = predictor_type(name)
+    about = f"Version {kind.version}, reads `{kind.consumes}`."
+    text = inspect.cleandoc(kind.__doc__ or "")
+    parts = [f"## `{name}`", markdown_text(kind.summary), text, about, _options(kind), _results(name, document)]
+    return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def _options(kind: Any) -> str:
+    """A table of the options, with a column for each budget that sets some."""
+    options = describe_options(kind)
+    budgets = {name: values for name, values in kind.budgets.items() if values}
+    rows = [
+        (
+            f"`{option}`",
+            f"{info.default}".lower(),
+            *(f"{values[option]}".lower() if option in values else "" for values in budgets.values()),
+            info.description,
+        )
+        for option, info in options.items()
+    ]
+    return lines(("option", "default", *budgets, "meaning"), rows).rstrip() if rows else ""
+
+
+def _results(name: str, document: LeaderboardDocument) -> str:
+    """Its rows on the boards of the newest protocol of each dataset."""
+    rows = list(_rows(name, document))
+    headline = document.scores[0]
+    head = ("board", "rank", "variant", headline.label, "interval", "REPW", "fit, s", "state")
+    return lines(head, rows).rstrip() if rows else ""
+
+
+def _rows(name: str, document: LeaderboardDocument) -> Iterator[tuple[str, ...]]:
+    boards = {board.id: board for board in document.boards if not board.superseded}
+    digits = {metric.name: metric.digits for metric in document.scores}
+    for row in document.rows:
+        if row.method != name or row.board not in boards:
+            continue
+        phase = row.phases[boards[row.board].headline]
+        skill, repw = (phase[metric].mean or UNDEFINED for metric in ("skill", "repw"))
+        yield (
+            f"{boards[row.board].dataset}, protocol {boards[row.board].protocol}",
+            f"{'-' if row.rank is None else row.rank}{'=' if row.tied else ''}",
+            markdown_text(" ".join(filter(None, (row.budget, row.variant)))),
+            number(skill.value, digits["skill"]),
+            interval(skill, digits["skill"]),
+            number(repw.value, digits["repw"]),
+            number(row.cost.fit_seconds, 1),
+            row.state,
+        )
