@@ -40,6 +40,8 @@ Float64 = npt.NDArray[np.float64]
 Index = npt.NDArray[np.intp]
 
 DATABASE_NAME = "returns.sqlite"
+EVALUATION = ("evaluation.py", "forward.py", "policy.py")
+"""Files of `rl` that J depends on, beside its environments: another training leaves stored returns valid."""
 PACKAGES = ("gymnasium", "mujoco", "numpy", "numba")
 """The packages that J depends on."""
 COMPILER_VARIABLES = ("NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES")
@@ -150,8 +152,12 @@ def _sources_sha256() -> str | None:
     digest = hashlib.sha256()
     package = resources.files(rl)
     try:
-        files = [*package.iterdir(), *(package / "environments").iterdir(), resources.files(utils) / "compilation.py"]
-        for file in sorted(files, key=lambda file: file.name):
+        environments = sorted((package / "environments").iterdir(), key=lambda file: file.name)
+        for file in (
+            *(package / name for name in EVALUATION),
+            *environments,
+            resources.files(utils) / "compilation.py",
+        ):
             if file.name.endswith(".py"):
                 digest.update(file.read_bytes())
     except OSError:

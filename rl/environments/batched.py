@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import threading
 from collections.abc import Iterator, Sequence
 from functools import cache
 
@@ -19,15 +20,22 @@ Index = npt.NDArray[np.intp]
 logger = logging.getLogger(__name__)
 
 
+_loading = threading.Lock()
+
+
 @contextlib.contextmanager
 def compiler_warnings_logged(what: str) -> Iterator[None]:
-    """Send MuJoCo's warnings on loading a model to the log, not to the terminal and a file in the working folder."""
-    previous = mujoco.get_mju_user_warning()
-    mujoco.set_mju_user_warning(lambda text: logger.info("%s: %s", what, text))
-    try:
-        yield
-    finally:
-        mujoco.set_mju_user_warning(previous)
+    """Send MuJoCo's warnings on loading a model to the log, not to the terminal and a file in the working folder.
+
+    One thread at a time: the handler is the process's, and MuJoCo aborts if it is replaced while it is called.
+    """
+    with _loading:
+        previous = mujoco.get_mju_user_warning()
+        mujoco.set_mju_user_warning(lambda text: logger.info("%s: %s", what, text))
+        try:
+            yield
+        finally:
+            mujoco.set_mju_user_warning(previous)
 
 
 @cache

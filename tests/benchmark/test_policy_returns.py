@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import shutil
 import signal
@@ -271,3 +272,19 @@ def test_processes_that_evaluate_at_once_share_one_store(store):
     assert [process.returncode for process in both] == [0, 0]
     assert all(output.split()[-1] == "2000" for output, _ in outputs)
     assert returns(some_policies(2000)).evaluated == 0
+
+
+def test_the_sources_of_stored_returns_are_all_that_evaluation_imports_of_its_package():
+    package, pending, seen = Path(module.rl.__file__).parent, ["evaluation.py"], set()
+    while pending:
+        name = pending.pop()
+        seen.add(name)
+        for node in ast.walk(ast.parse((package / name).read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.level == 1 and node.module != "environments":
+                pending += {f"{node.module}.py"} - seen
+    assert {*module.EVALUATION} == seen
+    for file in (package / "environments").glob("*.py"):
+        imported = [
+            node for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))) if isinstance(node, ast.ImportFrom)
+        ]
+        assert not [node.module for node in imported if node.level == 2]

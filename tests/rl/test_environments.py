@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 
@@ -271,6 +273,28 @@ def test_making_an_environment_leaves_no_log_file_in_the_working_directory(envir
     finally:
         mujoco.set_mju_user_warning(quiet)
     assert list(Path.cwd().iterdir()) == []
+
+
+LOAD_AT_ONCE = """
+import threading
+from tipl_bench.rl.environments.batched import load_model
+from tipl_bench.rl.environments.tasks import TASKS
+
+for _ in range(30):
+    load_model.cache_clear()
+    together = threading.Barrier(4)
+    load = lambda: (together.wait(), load_model(TASKS["HalfCheetah-v4"]))
+    threads = [threading.Thread(target=load) for _ in range(4)]
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]
+"""
+
+
+def test_threads_that_load_a_model_at_once_neither_abort_nor_leave_a_log_file(tmp_path):
+    # MuJoCo's handler of warnings is the process's: replaced by one thread while another's model warned, it aborted
+    (tmp_path / "here").mkdir()
+    subprocess.run([sys.executable, "-c", LOAD_AT_ONCE], cwd=tmp_path / "here", check=True)
+    assert list((tmp_path / "here").iterdir()) == []
 
 
 class Broken(gymnasium.Env):
