@@ -27,6 +27,8 @@ IN_TREE = {
     "introspection": "field.single_weights:Introspection",
     "farcasting": "field.single_weights:Farcasting",
     "wnn": "field.single_weights:WNN",
+    "wnn-plus": "field.nowcasting.wnn_plus:WNNPlus",
+    "nino": "field.nowcasting.nino:NiNo",
 }
 """Predictors of this package, by name, as `module:class`."""
 SEES_THE_FUTURE = "tipl-published"
