@@ -69,6 +69,8 @@ class WindowBatches:
     def of(cls, windows: TrainingWindows, stride: int, per_window: int | None) -> WindowBatches:
         """Batches of `per_window` weights of each window, or of all; one pass over the trials."""
         layers = Layers.of(windows.trials[0].layout)
+        if per_window is not None and windows.parameter_count <= per_window:
+            per_window = None
         return cls(windows, stride, per_window, layers, layers.trial_moments(windows.trials))
 
     def sample(self, count: int, rng: np.random.Generator, device: str) -> Batch:

@@ -45,8 +45,8 @@ class Calibration:
     ) -> tuple[int, float]:
         """The spacing with the highest mean skill, and its best scale, or the one that is given.
 
-        With squared displacements D_h, summed over windows, of a forecast f and the truth d, the skill at h under scale a
-        is (2 a <f_h, d_h> - a^2 |f_h|^2) / D_h: its mean over h is highest at a = sum <f_h, d_h> / D_h over
+        With forecast f, truth d and its squares D_h, all summed over windows, the skill at h under scale a is
+        (2 a <f_h, d_h> - a^2 |f_h|^2) / D_h. Its mean over h is highest at a = sum <f_h, d_h> / D_h over
         sum |f_h|^2 / D_h.
         """
         horizon, context = self.windows.horizon, self.windows.context

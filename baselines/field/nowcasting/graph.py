@@ -39,8 +39,8 @@ class Part:
 class NeuralGraph:
     """Kofinas et al. (ICLR 2024): N nodes, and an edge for each of P parameters, followed by N self-loops.
 
-    Nodes are in the order of NiNo's graph of an MLP: inputs, then for each layer the nodes of its vectors (the bias, and
-    with the outputs the log-std) and its neurons. Edges lead from input to output, in the order of the weight vector.
+    Nodes are in the order of NiNo's graph of an MLP: inputs, then for each layer the nodes of its vectors (the bias,
+    and with the outputs the log-std) and its neurons. Edges lead from input to output, in the order of the weights.
     """
 
     nodes: int

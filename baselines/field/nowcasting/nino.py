@@ -62,19 +62,21 @@ def _published() -> dict[str, Published]:
 class NiNo(Nowcaster):
     """Message passing on the policy's neural graph: a weight's future from its past and from its neurons'.
 
-    Knyazev et al. (ICLR 2025), on the graphs of Kofinas et al. (ICLR 2024). Nodes are inputs, neurons and biases; edges
-    are parameters, with the five states that WNN+ sees, and a self-loop at each node, whose states are 2. With
+    Knyazev et al. (ICLR 2025), on the graphs of Kofinas et al. (ICLR 2024). Nodes are inputs, neurons and biases.
+    Edges are parameters, with the five states that WNN+ sees, and a self-loop at each node, whose states are 2. With
     e = W x + k(type) of edges, and v = P(8 Laplacian features) of nodes, each round does
 
         m(edge) = a(e) * pre(v_target, v_source) + b(e),
         v = silu(node(post(v, mean of m over the edges into the node))),
         e = edge_out(silu(edge(e) + source(v_source) + target(v_target))),
 
-    where a, b, pre, post, node, edge, source, target and edge_out are linear; then y = head(silu(out(e))), an answer for
-    each step ahead. Width 128. The original has a third round that updates nodes alone: it cannot change a forecast, and
-    is left out. Its Laplacian features hold arbitrary eigenvectors, random signs, and so the order in which neurons are
-    stored; here those are 0 (see `NeuralGraph.positions`), and a permutation of a layer's hidden units permutes the
-    forecast. Training, units and steps differ as for WNN+.
+    where a, b, pre, post, node, edge, source, target and edge_out are linear. Then y = head(silu(out(e))), with an
+    answer for each step ahead. Width 128.
+
+    The original has a third round that updates nodes alone: it cannot change a forecast, and is left out. Its Laplacian
+    features are eigenvectors with random signs, most of them an arbitrary choice that depends on the order in which
+    neurons are stored. Here those are 0 (see `NeuralGraph.positions`), so that to permute a layer's hidden units
+    permutes the forecast. Training and steps differ as for WNN+.
     """
 
     name: ClassVar[str] = "nino"
@@ -110,7 +112,7 @@ class _Round(nn.Module):
     def forward(self, nodes: Tensor, edges: Tensor, graph: _Ends) -> tuple[Tensor, Tensor]:
         """Nodes [B, N, width] and edges [B, P + N, width] after the round."""
         # `pre` is applied to nodes before they are spread over their edges: fewer products than on every edge's pair.
-        to_target, to_source = self.pre.weight.split(WIDTH, dim=1)
+        to_target, to_source = self.pre.weight[:, :WIDTH], self.pre.weight[:, WIDTH:]
         pre = (nodes @ to_target.T + self.pre.bias)[:, graph.targets] + (nodes @ to_source.T)[:, graph.sources]
         scale, shift = self.modulate(edges).chunk(2, dim=-1)
         nodes = self.node(self.post(torch.cat([nodes, graph.mean(scale * pre + shift)], dim=-1)))
@@ -133,7 +135,7 @@ class _Ends:
         # Sums of blocks rather than of scattered rows: the same bits every time, on every device.
         total = messages[:, self.graph.parameters :].clone()
         for part in self.graph.parts:
-            block = messages[:, part.edges].unflatten(1, part.shape).sum(dim=2)
+            block = messages[:, part.edges].reshape(len(messages), *part.shape, WIDTH).sum(dim=2)
             total[:, part.targets] = total[:, part.targets] + block
         return total / self.degree
 
@@ -153,9 +155,9 @@ class _GraphNetwork(Network):
         ends = _Ends(graph, states.device)
         features = torch.from_numpy(graph.positions).to(states)
         loops = states.new_full((len(states), graph.nodes, states.shape[2]), SELF_LOOP_STATE)
-        edges = self.project(torch.cat([states, loops], dim=1)) + self.kind(ends.kinds)
+        edges = self.project(torch.cat([states, loops], dim=1) @ self.basis.T) + self.kind(ends.kinds)
         nodes = self.position(features).expand(len(states), -1, -1)
         for message in self.rounds:
             nodes, edges = message(nodes, edges, ends)
-        out: Tensor = self.head(nn.functional.silu(self.out(edges[:, : graph.parameters])))
+        out: Tensor = self.head(nn.functional.silu(self.out(edges[:, : graph.parameters]))) * self.unit
         return out

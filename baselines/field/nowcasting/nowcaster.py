@@ -22,11 +22,11 @@ from .batches import Batch, WindowBatches
 from .calibration import Calibration, interpolation
 from .graph import NeuralGraph
 from .released import DIGEST, Release, given_file
-from .states import STATES, Layers, standardised, state_places
+from .states import EPSILON, STATES, Layers, standardised, state_places
 
 CHUNK_EDGES = 1 << 17
 """Edges that pass through a network at once."""
-VALIDATION_WINDOWS = 256
+VALIDATION_WINDOWS = CONDITIONING_WINDOWS = 256
 RELEASED_STEPS = 40
 
 
@@ -71,24 +71,48 @@ class NowcastingOptions(Options):
 
 
 class Network(nn.Module):
-    """A published network from states [B, K, 5] of K edges to displacements [B, K, steps], in the layers' deviations."""
+    """A network from five standardised states of weights to their displacements in the layers' deviations.
+
+    Its first layer is given `states @ basis.T`, and the answers of the last one, `head`, are times `unit`: of released
+    weights, both are 1. `stride` and `scale` are those of the forecasts.
+
+    Parameters
+    ----------
+    steps
+        Answers for each weight.
+    """
+
+    stride: Tensor
+    scale: Tensor
+    basis: Tensor
+    unit: Tensor
+    head: nn.Linear
 
     def __init__(self, steps: int) -> None:
         super().__init__()
         self.steps = steps
         self.register_buffer("stride", torch.ones((), dtype=torch.int64))
         self.register_buffer("scale", torch.ones((), dtype=torch.float64))
+        self.register_buffer("basis", torch.eye(STATES))
+        self.register_buffer("unit", torch.ones(steps))
 
-    def initialise(self) -> None:
-        """Draw the parameters as the originals do; the last layer begins as persistence."""
-        for module in self.modules():
-            if isinstance(module, nn.Linear | nn.Embedding):
-                nn.init.normal_(module.weight, std=0.02)
-            if isinstance(module, nn.Linear):
-                nn.init.zeros_(module.bias)
+    def condition(self, batch: Batch) -> None:
+        """Begin as persistence, with differences of the states and answers in units of their size in a batch.
+
+        Standardised states differ by thousandths of their size, which training would take very long to see. The first
+        and the last linear layer could absorb these units: what a network can compute is the same.
+        """
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+        differences = torch.eye(STATES) - torch.diag(torch.ones(STATES - 1), -1)  # the first stays a value
+        differences = differences.to(batch.states)
+        importance = batch.unit.square() / batch.unit.square().sum()
+        size = ((batch.states @ differences.T).square() * importance).sum((0, 1)).sqrt()
+        self.basis.copy_(differences / size.clamp_min(EPSILON)[:, None])
+        self.unit.copy_((batch.ahead.square().sum((0, 1)) / batch.unit.square().sum()).sqrt())
 
     def answer(self, states: Tensor, graph: NeuralGraph, columns: Tensor | None) -> Tensor:
-        """Displacements of all P parameters, or of `columns` [B, K] whose states are given."""
+        """Displacements [B, K, steps] from states [B, K, 5] of all P weights, or of `columns` [B, K]."""
         raise NotImplementedError
 
 
@@ -161,7 +185,7 @@ class Nowcaster(TorchPredictor[NowcastingOptions, Network]):
         graph = NeuralGraph.of(task.train[0].layout)
         with seeded(task.seed, task.device):
             network = self.network = self.module(task.horizon).to(task.device)
-            network.initialise()
+            network.condition(training.sample(CONDITIONING_WINDOWS, np.random.default_rng(0), task.device))
             network.stride.fill_(stride)
             network.scale.fill_(_or_one(options.scale))
 
@@ -180,7 +204,7 @@ class Nowcaster(TorchPredictor[NowcastingOptions, Network]):
         """Take released parameters, and the spacing and scale that the options give or the validation trials favour."""
         network = self.network = self.module(RELEASED_STEPS).to(task.device)
         tensors = {name: torch.from_numpy(array) for name, array in parameters.items()}
-        network.load_state_dict({"stride": network.stride, "scale": network.scale, **tensors})
+        network.load_state_dict({**dict(network.named_buffers()), **tensors})
         network.eval()
         options = self.options
         if options.stride is not None and options.scale is not None:
@@ -201,7 +225,7 @@ class Nowcaster(TorchPredictor[NowcastingOptions, Network]):
         network = self.fitted
         check_reach(self, contexts, horizon, context=2, longest=network.steps * self.spacing)
         ahead = self._displacements(contexts.weights, contexts.layout, int(network.stride), horizon)
-        forecast: Weights = contexts.weights[:, -1:] + np.float32(network.scale) * ahead
+        forecast: Weights = contexts.weights[:, -1:] + np.float32(network.scale.item()) * ahead
         return forecast
 
     def _displacements(self, weights: Weights, layout: PolicyLayout, stride: int, horizon: int) -> Weights:
@@ -219,8 +243,8 @@ class Nowcaster(TorchPredictor[NowcastingOptions, Network]):
             features = standardised(states, mean[:, columns], deviation[:, columns])
             with torch.no_grad():
                 answer = network.answer(torch.from_numpy(features).to(self.device), graph, None)
-                answer = (answer @ steps.T).swapaxes(1, 2).cpu().numpy()
-            ahead[part] = answer * deviation[:, None, columns].astype(np.float32)
+                moved = (answer @ steps.T).swapaxes(1, 2).cpu().numpy()
+            ahead[part] = moved * deviation[:, None, columns].astype(np.float32)
         return ahead
 
 

@@ -21,12 +21,13 @@ class WNNPlus(Nowcaster):
     """The baseline of NiNo that sees no neighbours: y = MLP(W x + e(type)), of each weight by itself.
 
     Knyazev et al. (ICLR 2025), after WNN (Jang et al., ICML 2023): five states x, standardised per layer, through a
-    linear layer to 128 units, plus an embedding of the layer's type (matrix or vector); then four linear layers with
-    SiLU between them, the last of them with an answer for each step ahead.
+    linear layer to 128 units, plus an embedding of the layer's type (matrix or vector). Four linear layers with SiLU
+    between them follow, the last of them with an answer for each step ahead.
 
     The original is trained on the absolute error in standardised units; here on the squared error in weight space, or
-    with `loss=absolute` on the absolute error in units of the window's step. It answers 40 steps of 200 optimiser steps;
-    trained here, the checkpoints of the horizon. The log-std is a vector.
+    with `loss=absolute` on the absolute error in units of the window's step, from torch's initialisation, with
+    `Network.condition`. The original answers 40 steps of 200 optimiser steps; trained here, it answers the checkpoints
+    of the horizon. The log-std is a vector.
     """
 
     name: ClassVar[str] = "wnn-plus"
@@ -34,7 +35,7 @@ class WNNPlus(Nowcaster):
     summary: ClassVar[str] = "MLP on five states of each weight, standardised per layer (WNN+)."
     budgets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "smoke": {"steps": 50, "validate_every": 25},
-        "quick": {"steps": 2_000},
+        "quick": {"steps": 4_000},
         "standard": {},
         "paper": {"steps": 100_000},
     }
@@ -73,8 +74,8 @@ class _WeightNetwork(Network):
     def answer(self, states: Tensor, graph: NeuralGraph, columns: Tensor | None) -> Tensor:
         """See `Network.answer`."""
         kinds = torch.from_numpy(graph.edges[2][: graph.parameters]).to(states.device)
-        found = self.project(states) + self.kind(kinds if columns is None else kinds[columns])
+        found = self.project(states @ self.basis.T) + self.kind(kinds if columns is None else kinds[columns])
         for layer in self.hidden:
             found = nn.functional.silu(layer(found))
-        out: Tensor = self.head(found)
+        out: Tensor = self.head(found) * self.unit
         return out
