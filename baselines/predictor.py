@@ -168,7 +168,8 @@ class Predictor(ABC, Generic[OptionsT]):
     Class attributes describe it: `name`; `version`, raised when its forecasts change; `summary`, one line;
     `options_type`, an `Options` model or a frozen dataclass; `budgets`, option values by budget name;
     `context_length`, how many checkpoints of the past it wants where that is more than the protocol's context;
-    `consumes`, its information class, one of `INFORMATION_CLASSES`.
+    `consumes`, its information class, one of `INFORMATION_CLASSES`; where an option adds to it, override the property
+    `information_class`.
     """
 
     name: ClassVar[str]

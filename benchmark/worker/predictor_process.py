@@ -26,15 +26,13 @@ import numpy.typing as npt
 
 from ...baselines import find_plugin, is_target
 from ...baselines.predictor import OUTPUT_DTYPES, Contexts, FitTask, Output, forecast_shape
-from ...registry.catalog import BUNDLED
-from ...registry.locations import cache_root
 from ...utils.errors import OptionError
 from ...utils.files import remove_tree, replace_atomically
 from ...utils.text import one_line
 from ..protocol import CURRENT
 from . import usage
 from .channel import Array, Channel
-from .environment import token_files, worker_environment
+from .environment import worker_environment
 from .messages import (
     AnswerT,
     Describe,
@@ -59,7 +57,7 @@ from .messages import (
     trial_files,
 )
 from .output import OutputRelay
-from .readable import PACKAGE, readable_files
+from .readable import PACKAGE, always_held_out, named_files, readable_files
 from .worker import OUT_OF_MEMORY
 
 BOOTSTRAP_CODE = """
@@ -114,7 +112,7 @@ class PredictorProcess:
     Parameters
     ----------
     model, budget, settings, context
-        As for `build_options`.
+        As for `build_options`; files that settings name (`name=PATH.safetensors`) may be read.
     data
         Files that it may read besides code.
     held_out
@@ -144,6 +142,8 @@ class PredictorProcess:
         wait: bool = True,
     ) -> None:
         find_plugin(model)
+        held_out = [*held_out, *always_held_out()]
+        settings, files = named_files(settings, held_out)
         self.limits, self.until, self.name = limits or Limits(), until, model
         self.parameter_count: int | None = None
         self._peak, self._closed, self._exceeded, self._ended = 0, False, False, threading.Event()
@@ -153,8 +153,8 @@ class PredictorProcess:
         self._channel = Channel(ours)
         try:
             with theirs:
-                self._start(theirs, data, [*held_out, cache_root(), BUNDLED, *token_files()])
-            self._request = Describe(model=model, budget=budget, settings=tuple(settings), context=context)
+                self._start(theirs, [*data, *files], held_out)
+            self._request = Describe(model=model, budget=budget, settings=settings, context=context)
             with self._attribute_errors():
                 self._channel.send(self._request.head())
             if wait:

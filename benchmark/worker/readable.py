@@ -14,6 +14,8 @@ from ...baselines import find_plugin, is_target
 from ...baselines.plugins.sources import direct_url, module_sources
 from ...registry.catalog import BUNDLED
 from ...registry.locations import cache_root
+from ...utils.errors import OptionError
+from .environment import token_files
 
 PACKAGE = Path(__file__).parents[2]
 
@@ -31,6 +33,8 @@ SYSTEM = (
 """Files and folders that libraries and accelerators need, as patterns beneath the root."""
 PREFIX = ("bin", "lib*", "libexec", "include", "ssl", "share", "nvvm", "targets", "pyvenv.cfg")
 """Parts of a Python installation or environment, as patterns."""
+TENSORS = ".safetensors"
+"""What the value of a setting ends in if it is a file that the predictor may read."""
 INSTALLED = ("site-packages", "dist-packages")
 
 
@@ -58,6 +62,35 @@ def readable_files(model: str, held_out: Iterable[Path], data: Iterable[Path]) -
     above = {parent for path in left_out for parent in path.parents}
     around = (path for root in roots for path in _around(root, left_out, above))
     return sorted({*around, *(path.resolve() for path in (*given, *_other_names(given)))})
+
+
+def always_held_out() -> list[Path]:
+    """The store, the bundled datasets and the Hub's token."""
+    return [cache_root(), BUNDLED, *token_files()]
+
+
+def named_files(settings: Iterable[str], held_out: Iterable[Path]) -> tuple[tuple[str, ...], list[Path]]:
+    """Settings for a process in another folder, and the files that they name: `name=PATH.safetensors`.
+
+    Raises
+    ------
+    OptionError
+        If such a file is held out from the predictor.
+    """
+    absolute, files = [], []
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        if value.endswith(TENSORS):
+            path = Path(value).expanduser().absolute()
+            if any(path.resolve().is_relative_to(folder.resolve()) for folder in held_out):
+                raise OptionError(
+                    f"Setting {setting!r} names a file among the datasets or in the store, which are held out from "
+                    "predictors; name one that lies elsewhere."
+                )
+            files.append(path)
+            value = str(path)
+        absolute.append(f"{name}{equals}{value}")
+    return tuple(absolute), files
 
 
 def _other_names(data: Iterable[Path]) -> Iterator[Path]:

@@ -21,7 +21,7 @@ TRAINED = [model for model in LEARNED if issubclass(predictor_type(model), Torch
 HORIZON, CONTEXT = 3, 20
 ORIGINS = (19, 30, 41, 55, 77)
 every_predictor = pytest.mark.parametrize("model", IN_TREE)
-ABSOLUTE = ("tipl-pooled", "mean-trajectory")
+ABSOLUTE = ("tipl-pooled", "mean-trajectory", "wnn-plus", "nino")
 """Those whose forecasts are not in units of the context's own differences alone."""
 relative_predictors = pytest.mark.parametrize("model", [model for model in IN_TREE if model not in ABSOLUTE])
 
@@ -68,7 +68,9 @@ def test_when_contexts_are_shorter_than_a_predictor_needs_then_both_lengths_are_
         loaded.predict(short, HORIZON)
 
 
-@pytest.mark.parametrize(("model", "longest"), [("autoregression", 3), ("mlp", 3), ("wnn", 3), ("tipl", 45)])
+@pytest.mark.parametrize(
+    ("model", "longest"), [("autoregression", 3), ("mlp", 3), ("wnn", 3), ("nino", 3), ("tipl", 45)]
+)
 def test_when_a_horizon_is_longer_than_a_predictor_was_fitted_for_then_both_are_named(model, longest, fitted, contexts):
     assert fitted[model].predict(contexts, longest).shape == (5, longest, 32)
     with pytest.raises(PredictorError, match=rf"^{model}, as it was fitted, .* up to {longest} .* for {longest + 1}: "):

@@ -23,6 +23,7 @@ QUICK = {
     "autoregression": ("normaliser=true",),
     "mlp": ("steps=30", "width=16", "windows=8", "weights=8", "learning_rate=0.01", "warmup=1", "validate_every=10"),
     **dict.fromkeys(("introspection", "farcasting", "wnn"), ("steps=3", "windows=4", "weights=8")),
+    **dict.fromkeys(("wnn-plus", "nino"), ("steps=3", "windows=4", "warmup=0")),
 }
 
 

@@ -18,6 +18,8 @@ SETTINGS = {
     "tipl-pooled": ("steps=100", "width=32", "layers=1", "rank=16", "learning_rate=0.003", "warmup=10"),
     "mlp": ("steps=300", "width=32", "learning_rate=0.003", "warmup=10", "validate_every=100"),
     **dict.fromkeys(("introspection", "farcasting", "wnn"), ("steps=100", "windows=16", "weights=16")),
+    "wnn-plus": ("steps=100", "windows=4", "warmup=10", "validate_every=50"),
+    "nino": ("steps=40", "windows=4", "warmup=10", "validate_every=20"),
 }
 
 

@@ -16,8 +16,8 @@ from ...predictor import Weights
 Float64 = npt.NDArray[np.float64]
 
 WINDOWS = 256
-EDGES = 1 << 21
-"""Weights of all windows together: wide policies are judged by fewer windows, 16 at least."""
+WEIGHTS, BATCH = 1 << 21, 1 << 15
+"""Weights of all windows together, wide policies are judged by fewer windows, 16 at least; and of a batch of them."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Calibration:
     def of(cls, trials: Sequence[Trial], context: int, horizon: int) -> Calibration:
         """Windows of a context and a horizon."""
         windows = TrainingWindows.of(trials, context, horizon)
-        count = min(len(windows), WINDOWS, max(16, EDGES // windows.parameter_count))
+        count = min(len(windows), WINDOWS, max(16, WEIGHTS // windows.parameter_count))
         rows = np.linspace(0, len(windows) - 1, count).astype(np.int64)
         return cls(windows, rows, trials[0].layout)
 
@@ -52,15 +52,17 @@ class Calibration:
         horizon, context = self.windows.horizon, self.windows.context
         products, squares = np.zeros((2, len(strides), horizon))
         still = np.zeros(horizon)
-        for done, row in enumerate(self.rows):
-            weights = self.windows.weights(row)
-            truth = (weights[context:] - weights[context - 1]).astype(np.float64)
-            still += np.square(truth).sum(axis=1)
+        size = max(1, BATCH // self.windows.parameter_count)
+        for start in range(0, len(self.rows), size):
+            weights = np.stack([self.windows.weights(row) for row in self.rows[start : start + size]])
+            past = weights[:, :context]
+            truth = (weights[:, context:] - past[:, -1:]).astype(np.float64)
+            still += np.square(truth).sum(axis=(0, 2))
             for place, stride in enumerate(strides):
-                found = displacements(weights[None, :context], self.layout, stride, horizon)[0].astype(np.float64)
-                products[place] += (found * truth).sum(axis=1)
-                squares[place] += np.square(found).sum(axis=1)
-            progress(done + 1, len(self.rows), "spacing and scale")
+                found = displacements(past, self.layout, stride, horizon).astype(np.float64)
+                products[place] += (found * truth).sum(axis=(0, 2))
+                squares[place] += np.square(found).sum(axis=(0, 2))
+            progress(min(start + size, len(self.rows)), len(self.rows), "spacing and scale")
         gains, costs = (
             np.divide(sums, still, where=still > 0, out=sums * 0).mean(axis=1) for sums in (products, squares)
         )

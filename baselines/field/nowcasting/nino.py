@@ -60,30 +60,27 @@ def _published() -> dict[str, Published]:
 
 
 class NiNo(Nowcaster):
-    """Message passing on the policy's neural graph: a weight's future from its past and from its neurons'.
+    """Message passing on the policy's neural graph: each weight's future from its past and its neurons'.
 
-    Knyazev et al. (ICLR 2025), on the graphs of Kofinas et al. (ICLR 2024). Nodes are inputs, neurons and biases.
-    Edges are parameters, with the five states that WNN+ sees, and a self-loop at each node, whose states are 2. With
-    e = W x + k(type) of edges, and v = P(8 Laplacian features) of nodes, each round does
+    Nodes are inputs, neurons and biases (Kofinas et al., ICLR 2024). Edges are parameters, with the five standardised
+    states that `wnn-plus` sees, and a self-loop at each node, whose states are 2. With e = W x + k(type) of edges and
+    v = P(8 Laplacian features) of nodes, each of two rounds does m = a(e) * pre(v_target, v_source) + b(e), then
+    v = silu(node(post(v, mean of m over the edges into the node))), then
+    e = edge_out(silu(edge(e) + source(v_source) + target(v_target))), where a, b, pre, post, node, edge, source, target
+    and edge_out are linear. Then phi(t + h) = phi(t) + s y_h, with y = head(silu(out(e))). Width 128.
 
-        m(edge) = a(e) * pre(v_target, v_source) + b(e),
-        v = silu(node(post(v, mean of m over the edges into the node))),
-        e = edge_out(silu(edge(e) + source(v_source) + target(v_target))),
-
-    where a, b, pre, post, node, edge, source, target and edge_out are linear. Then y = head(silu(out(e))), with an
-    answer for each step ahead. Width 128.
-
-    The original has a third round that updates nodes alone: it cannot change a forecast, and is left out. Its Laplacian
-    features are eigenvectors with random signs, most of them an arbitrary choice that depends on the order in which
-    neurons are stored. Here those are 0 (see `NeuralGraph.positions`), so that to permute a layer's hidden units
-    permutes the forecast. Training and steps differ as for WNN+.
+    Knyazev et al. (ICLR 2025). The original has a third round that updates nodes alone: it cannot change a forecast,
+    and is left out. Its Laplacian features are eigenvectors with random signs, most of them an arbitrary choice that
+    depends on the order in which neurons are stored. Here those are 0, so that to permute the hidden units of a layer
+    permutes the forecast likewise. It is trained as `wnn-plus` is, and takes released weights likewise
+    (`checkpoints/nino_no_posw.pt`, as safetensors).
     """
 
     name: ClassVar[str] = "nino"
     version: ClassVar[int] = 1
     summary: ClassVar[str] = "Message passing on the policy's neural graph, all steps at once (NiNo)."
     budgets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "smoke": {"steps": 30, "validate_every": 15},
+        "smoke": {"steps": 10, "windows": 4, "validate_every": 10},
         "quick": {"steps": 1_000, "validate_every": 250},
         "standard": {"steps": 10_000},
         "paper": {},

@@ -26,8 +26,9 @@ from .states import EPSILON, STATES, Layers, standardised, state_places
 
 CHUNK_EDGES = 1 << 17
 """Edges that pass through a network at once."""
-VALIDATION_WINDOWS = CONDITIONING_WINDOWS = 256
+VALIDATION_WINDOWS = CONDITIONING_WINDOWS = 128
 RELEASED_STEPS = 40
+TENSORS = ".safetensors"
 
 
 class NowcastingOptions(Options):
@@ -117,13 +118,10 @@ class Network(nn.Module):
 
 
 class Nowcaster(TorchPredictor[NowcastingOptions, Network]):
-    """Displacements ahead from five past states of every weight, all steps at once.
+    """Displacements ahead from five past states of every weight, all steps at once: see `WNNPlus`.
 
-    x = (w - m) / (s + 1e-6) for the five states, with mean m and standard deviation s of the weight's matrix or vector
-    over its weights and the states; phi(t + h) = phi(t) + s f_h(x). Trained on the training trials, f answers each
-    checkpoint ahead, and errors count in weight space: windows are drawn in proportion to their squared step and are in
-    units of it. Released weights forecast 40 steps as long as the spacing of the states; between two of them forecasts
-    are interpolated. They may be rescaled by a factor: it and the spacing are the best on the validation trials.
+    Windows for training are drawn in proportion to their squared step, and errors are in units of it, so that squared
+    errors weigh as in weight space.
     """
 
     options_type: ClassVar[type[Any]] = NowcastingOptions
@@ -150,6 +148,8 @@ class Nowcaster(TorchPredictor[NowcastingOptions, Network]):
         if options.file is not None or re.fullmatch(DIGEST, options.weights):
             return options
         file = Path(options.weights)
+        if file.suffix != TENSORS:
+            raise ValueError(f"option weights: {file}: not the name of a {TENSORS} file. {cls.release.remedy}")
         try:
             return options.identified(file, cls.release.digest(file))
         except ValueError as error:

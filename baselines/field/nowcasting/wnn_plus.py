@@ -18,16 +18,21 @@ KINDS = [1, 2]
 
 
 class WNNPlus(Nowcaster):
-    """The baseline of NiNo that sees no neighbours: y = MLP(W x + e(type)), of each weight by itself.
+    """The last weights plus what an MLP says of five standardised states of each weight by itself.
 
-    Knyazev et al. (ICLR 2025), after WNN (Jang et al., ICML 2023): five states x, standardised per layer, through a
-    linear layer to 128 units, plus an embedding of the layer's type (matrix or vector). Four linear layers with SiLU
-    between them follow, the last of them with an answer for each step ahead.
+    phi(t + h) = phi(t) + s y_h, with y = head(silu(L3(silu(L2(silu(L1(W x + k(type)))))))) and x = (w - m) / (s + 1e-6)
+    for the five states w of a weight; m and s are mean and standard deviation over its matrix or vector and the five
+    states, k an embedding of which of the two it is in (the log-std is a vector). Width 128.
 
-    The original is trained on the absolute error in standardised units; here on the squared error in weight space, or
-    with `loss=absolute` on the absolute error in units of the window's step, from torch's initialisation, with
-    `Network.condition`. The original answers 40 steps of 200 optimiser steps; trained here, it answers the checkpoints
-    of the horizon. The log-std is a vector.
+    Knyazev et al. (ICLR 2025), whose baseline without a graph it is, after WNN (Jang et al., ICML 2023). The original
+    is trained on the absolute error in standardised units, of 40 steps of 200 optimiser steps each. Here it is trained
+    on the squared error in weight space (`loss=absolute`: the absolute error in units of the window's step), of the
+    checkpoints of the horizon, with differences of states and answers in units of their size. W and the head could
+    absorb those units: without them, a thousand batches teach it nothing.
+
+    `weights=PATH` takes the released network (`checkpoints/nino_mlp.pt`, as safetensors) in place of training. Its
+    steps are as long as the spacing of the states, and between two of them forecasts are interpolated. `stride=1` and
+    `scale=1` use it as it is; else both are what has the highest mean skill on the validation trials.
     """
 
     name: ClassVar[str] = "wnn-plus"
