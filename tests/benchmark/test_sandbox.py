@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -18,9 +19,11 @@ from tipl_bench.benchmark.request import RunRequest
 from tipl_bench.benchmark.run import execute
 from tipl_bench.benchmark.worker.predictor_process import PredictorProcess
 from tipl_bench.benchmark.worker.sandbox import NO_ISOLATION
+from tipl_bench.benchmark.worker.system_calls import MACHINES
 from tipl_bench.registry.catalog import BUNDLED
 from tipl_bench.registry.dataset import Dataset
 from tipl_bench.utils.errors import OptionError, ProtocolError
+from tipl_bench.utils.files import sha256
 
 TRIAL = next(BUNDLED.rglob("trial-0035.safetensors"))
 
@@ -206,11 +209,116 @@ def test_when_a_predictors_package_is_inside_the_store_then_it_still_loads(
     (tmp_path / "secret").write_text("returns of true policies")
     with PredictorProcess("mixes-windows") as predictor:
         assert predictor.version == 1
+        assert predictor.isolation == NO_ISOLATION or not predictor.can_open(tmp_path / "secret")
+
+
+REFUSING = """
+import ctypes, errno, os, struct, sys
+from tipl_bench.benchmark.worker import system_calls as bpf
+from tipl_bench.benchmark.worker.predictor_process import PredictorProcess
+
+NO_NEW_PRIVS = 38
+call, column = sys.argv[1], bpf.MACHINES[os.uname().machine][1]
+number, argument = {"capset": ((126, 91), 0), "prctl": ((157, 167), NO_NEW_PRIVS)}[call]
+refuse = (bpf.BPF_RET_K, 0, 0, bpf.SECCOMP_RET_ERRNO | errno.EPERM)
+allow = (bpf.BPF_RET_K, 0, 0, bpf.SECCOMP_RET_ALLOW)
+program = [(bpf.BPF_LD_W_ABS, 0, 0, bpf.NR_OFFSET), (bpf.BPF_JEQ_K, 1, 0, number[column]), allow]
+if argument:
+    program += [(bpf.BPF_LD_W_ABS, 0, 0, bpf.ARGS_OFFSET), (bpf.BPF_JEQ_K, 1, 0, argument), allow]
+lines = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *line) for line in [*program, refuse]))
+header = struct.pack("HxxxxxxQ", len(program) + 1, ctypes.addressof(lines))
+prctl = ctypes.CDLL(None).prctl
+assert prctl(NO_NEW_PRIVS, 1, 0, 0, 0) == 0
+assert prctl(bpf.PR_SET_SECCOMP, bpf.SECCOMP_MODE_FILTER, header, 0, 0) == 0
+with PredictorProcess("persistence") as predictor:
+    print(predictor.isolation)
+"""
+
+
+@pytest.mark.skipif(os.uname().machine not in MACHINES, reason="the calls' numbers are those of other processors")
+@pytest.mark.parametrize("call", ["capset", "prctl"])
+def test_when_privileges_cannot_be_given_up_then_no_isolation_is_claimed(call):
+    readable([])  # skips without isolation
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run(
+        [sys.executable, "-c", REFUSING, call], capture_output=True, text=True, env=environment, check=False
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, NO_ISOLATION), done.stderr
+
+
+def test_a_predictor_cannot_change_what_is_recorded_to_isolate_it(tmp_path):
+    script = tmp_path / "claiming.py"
+    script.write_text(
+        "import gc\nfrom helpers.misbehaving import Misbehaving\n\n"
+        "for one in gc.get_objects():\n    if type(one).__name__ == 'Worker':\n        one.isolation = 'none'\n\n"
+        "class Claiming(Misbehaving):\n    name = 'claiming'\n"
+    )
+    with PredictorProcess("persistence") as predictor:
+        isolation = predictor.isolation
+    helpers = list(Path(synthetic.__file__).parent.glob("*.py"))
+    with PredictorProcess(f"{script}:Claiming", data=helpers) as predictor:
+        assert predictor.isolation == isolation
+
+
+def test_a_predictor_cannot_reach_the_network(misbehaving_predictors, smooth, tmp_path):
+    name = f"tipl-bench-{os.getpid()}"
+    here = os.path.relpath(tmp_path / "socket")  # the path of a socket is short
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        socket.socket(socket.AF_UNIX) as abstract,
+        socket.socket(socket.AF_UNIX) as file,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as datagrams,
+    ):
+        datagrams.bind(os.path.relpath(tmp_path / "log"))
+        for unix, address in ((abstract, f"\0{name}"), (file, here)):
+            unix.bind(address)
+            unix.listen()
+        misbehaving_predictors.set(
+            port=server.getsockname()[1], abstract=name, file=tmp_path / "socket", datagram=tmp_path / "log"
+        )
+        isolation = execute(request("connecting", smooth), tmp_path / "run").record.provenance.isolation
+    if isolation == NO_ISOLATION:
+        pytest.skip("this kernel has no Landlock")
+    seccomp = {"udp", "abstract", "file", "datagram", "pair"}
+    closed = {"seccomp": seccomp, "namespaces": {"udp", "abstract"}}
+    left = seccomp.difference(*(closed.get(one, set()) for one in isolation.split("+")))
+    assert set(misbehaving_predictors["reached"].split()) <= left
+
+
+def test_a_predictor_can_leave_nothing_for_the_next_process(misbehaving_predictors, smooth, tmp_path):
+    for seed in (0, 1):
+        record = execute(request("hoarding", smooth, seed=seed), tmp_path / f"run{seed}").record
+        if record.provenance.isolation != "landlock+seccomp+namespaces":
+            pytest.skip("this system lacks namespaces or seccomp")
+        assert misbehaving_predictors["found"] == ""
+        assert misbehaving_predictors["left"] == ""
+
+
+def test_the_worker_has_a_home_of_its_own_and_no_variable_that_is_not_on_the_list(
+    misbehaving_predictors, smooth, tmp_path, monkeypatch
+):
+    refused = ("HF_TOKEN", "WANDB_API_KEY", "NVIDIA_API_KEY", "AWS_SECRET_ACCESS_KEY", "TIPL_BENCH_OTHER", "PYTHONPATH")
+    for name in (*refused, "CUBLAS_WORKSPACE_CONFIG"):
+        monkeypatch.setenv(name, ":4096:8")
+    execute(request("listing", smooth), tmp_path / "run")
+    variables = misbehaving_predictors["variables"].split()
+    assert not set(refused) & set(variables)
+    assert {"CUBLAS_WORKSPACE_CONFIG", "HF_HOME", "OMP_NUM_THREADS"} <= set(variables)
+    assert misbehaving_predictors["home"] == "True"
+
+
+def test_a_file_that_a_setting_names_is_readable_and_no_other_beside_it(tmp_path, monkeypatch):
+    file = write_release("wnn-plus", tmp_path / "released.safetensors")
+    other = write_release("wnn-plus", tmp_path / "other.safetensors")
+    monkeypatch.chdir(tmp_path)
+    with PredictorProcess("wnn-plus", settings=["weights=released.safetensors"]) as predictor:
+        assert predictor.consumes == "pretrained"
+        assert predictor.options["weights"] == f"sha256:{sha256(file)}"
         assert predictor.can_open(file)
         assert predictor.isolation == NO_ISOLATION or not predictor.can_open(other)
 
 
 def test_a_setting_that_names_a_held_out_file_is_refused(store):
-    for file in (TRIAL, write_release("wnn-plus", store / "x" / "released.safetensors")):
+    for file in (TRIAL, write_release("wnn-plus", store / "datasets" / "released.safetensors")):
         with pytest.raises(OptionError, match=r"^Setting 'weights=.*' names a file among the datasets or in the store"):
             PredictorProcess("wnn-plus", settings=[f"weights={file}"])
