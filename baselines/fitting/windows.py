@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
-from ...registry.trial import Trial, iteration_positions
+from ...registry.trial import Trial, converged_from, iteration_positions
 from ..predictor import Weights
 
 Integers = npt.NDArray[np.int64]
@@ -43,6 +43,8 @@ class TrainingWindows:
         The origin's place within its PPO iteration, [W]; see `iteration_positions`.
     squared_step
         Mean squared length of each context's differences, [W] float64: 0 where nothing moved.
+    weight
+        How much more often each window is drawn than by its squared step, [W]; none: 1.
     """
 
     trials: Sequence[Trial]
@@ -52,6 +54,7 @@ class TrainingWindows:
     origin: Integers
     position: Integers
     squared_step: Float64
+    weight: Float64 | None = None
 
     @classmethod
     def of(cls, trials: Sequence[Trial], context: int, horizon: int) -> TrainingWindows:
@@ -82,7 +85,7 @@ class TrainingWindows:
 
     @cached_property
     def _cumulative(self) -> Float64:
-        return np.cumsum(self.squared_step)
+        return np.cumsum(self.squared_step * (1 if self.weight is None else self.weight))
 
     @property
     def parameter_count(self) -> int:
@@ -105,6 +108,20 @@ class TrainingWindows:
             raise ValueError("no weight of the trials ever moves; there is nothing to learn.")
         rows: Integers = np.searchsorted(cumulative, rng.random(count) * cumulative[-1], side="right")
         return rows
+
+    def favour_learning(self, converged: float, smoothing: int = 25, fraction: float = 0.95) -> TrainingWindows:
+        """The same windows, with those that are past learning drawn less often.
+
+        Parameters
+        ----------
+        converged
+            The weight of windows whose origin is where the trial's training return has levelled; 1 for all others.
+        smoothing, fraction
+            See `converged_from`.
+        """
+        levelled = [converged_from(trial.columns["episodic_return"], smoothing, fraction) for trial in self.trials]
+        weight = np.where(self.origin < np.array(levelled)[self.trial], 1.0, converged)
+        return replace(self, weight=weight)
 
     def weights(self, row: int, columns: Integers | slice = slice(None)) -> Weights:
         """The checkpoints of one window, context first, [L + H, P] float32; of some columns of P alone if given."""

@@ -19,6 +19,7 @@ IN_TREE = {
     "mlp": "mlp:MLP",
     "tipl": "tipl:TIPL",
     "tipl-pooled": "tipl:TIPLPooled",
+    "tipl-neuron": "neuron:TIPLNeuron",
     "holt": "field.holt:Holt",
     "dmd": "field.dmd:DMD",
     "ema": "field.averages:EMA",

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from ...registry.dataset import Dataset
-from ...registry.trial import Trial, iteration_positions
+from ...registry.trial import Trial, converged_from, iteration_positions
 from ...utils.errors import ProtocolError
 from ...utils.progress import Progress, silent
 from ..protocol import Protocol
@@ -32,40 +32,6 @@ class EvaluationWindow:
     phase: Phase
     position: int
     """The origin's place among its PPO iteration's checkpoints, from 0."""
-
-
-def converged_from(episodic_return: npt.NDArray[Any], smoothing: int, fraction: float) -> int:
-    """The first checkpoint of the converged phase.
-
-    Parameters
-    ----------
-    episodic_return
-        The trial's training return [T]; NaN where unknown.
-    smoothing
-        Width of the trailing mean, in checkpoints; unknown values are left out of it.
-    fraction
-        How far from the first smoothed value to the best one counts as learned.
-
-    Returns
-    -------
-    int
-        The first checkpoint whose smoothed return has come that far; T if there is no return at all.
-    """
-    values = np.asarray(episodic_return, dtype=np.float64)
-    known = np.isfinite(values)
-    if not known.any():
-        return len(values)
-    total = np.cumsum(np.where(known, values, 0.0))
-    count = np.cumsum(known)
-    total[smoothing:] -= total[:-smoothing].copy()
-    count[smoothing:] -= count[:-smoothing].copy()
-    with np.errstate(invalid="ignore"):
-        smoothed = np.where(count > 0, total / count, np.nan)
-    first = smoothed[np.isfinite(smoothed)][0]
-    best = np.nanmax(smoothed)
-    # The slack is rounding's: sums of equal returns need not be equal.
-    threshold = first + fraction * (best - first) - 1e-9 * max(abs(first), abs(best))
-    return int(np.flatnonzero(smoothed >= threshold)[0])
 
 
 @dataclass(frozen=True)

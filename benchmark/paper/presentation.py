@@ -18,7 +18,7 @@ from ...baselines.plugins.discovery import SEES_THE_FUTURE
 from ...baselines.predictor import Contexts, FitTask
 from ...baselines.tipl import TIPLPooled, TIPLPublished
 from ...registry.dataset import Dataset
-from ...registry.trial import iteration_positions
+from ...registry.trial import converged_from, iteration_positions
 from ...rl import Policies
 from ...utils.canonical import canonical_json
 from ...utils.errors import ProtocolError
@@ -27,7 +27,7 @@ from ...utils.progress import Progress, silent
 from ..forecast.forecasting import build_contexts
 from ..forecast.policy_returns import policy_returns
 from ..forecast.weight_errors import weight_prediction_error
-from ..forecast.windows import EvaluationWindow, Phase, converged_from
+from ..forecast.windows import EvaluationWindow, Phase
 from ..protocol import PROTOCOLS
 
 MODELS = (SEES_THE_FUTURE, "tipl-pooled", "persistence")

@@ -21,7 +21,7 @@ TRAINED = [model for model in LEARNED if issubclass(predictor_type(model), Torch
 HORIZON, CONTEXT = 3, 20
 ORIGINS = (19, 30, 41, 55, 77)
 every_predictor = pytest.mark.parametrize("model", IN_TREE)
-ABSOLUTE = ("tipl-pooled", "mean-trajectory", "wnn-plus", "nino")
+ABSOLUTE = ("tipl-pooled", "tipl-neuron", "mean-trajectory", "wnn-plus", "nino")
 """Those whose forecasts are not in units of the context's own differences alone."""
 relative_predictors = pytest.mark.parametrize("model", [model for model in IN_TREE if model not in ABSOLUTE])
 

@@ -1,0 +1,3 @@
+"""TIPL's descendant whose tokens are the policy's neurons."""
+
+from .predictor import TIPLNeuron as TIPLNeuron

@@ -1,0 +1,227 @@
+"""The predictor: windows in, displacements out, and its training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from ...registry.trial import iteration_positions
+from ...rl import PolicyLayout
+from ..autoregression import Autoregression, AutoregressionOptions
+from ..fitting.torch_predictor import Schedule, TorchPredictor, seeded, train
+from ..fitting.windows import TrainingWindows
+from ..predictor import Array, Contexts, FitTask, Options, Weights, check_reach
+from .graph import flip_signs, sample_units
+from .network import NeuronNetwork
+
+CHUNK_PARAMETERS = 20_000
+VALIDATION_BATCHES = 8
+
+
+class NeuronOptions(Options):
+    """Size of the network, and its training."""
+
+    rounds: int = Field(3, ge=1)
+    """Rounds of messages and attention."""
+    width: int = Field(64, ge=1)
+    """Width of a neuron's and of a weight's state."""
+    heads: int = Field(4, ge=1)
+    """Heads of attention; they divide the width."""
+    steps: int = Field(16_000, ge=1)
+    """Training batches."""
+    windows: int = Field(32, ge=1)
+    """Windows per batch."""
+    units: int = Field(64, ge=1)
+    """Units sampled from each hidden layer of more, another sample each batch."""
+    converged: float = Field(0.1, ge=0, le=1)
+    """How often windows are drawn where the training return has levelled, as a share of the others."""
+    learning_rate: float = Field(2e-3, gt=0)
+    """AdamW's learning rate."""
+    weight_decay: float = Field(1e-3, ge=0)
+    """AdamW's weight decay."""
+    warmup: int = Field(200, ge=0)
+    """Batches of linear warm-up; cosine to 0 after it."""
+    gradient_clip: float = Field(1.0, gt=0)
+    """Limit of the gradient's norm."""
+    validate_every: int = Field(500, ge=1)
+    """Batches between evaluations at the validation trials; the best state seen is kept."""
+
+
+class TIPLNeuron(TorchPredictor[NeuronOptions, NeuronNetwork]):
+    """Adds what a Transformer over the policy's neurons sees to the forecast of `autoregression`.
+
+    phi(t + h) = phi(t) + ridge line + s * network, s the root mean square of the context's differences. Weights are
+    the edges of a graph whose nodes are neurons (`network`): an edge knows its last differences and its value. The
+    order of hidden units does not matter by construction; training flips their signs at random, which tanh allows.
+    Neurons as a graph are NiNo's idea (Knyazev et al., ICLR 2025), which has no attention among them, adds its answer
+    to the last weights, and standardises features by layer.
+
+    Windows are drawn in proportion to their squared step, fewer where the policy has learned, and the error of each
+    horizon is weighed by 1 / h.
+    """
+
+    name: ClassVar[str] = "tipl-neuron"
+    version: ClassVar[int] = 1
+    summary: ClassVar[str] = "Transformer over the policy's neurons, all horizons at once, on top of the ridge line."
+    options_type: ClassVar[type[Any]] = NeuronOptions
+    budgets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "smoke": {"width": 16, "rounds": 1, "windows": 8, "units": 8, "steps": 20, "warmup": 5, "validate_every": 20},
+        "quick": {"steps": 2_000},
+        "standard": {"steps": 8_000},
+        "paper": {"steps": 100_000},
+    }
+
+    @classmethod
+    def resolve_options(cls, options: NeuronOptions, context: int) -> NeuronOptions:
+        """See `Predictor.resolve_options`."""
+        if options.width % options.heads:
+            raise ValueError(f"option heads is {options.heads}, which does not divide width, {options.width}.")
+        return options
+
+    def fit(self, task: FitTask) -> None:
+        """Fit the ridge line, and train the network on what it leaves over; keep the state best on validation."""
+        options, self.device = self.options, task.device
+        line = Autoregression(AutoregressionOptions())
+        line.fit(FitTask(task.train, task.validation, task.horizon, task.context))
+        assert line.coefficients is not None
+        rng = np.random.default_rng(task.seed)
+        training, validation = (
+            TrainingWindows.of(trials, task.context, task.horizon).favour_learning(options.converged)
+            for trials in (task.train, task.validation)
+        )
+        layout = task.train[0].layout
+        with seeded(task.seed, task.device):
+            network = self.network = NeuronNetwork.of(layout, line.coefficients, options).to(task.device)
+        weigh = (1 / torch.arange(1, task.horizon + 1)).to(task.device)
+        held_out = list(_held_out(validation, layout, options, task.device))
+
+        def loss(step: int) -> Tensor:
+            batch = draw(training, layout, options.windows, options.units, rng, task.device, flip=True)
+            return (batch.missed(network).square() * weigh).mean()
+
+        def validate() -> float:
+            errors, moved = torch.zeros(2, task.horizon)
+            for batch in held_out:
+                errors += batch.missed(network).square().sum((0, 1)).cpu()
+                moved += batch.ahead.square().sum((0, 1)).cpu()
+            return float((errors / moved).mean())
+
+        train(network, loss, validate, Schedule.of(options, cosine=True), task.progress)
+
+    def build(self, state: Mapping[str, Array]) -> NeuronNetwork:
+        """See `TorchPredictor.build`."""
+        positions, horizon, lags = state["ridge"].shape
+        return NeuronNetwork(
+            inputs=len(state["input.weight"]), outputs=len(state["output.weight"]),
+            layers=len(state["edge_layer.weight"]), lags=lags, positions=positions, horizon=horizon,
+            width=self.options.width, rounds=self.options.rounds, heads=self.options.heads,
+        )  # fmt: skip
+
+    def predict(self, contexts: Contexts, horizon: int) -> Weights:
+        """See `Predictor.predict`."""
+        network = self.fitted
+        _, longest, lags = network.ridge.shape
+        check_reach(self, contexts, horizon, context=lags + 1, longest=longest)
+        positions = iteration_positions(contexts.columns["epoch"])[:, -1]
+        forecast = np.repeat(contexts.weights[:, -1:], horizon, axis=1)
+        count = max(1, CHUNK_PARAMETERS // contexts.weights.shape[2])
+        for start in range(0, len(contexts), count):
+            rows = slice(start, start + count)
+            past = contexts.weights[rows, -lags - 1 :]
+            scale = np.sqrt(np.square(np.diff(past, axis=1), dtype=np.float64).mean(axis=(1, 2)))
+            batch = Batch.of(past, positions[rows], np.where(scale, scale, 1), contexts.layout.sizes, self.device)
+            with torch.no_grad():
+                ahead = batch.displacement(network)[..., :horizon].permute(0, 2, 1).cpu().numpy()
+            forecast[rows] += scale.astype(np.float32)[:, None, None] * ahead
+        return forecast
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Windows as the network takes them, and what is to be forecast.
+
+    Parameters
+    ----------
+    known
+        [B, P, lags + 1]: differences in units of the window's step, oldest first, and the weight at the origin.
+    position, size
+        [B]: the origin's place within its iteration, and the logarithm of the step.
+    ahead
+        The displacements to forecast, [B, P, H] in units of the step; empty where they are not known.
+    sizes
+        Units of each layer.
+    """
+
+    known: Tensor
+    position: Tensor
+    size: Tensor
+    ahead: Tensor
+    sizes: tuple[int, ...]
+
+    @classmethod
+    def of(
+        cls,
+        weights: npt.NDArray[np.float32],
+        positions: npt.NDArray[np.int64],
+        scale: npt.NDArray[np.float64],
+        sizes: tuple[int, ...],
+        device: str,
+        horizon: int = 0,
+    ) -> Batch:
+        """Of the checkpoints [B, L + horizon, P] of some windows, and the step of each, [B]."""
+        values = torch.from_numpy(np.ascontiguousarray(weights.transpose(0, 2, 1))).to(device)  # [B, P, L + horizon]
+        step = torch.from_numpy(scale.astype(np.float32)).to(device)
+        context = values.shape[-1] - horizon
+        origin = values[..., context - 1, None]
+        differences = values[..., :context].diff(dim=-1) / step[:, None, None]
+        return cls(
+            torch.cat([differences, origin], -1),
+            torch.from_numpy(positions).to(device),
+            step.log(),
+            (values[..., context:] - origin) / step[:, None, None],
+            sizes,
+        )
+
+    def displacement(self, network: NeuronNetwork) -> Tensor:
+        """The ridge line and what the network adds, [B, P, H]."""
+        line = self.known[..., :-1].flip(-1) @ network.ridge[self.position].transpose(1, 2)
+        found: Tensor = line + network(self.known, self.position, self.size / 3 + 2, self.sizes)
+        return found
+
+    def missed(self, network: NeuronNetwork) -> Tensor:
+        """The error of the forecast displacements, [B, P, H]."""
+        return self.displacement(network) - self.ahead
+
+
+def draw(
+    windows: TrainingWindows,
+    layout: PolicyLayout,
+    count: int,
+    units: int,
+    rng: np.random.Generator,
+    device: str,
+    *,
+    flip: bool,
+) -> Batch:
+    """`count` random windows of the parameters between some of the hidden units, with their signs flipped or not."""
+    columns, sizes = sample_units(layout, units, rng)
+    rows = windows.sample(count, rng)
+    weights = np.stack([windows.weights(row, columns) for row in rows])
+    if flip:
+        weights *= flip_signs(sizes, count, rng)[:, None]
+    scale = np.sqrt(windows.squared_step[rows] / windows.parameter_count)
+    return Batch.of(weights, windows.position[rows], scale, sizes, device, windows.horizon)
+
+
+def _held_out(windows: TrainingWindows, layout: PolicyLayout, options: NeuronOptions, device: str) -> Iterator[Batch]:
+    """Validation batches, the same for all seeds."""
+    rng = np.random.default_rng(0)
+    for _ in range(VALIDATION_BATCHES):
+        yield draw(windows, layout, options.windows, options.units, rng, device, flip=False)
