@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ...registry.catalog import catalog
+from ...registry.reference import family, version_number
 from ..statistics.across import MIN_ENVIRONMENTS_TO_RESAMPLE
 from .across import PHASE, EnvironmentEntries, error_ratio, mean_share, mean_skill
 from .comparison_schema import BoardRanking, OverallComparison
@@ -25,7 +26,8 @@ def comparisons_across(
 ) -> list[Overall]:
     """The comparisons across environments, one a protocol, the newest first.
 
-    Each environment is represented by the ranked board of its default dataset under that protocol. Compared are the
+    Each environment is represented by the ranked board of its default dataset under that protocol, or of the newest
+    earlier version of that dataset which has one: a new version leaves older comparisons as they are. Compared are the
     methods that stand, not greyed, on all of these boards; where fewer than two do, the boards are the largest set that
     has two in common. One environment alone is no comparison across environments: such a protocol has none.
 
@@ -135,13 +137,18 @@ def _common(present: Mapping[str, Iterable[Identity]], environments: Iterable[st
 
 
 def _represented(boards: Sequence[EnvironmentBoard]) -> dict[int, dict[str, str]]:
-    """By protocol, the board that represents each environment."""
+    """By protocol, the board that represents each environment: of its default dataset, else of an earlier version."""
     listed = catalog()
+    defaults = {entry.environment: name for name, entry in listed.items() if entry.default}
     found: dict[int, dict[str, str]] = {}
-    for board in boards:
-        entry = listed.get(board.dataset)
-        default = entry is not None and entry.default and entry.environment == board.environment
-        if default and board.ranked and board.headline == PHASE and greyed_reason(board) is None:
+    for board in sorted(boards, key=lambda board: version_number(board.dataset)):
+        default, entry = defaults.get(board.environment), listed.get(board.dataset)
+        if default is None or entry is None or entry.environment != board.environment:
+            continue
+        is_version = family(board.dataset) == family(default) and version_number(board.dataset) <= version_number(
+            default
+        )
+        if is_version and board.ranked and board.headline == PHASE and greyed_reason(board) is None:
             found.setdefault(board.protocol, {})[board.environment] = board.id
     return found
 

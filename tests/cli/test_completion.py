@@ -22,7 +22,7 @@ def completed(*words: str) -> list[str]:
 
 
 def test_predictors_are_completed_with_those_of_installed_packages(third_party_predictors):
-    assert completed("run", "--model", "ti") == ["tipl", "tipl-pooled"]
+    assert completed("run", "--model", "ti") == ["tipl", "tipl-pooled", "tipl-neuron"]
     assert "keeping" in completed("run", "--model", "")
     assert completed("models", "show", "per") == ["persistence"]
     assert completed("models", "check", "lin") == ["linear"]
@@ -46,7 +46,7 @@ def test_datasets_are_completed_from_the_catalogs_and_the_store(words, store):
 def test_a_broken_catalog_is_passed_over(broken, store):
     store.mkdir()
     (store / "catalog.toml").write_text(broken)
-    assert completed("run", "--dataset", "hopper") == ["hopper/ppo-mini-v1"]
+    assert completed("run", "--dataset", "hopper") == ["hopper/ppo-mini-v1", "hopper/ppo-mini-v2"]
 
 
 def test_environments_budgets_and_devices_are_completed():

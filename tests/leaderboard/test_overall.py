@@ -54,6 +54,18 @@ def test_overall_leaves_out_unranked_yanked_and_superseded_boards(toys, store):
     assert few["overall"][0]["environments"] == NAMES[:2]
 
 
+def test_a_new_version_of_a_default_dataset_leaves_the_comparison_of_older_boards_as_it_was(toys, store):
+    before = document_of(toys, *across())["overall"]
+    catalogue(store, env1={"default": False})
+    newer = '["env1/ppo-v2"]\nenvironment = "env1"\nsummary = "A toy"\ndigest = "%s"\ndefault = true\n' % ("a" * 64)
+    (store / "catalog.toml").write_text((store / "catalog.toml").read_text() + "\n" + newer)
+    assert document_of(toys, *across())["overall"] == before
+    moved = [record(name, 0.3, dataset="env1/ppo-v2", environment="env1") for name in ("mlp", "tipl")]
+    (after,) = document_of(toys / "both", *across(), *moved)["overall"]
+    assert after["environments"] == NAMES
+    assert [name for row in after["rows"] for name in row["rows"] if "env1" in name and "v2" not in name] == []
+
+
 def test_when_no_two_predictors_are_everywhere_then_overall_is_of_the_largest_common_set(toys):
     records = [*across(NAMES[:2]), *across(NAMES[2:], [("linear", 1.5), ("tipl", 0.5)])]
     board = document_of(toys, *records)

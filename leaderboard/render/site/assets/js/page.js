@@ -75,7 +75,7 @@ const page = (() => {
     const others = [...data.across.values()].filter(one => one !== across());
     const claimed = entries.filter(entry => entry.state === "claimed").length;
     return [...others.map(other => html("p", {}, html("a", { href: state.link({ view: other.view }) }, `The comparison under protocol ${text.clean(other.protocol, 20)}`))),
-      html("p", {}, `Mean skill over ${text.plural(environments.length, "environment")}, each on its default dataset under protocol ${text.clean(protocol, 20)}: learning phase, mean over horizons. Open a row for its results in each; choose a board above for phases and horizons.`),
+      html("p", {}, `Mean skill over ${text.plural(environments.length, "environment")}, each on its default dataset, or an earlier version of it, under protocol ${text.clean(protocol, 20)}: learning phase, mean over horizons. Open a row for its results in each; choose a board above for phases and horizons.`),
       claimed > 0 && html("p", {}, `${text.count(claimed)} of ${text.plural(entries.length, "row")} rest on a result that is only claimed: the state of a row is the lowest of its results.`)];
   }
 
