@@ -56,7 +56,7 @@ class Release:
         """What to do without the file, or with another one."""
         return (
             f"Give the tensors of {self.file} of {self.source}, saved as a .safetensors file under the names that they "
-            "have there: --set weights=PATH."
+            "have there, and its path as option weights."
         )
 
     def digest(self, path: Path) -> str:
