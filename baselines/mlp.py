@@ -16,15 +16,15 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ..registry.trial import iteration_positions
-from .fitting.torch_predictor import Schedule, TorchPredictor, seeded, train
+from .fitting.torch_predictor import SampledWeightsOptions, Schedule, TorchPredictor, seeded, train
 from .fitting.windows import TrainingWindows
-from .predictor import Array, Contexts, FitTask, Options, Weights, check_reach
+from .predictor import Array, Contexts, FitTask, Weights, check_reach
 
 CHUNK_ROWS = 1 << 17
 VALIDATION_WINDOWS = 256
 
 
-class MLPOptions(Options):
+class MLPOptions(SampledWeightsOptions):
     """Size of the network, and its training."""
 
     width: int = Field(128, ge=1)
@@ -33,18 +33,6 @@ class MLPOptions(Options):
     """Hidden layers after the embedding."""
     steps: int = Field(200_000, ge=1)
     """Training batches."""
-    windows: int = Field(64, ge=1)
-    """Windows per batch; of each, `weights` weights are sampled."""
-    weights: int = Field(64, ge=1)
-    """Weights sampled from each window."""
-    learning_rate: float = Field(1e-3, gt=0)
-    """AdamW's learning rate."""
-    weight_decay: float = Field(1e-4, ge=0)
-    """AdamW's weight decay."""
-    warmup: int = Field(100, ge=0)
-    """Batches of linear warm-up; cosine to 0 after it."""
-    gradient_clip: float = Field(1.0, gt=0)
-    """Limit of the gradient's norm."""
     validate_every: int = Field(1_000, ge=1)
     """Batches between evaluations at the validation trials; the best state seen is kept."""
 
@@ -151,13 +139,8 @@ class MLP(TorchPredictor[MLPOptions, WeightNetwork]):
 def _batch(windows: TrainingWindows, count: int, weights: int, rng: np.random.Generator, device: str) -> WindowBatch:
     """`count` windows, and `weights` weights sampled from each, in units of the mean step of a weight of the window."""
     context = windows.context
-    rows = windows.sample(count, rng)
-    values = np.empty((count, context + windows.horizon, weights), dtype=np.float32)
-    for slot, row in enumerate(rows):
-        columns = rng.integers(windows.parameter_count, size=weights)
-        values[slot] = windows.weights(row, columns)
-    scale = np.sqrt(windows.squared_step[rows] / windows.parameter_count)
-    scaled = values.transpose(0, 2, 1) / scale[:, None, None].astype(np.float32)
+    rows, values = windows.sample_weights(count, weights, rng)
+    scaled = values.transpose(0, 2, 1) / windows.step(rows)[:, None, None].astype(np.float32)
     differences = np.diff(scaled[..., :context], axis=-1)
     displacements = scaled[..., context:] - scaled[..., context - 1, None]
     parts = (differences, displacements, windows.position[rows])

@@ -24,6 +24,7 @@ Mapped = np.memmap[Any, np.dtype[Any]]
 TensorLayout = Mapping[str, tuple[str, tuple[int, ...]]]
 """Tensor name to NumPy dtype name and shape."""
 
+SUFFIX = ".safetensors"
 HEADER_LIMIT = 1 << 20
 """The headers of this format are about 1 KiB; anything near this is something else."""
 

@@ -11,33 +11,21 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from ..fitting.torch_predictor import Schedule, TorchPredictor, seeded, train
+from ..fitting.torch_predictor import SampledWeightsOptions, Schedule, TorchPredictor, seeded, train
 from ..fitting.windows import TrainingWindows
-from ..predictor import Array, Contexts, FitTask, Options, Weights, check_reach
+from ..predictor import Array, Contexts, FitTask, Weights, check_reach
 
 CHUNK_ROWS = 1 << 17
 VALIDATION_WINDOWS = 256
 
 
-class PerWeightOptions(Options):
+class PerWeightOptions(SampledWeightsOptions):
     """Training of the network."""
 
     loss: Literal["squared", "absolute"] = "squared"
     """Error that is minimised; the originals' is absolute, the suite's skill is of squared errors."""
     steps: int = Field(50_000, ge=1)
     """Training batches."""
-    windows: int = Field(64, ge=1)
-    """Windows per batch; of each, `weights` weights are sampled."""
-    weights: int = Field(64, ge=1)
-    """Weights sampled from each window."""
-    learning_rate: float = Field(1e-3, gt=0)
-    """AdamW's learning rate."""
-    weight_decay: float = Field(1e-4, ge=0)
-    """AdamW's weight decay."""
-    warmup: int = Field(100, ge=0)
-    """Batches of linear warm-up; cosine to 0 after it."""
-    gradient_clip: float = Field(1.0, gt=0)
-    """Limit of the gradient's norm."""
     validate_every: int = Field(500, ge=1)
     """Batches between evaluations at the validation trials; the best state seen is kept."""
 
@@ -131,11 +119,8 @@ def _batch(
     windows: TrainingWindows, count: int, weights: int, rng: np.random.Generator, device: str
 ) -> tuple[Tensor, Tensor]:
     """Pasts [B, K, L] and displacements ahead [B, K, H] of `weights` weights of each of `count` windows."""
-    rows = windows.sample(count, rng)
-    values = np.empty((count, windows.context + windows.horizon, weights), dtype=np.float32)
-    for slot, row in enumerate(rows):
-        values[slot] = windows.weights(row, rng.integers(windows.parameter_count, size=weights))
+    rows, values = windows.sample_weights(count, weights, rng)
     values -= values[:, windows.context - 1, None]
-    values /= np.sqrt(windows.squared_step[rows] / windows.parameter_count)[:, None, None].astype(np.float32)
+    values /= windows.step(rows)[:, None, None].astype(np.float32)
     scaled = torch.from_numpy(np.ascontiguousarray(values.transpose(0, 2, 1))).to(device)
     return scaled[..., : windows.context], scaled[..., windows.context :]

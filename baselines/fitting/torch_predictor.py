@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
-from ..predictor import Array, OptionsT, Predictor
+from ..predictor import Array, Options, OptionsT, Predictor
 
 NetworkT = TypeVar("NetworkT", bound=nn.Module)
 
@@ -53,6 +54,23 @@ class TorchPredictor(Predictor[OptionsT], Generic[OptionsT, NetworkT]):
         self.network = self.build(state)
         self.network.load_state_dict({name: torch.from_numpy(array) for name, array in state.items()})
         self.network.to(self.device).eval()
+
+
+class SampledWeightsOptions(Options):
+    """Training of a small network that weights share, on a sample of them."""
+
+    windows: int = Field(64, ge=1)
+    """Windows per batch; of each, `weights` weights are sampled."""
+    weights: int = Field(64, ge=1)
+    """Weights sampled from each window."""
+    learning_rate: float = Field(1e-3, gt=0)
+    """AdamW's learning rate."""
+    weight_decay: float = Field(1e-4, ge=0)
+    """AdamW's weight decay."""
+    warmup: int = Field(100, ge=0)
+    """Batches of linear warm-up; cosine to 0 after it."""
+    gradient_clip: float = Field(1.0, gt=0)
+    """Limit of the gradient's norm."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -123,6 +123,19 @@ class TrainingWindows:
         weight = np.where(self.origin < np.array(levelled)[self.trial], 1.0, converged)
         return replace(self, weight=weight)
 
+    def step(self, rows: Integers) -> Float64:
+        """The root mean square of a weight's differences in the contexts of some windows, [B]."""
+        step: Float64 = np.sqrt(self.squared_step[rows] / self.parameter_count)
+        return step
+
+    def sample_weights(self, count: int, weights: int, rng: np.random.Generator) -> tuple[Integers, Weights]:
+        """`count` windows as `sample` draws them, [B], and `weights` random weights of each, [B, L + H, K]."""
+        rows = self.sample(count, rng)
+        values = np.empty((count, self.context + self.horizon, weights), dtype=np.float32)
+        for slot, row in enumerate(rows):
+            values[slot] = self.weights(row, rng.integers(self.parameter_count, size=weights))
+        return rows, values
+
     def weights(self, row: int, columns: Integers | slice = slice(None)) -> Weights:
         """The checkpoints of one window, context first, [L + H, P] float32; of some columns of P alone if given."""
         first = self.origin[row] - self.context + 1

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -18,7 +16,7 @@ from ..autoregression import Autoregression, AutoregressionOptions
 from ..fitting.torch_predictor import Schedule, TorchPredictor, seeded, train
 from ..fitting.windows import TrainingWindows
 from ..predictor import Array, Contexts, FitTask, Options, Weights, check_reach
-from .graph import flip_signs, sample_units
+from .batches import Batch, draw
 from .network import NeuronNetwork
 
 CHUNK_PARAMETERS = 20_000
@@ -141,83 +139,6 @@ class TIPLNeuron(TorchPredictor[NeuronOptions, NeuronNetwork]):
                 ahead = batch.displacement(network)[..., :horizon].permute(0, 2, 1).cpu().numpy()
             forecast[rows] += scale.astype(np.float32)[:, None, None] * ahead
         return forecast
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Windows as the network takes them, and what is to be forecast.
-
-    Parameters
-    ----------
-    known
-        [B, P, lags + 1]: differences in units of the window's step, oldest first, and the weight at the origin.
-    position, size
-        [B]: the origin's place within its iteration, and the logarithm of the step.
-    ahead
-        The displacements to forecast, [B, P, H] in units of the step; empty where they are not known.
-    sizes
-        Units of each layer.
-    """
-
-    known: Tensor
-    position: Tensor
-    size: Tensor
-    ahead: Tensor
-    sizes: tuple[int, ...]
-
-    @classmethod
-    def of(
-        cls,
-        weights: npt.NDArray[np.float32],
-        positions: npt.NDArray[np.int64],
-        scale: npt.NDArray[np.float64],
-        sizes: tuple[int, ...],
-        device: str,
-        horizon: int = 0,
-    ) -> Batch:
-        """Of the checkpoints [B, L + horizon, P] of some windows, and the step of each, [B]."""
-        values = torch.from_numpy(np.ascontiguousarray(weights.transpose(0, 2, 1))).to(device)  # [B, P, L + horizon]
-        step = torch.from_numpy(scale.astype(np.float32)).to(device)
-        context = values.shape[-1] - horizon
-        origin = values[..., context - 1, None]
-        differences = values[..., :context].diff(dim=-1) / step[:, None, None]
-        return cls(
-            torch.cat([differences, origin], -1),
-            torch.from_numpy(positions).to(device),
-            step.log(),
-            (values[..., context:] - origin) / step[:, None, None],
-            sizes,
-        )
-
-    def displacement(self, network: NeuronNetwork) -> Tensor:
-        """The ridge line and what the network adds, [B, P, H]."""
-        line = self.known[..., :-1].flip(-1) @ network.ridge[self.position].transpose(1, 2)
-        found: Tensor = line + network(self.known, self.position, self.size / 3 + 2, self.sizes)
-        return found
-
-    def missed(self, network: NeuronNetwork) -> Tensor:
-        """The error of the forecast displacements, [B, P, H]."""
-        return self.displacement(network) - self.ahead
-
-
-def draw(
-    windows: TrainingWindows,
-    layout: PolicyLayout,
-    count: int,
-    units: int,
-    rng: np.random.Generator,
-    device: str,
-    *,
-    flip: bool,
-) -> Batch:
-    """`count` random windows of the parameters between some of the hidden units, with their signs flipped or not."""
-    columns, sizes = sample_units(layout, units, rng)
-    rows = windows.sample(count, rng)
-    weights = np.stack([windows.weights(row, columns) for row in rows])
-    if flip:
-        weights *= flip_signs(sizes, count, rng)[:, None]
-    scale = np.sqrt(windows.squared_step[rows] / windows.parameter_count)
-    return Batch.of(weights, windows.position[rows], scale, sizes, device, windows.horizon)
 
 
 def _held_out(windows: TrainingWindows, layout: PolicyLayout, options: NeuronOptions, device: str) -> Iterator[Batch]:

@@ -15,6 +15,7 @@ from ...baselines.plugins.sources import direct_url, module_sources
 from ...registry.catalog import BUNDLED
 from ...registry.locations import cache_root
 from ...utils.errors import OptionError
+from ...utils.tensorfile import SUFFIX
 from .environment import token_files
 
 PACKAGE = Path(__file__).parents[2]
@@ -33,8 +34,6 @@ SYSTEM = (
 """Files and folders that libraries and accelerators need, as patterns beneath the root."""
 PREFIX = ("bin", "lib*", "libexec", "include", "ssl", "share", "nvvm", "targets", "pyvenv.cfg")
 """Parts of a Python installation or environment, as patterns."""
-TENSORS = ".safetensors"
-"""What the value of a setting ends in if it is a file that the predictor may read."""
 INSTALLED = ("site-packages", "dist-packages")
 
 
@@ -80,7 +79,7 @@ def named_files(settings: Iterable[str], held_out: Iterable[Path]) -> tuple[tupl
     absolute, files = [], []
     for setting in settings:
         name, equals, value = setting.partition("=")
-        if value.endswith(TENSORS):
+        if value.endswith(SUFFIX):
             path = Path(value).expanduser().absolute()
             if any(path.resolve().is_relative_to(folder.resolve()) for folder in held_out):
                 raise OptionError(

@@ -92,7 +92,7 @@ class WindowBatches:
         mean, deviation = self._scales(rows, places)
         layer = self.layers.layer_of(columns)
         mean, deviation = (np.take_along_axis(value, layer, axis=1) for value in (mean, deviation))
-        step = np.sqrt(windows.squared_step[rows] / size)[:, None, None]
+        step = windows.step(rows)[:, None, None]
         ahead = (values[:, origin + 1 :] - values[:, origin, None]).swapaxes(1, 2) / step
 
         def tensor(array: npt.NDArray[np.floating[Any]]) -> Tensor:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ....rl import PolicyLayout
+from ....utils.tensorfile import SUFFIX
 from ...fitting.torch_predictor import Schedule, TorchPredictor, seeded, train
 from ...fitting.windows import TrainingWindows
 from ...predictor import Array, Contexts, FitTask, Options, Weights, check_reach
@@ -28,7 +29,6 @@ CHUNK_EDGES = 1 << 17
 """Edges that pass through a network at once."""
 VALIDATION_WINDOWS = CONDITIONING_WINDOWS = 128
 RELEASED_STEPS = 40
-TENSORS = ".safetensors"
 
 
 class NowcastingOptions(Options):
@@ -148,8 +148,8 @@ class Nowcaster(TorchPredictor[NowcastingOptions, Network]):
         if options.file is not None or re.fullmatch(DIGEST, options.weights):
             return options
         file = Path(options.weights)
-        if file.suffix != TENSORS:
-            raise ValueError(f"option weights: {file}: not the name of a {TENSORS} file. {cls.release.remedy}")
+        if file.suffix != SUFFIX:
+            raise ValueError(f"option weights: {file}: not the name of a {SUFFIX} file. {cls.release.remedy}")
         try:
             return options.identified(file, cls.release.digest(file))
         except ValueError as error:
