@@ -23,6 +23,8 @@ from .ppo import StackedAgent, generalized_advantage
 from .rollout import Rollout
 
 STATE_FORMAT = 3
+TRAJECTORY = "trajectory."
+"""Before the names of a state's arrays of past checkpoints."""
 Moments = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]
 
 
@@ -32,6 +34,21 @@ class TrainingState:
 
     arrays: Mapping[str, npt.NDArray[Any]]
     metadata: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class _Iteration:
+    """An iteration in progress: its steps [N, S, O + A + 4], and what its checkpoints state."""
+
+    batch: torch.Tensor
+    moments: Moments
+    rate: float
+    epoch: int = 0
+    """Epochs done."""
+
+    def of_trials(self, trials: Sequence[int]) -> _Iteration:
+        mean, variance, count = (moment[trials] for moment in self.moments)
+        return dataclasses.replace(self, batch=self.batch[trials], moments=(mean, variance, count))
 
 
 class PPOTraining:
@@ -65,6 +82,7 @@ class PPOTraining:
         self.order_streams = [np.random.default_rng(pair[1]) for pair in spawned]
         self.trajectory: deque[Checkpoint] = deque(maxlen=self.optimizer.history)
         self.iteration = 0
+        self._current: _Iteration | None = None
 
     @property
     def environment(self) -> Environment:
@@ -77,24 +95,33 @@ class PPOTraining:
         self.rollout.start()
         return self._checkpoint(0, self.optimizer.learning_rate, before)
 
-    @torch.inference_mode()
     def iterate(self) -> list[Checkpoint]:
         """One PPO iteration; returns its checkpoints, one every `checkpoint_every_epochs` epochs."""
+        return [self.advance() for _ in range(self.config.checkpoints_per_iteration)]
+
+    @torch.inference_mode()
+    def advance(self) -> Checkpoint:
+        """Train to the next checkpoint, and return it; where an iteration begins, its steps are taken first."""
         hyperparameters = self.config.hyperparameters
+        current = self._current or self._begin()
+        for epoch in range(current.epoch + 1, current.epoch + self.config.checkpoint_every_epochs + 1):
+            order = np.stack([s.permutation(hyperparameters.steps_per_iteration) for s in self.order_streams])
+            shuffled = torch.from_numpy(order)
+            self.agent.epoch(current.batch, shuffled, learning_rate=current.rate, iteration=self.iteration, epoch=epoch)
+        checkpoint = self._checkpoint(epoch, current.rate, current.moments)
+        self._current = dataclasses.replace(current, epoch=epoch)
+        if epoch == hyperparameters.epochs:
+            self.agent.end_iteration(tuple(self.trajectory))
+            self._current = None
+        return checkpoint
+
+    def _begin(self) -> _Iteration:
         self.iteration += 1
         rate = self.optimizer.learning_rate
-        if hyperparameters.anneal_learning_rate:
+        if self.config.hyperparameters.anneal_learning_rate:
             rate *= 1.0 - (self.iteration - 1.0) / self.config.iterations
         batch = self._collect()
-        moments = self._moments()
-        checkpoints = []
-        for epoch in range(1, hyperparameters.epochs + 1):
-            order = np.stack([s.permutation(hyperparameters.steps_per_iteration) for s in self.order_streams])
-            self.agent.epoch(batch, torch.from_numpy(order), learning_rate=rate, iteration=self.iteration, epoch=epoch)
-            if epoch % self.config.checkpoint_every_epochs == 0:
-                checkpoints.append(self._checkpoint(epoch, rate, moments))
-        self.agent.end_iteration(tuple(self.trajectory))
-        return checkpoints
+        return _Iteration(batch, self._moments(), rate)
 
     def policies(self) -> Policies:
         """The policies to evaluate now: the optimizer's evaluation weights with the normaliser of this moment."""
@@ -152,12 +179,51 @@ class PPOTraining:
 
     def state(self) -> TrainingState:
         """A copy of all that later iterations depend on; only of a `resumable` training, between two iterations."""
+        assert self._current is None, "the steps of an iteration in progress are no part of a state"
+        return self._state()
+
+    def _state(self) -> TrainingState:
         arrays = {name: array.copy() for name, array in self._arrays().items()}
         arrays |= {f"environment.{name}": array for name, array in self._physics().state().items()}
         for name in (f.name for f in dataclasses.fields(Checkpoint) if self.trajectory):
-            arrays[f"trajectory.{name}"] = np.stack([getattr(checkpoint, name) for checkpoint in self.trajectory])
+            arrays[f"{TRAJECTORY}{name}"] = np.stack([getattr(checkpoint, name) for checkpoint in self.trajectory])
         streams = {name: [s.bit_generator.state for s in group] for name, group in self._streams().items()}
         return TrainingState(arrays, {**self._identity(), "iteration": self.iteration, "streams": streams})
+
+    def branch(self, trial: int, copies: int, sequence: np.random.SeedSequence | None = None) -> PPOTraining:
+        """A training of copies of one trial as it stands now, at any checkpoint, the steps of its iteration included.
+
+        Parameters
+        ----------
+        trial
+            Its place among the N of this training, which must be `resumable`.
+        copies
+            How many copies.
+        sequence
+            What fresh random streams (action noise, minibatch orders, environment resets) of each copy are spawned
+            from; by default every copy has the trial's own, and continues as the trial does.
+        """
+        rows, state = [trial] * copies, self._state()
+        arrays = {name: _rows(name, array, rows) for name, array in state.arrays.items()}
+        streams = {name: [group[trial]] * copies for name, group in state.metadata["streams"].items()}
+        seeds = [self.seeds[trial]] * copies
+        branched = PPOTraining(self.config, seeds, self.optimizer, threads=1)
+        branched.restore(TrainingState(arrays, {**state.metadata, "seeds": seeds, "streams": streams}))
+        branched._current = self._current and self._current.of_trials(rows)
+        if sequence is not None:
+            groups = branched._streams().values()
+            for copy, own in enumerate(sequence.spawn(copies)):
+                for group, seed in zip(groups, own.spawn(len(groups)), strict=True):
+                    group[copy] = np.random.default_rng(seed)
+        return branched
+
+    @torch.inference_mode()
+    def replace_policy(self, trial: int, weights: npt.NDArray[np.float32], moments: Moments | None = None) -> None:
+        """Replace a trial's policy [P], and the moments ([O], [O] and a number) of its observation normaliser."""
+        self.agent.policies[trial] = torch.from_numpy(weights)
+        if moments is not None:
+            normalizer = self.rollout.normalizer
+            normalizer.mean[trial], normalizer.variance[trial], normalizer.count[trial] = moments
 
     @torch.inference_mode()
     def restore(self, state: TrainingState) -> None:
@@ -180,8 +246,9 @@ class PPOTraining:
         for name, array in self._arrays().items():
             array[...] = state.arrays[name]
         self._physics().restore(**_below("environment.", state.arrays))
-        self._restore_trajectory(_below("trajectory.", state.arrays))
+        self._restore_trajectory(_below(TRAJECTORY, state.arrays))
         self.iteration = state.metadata["iteration"]
+        self._current = None
         for name, group in self._streams().items():
             for stream, position in zip(group, state.metadata["streams"][name], strict=True):
                 stream.bit_generator.state = position
@@ -213,6 +280,12 @@ class PPOTraining:
 
     def _streams(self) -> dict[str, list[np.random.Generator]]:
         return {"noise": self.noise_streams, "order": self.order_streams, "environment": self._physics().streams}
+
+
+def _rows(name: str, array: npt.NDArray[Any], trials: Sequence[int]) -> npt.NDArray[Any]:
+    """Some trials' part of a state's array [N, ...], or [K, N, ...] of past checkpoints; numbers are of all trials."""
+    axis = int(name.startswith(TRAJECTORY))
+    return array.take(trials, axis) if array.ndim > axis else array
 
 
 def _below(prefix: str, arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:

@@ -152,6 +152,61 @@ def test_a_saved_state_without_an_array_or_with_another_shape_is_refused(name):
             training.restore(TrainingState(arrays, saved.metadata))
 
 
+@pytest.mark.parametrize("done", [5, 7, 10])  # the edge of an iteration, within one, another edge
+@pytest.mark.parametrize("fused", [False, True])
+def test_a_trial_restarted_at_a_checkpoint_with_its_own_streams_goes_on_with_the_same_bits(done, fused):
+    config = tiny_config().training
+    original = PPOTraining(config, [1, 2], config.adam(fused=fused), threads=1)
+    original.start()
+    for _ in range(done):
+        original.advance()
+    branched = original.branch(1, 2)
+    for _ in range(7):
+        expected, found = original.advance(), branched.advance()
+        assert (found.row, found.iteration, found.epoch) == (expected.row, expected.iteration, expected.epoch)
+        for name in ("weights", "observation_mean", "observation_variance", "observation_count", "episodic_return"):
+            # Place and number of trials are the same too: a fused kernel rounds the last elements otherwise.
+            assert np.array_equal(getattr(found, name)[1], getattr(expected, name)[1], equal_nan=True), name
+
+
+def test_fresh_streams_keep_the_batch_of_a_branch_and_part_its_copies():
+    original = PPOTraining(tiny_config().training, [1, 2], threads=1)
+    original.start()
+    for _ in range(6):
+        last = original.advance()
+    branched, again, other = (original.branch(0, 3, np.random.SeedSequence(seed)) for seed in (7, 7, 8))
+    assert np.array_equal(branched.agent.policies.numpy(), last.weights[[0, 0, 0]])
+    own = original.advance()
+    first, same, different = branched.advance(), again.advance(), other.advance()
+    assert_same_bits([first], [same])
+    everything = np.concatenate([first.weights, different.weights, own.weights[:1]])
+    assert len(np.unique(everything, axis=0)) == 7
+    # Four checkpoints of this iteration are left: until its end all copies have seen the same steps.
+    assert (first.observation_mean == last.observation_mean[0]).all()
+    for _ in range(4):
+        first = branched.advance()
+    assert first.iteration == 3
+    assert len(np.unique(first.observation_mean, axis=0)) == 3
+
+
+def test_a_branch_has_the_past_checkpoints_that_its_optimizer_is_given():
+    class Average(Adam):
+        history = 3
+
+        def end_of_iteration(self, parameters, state, trajectory):
+            policies = torch.from_numpy(np.mean([checkpoint.weights for checkpoint in trajectory], axis=0))
+            parameters[:, : policies.shape[1]] = policies
+            return parameters
+
+    original = PPOTraining(tiny_config().training, [1, 2], Average(), threads=1)
+    original.start()
+    for _ in range(7):
+        original.advance()
+    branched = original.branch(1, 2)
+    ours, theirs = ([training.advance().weights for _ in range(5)] for training in (branched, original))
+    assert np.array_equal(ours[-1][0], theirs[-1][1])
+
+
 def test_only_batched_physics_can_be_saved():
     assert PPOTraining(tiny_config().training, [1]).resumable
     assert not PPOTraining(tiny_config(environment="Pendulum-v1").training, [1]).resumable
