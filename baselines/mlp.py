@@ -108,7 +108,7 @@ class MLP(TorchPredictor[MLPOptions, WeightNetwork]):
             def validate() -> float:
                 return float(error(held_out) / held_out.displacements.square().mean())
 
-            train(network, loss, validate, Schedule.of(options, cosine=True), task.progress)
+            train(network, loss, validate, Schedule.of(options, cosine=True), task)
 
     def build(self, state: Mapping[str, Array]) -> WeightNetwork:
         """See `TorchPredictor.build`."""

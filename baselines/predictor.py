@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
@@ -133,6 +133,32 @@ def forecast_shape(output: Output, contexts: Contexts, horizon: int) -> tuple[in
     return (len(contexts), horizon, *last)
 
 
+class FitCurve:
+    """How a predictor's losses fell as it was fitted: a run writes the points to `fit.csv`, and draws them.
+
+    Optional; a predictor that trains in steps adds a point whenever it looks at its validation loss.
+    """
+
+    def __init__(self) -> None:
+        self.points: list[tuple[int, float | None, float | None, bool]] = []
+
+    def add(
+        self, step: int, *, training: float | None = None, validation: float | None = None, kept: bool = False
+    ) -> None:
+        """Add a point.
+
+        Parameters
+        ----------
+        step
+            Steps of training done, more than at the point before.
+        training, validation
+            The losses, in whatever unit the predictor has for each; None where one is not known.
+        kept
+            Whether the state of this step is the one to keep, unless a later point's is.
+        """
+        self.points.append((step, training, validation, kept))
+
+
 @dataclass(frozen=True)
 class FitTask:
     """The data and settings that a predictor is fitted with.
@@ -151,6 +177,8 @@ class FitTask:
         The only source of randomness.
     progress
         Call it with steps done, steps in all, and a short status message.
+    curve
+        Where to add the losses of training, for the run's `fit.csv` and figure; optional.
     """
 
     train: Sequence[Trial]
@@ -160,6 +188,7 @@ class FitTask:
     device: str = "cpu"
     seed: int = 0
     progress: Callable[[int, int, str], None] = lambda done, total, word: None
+    curve: FitCurve = field(default_factory=FitCurve)
 
 
 class Predictor(ABC, Generic[OptionsT]):

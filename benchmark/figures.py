@@ -1,4 +1,7 @@
-"""The paper's figure of a run, with persistence beside it: errors by forward step, predicted against true return."""
+"""The figures of a run: the paper's, with persistence beside it, and how the losses fell in training.
+
+The paper's has the errors by forward step, and predicted against true return.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +14,13 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from ..utils.files import replace_atomically
+from .fitting.curve import LOSSES, read_curve
 from .metrics import BY_NAME
 from .record import Record, Result
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 BLUE, GREEN, GREY = "#1f5fa8", "#1a8f4c", "#8a8a8a"
 STYLE: Any = {
@@ -30,7 +35,9 @@ STYLE: Any = {
 
 
 def draw(record: Record, rows: pd.DataFrame, folder: Path) -> None:
-    """Write `figure.svg` and `figure.png`; the same run gives the same bytes.
+    """Write `figure.svg` and `figure.png`, and of a fit with a curve `fit.svg` and `fit.png`.
+
+    The same run gives the same bytes.
 
     Parameters
     ----------
@@ -43,32 +50,67 @@ def draw(record: Record, rows: pd.DataFrame, folder: Path) -> None:
     """
     with _without_remarks():
         import matplotlib as mpl  # only where a figure is drawn: `verify` need not wait for it
-        from matplotlib.figure import Figure
 
     with _without_remarks(), mpl.rc_context(STYLE):
-        panels = 3 if record.has_returns else 2
-        figure = Figure(figsize=(9.2 if panels == 2 else 12.4, 3.7), layout="constrained")
-        left, right, *others = figure.subplots(1, panels, width_ratios=(1.25, 1, 1)[:panels])
-        phase = "learning" if (rows["phase"] == "learning").any() else "all"
-        handles = _errors(left, record.of_phase(phase), phase)
-        if record.has_returns:
-            handles += _return_errors(left, record.of_phase(phase))
-            _returns(right, rows, "return_forecast", record.key.method.name)
-            for beside in others:
-                beside.sharex(right)
-                beside.sharey(right)
-                _returns(beside, rows, "return_origin", "persistence")
-        else:
-            _skill(right, record.of_phase(phase))
-        left.legend(handles=handles, loc="upper left")
-        key = record.key
-        scope = f", {record.scope}" if record.scope else ""
-        about = f"protocol {key.protocol.version}, seed {key.seed}, {key.method.budget}{scope}"
-        title = f"{key.method.name} on {key.dataset.name} ({about})"
-        figure.suptitle(title, size=11)
-        for suffix, metadata in (("svg", {"Date": None}), ("png", {"Software": None})):
-            with replace_atomically(folder / f"figure.{suffix}") as temporary:
-                figure.savefig(temporary, format=suffix, dpi=160, metadata=metadata)
+        _draw_errors(record, rows, folder)
+        curve = read_curve(folder)
+        if curve is not None:
+            _draw_fit(record, curve, folder)
+
+
+def _draw_errors(record: Record, rows: pd.DataFrame, folder: Path) -> None:
+    panels = 3 if record.has_returns else 2
+    figure = _figure(record, (9.2 if panels == 2 else 12.4, 3.7))
+    left, right, *others = figure.subplots(1, panels, width_ratios=(1.25, 1, 1)[:panels])
+    phase = "learning" if (rows["phase"] == "learning").any() else "all"
+    handles = _errors(left, record.of_phase(phase), phase)
+    if record.has_returns:
+        handles += _return_errors(left, record.of_phase(phase))
+        _returns(right, rows, "return_forecast", record.key.method.name)
+        for beside in others:
+            beside.sharex(right)
+            beside.sharey(right)
+            _returns(beside, rows, "return_origin", "persistence")
+    else:
+        _skill(right, record.of_phase(phase))
+    left.legend(handles=handles, loc="upper left")
+    _save(figure, folder / "figure")
+
+
+def _draw_fit(record: Record, curve: pd.DataFrame, folder: Path) -> None:
+    """The losses against the step, and the step whose state was kept; where they start may be above the panels."""
+    figure = _figure(record, (9.2, 3.7))
+    for axes, name, color in zip(figure.subplots(1, 2, sharex=True), LOSSES, (BLUE, GREEN), strict=True):
+        known = curve[curve[name].notna()]
+        axes.plot(known["step"], known[name], color=color, marker="o", ms=2.5, lw=1.4)
+        for step in curve.loc[curve["kept"], "step"]:
+            axes.axvline(step, color="black", ls=":", lw=1.2, label=f"kept: step {step:,}")
+            axes.legend(loc="upper right")
+        settled = known[name].iloc[len(known) // 10 + 1 :]
+        if settled.nunique() > 1:
+            margin = 0.1 * (settled.max() - settled.min())
+            axes.set_ylim(settled.min() - margin, settled.max() + 2 * margin)
+        axes.set_xlabel("training step")
+        axes.set_title(name.replace("_", " "))
+    _save(figure, folder / "fit")
+
+
+def _figure(record: Record, size: tuple[float, float]) -> Figure:
+    """An empty figure under the name of its run."""
+    from matplotlib.figure import Figure
+
+    key = record.key
+    scope = f", {record.scope}" if record.scope else ""
+    about = f"protocol {key.protocol.version}, seed {key.seed}, {key.method.budget}{scope}"
+    figure = Figure(figsize=size, layout="constrained")
+    figure.suptitle(f"{key.method.name} on {key.dataset.name} ({about})", size=11)
+    return figure
+
+
+def _save(figure: Figure, path: Path) -> None:
+    for suffix, metadata in (("svg", {"Date": None}), ("png", {"Software": None})):
+        with replace_atomically(path.with_suffix(f".{suffix}")) as temporary:
+            figure.savefig(temporary, format=suffix, dpi=160, metadata=metadata)
 
 
 @contextlib.contextmanager

@@ -27,7 +27,8 @@ from .forecast.windows import EvaluationWindow, Split, evaluation_windows
 from .protocol import CURRENT, Protocol
 from .record import DatasetIdentity, MethodIdentity, RunKey
 from .worker.messages import PredictorCrash
-from .worker.predictor_process import Limits, PredictorProcess
+from .worker.predictor_process import PredictorProcess
+from .worker.usage import Limits
 
 SPLITS: tuple[Split, ...] = ("test", "validation")
 MAX_IN_NAME = 60

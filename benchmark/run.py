@@ -27,6 +27,7 @@ from ..utils.text import one_line
 from . import figures
 from . import protocol as protocols
 from .collection import load_or_collect
+from .fitting.curve import CURVE_NAME, write_curve
 from .forecast.contract import check_contract
 from .forecast.forecasting import is_complete, write_forecasts
 from .forecast.reference_returns import reference_returns
@@ -48,7 +49,8 @@ from .protocol import CURRENT, Protocol
 from .provenance import Provenance, provenance
 from .record import Record, RunKey, Status
 from .request import Model, RunRequest, as_settings, attribute_errors, default_folder, resolved_model
-from .worker.predictor_process import Limits, PredictorProcess
+from .worker.predictor_process import PredictorProcess
+from .worker.usage import Limits
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,11 @@ class Run:
     def figure(self) -> Path:
         """The paper's figure as SVG; a PNG stands beside it."""
         return self.folder / "figure.svg"
+
+    @property
+    def fit_figure(self) -> Path:
+        """How the losses fell in training, likewise; of a predictor whose fit reported that (`fit.csv`)."""
+        return self.folder / "fit.svg"
 
 
 def run(
@@ -217,7 +224,8 @@ def _repeated(record: Record, request: RunRequest, folder: Path, progress: Progr
     if rows is None:
         rows = _evaluated(request, request.windows(progress), folder, timings, progress)
     timings.remove()
-    if rows is not None and not all(finished.figure.with_suffix(suffix).exists() for suffix in (".svg", ".png")):
+    drawings = [finished.figure, *([finished.fit_figure] if (folder / CURVE_NAME).exists() else [])]
+    if not all(path.with_suffix(suffix).exists() for path in drawings for suffix in (".svg", ".png")):
         _draw(record, rows, folder)
     return finished
 
@@ -274,6 +282,8 @@ def _fit(predictor: PredictorProcess, request: RunRequest, device: str, path: Pa
     progress("fit", 0, 1, "")  # predictors may take long before they report, or report nothing
     with attribute_errors(predictor.name, "fitting"):
         seconds = predictor.fit(task)
+    if predictor.curve is not None:
+        write_curve(predictor.name, predictor.curve, path.parent)
     predictor.save(path)
     return seconds
 

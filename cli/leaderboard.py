@@ -16,7 +16,7 @@ from .output import Bars, echo, quiet_option
 from .verification import describe_returns, fresh_option, open_dataset_of, records_option
 
 if TYPE_CHECKING:
-    from ..benchmark.worker.predictor_process import Limits
+    from ..benchmark.worker.usage import Limits
     from ..leaderboard.confirm.confirm import ConfirmationResult
     from ..leaderboard.submission.check import CheckResult
     from ..registry.dataset import Dataset

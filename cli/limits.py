@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from ..benchmark.worker.predictor_process import Limits
+    from ..benchmark.worker.usage import Limits
 
 timeout_option = click.option(
     "--timeout",
@@ -23,7 +23,7 @@ memory_option = click.option(
 
 def build_limits(timeout: float | None, memory: float | None) -> Limits:
     """Limits from the options; raises `BadParameter` or `OptionError` for invalid ones."""
-    from ..benchmark.worker.predictor_process import Limits
+    from ..benchmark.worker.usage import Limits
 
     if memory is None:
         return Limits(timeout)

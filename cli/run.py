@@ -268,8 +268,8 @@ def _run_one(request: RunRequest, folder: Path, as_json: bool) -> None:
     console().print(table.render(finished.record))
     ending = "already finished" if finished.repeated else "written"
     lines = [f"{ending}: {finished.folder}"]
-    if finished.figure.exists():
-        lines.append(f"figure: {finished.figure}")
+    drawings = (finished.figure, finished.fit_figure)
+    lines += [f"{path.stem}: {path}" for path in drawings if path.exists()]
     if not finished.record.scope:  # only whole test runs can be submitted
         place = shlex.quote(str(finished.folder))
         lines += ["next:", f"  tipl-bench verify {place}", f"  tipl-bench submit {place}"]

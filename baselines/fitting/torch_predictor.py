@@ -17,7 +17,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from ..predictor import Array, Options, OptionsT, Predictor
+from ..predictor import Array, FitTask, Options, OptionsT, Predictor
 
 NetworkT = TypeVar("NetworkT", bound=nn.Module)
 
@@ -135,7 +135,7 @@ def train(
     loss: Callable[[int], Tensor],
     validate: Callable[[], float],
     schedule: Schedule,
-    progress: Callable[[int, int, str], None],
+    task: FitTask,
     *,
     select: bool = True,
 ) -> None:
@@ -151,8 +151,9 @@ def train(
         The error to select by, called in evaluation mode without gradients.
     schedule
         How to train.
-    progress
-        Called at every step with a status message.
+    task
+        Told the progress at every step, and the losses at every look at the validation error: of training, the mean
+        since the look before.
     select
         Whether the state with the least validation error is kept, else the last.
     """
@@ -161,19 +162,25 @@ def train(
     )
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, schedule.factor)
     best, best_error, message = copy.deepcopy(model.state_dict()), math.inf, ""
+    losses: list[Tensor] = []  # since the last look
     for step in range(schedule.steps + 1):
         if step % schedule.validate_every == 0 or step == schedule.steps:
             model.eval()
             with torch.no_grad():
                 error = validate()
-            if error < best_error or not select:
+            if kept := error < best_error or not select:
                 best, best_error = copy.deepcopy(model.state_dict()), error
             model.train()
+            training = float(torch.stack(losses).mean()) if losses else None
+            task.curve.add(step, training=training, validation=error, kept=kept)
+            losses.clear()
             message = f"validation skill {1 - error:.3f}, {'best' if select else 'last'} {1 - best_error:.3f}"
-        progress(step, schedule.steps, message)
+        task.progress(step, schedule.steps, message)
         if step < schedule.steps:
             optimizer.zero_grad(set_to_none=True)
-            loss(step).backward()  # type: ignore[no-untyped-call]
+            missed = loss(step)
+            missed.backward()  # type: ignore[no-untyped-call]
+            losses.append(missed.detach())
             nn.utils.clip_grad_norm_(model.parameters(), schedule.gradient_clip)
             optimizer.step()
             scheduler.step()

@@ -23,8 +23,9 @@ from ..forecast.windows import EvaluationWindow
 from ..protocol import CURRENT
 from ..request import Model, resolved_model
 from ..worker.messages import PredictorCrash, PredictorTimeout
-from ..worker.predictor_process import Limits, PredictorProcess
+from ..worker.predictor_process import PredictorProcess
 from ..worker.sandbox import NO_ISOLATION
+from ..worker.usage import Limits
 from . import synthetic_trials
 
 Forecasts = Mapping[Output, npt.NDArray[Any]]

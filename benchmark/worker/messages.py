@@ -83,7 +83,7 @@ def trial_files(trials: Iterable[Trial]) -> tuple[TrialFile, ...]:
 
 
 class Fit(Message):
-    """Fit the predictor; answered by `Fitted` and the array `state`."""
+    """Fit the predictor; answered by `Fitted`, the array `state`, and the array `curve` if the fit added points."""
 
     kind: Literal["fit"] = "fit"
     train: tuple[TrialFile, ...]

@@ -16,7 +16,6 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -58,6 +57,7 @@ from .messages import (
 )
 from .output import OutputRelay
 from .readable import PACKAGE, always_held_out, named_files, readable_files
+from .usage import Limits
 from .worker import OUT_OF_MEMORY
 
 BOOTSTRAP_CODE = """
@@ -72,38 +72,10 @@ main(specification)
 """Imports this package from where it lies, without a search path: that has other people's code on it."""
 STATE_LIMIT = 16 << 30
 """Maximum bytes of a fitted state."""
-MIN_MEMORY = 1 << 27  # what Python and its packages take before a predictor starts
-MAX_TIMEOUT, MAX_MEMORY = 10**8, 1 << 50
-"""Largest limits, in seconds (three years) and bytes, that sockets and the kernel accept."""
 WATCH_INTERVAL = 0.2
 """Seconds between two looks at the memory that a worker holds."""
 SHUTDOWN_TIMEOUT = 5.0
 """Seconds that a worker has to end after its socket is closed."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Time and memory limits of a predictor.
-
-    Parameters
-    ----------
-    timeout
-        Seconds for fitting, and for each batch of forecasts; None for no limit.
-    memory
-        Bytes of writable memory, shared memory and files in memory included; by default this machine's physical memory,
-        so that running out ends the worker and nothing else.
-    """
-
-    timeout: float | None = None
-    memory: int = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-    def __post_init__(self) -> None:
-        """Raise `OptionError` for a value out of range."""
-        if self.timeout is not None and not 0 < self.timeout <= MAX_TIMEOUT:
-            raise OptionError(f"Invalid timeout {self.timeout:g}: use more than 0 and at most {MAX_TIMEOUT:,} seconds.")
-        if not MIN_MEMORY <= self.memory <= MAX_MEMORY:
-            limit, least, most = self.memory / 2**30, MIN_MEMORY / 2**30, MAX_MEMORY >> 30
-            raise OptionError(f"Invalid memory limit {limit:g} GiB: use {least:g} GiB to {most:,} GiB.")
 
 
 class PredictorProcess:
@@ -148,6 +120,8 @@ class PredictorProcess:
         self.parameter_count: int | None = None
         self._peak, self._closed, self._exceeded, self._ended = 0, False, False, threading.Event()
         self._state: npt.NDArray[np.uint8] | None = None
+        self.curve: Array | None = None
+        """The points of the fit's curve as the worker sent them, unchecked."""
         self._scratch = Path(tempfile.mkdtemp(prefix="tipl-bench-"))
         ours, theirs = socket.socketpair()
         self._channel = Channel(ours)
@@ -235,7 +209,7 @@ class PredictorProcess:
         seconds = time.perf_counter() - started
         if "state" not in arrays:
             raise PredictorCrash("its process answered without a state")
-        self._state = arrays["state"]
+        self._state, self.curve = arrays["state"], arrays.get("curve")
         self.parameter_count, self.context_length = fitted.parameter_count, fitted.context_length
         return seconds + self._build_seconds
 

@@ -1,4 +1,4 @@
-"""Descendants of a process, how they end, and the memory that they took, by the kernel's count."""
+"""What a worker may use, and its descendants, how they end, and the memory that they took, by the kernel's count."""
 
 from __future__ import annotations
 
@@ -10,11 +10,42 @@ import stat
 import sys
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from ...utils.errors import OptionError
+
+MIN_MEMORY = 1 << 27  # what Python and its packages take before a predictor starts
+MAX_TIMEOUT, MAX_MEMORY = 10**8, 1 << 50
+"""Largest limits, in seconds (three years) and bytes, that sockets and the kernel accept."""
 UNKNOWN_STATUS = 256
 """Stands for the exit status of a child that the kernel reaped, as it does where this process ignores SIGCHLD."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Time and memory limits of a predictor.
+
+    Parameters
+    ----------
+    timeout
+        Seconds for fitting, and for each batch of forecasts; None for no limit.
+    memory
+        Bytes of writable memory, shared memory and files in memory included; by default this machine's physical memory,
+        so that running out ends the worker and nothing else.
+    """
+
+    timeout: float | None = None
+    memory: int = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+    def __post_init__(self) -> None:
+        """Raise `OptionError` for a value out of range."""
+        if self.timeout is not None and not 0 < self.timeout <= MAX_TIMEOUT:
+            raise OptionError(f"Invalid timeout {self.timeout:g}: use more than 0 and at most {MAX_TIMEOUT:,} seconds.")
+        if not MIN_MEMORY <= self.memory <= MAX_MEMORY:
+            limit, least, most = self.memory / 2**30, MIN_MEMORY / 2**30, MAX_MEMORY >> 30
+            raise OptionError(f"Invalid memory limit {limit:g} GiB: use {least:g} GiB to {most:,} GiB.")
 
 
 def own_peak() -> int:

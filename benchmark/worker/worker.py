@@ -24,6 +24,7 @@ from .subreaper import run_under_subreaper
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ...baselines.predictor import FitCurve
     from . import messages
     from .channel import Array, Channel
 
@@ -175,7 +176,7 @@ class Worker:
         ), None
 
     def fit(self, request: messages.Fit, arrays: Arrays) -> Reply:
-        """Fit on trials; the arrays are the saved state."""
+        """Fit on trials; the arrays are the saved state, and the curve's points if there are any."""
         import numpy as np
 
         from ...baselines.predictor import FitTask
@@ -197,7 +198,7 @@ class Worker:
         self.predictor.fit(task)
         self.predictor.save(self.state)
         state = np.frombuffer(self.state.read_bytes(), dtype=np.uint8)
-        return _answer(Fitted, **self._properties()), {"state": state}
+        return _answer(Fitted, **self._properties()), {"state": state, **_points(task.curve)}
 
     def load(self, request: messages.Load, arrays: Arrays) -> Reply:
         """Load a state that `fit` answered with, of this or another process."""
@@ -256,6 +257,17 @@ class Worker:
                 self.channel.send(Progress(done=int(done), total=int(total), status=str(status)[:200]).head())
 
         return report
+
+
+def _points(curve: FitCurve) -> Mapping[str, Array]:
+    """The points of a curve as numbers, for the run to check; an empty array for what is no table of numbers."""
+    import numpy as np
+
+    try:
+        points = np.array(curve.points, dtype=np.float64)
+    except Exception:  # whatever the predictor put there
+        points = np.empty(0)
+    return {"curve": points} if curve.points else {}
 
 
 def _answer(kind: type[messages.Answer], **fields: Any) -> messages.Answer:

@@ -16,7 +16,7 @@ from ...benchmark.metrics import BY_NAME, HEADLINE
 from ...benchmark.protocol import Protocol
 from ...benchmark.record import Record
 from ...benchmark.run import execute
-from ...benchmark.worker.predictor_process import Limits
+from ...benchmark.worker.usage import Limits
 from ...registry.catalog import identity_of
 from ...registry.dataset import Dataset
 from ...registry.loading import load_dataset

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from ...benchmark.record import RECORD_NAME, Record, read_record
-from ...benchmark.worker.predictor_process import Limits
+from ...benchmark.worker.usage import Limits
 from ...registry.dataset import Dataset
 from ...utils.errors import ProtocolError, TiplBenchError
 from ...utils.progress import Progress, silent

@@ -16,7 +16,7 @@ from ...baselines.predictor import options_dict
 from ...benchmark.protocol import ROW_SEEDS
 from ...benchmark.record import Record
 from ...benchmark.request import as_settings
-from ...benchmark.worker.predictor_process import Limits
+from ...benchmark.worker.usage import Limits
 from ...registry.reference import skeleton
 from ...utils.canonical import canonical_json
 from ...utils.errors import TiplBenchError

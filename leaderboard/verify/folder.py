@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...baselines.predictor import Output
+from ...benchmark.fitting.curve import CURVE_NAME
 from ...benchmark.forecast.forecasting import UNUSABLE, forecasts_layout, usable
 from ...benchmark.forecast.run_folder import FORECASTS_NAME, KEY_NAME, PREDICTOR_NAME, REMEDY, WINDOWS_NAME
 from ...benchmark.forecast.windows import EvaluationWindow, evaluation_windows
@@ -27,7 +28,7 @@ from ...utils.tensorfile import map_tensors, read_header
 
 SUBMITTED = (RECORD_NAME, FORECASTS_NAME)
 """What a submission is made of."""
-OWN = (WINDOWS_NAME, KEY_NAME, PREDICTOR_NAME, "figure.svg", "figure.png")
+OWN = (WINDOWS_NAME, KEY_NAME, PREDICTOR_NAME, "figure.svg", "figure.png", CURVE_NAME, "fit.svg", "fit.png")
 """What else a run folder holds."""
 GIVE_A_RUN = "Give a run folder as `tipl-bench run` wrote it."
 

@@ -12,7 +12,7 @@ from ...benchmark.metrics import HEADLINE
 from ...benchmark.record import MethodIdentity, Record
 from ...benchmark.request import RunRequest, as_settings
 from ...benchmark.run import Run, execute
-from ...benchmark.worker.predictor_process import Limits
+from ...benchmark.worker.usage import Limits
 from ...registry.dataset import Dataset
 from ...registry.locations import cache_root
 from ...registry.store import optional_write

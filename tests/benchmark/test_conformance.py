@@ -11,7 +11,7 @@ from helpers.plugins import install
 from tipl_bench import check_predictor
 from tipl_bench.baselines import IN_TREE
 from tipl_bench.benchmark.conformance.check import CHECKS
-from tipl_bench.benchmark.worker.predictor_process import Limits
+from tipl_bench.benchmark.worker.usage import Limits
 from tipl_bench.cli import main
 from tipl_bench.utils.errors import OptionError, UnknownNameError
 

@@ -114,6 +114,16 @@ def test_when_a_figure_is_drawn_twice_then_its_bytes_are_the_same(finished, tmp_
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "other" / name).read_bytes()
 
 
+def test_when_the_fit_has_a_curve_then_it_is_drawn_beside_the_papers_figure(finished, tmp_path):
+    curve = "step,training_loss,validation_loss,kept\n0,,1.0,False\n500,8.0,,False\n1000,7.5,0.7,True\n"
+    (tmp_path / "fit.csv").write_text(curve)
+    figure.draw(*finished, tmp_path)
+    words = " ".join(ElementTree.parse(tmp_path / "fit.svg").getroot().itertext())
+    for label in ("training loss", "validation loss", "kept: step 1,000", "linear on toy-pendulum/synthetic-v1"):
+        assert label in words
+    assert {path.name for path in tmp_path.glob("*.png")} == {"figure.png", "fit.png"}
+
+
 def test_when_no_window_is_in_the_learning_phase_then_all_windows_are_drawn(finished, tmp_path):
     record, rows = finished
     metrics = tuple(metric for metric in record.results if metric.phase != "learning")

@@ -10,12 +10,14 @@ import sys
 import time
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from helpers import synthetic
 from tipl_bench.benchmark import run as run_module
 from tipl_bench.benchmark.record import read_record
 from tipl_bench.benchmark.request import RunRequest
 from tipl_bench.benchmark.run import execute
+from tipl_bench.leaderboard.verify.folder import check_files
 
 STAGES = ("key.json", "predictor.safetensors", "forecasts.safetensors", "windows.parquet", "record.json")
 FIGURES = {"figure.svg", "figure.png"}
@@ -55,7 +57,18 @@ def test_when_a_run_stopped_after_a_stage_then_it_goes_on_from_there_to_the_same
         assert reported == {"contract check", "reference", "returns"}
     assert {name: (folder / name).stat().st_mtime_ns for name in kept} == kept
     assert resumed.record.without_cost() == whole.without_cost()
-    assert {path.name for path in folder.iterdir()} == {*STAGES, *FIGURES}
+    curve = {"fit.csv"} if model == "tipl" else set()
+    assert {path.name for path in folder.iterdir()} == {*STAGES, *FIGURES, *curve}
+
+
+@pytest.mark.parametrize("finished_run", ["tipl"], indirect=True)
+def test_when_a_predictor_is_trained_then_the_run_folder_has_the_curve_of_its_fit(finished_run):
+    curve = pd.read_csv(finished_run / "fit.csv")
+    assert [*curve] == ["step", "training_loss", "validation_loss", "kept"]
+    assert [*curve["step"]] == [0, 10]
+    assert [*curve["training_loss"].notna()] == [False, True]
+    assert [*curve["kept"]] == [*(curve["validation_loss"] == curve["validation_loss"].min())]
+    check_files(finished_run)
 
 
 def test_when_a_run_is_resumed_then_its_cost_counts_the_stages_before(third_party_predictors, smooth, tmp_path):

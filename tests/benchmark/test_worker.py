@@ -23,8 +23,9 @@ from tipl_bench.benchmark.run import execute
 from tipl_bench.benchmark.worker import sandbox
 from tipl_bench.benchmark.worker.channel import PREFIX, Channel
 from tipl_bench.benchmark.worker.messages import PredictorCrash
-from tipl_bench.benchmark.worker.predictor_process import Limits, PredictorProcess
+from tipl_bench.benchmark.worker.predictor_process import PredictorProcess
 from tipl_bench.benchmark.worker.sandbox import NO_ISOLATION
+from tipl_bench.benchmark.worker.usage import Limits
 from tipl_bench.registry.locations import cache_root
 from tipl_bench.utils.errors import OptionError, PredictorError, UnknownNameError
 

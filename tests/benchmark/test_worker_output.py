@@ -22,7 +22,8 @@ from tipl_bench.benchmark.record import read_record
 from tipl_bench.benchmark.request import RunRequest
 from tipl_bench.benchmark.run import execute
 from tipl_bench.benchmark.worker import channel, output
-from tipl_bench.benchmark.worker.predictor_process import Limits, PredictorProcess
+from tipl_bench.benchmark.worker.predictor_process import PredictorProcess
+from tipl_bench.benchmark.worker.usage import Limits
 from tipl_bench.utils.errors import OptionError, PredictorError
 
 

@@ -198,7 +198,7 @@ class Nowcaster(TorchPredictor[NowcastingOptions, Network]):
                 parts = [_residual(network, graph, part).square().sum() for part in _parts(held_out, graph)]
                 return float(sum(parts) / held_out.ahead.square().sum())
 
-            train(network, loss, validate, Schedule.of(options, cosine=True), task.progress)
+            train(network, loss, validate, Schedule.of(options, cosine=True), task)
 
     def _adopt(self, parameters: Mapping[str, Array], task: FitTask) -> None:
         """Take released parameters, and the spacing and scale that the options give or the validation trials favour."""
