@@ -12,7 +12,7 @@ from ..registry.collection.presets import Extension, Preset, Truncation, preset,
 from ..registry.collection_config import CollectionConfig
 from ..registry.dataset import Dataset
 from ..registry.loading import load_dataset, parse_reference
-from ..registry.manifest import MANIFEST_NAME
+from ..registry.manifest import MANIFEST_NAME, Split
 from ..registry.reference import DatasetRef, is_name
 from ..registry.store import dataset_folder, exclusive
 from ..rl import usable_threads
@@ -59,15 +59,12 @@ def load_or_collect(
     missing = folder is not None and not is_file(folder / MANIFEST_NAME)
     if reference.location or name not in presets() or not entry or entry.bundled or not (collect or missing):
         return load_dataset(reference, progress=progress)
-    expected = _expected(preset(name))
     if not collect:
         raise DatasetError(
             f"{name} is not on this machine. `collect=True` collects it first, as `tipl-bench datasets collect {name}` "
-            f"does: {expected}."
+            f"does: {_expected(preset(name))}."
         )
-    if missing:
-        announce(f"{name} is not on this machine and is collected first: {expected}.")
-    dataset = collect_named(name, None, None, progress, protocol)
+    dataset = collect_named(name, None, None, progress, protocol, announce=announce)
     if not any(dataset.matches(known) for known in entry.identity.digests):
         logger.warning(
             "%s was collected here with other bytes than the catalog's (digest %s, not %s), as another processor or "
@@ -77,11 +74,15 @@ def load_or_collect(
     return dataset
 
 
-def _expected(chosen: Preset) -> str:
-    """How long a shipped collection takes here, in words."""
+def _expected(chosen: Preset, threads: int | None = None) -> str:
+    """How long a collection takes here, in words."""
     from ..registry.collection.duration import describe_seconds, expected_seconds
 
-    cores = usable_threads()
+    cores = threads or usable_threads()
+    if isinstance(chosen, Extension):
+        wanted, base, _ = _extended(chosen)
+        steps = wanted.environment_steps * base.manifest.checkpoints // wanted.checkpoints
+        chosen = wanted.model_copy(update={"trials": wanted.trials - len(base), "environment_steps": steps})
     seconds = expected_seconds(chosen, cores) if isinstance(chosen, CollectionConfig) else None
     if seconds is None:
         return "how long it takes is not known"
@@ -90,7 +91,13 @@ def _expected(chosen: Preset) -> str:
 
 
 def collect_named(
-    name: str, config: Path | None, threads: int | None, progress: Progress, protocol: Protocol = CURRENT
+    name: str,
+    config: Path | None,
+    threads: int | None,
+    progress: Progress,
+    protocol: Protocol = CURRENT,
+    *,
+    announce: Callable[[str], None] = logger.info,
 ) -> Dataset:
     """Collect a dataset into the store, or continue an interrupted collection.
 
@@ -106,6 +113,8 @@ def collect_named(
         Called with the progress of every stage.
     protocol
         What is derived for it.
+    announce
+        Called with a sentence before a collection: how long that takes.
 
     Raises
     ------
@@ -117,11 +126,11 @@ def collect_named(
     if not is_name(name):
         raise DatasetArgumentError(f"{name!r} is not a dataset name; one looks like inverted-pendulum/ppo-v1.")
     chosen = read_config(config) if config else preset(name)
-    wanted, base = _extended(chosen) if isinstance(chosen, Extension) else (chosen, None)
-    needed = protocol.context + protocol.horizon
-    if wanted.checkpoints < needed:
+    wanted, base, split = _extended(chosen) if isinstance(chosen, Extension) else (chosen, None, None)
+    needed, checkpoints = protocol.context + protocol.horizon, (base.manifest if base else wanted).checkpoints
+    if checkpoints < needed:
         raise ProtocolError(
-            f"{name} would have {wanted.checkpoints} checkpoints a trial; protocol {protocol.version} needs at least "
+            f"{name} would have {checkpoints} checkpoints a trial; protocol {protocol.version} needs at least "
             f"{needed}. Collect more environment_steps, or checkpoints more often."
         )
     folder = dataset_folder(name)
@@ -131,7 +140,9 @@ def collect_named(
             with exclusive(name):
                 truncate(load_dataset(wanted.truncates, download=False), name, wanted.checkpoints, folder)
         else:
-            collect(name, wanted, threads=threads or usable_threads(), progress=progress, base=base)
+            threads = threads or usable_threads()
+            announce(f"{name} is not on this machine and is collected now: {_expected(chosen, threads)}.")
+            collect(name, wanted, threads=threads, progress=progress, base=base, split=split)
     dataset = Dataset.open(folder)
     if isinstance(wanted, CollectionConfig) and dataset.manifest.collection != wanted:
         raise DatasetError(f"{folder} holds {name} collected with another configuration; remove it to collect it anew.")
@@ -152,15 +163,11 @@ def _protocols(name: str, protocol: Protocol) -> list[Protocol]:
     return [PROTOCOLS[1], protocol] if first else [protocol]
 
 
-def _extended(extension: Extension) -> tuple[CollectionConfig, Dataset]:
-    """The configuration of the extended collection, and the dataset that it extends."""
+def _extended(extension: Extension) -> tuple[CollectionConfig, Dataset, Split]:
+    """The configuration of the extended collection, the dataset that it extends, and what each trial is for."""
     base = load_dataset(extension.extends, download=False)
     if extension.trials <= len(base):
         raise DatasetError(f"{base.name} has {len(base)} trials already; an extension to {extension.trials} adds none.")
-    wanted = base.manifest.collection.model_copy(update={"trials": extension.trials})
-    if base.manifest.cut_from:
-        raise DatasetError(
-            f"{base.name} is truncated from {base.manifest.cut_from.name}: it holds {base.manifest.checkpoints} of the "
-            f"{wanted.checkpoints} checkpoints that new trials would have. Extend that one, and truncate it anew."
-        )
-    return wanted, base
+    changes = {"trials": extension.trials} | ({"version": extension.version} if extension.version else {})
+    split = base.manifest.split.extend(extension.trials, train_only=extension.train_only)
+    return base.manifest.collection.model_copy(update=changes), base, split

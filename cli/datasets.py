@@ -249,7 +249,7 @@ def collect_dataset(name: str, config: Path | None, threads: int | None) -> None
     from ..benchmark.collection import collect_named
 
     with Bars() as bars:
-        dataset = collect_named(name, config, threads, bars.stage)
+        dataset = collect_named(name, config, threads, bars.stage, announce=lambda text: echo(text, err=True))
     echo(f"{dataset.name}: {len(dataset)} trials in {dataset.folder}, digest {dataset.digest}")
 
 

@@ -138,8 +138,14 @@ class Split(Document):
         ids = tuple(range(trials))
         return cls(train=ids[:train], validation=ids[train : train + validation], test=ids[train + validation :])
 
-    def extend(self, trials: int) -> Split:
-        """This split for more trials: present ones keep their part, new ones join the part furthest below its share."""
+    def extend(self, trials: int, *, train_only: bool = False) -> Split:
+        """This split for more trials: present ones keep their part, new ones join the part furthest below its share.
+
+        With `train_only`, all new ones are for training.
+        """
+        if train_only:
+            count = sum(map(len, (self.train, self.validation, self.test)))
+            return self.model_copy(update={"train": (*self.train, *range(count, trials))})
         parts = {name: list(getattr(self, name)) for name in PROPORTIONS}
         for trial in range(sum(map(len, parts.values())), trials):
             missing = {name: share * (trial + 1) - len(parts[name]) for name, share in PROPORTIONS.items()}
@@ -159,8 +165,8 @@ class Manifest(Document):
 
     The `digest` of a dataset is the sha256 of its manifest's `COVERED` fields in canonical JSON, and the manifest lists
     the sha256 of every trial file: one hash vouches for all trajectories. `extends` names the version whose trials come
-    first here, bit for bit (of a set of fresh trials, those to fit on); `versions` and `cpu` are then those of the
-    trials added.
+    first here, bit for bit (of a set of fresh trials, those to fit on); `versions`, `cpu` and the `version` of the
+    collection are then those of the trials added, and its manifest has those of the others.
 
     Format 1 listed files derived by a protocol as `sidecars` and covered them with its digest; such manifests are
     still read, and identified as if they had been migrated to format 2.

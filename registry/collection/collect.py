@@ -55,7 +55,13 @@ def blocks(config: CollectionConfig, trials: Sequence[int]) -> list[list[int]]:
 
 
 def collect(
-    name: str, config: CollectionConfig, *, threads: int, progress: Progress, base: Dataset | None = None
+    name: str,
+    config: CollectionConfig,
+    *,
+    threads: int,
+    progress: Progress,
+    base: Dataset | None = None,
+    split: Split | None = None,
 ) -> Dataset:
     """Collect a dataset into the store, or continue one that was interrupted.
 
@@ -70,7 +76,10 @@ def collect(
     progress
         Called after every iteration of a block, with the trial-iterations done and the block's mean return.
     base
-        A dataset of the same collection with fewer trials: its files are linked and only the others are trained.
+        A dataset of the same collection with fewer trials: its files are linked and only the others are trained, to as
+        many checkpoints as it has.
+    split
+        What each trial is for; in proportion by default.
 
     Raises
     ------
@@ -82,7 +91,8 @@ def collect(
             f"{name!r} is not a dataset name; one looks like inverted-pendulum/ppo-v1, in at most {NAME_LENGTH} "
             "characters."
         )
-    Split.proportional(config.trials)  # raises for too few trials before they are trained
+    split = split or Split.proportional(config.trials)  # raises for too few trials before they are trained
+    checkpoints = base.manifest.checkpoints if base else config.checkpoints
     with exclusive(name):
         target = dataset_folder(name)
         if target.exists():
@@ -93,9 +103,9 @@ def collect(
         claim_folder(folder, name, config, base)
         if base:
             _link_trials(base, folder)
-        train(config, trials, len(base) if base else 0, threads=threads, progress=progress)
+        train(config, trials, len(base) if base else 0, threads=threads, progress=progress, checkpoints=checkpoints)
         # From here on the manifest says what this is, whenever the process may end.
-        _manifest(name, config, folder, base).write(folder)
+        _manifest(name, config, folder, base, split).write(folder)
         for claim in (CONFIG_NAME, VERSIONS_NAME):
             (folder / claim).unlink()
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -199,20 +209,20 @@ def _link_trials(base: Dataset, folder: Path) -> None:
             link_or_copy(base.folder / entry.path, target)
 
 
-def _manifest(name: str, config: CollectionConfig, folder: Path, base: Dataset | None) -> Manifest:
+def _manifest(name: str, config: CollectionConfig, folder: Path, base: Dataset | None, split: Split) -> Manifest:
     environment = make(config.environment, [0])
     layout = PolicyLayout(environment.observation_size, config.hidden_sizes, environment.action_size)
     return Manifest(
         name=name,
         licence=LICENCE,
         environment=config.environment,
-        checkpoints=config.checkpoints,
+        checkpoints=base.manifest.checkpoints if base else config.checkpoints,
         observation_size=layout.observation_size,
         action_size=layout.action_size,
         parameters=layout.shapes,
         collection=config,
         trial_seeds=tuple(config.seeds),
-        split=base.manifest.split.extend(config.trials) if base else Split.proportional(config.trials),
+        split=split,
         versions=package_versions(),
         cpu=cpu_name(),
         extends=origin_of(base) if base else None,

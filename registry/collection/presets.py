@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -29,6 +29,10 @@ class Extension(BaseModel):
 
     extends: str
     trials: int = Field(ge=1)
+    train_only: bool = False
+    """Whether all added trials are for training; otherwise each joins the part furthest below its share."""
+    version: Literal[1, 2] | None = None
+    """The collection version of the added trials; that of the extended dataset by default."""
 
 
 Preset = CollectionConfig | Truncation | Extension

@@ -114,7 +114,7 @@ def test_a_run_collects_a_missing_dataset_first_and_says_so_where_its_bytes_are_
     command = ["run", "--model", "persistence", "--dataset", NAME, "--collect", "--out", str(tmp_path / "run")]
     result = CliRunner().invoke(main, command)
     assert result.exit_code == 0, result.output
-    assert f"{NAME} is not on this machine and is collected first: about 1 minute" in result.stderr
+    assert f"{NAME} is not on this machine and is collected now: about 1 minute" in result.stderr
     assert f"warning: {NAME} was collected here with other bytes than the catalog's" in result.stderr
     stages: list[str] = []
     again = run(

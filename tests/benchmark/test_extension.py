@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from tipl_bench.benchmark.collection import collect_named
 from tipl_bench.benchmark.protocol import CURRENT
+from tipl_bench.registry.collection.collect import truncate
 from tipl_bench.registry.collection.presets import Extension, read_config
 from tipl_bench.registry.dataset import Dataset
 from tipl_bench.registry.files import describe_file
@@ -205,12 +206,27 @@ def test_an_old_version_that_nobody_knows_is_answered_with_those_that_are(old, t
         extend(tmp_path, name="my-pendulum/tinny-v1")
 
 
-def test_a_dataset_that_is_truncated_from_another_is_not_extended_with_longer_trials(store, tmp_path):
-    stages = []
-    with pytest.raises(DatasetError, match=r"truncated from inverted-pendulum/ppo-v1: .* 401 of the 1951 checkpoints"):
-        extend(tmp_path, lambda stage, *_: stages.append(stage), name="inverted-pendulum/ppo-head-v1", trials=51)
-    assert stages == []
-    assert not staging_folder(NEW).exists()
+def test_trials_added_to_a_truncated_dataset_are_as_long_and_may_all_be_for_training(old, made, tmp_path):
+    head = truncate(old, "my-pendulum/head-v1", 31, dataset_folder("my-pendulum/head-v1"))
+    text = EXTENDED + "train_only = true\nversion = 2\n"
+    new = collect_named(NEW, config_file(tmp_path, text, name=head.name, trials=6), 1, silent)
+    new.verify()
+    assert new.manifest.trials[:3] == head.manifest.trials
+    assert new.manifest.trial_seeds == (7, 8, 9, 10, 11, 12)
+    assert new.manifest.split.model_dump() == {"train": (0, 3, 4, 5), "validation": (1,), "test": (2,)}
+    assert new.manifest.extends == Origin(name=head.name, digest=head.digest)
+    assert (new.manifest.collection.version, head.manifest.collection.version) == (2, 1)
+    for mine, theirs in zip(new.trials([3, 4, 5]), made[6].trials([3, 4, 5]), strict=True):
+        assert len(mine) == 31
+        np.testing.assert_allclose(mine.weights(), theirs.weights(0, 31), rtol=1e-3, atol=1e-4)
+
+
+def test_the_time_of_an_extension_is_that_of_the_trials_it_adds():
+    def stop(text):
+        raise KeyboardInterrupt(text)
+
+    with pytest.raises(KeyboardInterrupt, match="is collected now: about 2[0-9] minutes on one core"):
+        collect_named("inverted-pendulum/ppo-head-500-v1", None, 1, silent, announce=stop)
 
 
 def test_the_file_of_an_extension_is_read(tmp_path):

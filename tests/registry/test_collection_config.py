@@ -8,7 +8,7 @@ import pytest
 from helpers.small_collections import tiny_config
 from pydantic import ValidationError
 from tipl_bench.registry.collection.collect import blocks
-from tipl_bench.registry.collection.presets import Truncation, preset, presets, read_config
+from tipl_bench.registry.collection.presets import Extension, Truncation, preset, presets, read_config
 from tipl_bench.registry.collection_config import CollectionConfig
 from tipl_bench.registry.manifest import Split
 from tipl_bench.registry.reference import is_name
@@ -114,6 +114,8 @@ def test_every_shipped_collection_has_a_proper_name_and_a_source():
         assert is_name(name)
         if isinstance(entry, Truncation):
             assert entry.checkpoints <= known[entry.truncates].checkpoints
+        elif isinstance(entry, Extension):
+            assert entry.trials > known[known[entry.extends].truncates].trials
         else:
             assert entry.environment in TASKS
 
