@@ -45,11 +45,13 @@ OUTPUT_DTYPES: Mapping[Output, str] = {"forecasts": "float32", "normaliser": "fl
 INFORMATION_CLASSES = {
     "weights": "past weights of the trial, and each checkpoint's place within its training iteration",
     "statistics": "also the schedule (steps, learning rate), training returns and observation statistics of the trial",
+    "more-trials": "also more training trials of the same kind than the dataset's own; a run states this, no predictor",
     "pretrained": "also parameters trained elsewhere, on other data than the training trials",
     "environment": "also the environment: its rewards, dynamics or a simulation of it",
     "gradients": "also gradients of the trial's training",
 }
 """What forecasts rest on, from least to most; a predictor states in `consumes` the last class that applies to it."""
+MORE_TRIALS = "more-trials"
 
 LABEL, NOTHING = "tipl_bench", "tipl_bench.nothing"
 """Names in a saved state: the header's entry, and the tensor that stands for an empty state."""
@@ -67,6 +69,11 @@ class Options(BaseModel):
 
 class NoOptions(Options):
     """For predictors without options."""
+
+
+def class_with_more_trials(consumes: str) -> str:
+    """The information class of a predictor's forecasts if it is fitted on more trials than the dataset's own."""
+    return max(consumes, MORE_TRIALS, key=[*INFORMATION_CLASSES].index)
 
 
 def options_dict(options: Any) -> dict[str, Any]:

@@ -83,6 +83,7 @@ def _labels(records: Sequence[Record]) -> list[str]:
     """A name for each record, numbered where two would be the same."""
     names = [
         f"{r.key.method.name} v{r.key.method.version} {r.key.method.budget} seed {r.key.seed}"
+        + (f" fitted on {r.key.method.fitted_on.name}" if r.key.method.fitted_on else "")
         + (f" ({r.scope})" if r.scope else "")
         for r in records
     ]

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
-from ..baselines.predictor import INFORMATION_CLASSES
+from ..baselines.predictor import INFORMATION_CLASSES, class_with_more_trials
 from ..registry.reference import NAME_PATTERN
 from ..utils.canonical import canonical_json, flatten, strict_json
 from ..utils.errors import ProtocolError, reason
@@ -100,11 +100,20 @@ class MethodIdentity(Document):
     """All its options."""
     forecasts_normaliser: bool = later(False)
     """Whether its forecasts act with an observation normaliser that it forecast too, not with the origin's."""
+    fitted_on: DatasetIdentity | None = later(None)
+    """The dataset whose training and validation trials it was fitted on, if not those of the forecast one."""
+
+    @model_validator(mode="after")
+    def _admits_its_trials(self) -> MethodIdentity:
+        if self.fitted_on and self.consumes != (least := class_with_more_trials(self.consumes)):
+            raise ValueError(f"consumes is {self.consumes}, of a method fitted on more trials at least {least}")
+        return self
 
     def stable(self) -> dict[str, Any]:
         """The identity as file names, row ids and fingerprints spell it, whatever fields a method gains later."""
         found = {name: getattr(self, name) for name in ("name", "version", "consumes", "budget", "options")}
-        return found | ({"forecasts_normaliser": True} if self.forecasts_normaliser else {})
+        found |= {"forecasts_normaliser": True} if self.forecasts_normaliser else {}
+        return found | ({"fitted_on": self.fitted_on.stable()} if self.fitted_on else {})
 
 
 class RunKey(Document):
@@ -370,24 +379,12 @@ def _check_forecast_result(name: str, result: Result, protocol: Protocol, *, wit
 
 
 def parse(model: type[Model], document: Any) -> Model:
-    """Validate parsed JSON as it stands: no text or truth value is taken for a number.
-
-    Raises
-    ------
-    ValidationError
-        If it breaks the model's schema.
-    """
+    """Validate parsed JSON as it stands, no text or truth value taken for a number; raises `ValidationError`."""
     return model.model_validate_json(json.dumps(document), strict=True)
 
 
 def read_record(path: Path) -> Record:
-    """Read and validate a record file.
-
-    Raises
-    ------
-    ProtocolError
-        If it is missing, oversized, not JSON, or breaks the schema; the message says where.
-    """
+    """Read and validate a record file; raises `ProtocolError` saying where it is missing, oversized or not valid."""
     try:
         if path.stat().st_size > RECORD_LIMIT:
             raise ProtocolError(f"{path}: larger than {RECORD_LIMIT} bytes; this is not a record.")

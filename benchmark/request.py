@@ -17,12 +17,13 @@ from pydantic import ValidationError
 from ..baselines import model_of
 from ..baselines.options import describe_options
 from ..baselines.plugins.sources import SCRIPT, module_sources
-from ..baselines.predictor import NoOptions, Predictor, options_dict
+from ..baselines.predictor import NoOptions, Predictor, class_with_more_trials, options_dict
 from ..registry.catalog import identity_of
 from ..registry.dataset import Dataset
 from ..utils.errors import OptionError, PredictorError, UnknownNameError
 from ..utils.progress import Progress, silent
 from ..utils.text import first_error, one_line
+from .forecast.fit_set import check_fit_set, fitting_trials
 from .forecast.windows import EvaluationWindow, Split, evaluation_windows
 from .protocol import CURRENT, Protocol
 from .record import DatasetIdentity, MethodIdentity, RunKey
@@ -109,6 +110,8 @@ class RunRequest:
         Windows to forecast, spread evenly over phases and trials; all by default.
     returns
         Whether to evaluate the forecasts' returns.
+    fit_on
+        The dataset to fit on, if not the one that is forecast.
     """
 
     model: str
@@ -122,9 +125,10 @@ class RunRequest:
     split: Split = "test"
     limit: int | None = None
     returns: bool = True
+    fit_on: Dataset | None = None
 
     def __post_init__(self) -> None:
-        """Raise `OptionError` or `UnknownNameError` for a seed, split or limit that no run can have."""
+        """Raise `OptionError` or `UnknownNameError` for a seed, split, limit or fit set that no run can have."""
         if self.split not in SPLITS:
             raise UnknownNameError("trials to run on", str(self.split), SPLITS)
         check_whole("seed", self.seed, 0)
@@ -135,6 +139,13 @@ class RunRequest:
                 "A whole test run needs its returns; they can be left out only on the validation trials "
                 '(`on="validation"`) or with a limit of windows (`limit=`).'
             )
+        if self.fit_on is not None:
+            check_fit_set(self.fit_on, self.dataset, self.protocol, self.split)
+
+    @property
+    def fit_set(self) -> Dataset:
+        """The dataset whose training and validation trials are fitted on."""
+        return self.fit_on or self.dataset
 
     def windows(self, progress: Progress = silent) -> list[EvaluationWindow]:
         """The windows to forecast; see `evaluation_windows`."""
@@ -154,18 +165,17 @@ class RunRequest:
     def start(self, held_out: Sequence[Path] = (), *, sweep: bool = False, wait: bool = True) -> PredictorProcess:
         """The predictor, unfitted, in a process that can read no trial but the training and validation ones.
 
-        Nor can it read `held_out`, files and folders of other runs.
+        Those are the fit set's. Nor can it read `held_out`, files and folders of other runs.
         Raises on unknown names and unfit values, and `PredictorError` if it does not start.
         """
-        split = self.dataset.manifest.split
         with attribute_errors(self.model, "starting"):
             return PredictorProcess(
                 self.model,
                 self.budget,
                 self.settings,
                 context=self.protocol.context,
-                data=[trial.path for trial in self.dataset.trials((*split.train, *split.validation))],
-                held_out=[self.dataset.folder, *held_out],
+                data=[trial.path for trial in self.fit_set.trials(fitting_trials(self.fit_set))],
+                held_out=[self.dataset.folder, self.fit_set.folder, *held_out],
                 limits=self.limits,
                 sweep=sweep,
                 wait=wait,
@@ -180,10 +190,11 @@ class RunRequest:
                 method=MethodIdentity(
                     name=predictor.name,
                     version=predictor.version,
-                    consumes=predictor.consumes,
+                    consumes=class_with_more_trials(predictor.consumes) if self.fit_on else predictor.consumes,
                     budget=self.budget,
                     options=predictor.options,
                     forecasts_normaliser=predictor.forecasts_normaliser,
+                    fitted_on=identity(self.fit_on) if self.fit_on else None,
                 ),
                 seed=self.seed,
                 device=resolve_device(self.device),
@@ -239,18 +250,32 @@ def check_whole(name: str, value: object, least: int) -> None:
 
 
 def default_folder(request: RunRequest) -> Path:
-    """`runs/<dataset>/<model>[-settings]-<budget>-seed<seed>[-p<version>][-validation][-limit<limit>]`."""
-    model = request.model.rpartition(":")[2]
-    folder = run_folder(request.dataset.name, model, request.settings, request.budget, request.seed, request.protocol)
+    """`runs/<dataset>/<model>[-settings]-<budget>[-on-<fit set>]-seed<seed>[-p<version>][-validation][-limit<limit>]`.
+
+    Slashes in names are two hyphens.
+    """
+    model, fitted_on = request.model.rpartition(":")[2], request.fit_on.name if request.fit_on else None
+    folder = run_folder(
+        request.dataset.name, model, request.settings, request.budget, request.seed, request.protocol, fitted_on
+    )
     scope = ["validation"] if request.split == "validation" else []
     scope += [f"limit{request.limit}"] if request.limit else []
     return folder.with_name("-".join([folder.name, *scope]))
 
 
-def run_folder(dataset: str, model: str, settings: Iterable[str], budget: str, seed: int, protocol: Protocol) -> Path:
+def run_folder(
+    dataset: str,
+    model: str,
+    settings: Iterable[str],
+    budget: str,
+    seed: int,
+    protocol: Protocol,
+    fitted_on: str | None = None,
+) -> Path:
     """The default folder of a test run, by names alone."""
     chosen = "".join(f"-{_as_file_name(setting.replace('=', '-', 1))}" for setting in sorted(settings))
-    return Path("runs") / dataset.replace("/", "--") / f"{model}{chosen}-{budget}-seed{seed}{protocol.suffix}"
+    trained = f"{budget}-on-{fitted_on.replace('/', '--')}" if fitted_on else budget
+    return Path("runs") / dataset.replace("/", "--") / f"{model}{chosen}-{trained}-seed{seed}{protocol.suffix}"
 
 
 def _as_file_name(text: str) -> str:

@@ -29,6 +29,7 @@ from . import protocol as protocols
 from .collection import load_or_collect
 from .fitting.curve import CURVE_NAME, write_curve
 from .forecast.contract import check_contract
+from .forecast.fit_set import verify_fit_set
 from .forecast.forecasting import is_complete, write_forecasts
 from .forecast.reference_returns import reference_returns
 from .forecast.run_folder import (
@@ -108,6 +109,7 @@ def run(
     returns: bool = True,
     limit: int | None = None,
     collect: bool = False,
+    fit_on: Dataset | DatasetRef | str | None = None,
 ) -> Run:
     """Train, forecast and score a predictor; write the run folder, or go on with what it holds.
 
@@ -144,24 +146,31 @@ def run(
     limit
         Forecast so many windows, spread evenly over phases and trials, instead of all.
     collect
-        Collect the dataset first if it is neither here nor published.
+        Collect a dataset first that is neither here nor published.
+    fit_on
+        A dataset with more trials of the same kind, whose training and validation trials are fitted on in place of the
+        dataset's own; none of them may be a test trial of that. Recorded, and an information class of its own.
 
     Raises
     ------
     UnknownNameError, OptionError
-        If the predictor, dataset, budget, device, seed, limit or an option is not known or not valid.
+        If the predictor, dataset, budget, device, seed, limit, fit set or an option is not known or not valid.
     ProtocolError
         If the folder holds another run, or the dataset cannot be scored under the protocol.
     PredictorError
         If the predictor fails; the record in the folder then says at what, and running again tries again.
     """
     chosen, limits = protocols.protocol(protocol), limits or Limits()
-    opened = dataset if isinstance(dataset, Dataset) else load_or_collect(dataset, collect, chosen, progress)
+    opened, fit_set = (
+        one if one is None or isinstance(one, Dataset) else load_or_collect(one, collect, chosen, progress)
+        for one in (dataset, fit_on)
+    )
+    assert opened is not None
     given = as_settings(options) if isinstance(options, Mapping) else tuple(options)
     named = {setting.partition("=")[0] for setting in given}
     with resolved_model(model, budget) as (name, own):
         settings = (*(setting for setting in own if setting.partition("=")[0] not in named), *given)
-        request = RunRequest(name, opened, budget, settings, seed, device, chosen, limits, on, limit, returns)
+        request = RunRequest(name, opened, budget, settings, seed, device, chosen, limits, on, limit, returns, fit_set)
         return execute(request, Path(out) if out else default_folder(request), progress)
 
 
@@ -269,7 +278,7 @@ def _fit(predictor: PredictorProcess, request: RunRequest, device: str, path: Pa
     if path.exists():
         _load(predictor, path, device)
         return 0.0
-    split, dataset = request.dataset.manifest.split, request.dataset
+    split, dataset = request.fit_set.manifest.split, request.fit_set
     task = FitTask(
         train=dataset.trials(split.train),
         validation=dataset.trials(split.validation),
@@ -279,6 +288,8 @@ def _fit(predictor: PredictorProcess, request: RunRequest, device: str, path: Pa
         seed=request.seed,
         progress=lambda done, total, word: progress("fit", done, total, word),
     )
+    if request.fit_on:
+        verify_fit_set(request.fit_on)  # its digest is recorded
     progress("fit", 0, 1, "")  # predictors may take long before they report, or report nothing
     with attribute_errors(predictor.name, "fitting"):
         seconds = predictor.fit(task)

@@ -21,13 +21,14 @@ SHOWN_HORIZONS = (1, 2, 5, 10)
 
 def render(record: Record) -> RenderableType:
     """Skill by horizon with intervals, REPW beside that of persistence and of a perfect forecast, and the cost."""
-    key, cost = record.key, record.cost
+    key, cost, fitted_on = record.key, record.cost, record.key.method.fitted_on
     options = ", ".join(f"{name}={value}" for name, value in key.method.options.items())
     head = Text.assemble(
         (f"{key.method.name} v{key.method.version}", "bold"),
         f" on {key.dataset.name} ({key.dataset.environment}), protocol {key.protocol.version}, seed {key.seed}\n",
         (f"budget {key.method.budget}{': ' + options if options else ''}\n", "dim"),
         (f"dataset digest {key.dataset.digest[:12]}, device {key.device}", "dim"),
+        (f"\nfitted on {fitted_on.name} ({fitted_on.digest[:12]})", "dim") if fitted_on else "",
         ("\nforecasts the normaliser too: REPW and gain are of policies that act with it", "dim")
         if key.method.forecasts_normaliser
         else "",

@@ -134,8 +134,14 @@ class Seeds(click.ParamType[tuple[int, ...]]):
     metavar="NAME=VALUE",
     help="An option of the predictor, as `tipl-bench models NAME` lists them; repeatable. On validation: NAME=1,2,4.",
 )
+@click.option(
+    "--fit-on",
+    metavar="DATASET",
+    shell_complete=complete_datasets,
+    help="Fit on the training trials of another dataset, with more of the same kind.",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder. [default: runs/<dataset>/<model>-...]")
-@click.option("--collect", is_flag=True, help="Collect the dataset first if it is neither here nor published.")
+@click.option("--collect", is_flag=True, help="Collect a dataset first that is neither here nor published.")
 @timeout_option
 @memory_option
 @quiet_option
@@ -153,6 +159,7 @@ def run(
     limit: int | None,
     device: str,
     settings: tuple[str, ...],
+    fit_on: str | None,
     out: Path | None,
     collect: bool,
     timeout: float | None,
@@ -174,7 +181,8 @@ def run(
     chosen = protocol(CURRENT if version is None else version)
     if seed is not None and seeds:
         raise click.UsageError("Give --seed or --seeds, not both.")
-    dataset = _open_dataset(dataset_name, environment, collect, chosen)
+    dataset = _load(_dataset_name(dataset_name, environment), collect, chosen)
+    fit_set = _load(fit_on, collect, chosen) if fit_on else None
     with resolved_model(model, budget) as (name, _):
         request = RunRequest(
             name,
@@ -188,27 +196,28 @@ def run(
             split=split,
             limit=limit,
             returns=returns,
+            fit_on=fit_set,
         )
         _run_all(request, seeds or (request.seed,), out, as_json)
 
 
-def _open_dataset(name: str | None, environment: str | None, collect: bool, protocol: Protocol) -> Dataset:
-    """The dataset of that name, or else the environment's default; collected first if that was asked for."""
-    from ..benchmark.collection import load_or_collect
+def _dataset_name(name: str | None, environment: str | None) -> str:
+    """The dataset's name, or else that of the environment's default."""
     from ..registry.catalog import default_dataset
 
     if not environment and not name:
         raise click.UsageError("Give --env ENVIRONMENT or --dataset NAME.")
     if environment and name:
         raise click.UsageError("Give --env or --dataset, not both.")
+    return name or default_dataset(str(environment))
+
+
+def _load(name: str, collect: bool, protocol: Protocol) -> Dataset:
+    """A dataset; collected first if that was asked for."""
+    from ..benchmark.collection import load_or_collect
+
     with Bars() as bars:
-        return load_or_collect(
-            name or default_dataset(str(environment)),
-            collect,
-            protocol,
-            downloading(bars),
-            announce=lambda text: echo(text, err=True),
-        )
+        return load_or_collect(name, collect, protocol, downloading(bars), announce=lambda text: echo(text, err=True))
 
 
 def _run_all(request: RunRequest, seeds: tuple[int, ...], out: Path | None, as_json: bool) -> None:
@@ -243,6 +252,7 @@ def _test_command(context: click.Context) -> list[str]:
         "seeds",
         "version",
         "device",
+        "fit_on",
         "timeout",
         "memory",
     ):

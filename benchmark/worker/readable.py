@@ -51,16 +51,16 @@ def readable_files(model: str, held_out: Iterable[Path], data: Iterable[Path]) -
     held_out
         Files and folders that are left out of every folder above them.
     data
-        Files to read besides code, whatever other names they have in the store.
+        Files to read besides code, whatever other names they have within what is held out.
     """
-    given = tuple(data)
+    given, held_out = tuple(data), tuple(held_out)
     roots = {path.resolve() for path in (*_system(), *_python(), *_installed(), *_own(model))}
     roots |= {path for path in _mapped_libraries() if not _is_within(path, roots)}
     others = {path.resolve() for root in roots for path in root.glob("python*/*-packages")} - _search_path()
     left_out = {path.resolve() for path in held_out} | others | {PACKAGE.resolve() / "leaderboard"}
     above = {parent for path in left_out for parent in path.parents}
     around = (path for root in roots for path in _around(root, left_out, above))
-    return sorted({*around, *(path.resolve() for path in (*given, *_other_names(given)))})
+    return sorted({*around, *(path.resolve() for path in (*given, *_other_names(given, held_out)))})
 
 
 def always_held_out() -> list[Path]:
@@ -92,14 +92,14 @@ def named_files(settings: Iterable[str], held_out: Iterable[Path]) -> tuple[tupl
     return tuple(absolute), files
 
 
-def _other_names(data: Iterable[Path]) -> Iterator[Path]:
-    """Hard links to files of the data in the store and among the bundled datasets.
+def _other_names(data: Iterable[Path], held_out: Iterable[Path]) -> Iterator[Path]:
+    """Hard links to files of the data within held-out folders.
 
-    A dataset that extends another one of the store shares its trials: the same files, under held-out names.
+    A dataset that extends another one shares its trials: the same files, under held-out names.
     """
     linked = {_inode(path) for path in data} - {None}
     if linked:
-        files = (path for root in (cache_root(), BUNDLED) for path in root.rglob("*.safetensors"))
+        files = (path for folder in held_out for path in folder.rglob("*.safetensors"))
         yield from (path for path in files if _inode(path) in linked)
 
 

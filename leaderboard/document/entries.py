@@ -86,6 +86,12 @@ class Entry:
         pairs = zip(seeds, self.standings, strict=True)
         return "; ".join(f"seed {seed}: {one.disputed}" for seed, one in pairs if one.disputed is not None) or None
 
+    @property
+    def variant(self) -> str:
+        """The options by which it differs from its budget, and what it was fitted on if not the board's dataset."""
+        fitted_on = self.first.key.method.fitted_on
+        return " ".join([*self.settings, *([f"fitted on {fitted_on.name}"] if fitted_on else [])])
+
     def commands(self) -> Commands:
         """Shell commands for a clone of the project, one a seed.
 
@@ -99,9 +105,13 @@ class Entry:
 
     def _words(self, path: Path, record: Record) -> dict[str, list[str]]:
         key, method = record.key, record.key.method
-        folder = run_folder(key.dataset.name, method.name, self.settings, method.budget, key.seed, key.protocol)
+        fitted_on = method.fitted_on.name if method.fitted_on else None
+        folder = run_folder(
+            key.dataset.name, method.name, self.settings, method.budget, key.seed, key.protocol, fitted_on
+        )
         words = ["--model", method.name, "--dataset", key.dataset.name, "--budget", method.budget]
         words += ["--seed", str(key.seed), *(word for setting in self.settings for word in ("--set", setting))]
+        words += ["--fit-on", fitted_on] if fitted_on else []
         words += ["--protocol", str(key.protocol.version)] if key.protocol.version != CURRENT.version else []
         in_clone = path.parent.parts[-2:] == COMMITTED.parts
         kept = COMMITTED.as_posix() if in_clone else path.parent.name

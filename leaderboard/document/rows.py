@@ -26,7 +26,7 @@ def describe_entry(entry: Entry) -> dict[str, Any]:
         "version": key.method.version,
         "consumes": key.method.consumes,
         "budget": key.method.budget,
-        "variant": " ".join(entry.settings),
+        "variant": entry.variant,
         "options": key.method.options,
         "device": key.device,
         "forecasts_normaliser": key.method.forecasts_normaliser,

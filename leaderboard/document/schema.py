@@ -203,7 +203,7 @@ class Row(Document):
     budget: str
     """The named amount of training."""
     variant: str
-    """The options that differ from the budget's."""
+    """The options that differ from the budget's, and what it was fitted on if not the board's dataset."""
     options: dict[str, bool | int | float | str | None]
     """All options of the predictor."""
     device: str
@@ -270,7 +270,7 @@ class OverallRow(Document):
     budget: str
     """The named amount of training."""
     variant: str
-    """The options that differ from the budget's."""
+    """The options that differ from the budget's, and what it was fitted on if not the board's dataset."""
     environments: tuple[str, ...]
     """The environments that it is compared in."""
     skill: Estimate

@@ -154,7 +154,10 @@ def fingerprint(record: Record) -> str:
     facts = record.model_dump(mode="json", include=COVERED[record.format])
     for result in facts["results"]:
         result["estimates"] = {FIRST_NAMES.get(name, name): value for name, value in result["estimates"].items()}
-    return hashlib.sha256(canonical_json(facts | {"dataset": record.key.dataset.stable()}).encode()).hexdigest()
+    facts["dataset"] = record.key.dataset.stable()
+    if fitted_on := record.key.method.fitted_on:
+        facts["fitted_on"] = fitted_on.stable()
+    return hashlib.sha256(canonical_json(facts).encode()).hexdigest()
 
 
 def former_fingerprint(document: dict[str, Any]) -> str:

@@ -16,7 +16,7 @@ from ...utils.progress import Progress, silent
 from ...utils.text import join_first
 from ..store.records import differing_fields, file_name, load
 from ..verify.folder import RunFolder, open_record, open_run
-from ..verify.reproduce import ReproductionResult
+from ..verify.reproduce import ReproductionResult, rerun_request
 from ..verify.rescore import RescoreResult, rescore
 from .identity import (
     find_identity_problems,
@@ -129,6 +129,7 @@ def check(
             _against_others(checked, record, records, taken)
             checked.problems += find_identity_problems(record, board)
             run = open_run(folder, open_dataset(record.key.dataset.name))
+            rerun_request(record, run.dataset)  # refuses what a run may not be fitted on
             others = {**board, **{one.folder: one.rescored.recomputed for one in results if one.rescored}}
             _check_numbers(checked, board, others, rescore(run, partial(_report, progress, name), fresh=fresh))
             if is_in_tree(record) and not checked.problems:

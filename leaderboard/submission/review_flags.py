@@ -25,11 +25,16 @@ def find_review_flags(record: Record, board: Mapping[Path, Record]) -> Iterator[
 
 
 def find_dataset_flags(record: Record) -> Iterator[str]:
-    """Why a record's dataset, as the record states it, cannot be a board's."""
-    stated = record.key.dataset
+    """Why a record's dataset, as the record states it, cannot be a board's, or what it was fitted on cannot be."""
+    yield from _find_identity_flags(record.key.dataset, "score a run on")
+    if record.key.method.fitted_on:
+        yield from _find_identity_flags(record.key.method.fitted_on, "fit on")
+
+
+def _find_identity_flags(stated: DatasetIdentity, use: str) -> Iterator[str]:
     entry = catalog().get(stated.name)
     if entry is None:
-        yield f"{stated.name} is not in the catalog; nobody else can score a run on it"
+        yield f"{stated.name} is not in the catalog; nobody else can {use} it"
     elif entry.environment != stated.environment:
         yield f"the catalog has {stated.name} as a dataset of {entry.environment}"
     elif stated != with_catalog_digests(stated):

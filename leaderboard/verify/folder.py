@@ -22,7 +22,7 @@ from ...benchmark.request import is_identified
 from ...benchmark.run import Run
 from ...registry.dataset import Dataset
 from ...registry.loading import load_dataset
-from ...utils.errors import DatasetError, ProtocolError
+from ...utils.errors import DatasetError, ProtocolError, TiplBenchError
 from ...utils.files import sha256
 from ...utils.tensorfile import map_tensors, read_header
 
@@ -119,6 +119,25 @@ def open_dataset(record: Record, dataset: Dataset | str | None = None) -> Datase
         raise ProtocolError(
             f"made on {stated.name} ({stated.environment}) with digest {stated.digest}, but the dataset here is "
             f"{opened.name} ({opened.environment}) with digest {opened.identity}."
+        )
+    return opened
+
+
+def open_fit_set(record: Record) -> Dataset | None:
+    """The dataset that a record's predictor was fitted on, if that is another; raises `ProtocolError` without it."""
+    stated = record.key.method.fitted_on
+    if stated is None:
+        return None
+    try:
+        opened = load_dataset(stated.name)
+    except TiplBenchError as error:
+        raise ProtocolError(
+            f"The run was fitted on {stated.name}, without which it cannot be run again: {error}"
+        ) from None
+    if not is_identified(opened, stated):
+        raise ProtocolError(
+            f"The run was fitted on {stated.name} with digest {stated.digest}, but the dataset here has digest "
+            f"{opened.identity}."
         )
     return opened
 

@@ -21,7 +21,7 @@ from ...utils.errors import ProtocolError
 from ...utils.files import write_text
 from ...utils.progress import Progress, silent
 from .comparison import WEIGHT_RTOL
-from .folder import open_dataset, stated_record
+from .folder import open_dataset, open_fit_set, stated_record
 
 Grade = Literal["bitwise", "within tolerance", "drifted"]
 TOLERANCE = 0.01
@@ -107,7 +107,10 @@ def reproduce(
 def rerun_request(
     record: Record, dataset: Dataset, device: str | None = None, limits: Limits | None = None
 ) -> RunRequest:
-    """The run that a record states, on the dataset that is given; on another device than its, if one is."""
+    """The run that a record states, on the dataset that is given; on another device than its, if one is.
+
+    Raises `ProtocolError` if the dataset that it was fitted on is not here, or another.
+    """
     key = record.key
     return RunRequest(
         key.method.name,
@@ -121,6 +124,7 @@ def rerun_request(
         key.split,
         key.limit,
         record.has_returns,
+        open_fit_set(record),
     )
 
 

@@ -225,7 +225,7 @@ def test_the_time_of_an_extension_is_that_of_the_trials_it_adds():
     def stop(text):
         raise KeyboardInterrupt(text)
 
-    with pytest.raises(KeyboardInterrupt, match="is collected now: about 2[0-9] minutes on one core"):
+    with pytest.raises(KeyboardInterrupt, match=r"is collected now: about 2[0-9] minutes on one core"):
         collect_named("inverted-pendulum/ppo-head-500-v1", None, 1, silent, announce=stop)
 
 

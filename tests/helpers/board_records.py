@@ -33,7 +33,7 @@ NAMES = [f"env{number}" for number in range(3)]
 def record(
     name="tipl", ratio=0.5, noise=0.05, seed=0, dataset="toy/ppo-v1", tilt=0.0, keep=WINDOWS, trials=TRIALS,
     environment="InvertedPendulum-v4", digest="a" * 64, version=1, phase="learning", device="cpu",
-    consumes="weights", protocol=PROTOCOL, repw=10.0, **options,
+    consumes="weights", protocol=PROTOCOL, repw=10.0, fitted_on=None, **options,
 ):  # fmt: skip
     """Errors of about `ratio` of persistence's, more by `tilt` on even trials, less on odd; `keep` of trial 0.
 
@@ -64,7 +64,7 @@ def record(
             protocol=protocol,
             dataset=DatasetIdentity(name=dataset, digest=digest, environment=environment),
             method=MethodIdentity(
-                name=name, version=version, consumes=consumes, budget="quick", options=options
+                name=name, version=version, consumes=consumes, budget="quick", options=options, fitted_on=fitted_on
             ),
             seed=seed,
             device=device,

@@ -12,13 +12,15 @@ from click.testing import CliRunner
 from helpers import synthetic
 from helpers.board_records import RESULTS, record
 from tipl_bench.benchmark.protocol import protocol
+from tipl_bench.benchmark.record import DatasetIdentity
 from tipl_bench.benchmark.request import RunRequest, default_folder
 from tipl_bench.benchmark.run import execute
 from tipl_bench.cli import main
 from tipl_bench.leaderboard.document import entries as module
 from tipl_bench.leaderboard.document.entries import boards
-from tipl_bench.leaderboard.store.evidence import RowStatus
-from tipl_bench.leaderboard.store.records import load
+from tipl_bench.leaderboard.store.evidence import RowStatus, fingerprint
+from tipl_bench.leaderboard.store.records import file_name, load
+from tipl_bench.leaderboard.submission.review_flags import find_dataset_flags
 from tipl_bench.utils.errors import ProtocolError
 
 
@@ -122,6 +124,22 @@ def test_the_run_command_names_what_differs_from_the_budget_and_verify_its_folde
         assert predictor.options == options
     (verify,) = entry.commands().verify
     assert shlex.split(verify) == ["tipl-bench", "verify", default_folder(request).as_posix()]
+
+
+def test_a_row_fitted_on_more_trials_is_one_of_its_own_and_its_command_names_them():
+    more = DatasetIdentity(name="toy/more-v1", digest="c" * 64, environment="InvertedPendulum-v4")
+    records = [record(), record(consumes="more-trials", fitted_on=more)]
+    plain, own = sorted(group(*records).popitem()[1], key=lambda entry: entry.variant)
+    assert plain.id != own.id
+    assert len({file_name(one) for one in records}) == len({fingerprint(one) for one in records}) == 2
+    assert (plain.variant, own.variant) == ("", "fitted on toy/more-v1")
+    (command,), (verify,) = own.commands().run, own.commands().verify
+    assert parse(command)["fit_on"] == more.name
+    assert verify.endswith("/tipl-quick-on-toy--more-v1-seed0")
+    assert [*find_dataset_flags(records[1])] == [
+        "toy/ppo-v1 is not in the catalog; nobody else can score a run on it",
+        "toy/more-v1 is not in the catalog; nobody else can fit on it",
+    ]
 
 
 def test_the_reproduce_command_of_a_committed_row_names_its_record_in_a_clone_once_a_seed():

@@ -1,0 +1,97 @@
+"""The fit set of a run: another dataset whose trials a predictor is fitted on, none of which it is scored on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ...registry.catalog import identity_of
+from ...registry.dataset import Dataset
+from ...registry.files import verify_file
+from ...utils.canonical import canonical_json
+from ...utils.errors import OptionError
+from ..protocol import Protocol
+from .windows import Split
+
+SPACING = ("steps_per_iteration", "epochs", "minibatches")
+"""Hyperparameters that say how far training goes from one checkpoint to the next."""
+LENGTH_AND_ARITHMETIC = {"trials", "first_seed", "environment_steps", "version"}
+"""Fields of a collection in which two may differ whose trials of one seed are yet the same, up to rounding and the
+schedule's end."""
+
+
+def fitting_trials(dataset: Dataset) -> tuple[int, ...]:
+    """The trials that predictors are fitted on: training, then validation."""
+    return (*dataset.manifest.split.train, *dataset.manifest.split.validation)
+
+
+def check_fit_set(fit_set: Dataset, dataset: Dataset, protocol: Protocol, split: Split) -> None:
+    """Check that a predictor fitted on one dataset may forecast the trials of another.
+
+    Neither the training nor the validation trials of the fit set may be test trials of the forecast dataset, whichever
+    trials are forecast now: what is tuned with them would be scored on them later. Where the validation trials are
+    forecast, none of them may be a training trial of the fit set either.
+
+    Raises
+    ------
+    OptionError
+        If they may not, or the two are one dataset, or differ in what makes their trials alike.
+    """
+    start = f"{dataset.name} cannot be forecast by what is fitted on {fit_set.name}"
+    if identity_of(fit_set).matches(identity_of(dataset)):
+        raise OptionError(
+            f"{dataset.name} is the dataset that is forecast, and its own training trials are fitted on anyway; leave "
+            "out `fit_on=`."
+        )
+    mine, theirs = _kind(fit_set), _kind(dataset)
+    for what in (name for name in mine if mine[name] != theirs[name]):
+        raise OptionError(f"{start}: the {what} of its trials is {mine[what]}, not {theirs[what]}.")
+    needed = protocol.context + protocol.horizon
+    if fit_set.manifest.checkpoints < needed:
+        raise OptionError(
+            f"{start}: its trials have {fit_set.manifest.checkpoints} checkpoints, and protocol {protocol.version} "
+            f"needs {needed}."
+        )
+    _check_apart(start, fit_set, fitting_trials(fit_set), dataset, "test")
+    if split == "validation":
+        _check_apart(start, fit_set, fit_set.manifest.split.train, dataset, "validation")
+
+
+def verify_fit_set(fit_set: Dataset) -> None:
+    """Hash every trial that is fitted on; raises `DatasetError` for one that is not what the manifest says."""
+    for entry in fit_set.files(fitting_trials(fit_set)):
+        verify_file(fit_set.folder / entry.path, entry)
+
+
+def _kind(dataset: Dataset) -> dict[str, str]:
+    """What must be the same of trials to fit on and trials to forecast, in words."""
+    config, layout = dataset.manifest.collection, dataset.layout
+    spacing = [f"every {config.checkpoint_every_epochs} epochs"]
+    spacing += [f"{name} {getattr(config.hyperparameters, name)}" for name in SPACING]
+    return {
+        "environment": dataset.environment,
+        "policy layout": f"{' x '.join(map(str, layout.sizes))}, {layout.activation}",
+        "spacing of checkpoints": ", ".join(spacing),
+    }
+
+
+def _check_apart(start: str, fit_set: Dataset, fitted: Iterable[int], dataset: Dataset, part: Split) -> None:
+    """Refuse trials to fit on that are trials of a part of the forecast dataset: by seed, or by their weights."""
+    known = {mark: trial for trial in getattr(dataset.manifest.split, part) for mark in _marks(dataset, trial)}
+    shared = {}
+    for trial in fitted:
+        for mark in (mark for mark in _marks(fit_set, trial) if mark in known):
+            shared[trial] = known[mark]
+    if shared:
+        trial, other = next(iter(shared.items()))
+        more = f", and so are {len(shared) - 1} more" if len(shared) > 1 else ""
+        raise OptionError(f"{start}: its trial {trial}, to fit on, is {part} trial {other} of the former{more}.")
+
+
+def _marks(dataset: Dataset, trial: int) -> tuple[str, str]:
+    """What the same trial has in any dataset: its seed under its configuration, and the hash of its weights."""
+    manifest = dataset.manifest
+    config = manifest.collection.model_dump(mode="json", exclude=LENGTH_AND_ARITHMETIC)
+    return (
+        canonical_json([config, manifest.trial_seeds[trial]]),
+        manifest.trials[trial].tensors["weights"].sha256,
+    )
