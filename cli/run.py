@@ -20,8 +20,8 @@ from .completion import (
     complete_environments,
     complete_predictors,
 )
+from .datasets.hub import downloading
 from .groups import as_options, examples
-from .hub import downloading
 from .limits import build_limits, memory_option, timeout_option
 from .output import Bars, console, echo, quiet_option
 

@@ -42,7 +42,7 @@ records_option = click.option(
 def open_dataset_of(name: str) -> Dataset:
     """A dataset by name, downloaded if need be."""
     from ..registry.loading import load_dataset
-    from .hub import downloading
+    from .datasets.hub import downloading
 
     with Bars() as bars:
         return load_dataset(name, progress=downloading(bars))

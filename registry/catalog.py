@@ -25,6 +25,7 @@ from .reference import COMMIT_PATTERN, HubLocation, is_name, is_repo
 from .store import dataset_folder, local_names
 
 BUNDLED = Path(__file__).parent / "bundled"
+ProtocolKey = Annotated[str, Field(pattern=r"^p[1-9][0-9]{0,5}$")]
 
 
 class CatalogEntry(BaseModel):
@@ -39,8 +40,10 @@ class CatalogEntry(BaseModel):
     """1 if `digest` is a format-1 digest and the one of format 2 is not known yet."""
     former_digest: Sha256 | None = None
     """The format-1 digest, of a dataset that was first identified by it."""
-    derived: dict[Annotated[str, Field(pattern=r"^p[1-9][0-9]{0,5}$")], Sha256] = {}
+    derived: dict[ProtocolKey, Sha256] = {}
     """`DerivedManifest.sha256` of the derived data of each protocol version, as `p1`."""
+    ceilings: dict[ProtocolKey, Sha256] = {}
+    """sha256 of the file in `registry/ceilings/` that holds the branching ceiling under each protocol version."""
     default: bool = False
     bundled: bool = False
     repo: str | None = None
@@ -87,7 +90,7 @@ def catalog() -> dict[str, CatalogEntry]:
             shipped = entries.get(name, entry)
             if not shipped.identity.matches(entry.identity):
                 raise DatasetError(f"{path}: {name} has another digest than the catalog that ships with tipl-bench.")
-            pinned = ("digest", "digest_format", "former_digest", "derived", "default", "bundled")
+            pinned = ("digest", "digest_format", "former_digest", "derived", "ceilings", "default", "bundled")
             kept = {field: getattr(shipped, field) for field in pinned} | {"yanked": entry.yanked or shipped.yanked}
             own = {"default": entry.default and entry.environment not in defaults, "bundled": False}
             entries[name] = entry.model_copy(update=kept if name in entries else own)

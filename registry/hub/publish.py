@@ -206,6 +206,7 @@ def catalog_lines(dataset: Dataset, location: HubLocation) -> str:
         "digest": dataset.digest,
         "former_digest": identity_of(dataset).former_digest,
         "derived": derived | (known.derived if known else {}),
+        "ceilings": known.ceilings if known else {},
         "default": known.default if known else False,
         "bundled": known.bundled if known else False,
         "repo": location.repo,

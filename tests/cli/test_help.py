@@ -20,7 +20,7 @@ PROGRESS = {
     "datasets download",
     "datasets publish",
     "datasets verify",
-    "datasets collect",
+    "datasets ceiling", "datasets collect",
     "leaderboard add",
     "leaderboard check",
     "models check",

@@ -1,4 +1,4 @@
-"""`tipl-bench datasets`: the catalog and the store; `hub.py` has the commands that use the Hub."""
+"""`tipl-bench datasets`: the catalog and the store."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .completion import complete_datasets
-from .groups import Commands, examples
+from ..completion import complete_datasets
+from ..groups import Commands, examples
+from ..output import Bars, console, echo, print_fields, quiet_option
+from .ceiling import dataset_ceiling
 from .hub import download_dataset, publish_dataset, yank_dataset
-from .output import Bars, console, echo, print_fields, quiet_option
 
 if TYPE_CHECKING:
-    from ..registry.cleanup import Removal
-    from ..registry.loading import DatasetView
+    from ...registry.cleanup import Removal
+    from ...registry.loading import DatasetView
 
 LIST_WIDTH = 76
 """Characters that the list of datasets takes beside each other."""
@@ -35,8 +36,8 @@ def datasets() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
 def list_datasets(as_json: bool) -> None:
     """List the catalog and the local store."""
-    from ..registry.catalog import catalog
-    from ..registry.store import local_names
+    from ...registry.catalog import catalog
+    from ...registry.store import local_names
 
     rows = [_listed(name) for name in sorted({*catalog(), *local_names()})]
     if as_json:
@@ -51,7 +52,7 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from ..utils.tables import RULE
+    from ...utils.tables import RULE
 
     table = Table(box=RULE, show_edge=False, header_style="bold", pad_edge=False, expand=True)
     table.add_column("dataset", ratio=1, overflow="fold")
@@ -90,7 +91,7 @@ def _sizes(row: dict[str, Any]) -> list[str]:
 
 def _summary(row: dict[str, Any]) -> tuple[str, str]:
     """What a dataset is, and why it was withdrawn if it was, on one line each."""
-    from ..utils.text import one_line
+    from ...utils.text import one_line
 
     default = f" (default of {row['environment']})" if row["default"] else ""
     return one_line(f"{row['summary']}{default}"), one_line(f"yanked: {row['yanked']}") if row["yanked"] else ""
@@ -98,10 +99,10 @@ def _summary(row: dict[str, Any]) -> tuple[str, str]:
 
 def _listed(name: str) -> dict[str, Any]:
     """One dataset's row of the list."""
-    from ..registry.catalog import catalog
-    from ..registry.loading import open_local, parse_reference
-    from ..registry.store import local_names
-    from ..utils.errors import DatasetError
+    from ...registry.catalog import catalog
+    from ...registry.loading import open_local, parse_reference
+    from ...registry.store import local_names
+    from ...utils.errors import DatasetError
 
     entry = catalog().get(name)
     try:
@@ -144,8 +145,8 @@ def show_dataset(name: str, as_json: bool) -> None:
 
     Of a dataset on the Hub, only the manifest and the training returns are read, by range requests.
     """
-    from ..registry.loading import parse_reference, view_dataset
-    from ..registry.views.statistics import return_statistics, terminal_curves
+    from ...registry.loading import parse_reference, view_dataset
+    from ...registry.views.statistics import return_statistics, terminal_curves
 
     view = view_dataset(parse_reference(name))
     manifest = view.manifest
@@ -205,9 +206,9 @@ def verify_dataset(name: str) -> None:
 
     Of a dataset of which only some trials were downloaded, those are verified.
     """
-    from ..registry.catalog import catalog, find_derived, identity_of
-    from ..registry.derived import derived_protocols
-    from ..registry.loading import open_local, parse_reference
+    from ...registry.catalog import catalog, find_derived, identity_of
+    from ...registry.derived import derived_protocols
+    from ...registry.loading import open_local, parse_reference
 
     dataset = open_local(parse_reference(name))
     here = dataset.trials_here
@@ -246,7 +247,7 @@ def collect_dataset(name: str, config: Path | None, threads: int | None) -> None
     DATASET is that of a shipped collection, or with --config a new name such as my-env/ppo-v1. A configuration with
     `extends = "my-env/ppo-v1"` and more `trials` makes a version that shares the old one's trials.
     """
-    from ..benchmark.collection import collect_named
+    from ...benchmark.collection import collect_named
 
     with Bars() as bars:
         dataset = collect_named(name, config, threads, bars.stage, announce=lambda text: echo(text, err=True))
@@ -266,8 +267,8 @@ def delete_dataset(name: str, yes: bool, dry_run: bool) -> None:
 
     NAME is a name or an address on the Hub. A dataset that another process downloads or collects is kept.
     """
-    from ..registry.cleanup import find_dataset
-    from ..registry.loading import parse_stored
+    from ...registry.cleanup import find_dataset
+    from ...registry.loading import parse_stored
 
     _remove(find_dataset(parse_stored(name)), yes, dry_run)
 
@@ -282,7 +283,7 @@ def prune_datasets(yes: bool, dry_run: bool) -> None:
     catalog pins and nobody downloaded by their commit, and caches of earlier versions. Datasets with a name and
     unfinished collections are kept. What is damaged is listed with the way out, and kept.
     """
-    from ..registry.cleanup import find_unreferenced
+    from ...registry.cleanup import find_unreferenced
 
     found = find_unreferenced()
     for one in found:
@@ -297,7 +298,7 @@ def prune_datasets(yes: bool, dry_run: bool) -> None:
 
 def _remove(found: list[Removal], yes: bool, dry_run: bool) -> None:
     """Print what was found, ask, and remove it."""
-    from ..registry.cleanup import remove
+    from ...registry.cleanup import remove
 
     for removal in found:
         shared = "" if removal.freed == removal.size else f", {_megabytes(removal.freed)} of it not shared with others"
@@ -327,8 +328,8 @@ def _megabytes(size: int) -> str:
 )
 def index_dataset(name: str, out: Path) -> None:
     """Write a dataset's index as parquet: one row per checkpoint, without weights; no weights are downloaded."""
-    from ..registry.loading import parse_reference, view_dataset
-    from ..registry.views.index import index_table, write_index
+    from ...registry.loading import parse_reference, view_dataset
+    from ...registry.views.index import index_table, write_index
 
     view = view_dataset(parse_reference(name))
     table = index_table(view.manifest, view.columns(range(len(view.manifest.trials))))
@@ -344,8 +345,8 @@ def index_dataset(name: str, out: Path) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
 def diff_datasets(a: str, b: str, as_json: bool) -> None:
     """List what changed from dataset A to dataset B."""
-    from ..registry.loading import parse_reference, view_dataset
-    from ..registry.views.difference import difference
+    from ...registry.loading import parse_reference, view_dataset
+    from ...registry.views.difference import difference
 
     old, new = (view_dataset(parse_reference(name)).manifest for name in (a, b))
     changes = difference(old, new)
@@ -377,5 +378,5 @@ def _numbers(numbers: list[int]) -> str:
     return ", ".join(f"{first}-{last}" if last > first else f"{first}" for first, last in runs)
 
 
-for command in (download_dataset, publish_dataset, yank_dataset):
+for command in (dataset_ceiling, download_dataset, publish_dataset, yank_dataset):
     datasets.add_command(command)

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import click
 
-from ..utils.progress import Progress
-from .completion import complete_datasets
-from .groups import examples
-from .output import Bars, echo, quiet_option
+from ...utils.progress import Progress
+from ..completion import complete_datasets
+from ..groups import examples
+from ..output import Bars, echo, quiet_option
 
 
 def downloading(bars: Bars) -> Progress:
@@ -57,8 +57,8 @@ def download_dataset(name: str, trials: range | None, to: Path | None) -> None:
     DATASET is a catalogued name (hopper/ppo-mini-v1, hopper/ppo-mini@v1 or hopper/ppo-mini-v1@COMMIT), or an
     address on the Hub: hf://datasets/OWNER/NAME[@REVISION].
     """
-    from ..registry.catalog import identity_of
-    from ..registry.loading import download_dataset, parse_reference
+    from ...registry.catalog import identity_of
+    from ...registry.loading import download_dataset, parse_reference
 
     with Bars() as bars:
         dataset = download_dataset(parse_reference(name), trials=trials, to=to, progress=downloading(bars))
@@ -85,8 +85,8 @@ def publish_dataset(name: str, repo: str, dry_run: bool) -> None:
 
     A version is never overwritten and a tag never moved. Repeat the command to continue an interrupted upload.
     """
-    from ..registry.hub.publish import catalog_lines, publish
-    from ..registry.loading import load_dataset
+    from ...registry.hub.publish import catalog_lines, publish
+    from ...registry.loading import load_dataset
 
     dataset = load_dataset(name, download=False)
     with Bars() as bars:
@@ -106,8 +106,8 @@ def publish_dataset(name: str, repo: str, dry_run: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
 def yank_dataset(name: str, reason: str, as_json: bool) -> None:
     """Withdraw a version: using it warns, and leaderboard rows that used it are greyed. Nothing is deleted."""
-    from ..registry.hub.yank import yank
-    from ..registry.loading import parse_reference
+    from ...registry.hub.yank import yank
+    from ...registry.loading import parse_reference
 
     yanked, path, commit = yank(parse_reference(name), reason)
     if as_json:

@@ -1,0 +1,5 @@
+"""`tipl-bench datasets`."""
+
+from .commands import datasets
+
+__all__ = ["datasets"]
