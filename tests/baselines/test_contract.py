@@ -21,7 +21,7 @@ TRAINED = [model for model in LEARNED if issubclass(predictor_type(model), Torch
 HORIZON, CONTEXT = 3, 20
 ORIGINS = (19, 30, 41, 55, 77)
 every_predictor = pytest.mark.parametrize("model", IN_TREE)
-ABSOLUTE = ("tipl-pooled", "tipl-neuron", "mean-trajectory", "wnn-plus", "nino")
+ABSOLUTE = ("tipl-pooled", "tipl-neuron", "mean-trajectory", "adam-moments", "wnn-plus", "nino")
 """Those whose forecasts are not in units of the context's own differences alone."""
 relative_predictors = pytest.mark.parametrize("model", [model for model in IN_TREE if model not in ABSOLUTE])
 
@@ -83,7 +83,7 @@ def test_when_a_predictor_is_described_then_it_says_what_it_is(model):
     assert kind.name == model
     assert kind.version >= 1
     assert kind.summary.endswith(".")
-    assert kind.consumes == ("statistics" if model in ("tipl-pooled", "mean-trajectory") else "weights")
+    assert kind.consumes == ("statistics" if model in ("tipl-pooled", "mean-trajectory", "adam-moments") else "weights")
     assert set(kind.budgets) <= set(BUDGETS)
     for budget in BUDGETS:
         build_options(kind, budget, (), CONTEXT)
@@ -128,8 +128,8 @@ def test_when_a_learned_predictor_forecasts_then_it_does_more_than_repeat_the_or
 
 @pytest.mark.parametrize("model", LEARNED)
 def test_when_something_was_learned_then_its_size_is_counted(model, fitted):
-    state = fitted[model].state()
-    assert fitted[model].parameter_count == sum(np.size(array) for array in state.values()) > 0
+    members = fitted[model].members if model == "ensemble" else [fitted[model]]
+    assert fitted[model].parameter_count == sum(np.size(a) for one in members for a in one.state().values()) > 0
 
 
 @pytest.mark.parametrize("model", [model for model in IN_TREE if model not in LEARNED])

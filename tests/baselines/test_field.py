@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tipl_bench.baselines import predictor_type
 from tipl_bench.baselines.field import dmd, holt
+from tipl_bench.baselines.field.adam_moments import rates_ahead
 from tipl_bench.baselines.field.single_weights import WNN, Introspection
 from tipl_bench.baselines.fitting.gram import difference_moments
 from tipl_bench.baselines.options import build_options
@@ -139,3 +140,37 @@ def test_wnn_reads_five_values_in_half_of_their_range_and_pads_a_shorter_past_wi
     assert features.tolist() == [[0.0, 1.0, 0.5, 2.0, 1.5, 1.0, -0.5, 1.5, -0.5]]
     short, _ = WNN.encode(torch.tensor([[1.0, 3.0]]))
     assert short.tolist() == [[0.0, 0.0, 0.0, 0.0, 2.0, 0.0, 0.0, 0.0, 2.0]]
+
+
+def test_the_rates_ahead_are_those_of_the_schedule(smooth):
+    iterations, rates = np.repeat(np.arange(81), 5)[4:], 3e-4 * (1 - (np.repeat(np.arange(81), 5)[4:] - 1) / 100)
+    rates[0] = 3e-4  # the initialisation
+    epochs = np.concatenate([[0], np.tile(np.arange(2, 11, 2), 80)])
+    origins = np.arange(19, 380)
+    rows = origins[:, None] + np.arange(-19, 1)
+    columns = {"learning_rate": rates[rows], "iteration": iterations[rows], "epoch": epochs[rows]}
+    expected = np.stack([np.cumsum(rates[origin + 1 : origin + 11]) for origin in origins])
+    np.testing.assert_allclose(rates_ahead(columns, 10), expected, rtol=1e-9)
+
+
+def test_adams_moments_are_read_of_each_weight_by_itself_in_units_of_the_rate(smooth, contexts):
+    predictor = fitted("adam-moments", smooth)
+    u = np.diff(contexts.weights[0].astype(float), axis=0) / 3e-4
+    weight, s = u[:, 5], np.sqrt(np.mean(u**2))
+    features = [*weight[::-1]]
+    for constant in (2, 5, 12):
+        share = np.exp([-lag / constant for lag in reversed(range(19))])
+        a, b = np.average(weight, weights=share), np.average(weight**2, weights=share)
+        features += [a**3 / b, s * a / b**0.5, a * b**0.5 / s]
+    position = (contexts.origin[0] - 1) % 5
+    moved = (predictor.predict(contexts, HORIZON) - contexts.weights[:, -1:])[0, :, 5]
+    expected = 3e-4 * np.arange(1, 4) * (predictor.coefficients[position] @ features)
+    np.testing.assert_allclose(moved, expected, rtol=1e-3, atol=1e-7)
+
+
+def test_without_moments_and_under_a_constant_rate_it_is_the_autoregression(smooth, contexts):
+    forecasts = [
+        fitted(model, smooth, *options, "ridge=0").predict(contexts, HORIZON)
+        for model, options in (("adam-moments", ["moments=false"]), ("autoregression", []))
+    ]
+    np.testing.assert_allclose(*forecasts, atol=1e-4)
