@@ -8,8 +8,8 @@ import time
 import pytest
 from click.testing import CliRunner
 from helpers.plugins import install
+from helpers.predictors import IN_PROCESSES
 from tipl_bench import check_predictor
-from tipl_bench.baselines import IN_TREE
 from tipl_bench.benchmark.conformance.check import CHECKS
 from tipl_bench.benchmark.worker.usage import Limits
 from tipl_bench.cli import main
@@ -46,7 +46,7 @@ BROKEN = {
 }
 
 
-@pytest.mark.parametrize("model", IN_TREE)
+@pytest.mark.parametrize("model", IN_PROCESSES)
 def test_every_predictor_of_this_package_passes_every_check(model):
     forecasts_normaliser = model in ("linear", "autoregression")
     report = check_predictor(model, settings=("normaliser=true",) if forecasts_normaliser else ())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from helpers import synthetic
-from tipl_bench.baselines import IN_TREE
+from helpers.predictors import IN_PROCESSES
 from tipl_bench.benchmark.forecast.reference_returns import derive_reference_returns
 from tipl_bench.benchmark.request import RunRequest
 from tipl_bench.benchmark.run import execute
@@ -21,6 +21,7 @@ SETTINGS = {
     **dict.fromkeys(("introspection", "farcasting", "wnn"), ("steps=100", "windows=16", "weights=16")),
     "wnn-plus": ("steps=100", "windows=4", "warmup=10", "validate_every=50"),
     "nino": ("steps=40", "windows=4", "warmup=10", "validate_every=20"),
+    "ensemble": ("model=autoregression",),
 }
 
 
@@ -45,7 +46,7 @@ def signal(tmp_path_factory) -> Dataset:
     return synthetic.write_dataset(tmp_path_factory.mktemp("signal") / "set", weights, split=SPLIT)
 
 
-@pytest.mark.parametrize("model", IN_TREE)
+@pytest.mark.parametrize("model", IN_PROCESSES)
 def test_when_trials_are_random_walks_then_no_predictor_has_significant_skill(model, noise, tmp_path):
     estimate = skill(model, noise, tmp_path)
     assert estimate.low <= 0
