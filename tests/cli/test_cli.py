@@ -253,7 +253,10 @@ def test_when_the_folder_has_square_brackets_then_they_are_printed(smooth, tmp_p
 
 
 UNKNOWN = {
-    "model": (["--model", "tipi"], f"Unknown predictor 'tipi'. Did you mean 'tipl'? Known: {', '.join(sorted(IN_TREE))}"),
+    "model": (
+        ["--model", "tipi"],
+        f"Unknown predictor 'tipi'. Did you mean 'tipl'? Known: {', '.join(sorted(IN_TREE))}",
+    ),
     "option": (
         ["--set", "dampin=1"],
         "Unknown option of linear 'dampin'. Did you mean 'damping'? Known: damping, normaliser, points.",
