@@ -12,7 +12,7 @@ from pydantic import Field
 from .options import build_options
 from .plugins.discovery import IN_TREE
 from .plugins.lookup import predictor_type
-from .predictor import Array, Contexts, FitTask, Options, Predictor, Weights
+from .predictor import Array, Contexts, FitCurve, FitTask, Options, Predictor, Weights
 
 CONTEXT = "context"
 """Name of the state's entry that holds the length of the contexts that the members were fitted on."""
@@ -78,8 +78,9 @@ class Ensemble(Predictor[EnsembleOptions]):
         members = []
         for number in range(count):
             member = self._member()
-            seed = count * task.seed + number
-            member.fit(replace(task, seed=seed, progress=_part(task.progress, number, count)))
+            progress = _part(task.progress, number, count)
+            # A curve of its own, which is not kept: steps of a run's curve rise.
+            member.fit(replace(task, seed=count * task.seed + number, progress=progress, curve=FitCurve()))
             members.append(member)
         self.members = members
 
