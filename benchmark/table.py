@@ -125,6 +125,11 @@ def best_of_sweep(sweep: Mapping[str, Sequence[Record]]) -> str:
     return max(means, key=lambda name: float("-inf") if pd.isna(means[name]) else means[name])
 
 
+def mean_skill(record: Record) -> float:
+    """A run's mean skill over the horizons, by which a sweep is ranked; NaN where it is undefined."""
+    return float(_skills([record])["mean"].iloc[0])
+
+
 def _common_phase(records: Sequence[Record]) -> str:
     return "learning" if all(record.of_phase("learning") for record in records) else "all"
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import click
 
 from .._version import __version__
-from .compare import compare
 from .datasets import datasets
 from .groups import MainCommands, print_unexpected
 from .leaderboard import leaderboard
 from .models import models
-from .run import run
+from .runs.compare import compare
+from .runs.run import run
+from .runs.tune import tune
 from .submission import submit
 from .verification import reproduce, verify
 
@@ -28,5 +29,5 @@ def main(verbose: bool = False) -> None:
         sys.excepthook = print_unexpected
 
 
-for command in (run, compare, datasets, models, verify, reproduce, submit, leaderboard):
+for command in (run, tune, compare, datasets, models, verify, reproduce, submit, leaderboard):
     main.add_command(command)

@@ -22,7 +22,7 @@ from tipl_bench.benchmark.paper.presentation import CONTEXT, Presentation, prese
 from tipl_bench.benchmark.protocol import CURRENT
 from tipl_bench.benchmark.protocol import protocol as protocol_of
 from tipl_bench.benchmark.run import run
-from tipl_bench.cli.run import Seeds
+from tipl_bench.cli.runs.run import Seeds
 from tipl_bench.registry.loading import load_dataset
 from tipl_bench.utils.progress import ProgressLines
 

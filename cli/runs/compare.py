@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from .groups import examples
+from ..groups import examples
 
 
 @click.command(
@@ -27,9 +27,9 @@ def compare(runs: tuple[Path, ...], phase: str, as_json: bool) -> None:
 
     RUN is a run folder or a record file; all must be of one dataset, protocol and choice of windows.
     """
-    from ..benchmark import table
-    from ..benchmark.compare import compare as compare_runs
-    from .output import console
+    from ...benchmark import table
+    from ...benchmark.compare import compare as compare_runs
+    from ..output import console
 
     if len(runs) < 2:
         raise click.UsageError("Give two or more runs.")

@@ -7,30 +7,32 @@ import json
 import re
 import shlex
 import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from .completion import (
-    complete_budgets,
-    complete_datasets,
-    complete_devices,
-    complete_environments,
-    complete_predictors,
+from ..completion import complete_predictors
+from ..groups import as_options, examples
+from ..limits import build_limits, memory_option, timeout_option
+from ..output import Bars, console, echo, quiet_option
+from .options import (
+    budget_option,
+    collect_option,
+    dataset_options,
+    device_option,
+    fit_on_option,
+    load,
+    open_dataset,
+    protocol_option,
 )
-from .datasets.hub import downloading
-from .groups import as_options, examples
-from .limits import build_limits, memory_option, timeout_option
-from .output import Bars, console, echo, quiet_option
+from .summary import headline, print_summary, test_command
 
 if TYPE_CHECKING:
-    from ..benchmark.forecast.windows import Split
-    from ..benchmark.protocol import Protocol
-    from ..benchmark.record import Record
-    from ..benchmark.request import RunRequest
-    from ..registry.dataset import Dataset
+    from ...benchmark.forecast.windows import Split
+    from ...benchmark.record import Record
+    from ...benchmark.request import RunRequest
 
 MAX_SEEDS = 1000
 
@@ -74,28 +76,8 @@ class Seeds(click.ParamType[tuple[int, ...]]):
     shell_complete=complete_predictors,
     help="Predictor; `tipl-bench models` lists them.",
 )
-@click.option(
-    "--env",
-    "environment",
-    metavar="ID",
-    shell_complete=complete_environments,
-    help="Gymnasium environment, such as Hopper-v4: its default dataset is used.",
-)
-@click.option(
-    "--dataset",
-    "dataset_name",
-    metavar="DATASET",
-    shell_complete=complete_datasets,
-    help="Dataset name, hf:// address or folder, instead of --env; `tipl-bench datasets list` lists names.",
-)
-@click.option(
-    "--budget",
-    default="quick",
-    show_default=True,
-    metavar="NAME",
-    shell_complete=complete_budgets,
-    help="Training budget: smoke, quick, standard or paper.",
-)
+@dataset_options
+@budget_option
 @click.option("--seed", type=click.IntRange(0), metavar="N", help="The predictor's seed. [default: 0]")
 @click.option("--seeds", type=Seeds(), metavar="LIST", help="Several seeds, one run each: 0-2 or 0,1,2.")
 @click.option(
@@ -111,22 +93,9 @@ class Seeds(click.ParamType[tuple[int, ...]]):
     default=True,
     help="Evaluate returns (REPW), which takes most of the time; a whole test run needs them.",
 )
-@click.option(
-    "--protocol",
-    "version",
-    type=click.IntRange(1),
-    metavar="N",
-    help="Version of the protocol: 1 or 2. [default: the current one]",
-)
+@protocol_option
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Forecast N windows, spread evenly, instead of all.")
-@click.option(
-    "--device",
-    default="auto",
-    show_default=True,
-    metavar="NAME",
-    shell_complete=complete_devices,
-    help="Where to train and forecast: auto, cpu or cuda.",
-)
+@device_option
 @click.option(
     "--set",
     "settings",
@@ -134,14 +103,9 @@ class Seeds(click.ParamType[tuple[int, ...]]):
     metavar="NAME=VALUE",
     help="An option of the predictor, as `tipl-bench models NAME` lists them; repeatable. On validation: NAME=1,2,4.",
 )
-@click.option(
-    "--fit-on",
-    metavar="DATASET",
-    shell_complete=complete_datasets,
-    help="Fit on the training trials of another dataset, with more of the same kind.",
-)
+@fit_on_option
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder. [default: runs/<dataset>/<model>-...]")
-@click.option("--collect", is_flag=True, help="Collect a dataset first that is neither here nor published.")
+@collect_option
 @timeout_option
 @memory_option
 @quiet_option
@@ -174,15 +138,15 @@ def run(
     ranks them by skill and names the command that runs the best on the test trials. A test run records how many
     validation runs came before it.
     """
-    from ..benchmark.protocol import CURRENT, protocol
-    from ..benchmark.request import RunRequest, resolved_model
+    from ...benchmark.protocol import CURRENT, protocol
+    from ...benchmark.request import RunRequest, resolved_model
 
     limits = build_limits(timeout, memory)
     chosen = protocol(CURRENT if version is None else version)
     if seed is not None and seeds:
         raise click.UsageError("Give --seed or --seeds, not both.")
-    dataset = _load(_dataset_name(dataset_name, environment), collect, chosen)
-    fit_set = _load(fit_on, collect, chosen) if fit_on else None
+    dataset = open_dataset(dataset_name, environment, collect, chosen)
+    fit_set = load(fit_on, collect, chosen) if fit_on else None
     with resolved_model(model, budget) as (name, _):
         request = RunRequest(
             name,
@@ -201,28 +165,9 @@ def run(
         _run_all(request, seeds or (request.seed,), out, as_json)
 
 
-def _dataset_name(name: str | None, environment: str | None) -> str:
-    """The dataset's name, or else that of the environment's default."""
-    from ..registry.catalog import default_dataset
-
-    if not environment and not name:
-        raise click.UsageError("Give --env ENVIRONMENT or --dataset NAME.")
-    if environment and name:
-        raise click.UsageError("Give --env or --dataset, not both.")
-    return name or default_dataset(str(environment))
-
-
-def _load(name: str, collect: bool, protocol: Protocol) -> Dataset:
-    """A dataset; collected first if that was asked for."""
-    from ..benchmark.collection import load_or_collect
-
-    with Bars() as bars:
-        return load_or_collect(name, collect, protocol, downloading(bars), announce=lambda text: echo(text, err=True))
-
-
 def _run_all(request: RunRequest, seeds: tuple[int, ...], out: Path | None, as_json: bool) -> None:
     """Carry out a request with each of its configurations and seeds."""
-    from ..benchmark.request import default_folder
+    from ...benchmark.request import default_folder
 
     requests = [
         dataclasses.replace(request, settings=configuration, seed=one)
@@ -236,39 +181,16 @@ def _run_all(request: RunRequest, seeds: tuple[int, ...], out: Path | None, as_j
         requests,
         lambda one: out / default_folder(one).name if out else default_folder(one),
         as_json=as_json,
-        test_command=_test_command(click.get_current_context()),
+        command=test_command(click.get_current_context()),
     )
-
-
-def _test_command(context: click.Context) -> list[str]:
-    """The command as it was typed, but of the test trials and without options of the predictor."""
-    words = ["tipl-bench", "run"]
-    for name in (
-        "model",
-        "environment",
-        "dataset_name",
-        "budget",
-        "seed",
-        "seeds",
-        "version",
-        "device",
-        "fit_on",
-        "timeout",
-        "memory",
-    ):
-        value = context.params[name]
-        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
-            option = next(option for option in context.command.params if option.name == name)
-            words += [option.opts[0], ",".join(map(str, value)) if isinstance(value, tuple) else str(value)]
-    return words
 
 
 def _run_one(request: RunRequest, folder: Path, as_json: bool) -> None:
     """Carry out a request, and print its record or table."""
     from rich.text import Text
 
-    from ..benchmark import table
-    from ..benchmark.run import execute
+    from ...benchmark import table
+    from ...benchmark.run import execute
 
     with Bars() as bars:
         finished = execute(request, folder, bars.stage)
@@ -287,7 +209,7 @@ def _run_one(request: RunRequest, folder: Path, as_json: bool) -> None:
 
 
 def _run_several(
-    requests: Sequence[RunRequest], folder_of: Callable[[RunRequest], Path], *, as_json: bool, test_command: list[str]
+    requests: Sequence[RunRequest], folder_of: Callable[[RunRequest], Path], *, as_json: bool, command: list[str]
 ) -> None:
     """Carry out requests that differ in seeds and options one after another, and print a line each and a summary.
 
@@ -301,11 +223,11 @@ def _run_several(
         The run folder of a request.
     as_json
         Print all records as JSON instead.
-    test_command
+    command
         The command that runs the best configuration of a sweep on the test trials, without its options.
     """
-    from ..benchmark.run import execute
-    from ..utils.errors import OptionError, PredictorError
+    from ...benchmark.run import execute
+    from ...utils.errors import OptionError, PredictorError
 
     groups: dict[tuple[str, ...], list[Record]] = {}
     failures = 0
@@ -320,46 +242,11 @@ def _run_several(
             continue
         groups.setdefault(request.settings, []).append(finished.record)
         if not as_json:
-            echo(f"{label}: {_headline(finished.record)}; {finished.folder}")
+            echo(f"{label}: {headline(finished.record)}; {finished.folder}")
     if as_json:
         records = [record.model_dump(mode="json") for records in groups.values() for record in records]
         click.echo(json.dumps(records, indent=1))
     else:
-        _print_summary(groups, len({request.settings for request in requests}) > 1, test_command)
+        print_summary(groups, len({request.settings for request in requests}) > 1, command)
     if failures:
         sys.exit(1)
-
-
-def _headline(record: Record) -> str:
-    """A run's skill at its first and last horizon."""
-    from ..benchmark.metrics import HEADLINE
-    from ..benchmark.table import number
-
-    results = record.of_phase("learning") or record.of_phase("all")
-    ends = dict.fromkeys((0, len(results) - 1))
-    return ", ".join(f"{HEADLINE} {number(results[k][HEADLINE].value, 3)} at h = {results[k].horizon}" for k in ends)
-
-
-def _print_summary(groups: dict[tuple[str, ...], list[Record]], swept: bool, test_command: list[str]) -> None:
-    from ..benchmark import table
-
-    if not groups:
-        return
-    names = {setting.partition("=")[0] for settings in groups for setting in settings}
-    named = {_spell_options(records[0], names): (settings, records) for settings, records in groups.items()}
-    sweep = {name: records for name, (_, records) in named.items()}
-    echo()
-    if not swept:
-        console().print(table.render_seeds(next(iter(sweep.values()))))
-        return
-    console().print(table.render_sweep(sweep))
-    best, _ = named[table.best_of_sweep(sweep)]
-    chosen = [word for setting in best for word in ("--set", setting)]
-    click.echo(f"\nThe best on the test trials:\n  {shlex.join([*test_command, *chosen])}")  # to be copied whole
-
-
-def _spell_options(record: Record, names: Collection[str]) -> str:
-    """A run's values of some options, as `--set` takes them."""
-    from ..benchmark.request import as_settings
-
-    return " ".join(as_settings({name: value for name, value in record.key.method.options.items() if name in names}))

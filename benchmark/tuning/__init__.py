@@ -1,0 +1,1 @@
+"""The search for a predictor's options on the validation trials."""
