@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +18,9 @@ from ...utils.errors import DatasetError, reason
 from ...utils.fields import Sha256
 from ...utils.text import first_error
 from ..forecast.windows import EvaluationWindow, Phase
-from .branching import Branches
+
+if TYPE_CHECKING:
+    from .branching import Branches
 
 Float64 = npt.NDArray[np.float64]
 FOLDER = SHIPPED_CATALOG.parent / "ceilings"
@@ -114,15 +115,14 @@ def published_path(name: str, protocol: int) -> Path:
     return FOLDER / f"{name.replace('/', '--')}-p{protocol}.json"
 
 
-def published_ceiling(name: str, protocol: int, listed: Mapping[str, CatalogEntry]) -> CeilingDocument | None:
-    """The ceiling of a dataset that ships with the package; None where the catalog pins none.
+def published_ceiling(name: str, protocol: int, entry: CatalogEntry | None) -> CeilingDocument | None:
+    """The ceiling of a dataset that ships with the package; None where its entry in the catalog pins none.
 
     Raises
     ------
     DatasetError
         If the file is not the one that the catalog pins.
     """
-    entry = listed.get(name)
     pinned = entry.ceilings.get(f"p{protocol}") if entry else None
     if entry is None or pinned is None:
         return None

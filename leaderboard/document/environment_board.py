@@ -7,6 +7,9 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from ...benchmark.ceiling.document import published_ceiling
+from ...benchmark.ceiling.estimate import BranchingCeiling, estimate_ceiling
+from ...benchmark.forecast.windows import PHASES
 from ...registry.catalog import CatalogEntry
 from ...utils.canonical import canonical_json
 from ..statistics.board import MIN_TRIALS, seed_skills, skills, win_rates
@@ -15,6 +18,7 @@ from .entries import Entry
 from .metric_values import (
     board_phase,
     bootstrap_settings,
+    branching_share,
     headline_frame,
     headline_phase,
     is_above_ceiling,
@@ -53,7 +57,11 @@ def environment_board(
     superseded = NEWER_PROTOCOL if key.protocol.version < newest_protocol else None
     if listed is not None and listed.identity.first_digest != key.dataset.first_digest:
         listed, superseded = None, OTHER_BYTES
-    about = {phase: board_phase(entries, phase) for phase in present_phases(entries[0])}
+    branched = published_ceiling(key.dataset.name, key.protocol.version, listed)
+    ceilings: dict[str, BranchingCeiling | None] = {}
+    if branched is not None:
+        ceilings |= {phase: estimate_ceiling(branched, phase, key.protocol) for phase in PHASES}
+    about = {phase: board_phase(entries, phase, ceilings.get(phase)) for phase in present_phases(entries[0])}
     return EnvironmentBoard(
         id=name,
         dataset=key.dataset.name,
@@ -70,6 +78,7 @@ def environment_board(
         ranking=rule(key.protocol),
         headline=headline,
         phases=about,
+        continuations=branched.copies if branched else None,
     )
 
 
@@ -107,6 +116,7 @@ def board_rows(board: EnvironmentBoard, entries: Sequence[Entry]) -> list[Row]:
             **by_metric[headline].place(entry.id),
             ranks={name: by_metric[name].places[entry.id] for name in others if entry.id in standing},
             above_ceiling=is_above_ceiling(values[board.headline][entry.id], board.phases[board.headline]),
+            branching_share=branching_share(values[board.headline][entry.id], board.phases[board.headline]),
             phases={phase: values[phase][entry.id] for phase in board.phases},
             positions={phase: found for phase in board.phases if (found := positions(entry.results(phase)))},
             layers={phase: layers(entry.results(phase)) for phase in board.phases},

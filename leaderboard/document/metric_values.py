@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ...benchmark.ceiling.estimate import BranchingCeiling
 from ...benchmark.intervals import Estimate
 from ...benchmark.metrics import HEADLINE, METRICS, Metric
 from ...benchmark.protocol import Protocol
@@ -18,13 +19,25 @@ from .entries import Entry, frame
 from .numbers import estimate, mean, rounded
 from .schema import BoardPhase, MetricInfo, Numbers, PositionSeries, ReferenceSeries, Series
 
-CEILING, SPAN_SHARE = "oracle_skill", "span_share"
+CEILING, SPAN_SHARE, BRANCHING = "oracle_skill", "span_share", "branching_ceiling"
 PHASES = ("learning", "converged", "all")
-SHOWN = tuple(
-    MetricInfo(**{name: getattr(metric, name) for name in MetricInfo.model_fields})
-    for metric in METRICS
-    if metric.track == "forecast"
+SHOWN = (
+    *(
+        MetricInfo(**{name: getattr(metric, name) for name in MetricInfo.model_fields})
+        for metric in METRICS
+        if metric.track == "forecast"
+    ),
+    MetricInfo(
+        name=BRANCHING,
+        label="branching ceiling",
+        unit="share",
+        direction=None,
+        digits=3,
+        averaged=False,
+        beside=HEADLINE,
+    ),
 )
+"""Metrics of records, and the ceiling that is measured apart from them."""
 SCORES = [metric for metric in METRICS if metric.track == "forecast" and metric.direction is not None]
 REFERENCES = [metric for metric in METRICS if metric.track == "forecast" and metric.direction is None]
 
@@ -63,19 +76,28 @@ def row_values(entries: Sequence[Entry], phase: str, *, seeds_are_a_level: bool)
     return found
 
 
-def board_phase(entries: Sequence[Entry], phase: str) -> BoardPhase:
-    """What every run of a board measures alike: the median over records, so that no single one decides."""
+def board_phase(entries: Sequence[Entry], phase: str, ceiling: BranchingCeiling | None) -> BoardPhase:
+    """What every run of a board measures alike: the median over records, so that no single one decides.
+
+    The branching ceiling, where it is known, stands beside.
+    """
     runs = [results for entry in entries for results in entry.results(phase)]
     references = {}
     for metric in REFERENCES:
         values = [[result[metric.name].value for result in at] for at in zip(*runs, strict=True)]
         by_horizon = tuple(rounded(_known(np.median, found)) for found in values)
         references[metric.name] = ReferenceSeries(mean=rounded(mean(by_horizon)), by_horizon=by_horizon)
+    at_positions = positions(runs, REFERENCES, np.median)
+    if ceiling is not None:
+        overall = estimate([ceiling.mean.value, ceiling.mean.low, ceiling.mean.high])
+        by_horizon = tuple(rounded(one.value) for one in ceiling.by_horizon)
+        references[BRANCHING] = ReferenceSeries(mean=overall.value, by_horizon=by_horizon, interval=overall)
+        means, each = ceiling.positions
+        at_positions[BRANCHING] = PositionSeries(
+            mean=tuple(map(rounded, means)), by_horizon=tuple(tuple(map(rounded, numbers)) for numbers in each)
+        )
     return BoardPhase(
-        windows=runs[0][0].windows,
-        trials=runs[0][0].trials,
-        references=references,
-        positions=positions(runs, REFERENCES, np.median),
+        windows=runs[0][0].windows, trials=runs[0][0].trials, references=references, positions=at_positions
     )
 
 
@@ -110,6 +132,14 @@ def layers(runs: Sequence[Sequence[Result]]) -> dict[str, Numbers]:
         name: tuple(rounded(mean([result.layers[name] for result in at])) for at in zip(*runs, strict=True))
         for name in names
     }
+
+
+def branching_share(values: dict[str, Series], about: BoardPhase) -> float | None:
+    """The mean skill's share of the branching ceiling, where that is known."""
+    skill, ceiling = values[HEADLINE].mean, about.references.get(BRANCHING)
+    if skill is None or skill.value is None or ceiling is None or not ceiling.mean:
+        return None
+    return rounded(skill.value / ceiling.mean)
 
 
 def is_above_ceiling(values: dict[str, Series], about: BoardPhase) -> bool:

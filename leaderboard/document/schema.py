@@ -63,12 +63,14 @@ class Series(Document):
 
 
 class ReferenceSeries(Document):
-    """One reference of a board in one phase: the median over its records."""
+    """One reference of a board in one phase: the median over its records, or its branching ceiling if known."""
 
     mean: float | None
     """Mean over horizons."""
     by_horizon: Numbers
     """One checkpoint ahead to H ahead."""
+    interval: Estimate | None = later(None)
+    """The mean with its interval, of a reference that is no record's."""
 
 
 class PositionSeries(Document):
@@ -126,6 +128,8 @@ class EnvironmentBoard(Document):
     """The phase that decides ranks."""
     phases: dict[str, BoardPhase]
     """By name: learning, converged and all, as far as its runs have them."""
+    continuations: int | None = later(None)
+    """Continuations of each window that its branching ceiling is measured with; None where that is not known."""
 
 
 class RowCost(Document):
@@ -246,6 +250,8 @@ class Row(Document):
     """Where it stands by the other metrics that the board is ranked by."""
     above_ceiling: bool
     """Whether its skill is significantly above the span ceiling."""
+    branching_share: float | None = later(None)
+    """Its mean skill divided by the branching ceiling's mean; None where that is not known."""
     phases: dict[str, dict[str, Series]]
     """By phase and name of the metric."""
     positions: dict[str, dict[str, PositionSeries]]

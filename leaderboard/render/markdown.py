@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from ...benchmark import table
 from ...benchmark.intervals import UNDEFINED, Estimate
+from ..document.metric_values import BRANCHING
 from ..document.schema import EnvironmentBoard, LeaderboardDocument, MetricInfo, Overall, OverallRow, Row
 from ..statistics.board import MIN_TRIALS
 from ..verify.reproduce import TOLERANCE
@@ -73,6 +74,7 @@ def _board(board: EnvironmentBoard, document: LeaderboardDocument) -> Cells:
     averaged = {metric.name for metric in document.scores if metric.averaged}
     metrics = [metric for metric in document.scores if any(_mean(row, metric, board).value is not None for row in own)]
     ceilings = next(metric for metric in document.references if metric.beside == headline.name)
+    branching = about.references.get(BRANCHING)
     return {
         "about": board,
         "digest": board.digest[:12],
@@ -80,6 +82,11 @@ def _board(board: EnvironmentBoard, document: LeaderboardDocument) -> Cells:
         "min_trials": MIN_TRIALS,
         "ceilings": {
             h: number(_at(about.references[ceilings.name].by_horizon, h, None), 2) for h in HORIZONS
+        },
+        "branching": branching and {
+            "mean": number(branching.mean, 2),
+            "interval": interval(branching.interval or UNDEFINED, 2),
+            "by_horizon": {h: number(_at(branching.by_horizon, h, None), 2) for h in HORIZONS},
         },
         "references": [
             (metric.label, number(about.references[metric.name].mean, metric.digits))
@@ -141,6 +148,7 @@ def _row(row: Row, board: EnvironmentBoard, metrics: Sequence[MetricInfo], title
         },
         "by_horizon": {h: number(_at(series, h, UNDEFINED).value, digits) for h in HORIZONS},
         "ranks": {name: f"{place.rank}{'=' if place.tied else ''}" for name, place in row.ranks.items()},
+        "branching_share": number(row.branching_share, digits),
         "spread": number(row.spread, digits),
         "fresh": (number(fresh.value, digits), interval(fresh, digits)),
         "fit_seconds": number(row.cost.fit_seconds, 1),

@@ -37,6 +37,8 @@ TERMS = {
     "persistence": "the forecast that weights stay as they are at the origin",
     "skill": "1 - WPE / WPE of persistence",
     "span ceiling": "the skill of the best point in the span of the context",
+    "branching ceiling": "the skill of the best forecast that knows the whole training state at the origin, the "
+    "current batch included, measured by continuations with fresh random streams; see ceilings.md",
     "reset noise": "the difference of a true policy's J on other reset seeds; REPW shares resets, so it is no floor",
     "perfect forecast": "the true weights, acting with the normaliser at the origin as a forecast does, unless its "
     "predictor forecasts the normaliser too",

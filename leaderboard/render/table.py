@@ -21,7 +21,7 @@ OF_BOARD = {"dataset": TEXT, "digest": TEXT, "environment": TEXT, "protocol": WH
 OF_ROW = {
     "method": TEXT, "version": WHOLE, "consumes": TEXT, "budget": TEXT, "variant": TEXT, "device": TEXT, "state": TEXT,
     "reproduction": TEXT, "confirmation": TEXT, "greyed": TEXT, "disputed": TEXT, "rank": WHOLE, "above_ceiling": FLAG,
-    "spread": NUMBER,
+    "branching_share": NUMBER, "spread": NUMBER,
 }  # fmt: skip
 OF_FRESH = {"fresh_skill": NUMBER, "fresh_skill_low": NUMBER, "fresh_skill_high": NUMBER}
 OF_SEEDS = {"seeds": pa.list_(WHOLE), "seed_skills": pa.list_(NUMBER), "tied": pa.list_(TEXT)}
@@ -124,7 +124,10 @@ def _numbers(row: Row, about: BoardPhase, phase: str, horizon: int, metrics: tup
     found: Line = {}
     for metric in metrics:
         if metric.direction is None:
-            reference = about.references[metric.name]
+            reference = about.references.get(metric.name)
+            if reference is None:  # the branching ceiling, where it is not known
+                found[metric.name] = None
+                continue
             # A mean is left out where that of the metric beside it is: both grow with the horizon.
             averaged = any(other.averaged for other in metrics if other.name == metric.beside)
             found[metric.name] = reference.by_horizon[horizon - 1] if horizon else reference.mean if averaged else None

@@ -7,14 +7,15 @@ import stat
 
 import numpy as np
 import pytest
+from helpers.ceilings import COPIES, PARAMETERS, synthetic_document, truth
 from helpers.mujoco_warnings import quiet_mujoco
 from helpers.small_collections import TINY, edit_manifest, silent, tiny_config
 from tipl_bench.benchmark.ceiling import compute
 from tipl_bench.benchmark.ceiling.branching import summarise
 from tipl_bench.benchmark.ceiling.compute import branching_ceiling
-from tipl_bench.benchmark.ceiling.document import BranchedWindow, CeilingDocument, read_ceiling
+from tipl_bench.benchmark.ceiling.document import read_ceiling
 from tipl_bench.benchmark.ceiling.estimate import estimate_ceiling
-from tipl_bench.benchmark.forecast.windows import EvaluationWindow, evaluation_windows
+from tipl_bench.benchmark.forecast.windows import evaluation_windows
 from tipl_bench.benchmark.protocol import PROTOCOLS
 from tipl_bench.registry.collection.collect import collect
 from tipl_bench.registry.dataset import Dataset
@@ -23,46 +24,17 @@ from tipl_bench.utils.errors import DatasetError, OptionError
 __all__ = ["quiet_mujoco"]
 
 SHORT = PROTOCOLS[1].model_copy(update={"context": 6, "horizon": 4, "origins_per_phase": 2, "smoothing": 3})
-PARAMETERS, COPIES = 50, 8
-
-
-def head(**changes):
-    facts = {
-        "dataset": TINY,
-        "digest": "0" * 64,
-        "protocol": 1,
-        "copies": COPIES,
-        "seed": 0,
-        "versions": {},
-        "cpu": "x",
-    }
-    return CeilingDocument(**(facts | {"windows": ()} | changes))
-
-
-def synthetic_document(noise, seed=0):
-    """Continuations that drift by 1 a step and vary by `noise` times the root of the horizon, in 20 trials."""
-    rng, steps = np.random.default_rng(seed), np.arange(1, 5)[:, None]
-    windows = []
-    for trial in range(20):
-        for origin in range(20, 25):
-            start, direction = rng.normal(size=(2, PARAMETERS))
-            future = np.cumsum(rng.normal(scale=noise, size=(COPIES + 1, 4, PARAMETERS)), axis=1)
-            moved = start + direction * steps + future
-            stored = np.concatenate([start[None], moved[-1]])
-            found = summarise(moved[:-1].astype(np.float32), stored.astype(np.float32), 0.0)
-            windows.append(BranchedWindow.of(EvaluationWindow(trial, origin, "learning", origin % 5), found))
-    return head(windows=tuple(windows))
 
 
 @pytest.mark.parametrize("noise", [0.2, 1.0, 3.0])
 def test_of_continuations_with_a_known_variance_the_ceiling_is_as_known(noise):
+    exact = truth(noise)
     found = estimate_ceiling(synthetic_document(noise), "learning", PROTOCOLS[1])
-    truth = [1 - h * noise**2 / (h**2 + h * noise**2) for h in (1, 2, 3, 4)]
-    assert [one.value for one in found.by_horizon] == pytest.approx(truth, abs=0.02)
-    assert all(one.low < exact < one.high for one, exact in zip(found.by_horizon, truth, strict=True))
-    assert found.mean.low < np.mean(truth) < found.mean.high
-    assert np.array(found.positions[1]) == pytest.approx(np.repeat(truth, 5).reshape(4, 5), abs=0.05)
-    assert found.stored.low < np.mean(truth) < found.stored.high
+    assert [one.value for one in found.by_horizon] == pytest.approx(exact, abs=0.02)
+    assert all(one.low < value < one.high for one, value in zip(found.by_horizon, exact, strict=True))
+    assert found.mean.low < np.mean(exact) < found.mean.high
+    assert np.array(found.positions[1]) == pytest.approx(np.repeat(exact, 5).reshape(4, 5), abs=0.05)
+    assert found.stored.low < np.mean(exact) < found.stored.high
     assert (found.windows, found.trials) == (100, 20)
 
 

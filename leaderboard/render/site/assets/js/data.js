@@ -7,7 +7,7 @@ const data = (() => {
   const rows = about.rows.id.map((id, index) => {
     const row = { id, index, part: null };
     for (const name of names) row[name] = about.rows[name].values[about.rows[name].index[index]];
-    for (const name of ["rank", "ties", "seeds", "above", "spread", "fresh", "fit", "parameters"]) row[name] = about.rows[name][index];
+    for (const name of ["rank", "ties", "seeds", "above", "branching", "spread", "fresh", "fit", "parameters"]) row[name] = about.rows[name][index];
     row.board = boards.get(row.board);
     row.ranks = Object.fromEntries(Object.entries(about.rows.ranks).filter(([, places]) => places.rank[index] !== null)
       .map(([name, places]) => [name, { rank: places.rank[index], ties: places.ties[index] }]));

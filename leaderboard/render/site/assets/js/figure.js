@@ -13,7 +13,7 @@ const figure = (() => {
     return html("div", { class: "panels" }, panels, returns(details.returns, width, details.seeds[0]));
   }
 
-  const lineOf = name => (name.includes("persistence") ? "persistence" : name.includes("noise") ? "noise" : "ceiling");
+  const lineOf = name => (name.includes("persistence") ? "persistence" : name.includes("noise") ? "noise" : name.includes("branching") ? "branching" : "ceiling");
 
   function byHorizon({ title, series, metric, width, beside }) {
     const format = data.format(metric), label = metric.unit === "return" ? `${metric.label}, return` : metric.label;
@@ -69,5 +69,5 @@ const figure = (() => {
     return `${text.plural(points.length, "forecast policy").replace("policys", "policies")} of seed ${seed}; half lie within ${text.points(errors[errors.length >> 1])} of their true return, the farthest is ${text.points(errors.at(-1))} away.`;
   }
 
-  return { draw };
+  return { draw, lineOf };
 })();

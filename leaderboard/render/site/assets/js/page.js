@@ -87,9 +87,10 @@ const page = (() => {
 
   function aboutBoard(where, view) {
     const measured = where.phases[now.phase];
-    const pick = ({ mean, by_horizon }) => (now.horizon === "mean" ? mean : by_horizon[Number(now.horizon) - 1]);
+    const pick = ({ mean, by_horizon } = {}) => (now.horizon === "mean" ? mean : by_horizon?.[Number(now.horizon) - 1]);
     const references = data.metrics.filter(metric => view.metrics[metric.name]).flatMap(data.referencesOf)
       .filter(reference => measured && Number.isFinite(pick(measured.references[reference.name])));
+    const branching = measured?.references.branching_ceiling?.interval;
     return [
       where.yanked && html("p", { class: "notice" }, html("b", {}, "The dataset is yanked: "), bdi(where.yanked), ". These rows are kept for the record only."),
       where.superseded && html("p", { class: "notice" }, html("b", {}, "Superseded by "), bdi(where.superseded), ". These rows are kept for the record only."),
@@ -101,6 +102,7 @@ const page = (() => {
         ["protocol", text.clean(where.protocol, 20)],
         ["dataset", [dom.code(where.digest.slice(0, 12)), " ", columns.badge(...whereabouts(where))]],
       ].map(([name, value]) => html("div", {}, html("dt", {}, name), html("dd", {}, value)))),
+      branching && html("p", { class: "soft" }, `Branching ceiling: the best that a forecast can do which knows the whole training state at the origin, the current batch included. ${text.skill(branching.value)} ${text.interval(branching.low, branching.high, text.skill)} over all horizons, by ${text.count(where.continuations)} continuations of each window.`),
       byPosition(where),
       (now.phase !== data.headline || now.horizon !== "mean") && html("p", { class: "soft" }, "Ranks and ties are those of the headline: learning phase, mean over horizons."),
     ];
