@@ -135,7 +135,7 @@ def _differences(one: Record, other: Record) -> Iterator[dict[str, Any]]:
             places = [(pair[0].horizon, [pair]) for pair in pairs]
             places += [(None, pairs)] if metric.averaged else []
             for horizon, chosen in places:
-                difference = _difference(metric, chosen, protocol)
+                difference = paired_difference(metric, chosen, protocol)
                 yield {
                     "metric": metric.name,
                     "phase": phase,
@@ -147,7 +147,7 @@ def _differences(one: Record, other: Record) -> Iterator[dict[str, Any]]:
                 }
 
 
-def _difference(metric: Metric, pairs: Sequence[tuple[Result, Result]], protocol: Protocol) -> intervals.Estimate:
+def paired_difference(metric: Metric, pairs: Sequence[tuple[Result, Result]], protocol: Protocol) -> intervals.Estimate:
     """The difference of a metric, or of its mean over several horizons."""
     ratios = [[metric.ratio({c: np.array(r.by_trial[c]) for c in metric.columns}) for r in pair] for pair in pairs]
 

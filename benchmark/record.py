@@ -24,7 +24,7 @@ from .record_v1 import upgrade
 
 RECORD_NAME = "record.json"
 RECORD_LIMIT = 4 << 20
-IDENTIFYING = ("dataset.name", "method.name", "protocol.version")
+IDENTIFYING = ("dataset.name", "method.name", "method.fitted_on.name", "protocol.version")
 """Fields of a key from which the others of their group follow."""
 ROUNDING = 1e-9
 """By less than this part no skill is above another."""
@@ -147,8 +147,8 @@ class RunKey(Document):
             for key, beside in ((self, other), (other, self))
         )
         names = sorted(name for name in {*mine, *theirs} if mine.get(name) != theirs.get(name))
-        groups = [name.partition(".")[0] for name in names if name in IDENTIFYING]
-        shown = [name for name in names if name in IDENTIFYING or name.partition(".")[0] not in groups]
+        groups = tuple(f"{name.rpartition('.')[0]}." for name in names if name in IDENTIFYING)
+        shown = [name for name in names if name in IDENTIFYING or not name.startswith(groups)]
         return [f"{name}: {mine.get(name)} here, {theirs.get(name)} there" for name in shown]
 
 
