@@ -148,7 +148,7 @@ def _differences(one: Record, other: Record) -> Iterator[dict[str, Any]]:
 
 
 def paired_difference(metric: Metric, pairs: Sequence[tuple[Result, Result]], protocol: Protocol) -> intervals.Estimate:
-    """The difference of a metric, or of its mean over several horizons."""
+    """The difference of a metric, or of its mean over several horizons or seeds, with its interval over trials."""
     ratios = [[metric.ratio({c: np.array(r.by_trial[c]) for c in metric.columns}) for r in pair] for pair in pairs]
 
     def statistic(index: Index) -> Any:

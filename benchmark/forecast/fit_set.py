@@ -7,10 +7,11 @@ from collections.abc import Iterable
 from ...registry.catalog import identity_of
 from ...registry.dataset import Dataset
 from ...registry.files import verify_file
+from ...registry.manifest import Split
 from ...utils.canonical import canonical_json
 from ...utils.errors import OptionError
 from ..protocol import Protocol
-from .windows import Split
+from .windows import Split as Part
 
 SPACING = ("steps_per_iteration", "epochs", "minibatches")
 """Hyperparameters that say how far training goes from one checkpoint to the next."""
@@ -24,7 +25,20 @@ def fitting_trials(dataset: Dataset) -> tuple[int, ...]:
     return (*dataset.manifest.split.train, *dataset.manifest.split.validation)
 
 
-def check_fit_set(fit_set: Dataset, dataset: Dataset, protocol: Protocol, split: Split) -> None:
+def first_trials(fit_set: Dataset, count: int) -> Dataset:
+    """A fit set with the first training trials alone, and the same validation trials; the others are for testing.
+
+    It is no copy: the same files under a manifest of its own.
+    """
+    split, stem = fit_set.manifest.split, fit_set.name.rpartition("-v")
+    if not 0 < count <= len(split.train):
+        raise OptionError(f"{fit_set.name} has {len(split.train)} training trials, not {count}.")
+    chosen = Split(train=split.train[:count], validation=split.validation, test=(*split.test, *split.train[count:]))
+    name = f"{stem[0]}-first-{count}-v{stem[2]}"
+    return Dataset(fit_set.folder, fit_set.manifest.model_copy(update={"name": name, "split": chosen}))
+
+
+def check_fit_set(fit_set: Dataset, dataset: Dataset, protocol: Protocol, part: Part) -> None:
     """Check that a predictor fitted on one dataset may forecast the trials of another.
 
     Neither the training nor the validation trials of the fit set may be test trials of the forecast dataset, whichever
@@ -52,7 +66,7 @@ def check_fit_set(fit_set: Dataset, dataset: Dataset, protocol: Protocol, split:
             f"needs {needed}."
         )
     _check_apart(start, fit_set, fitting_trials(fit_set), dataset, "test")
-    if split == "validation":
+    if part == "validation":
         _check_apart(start, fit_set, fit_set.manifest.split.train, dataset, "validation")
 
 
@@ -74,7 +88,7 @@ def _kind(dataset: Dataset) -> dict[str, str]:
     }
 
 
-def _check_apart(start: str, fit_set: Dataset, fitted: Iterable[int], dataset: Dataset, part: Split) -> None:
+def _check_apart(start: str, fit_set: Dataset, fitted: Iterable[int], dataset: Dataset, part: Part) -> None:
     """Refuse trials to fit on that are trials of a part of the forecast dataset: by seed, or by their weights."""
     known = {mark: trial for trial in getattr(dataset.manifest.split, part) for mark in _marks(dataset, trial)}
     shared = {}
