@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -12,7 +11,7 @@ from pydantic import Field
 from .options import build_options
 from .plugins.discovery import IN_TREE
 from .plugins.lookup import predictor_type
-from .predictor import Array, Contexts, FitCurve, FitTask, Options, Predictor, Weights
+from .predictor import Array, Contexts, FitTask, Options, Predictor, Weights
 
 CONTEXT = "context"
 """Name of the state's entry that holds the length of the contexts that the members were fitted on."""
@@ -79,8 +78,9 @@ class Ensemble(Predictor[EnsembleOptions]):
         for number in range(count):
             member = self._member()
             progress = _part(task.progress, number, count)
-            # A curve of its own, which is not kept: steps of a run's curve rise.
-            member.fit(replace(task, seed=count * task.seed + number, progress=progress, curve=FitCurve()))
+            # A curve of its own, which is not kept: steps of a run's curve rise. Nor is the state of its training.
+            seed = count * task.seed + number
+            member.fit(FitTask(task.train, task.validation, task.horizon, task.context, task.device, seed, progress))
             members.append(member)
         self.members = members
 

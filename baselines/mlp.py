@@ -108,7 +108,7 @@ class MLP(TorchPredictor[MLPOptions, WeightNetwork]):
             def validate() -> float:
                 return float(error(held_out) / held_out.displacements.square().mean())
 
-            train(network, loss, validate, Schedule.of(options, cosine=True), task)
+            train(network, loss, validate, Schedule.of(options, cosine=True), task, [rng])
 
     def build(self, state: Mapping[str, Array]) -> WeightNetwork:
         """See `TorchPredictor.build`."""

@@ -167,6 +167,14 @@ class FitCurve:
 
 
 @dataclass(frozen=True)
+class TrainingState:
+    """How far a fit had come, to go on from there after an interruption: arrays, and whatever else JSON can hold."""
+
+    arrays: Mapping[str, Array]
+    values: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class FitTask:
     """The data and settings that a predictor is fitted with.
 
@@ -186,6 +194,10 @@ class FitTask:
         Call it with steps done, steps in all, and a short status message.
     curve
         Where to add the losses of training, for the run's `fit.csv` and figure; optional.
+    resume
+        What the same fit kept last before it was interrupted; none: begin.
+    keep
+        Call it every few minutes with what `resume` will have to be; optional.
     """
 
     train: Sequence[Trial]
@@ -196,6 +208,8 @@ class FitTask:
     seed: int = 0
     progress: Callable[[int, int, str], None] = lambda done, total, word: None
     curve: FitCurve = field(default_factory=FitCurve)
+    resume: TrainingState | None = None
+    keep: Callable[[TrainingState], None] = lambda state: None
 
 
 class Predictor(ABC, Generic[OptionsT]):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from . import figures
 from . import protocol as protocols
 from .collection import load_or_collect
 from .fitting.curve import CURVE_NAME, write_curve
+from .fitting.training_state import TrainingStateFile
 from .forecast.contract import check_contract
 from .forecast.fit_set import verify_fit_set
 from .forecast.forecasting import is_complete, write_forecasts
@@ -195,7 +197,8 @@ def execute(request: RunRequest, folder: Path, progress: Progress = silent) -> R
 
         with attempt():
             windows = request.windows(progress)
-            _forecast(predictor, contract, request, key.device, windows, folder, timings, progress)
+            training = TrainingStateFile(folder, key, circumstances)
+            _forecast(predictor, contract, request, key.device, windows, folder, training, timings, progress)
     with attempt():
         rows = _evaluated(request, windows, folder, timings, progress)
         record = Record(
@@ -273,11 +276,24 @@ def _recording_failure(
         raise
 
 
-def _fit(predictor: PredictorProcess, request: RunRequest, device: str, path: Path, progress: Progress) -> float:
-    """Fit the predictor, or load what an interrupted run had fitted; the seconds that fitting took now."""
+def _fit(
+    predictor: PredictorProcess,
+    request: RunRequest,
+    device: str,
+    path: Path,
+    training: TrainingStateFile,
+    progress: Progress,
+) -> float:
+    """Fit the predictor, or load what an interrupted run had fitted; the seconds that fitting took.
+
+    An interrupted fit that had kept its state goes on there; its seconds count.
+    """
     if path.exists():
+        training.remove()
         _load(predictor, path, device)
         return 0.0
+    resume, before = training.read()
+    started = time.perf_counter() - before
     split, dataset = request.fit_set.manifest.split, request.fit_set
     task = FitTask(
         train=dataset.trials(split.train),
@@ -287,6 +303,8 @@ def _fit(predictor: PredictorProcess, request: RunRequest, device: str, path: Pa
         device=device,
         seed=request.seed,
         progress=lambda done, total, word: progress("fit", done, total, word),
+        resume=resume,
+        keep=lambda state: training.write(state, time.perf_counter() - started),
     )
     if request.fit_on:
         verify_fit_set(request.fit_on)  # its digest is recorded
@@ -296,7 +314,8 @@ def _fit(predictor: PredictorProcess, request: RunRequest, device: str, path: Pa
     if predictor.curve is not None:
         write_curve(predictor.name, predictor.curve, path.parent)
     predictor.save(path)
-    return seconds
+    training.remove()
+    return before + seconds
 
 
 def _load(predictor: PredictorProcess, path: Path, device: str) -> None:
@@ -314,6 +333,7 @@ def _forecast(
     device: str,
     windows: list[EvaluationWindow],
     folder: Path,
+    training: TrainingStateFile,
     timings: Timings,
     progress: Progress,
 ) -> None:
@@ -330,7 +350,7 @@ def _forecast(
         return
     (folder / WINDOWS_NAME).unlink(missing_ok=True)  # rows of earlier forecasts
     timings.stage = "fit"
-    timings.add("fit_seconds", _fit(predictor, request, device, state, progress))
+    timings.add("fit_seconds", _fit(predictor, request, device, state, training, progress))
     progress("forecast", 0, len(windows), "")
     with timings.of("forecast"):
         write_forecasts(predictor, dataset, windows, protocol, path, progress)

@@ -25,11 +25,11 @@ class HoltOptions(Options):
     """The constants; none: fitted."""
 
     level: float | None = Field(None, gt=0, le=1)
-    """Weight of the newest checkpoint in the level."""
+    """Weight of the newest checkpoint in the level; none: fitted on the training trials."""
     trend: float | None = Field(None, ge=0, le=1)
-    """Weight of the newest step in the trend."""
+    """Weight of the newest step in the trend; none: fitted on the training trials."""
     damping: float | None = Field(None, ge=0, le=1)
-    """Factor of the trend from one checkpoint to the next."""
+    """Factor of the trend from one checkpoint to the next; none: fitted on the training trials."""
 
 
 class Holt(Predictor[HoltOptions]):

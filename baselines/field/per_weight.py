@@ -89,7 +89,7 @@ class PerWeight(TorchPredictor[PerWeightOptions, nn.Sequential]):
             def validate() -> float:
                 return float(residual(held_out).square().mean() / held_out[1].square().mean())
 
-            train(network, loss, validate, Schedule.of(options, cosine=True), task)
+            train(network, loss, validate, Schedule.of(options, cosine=True), task, [rng])
 
     def build(self, state: Mapping[str, Array]) -> nn.Sequential:
         """See `TorchPredictor.build`."""

@@ -8,8 +8,9 @@ from __future__ import annotations
 import contextlib
 import copy
 import math
+import time
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -18,6 +19,10 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ..predictor import Array, FitTask, Options, OptionsT, Predictor
+from .resuming import Loop, Stream
+
+KEEP_EVERY = 120.0
+"""Seconds of training between two states that are kept for a resumption."""
 
 NetworkT = TypeVar("NetworkT", bound=nn.Module)
 
@@ -136,10 +141,14 @@ def train(
     validate: Callable[[], float],
     schedule: Schedule,
     task: FitTask,
+    streams: Sequence[Stream],
     *,
     select: bool = True,
 ) -> None:
     """Minimise `loss(step)`; leave the model in its best validated state, or its last.
+
+    Every `KEEP_EVERY` seconds the task is given the state of training, and a task that has one is continued: on one
+    thread, to the same bits as without an interruption.
 
     Parameters
     ----------
@@ -154,35 +163,50 @@ def train(
     task
         Told the progress at every step, and the losses at every look at the validation error: of training, the mean
         since the look before.
+    streams
+        The random generators that `loss` draws from, besides torch's global one.
     select
         Whether the state with the least validation error is kept, else the last.
     """
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=schedule.learning_rate, weight_decay=schedule.weight_decay, fused=True
     )
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, schedule.factor)
-    best, best_error, message = copy.deepcopy(model.state_dict()), math.inf, ""
-    losses: list[Tensor] = []  # since the last look
-    for step in range(schedule.steps + 1):
-        if step % schedule.validate_every == 0 or step == schedule.steps:
-            model.eval()
-            with torch.no_grad():
-                error = validate()
-            if kept := error < best_error or not select:
-                best, best_error = copy.deepcopy(model.state_dict()), error
-            model.train()
-            training = float(torch.stack(losses).mean()) if losses else None
-            task.curve.add(step, training=training, validation=error, kept=kept)
-            losses.clear()
-            message = f"validation skill {1 - error:.3f}, {'best' if select else 'last'} {1 - best_error:.3f}"
-        task.progress(step, schedule.steps, message)
-        if step < schedule.steps:
-            optimizer.zero_grad(set_to_none=True)
-            missed = loss(step)
-            missed.backward()  # type: ignore[no-untyped-call]
-            losses.append(missed.detach())
-            nn.utils.clip_grad_norm_(model.parameters(), schedule.gradient_clip)
-            optimizer.step()
-            scheduler.step()
-    model.load_state_dict(best)
+    loop = Loop(model, optimizer, streams, task.curve, copy.deepcopy(model.state_dict()))
+    if task.resume is not None:
+        loop.restore(task.resume)
+    message, kept_at = "", time.monotonic()
+    model.train()
+    while True:
+        if loop.step % schedule.validate_every == 0 or loop.step == schedule.steps:
+            message = _look(loop, validate, select=select)
+        task.progress(loop.step, schedule.steps, message)
+        if loop.step >= schedule.steps:
+            break
+        for group in optimizer.param_groups:
+            group["lr"] = schedule.learning_rate * schedule.factor(loop.step)
+        optimizer.zero_grad(set_to_none=True)
+        missed = loss(loop.step)
+        missed.backward()  # type: ignore[no-untyped-call]
+        loop.losses.append(missed.detach())
+        nn.utils.clip_grad_norm_(model.parameters(), schedule.gradient_clip)
+        optimizer.step()
+        loop.step += 1
+        if time.monotonic() - kept_at >= KEEP_EVERY:
+            task.keep(loop.state())
+            kept_at = time.monotonic()
+    model.load_state_dict(loop.best)
     model.eval()
+
+
+def _look(loop: Loop, validate: Callable[[], float], *, select: bool) -> str:
+    """Look at the validation error, and add it to the curve; returns a status message."""
+    loop.model.eval()
+    with torch.no_grad():
+        error = validate()
+    if kept := error < loop.best_error or not select:
+        loop.best, loop.best_error = copy.deepcopy(loop.model.state_dict()), error
+    loop.model.train()
+    training = float(torch.stack(loop.losses).mean()) if loop.losses else None
+    loop.curve.add(loop.step, training=training, validation=error, kept=kept)
+    loop.losses.clear()
+    return f"validation skill {1 - error:.3f}, {'best' if select else 'last'} {1 - loop.best_error:.3f}"

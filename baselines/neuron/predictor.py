@@ -111,7 +111,7 @@ class TIPLNeuron(TorchPredictor[NeuronOptions, NeuronNetwork]):
                 moved += batch.ahead.square().sum((0, 1)).cpu()
             return float((errors / moved).mean())
 
-        train(network, loss, validate, Schedule.of(options, cosine=True), task)
+        train(network, loss, validate, Schedule.of(options, cosine=True), task, [rng])
 
     def build(self, state: Mapping[str, Array]) -> NeuronNetwork:
         """See `TorchPredictor.build`."""

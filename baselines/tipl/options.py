@@ -21,7 +21,7 @@ class TIPLOptions(Options):
     width: int = Field(128, ge=1)
     """Width of a token's embedding."""
     dropout: float = Field(0.1, ge=0, lt=1)
-    """On residual branches and attention."""
+    """Share of values that training drops at random, on residual branches and in attention."""
     rank: int | None = Field(None, ge=1)
     """d, temporal-SVD coordinates kept; none: all that the context has, one less than its checkpoints."""
     steps: int = Field(500_000, ge=1)
@@ -39,7 +39,7 @@ class TIPLOptions(Options):
     gradient_clip: float = Field(0.25, gt=0)
     """Limit of the gradient's norm."""
     validate_every: int = Field(1_000, ge=1)
-    """Batches between evaluations on the validation trials; the best state seen is kept."""
+    """Batches between evaluations on the validation trials."""
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> TIPLOptions:

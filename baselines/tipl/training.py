@@ -101,7 +101,9 @@ def fit_backbone(
             error = ((ahead - future).square() * held_out.metric[:, None]).sum(-1) + held_out.outside
             return float((error.sum(0) / held_out.displacement.sum(0)).mean())
 
-        train(model, loss, validate, Schedule.of(options, cosine=options.cosine), task, select=design.select)
+        train(
+            model, loss, validate, Schedule.of(options, cosine=options.cosine), task, [generator], select=design.select
+        )
     return model
 
 

@@ -32,7 +32,7 @@ class Channel:
 
     def send(self, head: Mapping[str, Any], arrays: Mapping[str, Array] | None = None) -> None:
         """Send a message; raises `OSError` if the connection is closed or the other side does not read in time."""
-        whole = {name: np.ascontiguousarray(array) for name, array in (arrays or {}).items()}
+        whole = {name: np.asarray(array, order="C") for name, array in (arrays or {}).items()}
         layout = {name: [array.dtype.str, array.shape] for name, array in whole.items()}
         text = json.dumps({**head, "arrays": layout}).encode()
         self.end.sendall(PREFIX.pack(len(text), sum(array.nbytes for array in whole.values())) + text)

@@ -93,6 +93,8 @@ class Fit(Message):
     context: int
     device: str
     seed: int
+    resume: dict[str, Any] | None = None
+    """The values of the state that an interrupted fit kept; its arrays are beside the request."""
 
 
 class Load(Message):
@@ -194,6 +196,13 @@ class Progress(Message):
     status: Text
 
 
+class Kept(Message):
+    """How far the fit has come, its arrays beside it; any number of these precede `Fitted`."""
+
+    kind: Literal["kept"] = "kept"
+    values: dict[str, Any]
+
+
 class UnknownName(Message):
     """The arguments of an `UnknownNameError`."""
 
@@ -231,8 +240,8 @@ def parse_request(head: Mapping[str, Any]) -> Request:
     return _REQUESTS.validate_json(json.dumps(head))
 
 
-def parse_reply(head: Mapping[str, Any], expected: type[AnswerT]) -> AnswerT | Progress | Failure:
-    """Validate a message of the worker: the expected answer, progress, or a failure.
+def parse_reply(head: Mapping[str, Any], expected: type[AnswerT]) -> AnswerT | Progress | Kept | Failure:
+    """Validate a message of the worker: the expected answer, progress, the state of a fit, or a failure.
 
     Raises
     ------
@@ -241,6 +250,8 @@ def parse_reply(head: Mapping[str, Any], expected: type[AnswerT]) -> AnswerT | P
     """
     if head.get("kind") == "progress":
         return _validate(head, Progress)
+    if head.get("kind") == "kept" and expected is Fitted:
+        return _validate(head, Kept)
     if head.get("kind") == "failure":
         return _validate(head, Failure)
     return _validate(head, expected)

@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...baselines import find_plugin, is_target
-from ...baselines.predictor import OUTPUT_DTYPES, Contexts, FitTask, Output, forecast_shape
+from ...baselines.predictor import OUTPUT_DTYPES, Contexts, FitTask, Output, TrainingState, forecast_shape
 from ...utils.errors import OptionError
 from ...utils.files import remove_tree, replace_atomically
 from ...utils.text import one_line
@@ -40,6 +40,7 @@ from .messages import (
     Fit,
     Fitted,
     Forecast,
+    Kept,
     Load,
     Loaded,
     Predict,
@@ -201,10 +202,16 @@ class PredictorProcess:
             context=task.context,
             device=task.device,
             seed=task.seed,
+            resume=None if task.resume is None else dict(task.resume.values),
         )
         started = time.perf_counter()
         fitted, arrays = self._exchange(
-            request, Fitted, limit=min(STATE_LIMIT, self.limits.memory // 2), progress=task.progress
+            request,
+            Fitted,
+            None if task.resume is None else task.resume.arrays,
+            limit=min(STATE_LIMIT, self.limits.memory // 2),
+            progress=task.progress,
+            keep=task.keep,
         )
         seconds = time.perf_counter() - started
         if "state" not in arrays:
@@ -257,13 +264,14 @@ class PredictorProcess:
         *,
         limit: int = 0,
         progress: Callable[[int, int, str], None] = lambda done, total, status: None,
+        keep: Callable[[TrainingState], None] = lambda state: None,
     ) -> tuple[AnswerT, dict[str, Array]]:
-        """Send a request and wait for its answer, forwarding progress."""
+        """Send a request and wait for its answer, forwarding progress and what is to be kept."""
         deadline = self._deadline()
         with self._attribute_errors():
             self._channel.end.settimeout(None if deadline is None else max(1e-3, deadline - time.monotonic()))
             self._channel.send(request.head(), arrays)
-        return self._receive(request, expected, deadline, limit, progress)
+        return self._receive(request, expected, deadline, limit, progress, keep)
 
     def _deadline(self) -> float | None:
         allowed = self.limits.timeout
@@ -277,6 +285,7 @@ class PredictorProcess:
         deadline: float | None = None,
         limit: int = 0,
         progress: Callable[[int, int, str], None] = lambda done, total, status: None,
+        keep: Callable[[TrainingState], None] = lambda state: None,
     ) -> tuple[AnswerT, dict[str, Array]]:
         while True:
             with self._attribute_errors():
@@ -284,9 +293,12 @@ class PredictorProcess:
             reply = parse_reply(head, expected)
             if isinstance(reply, Failure):
                 raise parse_error(reply, request, self.name, self.limits.memory)
-            if not isinstance(reply, Progress):
+            if isinstance(reply, Kept):
+                keep(TrainingState(results, reply.values))
+            elif isinstance(reply, Progress):
+                progress(reply.done, reply.total, one_line(reply.status, 200))
+            else:
                 return reply, results
-            progress(reply.done, reply.total, one_line(reply.status, 200))
 
     @contextlib.contextmanager
     def _attribute_errors(self) -> Iterator[None]:

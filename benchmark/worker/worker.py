@@ -24,7 +24,7 @@ from .subreaper import run_under_subreaper
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ...baselines.predictor import FitCurve
+    from ...baselines.predictor import FitCurve, TrainingState
     from . import messages
     from .channel import Array, Channel
 
@@ -179,7 +179,7 @@ class Worker:
         """Fit on trials; the arrays are the saved state, and the curve's points if there are any."""
         import numpy as np
 
-        from ...baselines.predictor import FitTask
+        from ...baselines.predictor import FitTask, TrainingState
         from ...registry.trial import Trial
         from .messages import Fitted
 
@@ -194,6 +194,8 @@ class Worker:
             device=request.device,
             seed=request.seed,
             progress=self._progress(),
+            resume=None if request.resume is None else TrainingState(arrays, request.resume),
+            keep=self._keep,
         )
         self.predictor.fit(task)
         self.predictor.save(self.state)
@@ -240,6 +242,12 @@ class Worker:
         except PermissionError:
             return _answer(Probed, opened=False), None
         return _answer(Probed, opened=True), None
+
+    def _keep(self, state: TrainingState) -> None:
+        """Send the state of training to the run, which keeps it."""
+        from .messages import Kept
+
+        self.channel.send(Kept.model_construct(values=dict(state.values)).head(), state.arrays)
 
     def _progress(self) -> Callable[[int, int, str], None]:
         """A progress callback that sends at most ten messages a second."""

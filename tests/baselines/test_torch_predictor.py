@@ -41,7 +41,7 @@ def test_when_the_error_is_quadratic_then_training_finds_its_minimum():
     def error() -> torch.Tensor:
         return (model(inputs) - inputs @ truth.T - 0.25).square().mean()
 
-    train(model, lambda step: error(), lambda: float(error()), schedule(steps=300), task())
+    train(model, lambda step: error(), lambda: float(error()), schedule(steps=300), task(), [])
     torch.testing.assert_close(model.weight.detach(), truth, rtol=0, atol=1e-2)
     assert not model.training
 
@@ -60,7 +60,7 @@ def test_when_validation_gets_worse_then_the_best_state_is_kept():
         assert model.training
         return model(torch.ones(1, 1)).sum()
 
-    train(model, loss, validate, schedule(), task())
+    train(model, loss, validate, schedule(), task(), [])
     assert len(states) == 5  # at 0, 10, 20, 30 and after the last step
     assert len(set(states)) == 5
     assert model.weight.item() == states[2]
@@ -69,7 +69,7 @@ def test_when_validation_gets_worse_then_the_best_state_is_kept():
 def test_when_validation_is_never_a_number_then_the_first_state_stays():
     model = torch.nn.Linear(1, 1)
     first = model.weight.item()
-    train(model, lambda step: model(torch.ones(1, 1)).sum(), lambda: math.nan, schedule(), task())
+    train(model, lambda step: model(torch.ones(1, 1)).sum(), lambda: math.nan, schedule(), task(), [])
     assert model.weight.item() == first
 
 
@@ -80,7 +80,7 @@ def test_when_the_gradient_is_clipped_then_its_size_no_longer_matters():
         torch.nn.init.ones_(model.weight)
         clipped = schedule(gradient_clip=1e-3, steps=5, validate_every=5)
         errors = iter([1.0, 0.0])
-        train(model, lambda step, m=model, s=size: s * m.weight.sum(), lambda e=errors: next(e), clipped, task())
+        train(model, lambda step, m=model, s=size: s * m.weight.sum(), lambda e=errors: next(e), clipped, task(), [])
         ends.append(model.weight.item())
     assert ends[0] == pytest.approx(ends[1], rel=1e-6)
     assert ends[0] < 1.0
@@ -90,7 +90,7 @@ def test_when_training_runs_then_progress_counts_every_step_and_tells_the_skill(
     model = torch.nn.Linear(1, 1)
     calls: list[tuple[int, int, str]] = []
     loss = lambda step: model(torch.ones(1, 1)).square().sum()  # noqa: E731
-    train(model, loss, lambda: 0.25, schedule(), task(progress=lambda *call: calls.append(call)))
+    train(model, loss, lambda: 0.25, schedule(), task(progress=lambda *call: calls.append(call)), [])
     assert [call[:2] for call in calls] == [(step, 40) for step in range(41)]
     assert calls[-1][2] == "validation skill 0.750, best 0.750"
 

@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
+
 import numpy as np
-from tipl_bench.baselines.predictor import Contexts, FitTask, NoOptions, Predictor, Weights
+from tipl_bench.baselines.predictor import (
+    Array,
+    Contexts,
+    FitTask,
+    NoOptions,
+    Predictor,
+    TrainingState,
+    Weights,
+)
 
 
 class NoCurve(Predictor[NoOptions]):
@@ -13,6 +24,38 @@ class NoCurve(Predictor[NoOptions]):
 
     def fit(self, task: FitTask) -> None:
         task.curve.add("first", training="low")  # type: ignore[arg-type]
+
+    def predict(self, contexts: Contexts, horizon: int) -> Weights:
+        return np.repeat(contexts.weights[:, -1:], horizon, axis=1)
+
+
+class TwoHalves(Predictor[NoOptions]):
+    """Keeps its state half way and ends there; a fit that is resumed does the rest."""
+
+    name, version, summary = "two-halves", 1, "Its first fit ends half way."
+
+    def __init__(self, options: NoOptions) -> None:
+        super().__init__(options)
+        self.learned: dict[str, Array] = {}
+
+    def fit(self, task: FitTask) -> None:
+        if task.resume is None:
+            arrays = {"half": np.arange(3.0), "none": np.empty((0, 2)), "number": np.array(2.5)}
+            task.keep(TrainingState(arrays, {"step": 1}))
+            os._exit(3)
+        assert task.resume.values == {"step": 1}
+        assert {name: array.shape for name, array in task.resume.arrays.items()} == {
+            "half": (3,),
+            "none": (0, 2),
+            "number": (),
+        }
+        self.learned = {"whole": 2 * task.resume.arrays["half"]}
+
+    def state(self) -> dict[str, Array]:
+        return self.learned
+
+    def load_state(self, state: Mapping[str, Array]) -> None:
+        self.learned = dict(state)
 
     def predict(self, contexts: Contexts, horizon: int) -> Weights:
         return np.repeat(contexts.weights[:, -1:], horizon, axis=1)

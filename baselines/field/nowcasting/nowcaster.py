@@ -51,7 +51,7 @@ class NowcastingOptions(Options):
     validate_every: int = Field(500, ge=1)
     """Batches between evaluations at the validation trials; the best state seen is kept."""
     weights: str | None = None
-    """A .safetensors file of released weights, to forecast with in place of training; recorded as its sha256."""
+    """A .safetensors file of released weights to forecast with, recorded as its sha256; none: train."""
     stride: int | None = Field(None, ge=1)
     """Checkpoints between two of the five states; none: 1, or with released weights chosen on the validation trials."""
     scale: float | None = None
@@ -198,7 +198,7 @@ class Nowcaster(TorchPredictor[NowcastingOptions, Network]):
                 parts = [_residual(network, graph, part).square().sum() for part in _parts(held_out, graph)]
                 return float(sum(parts) / held_out.ahead.square().sum())
 
-            train(network, loss, validate, Schedule.of(options, cosine=True), task)
+            train(network, loss, validate, Schedule.of(options, cosine=True), task, [rng])
 
     def _adopt(self, parameters: Mapping[str, Array], task: FitTask) -> None:
         """Take released parameters, and the spacing and scale that the options give or the validation trials favour."""
