@@ -73,7 +73,8 @@ class NoOptions(Options):
 
 def class_with_more_trials(consumes: str) -> str:
     """The information class of a predictor's forecasts if it is fitted on more trials than the dataset's own."""
-    return max(consumes, MORE_TRIALS, key=[*INFORMATION_CLASSES].index)
+    classes = [*INFORMATION_CLASSES]
+    return MORE_TRIALS if consumes in classes[: classes.index(MORE_TRIALS)] else consumes
 
 
 def options_dict(options: Any) -> dict[str, Any]:

@@ -97,8 +97,9 @@ def _check_apart(start: str, fit_set: Dataset, fitted: Iterable[int], dataset: D
             shared[trial] = known[mark]
     if shared:
         trial, other = next(iter(shared.items()))
-        more = f", and so are {len(shared) - 1} more" if len(shared) > 1 else ""
-        raise OptionError(f"{start}: its trial {trial}, to fit on, is {part} trial {other} of the former{more}.")
+        own = "training" if trial in fit_set.manifest.split.train else "validation"
+        more = f", and {len(shared) - 1} more are such" if len(shared) > 1 else ""
+        raise OptionError(f"{start}: its {own} trial {trial} is {part} trial {other} of {dataset.name}{more}.")
 
 
 def _marks(dataset: Dataset, trial: int) -> tuple[str, str]:

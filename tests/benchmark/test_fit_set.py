@@ -123,7 +123,7 @@ def more(tmp_path_factory):
 def test_when_a_test_trial_is_fitted_on_then_it_is_refused_by_its_seed_or_its_weights(part, smooth, more):
     other = {"train": (0, 1, 2, 3, 4, 8, 9, 10, 7), "validation": (5, 7)}[part]
     leaking = edited(more, split=more.manifest.split.model_copy(update={part: other, "test": (6, 11)}))
-    refusal = "its trial 7, to fit on, is test trial 7 of the former"
+    refusal = f"{MORE}: its {'training' if part == 'train' else part} trial 7 is test trial 7 of {smooth.name}"
     for on in ("test", "validation"):
         with pytest.raises(OptionError, match=refusal):
             small(smooth, leaking, split=on)
@@ -145,7 +145,7 @@ def test_when_validation_trials_are_forecast_then_they_may_validate_but_not_trai
     small(smooth, more, split="validation")
     trained = more.manifest.split.model_copy(update={"train": (0, 1, 2, 3, 5), "validation": (4, 8, 9, 10)})
     small(smooth, edited(more, split=trained))
-    with pytest.raises(OptionError, match="its trial 5, to fit on, is validation trial 5 of the former"):
+    with pytest.raises(OptionError, match=f"its training trial 5 is validation trial 5 of {smooth.name}"):
         small(smooth, edited(more, split=trained), split="validation")
 
 
