@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -124,16 +125,25 @@ def _search(request: RunRequest, searches: tuple[str, ...], trials: int, folder:
     """Search, and print a line a configuration, the best, and the command that runs it on the test trials."""
     from ...benchmark.tuning.search import TABLE_NAME, search
 
-    def report(one: Configuration, total: int) -> None:
-        outcome = f"failed: {as_options(one.failure)}" if one.record is None else headline(one.record)
-        echo(f"[{one.number}/{total}] {' '.join(one.settings)}: {outcome}", err=one.record is None)
+    with contextlib.ExitStack() as stack:
+        drawn: list[Bars] = []  # those of the run that is being made
 
-    with Bars() as bars:
-        found = search(request, searches, trials, folder, bars.stage, report)
+        def progress(name: str, done: int, total: int, status: str) -> None:
+            if not drawn:
+                drawn.append(stack.enter_context(Bars()))
+            drawn[0].stage(name, done, total, status)
+
+        def report(one: Configuration, total: int) -> None:
+            stack.close()
+            drawn.clear()
+            outcome = f"failed: {as_options(one.failure)}" if one.record is None else headline(one.record)
+            echo(f"[{one.number}/{total}] {' '.join(one.settings)}: {outcome}", err=one.record is None)
+
+        found = search(request, searches, trials, folder, progress, report)
     ranked = sorted((one for one in found if one.record is not None), key=lambda one: -one.skill)
     best = {one.settings: [one.record] for one in ranked if one.record is not None}
     if not best:
-        raise click.ClickException(f"All {len(found)} configurations failed; {folder / TABLE_NAME} says why.")
+        raise click.ClickException(f"Every configuration failed ({len(found)} tried); {folder / TABLE_NAME} says why.")
     print_summary(dict(list(best.items())[:SHOWN]), True, test_command(click.get_current_context()))
     failed = sum(one.record is None for one in found)
     echo(f"\ntried: {len(found)}{f', of which {failed} failed' if failed else ''}; {folder / TABLE_NAME}")

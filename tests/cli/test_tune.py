@@ -80,5 +80,5 @@ def test_when_optuna_is_not_installed_then_one_sentence_names_the_command(smooth
 
 def test_when_every_configuration_fails_then_the_exit_status_says_so_and_the_table_why(smooth):
     message = refused(tune(smooth, "--search", "points=500,600"))
-    assert "All 2 configurations failed" in message
+    assert "Every configuration failed (2 tried)" in message
     assert "runs/toy-pendulum--synthetic-v1/linear-tune-quick-seed0-p2/configurations.csv says why" in message
