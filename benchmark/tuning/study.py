@@ -45,7 +45,7 @@ class Study:
             warnings.warn(
                 f"{journal} is damaged ({why}): the search begins anew; runs that it finished count.", stacklevel=2
             )
-            journal.unlink()
+            journal.unlink(missing_ok=True)
             self.study = self._open(journal)
             self.earlier = []
 
