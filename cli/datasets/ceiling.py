@@ -51,6 +51,8 @@ def dataset_ceiling(name: str, version: int | None, phase: str, copies: int, see
     from ...registry.loading import load_dataset
     from ...utils.files import write_text
 
+    if out and not out.absolute().parent.is_dir():  # before an hour's work
+        raise click.BadParameter(f"there is no folder {out.absolute().parent}.", param_hint="--out")
     chosen = protocol(CURRENT if version is None else version)
     phases = [one for one in PHASES if phase in (one, "all")]
     dataset = load_dataset(name)

@@ -98,3 +98,18 @@ def test_when_what_is_here_is_asked_to_be_downloaded_then_it_is_said(smooth):
     result = typed("download", smooth.folder, "--trials", "0:2")
     assert result.exit_code == 1
     assert "is on this machine and is not published; there is nothing to download" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--copies", 1], "copies is 1: a variance takes 2 continuations at least"),
+        (["--protocol", 9], "Unknown protocol version '9'"),
+        (["--out", "nowhere/x.json"], "there is no folder"),
+    ],
+)
+def test_a_ceiling_that_cannot_be_measured_ends_before_anything_is_computed(arguments, said, store):
+    result = typed("ceiling", "inverted-pendulum/ppo-head-v1", *arguments)
+    assert result.exit_code == 2, result.output
+    assert said in result.output
+    assert not (store / "ceilings").exists()
