@@ -185,6 +185,15 @@ def test_when_the_fit_set_is_refused_then_the_command_line_names_its_option():
     assert "leave out --fit-on" in result.stderr
 
 
+def test_when_a_shipped_fit_set_is_not_here_then_the_error_says_how_to_have_it():
+    name = "inverted-pendulum/ppo-head-500-v1"
+    command = ["run", "--model", "linear", "--env", "InvertedPendulum-v4", "--fit-on", name]
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 1
+    assert f"{name} is not on this machine. --collect collects it first" in result.stderr
+    assert f"`tipl-bench datasets collect {name}`" in result.stderr
+
+
 def test_when_a_run_is_fitted_on_more_trials_then_python_takes_the_name_or_the_dataset(smooth, more):
     with pytest.raises(OptionError, match="leave out `fit_on=`"):
         tipl_bench.run("linear", smooth, fit_on=str(smooth.folder))
