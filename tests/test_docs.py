@@ -31,11 +31,11 @@ QUICK = [c for c in COMMANDS if c.split()[0] in ("models", "datasets") and not a
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_in_the_documents_parses(command):
     words = shlex.split(command)
-    found, context = main, click.Context(main)
+    found, context = main, click.Context(main, **main.context_settings)
     while isinstance(found, click.Group) and words:
         name, found, words = found.resolve_command(context, words)
         context = click.Context(found, parent=context, info_name=name)
-    found.make_context(name, words)  # raises on an unknown option or a missing argument
+    found.make_context(name, words, parent=context.parent)  # raises on an unknown option or a missing argument
 
 
 @pytest.mark.parametrize("command", [c for c in QUICK if "collect" not in c])

@@ -47,8 +47,9 @@ ALL = dict(commands())
 
 @pytest.mark.parametrize("words", ALL)
 def test_no_line_of_help_is_cut_or_longer_than_60_columns(words):
-    """`CliRunner` always prints it at 80."""
-    shown = ALL[words].get_help(click.Context(ALL[words], info_name=f"tipl-bench {words}", terminal_width=58))
+    """`CliRunner` always prints it at 80. The settings are as always too: a command keeps its first help option."""
+    context = click.Context(ALL[words], info_name=f"tipl-bench {words}", terminal_width=58, **main.context_settings)
+    shown = ALL[words].get_help(context)
     lines = [line for line in shown.splitlines() if "    tipl-bench " not in line]  # commands stay whole, to be copied
     assert max(map(len, lines)) <= 60
     assert "..." not in shown.partition("\nCommands:")[2]
@@ -88,11 +89,11 @@ def examples() -> list[str]:
 def test_every_example_parses(line):
     program, *words = shlex.split(line)
     assert program == "tipl-bench"
-    found, context, name = main, click.Context(main), ""
+    found, context, name = main, click.Context(main, **main.context_settings), ""
     while isinstance(found, click.Group) and words:
         name, found, words = found.resolve_command(context, words)
         context = click.Context(found, parent=context, info_name=name)
-    found.make_context(name, words)
+    found.make_context(name, words, parent=context.parent)
 
 
 def test_an_example_stands_on_its_own_line():

@@ -110,7 +110,7 @@ def parse(command):
     words = shlex.split(command)
     assert words[:2] == ["tipl-bench", "run"]
     found = main.get_command(click.Context(main), "run")
-    return found.make_context("run", words[2:]).params
+    return found.make_context("run", words[2:], **main.context_settings).params
 
 
 def test_the_run_command_names_what_differs_from_the_budget_and_verify_its_folder(smooth):
