@@ -237,7 +237,9 @@ def comparisons(
         verdict = np.where(apart, np.where((value > 0) == higher_is_better, BETTER, WORSE), TIED)
         columns = {"value": value, "low": value - half, "high": value + half, "p": adjusted}
         index = pd.MultiIndex.from_arrays([one, other], names=["entry", "other"])
-        return pd.DataFrame(columns | {"verdict": np.where(family, verdict, unjudged)}, index=index)
+        # As objects: in a column of strings None would become NaN.
+        verdicts = pd.Series(np.where(family, verdict, unjudged), index=index, dtype=object)
+        return pd.DataFrame(columns, index=index).assign(verdict=verdicts)
 
     table = pd.concat([side(names[first], names[second], 1), side(names[second], names[first], -1)])
     return table.sort_index()

@@ -159,3 +159,12 @@ def test_a_function_of_the_values_has_its_slopes_interval():
 def test_the_order_of_rows_changes_nothing(seed):
     frame = board(seed_spread=0.05)
     pd.testing.assert_frame_equal(compared(frame.sample(frac=1, random_state=seed)), compared(frame))
+
+
+def test_pairs_of_an_entry_that_is_not_ranked_have_intervals_and_no_verdict():
+    frame = board()
+    first, second, unranked = sorted(frame["entry"].unique())
+    table = compared(frame, {first: "weights", second: "weights"})
+    assert table.loc[(first, second), "verdict"] in ("better", "worse", "tied")
+    assert table.loc[(first, unranked), "verdict"] is None
+    assert table.loc[(first, unranked), ["low", "high"]].notna().all()
