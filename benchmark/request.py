@@ -23,7 +23,7 @@ from ..registry.dataset import Dataset
 from ..utils.errors import OptionError, PredictorError, UnknownNameError
 from ..utils.progress import Progress, silent
 from ..utils.text import first_error, one_line
-from .forecast.fit_set import check_fit_set, fitting_trials
+from .forecast.fit_set import check_fit_set
 from .forecast.windows import EvaluationWindow, Split, evaluation_windows
 from .protocol import CURRENT, Protocol
 from .record import DatasetIdentity, MethodIdentity, RunKey
@@ -174,7 +174,7 @@ class RunRequest:
                 self.budget,
                 self.settings,
                 context=self.protocol.context,
-                data=[trial.path for trial in self.fit_set.trials(fitting_trials(self.fit_set))],
+                data=[trial.path for trial in self.fit_set.trials(self.fit_set.manifest.split.fitted)],
                 held_out=[self.dataset.folder, self.fit_set.folder, *held_out],
                 limits=self.limits,
                 sweep=sweep,

@@ -163,16 +163,16 @@ def run(
         If the predictor fails; the record in the folder then says at what, and running again tries again.
     """
     chosen, limits = protocols.protocol(protocol), limits or Limits()
-    opened, fit_set = (
-        one if one is None or isinstance(one, Dataset) else load_or_collect(one, collect, chosen, progress)
-        for one in (dataset, fit_on)
-    )
-    assert opened is not None
+
+    def opened(one: Dataset | DatasetRef | str) -> Dataset:
+        return one if isinstance(one, Dataset) else load_or_collect(one, collect, chosen, progress)
+
+    data, fit_set = opened(dataset), None if fit_on is None else opened(fit_on)
     given = as_settings(options) if isinstance(options, Mapping) else tuple(options)
     named = {setting.partition("=")[0] for setting in given}
     with resolved_model(model, budget) as (name, own):
         settings = (*(setting for setting in own if setting.partition("=")[0] not in named), *given)
-        request = RunRequest(name, opened, budget, settings, seed, device, chosen, limits, on, limit, returns, fit_set)
+        request = RunRequest(name, data, budget, settings, seed, device, chosen, limits, on, limit, returns, fit_set)
         return execute(request, Path(out) if out else default_folder(request), progress)
 
 

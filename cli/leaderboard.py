@@ -11,7 +11,7 @@ import click
 
 from .completion import complete_datasets
 from .groups import Commands, examples
-from .limits import build_limits, memory_option, timeout_option
+from .options import build_limits, memory_option, timeout_option
 from .output import Bars, echo, quiet_option
 from .verification import describe_returns, fresh_option, open_dataset_of, records_option
 

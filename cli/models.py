@@ -15,7 +15,7 @@ import click
 from ..utils.text import one_line
 from .completion import complete_budgets, complete_predictors
 from .groups import Commands, as_options, examples
-from .limits import build_limits, memory_option
+from .options import build_limits, memory_option
 from .output import Bars, console, echo, quiet_option
 
 if TYPE_CHECKING:

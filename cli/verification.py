@@ -11,7 +11,7 @@ import click
 
 from .completion import complete_datasets, complete_devices
 from .groups import examples
-from .limits import build_limits, memory_option, timeout_option
+from .options import build_limits, memory_option, timeout_option
 from .output import Bars, echo, quiet_option
 
 if TYPE_CHECKING:

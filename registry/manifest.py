@@ -124,6 +124,11 @@ class Split(Document):
     validation: tuple[int, ...] = Field(min_length=1)
     test: tuple[int, ...] = Field(min_length=1)
 
+    @property
+    def fitted(self) -> tuple[int, ...]:
+        """The trials that predictors are fitted on: training, then validation."""
+        return (*self.train, *self.validation)
+
     @classmethod
     def proportional(cls, trials: int) -> Split:
         """60% train, 10% validation, 30% test (30 / 5 / 15 of 50), in trial order, at least one each.
@@ -196,7 +201,7 @@ class Manifest(Document):
         if self.format != 1 and self.sidecars:
             raise ValueError("only format 1 lists sidecars; derived files are no part of a manifest of format 2")
         count = len(self.trials)
-        chosen = sorted([*self.split.train, *self.split.validation, *self.split.test])
+        chosen = sorted([*self.split.fitted, *self.split.test])
         if chosen != list(range(count)):
             raise ValueError(f"the split must name each of the {count} trials once")
         if len(self.trial_seeds) != count:

@@ -17,7 +17,7 @@ import click
 from tipl_bench.benchmark.paper.scaling import PREDICTORS, Scaling, finished, missing, render, scale
 from tipl_bench.benchmark.protocol import CURRENT
 from tipl_bench.benchmark.protocol import protocol as protocol_of
-from tipl_bench.cli.run import Seeds
+from tipl_bench.cli.runs.run import Seeds
 from tipl_bench.registry.loading import load_dataset
 from tipl_bench.utils.progress import ProgressLines
 

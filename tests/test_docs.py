@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 import shlex
 from pathlib import Path
 
@@ -83,3 +84,8 @@ def test_the_python_of_the_readme_and_of_the_hub_page_runs(smooth):
             if "tipl_bench.run(" in block:  # on a small dataset, which takes seconds
                 block = block.replace("inverted-pendulum/ppo-head-v1", str(smooth.folder))
             exec(compile(block, name, "exec"), {})
+
+
+@pytest.mark.parametrize("script", sorted((ROOT / "scripts").glob("*.py")), ids=lambda path: path.stem)
+def test_every_script_finds_what_it_imports(script):
+    runpy.run_path(str(script))

@@ -7,11 +7,10 @@ from collections.abc import Iterable
 from ...registry.catalog import identity_of
 from ...registry.dataset import Dataset
 from ...registry.files import verify_file
-from ...registry.manifest import Split
 from ...utils.canonical import canonical_json
 from ...utils.errors import OptionError
 from ..protocol import Protocol
-from .windows import Split as Part
+from .windows import Split
 
 SPACING = ("steps_per_iteration", "epochs", "minibatches")
 """Hyperparameters that say how far training goes from one checkpoint to the next."""
@@ -20,25 +19,7 @@ LENGTH_AND_ARITHMETIC = {"trials", "first_seed", "environment_steps", "version"}
 schedule's end."""
 
 
-def fitting_trials(dataset: Dataset) -> tuple[int, ...]:
-    """The trials that predictors are fitted on: training, then validation."""
-    return (*dataset.manifest.split.train, *dataset.manifest.split.validation)
-
-
-def first_trials(fit_set: Dataset, count: int) -> Dataset:
-    """A fit set with the first training trials alone, and the same validation trials; the others are for testing.
-
-    It is no copy: the same files under a manifest of its own.
-    """
-    split, stem = fit_set.manifest.split, fit_set.name.rpartition("-v")
-    if not 0 < count <= len(split.train):
-        raise OptionError(f"{fit_set.name} has {len(split.train)} training trials, not {count}.")
-    chosen = Split(train=split.train[:count], validation=split.validation, test=(*split.test, *split.train[count:]))
-    name = f"{stem[0]}-first-{count}-v{stem[2]}"
-    return Dataset(fit_set.folder, fit_set.manifest.model_copy(update={"name": name, "split": chosen}))
-
-
-def check_fit_set(fit_set: Dataset, dataset: Dataset, protocol: Protocol, part: Part) -> None:
+def check_fit_set(fit_set: Dataset, dataset: Dataset, protocol: Protocol, part: Split) -> None:
     """Check that a predictor fitted on one dataset may forecast the trials of another.
 
     Neither the training nor the validation trials of the fit set may be test trials of the forecast dataset, whichever
@@ -65,14 +46,14 @@ def check_fit_set(fit_set: Dataset, dataset: Dataset, protocol: Protocol, part: 
             f"{start}: its trials have {fit_set.manifest.checkpoints} checkpoints, and protocol {protocol.version} "
             f"needs {needed}."
         )
-    _check_apart(start, fit_set, fitting_trials(fit_set), dataset, "test")
+    _check_apart(start, fit_set, fit_set.manifest.split.fitted, dataset, "test")
     if part == "validation":
         _check_apart(start, fit_set, fit_set.manifest.split.train, dataset, "validation")
 
 
 def verify_fit_set(fit_set: Dataset) -> None:
     """Hash every trial that is fitted on; raises `DatasetError` for one that is not what the manifest says."""
-    for entry in fit_set.files(fitting_trials(fit_set)):
+    for entry in fit_set.files(fit_set.manifest.split.fitted):
         verify_file(fit_set.folder / entry.path, entry)
 
 
@@ -88,7 +69,7 @@ def _kind(dataset: Dataset) -> dict[str, str]:
     }
 
 
-def _check_apart(start: str, fit_set: Dataset, fitted: Iterable[int], dataset: Dataset, part: Part) -> None:
+def _check_apart(start: str, fit_set: Dataset, fitted: Iterable[int], dataset: Dataset, part: Split) -> None:
     """Refuse trials to fit on that are trials of a part of the forecast dataset: by seed, or by their weights."""
     known = {mark: trial for trial in getattr(dataset.manifest.split, part) for mark in _marks(dataset, trial)}
     shared = {}

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import jinja2
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -16,13 +15,13 @@ from ...registry.dataset import Dataset
 from ...utils.files import replace_atomically, write_text
 from ..figures import BLUE, GREEN, GREY, STYLE
 from ..run import Run
+from .templating import templates
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Float64 = npt.NDArray[np.float64]
 
-TEMPLATES = Path(__file__).parent / "templates"
 HORIZONS = (1, 2, 5, 10)
 """The forward steps that tables show."""
 LABELS = {
@@ -245,13 +244,7 @@ def render(
     sections: Sequence[Section], tables: Mapping[str, Sequence[AblationRow]], command: str, folder: Path
 ) -> Path:
     """Write the page into a folder; its figures are in `reproduction/` beside it."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        undefined=jinja2.StrictUndefined,
-        keep_trailing_newline=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates()
     environment.filters |= {"small": _small, "number": _number}
     values: dict[str, Any] = {"sections": sections, "tables": tables, "command": command, "horizons": HORIZONS}
     path = folder / "reproduction.md"

@@ -7,19 +7,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import jinja2
 import numpy as np
 
 from ...baselines import predictor_type
 from ...baselines.options import describe_options
 from ...registry.dataset import Dataset
+from ...registry.manifest import Split
 from ...utils.bootstrap import Index
 from ...utils.errors import OptionError
 from ...utils.files import replace_atomically, write_text
 from ...utils.progress import Progress, silent
 from .. import figures, intervals
 from ..compare import paired_difference
-from ..forecast.fit_set import first_trials
 from ..forecast.windows import evaluation_windows
 from ..intervals import Estimate
 from ..metrics import BY_NAME, HEADLINE
@@ -27,12 +26,12 @@ from ..protocol import CURRENT, Protocol
 from ..record import RECORD_NAME, Record, read_record
 from ..request import run_folder
 from ..run import run
+from .templating import templates
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 PREDICTORS = ("autoregression", "mlp", "tipl", "wnn", "tipl-neuron")
-TEMPLATES = Path(__file__).parent / "templates"
 COLOURS = ("#8a8a8a", "#1f5fa8", "#1a8f4c", "#b8860b", "#b3261e", "#6a3d9a")
 PHASE = "learning"
 
@@ -190,6 +189,19 @@ class Row:
         return float(np.mean(found)) if found else None
 
 
+def first_trials(fit_set: Dataset, count: int) -> Dataset:
+    """A fit set with the first training trials alone, and the same validation trials; the others are for testing.
+
+    It is no copy: the same files under a manifest of its own.
+    """
+    split, stem = fit_set.manifest.split, fit_set.name.rpartition("-v")
+    if not 0 < count <= len(split.train):
+        raise OptionError(f"{fit_set.name} has {len(split.train)} training trials, not {count}.")
+    chosen = Split(train=split.train[:count], validation=split.validation, test=(*split.test, *split.train[count:]))
+    name = f"{stem[0]}-first-{count}-v{stem[2]}"
+    return Dataset(fit_set.folder, fit_set.manifest.model_copy(update={"name": name, "split": chosen}))
+
+
 def missing(study: Scaling, folder: Path) -> Iterator[tuple[Curve, int, int]]:
     """The runs that are not finished: all curves with one seed before the next."""
     for seed in study.seeds:
@@ -243,17 +255,14 @@ def _finished(place: Path) -> Record | None:
 def render(study: Scaling, rows: Sequence[Row], command: str, folder: Path) -> Path:
     """Write the page into a folder, with its figure in `scaling/` beside it."""
     draw(study, rows, folder / "scaling" / "scaling.png")
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        undefined=jinja2.StrictUndefined,
-        keep_trailing_newline=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     runs = sum(len(found) for row in rows for found in row.records.values())
     path = folder / "scaling.md"
-    text = environment.get_template("scaling.md.j2").render(
-        study=study, rows=rows, command=command, runs=runs, planned=len(rows) * len(study.trials) * len(study.seeds)
+    text = (
+        templates()
+        .get_template("scaling.md.j2")
+        .render(
+            study=study, rows=rows, command=command, runs=runs, planned=len(rows) * len(study.trials) * len(study.seeds)
+        )
     )
     write_text(path, text)
     return path

@@ -8,6 +8,7 @@ import click
 
 from ..completion import complete_datasets
 from ..groups import examples
+from ..options import protocol_option
 from ..output import Bars, console, echo, quiet_option
 
 
@@ -20,13 +21,7 @@ from ..output import Bars, console, echo, quiet_option
 )
 @click.argument("name", metavar="DATASET", shell_complete=complete_datasets)
 @quiet_option
-@click.option(
-    "--protocol",
-    "version",
-    type=click.IntRange(1),
-    metavar="N",
-    help="Version of the protocol: 1 or 2. [default: the current one]",
-)
+@protocol_option
 @click.option(
     "--phase",
     type=click.Choice(["learning", "converged", "all"]),

@@ -37,13 +37,6 @@ budget_option = click.option(
     shell_complete=complete_budgets,
     help="Training budget: smoke, quick, standard or paper.",
 )
-protocol_option = click.option(
-    "--protocol",
-    "version",
-    type=click.IntRange(1),
-    metavar="N",
-    help="Version of the protocol: 1 or 2. [default: the current one]",
-)
 device_option = click.option(
     "--device",
     default="auto",

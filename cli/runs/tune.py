@@ -10,7 +10,7 @@ import click
 
 from ..completion import complete_predictors
 from ..groups import as_options, examples
-from ..limits import build_limits, memory_option, timeout_option
+from ..options import build_limits, memory_option, protocol_option, timeout_option
 from ..output import Bars, echo, quiet_option
 from .options import (
     budget_option,
@@ -20,7 +20,6 @@ from .options import (
     fit_on_option,
     load,
     open_dataset,
-    protocol_option,
 )
 from .summary import headline, print_summary, test_command
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from ...benchmark.record import Record
 from ...registry.catalog import origin_of
-from ...registry.collection.fresh import collect_fresh, fitting_trials
+from ...registry.collection.fresh import collect_fresh
 from ...registry.dataset import Dataset
 from ...registry.loading import load_dataset
 from ...rl import usable_threads
@@ -101,7 +101,7 @@ def _check_trials(secret: Secret, dataset: Dataset) -> Iterator[str]:
 def _check_base(secret: Secret, dataset: Dataset, collect_again: bool, progress: Progress) -> Iterator[str]:
     """The other trials and the configuration are the public dataset's; the fresh ones follow from their seeds."""
     base, manifest = load_dataset(secret.dataset, download=False), dataset.manifest
-    fitted = [base.manifest.trials[index].sha256 for index in fitting_trials(base)]
+    fitted = [base.manifest.trials[index].sha256 for index in base.manifest.split.fitted]
     config = base.manifest.collection.model_copy(update={"trials": len(dataset)})
     if origin_of(base).digest != secret.digest or manifest.extends != origin_of(base):
         raise ProtocolError(f"{dataset.folder}: of another {secret.dataset} than the one here.")

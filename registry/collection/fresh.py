@@ -49,7 +49,7 @@ def collect_fresh(
     """
     if (folder / MANIFEST_NAME).is_file():
         return Dataset.open(folder)
-    kept = fitting_trials(base)
+    kept = base.manifest.split.fitted
     config = base.manifest.collection.model_copy(update={"trials": len(kept) + len(seeds)})
     staging = folder.with_name(STAGING)
     trials = staging / TRIALS_FOLDER
@@ -73,11 +73,6 @@ def collect_fresh(
             (staging / file).unlink()
         staging.replace(folder)
     return Dataset.open(folder)
-
-
-def fitting_trials(base: Dataset) -> list[int]:
-    """The trials that fresh ones are put beside: training, then validation."""
-    return [*base.manifest.split.train, *base.manifest.split.validation]
 
 
 def _link(base: Dataset, source: int, target: Path) -> None:

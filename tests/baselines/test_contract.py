@@ -277,7 +277,7 @@ def test_when_a_predictor_is_fitted_then_the_trials_to_fit_on_are_read_and_no_te
     for trial in split.test:
         dataset.trial(trial).path.unlink()
     fit(built(model), dataset)
-    for trial in (*split.train, *split.validation):
+    for trial in split.fitted:
         dataset.trial(trial).path.unlink()
     if model in LEARNED:
         with pytest.raises(DatasetError, match="missing"):

@@ -53,7 +53,7 @@ def test_a_new_package_installs_and_passes_its_own_tests_and_learns(tmp_path, mo
     assert done.returncode == 0, done.stdout + done.stderr
     assert "2 passed" in done.stdout
     split = smooth.manifest.split
-    data = [trial.path for trial in smooth.trials((*split.train, *split.validation))]
+    data = [trial.path for trial in smooth.trials(split.fitted)]
     with PredictorProcess("my-forecaster", data=data) as predictor:
         predictor.fit(FitTask(smooth.trials(split.train), smooth.trials(split.validation), 3, 20))
         assert (skills(predictor, smooth, split.test[0], [25, 40, 55], 3) > 0).all()

@@ -14,8 +14,9 @@ from tipl_bench.baselines.options import build_options
 from tipl_bench.baselines.tipl import TIPLPooled
 from tipl_bench.baselines.tipl.design import SUITE, Design
 from tipl_bench.benchmark.paper import ablation, presentation
-from tipl_bench.benchmark.paper.page import TEMPLATES, AblationRow, render, section, series
+from tipl_bench.benchmark.paper.page import AblationRow, render, section, series
 from tipl_bench.benchmark.paper.presentation import CONTEXT, HORIZON, MODELS, Presentation, present
+from tipl_bench.benchmark.paper.templating import TEMPLATES
 from tipl_bench.benchmark.record import RECORD_NAME
 from tipl_bench.utils.errors import ProtocolError
 

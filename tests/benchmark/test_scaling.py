@@ -7,9 +7,8 @@ from dataclasses import replace
 import pytest
 from helpers.board_records import record
 from helpers.synthetic import smooth_dataset
-from tipl_bench.benchmark.forecast.fit_set import first_trials, fitting_trials
 from tipl_bench.benchmark.paper import scaling
-from tipl_bench.benchmark.paper.scaling import Scaling, finished, missing, render, scale
+from tipl_bench.benchmark.paper.scaling import Scaling, finished, first_trials, missing, render, scale
 from tipl_bench.benchmark.protocol import PROTOCOLS
 from tipl_bench.registry.manifest import Split
 from tipl_bench.utils.errors import OptionError
@@ -45,7 +44,7 @@ def made(monkeypatch) -> list[str]:
 def test_the_first_trials_of_a_fit_set_are_the_same_files_with_the_others_held_out(study):
     few = first_trials(study.fit_set, 3)
     assert (few.name, few.folder) == ("toy-pendulum/more-first-3-v1", study.fit_set.folder)
-    assert fitting_trials(few) == (0, 1, 2, 5)
+    assert few.manifest.split.fitted == (0, 1, 2, 5)
     assert few.manifest.split.test == (6, 7, 3, 4, 8, 9)
     few.verify()
     with pytest.raises(OptionError, match="toy-pendulum/more-v1 has 7 training trials, not 8"):

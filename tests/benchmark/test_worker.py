@@ -81,7 +81,7 @@ def test_a_predictor_cannot_read_test_trials_the_store_or_the_manifest(
         pytest.skip("this kernel has no Landlock")
     seen = {Path(line).relative_to(smooth.folder) for line in misbehaving_predictors["opened"].split()}
     split = smooth.manifest.split
-    assert seen == {Path("trials") / f"trial-{i:04d}.safetensors" for i in (*split.train, *split.validation)}
+    assert seen == {Path("trials") / f"trial-{i:04d}.safetensors" for i in split.fitted}
     assert misbehaving_predictors["refused"].split() == sorted(
         [str(cache_root() / "secret"), str(smooth.folder / "manifest.json")]
         + [str(smooth.trial(index).path) for index in split.test]

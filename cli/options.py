@@ -1,4 +1,4 @@
-"""Options `--timeout` and `--memory` of the commands that start a worker process."""
+"""Options of several groups of commands: the protocol, and limits of the worker processes that they start."""
 
 from __future__ import annotations
 
@@ -10,6 +10,13 @@ import click
 if TYPE_CHECKING:
     from ..benchmark.worker.usage import Limits
 
+protocol_option = click.option(
+    "--protocol",
+    "version",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Version of the protocol: 1 or 2. [default: the current one]",
+)
 timeout_option = click.option(
     "--timeout",
     type=float,
