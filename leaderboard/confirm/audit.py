@@ -149,7 +149,7 @@ def _check_row(
     found, base = rescore(run, progress, fresh=True), load_dataset(secret.dataset, download=False)
     if not found.agrees:
         raise ProtocolError(f"{path.name}: {len(found.differences)} numbers differ, first: {found.differences[0]}")
-    other = _differences(stated, compare(record, run.record, secret.commitment, base, dataset))
+    other = _differences(stated, compare(record, run.record, secret.commitment, base, dataset, stated.rule))
     if other:
         raise ProtocolError(
             f"{path.name}: the evidence has another {', '.join(other)} than follows from the forecasts."

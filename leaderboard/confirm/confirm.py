@@ -33,10 +33,13 @@ from ..store import evidence
 from ..store.confirmation import (
     LABELS,
     METRICS,
+    PERMUTATIONS,
+    RULE,
     SIGNIFICANT_DIGITS,
     Comparison,
     Confirmation,
     Measured,
+    Rule,
     code_sha256,
     enough_trials,
     keeps_secret,
@@ -215,7 +218,9 @@ def _confirm(
     return ConfirmationResult(claim.path, claim.record, found, kept)
 
 
-def compare(claimed: Record, again: Record, commitment: str, public: Dataset, fresh: Dataset) -> Confirmation:
+def compare(
+    claimed: Record, again: Record, commitment: str, public: Dataset, fresh: Dataset, rule: Rule = RULE
+) -> Confirmation:
     """A record's scores beside those of the same predictor on a set of fresh trials.
 
     Parameters
@@ -226,6 +231,8 @@ def compare(claimed: Record, again: Record, commitment: str, public: Dataset, fr
         To the set's seeds.
     public, fresh
         The datasets of the two.
+    rule
+        By which they are compared.
 
     Raises
     ------
@@ -242,7 +249,7 @@ def compare(claimed: Record, again: Record, commitment: str, public: Dataset, fr
     pairs["relative_repw"] = tuple(
         Sample(one.numerator, change) for one, change in zip(pairs["repw"], changes, strict=True)
     )
-    scores = {name: _compared(claimed, phase, name, *pair) for name, pair in pairs.items()}
+    scores = {name: _compared(claimed, phase, name, rule, *pair) for name, pair in pairs.items()}
     return Confirmation(
         fresh_set=commitment,
         dataset_digest=again.key.dataset.digest,
@@ -251,12 +258,13 @@ def compare(claimed: Record, again: Record, commitment: str, public: Dataset, fr
         isolation=again.provenance.isolation,
         trials=max((result.trials for result in again.of_phase(phase)), default=0),
         phase=phase,
+        rule=rule,
         **scores,
     )
 
 
-def _compared(claimed: Record, phase: str, name: str, public: Sample, fresh: Sample) -> Comparison:
-    if fresh.trials < max(2, enough_trials(public.trials)):
+def _compared(claimed: Record, phase: str, name: str, rule: Rule, public: Sample, fresh: Sample) -> Comparison:
+    if fresh.trials < max(2, enough_trials(public.trials, rule)):
         raise ProtocolError(
             f"{claimed.key.method.name}: only {fresh.trials} of the fresh trials, and {public.trials} of the public "
             f"ones, have a {phase} phase: too few to tell. Reveal this set, and confirm on one of more trials "
@@ -268,7 +276,10 @@ def _compared(claimed: Record, phase: str, name: str, public: Sample, fresh: Sam
     )
     if not np.isfinite(found).all():
         raise ProtocolError(f"{LABELS[name]} is undefined on the public test trials or on the fresh ones.")
-    lower, higher = permutation_test(public, fresh, resamples=protocol.resamples, seed=protocol.bootstrap_seed)
+    permutations = protocol.resamples if rule == 1 else PERMUTATIONS
+    lower, higher = permutation_test(
+        public, fresh, resamples=permutations, seed=protocol.bootstrap_seed, exact=rule > 1
+    )
     values = {part: _rounded(one) for part, one in zip(("public", "fresh", "difference"), found, strict=True)}
     return Comparison(**values, chance=lower if name == HEADLINE else higher)
 

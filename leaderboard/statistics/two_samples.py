@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -75,7 +77,9 @@ def two_samples(
     return one, other, interval(values[1] - values[0], drawn[1] - drawn[0], tail)
 
 
-def permutation_test(first: Sample, second: Sample, *, resamples: int, seed: int) -> tuple[float, float]:
+def permutation_test(
+    first: Sample, second: Sample, *, resamples: int, seed: int, exact: bool = True
+) -> tuple[float, float]:
     """How often trials that are dealt out to the two samples at random differ as these do, or more: a permutation test.
 
     Exact for any numbers of trials and any spread where all trials are of one distribution, as the public and the
@@ -87,7 +91,9 @@ def permutation_test(first: Sample, second: Sample, *, resamples: int, seed: int
     first, second
         As for `two_samples`.
     resamples, seed
-        Of the permutations.
+        Of the permutations that are drawn at random.
+    exact
+        Whether each way to deal the trials out is taken once where there are no more than `resamples`.
 
     Returns
     -------
@@ -96,12 +102,29 @@ def permutation_test(first: Sample, second: Sample, *, resamples: int, seed: int
     """
     trials, size = first.trials + second.trials, first.trials
     together = Sample(*(np.concatenate(pair) for pair in zip(first, second, strict=True)))
-    order = np.random.default_rng([seed, 2]).permuted(np.tile(np.arange(trials), (resamples, 1)), axis=1)
-    chosen = np.zeros((resamples + 1, trials))
-    chosen[0, :size] = 1.0  # as they are
-    np.put_along_axis(chosen[1:], order[:, :size], 1.0, axis=1)
+    if exact and math.comb(trials, size) <= resamples:
+        chosen = _every_way(trials, size)
+    else:
+        chosen = _random_ways(trials, size, resamples, seed)
 
     differences = together.drawn(1.0 - chosen) - together.drawn(chosen)
     slack = ROUNDING * max(1.0, abs(float(differences[0])))
     below, above = differences <= differences[0] + slack, differences >= differences[0] - slack
     return float(below.mean()), float(above.mean())
+
+
+def _every_way(trials: int, size: int) -> Float64:
+    """Which trials make up the first sample, a row for each way to choose them; in the first row the first `size`."""
+    ways = np.array(list(itertools.combinations(range(trials), size)))
+    chosen = np.zeros((len(ways), trials))
+    np.put_along_axis(chosen, ways, 1.0, axis=1)
+    return chosen
+
+
+def _random_ways(trials: int, size: int, resamples: int, seed: int) -> Float64:
+    """The same for random choices, after the first row."""
+    order = np.random.default_rng([seed, 2]).permuted(np.tile(np.arange(trials), (resamples, 1)), axis=1)
+    chosen = np.zeros((resamples + 1, trials))
+    chosen[0, :size] = 1.0
+    np.put_along_axis(chosen[1:], order[:, :size], 1.0, axis=1)
+    return chosen

@@ -14,7 +14,7 @@ from ...benchmark.metrics import BY_NAME, HEADLINE
 from ...benchmark.record import MAX_TRIALS, Record
 from ...benchmark.worker.sandbox import NO_ISOLATION, Isolation
 from ...utils.canonical import canonical_json
-from ...utils.fields import Document, Finite, Sha256
+from ...utils.fields import Document, Finite, Sha256, later
 from ..verify.comparison import RETURN_RTOL
 from ..verify.reproduce import TOLERANCE
 
@@ -30,19 +30,30 @@ LABELS = {
 """What people call them."""
 SIGNIFICANT_DIGITS = 6
 """Of a number in evidence: no more of the fresh trials gets out before they are revealed."""
-MAX_CHANCE = 0.025
-"""An honest claim is refuted by one score in no more than this part of the cases."""
+RECORDS_PER_SET = 20
+"""The records that a set of fresh trials is expected to serve."""
+MAX_CHANCE = {1: 0.025, 2: 0.05 / 2 / RECORDS_PER_SET}
+"""By rule: an honest claim is refuted by one score in no more than this part of the cases.
+
+Rule 1 allows 5% to each record, by either of two scores, and estimates the chance from random permutations alone;
+rule 2 allows 5% to the records of a set together, as they share its trials, and is exact for few trials.
+"""
+PERMUTATIONS = 9_999
+"""Of rule 2, however often the protocol resamples: enough to tell `MAX_CHANCE` from more."""
+Rule = Literal[1, 2]
+RULE: Rule = 2
+"""Of new confirmations."""
 FULL_ISOLATION: Isolation = "landlock+seccomp+namespaces"
 """What of docs/sandbox.md leaves a predictor no way to hand anything on but its forecasts."""
 CONSISTENCY = 1e-4
 """What rounding may come to in a difference, relative to the larger of the two numbers."""
 
 
-def enough_trials(public: int) -> int:
-    """How many fresh trials a claim on so many public ones can be refuted with: that all are worse must be rarer than
-    `MAX_CHANCE` among the ways to deal them out.
+def enough_trials(public: int, rule: Rule = RULE) -> int:
+    """How many fresh trials a claim on so many public ones can be refuted with: that all are worse must be no more
+    likely than `MAX_CHANCE` among the ways to deal them out.
     """
-    return next(fresh for fresh in itertools.count(1) if math.comb(public + fresh, fresh) * MAX_CHANCE >= 1)
+    return next(fresh for fresh in itertools.count(1) if math.comb(public + fresh, fresh) * MAX_CHANCE[rule] >= 1)
 
 
 def code_sha256(code: MethodCode | None) -> str | None:
@@ -103,7 +114,7 @@ class Comparison(Document):
         """The numbers, and what chance would make of them."""
         return (
             f"{self.fresh.spell(digits)} where the record has {self.public.spell(digits)}, "
-            f"difference {self.difference.spell(digits)}, by chance so much worse in {self.chance:.1%}"
+            f"difference {self.difference.spell(digits)}, by chance so much worse in {self.chance:.2%}"
         )
 
 
@@ -130,6 +141,8 @@ class Confirmation(Document):
     """Mean REPW over horizons; it decides nothing, as it depends on how fast the trials happen to learn."""
     relative_repw: Comparison
     """Mean over horizons of REPW / REPW of persistence on the same trials."""
+    rule: Rule = later(1)
+    """Which of `MAX_CHANCE` decides."""
 
     @model_validator(mode="after")
     def _isolated(self) -> Self:
@@ -145,7 +158,7 @@ class Confirmation(Document):
             HEADLINE: self.skill.difference.high < -TOLERANCE,
             "relative_repw": relative.difference.low > RETURN_RTOL * abs(relative.public.value),
         }
-        return [LABELS[name] for name in worse if worse[name] and getattr(self, name).chance <= MAX_CHANCE]
+        return [LABELS[name] for name in worse if worse[name] and getattr(self, name).chance <= MAX_CHANCE[self.rule]]
 
     @property
     def kind(self) -> Literal["confirmed", "not confirmed"]:

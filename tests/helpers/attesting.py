@@ -36,7 +36,7 @@ def recomputed(row, by):
     return read_record(row)
 
 
-def confirmation(record, skill=0.0, repw=0.0, relative_repw=0.0, chance=0.5, spread=0.01):
+def confirmation(record, skill=0.0, repw=0.0, relative_repw=0.0, chance=0.5, spread=0.01, rule=2):
     """A confirmation in which fresh trials differ by so much from what a record claims."""
 
     def mean(name):
@@ -58,6 +58,7 @@ def confirmation(record, skill=0.0, repw=0.0, relative_repw=0.0, chance=0.5, spr
         "skill": compared(mean("skill"), skill),
         "repw": compared(mean("repw"), repw),
         "relative_repw": compared(0.8, relative_repw),
+        "rule": rule,
     }
 
 

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from scipy import stats
 from tipl_bench.leaderboard.statistics.two_samples import Sample, permutation_test, two_samples
-from tipl_bench.leaderboard.store.confirmation import MAX_CHANCE
+from tipl_bench.leaderboard.store.confirmation import MAX_CHANCE, RECORDS_PER_SET, RULE
 
 SETTINGS = {"resamples": 999, "level": 0.95, "seed": 1}
+EXACT = {"resamples": 999, "seed": 1}
+LEVEL = 0.025
 
 
 def sample(stream, trials, ratio=0.6, horizons=3):
@@ -52,7 +54,9 @@ def test_the_permutation_test_is_that_of_scipy():
         exact = stats.permutation_test(
             (second.numerator[:, 0], first.numerator[:, 0]), lambda x, y: x.mean() - y.mean(), alternative=side
         )
-        assert chance == pytest.approx(exact.pvalue, abs=0.01)
+        assert chance == pytest.approx(exact.pvalue)
+    drawn = permutation_test(first, second, resamples=20_000, seed=1, exact=False)
+    assert drawn == pytest.approx(found, abs=0.01)
 
 
 def test_equal_trials_are_never_significant():
@@ -63,7 +67,7 @@ def test_equal_trials_are_never_significant():
 @pytest.mark.parametrize("trials", [(2, 15), (6, 15), (15, 15)], ids=str)
 @pytest.mark.parametrize("kind", ["skill", "heavy"])
 def test_an_honest_claim_seems_worse_on_fresh_trials_as_rarely_as_stated(kind, trials):
-    """In at most 1 of 40 cases a score; `heavy` are log-normal sums, as REPW's, of which intervals are too short."""
+    """In at most 1 of 40 cases; `heavy` are log-normal sums, as REPW's, of which intervals are too short."""
     stream, refuted, repeats = np.random.default_rng(5), 0, 400
 
     def draw(count):
@@ -72,13 +76,29 @@ def test_an_honest_claim_seems_worse_on_fresh_trials_as_rarely_as_stated(kind, t
 
     for _ in range(repeats):
         lower, higher = permutation_test(*map(draw, trials), resamples=399, seed=1)
-        refuted += (lower if kind == "skill" else higher) <= MAX_CHANCE
-    assert refuted <= stats.binom.ppf(0.999, repeats, MAX_CHANCE), refuted / repeats
+        refuted += (lower if kind == "skill" else higher) <= LEVEL
+    assert refuted <= stats.binom.ppf(0.999, repeats, LEVEL), refuted / repeats
+
+
+@pytest.mark.parametrize("alike", [0.0, 0.9], ids=["apart", "alike"])
+def test_a_set_refutes_any_of_the_honest_records_that_share_it_as_rarely_as_stated(alike):
+    """Twenty records by two scores each, whose errors vary with the shared trials, in at most 5% of sets."""
+    stream, refuted, repeats = np.random.default_rng(11), 0, 300
+
+    def errors(common):
+        own = stream.normal(size=common.shape)
+        return Sample(np.exp(alike * common + np.sqrt(1 - alike**2) * own), np.ones_like(common))
+
+    for _ in range(repeats):
+        trials = [stream.normal(size=(6, 1)) for _ in range(2)]
+        scores = (permutation_test(*map(errors, trials), **EXACT)[1] for _ in range(2 * RECORDS_PER_SET))
+        refuted += any(chance <= MAX_CHANCE[RULE] for chance in scores)
+    assert refuted <= stats.binom.ppf(0.999, repeats, 0.05), refuted / repeats
 
 
 def test_a_claim_that_does_not_hold_is_seen_with_few_trials():
     stream = np.random.default_rng(9)
     for public, fresh in ((6, 6), (6, 15), (15, 15)):
         claimed, true = sample(stream, public, ratio=0.3), sample(stream, fresh, ratio=0.8)
-        assert permutation_test(claimed, true, resamples=999, seed=1)[0] <= MAX_CHANCE
+        assert permutation_test(claimed, true, resamples=9_999, seed=1)[0] <= MAX_CHANCE[RULE]
         assert two_samples(claimed, true, **SETTINGS)[2].high < 0
