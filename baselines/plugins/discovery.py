@@ -21,6 +21,7 @@ IN_TREE = {
     "tipl-pooled": "tipl:TIPLPooled",
     "tipl-neuron": "neuron:TIPLNeuron",
     "ensemble": "ensemble:Ensemble",
+    "continuation": "continuation:Continuation",
     "holt": "field.holt:Holt",
     "dmd": "field.dmd:DMD",
     "ema": "field.averages:EMA",
