@@ -115,7 +115,8 @@ class Continuation(Predictor[ContinuationOptions]):
             moved = self._displacement(context, 0, task.horizon)
             truth = windows.weights(row)[task.context :] - context.weights[0, -1]
             products += [(moved * other).sum(axis=1) for other in (truth, moved)]
-            task.progress(done + 1, self.options.windows, "continued")
+            task.progress(done + 1, self.options.windows + 1, "windows continued")
+        task.progress(self.options.windows + 1, self.options.windows + 1, "scale")
         with np.errstate(invalid="ignore"):
             return np.where(products[1] > 0, products[0] / products[1], 1.0)
 
@@ -123,8 +124,7 @@ class Continuation(Predictor[ContinuationOptions]):
         """See `Predictor.predict`."""
         if self.schedule is None or self.scale is None:
             raise RuntimeError("continuation was asked to predict before it was fitted or loaded.")
-        places = self.schedule.epochs // self.schedule.every
-        check_reach(self, contexts, horizon, context=1 + places, longest=len(self.scale))
+        check_reach(self, contexts, horizon, context=1, longest=len(self.scale))
         moved = np.stack([self._displacement(contexts, row, horizon) for row in range(len(contexts))])
         forecast: Weights = contexts.weights[:, -1:] + (self.scale[:horizon, None] * moved).astype(np.float32)
         return forecast
@@ -154,13 +154,14 @@ class Continuation(Predictor[ContinuationOptions]):
                 f"these have {contexts.layout.parameter_count:,}: set environment= to the one that they act in."
             )
         training.start()
+        done = origin.iteration - (origin is not start)
         for _ in range(self.options.warmup):
-            training.iteration = start.iteration  # of the schedule
+            training.iteration = done  # the learning rate's schedule goes by it
             for _ in range(config.checkpoints_per_iteration):
                 training.replace_policy(0, start.weights, start.moments)
                 training.advance()
         training.replace_policy(0, start.weights, start.moments)
-        training.iteration = start.iteration
+        training.iteration = done
         branched = training.branch(0, self.options.copies, continued)
         ahead = _from_within(branched, origin) if origin is not start else []
         while len(ahead) < horizon:
@@ -179,11 +180,6 @@ class Continuation(Predictor[ContinuationOptions]):
         rate, *lengths = state["schedule"].tolist()
         self.schedule, self.seed, self.scale = Schedule(rate, *map(int, lengths)), int(state["seed"][0]), state["scale"]
 
-    @property
-    def parameter_count(self) -> int:
-        """The scales."""
-        return 0 if self.scale is None else self.scale.size
-
 
 def contexts_of(trial: Trial, rows: slice) -> Contexts:
     """Some checkpoints of a trial as the context of one window."""
@@ -193,7 +189,10 @@ def contexts_of(trial: Trial, rows: slice) -> Contexts:
 
 
 def _origin_and_start(contexts: Contexts, row: int, epochs: int) -> tuple[_Place, _Place]:
-    """A window's origin, and the checkpoint that its PPO iteration began with; the same between two iterations."""
+    """A window's origin, and the checkpoint that its PPO iteration began with; the same between two iterations.
+
+    Where a short context does not reach back to that, its oldest checkpoint.
+    """
     iteration, epoch = (contexts.columns[name][row] for name in ("iteration", "epoch"))
 
     def place(at: int) -> _Place:
@@ -204,7 +203,7 @@ def _origin_and_start(contexts: Contexts, row: int, epochs: int) -> tuple[_Place
     origin = place(-1)
     if origin.epoch in (0, epochs):
         return origin, origin
-    return origin, place(int(np.flatnonzero(iteration < origin.iteration)[-1]))
+    return origin, place(max(int((iteration < origin.iteration).sum()) - 1, 0))
 
 
 def _from_within(training: PPOTraining, origin: _Place) -> list[Weights]:

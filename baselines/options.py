@@ -34,6 +34,11 @@ class OptionInfo:
     """Whether a comma may be part of a value, so that it does not separate values."""
 
 
+def option_text(value: object) -> str:
+    """A value as `--set` takes it."""
+    return str(value).lower() if value is None or isinstance(value, bool) else str(value)
+
+
 def describe_options(predictor: type[Predictor[Any]]) -> Mapping[str, OptionInfo]:
     """The options of a predictor by name.
 

@@ -115,7 +115,7 @@ def _description(kind: Any) -> dict[str, Any]:
 def show_model(name: str, as_json: bool) -> None:
     """Show a predictor's options and budgets."""
     from ..baselines import predictor_type
-    from ..baselines.options import describe_options
+    from ..baselines.options import describe_options, option_text
     from ..utils.tables import ColumnGroup, FoldedTable
 
     with contextlib.redirect_stdout(sys.stderr):  # an installed package may print when it is imported
@@ -131,8 +131,8 @@ def show_model(name: str, as_json: bool) -> None:
     groups = [ColumnGroup(("type", "default")), *(ColumnGroup((one_line(name),), "budget") for name in kind.budgets)]
     table = FoldedTable("option", groups, justify="left")
     for option, info in options.items():
-        default = "required" if info.required else _as_set(info.default)
-        chosen = [[_cell(_as_set(values[option]) if option in values else "")] for values in kind.budgets.values()]
+        default = "required" if info.required else option_text(info.default)
+        chosen = [[_cell(option_text(values[option]) if option in values else "")] for values in kind.budgets.values()]
         table.add_row(_cell(option), [[_cell(info.type), _cell(default)], *chosen])
     console().print(table)
     described = [(one_line(option), one_line(info.description)) for option, info in options.items() if info.description]
@@ -142,11 +142,6 @@ def show_model(name: str, as_json: bool) -> None:
         click.echo("\n" + formatter.getvalue(), nl=False)
     if kind.budgets:
         echo("\nA budget sets what stands under it, and leaves the rest at the default; --set sets on top.")
-
-
-def _as_set(value: object) -> str:
-    """A value as `--set` takes it."""
-    return str(value).lower() if value is None or isinstance(value, bool) else str(value)
 
 
 @models.command("new", short_help="Create a package with a predictor.")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ...baselines import IN_TREE, predictor_type
-from ...baselines.options import describe_options
+from ...baselines.options import describe_options, option_text
 from ...benchmark.intervals import UNDEFINED
 from ..document.schema import LeaderboardDocument
 from .escaping import markdown_text
@@ -41,8 +41,8 @@ def _options(kind: Any) -> str:
     rows = [
         (
             f"`{option}`",
-            f"{info.default}".lower(),
-            *(f"{values[option]}".lower() if option in values else "" for values in budgets.values()),
+            option_text(info.default),
+            *(option_text(values[option]) if option in values else "" for values in budgets.values()),
             info.description,
         )
         for option, info in options.items()

@@ -20,8 +20,10 @@ LEARNED = [model for model in IN_TREE if predictor_type(model).fit is not Predic
 TRAINED = [model for model in LEARNED if issubclass(predictor_type(model), TorchPredictor)]
 HORIZON, CONTEXT = 3, 20
 ORIGINS = (19, 30, 41, 55, 77)
+CONSUMES = dict.fromkeys(("tipl-pooled", "mean-trajectory", "adam-moments"), "statistics")
+CONSUMES["continuation"] = "environment"
 every_predictor = pytest.mark.parametrize("model", IN_TREE)
-ABSOLUTE = ("tipl-pooled", "tipl-neuron", "mean-trajectory", "adam-moments", "wnn-plus", "nino")
+ABSOLUTE = ("tipl-pooled", "tipl-neuron", "continuation", "mean-trajectory", "adam-moments", "wnn-plus", "nino")
 """Those whose forecasts are not in units of the context's own differences alone."""
 relative_predictors = pytest.mark.parametrize("model", [model for model in IN_TREE if model not in ABSOLUTE])
 
@@ -83,7 +85,7 @@ def test_when_a_predictor_is_described_then_it_says_what_it_is(model):
     assert kind.name == model
     assert kind.version >= 1
     assert kind.summary.endswith(".")
-    assert kind.consumes == ("statistics" if model in ("tipl-pooled", "mean-trajectory", "adam-moments") else "weights")
+    assert kind.consumes == CONSUMES.get(model, "weights")
     assert set(kind.budgets) <= set(BUDGETS)
     for budget in BUDGETS:
         build_options(kind, budget, (), CONTEXT)
