@@ -40,6 +40,8 @@ class BranchingCeiling:
     ----------
     phase
         "learning" or "converged".
+    copies
+        N.
     windows, trials
         How many windows, and K.
     mean
@@ -51,15 +53,20 @@ class BranchingCeiling:
     stored
         The skill of the mean of the N continuations as a forecast of the stored trials, mean over horizons: what the
         estimate should give apart from chance, as the stored future is one more continuation.
+    gained, displacement
+        Sums of d2 - s2 and of d2 over each trial's windows, [K, H]; trials in ascending order.
     """
 
     phase: Phase
+    copies: int
     windows: int
     trials: int
     mean: Estimate
     by_horizon: tuple[Estimate, ...]
     positions: tuple[tuple[float | None, ...], tuple[tuple[float | None, ...], ...]]
     stored: Estimate
+    gained: Float64
+    displacement: Float64
 
 
 def estimate_ceiling(document: CeilingDocument, phase: Phase, protocol: Protocol) -> BranchingCeiling | None:
@@ -77,12 +84,15 @@ def estimate_ceiling(document: CeilingDocument, phase: Phase, protocol: Protocol
     places = [_ceilings(variance[position == one], displacement[position == one]) for one in np.unique(position)]
     return BranchingCeiling(
         phase,
+        document.copies,
         len(trial),
         len(above),
         _mean_over_horizons(above, below, protocol),
         tuple(skill(above[:, h], below[:, h], protocol) for h in range(above.shape[1])),
         (tuple(_mean(values) for values in places), tuple(zip(*places, strict=True))),
         _mean_over_horizons(_summed(error, trial), _summed(moved, trial), protocol),
+        below - above,
+        below,
     )
 
 

@@ -8,7 +8,7 @@ from ..._version import __version__
 from ...registry.catalog import catalog
 from ..store import records as stored
 from .entries import boards as grouped
-from .environment_board import board_rows, environment_board, greyed_reason
+from .environment_board import Ceilings, board_ceilings, board_rows, environment_board, greyed_reason
 from .metric_values import SHOWN
 from .overall import comparisons_across
 from .schema import EnvironmentBoard, LeaderboardDocument
@@ -40,10 +40,13 @@ def document(records: Path | None = None) -> LeaderboardDocument:
         dataset = (key.dataset.name, key.dataset.first_digest)
         newest[dataset] = max(newest.get(dataset, 0), key.protocol.version)
     boards, protocols = [], {}
+    ceilings: dict[str, Ceilings] = {}
     for name, entries in groups.items():
         key = entries[0].first.key
         dataset = (key.dataset.name, key.dataset.first_digest)
-        boards.append(environment_board(name, entries, listed.get(key.dataset.name), newest[dataset]))
+        entry = listed.get(key.dataset.name)
+        ceilings[name] = board_ceilings(entries, entry)
+        boards.append(environment_board(name, entries, entry, newest[dataset], ceilings[name]))
         protocols[str(key.protocol.version)] = key.protocol
 
     def place(board: EnvironmentBoard) -> tuple[bool, bool, bool, str]:
@@ -51,7 +54,7 @@ def document(records: Path | None = None) -> LeaderboardDocument:
         return greyed_reason(board) is not None, board.superseded is not None, not bundled, board.id
 
     boards.sort(key=place)
-    rows = [row for board in boards for row in board_rows(board, groups[board.id])]
+    rows = [row for board in boards for row in board_rows(board, groups[board.id], ceilings[board.id])]
     return LeaderboardDocument(
         version=__version__,
         protocols=dict(sorted(protocols.items(), key=lambda item: int(item[0]))),

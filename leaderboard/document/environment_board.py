@@ -18,7 +18,7 @@ from .entries import Entry
 from .metric_values import (
     board_phase,
     bootstrap_settings,
-    branching_share,
+    branching_shares,
     headline_frame,
     headline_phase,
     is_above_ceiling,
@@ -32,13 +32,26 @@ from .ranking import Ranked, ranked, rule
 from .rows import describe_entry
 from .schema import STATES, EnvironmentBoard, Row
 
+Ceilings = Mapping[str, BranchingCeiling]
 NEWER_PROTOCOL, OTHER_BYTES = "a newer protocol", "other bytes of the dataset under the same name"
 
 REFUTED = "its claim does not hold on fresh trials"
 
 
+def board_ceilings(entries: Sequence[Entry], listed: CatalogEntry | None) -> Ceilings:
+    """By phase, the branching ceiling that is published for a board; none for other bytes than the catalog has."""
+    key = entries[0].first.key
+    if listed is not None and listed.identity.first_digest != key.dataset.first_digest:
+        listed = None
+    branched = published_ceiling(key.dataset.name, key.protocol.version, listed)
+    if branched is None:
+        return {}
+    found = {phase: estimate_ceiling(branched, phase, key.protocol) for phase in PHASES}
+    return {phase: ceiling for phase, ceiling in found.items() if ceiling}
+
+
 def environment_board(
-    name: str, entries: Sequence[Entry], listed: CatalogEntry | None, newest_protocol: int
+    name: str, entries: Sequence[Entry], listed: CatalogEntry | None, newest_protocol: int, ceilings: Ceilings
 ) -> EnvironmentBoard:
     """One dataset under one protocol.
 
@@ -52,15 +65,13 @@ def environment_board(
         What the catalog has under the dataset's name.
     newest_protocol
         The newest protocol version of which the document has a board of this dataset.
+    ceilings
+        Its branching ceilings.
     """
     key, headline = entries[0].first.key, headline_phase(entries[0].first)
     superseded = NEWER_PROTOCOL if key.protocol.version < newest_protocol else None
     if listed is not None and listed.identity.first_digest != key.dataset.first_digest:
         listed, superseded = None, OTHER_BYTES
-    branched = published_ceiling(key.dataset.name, key.protocol.version, listed)
-    ceilings: dict[str, BranchingCeiling | None] = {}
-    if branched is not None:
-        ceilings |= {phase: estimate_ceiling(branched, phase, key.protocol) for phase in PHASES}
     about = {phase: board_phase(entries, phase, ceilings.get(phase)) for phase in present_phases(entries[0])}
     return EnvironmentBoard(
         id=name,
@@ -78,7 +89,7 @@ def environment_board(
         ranking=rule(key.protocol),
         headline=headline,
         phases=about,
-        continuations=branched.copies if branched else None,
+        continuations=next((ceiling.copies for ceiling in ceilings.values()), None),
     )
 
 
@@ -89,7 +100,7 @@ def greyed_reason(board: EnvironmentBoard) -> str | None:
     return f"superseded by {board.superseded}" if board.superseded == OTHER_BYTES else None
 
 
-def board_rows(board: EnvironmentBoard, entries: Sequence[Entry]) -> list[Row]:
+def board_rows(board: EnvironmentBoard, entries: Sequence[Entry], ceilings: Ceilings) -> list[Row]:
     """The board's rows, best first, greyed ones last."""
     settings = bootstrap_settings(entries[0].first.key.protocol)
     table = headline_frame(entries, board.headline)
@@ -109,6 +120,9 @@ def board_rows(board: EnvironmentBoard, entries: Sequence[Entry]) -> list[Row]:
         by_seed.setdefault(str(name), []).append(rounded(float(value)))
     seeds_are_a_level = board.ranking.correction != "none"
     values = {phase: row_values(entries, phase, seeds_are_a_level=seeds_are_a_level) for phase in board.phases}
+    shares = branching_shares(
+        entries, board.headline, ceilings.get(board.headline), seeds_are_a_level=seeds_are_a_level
+    )
     rows = [
         Row(
             **describe_entry(entry),
@@ -116,7 +130,7 @@ def board_rows(board: EnvironmentBoard, entries: Sequence[Entry]) -> list[Row]:
             **by_metric[headline].place(entry.id),
             ranks={name: by_metric[name].places[entry.id] for name in others if entry.id in standing},
             above_ceiling=is_above_ceiling(values[board.headline][entry.id], board.phases[board.headline]),
-            branching_share=branching_share(values[board.headline][entry.id], board.phases[board.headline]),
+            branching_share=shares.get(entry.id),
             phases={phase: values[phase][entry.id] for phase in board.phases},
             positions={phase: found for phase in board.phases if (found := positions(entry.results(phase)))},
             layers={phase: layers(entry.results(phase)) for phase in board.phases},

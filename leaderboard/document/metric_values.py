@@ -13,7 +13,7 @@ from ...benchmark.intervals import Estimate
 from ...benchmark.metrics import HEADLINE, METRICS, Metric
 from ...benchmark.protocol import Protocol
 from ...benchmark.record import Record, Result
-from ..statistics.board import board_sums, estimates
+from ..statistics.board import board_sums, estimates, shares
 from ..statistics.pairs import widened
 from .entries import Entry, frame
 from .numbers import estimate, mean, rounded
@@ -134,12 +134,22 @@ def layers(runs: Sequence[Sequence[Result]]) -> dict[str, Numbers]:
     }
 
 
-def branching_share(values: dict[str, Series], about: BoardPhase) -> float | None:
-    """The mean skill's share of the branching ceiling, where that is known."""
-    skill, ceiling = values[HEADLINE].mean, about.references.get(BRANCHING)
-    if skill is None or skill.value is None or ceiling is None or not ceiling.mean:
-        return None
-    return rounded(skill.value / ceiling.mean)
+def branching_shares(
+    entries: Sequence[Entry], phase: str, ceiling: BranchingCeiling | None, *, seeds_are_a_level: bool
+) -> dict[str, Estimate]:
+    """By entry, its mean skill as a part of the branching ceiling on the same test trials; empty where it has none.
+
+    Intervals are as those of `row_values`. A row is scored on the stored continuation of each window, the ceiling is a
+    mean over many: what differs between them is left to the trials' spread.
+    """
+    sums, protocol = board_sums(headline_frame(entries, phase)), entries[0].first.key.protocol
+    if ceiling is None or ceiling.displacement.shape != sums.baseline.shape[1:]:
+        return {}
+    found = shares(sums, ceiling.gained, ceiling.displacement, **bootstrap_settings(protocol))
+    if seeds_are_a_level:
+        metric = next(metric for metric in SCORES if metric.name == HEADLINE)
+        found = widened(found, ratio_frame(entries, phase, metric), level=protocol.confidence)
+    return {str(name): estimate(each) for name, each in zip(found.index, found.to_numpy(), strict=True)}
 
 
 def is_above_ceiling(values: dict[str, Series], about: BoardPhase) -> bool:

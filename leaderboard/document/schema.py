@@ -250,8 +250,8 @@ class Row(Document):
     """Where it stands by the other metrics that the board is ranked by."""
     above_ceiling: bool
     """Whether its skill is significantly above the span ceiling."""
-    branching_share: float | None = later(None)
-    """Its mean skill divided by the branching ceiling's mean; None where that is not known."""
+    branching_share: Estimate | None = later(None)
+    """Its mean skill divided by the branching ceiling's mean, on the same test trials; None where that is not known."""
     phases: dict[str, dict[str, Series]]
     """By phase and name of the metric."""
     positions: dict[str, dict[str, PositionSeries]]

@@ -133,7 +133,7 @@ def _row(row: Row, board: EnvironmentBoard, metrics: Sequence[MetricInfo], title
     headline = metrics[0] if metrics else None
     series = row.phases[board.headline][headline.name].by_horizon if headline else ()
     digits = headline.digits if headline else 0
-    fresh = row.fresh_skill or UNDEFINED
+    fresh, share = row.fresh_skill or UNDEFINED, row.branching_share or UNDEFINED
     return {
         "about": row,
         "rank": row.rank if row.rank is not None else "-",
@@ -148,7 +148,7 @@ def _row(row: Row, board: EnvironmentBoard, metrics: Sequence[MetricInfo], title
         },
         "by_horizon": {h: number(_at(series, h, UNDEFINED).value, digits) for h in HORIZONS},
         "ranks": {name: f"{place.rank}{'=' if place.tied else ''}" for name, place in row.ranks.items()},
-        "branching_share": number(row.branching_share, digits),
+        "branching_share": (number(share.value, digits), interval(share, digits)),
         "spread": number(row.spread, digits),
         "fresh": (number(fresh.value, digits), interval(fresh, digits)),
         "fit_seconds": number(row.cost.fit_seconds, 1),

@@ -157,7 +157,9 @@ def _leaderboard_columns() -> dict[str, tuple[Any, str]]:
         "phase": "The phase that the numbers are of.",
         "horizon": "Checkpoints ahead, from 1; or mean: over all horizons.",
     }
-    known |= {f"fresh_skill_{bound}": f"The {bound} end of its interval." for bound in ("low", "high")}
+    known |= {
+        f"{name}_{bound}": f"The {bound} end of its interval." for name in table.ESTIMATES for bound in ("low", "high")
+    }
     for name in table.ALSO_RANKED:
         known |= {f"rank_{name}": f"Its rank by {name}.", f"tied_{name}": "The rows not told apart from it by that."}
     for metric in SHOWN:

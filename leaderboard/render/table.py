@@ -21,9 +21,11 @@ OF_BOARD = {"dataset": TEXT, "digest": TEXT, "environment": TEXT, "protocol": WH
 OF_ROW = {
     "method": TEXT, "version": WHOLE, "consumes": TEXT, "budget": TEXT, "variant": TEXT, "device": TEXT, "state": TEXT,
     "reproduction": TEXT, "confirmation": TEXT, "greyed": TEXT, "disputed": TEXT, "rank": WHOLE, "above_ceiling": FLAG,
-    "branching_share": NUMBER, "spread": NUMBER,
+    "spread": NUMBER,
 }  # fmt: skip
-OF_FRESH = {"fresh_skill": NUMBER, "fresh_skill_low": NUMBER, "fresh_skill_high": NUMBER}
+ESTIMATES = ("branching_share", "fresh_skill")
+"""Of rows, each with columns of its bounds."""
+OF_ESTIMATES = {f"{name}{bound}": NUMBER for name in ESTIMATES for bound in ("", "_low", "_high")}
 OF_SEEDS = {"seeds": pa.list_(WHOLE), "seed_skills": pa.list_(NUMBER), "tied": pa.list_(TEXT)}
 ALSO_RANKED = RANKED_BY[1:]
 """Metrics beside the first that a row may be ranked by; each has a column of ranks and one of ties."""
@@ -43,7 +45,7 @@ Line = dict[str, Any]
 
 def schema(metrics: Sequence[MetricInfo]) -> pa.Schema:
     """The table's columns and their types, the same whatever the rows hold."""
-    columns = {"format": WHOLE, "row": TEXT, "board": TEXT, **OF_BOARD, **OF_ROW, **OF_FRESH}
+    columns = {"format": WHOLE, "row": TEXT, "board": TEXT, **OF_BOARD, **OF_ROW, **OF_ESTIMATES}
     columns |= {f"rank_{name}": WHOLE for name in ALSO_RANKED}
     columns |= {"phase": TEXT, "windows": WHOLE, "trials": WHOLE, "horizon": TEXT}
     for metric in metrics:
@@ -100,8 +102,8 @@ def _csv_cell(value: Any) -> str:
 def _lines(row: Row, board: EnvironmentBoard, document: LeaderboardDocument) -> Iterator[Line]:
     head: Line = {"format": document.format, "row": row.id, "board": row.board}
     head |= {name: getattr(board, name) for name in OF_BOARD} | {name: getattr(row, name) for name in OF_ROW}
-    fresh = row.fresh_skill or UNDEFINED
-    head |= dict(zip(OF_FRESH, (fresh.value, fresh.low, fresh.high), strict=True))
+    found = (getattr(row, name) or UNDEFINED for name in ESTIMATES)
+    head |= dict(zip(OF_ESTIMATES, (number for one in found for number in (one.value, one.low, one.high)), strict=True))
     head |= {f"rank_{name}": row.ranks[name].rank if name in row.ranks else None for name in ALSO_RANKED}
     tail: Line = {name: getattr(row, name) for name in OF_SEEDS} | row.cost.model_dump()
     tail |= {f"tied_{name}": row.ranks[name].tied if name in row.ranks else None for name in ALSO_RANKED}

@@ -158,6 +158,35 @@ def estimates(
     return pd.DataFrame({"value": value.ravel(), "low": low.ravel(), "high": high.ravel()}, index=index)
 
 
+def shares(
+    sums: Sums, numerator: Float64, denominator: Float64, *, resamples: int, level: float, seed: int
+) -> pd.DataFrame:
+    """Each entry's mean skill as a part of another mean ratio on the same trials, with paired intervals over these.
+
+    Parameters
+    ----------
+    sums
+        Of the entries.
+    numerator, denominator
+        Per-trial sums [K, H] of the ratio that all are a part of.
+    resamples, level, seed
+        Of the bootstrap.
+
+    Returns
+    -------
+    DataFrame
+        By entry: `value`, `low`, `high`; NaN where undefined.
+    """
+    whole = mean_ratio(numerator, denominator)
+    counts, tail = draw_counts(sums.trials, resamples, seed), expanded_tail(level, sums.trials)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        value = mean_ratio(sums.gained, sums.baseline) / whole
+        drawn = resampled_ratio(sums.gained, sums.baseline, counts)
+        low, high = bounds(drawn / resampled_ratio(numerator[None], denominator[None], counts), tail)
+    table = pd.DataFrame({"value": value, "low": low, "high": high}, index=pd.Index(sums.entries, name="entry"))
+    return table.where(np.isfinite(table["value"]))
+
+
 def skills(frame: pd.DataFrame, horizon: int | None = None, *, resamples: int, level: float, seed: int) -> pd.DataFrame:
     """Each entry's skill, the mean over horizons of 1 - sum error / sum baseline or that at one horizon.
 

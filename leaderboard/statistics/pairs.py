@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -116,13 +117,14 @@ def widened(table: pd.DataFrame, frame: pd.DataFrame, *, level: float) -> pd.Dat
     Parameters
     ----------
     table
-        By entry and horizon, see `statistics.board.estimates`.
+        By entry and horizon, see `statistics.board.estimates`; or by entry, of means over horizons.
     frame
         The same values' board, as `stratum` takes it.
     level
         Of the intervals.
     """
-    factor = np.stack([_widening(one, level) for one in _strata(frame)], axis=-1).ravel()  # [N (1 + H)]
+    strata = islice(_strata(frame), len(table) // frame["entry"].nunique())
+    factor = np.stack([_widening(one, level) for one in strata], axis=-1).ravel()  # [N (1 + H)], or [N]
     ends = table[["low", "high"]].sub(table["value"], axis=0).mul(factor, axis=0)
     return table.assign(low=table["value"] + ends["low"], high=table["value"] + ends["high"])
 

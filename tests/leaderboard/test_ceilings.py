@@ -32,7 +32,7 @@ def pinned(store, tmp_path, monkeypatch):
     folder.mkdir()
     monkeypatch.setattr(ceilings, "FOLDER", folder)
     path = ceilings.published_path(NAME, 2)
-    path.write_text(synthetic_document(NOISE, horizon=3, dataset=NAME, protocol=2).to_json())
+    path.write_text(synthetic_document(NOISE, trials=12, horizon=3, dataset=NAME, protocol=2).to_json())
     catalogue(store, env0={"ceilings.p2": hashlib.sha256(path.read_bytes()).hexdigest()})
     return path
 
@@ -56,9 +56,13 @@ def test_the_ceiling_and_each_rows_share_of_it_stand_on_its_board_alone(pinned, 
     assert "branching" not in unknown.model_dump_json()
     for row in board.rows:
         skill = row.phases["learning"]["skill"].mean.value
-        assert row.branching_share == (
-            pytest.approx(skill / reference.mean, rel=1e-5) if row.board == known.id else None
-        )
+        if row.board != known.id:
+            assert row.branching_share is None
+            continue
+        share = row.branching_share
+        assert share.value == pytest.approx(skill / reference.mean, rel=1e-5)
+        assert share.low <= share.value <= share.high
+        assert (share.low < share.high) == (skill != 0)
     lines = table.flat(board).to_pylist()
     found = {line["horizon"]: line["branching_ceiling"] for line in lines if line["phase"] == "learning"
              and line["board"] == known.id}  # fmt: skip
@@ -81,7 +85,7 @@ def test_the_page_shows_the_ceiling_of_a_board_and_says_what_it_knows(visit, tmp
     about["positions"]["branching_ceiling"] = {"mean": [0.7] * 5, "by_horizon": [[0.7] * 5]}
     board["phases"]["learning"], board["continuations"] = about, 32
     for row in made["rows"]:
-        row["branching_share"] = 0.5 if row["board"] == board["id"] else None
+        row["branching_share"] = {"value": 0.5, "low": 0.4, "high": 0.6} if row["board"] == board["id"] else None
     render(synthetic_documents.typed(made), tmp_path)
     visiting = visit(tmp_path)
     page = visiting.go("#" + urlencode({"view": board["id"]}))
@@ -90,7 +94,7 @@ def test_the_page_shows_the_ceiling_of_a_board_and_says_what_it_knows(visit, tmp
     assert "0.700 [0.660, 0.740] over all horizons, by 32 continuations of each window" in text
     assert page.locator("#plots path.line.branching").first.get_attribute("d")
     assert "branching ceiling" in page.locator("#plots figure").first.text_content()
-    assert {cell.strip() for cell in visiting.column("share of the branching ceiling")} == {"0.500"}
+    assert {cell.strip() for cell in visiting.column("share of the branching ceiling")} == {"0.500\n[0.400, 0.600]"}
     page = visiting.go("#" + urlencode({"view": made["boards"][1]["id"]}))
     assert "ranching" not in page.locator("main").inner_text()
 

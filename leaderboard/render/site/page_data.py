@@ -58,7 +58,7 @@ def summary(document: LeaderboardDocument) -> Json:
             "ranks": _ranks(rows),
             "seeds": [len(row.seeds) for row in rows],
             "above": [int(row.above_ceiling) for row in rows],
-            "branching": [row.branching_share for row in rows],
+            "branching": [_triple(row.branching_share or UNDEFINED) for row in rows],
             "spread": [row.spread for row in rows],
             "fresh": [_triple(row.fresh_skill or UNDEFINED) for row in rows],
             "fit": [row.cost.fit_seconds for row in rows],

@@ -82,7 +82,7 @@ const columns = (() => {
           numeric(`h${h}`, `h = ${h}`, row => view.byHorizon(row)[h - 1], row => data.format(metric)(view.byHorizon(row)[h - 1]), `${metric.label} ${h} checkpoints ahead`)) : []),
       ].filter(Boolean)),
       data.rows.some(row => row.fresh[0] !== null) && numeric("fresh", "fresh skill", row => row.fresh[0], row => plain(row.fresh, text.skill), "skill on fresh trials, learning phase, mean over horizons; with its 95% interval"),
-      selection.base(view.now).some(row => Number.isFinite(row.branching)) && numeric("branching", "share of the branching ceiling", row => row.branching, row => text.skill(row.branching), "its skill divided by the best that a forecast can do which knows the whole training state, the current batch included; learning phase, means over horizons"),
+      selection.base(view.now).some(row => row.branching[0] !== null) && numeric("branching", "share of the branching ceiling", row => row.branching[0], row => plain(row.branching, text.skill), "its skill divided by the best that a forecast can do which knows the whole training state, the current batch included; learning phase, means over horizons, with its 95% interval on the same test trials"),
       state_("not confirmed, claimed, rescored, reproduced or confirmed"),
       numeric("seeds", "seeds", row => row.seeds, row => String(row.seeds)),
       { ...numeric("spread", "spread", row => row.spread, row => (row.seeds > 1 ? text.skill(row.spread) : text.NONE), "standard deviation of skill over seeds"), bestHigh: false },
