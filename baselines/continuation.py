@@ -11,7 +11,7 @@ import numpy.typing as npt
 from pydantic import Field
 
 from ..registry.trial import COLUMNS, Trial
-from ..rl import PPOHyperparameters, PPOTraining, TrainingConfig
+from ..rl import TASKS, PPOHyperparameters, PPOTraining, TrainingConfig
 from ..utils.errors import PredictorError
 from .fitting.windows import TrainingWindows
 from .predictor import Array, Contexts, FitTask, Options, Predictor, Weights, check_reach
@@ -27,7 +27,7 @@ class ContinuationOptions(Options):
     copies: int = Field(8, ge=1, le=1024)
     """Continuations of each origin, whose mean is the forecast."""
     warmup: int = Field(16, ge=1, le=100)
-    """PPO iterations with the origin's policy held, in which the critic and the optimizer's moments are learned."""
+    """PPO iterations in which the critic and the optimizer's moments are learned, the policy being put back."""
     windows: int = Field(60, ge=0, le=100_000)
     """Windows of training trials on which the scale of the forecast is fitted; 0: it is 1."""
 
@@ -59,13 +59,14 @@ class _Place(NamedTuple):
 class Continuation(Predictor[ContinuationOptions]):
     """The mean of N continuations of PPO from the origin's policy and observation normaliser alone.
 
-    A branching ceiling (docs/ceilings.md) continues a trial with its whole state. Of that, this predictor has what a
-    forecaster is shown, and the environment, of which it takes steps of its own; the critic, the optimizer's moments,
-    the reward normaliser and the present batch it makes anew. With the policy held, `warmup` iterations teach a fresh
-    critic and fill Adam's moments. Where the origin stands within a PPO iteration, that iteration is trained again from
-    the policy that it began with, and what its last epochs add is carried over to the origin. The mean displacement of
-    the continuations is scaled, by horizon, as least squares on training windows has it: one batch's noise aside, the
-    new critic and moments are not the trial's own, and lead farther.
+    A branching ceiling (docs/ceilings.md) continues a trial with its whole state. Of that, this predictor has what
+    a forecaster is shown, and the environment, of which it takes steps of its own; the critic, the optimizer's
+    moments, the reward normaliser and the present batch it makes anew. In `warmup` iterations, at every checkpoint
+    of which the policy is put back, a fresh critic and Adam's moments are learned. Where the origin stands within a
+    PPO iteration, that iteration is trained again from the policy that it began with, and what its last epochs add
+    is carried over to the origin. The mean displacement of the continuations is multiplied, by horizon, by the
+    factor that least squares on training windows gives: with a new critic and new moments a policy moves farther
+    than the trial's own.
 
     The random streams follow from the run's seed and the origin's weights; the trial's seed is not known. The learning
     rate and the lengths of iterations are read from the training trials, everything else has `PPOHyperparameters`'
@@ -105,6 +106,9 @@ class Continuation(Predictor[ContinuationOptions]):
 
     def _fitted_scale(self, task: FitTask) -> Float64:
         """Of the displacement of the continuations, [H]."""
+        if not self.options.windows:
+            task.progress(1, 1, "schedule")
+            return np.ones(task.horizon)
         windows = TrainingWindows.of(task.train, task.context, task.horizon)
         products = np.zeros((2, task.horizon))
         rng = np.random.default_rng(task.seed)
@@ -115,10 +119,11 @@ class Continuation(Predictor[ContinuationOptions]):
             moved = self._displacement(context, 0, task.horizon)
             truth = windows.weights(row)[task.context :] - context.weights[0, -1]
             products += [(moved * other).sum(axis=1) for other in (truth, moved)]
-            task.progress(done + 1, self.options.windows + 1, "windows continued")
-        task.progress(self.options.windows + 1, self.options.windows + 1, "scale")
-        with np.errstate(invalid="ignore"):
-            return np.where(products[1] > 0, products[0] / products[1], 1.0)
+            task.progress(done + 1, self.options.windows, "windows continued")
+        if not np.isfinite(products).all():
+            raise PredictorError("continuation: training diverged from an origin of the training trials.")
+        scale: Float64 = np.divide(products[0], products[1], out=np.ones(task.horizon), where=products[1] > 0)
+        return scale
 
     def predict(self, contexts: Contexts, horizon: int) -> Weights:
         """See `Predictor.predict`."""
@@ -152,6 +157,10 @@ class Continuation(Predictor[ContinuationOptions]):
             raise PredictorError(
                 f"continuation: a policy of {config.environment} has {training.layout.parameter_count:,} parameters, "
                 f"these have {contexts.layout.parameter_count:,}: set environment= to the one that they act in."
+            )
+        if not training.resumable:
+            raise PredictorError(
+                f"continuation: the state of {config.environment} cannot be copied, only that of {', '.join(TASKS)}."
             )
         training.start()
         done = origin.iteration - (origin is not start)

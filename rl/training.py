@@ -119,7 +119,7 @@ class PPOTraining:
         self.iteration += 1
         rate = self.optimizer.learning_rate
         if self.config.hyperparameters.anneal_learning_rate:
-            rate *= 1.0 - (self.iteration - 1.0) / self.config.iterations
+            rate *= max(0.0, 1.0 - (self.iteration - 1.0) / self.config.iterations)  # 0 beyond the last iteration
         batch = self._collect()
         return _Iteration(batch, self._moments(), rate)
 

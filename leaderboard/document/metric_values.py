@@ -139,8 +139,9 @@ def branching_shares(
 ) -> dict[str, Estimate]:
     """By entry, its mean skill as a part of the branching ceiling on the same test trials; empty where it has none.
 
-    Intervals are as those of `row_values`. A row is scored on the stored continuation of each window, the ceiling is a
-    mean over many: what differs between them is left to the trials' spread.
+    Intervals are wider for an entry's seeds in proportion as those of its skill are. A row is scored on the stored
+    continuation of each window, the ceiling is a mean over many: what differs between them is left to the trials'
+    spread.
     """
     sums, protocol = board_sums(headline_frame(entries, phase)), entries[0].first.key.protocol
     if ceiling is None or ceiling.displacement.shape != sums.baseline.shape[1:]:

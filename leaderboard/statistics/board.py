@@ -175,14 +175,17 @@ def shares(
     Returns
     -------
     DataFrame
-        By entry: `value`, `low`, `high`; NaN where undefined.
+        By entry: `value`, `low`, `high`; NaN where undefined, bounds NaN for a single trial.
     """
     whole = mean_ratio(numerator, denominator)
-    counts, tail = draw_counts(sums.trials, resamples, seed), expanded_tail(level, sums.trials)
     with np.errstate(invalid="ignore", divide="ignore"):
         value = mean_ratio(sums.gained, sums.baseline) / whole
-        drawn = resampled_ratio(sums.gained, sums.baseline, counts)
-        low, high = bounds(drawn / resampled_ratio(numerator[None], denominator[None], counts), tail)
+        low, high = np.full_like(value, np.nan), np.full_like(value, np.nan)
+        if sums.trials > 1:
+            counts = draw_counts(sums.trials, resamples, seed)
+            drawn = resampled_ratio(sums.gained, sums.baseline, counts)
+            drawn /= resampled_ratio(numerator[None], denominator[None], counts)
+            low, high = bounds(drawn, expanded_tail(level, sums.trials))
     table = pd.DataFrame({"value": value, "low": low, "high": high}, index=pd.Index(sums.entries, name="entry"))
     return table.where(np.isfinite(table["value"]))
 

@@ -95,3 +95,11 @@ def test_an_environment_of_other_policies_is_refused(trials):
     predictor = fitted(trials, windows=0, environment="Hopper-v4")
     with pytest.raises(PredictorError, match=r"a policy of Hopper-v4 has 198 parameters, these have 122: set environ"):
         predictor.predict(at(trials[0], EDGE), HORIZON)
+
+
+def test_an_environment_whose_state_cannot_be_copied_is_refused(trials):
+    predictor = fitted(trials, windows=0, environment="InvertedPendulum-v5")
+    with pytest.raises(
+        PredictorError, match=r"the state of InvertedPendulum-v5 cannot be copied, only that of Inverted"
+    ):
+        predictor.predict(at(trials[0], EDGE), HORIZON)

@@ -23,6 +23,8 @@ QUICK = {
     "autoregression": ("normaliser=true",),
     "mlp": ("steps=30", "width=16", "windows=8", "weights=8", "learning_rate=0.01", "warmup=1", "validate_every=10"),
     "tipl-neuron": ("steps=3", "width=8", "rounds=1", "windows=4", "learning_rate=0.01", "warmup=1"),
+    "ensemble": ("model=mlp", "members=2", "budget=smoke"),
+    "continuation": ("copies=1", "warmup=1", "windows=1"),
     **dict.fromkeys(("introspection", "farcasting", "wnn"), ("steps=3", "windows=4", "weights=8")),
     **dict.fromkeys(("wnn-plus", "nino"), ("steps=3", "windows=4", "warmup=0")),
 }
@@ -140,7 +142,7 @@ def test_when_a_predictor_searches_earlier_contexts_then_its_targets_are_not_amo
 
 
 @pytest.mark.parametrize("change", ["permuted", "replaced"])
-@pytest.mark.parametrize("model", IN_TREE)
+@pytest.mark.parametrize("model", [pytest.param(m, marks=[pytest.mark.slow] * (m == "continuation")) for m in IN_TREE])
 def test_when_the_future_of_test_trials_changes_then_earlier_forecasts_do_not(model, change, tmp_path):
     now = 60
     stream = np.random.default_rng(9)

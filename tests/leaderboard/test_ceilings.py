@@ -17,6 +17,7 @@ from tipl_bench.benchmark.protocol import protocol
 from tipl_bench.leaderboard.document.build import document
 from tipl_bench.leaderboard.render import markdown, table
 from tipl_bench.leaderboard.render.site import render
+from tipl_bench.leaderboard.statistics.board import Sums, shares
 from tipl_bench.registry.catalog import catalog
 from tipl_bench.registry.loading import load_dataset
 from tipl_bench.utils.errors import DatasetError
@@ -74,6 +75,22 @@ def test_the_ceiling_and_each_rows_share_of_it_stand_on_its_board_alone(pinned, 
     assert "| share of the branching ceiling |" in first
     assert "\n| branching ceiling |" in first
     assert "branching" not in second
+
+
+def test_a_share_is_of_both_ratios_on_the_same_trials():
+    stream = np.random.default_rng(0)
+    gained, baseline = stream.uniform(1, 2, (8, 3)), stream.uniform(2, 3, (8, 3))
+    settings = {"resamples": 199, "level": 0.95, "seed": 1}
+    row = np.stack([0.5 * gained, stream.uniform(0, 1, (8, 3))])
+    sums = Sums(["half", "other"], {"error": baseline - row, "baseline": np.stack([baseline] * 2)})
+    found = shares(sums, gained, baseline, **settings)
+    assert found.loc["half"].tolist() == pytest.approx([0.5] * 3), "draws that were not paired would vary"
+    value, low, high = found.loc["other"]
+    assert low < value < high
+    single = Sums(["one"], {"error": np.ones((1, 1, 3)), "baseline": np.full((1, 1, 3), 2.0)})
+    value, low, high = shares(single, gained[:1], baseline[:1], **settings).loc["one"]
+    assert value == pytest.approx(0.5 / (gained[0] / baseline[0]).mean())
+    assert np.isnan([low, high]).all()
 
 
 def test_the_page_shows_the_ceiling_of_a_board_and_says_what_it_knows(visit, tmp_path):
