@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from ..registry.trial import COLUMNS, Trial
 from ..rl import TASKS, PPOHyperparameters, PPOTraining, TrainingConfig
 from ..utils.errors import PredictorError
 from .fitting.windows import TrainingWindows
@@ -114,8 +113,7 @@ class Continuation(Predictor[ContinuationOptions]):
         rng = np.random.default_rng(task.seed)
         for done in range(self.options.windows):
             row = int(rng.integers(len(windows)))
-            origin = int(windows.origin[row])
-            context = contexts_of(task.train[windows.trial[row]], slice(origin - task.context + 1, origin + 1))
+            context = windows.contexts(row)
             moved = self._displacement(context, 0, task.horizon)
             truth = windows.weights(row)[task.context :] - context.weights[0, -1]
             products += [(moved * other).sum(axis=1) for other in (truth, moved)]
@@ -188,13 +186,6 @@ class Continuation(Predictor[ContinuationOptions]):
         """See `Predictor.load_state`."""
         rate, *lengths = state["schedule"].tolist()
         self.schedule, self.seed, self.scale = Schedule(rate, *map(int, lengths)), int(state["seed"][0]), state["scale"]
-
-
-def contexts_of(trial: Trial, rows: slice) -> Contexts:
-    """Some checkpoints of a trial as the context of one window."""
-    stored = {name: np.array(array[rows])[None] for name, array in trial.tensors.items()}
-    columns = {name: stored.pop(name) for name in COLUMNS}
-    return Contexts(**stored, columns=columns, origin=np.array([rows.stop - 1]), layout=trial.layout)
 
 
 def _origin_and_start(contexts: Contexts, row: int, epochs: int) -> tuple[_Place, _Place]:

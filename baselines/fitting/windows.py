@@ -9,8 +9,8 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from ...registry.trial import Trial, converged_from, iteration_positions
-from ..predictor import Weights
+from ...registry.trial import COLUMNS, Trial, converged_from, iteration_positions
+from ..predictor import Array, Contexts, Weights
 
 Integers = npt.NDArray[np.int64]
 Float64 = npt.NDArray[np.float64]
@@ -141,6 +141,24 @@ class TrainingWindows:
         first = self.origin[row] - self.context + 1
         rows = slice(first, first + self.context + self.horizon)
         return np.array(self.trials[self.trial[row]].tensors["weights"][rows, columns])
+
+    def contexts(self, row: int) -> Contexts:
+        """What a predictor would be shown of one window: a batch of it alone."""
+        trial, origin = self.trials[self.trial[row]], int(self.origin[row])
+        rows = slice(origin - self.context + 1, origin + 1)
+
+        def read(name: str) -> Array:
+            return np.array(trial.tensors[name][rows])[None]
+
+        return Contexts(
+            weights=read("weights"),
+            observation_mean=read("observation_mean"),
+            observation_variance=read("observation_variance"),
+            observation_count=read("observation_count"),
+            columns={name: read(name) for name in COLUMNS},
+            origin=np.array([origin]),
+            layout=trial.layout,
+        )
 
 
 def _squared_differences(trial: Trial) -> Float64:

@@ -123,7 +123,7 @@ def widened(table: pd.DataFrame, frame: pd.DataFrame, *, level: float) -> pd.Dat
     level
         Of the intervals.
     """
-    strata = islice(_strata(frame), len(table) // frame["entry"].nunique())
+    strata = islice(_strata(frame), 1 if table.index.nlevels == 1 else None)
     factor = np.stack([_widening(one, level) for one in strata], axis=-1).ravel()  # [N (1 + H)], or [N]
     ends = table[["low", "high"]].sub(table["value"], axis=0).mul(factor, axis=0)
     return table.assign(low=table["value"] + ends["low"], high=table["value"] + ends["high"])

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tipl_bench.baselines.continuation import Continuation, ContinuationOptions, contexts_of
+from tipl_bench.baselines.continuation import Continuation, ContinuationOptions
+from tipl_bench.baselines.fitting.windows import TrainingWindows
 from tipl_bench.baselines.predictor import Contexts, FitTask
 from tipl_bench.registry.loading import load_dataset
 from tipl_bench.rl.environments.batched import BatchedEnvironment
@@ -36,7 +37,8 @@ def joined(*contexts):
 
 
 def at(trial, origin):
-    return contexts_of(trial, slice(origin - CONTEXT + 1, origin + 1))
+    windows = TrainingWindows.of([trial], CONTEXT, HORIZON)
+    return windows.contexts(int(np.flatnonzero(windows.origin == origin)[0]))
 
 
 def test_the_schedule_is_what_the_trials_columns_show(trials):
@@ -88,7 +90,14 @@ def test_the_scale_is_that_of_least_squares_on_training_windows(trials):
     last = contexts.weights[:, -1:]
     expected = (plain.predict(contexts, HORIZON) - last) * scaled.scale[:, None]
     np.testing.assert_allclose(scaled.predict(contexts, HORIZON) - last, expected, atol=1e-6)
-    assert (scaled.scale != 1).all()
+    windows, rng = TrainingWindows.of(trials, CONTEXT, HORIZON), np.random.default_rng(0)
+    rows = [int(rng.integers(len(windows))) for _ in range(2)]
+    contexts = joined(*map(windows.contexts, rows))
+    moved = plain.predict(contexts, HORIZON) - contexts.weights[:, -1:]
+    truth = np.stack([windows.weights(row)[CONTEXT:] for row in rows]) - contexts.weights[:, -1:]
+    for h in range(HORIZON):
+        (factor,), *_ = np.linalg.lstsq(moved[:, h].reshape(-1, 1), truth[:, h].ravel())
+        assert scaled.scale[h] == pytest.approx(factor, rel=1e-3)
 
 
 def test_an_environment_of_other_policies_is_refused(trials):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 from tipl_bench.leaderboard.statistics.two_samples import Sample, permutation_test, two_samples
-from tipl_bench.leaderboard.store.confirmation import MAX_CHANCE, RECORDS_PER_SET, RULE
+from tipl_bench.leaderboard.store.confirmation import MAX_CHANCE, PERMUTATIONS, RECORDS_PER_SET, RULE
 
 SETTINGS = {"resamples": 999, "level": 0.95, "seed": 1}
 EXACT = {"resamples": 999, "seed": 1}
@@ -94,6 +94,24 @@ def test_a_set_refutes_any_of_the_honest_records_that_share_it_as_rarely_as_stat
         scores = (permutation_test(*map(errors, trials), **EXACT)[1] for _ in range(2 * RECORDS_PER_SET))
         refuted += any(chance <= MAX_CHANCE[RULE] for chance in scores)
     assert refuted <= stats.binom.ppf(0.999, repeats, 0.05), refuted / repeats
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("trials", [6, 15])
+def test_how_often_an_overstated_claim_is_refuted(trials):
+    """The figures of docs/confirmation.md; printed by `-rP`."""
+    found = []
+    for factor in (1.4, 1.6, 2.0, 3.0):
+        stream, refuted = np.random.default_rng(13), 0
+        for _ in range(400):
+            public, fresh = (
+                Sample(f * stream.lognormal(0, 0.3, (trials, 1)), np.ones((trials, 1))) for f in (1, factor)
+            )
+            refuted += permutation_test(public, fresh, resamples=PERMUTATIONS, seed=1)[1] <= MAX_CHANCE[RULE]
+        found.append(refuted / 400)
+    print(trials, found)
+    assert found == sorted(found)
+    assert found[-1] > 0.8
 
 
 def test_a_claim_that_does_not_hold_is_seen_with_few_trials():
