@@ -19,6 +19,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ..predictor import Array, FitTask, Options, OptionsT, Predictor
+from .replay import ReplayedStep
 from .resuming import Loop, Stream
 
 KEEP_EVERY = 120.0
@@ -144,6 +145,7 @@ def train(
     streams: Sequence[Stream],
     *,
     select: bool = True,
+    replay: bool = False,
 ) -> None:
     """Minimise `loss(step)`; leave the model in its best validated state, or its last.
 
@@ -167,13 +169,28 @@ def train(
         The random generators that `loss` draws from, besides torch's global one.
     select
         Whether the state with the least validation error is kept, else the last.
+    replay
+        Whether steps on a CUDA device are replayed as a graph (`ReplayedStep`): `loss` draws from torch's generators
+        on the device alone, and takes no notice of the step.
     """
+    replay = replay and task.device.startswith("cuda")
+    rate = torch.tensor(schedule.learning_rate, device=task.device) if replay else schedule.learning_rate
     optimizer = torch.optim.AdamW(
-        model.parameters(), lr=schedule.learning_rate, weight_decay=schedule.weight_decay, fused=True
+        model.parameters(), lr=rate, weight_decay=schedule.weight_decay, fused=True, capturable=replay
     )
     loop = Loop(model, optimizer, streams, task.curve, copy.deepcopy(model.state_dict()))
     if task.resume is not None:
         loop.restore(task.resume)
+
+    def update() -> Tensor:
+        optimizer.zero_grad(set_to_none=True)
+        missed = loss(loop.step)
+        missed.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(model.parameters(), schedule.gradient_clip)
+        optimizer.step()
+        return missed.detach()
+
+    advance = ReplayedStep(update, [stream for stream in streams if isinstance(stream, torch.Generator)])
     message, kept_at = "", time.monotonic()
     model.train()
     while True:
@@ -182,20 +199,23 @@ def train(
         task.progress(loop.step, schedule.steps, message)
         if loop.step >= schedule.steps:
             break
-        for group in optimizer.param_groups:
-            group["lr"] = schedule.learning_rate * schedule.factor(loop.step)
-        optimizer.zero_grad(set_to_none=True)
-        missed = loss(loop.step)
-        missed.backward()  # type: ignore[no-untyped-call]
-        loop.losses.append(missed.detach())
-        nn.utils.clip_grad_norm_(model.parameters(), schedule.gradient_clip)
-        optimizer.step()
+        _set_rate(optimizer, schedule.learning_rate * schedule.factor(loop.step))
+        loop.losses.append(advance() if replay else update())
         loop.step += 1
         if time.monotonic() - kept_at >= KEEP_EVERY:
             task.keep(loop.state())
             kept_at = time.monotonic()
     model.load_state_dict(loop.best)
     model.eval()
+
+
+def _set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Set the learning rate: where a graph reads it, in place."""
+    for group in optimizer.param_groups:
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
 
 
 def _look(loop: Loop, validate: Callable[[], float], *, select: bool) -> str:

@@ -101,9 +101,8 @@ def fit_backbone(
             error = ((ahead - future).square() * held_out.metric[:, None]).sum(-1) + held_out.outside
             return float((error.sum(0) / held_out.displacement.sum(0)).mean())
 
-        train(
-            model, loss, validate, Schedule.of(options, cosine=options.cosine), task, [generator], select=design.select
-        )
+        schedule = Schedule.of(options, cosine=options.cosine)
+        train(model, loss, validate, schedule, task, [generator], select=design.select, replay=True)
     return model
 
 
@@ -129,6 +128,23 @@ def _drawn(windows: TokenWindows, design: Design, count: int, generator: torch.G
 
 def _rotations(batch: int, rank: int, device: str, generator: torch.Generator) -> Tensor:
     """Random rotations and reflections of the coordinates, [batch, d, d]."""
-    q, r = torch.linalg.qr(torch.randn((batch, rank, rank), device=device, generator=generator))
+    normal = torch.randn((batch, rank, rank), device=device, generator=generator)
+    if device.startswith("cuda"):
+        return orthogonal(normal)
+    q, r = torch.linalg.qr(normal)
     rotations: Tensor = q * r.diagonal(dim1=1, dim2=2).sign()[:, None]
     return rotations
+
+
+def orthogonal(matrices: Tensor) -> Tensor:
+    """Q of the QR factors with a positive diagonal of R, [B, d, d], by Cholesky's method in float64.
+
+    On CUDA, `torch.linalg.qr` takes one matrix after another. A part in 10^14 is added to the squared columns, so that
+    a matrix that is all but singular has factors too; its Q is then a little too short in one direction.
+    """
+    columns = matrices.double()
+    squared = columns.mT @ columns
+    squared.diagonal(dim1=1, dim2=2).mul_(1 + 1e-14)
+    factor = torch.linalg.cholesky_ex(squared).L  # R^T
+    q: Tensor = torch.linalg.solve_triangular(factor, columns.mT, upper=False).mT.to(matrices.dtype)
+    return q

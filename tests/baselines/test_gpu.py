@@ -7,8 +7,10 @@ import pytest
 import torch
 from helpers import synthetic
 from tipl_bench.baselines import predictor_type
+from tipl_bench.baselines.fitting import torch_predictor
+from tipl_bench.baselines.fitting.torch_predictor import Schedule, seeded, train
 from tipl_bench.baselines.options import build_options
-from tipl_bench.baselines.predictor import FitTask
+from tipl_bench.baselines.predictor import FitTask, TrainingState
 from tipl_bench.benchmark.request import RunRequest, resolve_device
 from tipl_bench.benchmark.run import execute
 
@@ -17,6 +19,10 @@ pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(),
 SETTINGS = {
     "mlp": ("steps=100", "width=32", "learning_rate=0.003", "validate_every=50"),
     "tipl": ("steps=100", "width=32", "layers=1", "learning_rate=0.003", "warmup=10", "validate_every=50"),
+    "tipl-pooled": ("steps=100", "width=32", "layers=1", "rank=12", "learning_rate=0.003", "warmup=10"),
+    "tipl-neuron": ("steps=50", "width=16", "rounds=2", "windows=8", "warmup=5", "validate_every=25"),
+    **dict.fromkeys(("introspection", "farcasting", "wnn"), ("steps=50", "windows=8", "weights=16", "warmup=5")),
+    **dict.fromkeys(("wnn-plus", "nino"), ("steps=50", "windows=4", "warmup=5")),
 }
 trained = pytest.mark.parametrize("model", SETTINGS)
 
@@ -74,6 +80,45 @@ def test_when_a_run_on_the_device_is_resumed_after_its_fit_then_the_record_is_th
     resumed = execute(request, tmp_path / "run").record
     assert resumed.without_cost() == whole.without_cost()
     assert whole.provenance.gpu == torch.cuda.get_device_name()
+
+
+def noisy_training(*, replay, **settings):
+    """The weights of a network with dropout that is trained on batches drawn on the device, and its losses."""
+    generator = torch.Generator("cuda").manual_seed(1)
+    with seeded(3, "cuda"):
+        model = torch.nn.Sequential(torch.nn.Linear(4, 64), torch.nn.Dropout(0.2), torch.nn.Linear(64, 1)).cuda()
+
+        def loss(step):
+            inputs = torch.randn((32, 4), device="cuda", generator=generator)
+            return (model(inputs) - inputs.sum(1, keepdim=True)).square().mean()
+
+        schedule = Schedule(
+            steps=60, learning_rate=1e-2, weight_decay=0.1, warmup=10, cosine=True, gradient_clip=1.0, validate_every=20
+        )
+        task = FitTask([], [], horizon=1, context=1, device="cuda", **settings)
+        train(model, loss, lambda: float(loss(0)), schedule, task, [generator], replay=replay)
+    ends = torch.cat([weights.detach().flatten().cpu() for weights in model.parameters()])
+    return ends, [point[:3] for point in task.curve.points[1:]]
+
+
+def test_when_steps_are_replayed_as_a_graph_then_training_is_what_it_is_step_by_step():
+    (replayed, curve), (stepwise, plain) = noisy_training(replay=True), noisy_training(replay=False)
+    torch.testing.assert_close(replayed, stepwise, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(torch.tensor(curve), torch.tensor(plain), rtol=1e-3, atol=1e-4)
+
+
+def test_when_a_replayed_training_is_resumed_then_it_ends_as_it_does_uninterrupted(monkeypatch):
+    monkeypatch.setattr(torch_predictor, "KEEP_EVERY", 0.0)
+    kept = []
+    whole, curve = noisy_training(
+        replay=True,
+        keep=lambda state: kept.append(
+            TrainingState({name: np.array(array) for name, array in state.arrays.items()}, state.values)
+        ),
+    )
+    resumed, again = noisy_training(replay=True, resume=kept[30])
+    torch.testing.assert_close(resumed, whole, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(torch.tensor(again), torch.tensor(curve), rtol=1e-3, atol=1e-4)
 
 
 def test_when_there_is_a_device_then_auto_takes_it():

@@ -12,6 +12,7 @@ from tipl_bench.baselines.options import build_options
 from tipl_bench.baselines.predictor import FitTask
 from tipl_bench.baselines.tipl import TIPL, TIPLOptions
 from tipl_bench.baselines.tipl.backbone import MIN_TIMESTEPS, Backbone
+from tipl_bench.baselines.tipl.training import orthogonal
 from tipl_bench.benchmark.forecast.weight_errors import span_projection
 from tipl_bench.utils.errors import OptionError, PredictorError
 
@@ -150,3 +151,16 @@ def test_when_contexts_are_of_another_length_than_it_was_fitted_on_then_both_are
     contexts = synthetic.contexts_of(smooth, 6, [40], synthetic.SMALL.model_copy(update={"context": length}))
     with pytest.raises(PredictorError, match=f"tipl was fitted on contexts of 20 checkpoints .* from {length}: fit it"):
         predictor.predict(contexts, 3)
+
+
+def test_when_matrices_are_made_orthogonal_for_the_device_then_they_are_the_qr_factors():
+    matrices = torch.randn((200, 19, 19), generator=torch.Generator().manual_seed(0))
+    q, r = torch.linalg.qr(matrices.double())
+    expected = q * r.diagonal(dim1=1, dim2=2).sign()[:, None]
+    torch.testing.assert_close(orthogonal(matrices), expected.float(), rtol=0, atol=1e-5)
+
+
+def test_when_a_matrix_is_singular_then_what_is_made_of_it_is_finite():
+    matrices = torch.randn((200, 19, 19), generator=torch.Generator().manual_seed(0))
+    matrices[:, 3] = matrices[:, 7]
+    assert orthogonal(matrices).isfinite().all()
