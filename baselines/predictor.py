@@ -213,64 +213,16 @@ class FitTask:
     keep: Callable[[TrainingState], None] = lambda state: None
 
 
-class Predictor(ABC, Generic[OptionsT]):
-    """A forecaster of policy weights; see the module for the shortest one.
-
-    Class attributes describe it: `name`; `version`, raised when its forecasts change; `summary`, one line;
-    `options_type`, an `Options` model or a frozen dataclass; `budgets`, option values by budget name;
-    `context_length`, how many checkpoints of the past it wants where that is more than the protocol's context;
-    `consumes`, its information class, one of `INFORMATION_CLASSES`; where an option adds to it, override the property
-    `information_class`.
-    """
+class Saved(Generic[OptionsT]):
+    """What is fitted and saved: its name, version and options, and what it has learned."""
 
     name: ClassVar[str]
     version: ClassVar[int]
-    summary: ClassVar[str]
-    options_type: ClassVar[type[Any]] = NoOptions
-    budgets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
-    consumes: ClassVar[str] = "weights"
-    context_length: int = 0
 
     def __init__(self, options: OptionsT) -> None:
         self.options = options
         self.device = "cpu"
         """The torch device to run on: set by the harness before a state is loaded, and by `fit` from its task."""
-
-    @classmethod
-    def resolve_options(cls, options: OptionsT, context: int) -> OptionsT:
-        """Options for contexts of `context` checkpoints: set defaults that depend on it; as they are by default.
-
-        Raises
-        ------
-        ValueError
-            If such contexts are too short for the options.
-        """
-        return options
-
-    def fit(self, task: FitTask) -> None:
-        """Learn from the training trials; the default learns nothing."""
-        return
-
-    @abstractmethod
-    def predict(self, contexts: Contexts, horizon: int) -> Weights:
-        """Forecast the next `horizon` checkpoints, [B, H, P] float32; each window by itself."""
-
-    def predict_normaliser(self, contexts: Contexts, horizon: int) -> Array:
-        """Forecast the observation normaliser at the same checkpoints: its mean and variance, [B, H, 2, O] floats.
-
-        Optional: a forecast policy acts with its normaliser at the origin, or with this. Each window by itself.
-        """
-        raise NotImplementedError(f"{self.name} forecasts no normaliser: it defines no predict_normaliser.")
-
-    @property
-    def forecasts_normaliser(self) -> bool:
-        """Whether `predict_normaliser` is called; by default, whether the class defines it."""
-        return type(self).predict_normaliser is not Predictor.predict_normaliser
-
-    @property
-    def information_class(self) -> str:
-        """`consumes`, or "statistics" if that is more: a forecast of the normaliser rests on its past."""
-        return "statistics" if self.forecasts_normaliser and self.consumes == "weights" else self.consumes
 
     def state(self) -> dict[str, Array]:
         """What `fit` learned, as named arrays; empty by default."""
@@ -317,6 +269,59 @@ class Predictor(ABC, Generic[OptionsT]):
             if found.get(key) != value:
                 raise PredictorError(f"{path}: saved with {key} {found.get(key)}, not {value}.")
         self.load_state(state)
+
+
+class Predictor(Saved[OptionsT], ABC):
+    """A forecaster of policy weights; see the module for the shortest one.
+
+    Class attributes describe it: `name`; `version`, raised when its forecasts change; `summary`, one line;
+    `options_type`, an `Options` model or a frozen dataclass; `budgets`, option values by budget name;
+    `context_length`, how many checkpoints of the past it wants where that is more than the protocol's context;
+    `consumes`, its information class, one of `INFORMATION_CLASSES`; where an option adds to it, override the property
+    `information_class`.
+    """
+
+    summary: ClassVar[str]
+    options_type: ClassVar[type[Any]] = NoOptions
+    budgets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    consumes: ClassVar[str] = "weights"
+    context_length: int = 0
+
+    @classmethod
+    def resolve_options(cls, options: OptionsT, context: int) -> OptionsT:
+        """Options for contexts of `context` checkpoints: set defaults that depend on it; as they are by default.
+
+        Raises
+        ------
+        ValueError
+            If such contexts are too short for the options.
+        """
+        return options
+
+    def fit(self, task: FitTask) -> None:
+        """Learn from the training trials; the default learns nothing."""
+        return
+
+    @abstractmethod
+    def predict(self, contexts: Contexts, horizon: int) -> Weights:
+        """Forecast the next `horizon` checkpoints, [B, H, P] float32; each window by itself."""
+
+    def predict_normaliser(self, contexts: Contexts, horizon: int) -> Array:
+        """Forecast the observation normaliser at the same checkpoints: its mean and variance, [B, H, 2, O] floats.
+
+        Optional: a forecast policy acts with its normaliser at the origin, or with this. Each window by itself.
+        """
+        raise NotImplementedError(f"{self.name} forecasts no normaliser: it defines no predict_normaliser.")
+
+    @property
+    def forecasts_normaliser(self) -> bool:
+        """Whether `predict_normaliser` is called; by default, whether the class defines it."""
+        return type(self).predict_normaliser is not Predictor.predict_normaliser
+
+    @property
+    def information_class(self) -> str:
+        """`consumes`, or "statistics" if that is more: a forecast of the normaliser rests on its past."""
+        return "statistics" if self.forecasts_normaliser and self.consumes == "weights" else self.consumes
 
 
 def check_reach(

@@ -197,7 +197,7 @@ def execute(request: RunRequest, folder: Path, progress: Progress = silent) -> R
 
         with attempt():
             windows = request.windows(progress)
-            training = TrainingStateFile(folder, key, circumstances)
+            training = TrainingStateFile(folder, key.model_dump(mode="json"), circumstances)
             _forecast(predictor, contract, request, key.device, windows, folder, training, timings, progress)
     with attempt():
         rows = _evaluated(request, windows, folder, timings, progress)

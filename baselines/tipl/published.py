@@ -24,7 +24,7 @@ from pydantic import Field
 
 from ...registry.trial import Trial
 from ..fitting.torch_predictor import TorchPredictor
-from ..predictor import Array, Contexts, FitTask, Weights, check_reach
+from ..predictor import Array, Contexts, FitTask, Saved, Weights, check_reach
 from .backbone import Backbone
 from .basis import Basis, pooled_basis, trajectory_basis
 from .design import Design
@@ -124,7 +124,7 @@ class TIPLPooled(TorchPredictor[PublishedOptions, Backbone]):
         return forecast
 
 
-class TIPLPublished:
+class TIPLPublished(Saved[PublishedOptions]):
     """The published model, literally; no `Predictor`, as its forecasts use the future of the trial.
 
     It is fitted as a predictor is, but forecasts from a whole trial instead of from contexts: nothing that runs, checks
@@ -132,14 +132,14 @@ class TIPLPublished:
     """
 
     name: ClassVar[str] = "tipl-published"
+    version: ClassVar[int] = 1
     label: ClassVar[str] = "the basis sees the future"
 
     def __init__(self, options: PublishedOptions) -> None:
         changed = sorted(name for name, value in Design() if value != getattr(options, name))
         if changed:
             raise ValueError(f"{self.name} has no option {', '.join(changed)}: it is the paper's; see tipl-pooled.")
-        self.options = options
-        self.device = "cpu"
+        super().__init__(options)
         self.model: Backbone | None = None
         self.scaling: Scaling | None = None
 
@@ -153,6 +153,21 @@ class TIPLPublished:
             for trials in (task.train, task.validation)
         )
         self.model = fit_backbone(self.options, self.options, task, training, validation)
+
+    def state(self) -> dict[str, Array]:
+        """See `Saved.state`."""
+        assert self.model is not None
+        assert self.scaling is not None
+        network = {name: tensor.cpu().numpy() for name, tensor in self.model.state_dict().items()}
+        return network | {"scaling.mean": self.scaling.mean, "scaling.deviation": self.scaling.deviation}
+
+    def load_state(self, state: Mapping[str, Array]) -> None:
+        """See `Saved.load_state`."""
+        network = dict(state)
+        self.scaling = Scaling(network.pop("scaling.mean"), network.pop("scaling.deviation"))
+        self.model = Backbone.of_state(self.options, network, self.options)
+        self.model.load_state_dict({name: torch.from_numpy(array) for name, array in network.items()})
+        self.model.to(self.device).eval()
 
     def forecast_trial(self, trial: Trial, contexts: Contexts, horizon: int) -> Weights:
         """Forecast from windows of one trial, all of which is read to make the basis; [B, H, P]."""

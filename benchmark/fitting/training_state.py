@@ -19,7 +19,6 @@ from ...utils.errors import reason
 from ...utils.files import replace_atomically
 from ...utils.text import one_line
 from ..provenance import Provenance
-from ..record import RunKey
 
 STATE_NAME = "fit-state.safetensors"
 
@@ -32,13 +31,13 @@ class TrainingStateFile:
     folder
         The run folder.
     key, circumstances
-        The run, and the code, packages and machine that it is made with.
+        What identifies the run, as JSON, and the code, packages and machine that it is made with.
     """
 
-    def __init__(self, folder: Path, key: RunKey, circumstances: Provenance) -> None:
+    def __init__(self, folder: Path, key: Mapping[str, Any], circumstances: Provenance) -> None:
         self.path = folder / STATE_NAME
         made_with = circumstances.model_dump(mode="json", exclude={"validation_runs"})
-        self.identity = _digest({}, {"key": key.model_dump(mode="json"), "provenance": made_with})
+        self.identity = _digest({}, {"key": key, "provenance": made_with})
 
     def read(self) -> tuple[TrainingState | None, float]:
         """The state that was kept and the seconds of fitting behind it; none, with a warning if it is of no use."""

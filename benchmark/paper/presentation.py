@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,11 +26,14 @@ from ...utils.canonical import canonical_json
 from ...utils.errors import ProtocolError
 from ...utils.files import replace_atomically, write_text
 from ...utils.progress import Progress, silent
+from ..fitting.training_state import TrainingStateFile
 from ..forecast.forecasting import build_contexts
 from ..forecast.policy_returns import policy_returns
 from ..forecast.weight_errors import weight_prediction_error
 from ..forecast.windows import EvaluationWindow, Phase
 from ..protocol import PROTOCOLS
+from ..provenance import provenance
+from ..request import resolve_device
 
 MODELS = (SEES_THE_FUTURE, "tipl-pooled", "persistence")
 """The published model, its twin whose basis is of training trials, and what does nothing."""
@@ -97,11 +102,12 @@ class Presentation:
         return found
 
 
-def present(presentation: Presentation, progress: Progress = silent) -> pd.DataFrame:
+def present(presentation: Presentation, progress: Progress = silent, models: Sequence[str] = MODELS) -> pd.DataFrame:
     """One row per model, trial, origin and step: WPE, and J of the true and of the forecast policy.
 
-    What is in the folder is not made again. The paper names no normaliser: the forecast of a checkpoint acts with that
-    checkpoint's, as it stands in its place.
+    What is in the folder is not made again: rows, fitted models, and fits that were interrupted. A model that was
+    fitted on a CUDA device is shown without one too. The paper names no normaliser: the forecast of a checkpoint acts
+    with that checkpoint's, as it stands in its place.
 
     Raises
     ------
@@ -114,7 +120,7 @@ def present(presentation: Presentation, progress: Progress = silent) -> pd.DataF
     folder.mkdir(parents=True, exist_ok=True)
     write_text(key, presentation.key())
     frames = []
-    for model in MODELS:
+    for model in models:
         path = folder / f"{model}.parquet"
         if not path.exists():
             rows = _rows(presentation, model, progress)
@@ -127,26 +133,46 @@ def present(presentation: Presentation, progress: Progress = silent) -> pd.DataF
 def _rows(presentation: Presentation, model: str, progress: Progress) -> pd.DataFrame:
     """Fit a model, and forecast and evaluate trial by trial."""
     dataset = presentation.dataset
-    split = dataset.manifest.split
-    forecaster = TIPLPublished(presentation.options()) if model == SEES_THE_FUTURE else _predictor(model, presentation)
-    forecaster.fit(
-        FitTask(
-            train=dataset.trials(split.train),
-            validation=dataset.trials(split.validation),
-            horizon=HORIZON,
-            context=CONTEXT,
-            device=presentation.device,
-            seed=presentation.seed,
-            progress=lambda done, total, word: progress(f"fit {model}", done, total, word),
-        )
-    )
+    forecaster = fitted(presentation, model, progress)
     frames = []
-    for done, index in enumerate(split.test):
+    for done, index in enumerate(dataset.manifest.split.test):
         windows = [window for window in presentation.origins() if window.trial == index]
         contexts = build_contexts({index: dataset.trial(index)}, windows, CONTEXT)
         frames.append(_evaluated(dataset, windows, _forecast(forecaster, dataset, index, contexts)))
-        progress(f"returns {model}", done + 1, len(split.test), "")
+        progress(f"returns {model}", done + 1, len(dataset.manifest.split.test), "")
     return pd.concat(frames, ignore_index=True).assign(model=model)
+
+
+def fitted(presentation: Presentation, model: str, progress: Progress = silent) -> Any:
+    """A model that is fitted, or loaded from the presentation's folder, which keeps it."""
+    dataset, path = presentation.dataset, presentation.folder / f"{model}.safetensors"
+    forecaster = TIPLPublished(presentation.options()) if model == SEES_THE_FUTURE else _predictor(model, presentation)
+    if path.exists():
+        forecaster.load(path)
+        return forecaster
+    device = resolve_device(presentation.device)
+    place = presentation.folder / model
+    place.mkdir(parents=True, exist_ok=True)
+    key = {"presentation": presentation.key(), "model": model}
+    training = TrainingStateFile(place, key, provenance(device, "none"))
+    resume, before = training.read()
+    started = time.perf_counter() - before
+    split = dataset.manifest.split
+    task = FitTask(
+        train=dataset.trials(split.train),
+        validation=dataset.trials(split.validation),
+        horizon=HORIZON,
+        context=CONTEXT,
+        device=device,
+        seed=presentation.seed,
+        progress=lambda done, total, word: progress(f"fit {model}", done, total, word),
+        resume=resume,
+        keep=lambda state: training.write(state, time.perf_counter() - started),
+    )
+    forecaster.fit(task)
+    forecaster.save(path)
+    shutil.rmtree(place)
+    return forecaster
 
 
 def _predictor(model: str, presentation: Presentation) -> Any:

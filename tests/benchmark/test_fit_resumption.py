@@ -83,7 +83,8 @@ def test_when_the_state_is_of_another_key_or_version_or_damaged_then_one_sentenc
     smooth, tmp_path
 ):
     method = MethodIdentity(name="mlp", version=1, consumes="weights", budget="quick", options={})
-    key = RunKey(protocol=synthetic.SMALL, dataset=identity(smooth), method=method, seed=0, device="cpu")
+    run = RunKey(protocol=synthetic.SMALL, dataset=identity(smooth), method=method, seed=0, device="cpu")
+    key = run.model_dump(mode="json")
     here = provenance("cpu", "none")
     file = TrainingStateFile(tmp_path, key, here)
     assert file.read() == (None, 0.0)
@@ -92,7 +93,7 @@ def test_when_the_state_is_of_another_key_or_version_or_damaged_then_one_sentenc
     assert state is not None
     assert (state.arrays["x"].tolist(), state.values, seconds) == ([0, 1, 2, 3], {"step": 7}, 33.5)
     for other in (
-        TrainingStateFile(tmp_path, key.model_copy(update={"seed": 9}), here),
+        TrainingStateFile(tmp_path, key | {"seed": 9}, here),
         TrainingStateFile(tmp_path, key, here.model_copy(update={"tipl_bench": "0.0.1"})),
     ):
         with pytest.warns(UserWarning, match=r"fit-state\.safetensors is of another version .*: the fit begins anew\."):

@@ -10,9 +10,11 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from tipl_bench.baselines.fitting import torch_predictor
 from tipl_bench.baselines.options import build_options
 from tipl_bench.baselines.tipl import TIPLPooled
 from tipl_bench.baselines.tipl.design import SUITE, Design
+from tipl_bench.benchmark.fitting.training_state import TrainingStateFile
 from tipl_bench.benchmark.paper import ablation, presentation
 from tipl_bench.benchmark.paper.page import AblationRow, render, section, series
 from tipl_bench.benchmark.paper.presentation import CONTEXT, HORIZON, MODELS, Presentation, present
@@ -58,6 +60,36 @@ def test_when_rows_are_there_then_nothing_is_fitted_again_and_other_settings_are
     pd.testing.assert_frame_equal(present(shown), rows)
     with pytest.raises(ProtocolError, match="holds the results of other settings"):
         present(replace(shown, seed=1))
+
+
+def test_when_a_fit_is_interrupted_then_it_goes_on_and_a_fitted_model_is_not_fitted_again(
+    presented, tmp_path, monkeypatch
+):
+    shown, rows = presented
+    again, kept = replace(shown, folder=tmp_path / "rows"), []
+    monkeypatch.setattr(torch_predictor, "KEEP_EVERY", 0.0)
+    write = TrainingStateFile.write
+
+    def killed(file, state, seconds):
+        write(file, state, seconds)
+        kept.append(state.values["step"])
+        if len(kept) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(TrainingStateFile, "write", killed)
+    with pytest.raises(KeyboardInterrupt):
+        present(again)
+    assert not (again.folder / "tipl-published.safetensors").exists()
+    published = rows[rows["model"] == "tipl-published"].reset_index(drop=True)
+    numbers = published.select_dtypes("number").columns
+    np.testing.assert_allclose(present(again, models=["tipl-published"])[numbers], published[numbers], rtol=1e-3)
+    assert kept == [1, 2, 3, 4]
+    (again.folder / "tipl-published.parquet").unlink()
+    present(again, models=["tipl-published"])
+    assert kept == [1, 2, 3, 4]
+    assert {path.name for path in again.folder.iterdir()} == {
+        "key.json", "tipl-published.parquet", "tipl-published.safetensors"
+    }  # fmt: skip
 
 
 def test_when_a_page_is_rendered_then_its_numbers_are_those_of_the_rows(presented, smooth, tmp_path):
