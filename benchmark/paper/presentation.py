@@ -147,6 +147,8 @@ def fitted(presentation: Presentation, model: str, progress: Progress = silent) 
     """A model that is fitted, or loaded from the presentation's folder, which keeps it."""
     dataset, path = presentation.dataset, presentation.folder / f"{model}.safetensors"
     forecaster = TIPLPublished(presentation.options()) if model == SEES_THE_FUTURE else _predictor(model, presentation)
+    if model == "persistence":  # needs no fit, and so no device
+        return forecaster
     if path.exists():
         forecaster.load(path)
         return forecaster

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from dataclasses import replace
 from itertools import pairwise
 from types import SimpleNamespace
@@ -10,6 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from tipl_bench.baselines.fitting import torch_predictor
 from tipl_bench.baselines.options import build_options
 from tipl_bench.baselines.tipl import TIPLPooled
@@ -20,7 +22,7 @@ from tipl_bench.benchmark.paper.page import AblationRow, render, section, series
 from tipl_bench.benchmark.paper.presentation import CONTEXT, HORIZON, MODELS, Presentation, present
 from tipl_bench.benchmark.paper.templating import TEMPLATES
 from tipl_bench.benchmark.record import RECORD_NAME
-from tipl_bench.utils.errors import ProtocolError
+from tipl_bench.utils.errors import OptionError, ProtocolError
 
 SETTINGS = ("steps=4", "width=16", "rank=8")
 
@@ -90,6 +92,17 @@ def test_when_a_fit_is_interrupted_then_it_goes_on_and_a_fitted_model_is_not_fit
     assert {path.name for path in again.folder.iterdir()} == {
         "key.json", "tipl-published.parquet", "tipl-published.safetensors"
     }  # fmt: skip
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_when_models_were_fitted_on_a_device_then_they_are_shown_without_one(presented, tmp_path):
+    shown, rows = presented
+    there = replace(shown, folder=tmp_path / "rows", device="cuda")
+    with pytest.raises(OptionError, match="torch sees no CUDA device"):
+        present(there)
+    for model in ("tipl-published", "tipl-pooled"):
+        shutil.copy(shown.folder / f"{model}.safetensors", there.folder)
+    pd.testing.assert_frame_equal(present(there), rows)
 
 
 def test_when_a_page_is_rendered_then_its_numbers_are_those_of_the_rows(presented, smooth, tmp_path):
