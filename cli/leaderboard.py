@@ -43,6 +43,13 @@ def leaderboard() -> None:
 )
 @click.option("--reviewed", is_flag=True, help="Add it although `leaderboard check` says that it needs review.")
 @click.option(
+    "--rerun/--no-rerun",
+    default=True,
+    show_default=True,
+    help="Run a predictor of this package again, or only re-score it: for a maintainer's own runs (--reviewed) whose "
+    "fit takes hours. `reproduce --attest` runs it again later.",
+)
+@click.option(
     "--fresh/--no-fresh",
     default=True,
     help="Evaluate every return now, or (for runs made here) look up those that this machine's store holds.",
@@ -55,6 +62,7 @@ def add_records(
     records: Path | None,
     claimed: bool,
     reviewed: bool,
+    rerun: bool,
     fresh: bool,
     timeout: float | None,
     memory: float | None,
@@ -70,6 +78,11 @@ def add_records(
     from ..leaderboard.submission.acceptance import accept, accept_claim
     from ..leaderboard.verify.folder import check_files
 
+    if not (rerun or reviewed):
+        raise click.UsageError(
+            "--no-rerun needs --reviewed: without a rerun, nothing shows that forecasts under the name of a predictor "
+            "of this package are its own."
+        )
     for run_folder in run_folders:
         check_files(run_folder)
     folder = records or committed_folder()
@@ -77,7 +90,7 @@ def add_records(
         if claimed:
             echo(f"added {accept_claim(run_folder, folder)}")
             continue
-        checked = report_checked([run_folder], folder, fresh=fresh, limits=rerun_limits(timeout, memory))
+        checked = report_checked([run_folder], folder, fresh=fresh, rerun=rerun, limits=rerun_limits(timeout, memory))
         path, changed = accept(checked[0], folder, reviewed=reviewed)
         echo(f"added {path}" if changed else f"{path} stays as it is; it was checked already.")
 
@@ -147,6 +160,7 @@ def report_checked(
     dataset_name: str | None = None,
     *,
     fresh: bool = False,
+    rerun: bool = True,
     limits: Limits | None = None,
 ) -> list[CheckResult]:
     """Check runs, beside the records of a leaderboard if there are any, and print what is wrong with each."""
@@ -156,7 +170,7 @@ def report_checked(
         return open_dataset_of(dataset_name or name)
 
     with Bars() as bars:
-        results = check(folders, records, dataset, bars.stage, fresh=fresh, limits=limits)
+        results = check(folders, records, dataset, bars.stage, fresh=fresh, rerun=rerun, limits=limits)
     for one in results:
         echo(f"{'ok' if one.passed else 'REFUSED' if one.problems else 'NEEDS REVIEW'}: {one.folder.name}")
         for problem in one.problems:

@@ -96,6 +96,7 @@ def check(
     progress: Progress = silent,
     *,
     fresh: bool = False,
+    rerun: bool = True,
     limits: Limits | None = None,
 ) -> list[CheckResult]:
     """Check the runs of a submission, each by itself and against each other and the board.
@@ -112,6 +113,8 @@ def check(
         Progress of the re-scoring.
     fresh
         Evaluate every return now, also those that the store holds.
+    rerun
+        Run predictors of this package again. Without it, only a maintainer who made the run knows that it is theirs.
     limits
         Time and memory of a predictor of this package that is run again; `RERUN_SECONDS` for fitting by default.
     """
@@ -132,7 +135,7 @@ def check(
             rerun_request(record, run.dataset)  # refuses what a run may not be fitted on
             others = {**board, **{one.folder: one.rescored.recomputed for one in results if one.rescored}}
             _check_numbers(checked, board, others, rescore(run, partial(_report, progress, name), fresh=fresh))
-            if is_in_tree(record) and not checked.problems:
+            if rerun and is_in_tree(record) and not checked.problems:
                 _check_reproduction(checked, run, limits, progress)
         except TiplBenchError as error:
             checked.problems.append(str(error))

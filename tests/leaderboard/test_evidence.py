@@ -13,6 +13,7 @@ from helpers.attesting import recomputed, rerun, state
 from tipl_bench.leaderboard.store import evidence
 from tipl_bench.leaderboard.store.evidence import append, fingerprint, maintainer_note, row_status
 from tipl_bench.leaderboard.store.records import add, file_name, load
+from tipl_bench.leaderboard.submission import check
 from tipl_bench.leaderboard.verify.folder import open_run
 from tipl_bench.leaderboard.verify.rescore import rescore
 from tipl_bench.registry.store import cache_root
@@ -65,6 +66,24 @@ def test_when_runs_made_here_are_added_without_evaluating_again_then_their_evide
     assert state(row, workspace) == ("reproduced", None)
     text = row_status(row, workspace.record).evidence[0]["text"]
     assert re.search(r"to the last digit; [\d,]+ returns were evaluated on this machine before$", text)
+
+
+def test_when_a_maintainers_run_is_added_without_a_rerun_then_it_is_rescored_until_it_is_run_again(
+    workspace, monkeypatch
+):
+    monkeypatch.setattr(check, "run_again", lambda *_: pytest.fail("run again"))
+    add_command = ("leaderboard", "add", workspace.run, "--no-rerun", "--records", workspace.records)
+    refused = workspace.typed(*add_command)
+    assert refused.exit_code == 2
+    assert "--no-rerun needs --reviewed" in refused.output
+    row = workspace.records / file_name(workspace.record)
+    assert not row.exists()
+    result = workspace.typed(*add_command, "--reviewed")
+    assert result.exit_code == 0, result.output
+    assert state(row, workspace) == ("rescored", None)
+    result = workspace.typed("reproduce", workspace.run, "--attest", "--records", workspace.records)
+    assert result.exit_code == 0, result.output
+    assert state(row, workspace) == ("reproduced", None)
 
 
 def test_added_runs_of_others_are_rescored_and_no_code_of_theirs_is_run(workspace):
