@@ -46,6 +46,7 @@ class Autoregression(Predictor[AutoregressionOptions]):
     version: ClassVar[int] = 1
     summary: ClassVar[str] = "Ridge regression on past differences, coefficients shared by all weights."
     options_type: ClassVar[type[Any]] = AutoregressionOptions
+    transfers: ClassVar[bool] = True
 
     def __init__(self, options: AutoregressionOptions) -> None:
         super().__init__(options)

@@ -77,6 +77,7 @@ class MLP(TorchPredictor[MLPOptions, WeightNetwork]):
     version: ClassVar[int] = 1
     summary: ClassVar[str] = "MLP on each weight's own past differences, shared by all weights, all horizons at once."
     options_type: ClassVar[type[Any]] = MLPOptions
+    transfers: ClassVar[bool] = True
     budgets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "smoke": {"steps": 50, "validate_every": 25},
         "quick": {"steps": 4_000, "validate_every": 500},

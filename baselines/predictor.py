@@ -46,12 +46,12 @@ INFORMATION_CLASSES = {
     "weights": "past weights of the trial, and each checkpoint's place within its training iteration",
     "statistics": "also the schedule (steps, learning rate), training returns and observation statistics of the trial",
     "more-trials": "also more training trials of the same kind than the dataset's own; a run states this, no predictor",
-    "pretrained": "also parameters trained elsewhere, on other data than the training trials",
+    "pretrained": "also parameters trained elsewhere, on other data or another environment than the training trials'",
     "environment": "also the environment: its rewards, dynamics or a simulation of it",
     "gradients": "also gradients of the trial's training",
 }
 """What forecasts rest on, from least to most; a predictor states in `consumes` the last class that applies to it."""
-MORE_TRIALS = "more-trials"
+MORE_TRIALS, PRETRAINED = "more-trials", "pretrained"
 
 LABEL, NOTHING = "tipl_bench", "tipl_bench.nothing"
 """Names in a saved state: the header's entry, and the tensor that stands for an empty state."""
@@ -71,10 +71,13 @@ class NoOptions(Options):
     """For predictors without options."""
 
 
-def class_with_more_trials(consumes: str) -> str:
-    """The information class of a predictor's forecasts if it is fitted on more trials than the dataset's own."""
-    classes = [*INFORMATION_CLASSES]
-    return MORE_TRIALS if consumes in classes[: classes.index(MORE_TRIALS)] else consumes
+def class_with_fit_set(consumes: str, *, elsewhere: bool = False) -> str:
+    """The information class of a predictor's forecasts if it is fitted on another dataset, or elsewhere.
+
+    More trials of the same kind are one class; trials of another environment are, as any pretraining, a greater one.
+    """
+    classes, least = [*INFORMATION_CLASSES], PRETRAINED if elsewhere else MORE_TRIALS
+    return least if consumes in classes[: classes.index(least)] else consumes
 
 
 def options_dict(options: Any) -> dict[str, Any]:
@@ -278,7 +281,8 @@ class Predictor(Saved[OptionsT], ABC):
     `options_type`, an `Options` model or a frozen dataclass; `budgets`, option values by budget name;
     `context_length`, how many checkpoints of the past it wants where that is more than the protocol's context;
     `consumes`, its information class, one of `INFORMATION_CLASSES`; where an option adds to it, override the property
-    `information_class`.
+    `information_class`; `transfers`, whether what is fitted on the policies of one environment forecasts those of
+    another, whatever their layout.
     """
 
     summary: ClassVar[str]
@@ -286,6 +290,7 @@ class Predictor(Saved[OptionsT], ABC):
     budgets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     consumes: ClassVar[str] = "weights"
     context_length: int = 0
+    transfers: ClassVar[bool] = False
 
     @classmethod
     def resolve_options(cls, options: OptionsT, context: int) -> OptionsT:

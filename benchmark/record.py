@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
-from ..baselines.predictor import INFORMATION_CLASSES, class_with_more_trials
+from ..baselines.predictor import INFORMATION_CLASSES, class_with_fit_set
 from ..registry.reference import NAME_PATTERN
 from ..utils.canonical import canonical_json, flatten, strict_json
 from ..utils.errors import ProtocolError, reason
@@ -105,7 +105,7 @@ class MethodIdentity(Document):
 
     @model_validator(mode="after")
     def _admits_its_trials(self) -> MethodIdentity:
-        if self.fitted_on and self.consumes != (least := class_with_more_trials(self.consumes)):
+        if self.fitted_on and self.consumes != (least := class_with_fit_set(self.consumes)):
             raise ValueError(f"consumes is {self.consumes}, of a method fitted on more trials at least {least}")
         return self
 
@@ -133,6 +133,16 @@ class RunKey(Document):
     """The trials that are forecast."""
     limit: Annotated[int, Field(strict=True, ge=1, le=2**53)] | None = None
     """Windows that were asked for, where that is not all of them."""
+
+    @model_validator(mode="after")
+    def _admits_its_pretraining(self) -> RunKey:
+        method = self.method
+        elsewhere = method.fitted_on is not None and method.fitted_on.environment != self.dataset.environment
+        if elsewhere and method.consumes != (least := class_with_fit_set(method.consumes, elsewhere=True)):
+            raise ValueError(
+                f"consumes is {method.consumes}, of a method fitted on trials of another environment at least {least}"
+            )
+        return self
 
     @property
     def scope(self) -> str:

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from ..baselines import model_of
 from ..baselines.options import describe_options
 from ..baselines.plugins.sources import SCRIPT, module_sources
-from ..baselines.predictor import NoOptions, Predictor, class_with_more_trials, options_dict
+from ..baselines.predictor import NoOptions, Predictor, class_with_fit_set, options_dict
 from ..registry.catalog import identity_of
 from ..registry.dataset import Dataset
 from ..utils.errors import OptionError, PredictorError, UnknownNameError
@@ -182,7 +182,21 @@ class RunRequest:
             )
 
     def key(self, predictor: PredictorProcess) -> RunKey:
-        """The key of this run; raises `OptionError` for a seed or an option that no record may hold."""
+        """The key of this run.
+
+        Raises `OptionError` for a seed or an option that no record may hold, and for a fit set of another environment
+        where the predictor does not transfer.
+        """
+        consumes = predictor.consumes
+        if self.fit_on is not None:
+            elsewhere = self.fit_on.environment != self.dataset.environment
+            if elsewhere and not predictor.transfers:
+                raise OptionError(
+                    f"{self.dataset.name} cannot be forecast by what is fitted on {self.fit_on.name}: the environment "
+                    f"of its trials is {self.fit_on.environment}, not {self.dataset.environment}, and what "
+                    f"{predictor.name} learns does not transfer (`Predictor.transfers`)."
+                )
+            consumes = class_with_fit_set(consumes, elsewhere=elsewhere)
         try:
             return RunKey(
                 protocol=self.protocol,
@@ -190,7 +204,7 @@ class RunRequest:
                 method=MethodIdentity(
                     name=predictor.name,
                     version=predictor.version,
-                    consumes=class_with_more_trials(predictor.consumes) if self.fit_on else predictor.consumes,
+                    consumes=consumes,
                     budget=self.budget,
                     options=predictor.options,
                     forecasts_normaliser=predictor.forecasts_normaliser,

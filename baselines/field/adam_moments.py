@@ -54,6 +54,7 @@ class AdamMoments(Predictor[AdamMomentsOptions]):
     version: ClassVar[int] = 1
     summary: ClassVar[str] = "Ridge regression on Adam's moments as a weight's past shows them, in units of the rate."
     options_type: ClassVar[type[Any]] = AdamMomentsOptions
+    transfers: ClassVar[bool] = True
     consumes: ClassVar[str] = "statistics"
 
     def __init__(self, options: AdamMomentsOptions) -> None:

@@ -44,6 +44,7 @@ class Holt(Predictor[HoltOptions]):
     version: ClassVar[int] = 1
     summary: ClassVar[str] = "Exponential smoothing with a damped trend, three constants fitted for all weights."
     options_type: ClassVar[type[Any]] = HoltOptions
+    transfers: ClassVar[bool] = True
 
     def __init__(self, options: HoltOptions) -> None:
         super().__init__(options)

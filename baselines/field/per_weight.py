@@ -39,6 +39,7 @@ class PerWeight(TorchPredictor[PerWeightOptions, nn.Sequential]):
     """
 
     options_type: ClassVar[type[Any]] = PerWeightOptions
+    transfers: ClassVar[bool] = True
     budgets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "smoke": {"steps": 50, "windows": 16, "weights": 16, "validate_every": 25},
         "quick": {"steps": 4_000},

@@ -47,6 +47,7 @@ class TIPL(TorchPredictor[TIPLOptions, Backbone]):
     version: ClassVar[int] = 1
     summary: ClassVar[str] = "Decision-Transformer backbone over temporal-SVD coordinates (arXiv 2503.04074)."
     options_type: ClassVar[type[Any]] = TIPLOptions
+    transfers: ClassVar[bool] = True
     budgets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "smoke": {"layers": 1, "width": 32, "batch": 16, "steps": 20, "warmup": 5, "validate_every": 20},
         "quick": {"steps": 1_000, "learning_rate": 1e-3, "warmup": 100, "cosine": True, "validate_every": 200},

@@ -38,7 +38,8 @@ def check_fit_set(fit_set: Dataset, dataset: Dataset, protocol: Protocol, part: 
             "out `fit_on=`."
         )
     mine, theirs = _kind(fit_set), _kind(dataset)
-    for what in (name for name in mine if mine[name] != theirs[name]):
+    free = ("environment", "policy layout") if fit_set.environment != dataset.environment else ()  # for who transfers
+    for what in (name for name in mine if mine[name] != theirs[name] and name not in free):
         raise OptionError(f"{start}: the {what} of its trials is {mine[what]}, not {theirs[what]}.")
     needed = protocol.context + protocol.horizon
     if fit_set.manifest.checkpoints < needed:

@@ -154,6 +154,7 @@ class Description(Answer):
     """The settings of each run that was asked for; the predictor was built with the first."""
     context_length: Count
     forecasts_normaliser: bool
+    transfers: bool
 
 
 class Loaded(Answer):

@@ -154,6 +154,7 @@ class PredictorProcess:
                 "it ranks them there, and prints the command that runs the best on the test trials."
             )
         self.context_length, self.forecasts_normaliser = description.context_length, description.forecasts_normaliser
+        self.transfers = description.transfers
 
     def _start(self, end: socket.socket, data: Sequence[Path], held_out: Sequence[Path]) -> None:
         specification = {

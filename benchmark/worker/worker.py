@@ -173,6 +173,7 @@ class Worker:
             configurations=configurations,
             context_length=_as_int(self.predictor.context_length),
             forecasts_normaliser=bool(self.predictor.forecasts_normaliser),
+            transfers=bool(kind.transfers),
         ), None
 
     def fit(self, request: messages.Fit, arrays: Arrays) -> Reply:

@@ -49,7 +49,7 @@ fit_on_option = click.option(
     "--fit-on",
     metavar="DATASET",
     shell_complete=complete_datasets,
-    help="Fit on the training trials of another dataset, with more of the same kind.",
+    help="Fit on the training trials of another dataset: more of the same kind, or another environment's.",
 )
 collect_option = click.option(
     "--collect", is_flag=True, help="Collect a dataset first that is neither here nor published."

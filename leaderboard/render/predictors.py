@@ -28,7 +28,7 @@ def render(document: LeaderboardDocument) -> str:
 
 def _predictor(name: str, document: LeaderboardDocument) -> str:
     kind = predictor_type(name)
-    about = f"Version {kind.version}, reads `{kind.consumes}`."
+    about = f"Version {kind.version}, reads `{kind.consumes}`{', transfers to other environments' * kind.transfers}."
     text = inspect.cleandoc(kind.__doc__ or "")
     parts = [f"## `{name}`", markdown_text(kind.summary), text, about, _options(kind), _results(name, document)]
     return "\n\n".join(filter(None, parts)) + "\n"

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from ...baselines import IN_TREE, predictor_type
 from ...baselines.options import build_options
 from ...baselines.plugins.discovery import SEES_THE_FUTURE
-from ...baselines.predictor import class_with_more_trials, options_dict
+from ...baselines.predictor import class_with_fit_set, options_dict
 from ...benchmark.protocol import ROW_SEEDS
 from ...benchmark.record import Record
 from ...benchmark.request import as_settings
@@ -153,11 +153,13 @@ def _false_claims(record: Record) -> Iterator[str]:
     except TiplBenchError as error:
         yield f"options that {stated.name} cannot have: {str(error).encode('unicode_escape').decode()[:200]}"
         return
+    consumes = predictor.information_class
+    if stated.fitted_on:
+        elsewhere = stated.fitted_on.environment != record.key.dataset.environment
+        consumes = class_with_fit_set(consumes, elsewhere=elsewhere)
     facts = {
         "version": kind.version,
-        "consumes": class_with_more_trials(predictor.information_class)
-        if stated.fitted_on
-        else predictor.information_class,
+        "consumes": consumes,
         "forecasts_normaliser": predictor.forecasts_normaliser,
     }
     for field, known in facts.items():

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 
+import numpy as np
 import pytest
 import tipl_bench
 from click.testing import CliRunner
 from helpers import synthetic
 from rich.console import Console
+from tipl_bench.baselines import IN_TREE, predictor_type
 from tipl_bench.baselines.autoregression import Autoregression
 from tipl_bench.baselines.options import build_options
 from tipl_bench.baselines.predictor import FitTask
@@ -154,7 +156,6 @@ def test_when_the_fit_set_is_the_dataset_or_of_another_kind_then_it_is_refused(s
         small(smooth, smooth)
     rules = more.manifest.collection.hyperparameters
     for changed, complaint in (
-        (edited(more, environment="Hopper-v4"), "the environment of its trials is Hopper-v4, not InvertedPendulum-v4"),
         (configured(more, hidden_sizes=(3, 4)), "the policy layout of its trials is 4 x 3 x 4 x 1, tanh, not"),
         (configured(more, checkpoint_every_epochs=5), "the spacing of checkpoints of its trials is every 5 epochs, "),
         (configured(more, hyperparameters=rules.model_copy(update={"steps_per_iteration": 64})), "the spacing of ch"),
@@ -199,3 +200,43 @@ def test_when_a_run_is_fitted_on_more_trials_then_python_takes_the_name_or_the_d
         tipl_bench.run("linear", smooth, fit_on=str(smooth.folder))
     with pytest.raises(DatasetError, match="no such folder"):
         tipl_bench.run("linear", smooth, fit_on="./nowhere")
+
+
+TRANSFERS = [name for name in IN_TREE if predictor_type(name).transfers]
+
+
+@pytest.fixture(scope="module")
+def walkers(tmp_path_factory):
+    """Trials of another environment, of policies of another layout."""
+    folder = tmp_path_factory.mktemp("walkers") / "data"
+    return synthetic.smooth_dataset(folder, name="toy-walker/small-v1", environment="Walker2d-v4", hidden=(5, 4))
+
+
+@pytest.mark.parametrize("model", TRANSFERS)
+def test_when_a_predictor_transfers_then_what_it_learned_elsewhere_forecasts_as_its_fit_does(model, smooth, walkers):
+    kind = predictor_type(model)
+    predictor = kind(build_options(kind, "smoke", (), synthetic.SMALL.context))
+    split = walkers.manifest.split
+    predictor.fit(FitTask(walkers.trials(split.train), walkers.trials(split.validation), 3, synthetic.SMALL.context))
+    skill = synthetic.skills(predictor, smooth, 7, (19, 30, 41, 55), 3)
+    assert np.isfinite(skill).all()
+
+
+def test_when_a_run_is_fitted_on_another_environment_then_it_is_pretrained(smooth, walkers, store, tmp_path):
+    record = execute(small(smooth, walkers), tmp_path / "run").record
+    assert record.key.method.consumes == "pretrained"
+    assert record.key.method.fitted_on == identity(walkers)
+    assert record.key.dataset == identity(smooth)
+    own = execute(small(smooth, None), tmp_path / "own").record
+    for mine, theirs in zip(record.results, own.results, strict=True):
+        assert mine["skill"].value == pytest.approx(theirs["skill"].value, abs=0.2)
+        assert mine["skill"].value != theirs["skill"].value
+    claimed = record.model_dump(mode="json")
+    claimed["key"]["method"]["consumes"] = "more-trials"
+    with pytest.raises(ValueError, match="trials of another environment at least pretrained"):
+        type(record).model_validate(claimed)
+
+
+def test_when_a_predictor_does_not_transfer_then_another_environment_is_refused(smooth, walkers, tmp_path):
+    with pytest.raises(OptionError, match=r"is Walker2d-v4, not .*, and what tipl-neuron learns does not transfer"):
+        execute(small(smooth, walkers, "tipl-neuron", budget="smoke"), tmp_path / "run")

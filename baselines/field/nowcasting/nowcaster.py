@@ -125,6 +125,7 @@ class Nowcaster(TorchPredictor[NowcastingOptions, Network]):
     """
 
     options_type: ClassVar[type[Any]] = NowcastingOptions
+    transfers: ClassVar[bool] = True
     release: ClassVar[Release]
     per_window: ClassVar[int | None] = None
     """Weights sampled from each window for training; none: all."""
