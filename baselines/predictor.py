@@ -46,7 +46,7 @@ INFORMATION_CLASSES = {
     "weights": "past weights of the trial, and each checkpoint's place within its training iteration",
     "statistics": "also the schedule (steps, learning rate), training returns and observation statistics of the trial",
     "more-trials": "also more training trials of the same kind than the dataset's own; a run states this, no predictor",
-    "pretrained": "also parameters trained elsewhere, on other data or another environment than the training trials'",
+    "pretrained": "also parameters trained elsewhere, on other data than the training trials",
     "environment": "also the environment: its rewards, dynamics or a simulation of it",
     "gradients": "also gradients of the trial's training",
 }
