@@ -34,6 +34,7 @@ from ..store.confirmation import (
     LABELS,
     METRICS,
     PERMUTATIONS,
+    RECORDS_PER_SET,
     RULE,
     SIGNIFICANT_DIGITS,
     Comparison,
@@ -126,7 +127,7 @@ def confirm(
     DatasetError, UnknownNameError, ProtocolError
         Before anything is collected: if a record cannot be used or is not rescored, its dataset is not here, its
         predictor is not installed or another version or other code, what isolates it here does not keep the trials
-        secret, or the number of trials does not fit.
+        secret, the number of trials does not fit, or more records would share them than the rule allows.
     PredictorError
         After all the others: if a record's predictor fails, or too few fresh trials have a learning phase to tell.
     """
@@ -139,6 +140,7 @@ def confirm(
         base = group[0].dataset
         with exclusive(lock_name(base.name)):
             fresh = open_or_create(base, trials, max(MIN_TRIALS, *(enough_trials(claim.trials) for claim in group)))
+            _check_room(fresh, group)
             collected = fresh.collect(base, threads or usable_threads(), progress)
             for claim in group:
                 try:
@@ -198,6 +200,18 @@ def _check_predictor(claim: _Claim) -> None:
         raise ProtocolError(
             f"{claim.path}: {method.name} is installed here with other code than the record states: "
             f"{join_first(other)}. Install what the record names, or have the record made with this."
+        )
+
+
+def _check_room(fresh: FreshSet, claims: Sequence[_Claim]) -> None:
+    """Refuse more records than the rule allows to share a set's trials, and so their chance."""
+    served = {folder.name for folder in fresh.runs.iterdir()} if fresh.runs.is_dir() else set()
+    sharing = served | {claim.run_name for claim in claims}
+    if len(sharing) > RECORDS_PER_SET and not sharing <= served:
+        raise ProtocolError(
+            f"The fresh trials {fresh.id} serve {len(served)} records, and {len(sharing - served)} more are asked for: "
+            f"by rule {RULE} at most {RECORDS_PER_SET} share a set, so that an honest one is refuted on 5% of sets. "
+            f"Confirm fewer, or reveal the set (`tipl-bench leaderboard reveal {fresh.id}`), and a new one is collected."
         )
 
 

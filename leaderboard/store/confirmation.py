@@ -31,7 +31,7 @@ LABELS = {
 SIGNIFICANT_DIGITS = 6
 """Of a number in evidence: no more of the fresh trials gets out before they are revealed."""
 RECORDS_PER_SET = 20
-"""The records that a set of fresh trials is expected to serve."""
+"""The most records that a set of fresh trials serves."""
 MAX_CHANCE = {1: 0.025, 2: 0.05 / 2 / RECORDS_PER_SET}
 """By rule: an honest claim is refuted by one score in no more than this part of the cases.
 

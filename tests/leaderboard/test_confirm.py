@@ -226,6 +226,17 @@ def test_what_cannot_be_confirmed_is_refused_before_anything_is_collected(claime
     refused(DatasetError, f"{NAME} is not on this machine")
 
 
+def test_when_more_records_would_share_a_set_than_the_rule_allows_then_they_are_refused(
+    board, confirmed, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(confirming, "RECORDS_PER_SET", 2)
+    another = board.add("linear", tmp_path / "linear")
+    with pytest.raises(ProtocolError, match=r"serve 2 records, and 1 more are asked for: by rule 2 at most 2 share"):
+        confirm([board.row("autoregression"), another])
+    assert not is_tried(another)
+    assert len(confirm([board.row("autoregression")])) == 1, "which the set serves already"
+
+
 def test_a_predictor_that_fails_on_fresh_trials_keeps_no_other_from_being_confirmed(board, confirmed, monkeypatch):
     """A row that was confirmed before: its run is finished, so that the failing one alone would be run."""
     shutil.copytree(confirmed / "claimed", board.records, dirs_exist_ok=True)
