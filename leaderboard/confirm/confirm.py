@@ -211,7 +211,7 @@ def _check_room(fresh: FreshSet, claims: Sequence[_Claim]) -> None:
         raise ProtocolError(
             f"The fresh trials {fresh.id} serve {len(served)} records, and {len(sharing - served)} more are asked for: "
             f"by rule {RULE} at most {RECORDS_PER_SET} share a set, so that an honest one is refuted on 5% of sets. "
-            f"Confirm fewer, or reveal the set (`tipl-bench leaderboard reveal {fresh.id}`) to have a new one collected."
+            f"Confirm fewer, or reveal the set (`tipl-bench leaderboard reveal {fresh.id}`) for a new one."
         )
 
 
