@@ -18,6 +18,27 @@ HEAD = """# Predictors
 
 Every predictor of this package: its method and source, what it reads, its options and budgets, and its rows on the
 boards that are current. `tipl-bench leaderboard build` writes this page from the classes and the records.
+
+## What the rows teach
+
+Of the bundled board under protocol 2, in skill; the numbers are below and on the board.
+
+- `mean-trajectory` knows the training trials' mean update at the same place of the schedule, and has no skill: what
+  the others forecast is a trial's own dynamics.
+- `linear`, `dmd` and `holt` extrapolate a trial's own past. A plain line is far worse than standing still. With its
+  constants fitted to other trials (`holt`) it is worth much, and most when its coefficients also depend on the place
+  within the PPO iteration: that is `autoregression`.
+- `introspection`, `farcasting`, `wnn`, `wnn-plus` and `nino` are the field's networks, trained on the same trials.
+  They are not told that place, and lie between `dmd` and `autoregression`.
+- `mlp` is told it: a network of one weight's past adds a little to the line. `adam-moments` adds nothing: as far as
+  past weights show the moments of Adam, the line has taken it out of them.
+- `ema` and `lawa` average past weights, which lie behind the origin. As forecasts they are far below standing still.
+- `tipl` sees whole weight vectors in their own basis. At `quick` it is where the line is; trained thirty times as
+  long it is above it.
+- `tipl-neuron` sees every neuron among its neighbours, which is worth more than all of the above; `ensemble` averages
+  three of them, which adds a little.
+- `continuation` runs the environment. What it has is a lower bound of what can be known without the trial's hidden
+  state.
 """
 
 
