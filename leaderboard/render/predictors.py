@@ -36,7 +36,7 @@ Of the bundled board under protocol 2, in skill; the numbers are below and on th
 - `tipl` sees whole weight vectors in their own basis. At `quick` it is where the line is; trained thirty times as
   long it is above it.
 - `tipl-neuron` sees every neuron among its neighbours, which is worth more than all of the above; `ensemble` averages
-  three of them, which adds a little.
+  three of them, and is not told apart from one.
 - `continuation` runs the environment. What it has is a lower bound of what can be known without the trial's hidden
   state.
 """
