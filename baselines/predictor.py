@@ -216,7 +216,7 @@ class FitTask:
     keep: Callable[[TrainingState], None] = lambda state: None
 
 
-class Saved(Generic[OptionsT]):
+class Saveable(Generic[OptionsT]):
     """What is fitted and saved: its name, version and options, and what it has learned."""
 
     name: ClassVar[str]
@@ -274,7 +274,7 @@ class Saved(Generic[OptionsT]):
         self.load_state(state)
 
 
-class Predictor(Saved[OptionsT], ABC):
+class Predictor(Saveable[OptionsT], ABC):
     """A forecaster of policy weights; see the module for the shortest one.
 
     Class attributes describe it: `name`; `version`, raised when its forecasts change; `summary`, one line;

@@ -150,8 +150,9 @@ def run(
     collect
         Collect a dataset first that is neither here nor published.
     fit_on
-        A dataset with more trials of the same kind, whose training and validation trials are fitted on in place of the
-        dataset's own; none of them may be a test trial of that. Recorded, and an information class of its own.
+        Another dataset, whose training and validation trials are fitted on in place of the dataset's own: one with more
+        trials of the same kind, or another environment's for a predictor that transfers. None of them may be a test
+        trial. Recorded, and of the information class "more-trials" or "pretrained".
 
     Raises
     ------

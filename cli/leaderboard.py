@@ -46,8 +46,8 @@ def leaderboard() -> None:
     "--rerun/--no-rerun",
     default=True,
     show_default=True,
-    help="Run a predictor of this package again, or only re-score it: for a maintainer's own runs (--reviewed) whose "
-    "fit takes hours. `reproduce --attest` runs it again later.",
+    help="Run a predictor of this package again, or only re-score it: for a maintainer's own runs whose fit takes "
+    "hours, or a GPU. Added again with a rerun, the row is reproduced.",
 )
 @click.option(
     "--fresh/--no-fresh",
@@ -71,18 +71,15 @@ def add_records(
 
     Every return is evaluated now, also those that this machine's store holds,
     unless --no-fresh; the evidence says which. A run under the name of a
-    predictor of this package is run again as well. What can be added is added,
-    in turn, up to the first that cannot.
+    predictor of this package is run again as well, unless --no-rerun. What can
+    be added is added, in turn, up to the first that cannot.
     """
     from ..leaderboard.store.records import committed_folder
     from ..leaderboard.submission.acceptance import accept, accept_claim
     from ..leaderboard.verify.folder import check_files
 
-    if not (rerun or reviewed):
-        raise click.UsageError(
-            "--no-rerun needs --reviewed: without a rerun, nothing shows that forecasts under the name of a predictor "
-            "of this package are its own."
-        )
+    if claimed and not rerun:
+        raise click.UsageError("Give --claimed or --no-rerun, not both: a claim is not checked at all.")
     for run_folder in run_folders:
         check_files(run_folder)
     folder = records or committed_folder()

@@ -178,6 +178,10 @@ def reproduce(
 
     limits = build_limits(timeout, memory)
     record = stated_record(run_folder)
+    if attest and device not in (None, record.key.device):
+        raise click.UsageError(
+            f"--attest needs the record's own device, {record.key.device}: on another, other random numbers are drawn."
+        )
     if attest:
         record_path, record = find(record, records)
     dataset = open_dataset_of(dataset_name or record.key.dataset.name)

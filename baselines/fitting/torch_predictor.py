@@ -12,7 +12,7 @@ import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 import torch
 from pydantic import Field
@@ -173,6 +173,8 @@ def train(
         Whether steps on a CUDA device are replayed as a graph (`ReplayedStep`): `loss` draws from torch's generators
         on the device alone, and takes no notice of the step.
     """
+    if replay and not all(isinstance(stream, torch.Generator) for stream in streams):
+        raise TypeError("steps that are replayed draw from torch's generators alone")
     replay = replay and task.device.startswith("cuda")
     rate = torch.tensor(schedule.learning_rate, device=task.device) if replay else schedule.learning_rate
     optimizer = torch.optim.AdamW(
@@ -190,7 +192,7 @@ def train(
         optimizer.step()
         return missed.detach()
 
-    advance = ReplayedStep(update, [stream for stream in streams if isinstance(stream, torch.Generator)])
+    advance = ReplayedStep(update, cast("Sequence[torch.Generator]", streams)) if replay else update
     message, kept_at = "", time.monotonic()
     model.train()
     while True:
@@ -200,7 +202,7 @@ def train(
         if loop.step >= schedule.steps:
             break
         _set_rate(optimizer, schedule.learning_rate * schedule.factor(loop.step))
-        loop.losses.append(advance() if replay else update())
+        loop.losses.append(advance())
         loop.step += 1
         if time.monotonic() - kept_at >= KEEP_EVERY:
             task.keep(loop.state())

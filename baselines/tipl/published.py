@@ -24,7 +24,7 @@ from pydantic import Field
 
 from ...registry.trial import Trial
 from ..fitting.torch_predictor import TorchPredictor
-from ..predictor import Array, Contexts, FitTask, Saved, Weights, check_reach
+from ..predictor import Array, Contexts, FitTask, Saveable, Weights, check_reach
 from .backbone import Backbone
 from .basis import Basis, pooled_basis, trajectory_basis
 from .design import Design
@@ -124,7 +124,7 @@ class TIPLPooled(TorchPredictor[PublishedOptions, Backbone]):
         return forecast
 
 
-class TIPLPublished(Saved[PublishedOptions]):
+class TIPLPublished(Saveable[PublishedOptions]):
     """The published model, literally; no `Predictor`, as its forecasts use the future of the trial.
 
     It is fitted as a predictor is, but forecasts from a whole trial instead of from contexts: nothing that runs, checks
@@ -155,14 +155,14 @@ class TIPLPublished(Saved[PublishedOptions]):
         self.model = fit_backbone(self.options, self.options, task, training, validation)
 
     def state(self) -> dict[str, Array]:
-        """See `Saved.state`."""
+        """See `Saveable.state`."""
         assert self.model is not None
         assert self.scaling is not None
         network = {name: tensor.cpu().numpy() for name, tensor in self.model.state_dict().items()}
         return network | {"scaling.mean": self.scaling.mean, "scaling.deviation": self.scaling.deviation}
 
     def load_state(self, state: Mapping[str, Array]) -> None:
-        """See `Saved.load_state`."""
+        """See `Saveable.load_state`."""
         network = dict(state)
         self.scaling = Scaling(network.pop("scaling.mean"), network.pop("scaling.deviation"))
         self.model = Backbone.of_state(self.options, network, self.options)

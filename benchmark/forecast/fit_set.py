@@ -29,7 +29,9 @@ def check_fit_set(fit_set: Dataset, dataset: Dataset, protocol: Protocol, part: 
     Raises
     ------
     OptionError
-        If they may not, or the two are one dataset, or differ in what makes their trials alike.
+        If they may not, or the two are one dataset, or differ in what makes their trials alike. Trials of another
+        environment may be of other policies: whether the predictor transfers is checked where it is known
+        (`RunRequest.key`).
     """
     start = f"{dataset.name} cannot be forecast by what is fitted on {fit_set.name}"
     if identity_of(fit_set).matches(identity_of(dataset)):
@@ -38,7 +40,7 @@ def check_fit_set(fit_set: Dataset, dataset: Dataset, protocol: Protocol, part: 
             "out `fit_on=`."
         )
     mine, theirs = _kind(fit_set), _kind(dataset)
-    free = ("environment", "policy layout") if fit_set.environment != dataset.environment else ()  # for who transfers
+    free = ("environment", "policy layout") if fit_set.environment != dataset.environment else ()
     for what in (name for name in mine if mine[name] != theirs[name] and name not in free):
         raise OptionError(f"{start}: the {what} of its trials is {mine[what]}, not {theirs[what]}.")
     needed = protocol.context + protocol.horizon
@@ -87,8 +89,8 @@ def _check_apart(start: str, fit_set: Dataset, fitted: Iterable[int], dataset: D
 def _marks(dataset: Dataset, trial: int) -> tuple[str, str]:
     """What the same trial has in any dataset: its seed under its configuration, and the hash of its weights."""
     manifest = dataset.manifest
-    config = manifest.collection.model_dump(mode="json", exclude=LENGTH_AND_ARITHMETIC)
-    return (
-        canonical_json([config, manifest.trial_seeds[trial]]),
+    config = manifest.collection.model_dump(mode="json", exclude=LENGTH_AND_ARITHMETIC | {"environment"})
+    return (  # an environment of another name may be the same one
+        canonical_json([config, dataset.layout.sizes, manifest.trial_seeds[trial]]),
         manifest.trials[trial].tensors["weights"].sha256,
     )

@@ -149,11 +149,12 @@ def fitted(presentation: Presentation, model: str, progress: Progress = silent) 
     forecaster = TIPLPublished(presentation.options()) if model == SEES_THE_FUTURE else _predictor(model, presentation)
     if model == "persistence":  # needs no fit, and so no device
         return forecaster
+    place = presentation.folder / model
     if path.exists():
+        shutil.rmtree(place, ignore_errors=True)  # of a call that was killed before it could
         forecaster.load(path)
         return forecaster
     device = resolve_device(presentation.device)
-    place = presentation.folder / model
     place.mkdir(parents=True, exist_ok=True)
     key = {"presentation": presentation.key(), "model": model}
     training = TrainingStateFile(place, key, provenance(device, "none"))
@@ -173,7 +174,7 @@ def fitted(presentation: Presentation, model: str, progress: Progress = silent) 
     )
     forecaster.fit(task)
     forecaster.save(path)
-    shutil.rmtree(place)
+    shutil.rmtree(place, ignore_errors=True)
     return forecaster
 
 

@@ -48,7 +48,7 @@ from ..store.confirmation import (
 from ..store.records import suggest_record
 from ..verify.folder import open_dataset, open_record_file
 from ..verify.reproduce import check_installed, rerun_request
-from .fresh_set import FreshSet, lock_name, make_private, open_or_create
+from .fresh_set import FreshSet, lock_name, make_private, open_or_create, open_set
 
 
 @dataclass(frozen=True)
@@ -136,11 +136,13 @@ def confirm(
         _check_predictor(claim)
     results: list[ConfirmationResult] = []
     failed: list[str] = []
-    for group in _by_dataset(claims):
+    groups = _by_dataset(claims)
+    for group in groups:
+        _check_room(group)
+    for group in groups:
         base = group[0].dataset
         with exclusive(lock_name(base.name)):
             fresh = open_or_create(base, trials, max(MIN_TRIALS, *(enough_trials(claim.trials) for claim in group)))
-            _check_room(fresh, group)
             collected = fresh.collect(base, threads or usable_threads(), progress)
             for claim in group:
                 try:
@@ -203,16 +205,21 @@ def _check_predictor(claim: _Claim) -> None:
         )
 
 
-def _check_room(fresh: FreshSet, claims: Sequence[_Claim]) -> None:
-    """Refuse more records than the rule allows to share a set's trials, and so their chance."""
-    served = {folder.name for folder in fresh.runs.iterdir()} if fresh.runs.is_dir() else set()
-    sharing = served | {claim.run_name for claim in claims}
-    if len(sharing) > RECORDS_PER_SET and not sharing <= served:
-        raise ProtocolError(
-            f"The fresh trials {fresh.id} serve {len(served)} records, and {len(sharing - served)} more are asked for: "
-            f"by rule {RULE} at most {RECORDS_PER_SET} share a set, so that an honest one is refuted on 5% of sets. "
-            f"Confirm fewer, or reveal the set (`tipl-bench leaderboard reveal {fresh.id}`) for a new one."
-        )
+def _check_room(claims: Sequence[_Claim]) -> None:
+    """Refuse more records of a dataset than the rule allows to share a set of fresh trials, and so their chance."""
+    fresh = open_set(claims[0].dataset)
+    served = {folder.name for folder in fresh.runs.iterdir()} if fresh and fresh.runs.is_dir() else set()
+    added = {claim.run_name for claim in claims} - served
+    if not added or len(served) + len(added) <= RECORDS_PER_SET:
+        return
+    way_out = f"Confirm at most {RECORDS_PER_SET - len(served)} of these"
+    if fresh and served:
+        way_out += f", or reveal the set (`tipl-bench leaderboard reveal {fresh.id}`) to have a new one collected"
+    raise ProtocolError(
+        f"{claims[0].dataset.name}: {len(added)} records are to be confirmed on fresh trials that serve {len(served)}. "
+        f"By rule {RULE} at most {RECORDS_PER_SET} share a set, for an honest one to be refuted on at most 5% of sets. "
+        f"{way_out}."
+    )
 
 
 def _confirm(

@@ -98,6 +98,12 @@ def fresh_root() -> Path:
     return cache_root() / "fresh"
 
 
+def open_set(base: Dataset) -> FreshSet | None:
+    """The set of a dataset that was not revealed yet, if there is one."""
+    digest = identity_of(base).first_digest
+    return next((one for one in find_sets() if not one.secret.revealed and one.secret.digest == digest), None)
+
+
 def open_or_create(base: Dataset, trials: int | None, least: int = MIN_TRIALS) -> FreshSet:
     """The set of a dataset that was not revealed yet, or a new one.
 
@@ -124,10 +130,7 @@ def open_or_create(base: Dataset, trials: int | None, least: int = MIN_TRIALS) -
             f"{wanted} fresh trials: use {least} to {MAX_FRESH_TRIALS} (`trials=`). With fewer than {least}, chance "
             "alone could make all of them worse than the public test trials."
         )
-    digest = identity_of(base).first_digest
-    for found in find_sets():
-        if found.secret.revealed or found.secret.digest != digest:
-            continue
+    if found := open_set(base):
         if found.folder.stat().st_mode & fresh_root().stat().st_mode & 0o077:
             raise ProtocolError(
                 f"{found.folder} can be entered by others than its user, who may know its seeds. Nothing is confirmed "
@@ -144,7 +147,7 @@ def open_or_create(base: Dataset, trials: int | None, least: int = MIN_TRIALS) -
         return found
     secret = Secret(
         dataset=base.name,
-        digest=digest,
+        digest=identity_of(base).first_digest,
         seeds=tuple(secrets.randbits(SEED_BITS) for _ in range(wanted)),
         salt=secrets.token_hex(32),
     )

@@ -25,20 +25,18 @@ Of the bundled board under protocol 2, in skill; the numbers are below and on th
 
 - `mean-trajectory` knows the training trials' mean update at the same place of the schedule, and has no skill: what
   the others forecast is a trial's own dynamics.
-- `linear`, `dmd` and `holt` extrapolate a trial's own past. A plain line is far worse than standing still. With its
-  constants fitted to other trials (`holt`) it is worth much, and most when its coefficients also depend on the place
-  within the PPO iteration: that is `autoregression`.
+- `linear`, `dmd` and `holt` extrapolate a trial's own past. A least-squares line through it is far worse than
+  standing still; `holt`, whose three constants are fitted to other trials, is worth much.
+- `autoregression` fits all coefficients of such an extrapolation to other trials, for each place within the PPO
+  iteration. `mlp`, a network in their place, gains little, and `adam-moments` less than 0.01: past weights show
+  little of Adam's moments that differences do not.
 - `introspection`, `farcasting`, `wnn`, `wnn-plus` and `nino` are the field's networks, trained on the same trials.
-  They are not told that place, and lie between `dmd` and `autoregression`.
-- `mlp` is told it: a network of one weight's past adds a little to the line. `adam-moments` adds nothing: as far as
-  past weights show the moments of Adam, the line has taken it out of them.
-- `ema` and `lawa` average past weights, which lie behind the origin. As forecasts they are far below standing still.
-- `tipl` sees whole weight vectors in their own basis. At `quick` it is where the line is; trained thirty times as
+  They are not told the place within the iteration, and lie between `dmd` and `autoregression`.
+- `ema` and `lawa` average past weights, which lie behind the origin: far worse than standing still.
+- `tipl` takes whole weight vectors as tokens. At `quick` it is tied with `autoregression`; trained thirty times as
   long it is above it.
-- `tipl-neuron` sees every neuron among its neighbours, which is worth more than all of the above; `ensemble` averages
-  three of them, and is not told apart from one.
-- `continuation` runs the environment. What it has is a lower bound of what can be known without the trial's hidden
-  state.
+- `tipl-neuron` takes the policy's neurons as tokens, and is above all of these. `ensemble` averages three of them,
+  and is not told apart from one.
 """
 
 

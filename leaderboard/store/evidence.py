@@ -176,12 +176,17 @@ def _names(record_path: Path, record: Record) -> set[str]:
     return names
 
 
-def rescored(found: RescoreResult, record: Record) -> Evidence:
-    """Evidence of a re-scoring that agreed, for the record as the board keeps it."""
+def rescored(found: RescoreResult, record: Record, *, unknown: bool = False) -> Evidence:
+    """Evidence of a re-scoring that agreed, for the record as the board keeps it.
+
+    `unknown` is of a run under the name of a predictor of this package that was not run again.
+    """
     how = "to the last digit" if found.exact else "within the tolerances of another machine"
     text = f"{found.numbers:,} numbers recomputed from the forecasts, {how}"
     if found.returns_looked_up:
         text += f"; {found.returns_looked_up:,} returns were evaluated on this machine before"
+    if unknown:
+        text += "; not run again: a maintainer says that it is this predictor's"
     return _evidence("rescored", record, text)
 
 

@@ -32,7 +32,7 @@ def accept(checked: CheckResult, records: Path | None = None, *, reviewed: bool 
     path
         The row's record.
     changed
-        False if the row was checked before, and stays as it is.
+        False if the row was checked likewise before, and stays as it is.
 
     Raises
     ------
@@ -54,12 +54,16 @@ def accept(checked: CheckResult, records: Path | None = None, *, reviewed: bool 
         )
     path = add(checked.rescored.recomputed, records, rescored=True)
     kept = read_record(path)
-    if evidence.is_rescored(path, kept):
-        return path, False
-    evidence.append(path, kept, evidence.rescored(checked.rescored, kept))
-    if checked.reproduced is not None:
-        evidence.append(path, kept, evidence.reproduced(replace(checked.reproduced, record=kept)))
-    return path, True
+    known = {piece.kind for piece in evidence.read(path, kept)}
+    found = []
+    if "rescored" not in known:
+        unknown = is_in_tree(kept) and checked.reproduced is None
+        found.append(evidence.rescored(checked.rescored, kept, unknown=unknown))
+    if checked.reproduced is not None and "reproduced" not in known:
+        found.append(evidence.reproduced(replace(checked.reproduced, record=kept)))
+    for piece in found:
+        evidence.append(path, kept, piece)
+    return path, bool(found)
 
 
 def accept_claim(run_folder: Path, records: Path | None = None) -> Path:
@@ -68,8 +72,8 @@ def accept_claim(run_folder: Path, records: Path | None = None) -> Path:
     Raises
     ------
     ProtocolError
-        If it is under the name of a predictor of this package, which only running it again lets in, or cannot be of
-        the row that it names, or its dataset is no board's.
+        If it is under the name of a predictor of this package, which needs more than a claim, or cannot be of the row
+        that it names, or its dataset is no board's.
     """
     folder = records or committed_folder()
     record = open_record(run_folder)

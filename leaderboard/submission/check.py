@@ -114,7 +114,7 @@ def check(
     fresh
         Evaluate every return now, also those that the store holds.
     rerun
-        Run predictors of this package again. Without it, only a maintainer who made the run knows that it is theirs.
+        Run predictors of this package again. Without it, that is one more thing to review.
     limits
         Time and memory of a predictor of this package that is run again; `RERUN_SECONDS` for fitting by default.
     """
@@ -134,8 +134,15 @@ def check(
             run = open_run(folder, open_dataset(record.key.dataset.name))
             rerun_request(record, run.dataset)  # refuses what a run may not be fitted on
             others = {**board, **{one.folder: one.rescored.recomputed for one in results if one.rescored}}
-            _check_numbers(checked, board, others, rescore(run, partial(_report, progress, name), fresh=fresh))
-            if rerun and is_in_tree(record) and not checked.problems:
+            run_again_too = rerun and is_in_tree(record)
+            found = rescore(run, partial(_report, progress, name), fresh=fresh)
+            _check_numbers(checked, board, others, found, is_known=run_again_too)
+            if is_in_tree(record) and not rerun:
+                checked.review_flags.append(
+                    f"{record.key.method.name} is a predictor of this package and is not run again: only for a run of "
+                    "your own"
+                )
+            if run_again_too and not checked.problems:
                 _check_reproduction(checked, run, limits, progress)
         except TiplBenchError as error:
             checked.problems.append(str(error))
@@ -148,15 +155,23 @@ def _report(progress: Progress, name: str, stage: str, done: int, total: int, wo
 
 
 def _check_numbers(
-    checked: CheckResult, board: Mapping[Path, Record], others: Mapping[Path, Record], found: RescoreResult
+    checked: CheckResult,
+    board: Mapping[Path, Record],
+    others: Mapping[Path, Record],
+    found: RescoreResult,
+    *,
+    is_known: bool,
 ) -> None:
-    """What re-scoring found, beside the board, and beside the runs before it in the submission."""
+    """What re-scoring found, beside the board, and beside the runs before it in the submission.
+
+    A run whose identity is known by running it again (`is_known`) need not be compared with other rows.
+    """
     checked.rescored = found
     checked.problems += [str(difference) for difference in found.differences[:MAX_SHOWN]]
     more = len(found.differences) - MAX_SHOWN
     checked.problems += [f"{more} more numbers differ"] if more > 0 else []
     checked.review_flags += [*found.leakage_flags, *find_review_flags(found.recomputed, board)]
-    if not is_in_tree(found.record):  # whose identity is known by running them again
+    if not is_known:
         checked.review_flags += find_near_names(found.record.key.method.name, others)
         checked.review_flags += find_near_copies(found.recomputed, others)
 

@@ -157,6 +157,8 @@ def _false_claims(record: Record) -> Iterator[str]:
     if stated.fitted_on:
         elsewhere = stated.fitted_on.environment != record.key.dataset.environment
         consumes = class_with_fit_set(consumes, elsewhere=elsewhere)
+        if elsewhere and not kind.transfers:
+            yield f"what {stated.name} learns does not transfer from {stated.fitted_on.environment}"
     facts = {
         "version": kind.version,
         "consumes": consumes,

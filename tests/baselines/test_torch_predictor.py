@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from tipl_bench.baselines.fitting.torch_predictor import Schedule, seeded, train
@@ -93,6 +94,20 @@ def test_when_training_runs_then_progress_counts_every_step_and_tells_the_skill(
     train(model, loss, lambda: 0.25, schedule(), task(progress=lambda *call: calls.append(call)), [])
     assert [call[:2] for call in calls] == [(step, 40) for step in range(41)]
     assert calls[-1][2] == "validation skill 0.750, best 0.750"
+
+
+def test_when_steps_are_to_be_replayed_then_streams_of_the_processor_are_refused():
+    model = torch.nn.Linear(1, 1)
+    with pytest.raises(TypeError, match="replayed draw from torch's generators alone"):
+        train(
+            model,
+            lambda step: model(torch.ones(1, 1)).sum(),
+            lambda: 0.0,
+            schedule(),
+            task(),
+            [np.random.default_rng(0)],
+            replay=True,
+        )
 
 
 def test_when_a_block_is_seeded_then_it_repeats_and_the_stream_outside_goes_on():

@@ -205,28 +205,44 @@ def test_when_a_run_is_fitted_on_more_trials_then_python_takes_the_name_or_the_d
 TRANSFERS = [name for name in IN_TREE if predictor_type(name).transfers]
 
 
+WALKERS = "toy-walker/small-v1"
+
+
+def walking_policies(folder):
+    """Trials of another environment, of policies of another layout."""
+    return synthetic.smooth_dataset(folder, name=WALKERS, environment="Walker2d-v4", hidden=(5, 4))
+
+
 @pytest.fixture(scope="module")
 def walkers(tmp_path_factory):
-    """Trials of another environment, of policies of another layout."""
-    folder = tmp_path_factory.mktemp("walkers") / "data"
-    return synthetic.smooth_dataset(folder, name="toy-walker/small-v1", environment="Walker2d-v4", hidden=(5, 4))
+    return walking_policies(tmp_path_factory.mktemp("walkers") / "data")
 
 
 @pytest.mark.parametrize("model", TRANSFERS)
-def test_when_a_predictor_transfers_then_what_it_learned_elsewhere_forecasts_as_its_fit_does(model, smooth, walkers):
-    kind = predictor_type(model)
-    predictor = kind(build_options(kind, "smoke", (), synthetic.SMALL.context))
-    split = walkers.manifest.split
-    predictor.fit(FitTask(walkers.trials(split.train), walkers.trials(split.validation), 3, synthetic.SMALL.context))
-    skill = synthetic.skills(predictor, smooth, 7, (19, 30, 41, 55), 3)
-    assert np.isfinite(skill).all()
+def test_when_a_predictor_transfers_then_it_forecasts_policies_of_another_layout_and_by_what_it_learned(
+    model, smooth, walkers
+):
+    kind, found = predictor_type(model), []
+    contexts = synthetic.contexts_of(smooth, 7, (19, 30, 41, 55))
+    for data in (walkers, smooth):
+        predictor = kind(build_options(kind, "smoke", (), synthetic.SMALL.context))
+        split = data.manifest.split
+        predictor.fit(FitTask(data.trials(split.train), data.trials(split.validation), 3, synthetic.SMALL.context))
+        found.append(predictor.predict(contexts, 3))
+        assert found[-1].shape == (4, 3, smooth.layout.parameter_count)
+        assert np.isfinite(found[-1]).all()
+    assert (found[0] != found[1]).any()
 
 
-def test_when_a_run_is_fitted_on_another_environment_then_it_is_pretrained(smooth, walkers, store, tmp_path):
+def test_when_a_run_is_fitted_on_another_environment_then_it_is_pretrained(smooth, store, tmp_path):
+    walkers = walking_policies(dataset_folder(WALKERS))
     record = execute(small(smooth, walkers), tmp_path / "run").record
     assert record.key.method.consumes == "pretrained"
     assert record.key.method.fitted_on == identity(walkers)
     assert record.key.dataset == identity(smooth)
+    assert reproduce(tmp_path / "run", smooth).grade == "bitwise"
+    moments = execute(small(smooth, walkers, "adam-moments"), tmp_path / "moments").record
+    assert moments.key.method.consumes == "pretrained"
     own = execute(small(smooth, None), tmp_path / "own").record
     for mine, theirs in zip(record.results, own.results, strict=True):
         assert mine["skill"].value == pytest.approx(theirs["skill"].value, abs=0.2)
@@ -235,6 +251,20 @@ def test_when_a_run_is_fitted_on_another_environment_then_it_is_pretrained(smoot
     claimed["key"]["method"]["consumes"] = "more-trials"
     with pytest.raises(ValueError, match="trials of another environment at least pretrained"):
         type(record).model_validate(claimed)
+
+
+def test_when_trials_of_another_environment_have_the_seeds_and_the_layout_of_the_test_trials_then_they_are_refused(
+    smooth, tmp_path
+):
+    alias = synthetic.smooth_dataset(tmp_path / "alias", name="toy-alias/small-v1", environment="InvertedPendulum-v5")
+    assert alias.layout == smooth.layout
+    with pytest.raises(OptionError, match=f"is test trial . of {smooth.name}"):
+        small(smooth, edited(alias, split=alias.manifest.split.model_copy(update={"train": (0, 1, 6)})))
+
+
+def test_when_checkpoints_of_another_environment_are_spaced_otherwise_then_they_are_refused(smooth, walkers):
+    with pytest.raises(OptionError, match="the spacing of checkpoints of its trials is every 5 epochs"):
+        small(smooth, configured(walkers, checkpoint_every_epochs=5))
 
 
 def test_when_a_predictor_does_not_transfer_then_another_environment_is_refused(smooth, walkers, tmp_path):

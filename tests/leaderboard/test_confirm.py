@@ -231,9 +231,20 @@ def test_when_more_records_would_share_a_set_than_the_rule_allows_then_they_are_
 ):
     monkeypatch.setattr(confirming, "RECORDS_PER_SET", 2)
     another = board.add("linear", tmp_path / "linear")
-    with pytest.raises(ProtocolError, match=r"serve 2 records, and 1 more are asked for: by rule 2 at most 2 share"):
+    with pytest.raises(
+        ProtocolError, match=r"1 records are .* that serve 2\. By rule 2 at most 2 share .* reveal the set"
+    ):
         confirm([board.row("autoregression"), another])
     assert not is_tried(another)
+    (fresh,) = find_sets()
+    shutil.rmtree(fresh.folder)
+    with pytest.raises(ProtocolError, match=r"3 records .* that serve 0\. .* Confirm at most 2 of these\.$"):
+        confirm([board.row("autoregression"), board.row("memorising"), another])
+    assert not find_sets(), "nothing was begun"
+
+
+def test_when_a_set_is_full_then_what_it_serves_is_found_again(board, confirmed, monkeypatch):
+    monkeypatch.setattr(confirming, "RECORDS_PER_SET", 2)
     assert len(confirm([board.row("autoregression")])) == 1, "which the set serves already"
 
 

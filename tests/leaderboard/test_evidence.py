@@ -71,19 +71,43 @@ def test_when_runs_made_here_are_added_without_evaluating_again_then_their_evide
 def test_when_a_maintainers_run_is_added_without_a_rerun_then_it_is_rescored_until_it_is_run_again(
     workspace, monkeypatch
 ):
-    monkeypatch.setattr(check, "run_again", lambda *_: pytest.fail("run again"))
-    add_command = ("leaderboard", "add", workspace.run, "--no-rerun", "--records", workspace.records)
-    refused = workspace.typed(*add_command)
-    assert refused.exit_code == 2
-    assert "--no-rerun needs --reviewed" in refused.output
+    command = ("leaderboard", "add", workspace.run, "--records", workspace.records)
+    refused = workspace.typed(*command, "--no-rerun")
+    assert refused.exit_code == 1
+    assert "is not run again: only for a run of your own" in refused.output
     row = workspace.records / file_name(workspace.record)
     assert not row.exists()
-    result = workspace.typed(*add_command, "--reviewed")
-    assert result.exit_code == 0, result.output
+    both = workspace.typed(*command, "--no-rerun", "--claimed")
+    assert both.exit_code == 2
+    assert "not both" in both.output
+    with monkeypatch.context() as patch:
+        patch.setattr(check, "run_again", lambda *_: pytest.fail("run again"))
+        for expected in ("added", "it was checked already"):
+            result = workspace.typed(*command, "--no-rerun", "--reviewed")
+            assert result.exit_code == 0, result.output
+            assert expected in result.output
     assert state(row, workspace) == ("rescored", None)
-    result = workspace.typed("reproduce", workspace.run, "--attest", "--records", workspace.records)
+    (piece,) = row_status(row, workspace.record).evidence
+    assert piece["text"].endswith("; not run again: a maintainer says that it is this predictor's")
+    result = workspace.typed(*command)
     assert result.exit_code == 0, result.output
     assert state(row, workspace) == ("reproduced", None)
+
+
+def test_when_a_copy_is_added_without_a_rerun_then_the_row_that_it_copies_is_named(workspace):
+    command = ("leaderboard", "add", workspace.run, "--records", workspace.records)
+    assert workspace.typed(*command).exit_code == 0
+    workspace.edit("key", "method", "name", to="persistence")
+    workspace.edit("key", "method", "options", to={})
+    result = workspace.typed(*command, "--no-rerun")
+    assert result.exit_code == 1
+    assert "nearly the forecasts of linear" in result.output
+
+
+def test_when_a_reproduction_is_on_another_device_then_it_is_no_evidence(row, workspace):
+    result = workspace.typed("reproduce", row, "--attest", "--device", "cuda", "--records", workspace.records)
+    assert result.exit_code == 2
+    assert "--attest needs the record's own device, cpu" in result.output
 
 
 def test_added_runs_of_others_are_rescored_and_no_code_of_theirs_is_run(workspace):
@@ -121,12 +145,13 @@ def test_when_a_seed_joins_a_reproduced_row_then_its_fall_is_told(row, workspace
     )
 
 
-def test_when_another_machine_rescores_an_attested_row_then_its_numbers_and_evidence_stay(row, workspace):
+def test_when_another_machine_adds_an_attested_row_then_its_numbers_stay_and_only_the_rerun_is_new(row, workspace):
     kept = recomputed(row, by=1e-7)
     append(row, kept, evidence.rescored(rescore(open_run(workspace.run, workspace.dataset)), kept))
     board = workspace.board()
     assert workspace.typed("leaderboard", "add", workspace.run, "--records", workspace.records).exit_code == 0
-    assert workspace.board() == board
+    assert workspace.board()[str(row)] == board[str(row)]
+    assert [piece["kind"] for piece in row_status(row, kept).evidence] == ["rescored", "reproduced"]
 
 
 @pytest.mark.parametrize(

@@ -28,10 +28,34 @@ def test_the_page_of_predictors_is_as_their_classes_and_the_boards_are():
     board = read_document(ROOT / "docs" / "board" / "leaderboard.json")
     text = (ROOT / "docs" / "predictors.md").read_text(encoding="utf-8")
     assert text == predictors.render(board), "write it with `tipl-bench leaderboard build`"
-    assert [line[4:-1] for line in text.splitlines() if line.startswith("## ")] == [*IN_TREE]
+    assert [line[4:-1] for line in text.splitlines() if line.startswith("## `")] == [*IN_TREE]
     first = board.boards[0]
     skills = [row.phases[first.headline]["skill"].mean.value for row in board.rows if row.board == first.id]
     assert all(f"| {skill:.3f} | [" in text for skill in skills)
+
+
+def test_what_the_page_says_of_the_rows_holds_on_the_bundled_board():
+    board = read_document(ROOT / "docs" / "board" / "leaderboard.json")
+    first = board.boards[0]
+    assert (first.dataset, first.protocol) == ("inverted-pendulum/ppo-head-v1", 2)
+    rows = {(row.method, row.budget): row for row in board.rows if row.board == first.id and not row.variant}
+    skill = {name: row.phases[first.headline]["skill"].mean.value for name, row in rows.items()}
+    assert abs(skill.pop(("mean-trajectory", "quick"))) < 0.02
+    for averaged in ("linear", "ema", "lawa"):
+        assert skill.pop((averaged, "quick")) < -0.5
+    line = skill["autoregression", "quick"]
+    for network in ("introspection", "farcasting", "wnn", "wnn-plus", "nino"):
+        assert skill["dmd", "quick"] < skill[network, "quick"] < line
+    assert 0.2 < skill["holt", "quick"] < line < skill["adam-moments", "quick"] < line + 0.01
+    assert line < skill["mlp", "quick"] < line + 0.02 < skill["tipl", "standard"]
+    assert skill["tipl", "standard"] < skill["tipl-neuron", "quick"] < skill["ensemble", "quick"]
+    for one, other in (
+        (("tipl", "quick"), ("autoregression", "quick")),
+        (("ensemble", "quick"), ("tipl-neuron", "quick")),
+    ):
+        assert rows[one].id in rows[other].tied
+    for one in rows.keys() - {("tipl-neuron", "quick"), ("ensemble", "quick")}:
+        assert rows[one].id not in rows["tipl-neuron", "quick"].tied
 
 
 @pytest.mark.parametrize("place", [*reference.RECORD.items(), *reference.DOCUMENT.items()], ids=lambda item: item[0])
