@@ -37,7 +37,8 @@ class NeuronOptions(Options):
     windows: int = Field(32, ge=1)
     """Windows per batch."""
     units: int = Field(64, ge=1)
-    """Units sampled from each hidden layer of more, another sample each batch."""
+    """Units sampled from each hidden layer of more, another sample each batch. A batch costs their square: of policies
+    of 64 units, `quick` takes two hours with 64 and seven minutes with 16."""
     converged: float = Field(0.1, ge=0, le=1)
     """How often windows are drawn where the training return has levelled, as a share of the others."""
     learning_rate: float = Field(2e-3, gt=0)

@@ -171,8 +171,9 @@ def _check_numbers(
     more = len(found.differences) - MAX_SHOWN
     checked.problems += [f"{more} more numbers differ"] if more > 0 else []
     checked.review_flags += [*found.leakage_flags, *find_review_flags(found.recomputed, board)]
-    if not is_known:
+    if not is_in_tree(found.record):
         checked.review_flags += find_near_names(found.record.key.method.name, others)
+    if not is_known:
         checked.review_flags += find_near_copies(found.recomputed, others)
 
 
