@@ -54,6 +54,11 @@ def test_what_the_page_says_of_the_rows_holds_on_the_bundled_board():
         (("ensemble", "quick"), ("tipl-neuron", "quick")),
     ):
         assert rows[one].id in rows[other].tied
+    double = [row for row in board.rows if row.board.startswith("inverted-double-pendulum/ppo-mini-v2")]
+    means = {(row.method, row.variant): row.phases[first.headline]["skill"].mean.value for row in double}
+    for method in ("autoregression", "mlp", "tipl"):
+        share = means[method, "fitted on hopper/ppo-mini-v2"] / means[method, ""]
+        assert share == pytest.approx(5 / 6, abs=0.02)
     for one in rows.keys() - {("tipl-neuron", "quick"), ("ensemble", "quick")}:
         assert rows[one].id not in rows["tipl-neuron", "quick"].tied
 
