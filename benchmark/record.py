@@ -103,12 +103,6 @@ class MethodIdentity(Document):
     fitted_on: DatasetIdentity | None = later(None)
     """The dataset whose training and validation trials it was fitted on, if not those of the forecast one."""
 
-    @model_validator(mode="after")
-    def _admits_its_trials(self) -> MethodIdentity:
-        if self.fitted_on and self.consumes != (least := class_with_fit_set(self.consumes)):
-            raise ValueError(f"consumes is {self.consumes}, of a method fitted on more trials at least {least}")
-        return self
-
     def stable(self) -> dict[str, Any]:
         """The identity as file names, row ids and fingerprints spell it, whatever fields a method gains later."""
         found = {name: getattr(self, name) for name in ("name", "version", "consumes", "budget", "options")}
@@ -135,13 +129,13 @@ class RunKey(Document):
     """Windows that were asked for, where that is not all of them."""
 
     @model_validator(mode="after")
-    def _admits_its_pretraining(self) -> RunKey:
-        method = self.method
-        elsewhere = method.fitted_on is not None and method.fitted_on.environment != self.dataset.environment
-        if elsewhere and method.consumes != (least := class_with_fit_set(method.consumes, elsewhere=True)):
-            raise ValueError(
-                f"consumes is {method.consumes}, of a method fitted on trials of another environment at least {least}"
-            )
+    def _admits_its_fit_set(self) -> RunKey:
+        if fitted_on := self.method.fitted_on:
+            elsewhere = fitted_on.environment != self.dataset.environment
+            least = class_with_fit_set(self.method.consumes, elsewhere=elsewhere)
+            if self.method.consumes != least:
+                kind = "trials of another environment" if elsewhere else "more trials"
+                raise ValueError(f"consumes is {self.method.consumes}, of a method fitted on {kind} at least {least}")
         return self
 
     @property

@@ -16,7 +16,7 @@ from tipl_bench.baselines.options import build_options
 from tipl_bench.baselines.predictor import FitTask
 from tipl_bench.benchmark import table
 from tipl_bench.benchmark.protocol import PROTOCOLS
-from tipl_bench.benchmark.record import MethodIdentity, read_record
+from tipl_bench.benchmark.record import MethodIdentity, RunKey, read_record
 from tipl_bench.benchmark.request import RunRequest, default_folder, identity
 from tipl_bench.benchmark.run import execute
 from tipl_bench.benchmark.worker.sandbox import NO_ISOLATION
@@ -172,11 +172,13 @@ def test_a_method_fitted_on_more_trials_states_so_in_its_class_and_its_identity(
     plain = MethodIdentity(consumes="weights", **facts)
     assert "fitted_on" not in plain.model_dump()
     assert "fitted_on" not in plain.stable()
+    run = {"protocol": synthetic.SMALL, "dataset": identity(smooth), "seed": 0, "device": "cpu"}
+    low = MethodIdentity(consumes="weights", fitted_on=identity(smooth), **facts)
     with pytest.raises(ValueError, match="consumes is weights, of a method fitted on more trials at least more-trials"):
-        MethodIdentity(consumes="weights", fitted_on=identity(smooth), **facts)
+        RunKey(method=low, **run)
     for consumes in ("more-trials", "environment"):
-        known = MethodIdentity(consumes=consumes, fitted_on=identity(smooth), **facts)
-        assert known.stable()["fitted_on"] == identity(smooth).stable()
+        known = low.model_copy(update={"consumes": consumes})
+        assert RunKey(method=known, **run).method.stable()["fitted_on"] == identity(smooth).stable()
 
 
 def test_when_the_fit_set_is_refused_then_the_command_line_names_its_option():
