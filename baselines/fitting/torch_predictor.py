@@ -176,10 +176,7 @@ def train(
     if replay and not all(isinstance(stream, torch.Generator) for stream in streams):
         raise TypeError("steps that are replayed draw from torch's generators alone")
     replay = replay and task.device.startswith("cuda")
-    rate = torch.tensor(schedule.learning_rate, device=task.device) if replay else schedule.learning_rate
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=rate, weight_decay=schedule.weight_decay, fused=True, capturable=replay
-    )
+    optimizer = _optimizer(model, schedule, task.device, replay=replay)
     loop = Loop(model, optimizer, streams, task.curve, copy.deepcopy(model.state_dict()))
     if task.resume is not None:
         loop.restore(task.resume)
@@ -209,6 +206,14 @@ def train(
             kept_at = time.monotonic()
     model.load_state_dict(loop.best)
     model.eval()
+
+
+def _optimizer(model: nn.Module, schedule: Schedule, device: str, *, replay: bool) -> torch.optim.AdamW:
+    """AdamW; one whose steps are replayed reads its rate from the device."""
+    rate = torch.tensor(schedule.learning_rate, device=device) if replay else schedule.learning_rate
+    return torch.optim.AdamW(
+        model.parameters(), lr=rate, weight_decay=schedule.weight_decay, fused=True, capturable=replay
+    )
 
 
 def _set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
