@@ -64,14 +64,7 @@ def load_or_collect(
             f"{name} is not on this machine. `collect=True` collects it first, as `tipl-bench datasets collect {name}` "
             f"does: {_expected(preset(name))}."
         )
-    dataset = collect_named(name, None, None, progress, protocol, announce=announce)
-    if not any(dataset.matches(known) for known in entry.identity.digests):
-        logger.warning(
-            "%s was collected here with other bytes than the catalog's (digest %s, not %s), as another processor or "
-            "other package versions give: its results are compared with each other alone.",
-            *(name, dataset.digest[:12], entry.identity.digest[:12]),
-        )
-    return dataset
+    return collect_named(name, None, None, progress, protocol, announce=announce)
 
 
 def _expected(chosen: Preset, threads: int | None = None) -> str:
@@ -153,7 +146,19 @@ def collect_named(
                 deriving,
                 lambda stage, done, total, _: progress(stage, done, total, "returns of the true policies"),
             )
+    _compare_with_catalog(dataset, name)
     return dataset
+
+
+def _compare_with_catalog(dataset: Dataset, name: str) -> None:
+    """Warn where a collection has other bytes than the catalog's, which its name alone does not open."""
+    entry = catalog().get(name)
+    if entry and not any(dataset.matches(known) for known in entry.identity.digests):
+        logger.warning(
+            "%s was collected here with other bytes than the catalog's (digest %s, not %s), as another processor or "
+            "other package versions give: its results are compared with each other alone. Open it by its folder, %s.",
+            *(name, dataset.digest[:12], entry.identity.digest[:12], dataset.folder),
+        )
 
 
 def _protocols(name: str, protocol: Protocol) -> list[Protocol]:

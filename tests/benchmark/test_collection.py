@@ -18,6 +18,7 @@ from tipl_bench.registry.catalog import own_catalog
 from tipl_bench.registry.collection.duration import SIMULATION, describe_seconds, expected_seconds
 from tipl_bench.registry.collection.presets import preset, read_config
 from tipl_bench.registry.loading import load_dataset
+from tipl_bench.registry.store import dataset_folder
 from tipl_bench.rl import TASKS
 from tipl_bench.utils.errors import DatasetError, ProtocolError, UnknownNameError
 
@@ -122,6 +123,21 @@ def test_a_run_collects_a_missing_dataset_first_and_says_so_where_its_bytes_are_
     )
     assert again.repeated
     assert "collect" not in stages
+
+
+def test_a_collection_says_where_its_bytes_are_not_the_catalogs_and_its_folder_is_the_way_to_use_it(shipped, tmp_path):
+    collected = CliRunner().invoke(main, ["datasets", "collect", NAME])
+    assert collected.exit_code == 0, collected.output
+    assert "other bytes than the catalog's" in collected.stderr
+    assert f"Open it by its folder, {dataset_folder(NAME)}." in collected.stderr
+
+    command = ["run", "--model", "persistence", "--out", str(tmp_path / "run"), "--dataset"]
+    by_name = CliRunner().invoke(main, [*command, NAME])
+    assert by_name.exit_code == 1
+    assert "collected on another processor or with other package versions" in by_name.stderr
+    assert "use it by its path, or with --collect" in by_name.stderr
+    by_folder = CliRunner().invoke(main, [*command, str(dataset_folder(NAME))])
+    assert by_folder.exit_code == 0, by_folder.output
 
 
 @pytest.mark.parametrize(
