@@ -19,11 +19,14 @@ from .templating import templates
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 Float64 = npt.NDArray[np.float64]
 
 HORIZONS = (1, 2, 5, 10)
 """The forward steps that tables show."""
+WIDTHS = (1.25, 1, 1)
+"""Of a row's panels."""
 LABELS = {
     "tipl-published": "TIPL as published (the basis sees the future)",
     "tipl-pooled": "its honest twin (basis of training trials)",
@@ -160,20 +163,40 @@ def draw(
     upper, lower = "tipl-published", "tipl"
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(11, 6.6), layout="constrained")
-        axes = figure.subplots(2, 3, width_ratios=(1.25, 1, 1))
+        axes = figure.subplots(2, 3, width_ratios=WIDTHS)
         for row, (frames, model, title) in enumerate(
             (
                 (paper, upper, f"{environment}, the paper's presentation\n{LABELS[upper]}"),
                 (suite, lower, f"The suite's protocol, learning phase\n{LABELS[lower]}"),
             )
         ):
-            _errors(axes[row][0], frames, model)
-            axes[row][0].set_title(title, loc="left")
-            for axis, name in zip(axes[row][1:], (model, "persistence"), strict=True):
-                _scatter(axis, frames[name], name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replace_atomically(path) as temporary:
-            figure.savefig(temporary, format="png", dpi=110, metadata={"Software": None})
+            _panels(axes[row], frames, model, title)
+        _save(figure, path)
+
+
+def draw_presentation(frames: Mapping[str, pd.DataFrame], path: Path, title: str) -> None:
+    """The published model's panels alone, with persistence beside."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(11, 3.5), layout="constrained")
+        _panels(figure.subplots(1, 3, width_ratios=WIDTHS), frames, "tipl-published", title)
+        _save(figure, path)
+
+
+def _panels(axes: Sequence[Axes], frames: Mapping[str, pd.DataFrame], model: str, title: str) -> None:
+    """A row of panels: errors, the model's returns, and persistence's."""
+    _errors(axes[0], frames, model)
+    axes[0].set_title(title, loc="left")
+    for axis, name in zip(axes[1:], (model, "persistence"), strict=True):
+        _scatter(axis, frames[name], name)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replace_atomically(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=110, metadata={"Software": None})
 
 
 def _errors(axes: Axes, frames: Mapping[str, pd.DataFrame], model: str) -> None:
@@ -245,17 +268,17 @@ def render(
 ) -> Path:
     """Write the page into a folder; its figures are in `reproduction/` beside it."""
     environment = templates()
-    environment.filters |= {"small": _small, "number": _number}
+    environment.filters |= {"small": small, "number": number}
     values: dict[str, Any] = {"sections": sections, "tables": tables, "command": command, "horizons": HORIZONS}
     path = folder / "reproduction.md"
     write_text(path, environment.get_template("reproduction.md.j2").render(values))
     return path
 
 
-def _number(value: float, digits: int = 1) -> str:
+def number(value: float, digits: int = 1) -> str:
     return f"{value:,.{digits}f}"
 
 
-def _small(value: float) -> str:
+def small(value: float) -> str:
     """A weight error: three significant digits."""
     return f"{value:.2e}"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,16 +16,18 @@ import pytest
 import torch
 from tipl_bench.baselines.fitting import torch_predictor
 from tipl_bench.baselines.options import build_options
-from tipl_bench.baselines.tipl import TIPLPooled
+from tipl_bench.baselines.tipl import TIPLPooled, TIPLPublished
 from tipl_bench.baselines.tipl.design import SUITE, Design
 from tipl_bench.benchmark.fitting.training_state import TrainingStateFile
-from tipl_bench.benchmark.paper import ablation, presentation
+from tipl_bench.benchmark.paper import ablation, budget, presentation
 from tipl_bench.benchmark.paper.page import AblationRow, render, section, series
 from tipl_bench.benchmark.paper.presentation import CONTEXT, HORIZON, MODELS, Presentation, present
 from tipl_bench.benchmark.paper.templating import TEMPLATES
 from tipl_bench.benchmark.record import RECORD_NAME
 from tipl_bench.utils.errors import OptionError, ProtocolError
 
+DOCS = Path(__file__).parents[2] / "docs"
+KEPT = DOCS / "reproduction" / "paper-budget"
 SETTINGS = ("steps=4", "width=16", "rank=8")
 
 
@@ -126,10 +130,42 @@ def test_when_a_page_is_rendered_then_its_numbers_are_those_of_the_rows(presente
     assert series(still, still, "persistence").skill == pytest.approx(np.zeros(HORIZON))
 
 
-def test_no_measured_number_is_typed_into_the_page():
-    text = (TEMPLATES / "reproduction.md.j2").read_text("utf-8")
-    plain = re.sub(r"\{\{.*?\}\}|\{%.*?%\}|https?://\S+|REPW = 0|exactly 0", "", text)
-    assert set(re.findall(r"\d[\d.,]*\d|\d", re.sub(r"(?m)^\d\. ", "", plain))) == {"500,000"}
+@pytest.mark.parametrize(("template", "typed"), [("reproduction", {"500,000"}), ("paper-budget", {"95"})])
+def test_no_measured_number_is_typed_into_a_page(template, typed):
+    text = (TEMPLATES / f"{template}.md.j2").read_text("utf-8")
+    plain = re.sub(r"\{\{.*?\}\}|\{%.*?%\}|https?://\S+|REPW = 0|exactly 0|both are 0|ppo-v2", "", text)
+    assert set(re.findall(r"\d[\d.,]*\d|\d", re.sub(r"(?m)^\d\. ", "", plain))) == typed
+
+
+def test_the_page_of_the_papers_budget_is_what_its_command_writes(tmp_path):
+    written = budget.render(budget.PaperBudget(KEPT), "InvertedPendulum-v4", tmp_path)
+    assert written.read_bytes() == (DOCS / "paper-budget.md").read_bytes()
+    assert (tmp_path / "reproduction" / "paper-budget.png").stat().st_size > 10_000
+    said = budget.PaperBudget(KEPT).values()  # what its last sentence claims
+    assert (said["series"][0].skill < 0).all()
+    assert said["difference"].low < 0 < said["difference"].high
+
+
+def test_the_model_that_is_kept_of_the_papers_budget_has_all_of_its_updates_and_loads():
+    key = json.loads((KEPT / "key.json").read_text("utf-8"))
+    options = build_options(TIPLPooled, "paper", (), CONTEXT)
+    assert key["options"] == options.model_dump()
+    assert json.loads((KEPT / "fit.json").read_text("utf-8"))["updates"] == options.steps == 500_000
+    model = TIPLPublished(options)
+    model.load(KEPT / "tipl-published.safetensors")
+    assert all(np.isfinite(array).all() for array in model.state().values())
+
+
+def test_the_difference_of_return_errors_is_paired_over_windows_whatever_their_order(presented):
+    rows = presented[1]
+    one, other = (rows[rows["model"] == model] for model in ("tipl-published", "persistence"))
+    found = budget.repw_difference(one.sample(frac=1, random_state=0), other)
+    by_trial = [
+        np.mean(part["repw"].to_numpy() - other[other["trial"] == trial]["repw"].to_numpy())
+        for trial, part in one.groupby("trial")
+    ]
+    assert found.value == pytest.approx(np.mean(by_trial))
+    assert [found.low, found.high] == pytest.approx(sorted(by_trial))  # of two trials, the interval holds all resamples
 
 
 def test_the_ablation_goes_from_the_published_model_to_tipl_one_departure_a_row():
