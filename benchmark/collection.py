@@ -139,33 +139,35 @@ def collect_named(
     dataset = Dataset.open(folder)
     if isinstance(wanted, CollectionConfig) and dataset.manifest.collection != wanted:
         raise DatasetError(f"{folder} holds {name} collected with another configuration; remove it to collect it anew.")
-    for deriving in _protocols(name, protocol):
+    _derive(dataset, protocol, progress)
+    if config is None:
+        _compare_with_catalog(dataset)
+    return dataset
+
+
+def _derive(dataset: Dataset, protocol: Protocol, progress: Progress) -> None:
+    """Derive what is missing of a protocol, and of version 1 where the catalog's digest covers its data."""
+    name = dataset.name
+    entry = catalog().get(name)
+    first = entry is not None and entry.digest_format == 1 and protocol.version != 1
+    for deriving in [PROTOCOLS[1], protocol] if first else [protocol]:
         with exclusive(name) if dataset.derived(deriving.version) is None else contextlib.nullcontext():
             derive_reference_returns(
                 dataset,
                 deriving,
                 lambda stage, done, total, _: progress(stage, done, total, "returns of the true policies"),
             )
-    _compare_with_catalog(dataset, name)
-    return dataset
 
 
-def _compare_with_catalog(dataset: Dataset, name: str) -> None:
+def _compare_with_catalog(dataset: Dataset) -> None:
     """Warn where a collection has other bytes than the catalog's, which its name alone does not open."""
-    entry = catalog().get(name)
+    entry = catalog().get(dataset.name)
     if entry and not any(dataset.matches(known) for known in entry.identity.digests):
         logger.warning(
             "%s was collected here with other bytes than the catalog's (digest %s, not %s), as another processor or "
             "other package versions give: its results are compared with each other alone. Open it by its folder, %s.",
-            *(name, dataset.digest[:12], entry.identity.digest[:12], dataset.folder),
+            *(dataset.name, dataset.digest[:12], entry.identity.digest[:12], dataset.folder),
         )
-
-
-def _protocols(name: str, protocol: Protocol) -> list[Protocol]:
-    """What derives data from a new collection: a protocol, and version 1 where the catalog's digest covers its data."""
-    entry = catalog().get(name)
-    first = entry is not None and entry.digest_format == 1 and protocol.version != 1
-    return [PROTOCOLS[1], protocol] if first else [protocol]
 
 
 def _extended(extension: Extension) -> tuple[CollectionConfig, Dataset, Split]:

@@ -70,10 +70,10 @@ class Dataset:
         if identity is not None and not any(dataset.matches(known) for known in identity.digests):
             raise DatasetError(
                 f"{folder}: the manifest has digest {dataset.identity}, but the catalog pins {identity} for "
-                f"{dataset.name}. It was collected on another processor or with other package versions, which give "
-                "other bytes (use it by its path, or with `collect=True`); or the manifest was edited; or (where only "
-                f"a format-1 digest is pinned) {derived_folder(folder, 1)}, which it covers, is missing: remove the "
-                "folder and collect or download the dataset again."
+                f"{dataset.name}. Either it was collected on another processor or with other package versions, which "
+                f"give other bytes: then use it by its path, {folder}. Or the manifest was edited, this is another "
+                f"collection, or (where only a format-1 digest is pinned) {derived_folder(folder, 1)}, which it "
+                "covers, is missing: then remove the folder and collect or download the dataset again."
             )
         check_trials(dataset.manifest, str(folder))
         dataset.check_sizes(trials)

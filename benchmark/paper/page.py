@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from ...baselines.plugins.discovery import SEES_THE_FUTURE
 from ...registry.dataset import Dataset
 from ...utils.files import replace_atomically, write_text
 from ..figures import BLUE, GREEN, GREY, STYLE
@@ -26,7 +27,7 @@ Float64 = npt.NDArray[np.float64]
 HORIZONS = (1, 2, 5, 10)
 """The forward steps that tables show."""
 WIDTHS = (1.25, 1, 1)
-"""Of a row's panels."""
+"""Relative widths of a row's panels."""
 LABELS = {
     "tipl-published": "TIPL as published (the basis sees the future)",
     "tipl-pooled": "its honest twin (basis of training trials)",
@@ -181,7 +182,7 @@ def draw_presentation(frames: Mapping[str, pd.DataFrame], path: Path, title: str
 
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(11, 3.5), layout="constrained")
-        _panels(figure.subplots(1, 3, width_ratios=WIDTHS), frames, "tipl-published", title)
+        _panels(figure.subplots(1, 3, width_ratios=WIDTHS), frames, SEES_THE_FUTURE, title)
         _save(figure, path)
 
 
@@ -268,17 +269,7 @@ def render(
 ) -> Path:
     """Write the page into a folder; its figures are in `reproduction/` beside it."""
     environment = templates()
-    environment.filters |= {"small": small, "number": number}
     values: dict[str, Any] = {"sections": sections, "tables": tables, "command": command, "horizons": HORIZONS}
     path = folder / "reproduction.md"
     write_text(path, environment.get_template("reproduction.md.j2").render(values))
     return path
-
-
-def number(value: float, digits: int = 1) -> str:
-    return f"{value:,.{digits}f}"
-
-
-def small(value: float) -> str:
-    """A weight error: three significant digits."""
-    return f"{value:.2e}"

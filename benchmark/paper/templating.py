@@ -11,10 +11,21 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 def templates() -> jinja2.Environment:
     """The Markdown templates; a name that is not given is an error."""
-    return jinja2.Environment(
+    environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         undefined=jinja2.StrictUndefined,
         keep_trailing_newline=True,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters |= {"number": _number, "small": _small}
+    return environment
+
+
+def _number(value: float, digits: int = 1) -> str:
+    return f"{value:,.{digits}f}"
+
+
+def _small(value: float) -> str:
+    """A weight error: three significant digits."""
+    return f"{value:.2e}"

@@ -135,7 +135,7 @@ def test_a_collection_says_where_its_bytes_are_not_the_catalogs_and_its_folder_i
     by_name = CliRunner().invoke(main, [*command, NAME])
     assert by_name.exit_code == 1
     assert "collected on another processor or with other package versions" in by_name.stderr
-    assert "use it by its path, or with --collect" in by_name.stderr
+    assert f"use it by its path, {dataset_folder(NAME)}" in by_name.stderr
     by_folder = CliRunner().invoke(main, [*command, str(dataset_folder(NAME))])
     assert by_folder.exit_code == 0, by_folder.output
 
