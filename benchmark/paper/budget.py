@@ -47,6 +47,7 @@ def make(dataset: Dataset, folder: Path, device: str) -> None:
     """
     import torch
 
+    name = torch.cuda.get_device_name(device) if device.startswith("cuda") else device
     folder.mkdir(parents=True, exist_ok=True)
     started, logged = time.monotonic(), float("-inf")
     with (folder / LOG_NAME).open("a", encoding="utf-8") as log:
@@ -55,11 +56,11 @@ def make(dataset: Dataset, folder: Path, device: str) -> None:
             nonlocal logged
             now = time.monotonic()
             if stage.startswith("fit") and (now - logged >= LOG_EVERY or done == total):
+                if logged < started:  # nothing is logged by a call that has nothing to fit, or is refused
+                    print(f"{name} {torch.__version__}", file=log)
                 logged = now
                 print(f"{now - started:.1f} {stage} {done} {total} {word}", file=log, flush=True)
 
-        name = torch.cuda.get_device_name(device) if device.startswith("cuda") else device
-        print(f"{name} {torch.__version__}", file=log, flush=True)
         present(Presentation(dataset, folder, BUDGET, device=device), note, MODELS)
 
 
@@ -102,7 +103,7 @@ def compared(rows: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
     published, still = (rows[model] for model in MODELS)
     difference = paired(published, still)
     windows = difference.groupby(["trial", "origin"]).mean()
-    errs = (rows_of(published) + rows_of(still)).groupby(["trial", "origin"]).sum() > 0
+    wrong = (return_errors(published) + return_errors(still)).groupby(["trial", "origin"]).sum() > 0
     origins = windows.index.get_level_values("origin")
     rest = windows.drop(windows.abs().idxmax())
     return {
@@ -110,21 +111,21 @@ def compared(rows: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
         "windows": len(windows),
         "trials": still["trial"].nunique(),
         "learning": float((still["phase"] == "learning").mean()),
-        "err": int(errs.sum()),
-        "err_first": int((errs.to_numpy() & (origins == origins.min())).sum()),
+        "wrong": int(wrong.sum()),
+        "wrong_first": int((wrong.to_numpy() & (origins == origins.min())).sum()),
         "difference": interval(difference),
         "rest": float(rest.mean()),
     }
 
 
-def rows_of(rows: pd.DataFrame) -> pd.Series[float]:
+def return_errors(rows: pd.DataFrame) -> pd.Series[float]:
     """REPW by trial, origin and step."""
     return rows.set_index(KEY)["repw"].sort_index()
 
 
 def paired(rows: pd.DataFrame, baseline: pd.DataFrame) -> pd.Series[float]:
     """REPW less that of a baseline, by trial, origin and step; raises `ValueError` if they have other windows."""
-    one, other = rows_of(rows), rows_of(baseline)
+    one, other = return_errors(rows), return_errors(baseline)
     if not one.index.equals(other.index):
         raise ValueError("the rows that are compared are of different windows.")
     return one - other

@@ -29,7 +29,7 @@ HORIZONS = (1, 2, 5, 10)
 WIDTHS = (1.25, 1, 1)
 """Relative widths of a row's panels."""
 LABELS = {
-    "tipl-published": "TIPL as published (the basis sees the future)",
+    SEES_THE_FUTURE: "TIPL as published (the basis sees the future)",
     "tipl-pooled": "its honest twin (basis of training trials)",
     "tipl": "the suite's TIPL",
     "persistence": "persistence",
@@ -161,7 +161,7 @@ def draw(
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    upper, lower = "tipl-published", "tipl"
+    upper, lower = SEES_THE_FUTURE, "tipl"
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(11, 6.6), layout="constrained")
         axes = figure.subplots(2, 3, width_ratios=WIDTHS)

@@ -153,9 +153,9 @@ def test_what_the_page_of_the_papers_budget_claims_is_what_its_files_hold():
     assert (claimed["series"][0].skill < 0).all()
     assert claimed["difference"].low < 0 < claimed["difference"].high
     one, other = (rows[model].pivot(index=["trial", "origin"], columns="horizon", values="repw") for model in rows)
-    errs = ((one > 0) | (other > 0)).any(axis=1)
-    assert claimed["err"] == errs.sum()
-    assert claimed["err_first"] == errs.xs(CONTEXT - 1, level="origin").sum()
+    wrong = ((one > 0) | (other > 0)).any(axis=1)
+    assert claimed["wrong"] == wrong.sum()
+    assert claimed["wrong_first"] == wrong.xs(CONTEXT - 1, level="origin").sum()
     means = sorted((one - other).mean(axis=1), key=abs)
     assert claimed["rest"] == pytest.approx(np.mean(means[:-1]))
 
@@ -190,6 +190,16 @@ def test_a_presentation_at_the_papers_budget_is_made_logged_and_shown(smooth, tm
     before = (tmp_path / "kept" / "tipl-published.parquet").read_bytes()
     budget.make(smooth, tmp_path / "kept", "cpu")
     assert (tmp_path / "kept" / "tipl-published.parquet").read_bytes() == before
+    assert budget.render(tmp_path / "kept", tmp_path).read_text("utf-8") == page
+
+
+def test_a_folder_of_another_presentation_is_refused_and_left_as_it_is(smooth, tmp_path):
+    kept = shutil.copytree(KEPT, tmp_path / "kept")
+    with pytest.raises(ProtocolError, match="holds the results of other settings"):
+        budget.make(smooth, kept, "cpu")
+    assert {path.name: path.read_bytes() for path in kept.iterdir()} == {
+        path.name: path.read_bytes() for path in KEPT.iterdir()
+    }
 
 
 def test_the_difference_of_return_errors_is_paired_over_windows_whatever_their_order(presented):
