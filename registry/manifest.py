@@ -232,8 +232,12 @@ class Manifest(Document):
 
     @property
     def digest(self) -> str:
-        """The dataset's identity, whatever the manifest's own format: sha256 of the fields that format 2 covers."""
-        return self._hash(COVERED[2], {"format": 2})
+        """The dataset's identity, whatever the manifest's own format: sha256 of the fields that format 2 covers.
+
+        Package versions and processor are covered where they decide bytes: in collections before version 3.
+        """
+        absent = ("versions", "cpu") if self.collection.version == 3 else ()
+        return self._hash({field: inner for field, inner in COVERED[2].items() if field not in absent}, {"format": 2})
 
     @property
     def former_digest(self) -> str | None:

@@ -105,7 +105,7 @@ def branch(
             if not wanted:
                 continue
             seeds = [dataset.manifest.trial_seeds[trial] for trial in block]
-            training = PPOTraining(config.training, seeds, config.training.adam(fused=config.version == 2), threads=1)
+            training = PPOTraining(config.training, seeds, config.training.adam(fused=config.version > 1), threads=1)
             if not training.resumable:
                 raise DatasetError(
                     f"{dataset.name}: the state of {config.environment} cannot be copied, only that of environments "

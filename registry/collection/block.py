@@ -78,8 +78,8 @@ def collect_block(
     if not all(path.exists() for path in partial):
         snapshot.unlink(missing_ok=True)
     seeds = config.seeds if seeds is None else seeds
-    with one_thread() if config.version == 2 else contextlib.nullcontext():
-        optimizer = config.training.adam(fused=config.version == 2)
+    with one_thread() if config.version > 1 else contextlib.nullcontext():
+        optimizer = config.training.adam(fused=config.version > 1)
         training = PPOTraining(config.training, [seeds[trial] for trial in trials], optimizer, threads=threads)
         recorder = _Recorder(training, partial, checkpoints or config.checkpoints)
         _record(training, recorder, snapshot, snapshot_seconds, progress)

@@ -41,9 +41,9 @@ WIDE = 128
 def blocks(config: CollectionConfig, trials: Sequence[int]) -> list[list[int]]:
     """The trials in groups that are trained together, as the configuration alone decides.
 
-    More trials share each operation's fixed cost; past a few dozen there is little left to share. Version 2 keeps
-    those of wide networks few, so that weights and moments stay in a processor's cache, and makes two blocks of equal
-    size or more, which two processes can train.
+    More trials share each operation's fixed cost; past a few dozen there is little left to share. From version 2 on,
+    those of wide networks are few, so that weights and moments stay in a processor's cache, and there are two blocks of
+    equal size or more, which two processes can train.
     """
     fitting = max(1, BLOCK_BYTES // (32 * (max(config.hidden_sizes) + 64) ** 2))
     if config.version == 1:
@@ -72,7 +72,7 @@ def collect(
     config
         What to collect; an unfinished collection of the same name must have the same.
     threads
-        Physics threads; under version 2, that many processes of one thread, if there are as many blocks.
+        Physics threads; from version 2 on, that many processes of one thread, if there are as many blocks.
     progress
         Called after every iteration of a block, with the trial-iterations done and the block's mean return.
     base
@@ -123,7 +123,9 @@ def train(
     seeds: Sequence[int] | None = None,
     checkpoints: int | None = None,
 ) -> None:
-    """Train the trials from `first` on that are not finished: block after block, or under version 2 side by side.
+    """Train the trials from `first` on that are not finished: block after block, or from version 2 on side by side.
+
+    Version 3 is always trained in processes of their own, which are told what instructions to use as they start.
 
     Seeds and checkpoints are as for `collect_block`.
     """
@@ -139,8 +141,8 @@ def train(
         done[block[0]] = iterations * len(block)
         progress("collect", finished * length + sum(done), config.trials * length, word)
 
-    processes = min(threads, len(pending)) if config.version == 2 else 1
-    if processes > 1:
+    processes = min(threads, len(pending)) if config.version > 1 else 1
+    if processes > 1 or (pending and config.version == 3):
         collect_side_by_side(
             config,
             groups,

@@ -31,7 +31,7 @@ class Extension(BaseModel):
     trials: int = Field(ge=1)
     train_only: bool = False
     """Whether all added trials are for training; otherwise each joins the part furthest below its share."""
-    version: Literal[1, 2] | None = None
+    version: Literal[1, 2, 3] | None = None
     """The collection version of the added trials; that of the extended dataset by default."""
 
 

@@ -24,6 +24,9 @@ from ..collection_config import CollectionConfig
 from .block import collect_block
 
 BOOT = f"import json, sys; sys.path[:] = json.loads(sys.argv[1]); from {__name__} import work; work()"
+ANY_PROCESSOR = {"MKL_CBWR": "COMPATIBLE", "ATEN_CPU_CAPABILITY": "default"}
+"""Environment of a process whose sums are made in one order on every x86-64 processor: by MKL, and by torch's own loops.
+Both choose by the processor otherwise, and are told once, as they are loaded."""
 Report = Callable[[list[int], int, str], None]
 """Called with a block, its iterations done, and a word on how it goes."""
 
@@ -101,7 +104,7 @@ class _Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            env={**os.environ, "OMP_NUM_THREADS": "1", **(ANY_PROCESSOR if task["config"].get("version") == 3 else {})},
             encoding="utf-8",
             start_new_session=True,  # Ctrl-C goes to the parent alone
         )
