@@ -53,8 +53,8 @@ class Scaling:
     seeds
         Seeds of each.
     steps, widths
-        Factors of a predictor's options `steps` and `width`, rising from 1: every number of steps at the usual width,
-        and every width at the most steps. A predictor without such an option is not varied in it.
+        Factors of a predictor's options `steps` and `width`, rising from 1. One is varied at a time, the other being
+        the usual one, with the fewest and the most trials. A predictor without such an option is not varied in it.
     budget, device, protocol
         As for `run`.
     """
@@ -81,7 +81,7 @@ class Scaling:
 
     def curves(self) -> list[Curve]:
         """One a predictor, number of steps and width."""
-        grid = [(steps, 1) for steps in self.steps] + [(self.steps[-1], width) for width in self.widths]
+        grid = [(steps, 1) for steps in self.steps] + [(1, width) for width in self.widths]
         found: dict[tuple[str, int, int], None] = {}
         for name in self.predictors:
             options = describe_options(predictor_type(name))
@@ -104,6 +104,12 @@ class Curve:
         """What people read."""
         factors = [f"{name} x {factor}" for name in ("steps", "width") if (factor := getattr(self, name)) > 1]
         return ", ".join([self.predictor, *factors])
+
+    @property
+    def trials(self) -> Sequence[int]:
+        """Numbers of training trials: all of the study with the usual options, else the fewest and the most."""
+        ends = (0, -1) if len(self.study.trials) > 1 else (0,)
+        return self.study.trials if self.steps == self.width == 1 else [self.study.trials[end] for end in ends]
 
     @property
     def settings(self) -> tuple[str, ...]:
@@ -141,7 +147,8 @@ class Row:
 
     def skill(self, count: int) -> Estimate:
         """The mean skill over horizons and seeds, with its interval over test trials."""
-        metric, found = BY_NAME[HEADLINE], [result for one in self.records[count] for result in one.of_phase(PHASE)]
+        records = self.records.get(count, [])
+        metric, found = BY_NAME[HEADLINE], [result for one in records for result in one.of_phase(PHASE)]
         if not found:
             return intervals.UNDEFINED
         ratios = [metric.ratio({c: np.array(result.by_trial[c]) for c in metric.columns}) for result in found]
@@ -155,7 +162,7 @@ class Row:
         """The mean skill, and its standard deviation over seeds where there are several."""
         means = [
             float(np.mean([value for one in record.of_phase(PHASE) if (value := one[HEADLINE].value) is not None]))
-            for record in self.records[count]
+            for record in self.records.get(count, [])
         ]
         spread = f" ± {np.std(means, ddof=1):.3f}" if len(means) > 1 else ""
         return f"{np.mean(means):.3f}{spread}" if means else "-"
@@ -206,7 +213,7 @@ def missing(study: Scaling, folder: Path) -> Iterator[tuple[Curve, int, int]]:
     """The runs that are not finished: all curves with one seed before the next."""
     for seed in study.seeds:
         for curve in study.curves():
-            for count in study.trials:
+            for count in curve.trials:
                 if _finished(curve.place(folder, count, seed)) is None:
                     yield curve, count, seed
 
@@ -238,7 +245,7 @@ def finished(study: Scaling, folder: Path) -> list[Row]:
             curve,
             {
                 count: [one for seed in study.seeds if (one := _finished(curve.place(folder, count, seed)))]
-                for count in study.trials
+                for count in curve.trials
             },
         )
         for curve in study.curves()
@@ -256,13 +263,12 @@ def render(study: Scaling, rows: Sequence[Row], command: str, folder: Path) -> P
     """Write the page into a folder, with its figure in `scaling/` beside it."""
     draw(study, rows, folder / "scaling" / "scaling.png")
     runs = sum(len(found) for row in rows for found in row.records.values())
+    planned = sum(len(row.curve.trials) for row in rows) * len(study.seeds)
     path = folder / "scaling.md"
     text = (
         templates()
         .get_template("scaling.md.j2")
-        .render(
-            study=study, rows=rows, command=command, runs=runs, planned=len(rows) * len(study.trials) * len(study.seeds)
-        )
+        .render(study=study, rows=rows, command=command, runs=runs, planned=planned)
     )
     write_text(path, text)
     return path
@@ -283,10 +289,10 @@ def draw(study: Scaling, rows: Sequence[Row], path: Path) -> None:
                 style = "-" if row.curve.steps == row.curve.width == 1 else ":" if row.curve.width > 1 else "--"
                 points = [(count, row.skill(count)) for count in study.trials]
                 _line(by_trials, points, colour, style, row.curve.label)
-            at_usual_width = [row for row in own if row.curve.width == 1]
-            _line(by_steps, [(row.curve.steps, row.skill(most)) for row in at_usual_width], colour, "-", name)
-            widest = [row for row in own if row.curve.steps == own[-1].curve.steps]
-            _line(by_width, [(row.parameters or 1, row.skill(most)) for row in widest], colour, "-", name)
+            usual_width = [row for row in own if row.curve.width == 1]
+            _line(by_steps, [(row.curve.steps, row.skill(most)) for row in usual_width], colour, "-", name)
+            usual_steps = [row for row in own if row.curve.steps == 1]
+            _line(by_width, [(row.parameters or 1, row.skill(most)) for row in usual_steps], colour, "-", name)
         by_trials.set_xticks(study.trials, study.trials, minor=False)
         by_steps.set_xticks(study.steps, study.steps, minor=False)
         for axes in (by_trials, by_steps):
@@ -294,7 +300,7 @@ def draw(study: Scaling, rows: Sequence[Row], path: Path) -> None:
         by_trials.set_xlabel("training trials")
         by_trials.set_ylabel("mean skill, learning phase")
         by_steps.set_xlabel(f"times the steps of {study.budget}, {most} trials")
-        by_width.set_xlabel(f"learned parameters, most steps, {most} trials")
+        by_width.set_xlabel(f"learned parameters, {most} trials")
         by_trials.legend(loc="best", fontsize=7)
         path.parent.mkdir(parents=True, exist_ok=True)
         with replace_atomically(path) as temporary:

@@ -58,7 +58,7 @@ def test_what_a_predictor_has_no_option_for_is_not_varied(study):
         ("wnn, steps x 4", ("steps=200",)),
         ("mlp", ()),
         ("mlp, steps x 4", ("steps=200",)),
-        ("mlp, steps x 4, width x 2", ("steps=200", "width=256")),
+        ("mlp, width x 2", ("width=256",)),
     ]
     with pytest.raises(OptionError, match="The widths of a study of scaling rise, and factors begin with 1"):
         replace(study, widths=(2, 1))
