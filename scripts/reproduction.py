@@ -1,26 +1,24 @@
-"""Write docs/reproduction.md: TIPL as published, in the paper's presentation and in the suite's protocol.
+"""Write docs/reproduction.md from what is kept of its runs: TIPL as published, the paper's way and the suite's.
 
-    python scripts/reproduction.py DATASET... [--budget paper --device cuda]
-    python scripts/reproduction.py DATASET... --ablation DATASET --seeds 0,1,2
+    python scripts/reproduction.py
+    python scripts/reproduction.py --fit DATASET --ablation DATASET --seeds 0-2 --kept FOLDER --out FOLDER
 
-Everything is kept in a folder (`--runs`) and made once: the same command goes on after an interruption, and renders the
-page again in seconds when all is there.
+The first renders the page in seconds. The second presents, runs and ablates anew, which takes hours of two cores, and
+keeps the results. It goes on where it was interrupted (`--runs`). `--fit` may be repeated.
 """
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
 
 import click
 from tipl_bench.baselines.options import build_options
 from tipl_bench.baselines.tipl import TIPLPooled
 from tipl_bench.benchmark.paper import ablation
-from tipl_bench.benchmark.paper.page import render, section
+from tipl_bench.benchmark.paper.kept import keep_ablation, keep_section
+from tipl_bench.benchmark.paper.page import render
 from tipl_bench.benchmark.paper.presentation import CONTEXT, Presentation, present
 from tipl_bench.benchmark.protocol import CURRENT
-from tipl_bench.benchmark.protocol import protocol as protocol_of
 from tipl_bench.benchmark.run import run
 from tipl_bench.cli.runs.run import Seeds
 from tipl_bench.registry.loading import load_dataset
@@ -31,56 +29,57 @@ PREDICTORS = ("tipl", "tipl-pooled", "persistence")
 
 
 @click.command()
-@click.argument("datasets", nargs=-1, required=True)
+@click.option("--fit", "shown", multiple=True, help="Present and run on this dataset first; repeatable.")
+@click.option("--ablation", "ablated", help="Run the ablation on this dataset first.")
+@click.option("--seeds", type=Seeds(), default="0", show_default=True, help="Seeds of the ablation: 0-2 or 0,1,2.")
+@click.option("--limit", type=int, help="Run so many missing runs of the ablation.")
 @click.option("--budget", default="quick", show_default=True, help="Training budget of the TIPLs; `paper` needs CUDA.")
 @click.option("--device", default="cpu", show_default=True)
 @click.option("--windows", default=20, show_default=True, help="Origins of each test trial, uniform in time.")
-@click.option("--protocol", "version", default=CURRENT.version, show_default=True, help="Version.")
 @click.option("--runs", type=click.Path(path_type=Path), default=Path("runs/reproduction"), show_default=True)
+@click.option("--kept", type=click.Path(path_type=Path), default=Path("docs/reproduction"), show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), default=Path("docs"), show_default=True)
-@click.option("--ablation", "ablated", help="Dataset of the ablation tables.")
-@click.option("--seeds", type=Seeds(), default="0", show_default=True, help="Seeds of the ablation: 0-2 or 0,1,2.")
-@click.option("--run-ablation/--no-run-ablation", default=True, help="Run what the tables lack, or leave it out.")
-@click.option("--limit", type=int, help="Run so many missing runs of the ablation.")
 def main(
-    datasets: tuple[str, ...],
+    shown: tuple[str, ...],
+    ablated: str | None,
+    seeds: tuple[int, ...],
+    limit: int | None,
     budget: str,
     device: str,
     windows: int,
-    version: int,
     runs: Path,
+    kept: Path,
     out: Path,
-    ablated: str | None,
-    seeds: tuple[int, ...],
-    run_ablation: bool,
-    limit: int | None,
 ) -> None:
-    """Present, run and render."""
-    progress, rules = ProgressLines(), protocol_of(version)
-    updates = build_options(TIPLPooled, budget, (), CONTEXT).steps
-    sections = []
-    for name in datasets:
-        dataset = load_dataset(name)
-        folder = runs / dataset.name.replace("/", "--")
-        rows = present(
-            Presentation(dataset, folder / f"paper-{budget}", budget, device=device, windows=windows), progress
-        )
-        suite = {}
-        for model in PREDICTORS:
-            place = folder / f"{model}-{budget}{rules.suffix}"
-            suite[model] = run(
-                model, dataset, budget=budget, device=device, out=place, protocol=rules, progress=progress
-            )
-        sections.append(section(dataset, rows, suite, budget=budget, updates=updates, folder=out / "reproduction"))
-    tables = {}
+    """Render the page and its figures."""
+    for order, name in enumerate(shown):
+        show(name, order, budget, device, windows, runs, kept)
     if ablated:
-        dataset = load_dataset(ablated)
+        dataset, progress = load_dataset(ablated), ProgressLines()
         folder = runs / dataset.name.replace("/", "--") / "ablation"
-        if run_ablation:
-            ablation.ablate(dataset, folder, seeds, protocol=rules, limit=limit, progress=progress)
-        tables = ablation.finished(dataset, folder, seeds, protocol=rules)
-    kept = [word for word in sys.argv[1:] if word not in ("--no-run-ablation",)]
-    click.echo(render(sections, tables, shlex.join(["python", "scripts/reproduction.py", *kept]), out))
+        ablation.ablate(dataset, folder, seeds, limit=limit, progress=progress)
+        keep_ablation(ablation.finished(dataset, folder, seeds), kept)
+    click.echo(render(kept, out))
+
+
+def show(name: str, order: int, budget: str, device: str, windows: int, runs: Path, kept: Path) -> None:
+    """Present and run the models on one dataset, and keep the results."""
+    dataset, progress = load_dataset(name), ProgressLines()
+    folder = runs / dataset.name.replace("/", "--")
+    rows = present(Presentation(dataset, folder / f"paper-{budget}", budget, device=device, windows=windows), progress)
+    suite = {
+        model: run(
+            model,
+            dataset,
+            budget=budget,
+            device=device,
+            out=folder / f"{model}-{budget}{CURRENT.suffix}",
+            progress=progress,
+        )
+        for model in PREDICTORS
+    }
+    updates = build_options(TIPLPooled, budget, (), CONTEXT).steps
+    keep_section(dataset, order, rows, suite, budget, updates, kept)
 
 
 if __name__ == "__main__":

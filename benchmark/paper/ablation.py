@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from ...baselines.options import describe_options
 from ...baselines.tipl import TIPLPooled
@@ -11,10 +14,10 @@ from ...baselines.tipl.design import SUITE
 from ...registry.dataset import Dataset
 from ...utils.progress import Progress, silent
 from ..protocol import CURRENT, Protocol
-from ..record import RECORD_NAME, read_record
+from ..record import RECORD_NAME, Record, read_record
 from ..request import run_folder
-from ..run import Run, run
-from .page import AblationRow
+from ..run import run
+from .kept import Ablation, AblationRun
 
 ORDER = (
     "centred",
@@ -107,22 +110,71 @@ def ablate(
 
 def finished(
     dataset: Dataset, folder: Path, seeds: Sequence[int], budget: str = "quick", protocol: Protocol = CURRENT
-) -> dict[str, list[AblationRow]]:
-    """Both tables of the runs that are finished."""
-    tables: dict[str, list[AblationRow]] = {}
-    for title, table in rows().items():
-        tables[title] = []
-        for name, (meaning, options) in table.items():
-            places = [folder / _name(dataset, options, budget, seed, protocol) for seed in seeds]
-            tables[title].append(AblationRow(name, meaning, [one for one in map(_finished, places) if one]))
-    return tables
+) -> Ablation:
+    """The runs that are finished."""
+    found = {
+        (options, seed): _finished(folder / _name(dataset, options, budget, seed, protocol))
+        for options in _configurations()
+        for seed in seeds
+    }
+    return Ablation(
+        dataset=dataset.name,
+        digest=dataset.digest,
+        protocol=protocol.version,
+        budget=budget,
+        runs=tuple(_run(options, seed, record) for (options, seed), record in found.items() if record),
+    )
 
 
-def _finished(folder: Path) -> Run | None:
-    """The run in a folder; None if there is none, or it failed and is to be tried again."""
+def _run(options: Settings, seed: int, record: Record) -> AblationRun:
+    results = record.of_phase("learning")
+    skill, repw = (tuple(result[metric].value for result in results) for metric in ("skill", "repw"))
+    return AblationRun(options=options, seed=seed, skill=skill, repw=repw)
+
+
+@dataclass(frozen=True)
+class AblationRow:
+    """One row of the way from the published model to `tipl`.
+
+    Parameters
+    ----------
+    name, meaning
+        The switch that was thrown, and what it does.
+    runs
+        One run for each seed.
+    """
+
+    name: str
+    meaning: str
+    runs: Sequence[AblationRun]
+
+    def cell(self, metric: str, horizon: int) -> str:
+        """A metric in the learning phase: mean over seeds, and their standard deviation where there are several."""
+        found = [getattr(run, metric)[horizon - 1] for run in self.runs]
+        values = [value for value in found if value is not None]
+        if not values:
+            return "-"
+        digits = 3 if metric == "skill" else 1
+        spread = f" ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else ""
+        return f"{np.mean(values):,.{digits}f}{spread}"
+
+
+def tables(ablation: Ablation) -> dict[str, list[AblationRow]]:
+    """Both tables of the runs that there are."""
+    return {
+        title: [
+            AblationRow(name, meaning, [run for run in ablation.runs if run.options == options])
+            for name, (meaning, options) in table.items()
+        ]
+        for title, table in rows().items()
+    }
+
+
+def _finished(folder: Path) -> Record | None:
+    """The record of the run in a folder; None if there is none, or it failed and is to be tried again."""
     path = folder / RECORD_NAME
     record = read_record(path) if path.exists() else None
-    return None if record is None or record.failed else Run(folder, record)
+    return None if record is None or record.failed else record
 
 
 def _configurations() -> list[Settings]:

@@ -1,4 +1,4 @@
-"""docs/reproduction.md: every number on it is computed here from rows and records."""
+"""docs/reproduction.md: every number on it is computed here from the files that are kept of it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from ...baselines.plugins.discovery import SEES_THE_FUTURE
-from ...registry.dataset import Dataset
 from ...utils.files import replace_atomically, write_text
 from ..figures import BLUE, GREEN, GREY, STYLE
-from ..run import Run
+from .ablation import tables
+from .kept import Facts, Shown, kept_ablation, kept_sections
 from .templating import templates
 
 if TYPE_CHECKING:
@@ -76,9 +76,7 @@ class Series:
 class Section:
     """What one dataset shows, in the paper's presentation and in the suite's protocol."""
 
-    dataset: Dataset
-    budget: str
-    updates: int
+    facts: Facts
     windows: int
     learning: float
     """The share of learning windows in the paper's presentation."""
@@ -86,7 +84,6 @@ class Section:
     """The highest return of a true policy there."""
     paper: tuple[Series, ...]
     suite: tuple[Series, ...]
-    protocol: int
     figure: str
     """The figure's file name."""
 
@@ -107,53 +104,29 @@ def series(rows: pd.DataFrame, persistence: pd.DataFrame, model: str) -> Series:
     )
 
 
-def section(
-    dataset: Dataset, rows: pd.DataFrame, runs: Mapping[str, Run], *, budget: str, updates: int, folder: Path
-) -> Section:
-    """Draw a dataset's figure into a folder, and compute what its section says.
-
-    Parameters
-    ----------
-    dataset
-        The dataset.
-    rows
-        Of its presentation, `present`.
-    runs
-        Runs in the suite's protocol by model, persistence among them.
-    budget, updates
-        Of the TIPLs' training.
-    folder
-        Where figures go.
-    """
-    by_model = {str(model): part for model, part in rows.groupby("model", sort=False)}
-    learning = {model: _learning(run.windows) for model, run in runs.items()}
-    name = f"{dataset.name.replace('/', '--')}.png"
-    paper = tuple(series(part, by_model["persistence"], model) for model, part in by_model.items())
-    suite = tuple(series(part, learning["persistence"], model) for model, part in learning.items())
-    draw(by_model, learning, {one.model: one for one in (*paper, *suite)}, folder / name, dataset.environment)
-    still = by_model["persistence"]
+def section(shown: Shown, folder: Path) -> Section:
+    """Draw a section's figure into a folder, and compute what the section says."""
+    facts = shown.facts
+    paper, suite = (
+        {str(model): part for model, part in rows.groupby("model", sort=False)} for rows in (shown.paper, shown.suite)
+    )
+    name = f"{facts.dataset.replace('/', '--')}.png"
+    draw(paper, suite, folder / name, facts.environment)
+    still = paper["persistence"]
     return Section(
-        dataset=dataset,
-        budget=budget,
-        updates=updates,
+        facts=facts,
         windows=len(still[still["horizon"] == 1]),
         learning=float((still["phase"] == "learning").mean()),
         highest=float(still["return_true"].max()),
-        paper=paper,
-        suite=suite,
-        protocol=next(iter(runs.values())).record.key.protocol.version,
+        paper=tuple(series(part, still, model) for model, part in paper.items()),
+        suite=tuple(series(part, suite["persistence"], model) for model, part in suite.items()),
         figure=name,
     )
-
-
-def _learning(rows: pd.DataFrame) -> pd.DataFrame:
-    return rows[rows["phase"] == "learning"]
 
 
 def draw(
     paper: Mapping[str, pd.DataFrame],
     suite: Mapping[str, pd.DataFrame],
-    known: Mapping[str, Series],
     path: Path,
     environment: str,
 ) -> None:
@@ -234,42 +207,15 @@ def _scatter(axes: Axes, rows: pd.DataFrame, name: str) -> None:
     axes.set_title(name)
 
 
-@dataclass(frozen=True)
-class AblationRow:
-    """One row of the way from the published model to `tipl`.
-
-    Parameters
-    ----------
-    name, meaning
-        The switch that was thrown, and what it does.
-    runs
-        One run for each seed.
-    """
-
-    name: str
-    meaning: str
-    runs: Sequence[Run]
-
-    def cell(self, metric: str, horizon: int) -> str:
-        """A metric in the learning phase: mean over seeds, and their standard deviation where there are several."""
-        values = [
-            value
-            for run in self.runs
-            if (result := run.record.result("learning", horizon)) and (value := result[metric].value) is not None
-        ]
-        if not values:
-            return "-"
-        digits = 3 if metric == "skill" else 1
-        spread = f" ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else ""
-        return f"{np.mean(values):,.{digits}f}{spread}"
-
-
-def render(
-    sections: Sequence[Section], tables: Mapping[str, Sequence[AblationRow]], command: str, folder: Path
-) -> Path:
-    """Write the page into a folder; its figures are in `reproduction/` beside it."""
-    environment = templates()
-    values: dict[str, Any] = {"sections": sections, "tables": tables, "command": command, "horizons": HORIZONS}
-    path = folder / "reproduction.md"
-    write_text(path, environment.get_template("reproduction.md.j2").render(values))
+def render(folder: Path, out: Path) -> Path:
+    """Write the page into `out` from the files that are kept in a folder; its figures go into `reproduction/` there."""
+    ablated = kept_ablation(folder)
+    values: dict[str, Any] = {
+        "sections": [section(shown, out / "reproduction") for shown in kept_sections(folder)],
+        "ablation": ablated,
+        "tables": tables(ablated) if ablated else {},
+        "horizons": HORIZONS,
+    }
+    path = out / "reproduction.md"
+    write_text(path, templates().get_template("reproduction.md.j2").render(values))
     return path

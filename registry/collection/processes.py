@@ -25,8 +25,8 @@ from .block import collect_block
 
 BOOT = f"import json, sys; sys.path[:] = json.loads(sys.argv[1]); from {__name__} import work; work()"
 ANY_PROCESSOR = {"MKL_CBWR": "COMPATIBLE", "ATEN_CPU_CAPABILITY": "default"}
-"""Environment of a process whose sums are made in one order on every x86-64 processor: by MKL, and by torch's own loops.
-Both choose by the processor otherwise, and are told once, as they are loaded."""
+"""Environment of a process that sums in one order on every x86-64 processor: in MKL, and in torch's own loops. Both
+choose by the processor otherwise, once, as they are loaded."""
 Report = Callable[[list[int], int, str], None]
 """Called with a block, its iterations done, and a word on how it goes."""
 

@@ -23,7 +23,8 @@ from tipl_bench.baselines.tipl import TIPLPooled, TIPLPublished
 from tipl_bench.baselines.tipl.design import SUITE, Design
 from tipl_bench.benchmark.fitting.training_state import TrainingStateFile
 from tipl_bench.benchmark.paper import ablation, budget, presentation
-from tipl_bench.benchmark.paper.page import AblationRow, render, section, series
+from tipl_bench.benchmark.paper.kept import Ablation, keep_ablation, keep_section
+from tipl_bench.benchmark.paper.page import render, series
 from tipl_bench.benchmark.paper.presentation import CONTEXT, HORIZON, MODELS, Presentation, present
 from tipl_bench.benchmark.paper.templating import TEMPLATES
 from tipl_bench.benchmark.record import RECORD_NAME
@@ -115,21 +116,29 @@ def test_when_models_were_fitted_on_a_device_then_they_are_shown_without_one(pre
 def test_when_a_page_is_rendered_then_its_numbers_are_those_of_the_rows(presented, smooth, tmp_path):
     rows = presented[1]
     still = rows[rows["model"] == "persistence"]
-    key = SimpleNamespace(protocol=SimpleNamespace(version=7))
+    record = SimpleNamespace(
+        key=SimpleNamespace(protocol=SimpleNamespace(version=7)),
+        provenance=SimpleNamespace(cpu="A Processor", packages={"torch": "9"}),
+    )
     suite = {
-        model: SimpleNamespace(windows=still.assign(phase="learning"), record=SimpleNamespace(key=key))
+        model: SimpleNamespace(windows=still.assign(phase="learning"), record=record)
         for model in ("tipl", "persistence")
     }
-    one = section(smooth, rows, suite, budget="smoke", updates=4, folder=tmp_path / "reproduction")
-    assert (tmp_path / "reproduction" / one.figure).stat().st_size > 10_000
-    tables = {"A table": [AblationRow("a switch", "what it does", [])]}
-    text = render([one], tables, "python scripts/reproduction.py x", tmp_path).read_text("utf-8")
+    keep_section(smooth, 0, rows, suite, "smoke", 4, tmp_path / "kept")
+    run = {"options": (), "seed": 0, "skill": [0.1234] * 10, "repw": [None] * 10}
+    ablated = Ablation(dataset="a/b-v1", digest="", protocol=7, budget="smoke", runs=[run, run | {"seed": 1}])
+    keep_ablation(ablated, tmp_path / "kept")
+    text = render(tmp_path / "kept", tmp_path).read_text("utf-8")
+    assert (tmp_path / "reproduction" / f"{smooth.name.replace('/', '--')}.png").stat().st_size > 10_000
     found = series(rows[rows["model"] == "tipl-published"], still, "tipl-published")
     assert f"{found.wpe[0]:.2e} | " in text
     assert re.search(rf"{re.escape(f'{found.rise:,.1f}')}. from h = 1 to 10", text)
     assert "the basis sees the future" in text
     assert "protocol 7" in text
-    assert "| a switch | not run yet |" in text
+    assert "4 updates (the paper: 500,000), on an A Processor" in text
+    assert f"--fit {smooth.name} --ablation a/b-v1" in text
+    assert "| published, basis of training trials | 2 | 0.123 ± 0.000 | 0.123 ± 0.000 |" in text
+    assert "| + `centred` | not run yet | - |" in text
     assert series(still, still, "persistence").skill == pytest.approx(np.zeros(HORIZON))
 
 
@@ -238,9 +247,11 @@ def test_a_run_of_the_ablation_that_failed_is_tried_again_and_not_shown(smooth, 
     place.mkdir()
     (place / RECORD_NAME).touch()
     for failed in (True, False):
-        monkeypatch.setattr(ablation, "read_record", lambda path, failed=failed: SimpleNamespace(failed=failed))
+        monkeypatch.setattr(
+            ablation, "read_record", lambda path, failed=failed: SimpleNamespace(failed=failed, of_phase=lambda _: [])
+        )
         ablation.ablate(smooth, tmp_path, [0], limit=1)
         assert (made.pop() == place) == failed
-        tables = ablation.finished(smooth, tmp_path, [0])
+        tables = ablation.tables(ablation.finished(smooth, tmp_path, [0]))
         shown = [row.name for rows in tables.values() for row in rows if row.runs]
         assert shown == ([] if failed else ["published, basis of training trials"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import shutil
 
 import gymnasium
@@ -108,8 +109,25 @@ def test_version_2_trains_each_block_of_its_own_on_one_thread_with_the_fused_ada
             np.testing.assert_array_equal(dataset.trial(n).read("weights", 20, 21)[0], last[row])
 
 
-def test_version_2_is_version_1_up_to_rounding(collected):
-    ours = collect(TINY, tiny_config(version=2, environment_steps=256), threads=1, progress=silent)
+PORTABLE = "8ded1c6a0778"
+"""First digits of the digest below, on any x86-64 processor."""
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the instructions of x86-64")
+def test_version_3_gives_the_same_bytes_on_every_processor_whatever_the_environment_asks_for(store, monkeypatch):
+    config = tiny_config(version=3, hidden_sizes=(64, 64))
+    first = collect(TINY, config, threads=2, progress=silent)
+    monkeypatch.setenv("TIPL_BENCH_HOME", str(store.with_name("elsewhere")))
+    monkeypatch.setenv("MKL_CBWR", "AVX2")
+    monkeypatch.setenv("ATEN_CPU_CAPABILITY", "avx2")
+    again = collect(TINY, config, threads=1, progress=silent)
+    assert contents(again.folder) == contents(first.folder)
+    assert first.digest.startswith(PORTABLE)
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_later_versions_are_version_1_up_to_rounding(collected, version):
+    ours = collect(TINY, tiny_config(version=version, environment_steps=256), threads=1, progress=silent)
     for n in range(5):
         weights = collected.trial(n).read("weights", 0, 6)
         np.testing.assert_allclose(ours.trial(n).read("weights", 0, 6), weights, atol=1e-5)

@@ -61,10 +61,11 @@ def test_collections_of_version_2_have_their_split_and_equal_blocks(name, trials
     assert list(map(len, blocks(config, range(trials)))) == sizes
 
 
-def test_the_second_version_of_a_collection_differs_by_its_version_alone():
+def test_later_versions_of_a_collection_differ_by_their_version_alone():
     for robot, kind in (("inverted-pendulum", "ppo"), ("hopper", "ppo-mini"), ("swimmer", "ppo-mini")):
         first = preset(f"{robot}/{kind}-v1")
-        assert preset(f"{robot}/{kind}-v2") == first.model_copy(update={"version": 2})
+        for version in (2, 3):
+            assert preset(f"{robot}/{kind}-v{version}") == first.model_copy(update={"version": version})
 
 
 def test_documents_of_version_1_do_not_name_it_so_that_digests_stay():
@@ -76,7 +77,7 @@ def test_documents_of_version_1_do_not_name_it_so_that_digests_stay():
         assert CollectionConfig.model_validate_json(config.model_dump_json()) == config
 
 
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("version", [1, 2, 3])
 @pytest.mark.parametrize("hidden", [(8, 8), (256, 256), (4000,)])
 def test_every_trial_is_in_one_block_whatever_the_number(hidden, version):
     for trials in (1, 3, 6, 7, 15, 26, 51, 100):
@@ -160,7 +161,7 @@ def test_a_config_whose_numbers_do_not_fit_is_refused_with_the_reason(changes, r
         ({"trials": 0}, "trials"),
         ({"first_seed": -1}, "first_seed"),
         ({"algorithm": "sac"}, "algorithm"),
-        ({"version": 3}, "version"),
+        ({"version": 4}, "version"),
         ({"first_seeds": 3}, "first_seeds"),
         ({"hyperparameters": SMALL | {"learning_rate": 0}}, "hyperparameters.learning_rate"),
         ({"hyperparameters": SMALL | {"gamma": 1.1}}, "hyperparameters.gamma"),

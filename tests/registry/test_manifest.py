@@ -116,6 +116,14 @@ def test_a_field_that_the_model_gains_later_changes_no_digest(collected, format)
         assert (other.digest, other.former_digest) == (manifest.digest, manifest.former_digest)
 
 
+def test_a_digest_covers_package_versions_and_processor_where_they_decide_bytes(collected):
+    for version, same in ((1, False), (2, False), (3, True)):
+        collection = collected.manifest.collection.model_copy(update={"version": version})
+        manifest = collected.manifest.model_copy(update={"collection": collection})
+        for other in ({"cpu": "another"}, {"versions": {"torch": "9.9"}}):
+            assert (manifest.model_copy(update=other).digest == manifest.digest) is same
+
+
 def altered(value, draw):
     """The value with one scalar somewhere in it replaced by another of its type."""
     if isinstance(value, BaseModel):

@@ -1,4 +1,4 @@
-"""Collections of version 2 in several processes: the same bytes, no process left behind, errors as one sentence."""
+"""Collections in several processes: the same bytes, no process left behind, errors as one sentence."""
 
 from __future__ import annotations
 
