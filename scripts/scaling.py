@@ -1,22 +1,21 @@
-"""Write docs/scaling.md: skill against training trials, training steps and learned parameters.
+"""Write docs/scaling.md from what is kept of its runs: skill against training trials, steps and learned parameters.
 
-    python scripts/scaling.py [--predictors mlp,tipl-neuron --trials 30,480 --seeds 0 --limit=4]
+    python scripts/scaling.py
+    python scripts/scaling.py --fit [--predictors mlp,tipl-neuron --trials 30,480 --seeds 0 --limit=4] --kept FOLDER
 
-Everything is kept in a folder (`--runs`) and made once: the same command goes on after an interruption, and renders the
-page again in seconds when all is there.
+The first renders the page in seconds. The second makes runs that are missing first, which all together takes hours, and
+keeps what they came to; it goes on where it was interrupted (`--runs`).
 """
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
 from typing import Any
 
 import click
-from tipl_bench.benchmark.paper.scaling import PREDICTORS, Scaling, finished, missing, render, scale
+from tipl_bench.benchmark.paper.scaling import PREDICTORS, Study, keep, missing, scale
+from tipl_bench.benchmark.paper.scaling_page import render
 from tipl_bench.benchmark.protocol import CURRENT
-from tipl_bench.benchmark.protocol import protocol as protocol_of
 from tipl_bench.cli.runs.run import Seeds
 from tipl_bench.registry.loading import load_dataset
 from tipl_bench.utils.progress import ProgressLines
@@ -36,8 +35,9 @@ class Numbers(click.ParamType[tuple[int, ...]]):
 
 
 @click.command()
-@click.option("--dataset", "dataset_name", default="inverted-pendulum/ppo-head-v1", show_default=True)
-@click.option("--fit-on", default="inverted-pendulum/ppo-head-500-v1", show_default=True)
+@click.option("--fit", is_flag=True, help="Make the runs that are missing first.")
+@click.option("--dataset", default="inverted-pendulum/ppo-head-v1", show_default=True)
+@click.option("--fit-on", default="inverted-pendulum/ppo-head-500-v2", show_default=True)
 @click.option("--predictors", default=",".join(PREDICTORS), show_default=True)
 @click.option("--trials", type=Numbers(), default="30,100,300,480", show_default=True, help="Training trials.")
 @click.option("--steps", type=Numbers(), default="1,4", show_default=True, help="Factors of the budget's steps.")
@@ -46,42 +46,38 @@ class Numbers(click.ParamType[tuple[int, ...]]):
 @click.option("--budget", default="quick", show_default=True)
 @click.option("--device", default="cpu", show_default=True)
 @click.option("--protocol", "version", default=CURRENT.version, show_default=True, help="Version.")
+@click.option("--limit", type=int, help="Make so many of the missing runs, as --limit=4.")
 @click.option("--runs", type=click.Path(path_type=Path), default=Path("runs/scaling"), show_default=True)
+@click.option("--kept", type=click.Path(path_type=Path), default=Path("docs/scaling"), show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), default=Path("docs"), show_default=True)
-@click.option("--limit", type=int, help="Make so many of the missing runs, as --limit=4; 0 only renders.")
 def main(
-    dataset_name: str,
+    fit: bool,
     fit_on: str,
     predictors: str,
-    trials: tuple[int, ...],
-    steps: tuple[int, ...],
-    widths: tuple[int, ...],
-    seeds: tuple[int, ...],
-    budget: str,
     device: str,
-    version: int,
-    runs: Path,
-    out: Path,
     limit: int | None,
+    runs: Path,
+    kept: Path,
+    out: Path,
+    **varied: Any,
 ) -> None:
-    """Run and render."""
-    study = Scaling(
-        load_dataset(dataset_name),
-        load_dataset(fit_on),
-        trials,
-        predictors.split(","),
-        seeds,
-        steps,
-        widths,
-        budget,
-        device,
-        protocol_of(version),
-    )
-    scale(study, runs, limit=limit, progress=ProgressLines())
-    left = len([*missing(study, runs)])
-    click.echo(f"{left} runs are missing" if left else "all runs are there", err=True)
-    words = [word for word in sys.argv[1:] if not word.startswith("--limit")]
-    click.echo(render(study, finished(study, runs), shlex.join(["python", "scripts/scaling.py", *words]), out))
+    """Make runs and render."""
+    if fit:
+        study = Study(fit_set=fit_on, predictors=tuple(predictors.split(",")), **varied)
+        progress = ProgressLines()
+        scale(
+            study,
+            load_dataset(study.dataset),
+            load_dataset(study.fit_set),
+            runs,
+            device=device,
+            limit=limit,
+            progress=progress,
+        )
+        left = len([*missing(study, runs)])
+        click.echo(f"{left} runs are missing" if left else "all runs are there", err=True)
+        keep(study, runs, kept)
+    click.echo(render(kept, out))
 
 
 if __name__ == "__main__":

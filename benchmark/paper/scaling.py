@@ -1,51 +1,46 @@
-"""docs/scaling.md: skill against training trials, training steps and learned parameters."""
+"""The study of scaling: skill against training trials, training steps and learned parameters."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
 from ...baselines import predictor_type
 from ...baselines.options import describe_options
 from ...registry.dataset import Dataset
 from ...registry.manifest import Split
-from ...utils.bootstrap import Index
 from ...utils.errors import OptionError
 from ...utils.files import replace_atomically, write_text
 from ...utils.progress import Progress, silent
-from .. import figures, intervals
-from ..compare import paired_difference
 from ..forecast.windows import evaluation_windows
-from ..intervals import Estimate
 from ..metrics import BY_NAME, HEADLINE
 from ..protocol import CURRENT, Protocol
+from ..protocol import protocol as protocol_of
 from ..record import RECORD_NAME, Record, read_record
 from ..request import run_folder
 from ..run import run
-from .templating import templates
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 PREDICTORS = ("autoregression", "mlp", "tipl", "wnn", "tipl-neuron")
-COLOURS = ("#8a8a8a", "#1f5fa8", "#1a8f4c", "#b8860b", "#b3261e", "#6a3d9a")
 PHASE = "learning"
+SUMS = BY_NAME[HEADLINE].columns
+"""The sums over a test trial's windows that skill is made of."""
+STUDY_NAME, RUNS_NAME = "study.json", "runs.parquet"
 
 
-@dataclass(frozen=True)
-class Scaling:
+class Study(BaseModel):
     """What is varied.
 
     Parameters
     ----------
     dataset
-        Whose test trials are forecast.
+        Name of the dataset whose test trials are forecast.
     fit_set
-        Whose first training trials are fitted on.
+        Name of the one whose first training trials are fitted on.
     trials
         Numbers of them, rising.
     predictors
@@ -55,29 +50,35 @@ class Scaling:
     steps, widths
         Factors of a predictor's options `steps` and `width`, rising from 1. One is varied at a time, the other being
         the usual one, with the fewest and the most trials. A predictor without such an option is not varied in it.
-    budget, device, protocol
+    budget
         As for `run`.
+    version
+        Of the protocol.
     """
 
-    dataset: Dataset
-    fit_set: Dataset
-    trials: Sequence[int] = (30, 100, 300, 480)
-    predictors: Sequence[str] = PREDICTORS
-    seeds: Sequence[int] = (0, 1, 2)
-    steps: Sequence[int] = (1, 4)
-    widths: Sequence[int] = (1, 2)
-    budget: str = "quick"
-    device: str = "cpu"
-    protocol: Protocol = CURRENT
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
-    def __post_init__(self) -> None:
-        """Raise `OptionError` unless all that is varied rises, factors from 1."""
-        for name in ("trials", "steps", "widths"):
-            values = [*getattr(self, name)]
-            if not values or values != sorted({*values}) or (name != "trials" and values[0] != 1):
-                raise OptionError(
-                    f"The {name} of a study of scaling rise, and factors begin with 1; these are {values}."
-                )
+    dataset: str
+    fit_set: str
+    trials: tuple[int, ...] = (30, 100, 300, 480)
+    predictors: tuple[str, ...] = PREDICTORS
+    seeds: tuple[int, ...] = (0, 1, 2)
+    steps: tuple[int, ...] = (1, 4)
+    widths: tuple[int, ...] = (1, 2)
+    budget: str = "quick"
+    version: int = CURRENT.version
+
+    @field_validator("trials", "steps", "widths")
+    @classmethod
+    def _rises(cls, values: tuple[int, ...], info: ValidationInfo) -> tuple[int, ...]:
+        if not values or [*values] != sorted({*values}) or (info.field_name != "trials" and values[0] != 1):
+            raise ValueError(f"they rise, and factors begin with 1; these are {[*values]}")
+        return values
+
+    @property
+    def protocol(self) -> Protocol:
+        """Its protocol."""
+        return protocol_of(self.version)
 
     def curves(self) -> list[Curve]:
         """One a predictor, number of steps and width."""
@@ -89,12 +90,17 @@ class Scaling:
                 found[name, steps if "steps" in options else 1, width if "width" in options else 1] = None
         return [Curve(self, *chosen) for chosen in found]
 
+    @property
+    def planned(self) -> int:
+        """How many runs it is made of."""
+        return sum(len(curve.trials) for curve in self.curves()) * len(self.seeds)
+
 
 @dataclass(frozen=True)
 class Curve:
     """One predictor, trained for so many times its usual steps at so many times its usual width."""
 
-    study: Scaling = field(repr=False)
+    study: Study = field(repr=False)
     predictor: str
     steps: int
     width: int
@@ -108,8 +114,8 @@ class Curve:
     @property
     def trials(self) -> Sequence[int]:
         """Numbers of training trials: all of the study with the usual options, else the fewest and the most."""
-        ends = (0, -1) if len(self.study.trials) > 1 else (0,)
-        return self.study.trials if self.steps == self.width == 1 else [self.study.trials[end] for end in ends]
+        every = self.study.trials
+        return every if self.steps == self.width == 1 else sorted({every[0], every[-1]})
 
     @property
     def settings(self) -> tuple[str, ...]:
@@ -123,77 +129,30 @@ class Curve:
 
     def place(self, folder: Path, count: int, seed: int) -> Path:
         """A run's folder."""
-        study, fit_set = self.study, first_trials(self.study.fit_set, count)
+        study, fit_set = self.study, _first(self.study.fit_set, count)
         name = run_folder(
-            study.dataset.name, self.predictor, self.settings, study.budget, seed, study.protocol, fit_set.name
+            study.dataset, self.predictor, self.settings, study.budget, seed, study.protocol, fit_set
         ).name
         return folder / name
 
-
-@dataclass(frozen=True)
-class Row:
-    """What one curve came to.
-
-    Parameters
-    ----------
-    curve
-        The curve.
-    records
-        By number of trials, the finished runs, one a seed.
-    """
-
-    curve: Curve
-    records: dict[int, list[Record]]
-
-    def skill(self, count: int) -> Estimate:
-        """The mean skill over horizons and seeds, with its interval over test trials."""
-        records = self.records.get(count, [])
-        metric, found = BY_NAME[HEADLINE], [result for one in records for result in one.of_phase(PHASE)]
-        if not found:
-            return intervals.UNDEFINED
-        ratios = [metric.ratio({c: np.array(result.by_trial[c]) for c in metric.columns}) for result in found]
-
-        def statistic(index: Index) -> Any:
-            return np.mean([above[index].sum(-1) / below[index].sum(-1) for above, below in ratios], axis=0)
-
-        return intervals.bootstrap(statistic, found[0].trials, self.curve.study.protocol)
-
-    def cell(self, count: int) -> str:
-        """The mean skill, and its standard deviation over seeds where there are several."""
-        means = [
-            float(np.mean([value for one in record.of_phase(PHASE) if (value := one[HEADLINE].value) is not None]))
-            for record in self.records.get(count, [])
-        ]
-        spread = f" ± {np.std(means, ddof=1):.3f}" if len(means) > 1 else ""
-        return f"{np.mean(means):.3f}{spread}" if means else "-"
-
-    def gain_cell(self) -> str:
-        """The skill with the most trials minus that with the fewest, with its interval."""
-        gain = self.gain(self.curve.study.trials[0], self.curve.study.trials[-1])
-        interval = f" [{gain.low:+.3f}, {gain.high:+.3f}]" if gain.low is not None else ""
-        return f"{gain.value:+.3f}{interval}" if gain.value is not None else "-"
-
-    def gain(self, first: int, last: int) -> Estimate:
-        """The skill with more trials minus that with fewer, of the same seeds, paired over test trials."""
-        pairs = [
-            pair
-            for one in self.records[last]
-            for other in self.records[first]
-            if one.key.seed == other.key.seed
-            for pair in zip(one.of_phase(PHASE), other.of_phase(PHASE), strict=True)
-        ]
-        return paired_difference(BY_NAME[HEADLINE], pairs, self.curve.study.protocol) if pairs else intervals.UNDEFINED
-
-    @property
-    def parameters(self) -> int | None:
-        """Learned parameters."""
-        return next((one.parameter_count for found in self.records.values() for one in found), None)
-
-    @property
-    def fit_seconds(self) -> float | None:
-        """The mean over the runs with the most trials."""
-        found = [one.cost.fit_seconds for one in self.records[self.curve.study.trials[-1]]]
-        return float(np.mean(found)) if found else None
+    def rows(self, folder: Path) -> Iterator[pd.DataFrame]:
+        """The skill's sums of each finished run, by horizon and test trial."""
+        for count in self.trials:
+            for seed in self.study.seeds:
+                record = _finished(self.place(folder, count, seed))
+                if record is None:
+                    continue
+                for result in record.of_phase(PHASE):
+                    yield pd.DataFrame({name: result.by_trial[name] for name in SUMS}).assign(
+                        **{name: getattr(self, name) for name in ("predictor", "steps", "width")},
+                        trials=count,
+                        seed=seed,
+                        parameters=record.parameter_count,
+                        fit_seconds=record.cost.fit_seconds,
+                        processor=record.provenance.gpu or record.provenance.cpu,
+                        horizon=result.horizon,
+                        test_trial=np.arange(result.trials),
+                    )
 
 
 def first_trials(fit_set: Dataset, count: int) -> Dataset:
@@ -201,15 +160,20 @@ def first_trials(fit_set: Dataset, count: int) -> Dataset:
 
     It is no copy: the same files under a manifest of its own.
     """
-    split, stem = fit_set.manifest.split, fit_set.name.rpartition("-v")
+    split = fit_set.manifest.split
     if not 0 < count <= len(split.train):
         raise OptionError(f"{fit_set.name} has {len(split.train)} training trials, not {count}.")
     chosen = Split(train=split.train[:count], validation=split.validation, test=(*split.test, *split.train[count:]))
-    name = f"{stem[0]}-first-{count}-v{stem[2]}"
+    name = _first(fit_set.name, count)
     return Dataset(fit_set.folder, fit_set.manifest.model_copy(update={"name": name, "split": chosen}))
 
 
-def missing(study: Scaling, folder: Path) -> Iterator[tuple[Curve, int, int]]:
+def _first(name: str, count: int) -> str:
+    stem, _, version = name.rpartition("-v")
+    return f"{stem}-first-{count}-v{version}"
+
+
+def missing(study: Study, folder: Path) -> Iterator[tuple[Curve, int, int]]:
     """The runs that are not finished: all curves with one seed before the next."""
     for seed in study.seeds:
         for curve in study.curves():
@@ -218,38 +182,48 @@ def missing(study: Scaling, folder: Path) -> Iterator[tuple[Curve, int, int]]:
                     yield curve, count, seed
 
 
-def scale(study: Scaling, folder: Path, *, limit: int | None = None, progress: Progress = silent) -> None:
+def scale(
+    study: Study,
+    dataset: Dataset,
+    fit_set: Dataset,
+    folder: Path,
+    *,
+    device: str = "cpu",
+    limit: int | None = None,
+    progress: Progress = silent,
+) -> None:
     """Make the runs that are missing in a folder, or so many of them. Returns are not evaluated."""
-    windows = len(evaluation_windows(study.dataset, study.protocol, progress=progress))
+    windows = len(evaluation_windows(dataset, study.protocol, progress=progress))
     for curve, count, seed in [*missing(study, folder)][:limit]:
         run(
             curve.predictor,
-            study.dataset,
+            dataset,
             budget=study.budget,
             options=curve.settings,
             seed=seed,
-            device=study.device,
+            device=device,
             out=curve.place(folder, count, seed),
             protocol=study.protocol,
             progress=progress,
             returns=False,
             limit=windows,
-            fit_on=first_trials(study.fit_set, count),
+            fit_on=first_trials(fit_set, count),
         )
 
 
-def finished(study: Scaling, folder: Path) -> list[Row]:
-    """What the finished runs of a folder came to."""
-    return [
-        Row(
-            curve,
-            {
-                count: [one for seed in study.seeds if (one := _finished(curve.place(folder, count, seed)))]
-                for count in curve.trials
-            },
-        )
-        for curve in study.curves()
-    ]
+def keep(study: Study, folder: Path, kept: Path) -> None:
+    """Write what the finished runs of a folder came to where it is kept: `study.json` and `runs.parquet`."""
+    kept.mkdir(parents=True, exist_ok=True)
+    write_text(kept / STUDY_NAME, study.model_dump_json(indent=1) + "\n")
+    rows = [rows for curve in study.curves() for rows in curve.rows(folder)]
+    with replace_atomically(kept / RUNS_NAME) as temporary:
+        pd.concat(rows, ignore_index=True).to_parquet(temporary, index=False)
+
+
+def read_kept(kept: Path) -> tuple[Study, pd.DataFrame]:
+    """What `keep` wrote."""
+    study = Study.model_validate_json((kept / STUDY_NAME).read_text("utf-8"))
+    return study, pd.read_parquet(kept / RUNS_NAME)
 
 
 def _finished(place: Path) -> Record | None:
@@ -257,63 +231,3 @@ def _finished(place: Path) -> Record | None:
     path = place / RECORD_NAME
     record = read_record(path) if path.exists() else None
     return None if record is None or record.failed else record
-
-
-def render(study: Scaling, rows: Sequence[Row], command: str, folder: Path) -> Path:
-    """Write the page into a folder, with its figure in `scaling/` beside it."""
-    draw(study, rows, folder / "scaling" / "scaling.png")
-    runs = sum(len(found) for row in rows for found in row.records.values())
-    planned = sum(len(row.curve.trials) for row in rows) * len(study.seeds)
-    path = folder / "scaling.md"
-    text = (
-        templates()
-        .get_template("scaling.md.j2")
-        .render(study=study, rows=rows, command=command, runs=runs, planned=planned)
-    )
-    write_text(path, text)
-    return path
-
-
-def draw(study: Scaling, rows: Sequence[Row], path: Path) -> None:
-    """Skill against training trials, training steps and learned parameters, a colour a predictor."""
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
-    with mpl.rc_context(figures.STYLE):
-        figure = Figure(figsize=(12.4, 3.9), layout="constrained")
-        by_trials, by_steps, by_width = figure.subplots(1, 3, sharey=True, width_ratios=(1.4, 1, 1))
-        most = study.trials[-1]
-        for name, colour in zip(study.predictors, COLOURS * len(study.predictors), strict=False):
-            own = [row for row in rows if row.curve.predictor == name]
-            for row in own:
-                style = "-" if row.curve.steps == row.curve.width == 1 else ":" if row.curve.width > 1 else "--"
-                points = [(count, row.skill(count)) for count in study.trials]
-                _line(by_trials, points, colour, style, row.curve.label)
-            usual_width = [row for row in own if row.curve.width == 1]
-            _line(by_steps, [(row.curve.steps, row.skill(most)) for row in usual_width], colour, "-", name)
-            usual_steps = [row for row in own if row.curve.steps == 1]
-            _line(by_width, [(row.parameters or 1, row.skill(most)) for row in usual_steps], colour, "-", name)
-        by_trials.set_xticks(study.trials, study.trials, minor=False)
-        by_steps.set_xticks(study.steps, study.steps, minor=False)
-        for axes in (by_trials, by_steps):
-            axes.tick_params(axis="x", which="minor", labelbottom=False)
-        by_trials.set_xlabel("training trials")
-        by_trials.set_ylabel("mean skill, learning phase")
-        by_steps.set_xlabel(f"times the steps of {study.budget}, {most} trials")
-        by_width.set_xlabel(f"learned parameters, {most} trials")
-        by_trials.legend(loc="best", fontsize=7)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replace_atomically(path) as temporary:
-            figure.savefig(temporary, format="png", dpi=110, metadata={"Software": None})
-
-
-def _line(axes: Axes, points: Sequence[tuple[float, Estimate]], colour: str, style: str, label: str) -> None:
-    """Points that are known, with their intervals."""
-    known = [(x, one.value, one.low, one.high) for x, one in points if one.value is not None]
-    if not known:
-        return
-    x, value, low, high = zip(*known, strict=True)
-    axes.plot(x, value, style, marker="o", ms=3, lw=1.4, color=colour, label=label)
-    if None not in (*low, *high):
-        axes.vlines(x, low, high, color=colour, lw=0.8, alpha=0.5)
-    axes.set_xscale("log")

@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
+import numpy as np
 import pytest
 from helpers.board_records import record
 from helpers.synthetic import smooth_dataset
+from pydantic import ValidationError
 from tipl_bench.benchmark.paper import scaling
-from tipl_bench.benchmark.paper.scaling import Scaling, finished, first_trials, missing, render, scale
-from tipl_bench.benchmark.protocol import PROTOCOLS
+from tipl_bench.benchmark.paper.scaling import Study, first_trials, keep, missing, read_kept, scale
+from tipl_bench.benchmark.paper.scaling_page import page_rows, render
+from tipl_bench.benchmark.record import read_record
 from tipl_bench.registry.manifest import Split
 from tipl_bench.utils.errors import OptionError
 
-FEWER = PROTOCOLS[1].model_copy(update={"resamples": 199})
 PARTS = Split(train=(0, 1, 2, 3, 4, 8, 9), validation=(5,), test=(6, 7))
 
 
 @pytest.fixture(scope="module")
-def study(smooth, tmp_path_factory) -> Scaling:
-    more = smooth_dataset(tmp_path_factory.mktemp("more") / "more", 10, name="toy-pendulum/more-v1", split=PARTS)
-    return Scaling(
-        smooth, more, (2, 7), ("autoregression", "wnn", "mlp"), (0, 1), budget="smoke", protocol=PROTOCOLS[1]
+def more(tmp_path_factory):
+    return smooth_dataset(tmp_path_factory.mktemp("more") / "more", 10, name="toy-pendulum/more-v1", split=PARTS)
+
+
+@pytest.fixture
+def study(smooth, more) -> Study:
+    predictors = ("autoregression", "wnn", "mlp")
+    return Study(
+        dataset=smooth.name,
+        fit_set=more.name,
+        trials=(2, 4, 7),
+        predictors=predictors,
+        seeds=(0, 1),
+        budget="smoke",
+        version=1,
     )
 
 
@@ -41,47 +52,53 @@ def made(monkeypatch) -> list[str]:
     return names
 
 
-def test_the_first_trials_of_a_fit_set_are_the_same_files_with_the_others_held_out(study):
-    few = first_trials(study.fit_set, 3)
-    assert (few.name, few.folder) == ("toy-pendulum/more-first-3-v1", study.fit_set.folder)
+def test_the_first_trials_of_a_fit_set_are_the_same_files_with_the_others_held_out(more):
+    few = first_trials(more, 3)
+    assert (few.name, few.folder) == ("toy-pendulum/more-first-3-v1", more.folder)
     assert few.manifest.split.fitted == (0, 1, 2, 5)
     assert few.manifest.split.test == (6, 7, 3, 4, 8, 9)
     few.verify()
     with pytest.raises(OptionError, match="toy-pendulum/more-v1 has 7 training trials, not 8"):
-        first_trials(study.fit_set, 8)
+        first_trials(more, 8)
 
 
-def test_what_a_predictor_has_no_option_for_is_not_varied(study):
-    assert [(curve.label, curve.settings) for curve in study.curves()] == [
-        ("autoregression", ()),
-        ("wnn", ()),
-        ("wnn, steps x 4", ("steps=200",)),
-        ("mlp", ()),
-        ("mlp, steps x 4", ("steps=200",)),
-        ("mlp, width x 2", ("width=256",)),
+def test_one_option_is_varied_at_a_time_where_a_predictor_has_it_with_the_fewest_and_the_most_trials(study):
+    assert [(curve.label, curve.settings, [*curve.trials]) for curve in study.curves()] == [
+        ("autoregression", (), [2, 4, 7]),
+        ("wnn", (), [2, 4, 7]),
+        ("wnn, steps x 4", ("steps=200",), [2, 7]),
+        ("mlp", (), [2, 4, 7]),
+        ("mlp, steps x 4", ("steps=200",), [2, 7]),
+        ("mlp, width x 2", ("width=256",), [2, 7]),
     ]
-    with pytest.raises(OptionError, match="The widths of a study of scaling rise, and factors begin with 1"):
-        replace(study, widths=(2, 1))
+    assert study.planned == 2 * (3 * 3 + 3 * 2)
+    with pytest.raises(ValidationError, match=r"widths\n.*they rise, and factors begin with 1; these are \[2, 1\]"):
+        Study(dataset=study.dataset, fit_set=study.fit_set, widths=(2, 1))
 
 
-def test_the_study_goes_on_where_it_stopped_and_its_page_says_what_there_is(study, made, tmp_path):
-    scale(study, tmp_path / "runs", limit=3)
-    assert made == [
-        "autoregression-smoke-on-toy-pendulum--more-first-2-v1-seed0",
-        "autoregression-smoke-on-toy-pendulum--more-first-7-v1-seed0",
-        "wnn-smoke-on-toy-pendulum--more-first-2-v1-seed0",
-    ]
-    assert len([*missing(study, tmp_path / "runs")]) == 24 - 3
-    part = finished(study, tmp_path / "runs")[-1]
-    assert (part.parameters, part.fit_seconds, part.cell(2), part.gain_cell()) == (None, None, "-", "-")
-    scale(study, tmp_path / "runs")
-    assert len(made) == len({*made}) == 24
-    rows = finished(study, tmp_path / "runs")
-    text = render(study, rows, "the command", tmp_path).read_text(encoding="utf-8")
+def test_the_study_goes_on_where_it_stopped_and_its_page_says_what_there_is(study, smooth, more, made, tmp_path):
+    runs, kept = tmp_path / "runs", tmp_path / "kept"
+    scale(study, smooth, more, runs, limit=3)
+    assert made == [f"autoregression-smoke-on-toy-pendulum--more-first-{count}-v1-seed0" for count in (2, 4, 7)]
+    assert len([*missing(study, runs)]) == 30 - 3
+    keep(study, runs, kept)
+    part = page_rows(*read_kept(kept))[-1]
+    assert (part.parameters, part.fit_seconds, part.cell(2), part.gain_cell(), part.processor) == (
+        None, None, "-", "-", "-"
+    )  # fmt: skip
+    assert "3 of 30 runs" in render(kept, tmp_path).read_text("utf-8")
+    scale(study, smooth, more, runs)
+    assert len(made) == len({*made}) == 30
+    keep(study, runs, kept)
+    text = render(kept, tmp_path).read_text("utf-8")
     assert (tmp_path / "scaling" / "scaling.png").exists()
-    assert "24 of 24 runs" in text
-    gain = rows[0].gain(2, 7)
+    assert "30 of 30 runs" in text
+    row = page_rows(*read_kept(kept))[0]
+    gain = row.gain()
     assert gain.value == pytest.approx(1 / 2 - 1 / 7, abs=0.02)
     assert 0 < gain.low < gain.value < gain.high
-    assert "| autoregression | 7 | 1 | 0." in text
+    assert "| autoregression | 7 | 1 | " in text
     assert f"{gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}] |" in text
+    records = [read_record(runs / name / "record.json") for name in made if "autoregression" in name and "-2-" in name]
+    skills = [[one["skill"].value for one in found.of_phase("learning")] for found in records]
+    assert row.skill(2).value == pytest.approx(np.mean(skills))
