@@ -21,6 +21,8 @@ UPDATE, UPDATE_PER_WEIGHT = 3.0, 1.0e-3
 """Microseconds for the ten epochs of updates on that step: alone, and for each weight of actor and critic."""
 VERSION_1, TWO_THREADS = 1.2, 1.5
 """How much longer version 1 takes on one thread, and how much faster it is on several."""
+VERSION_3 = 2.25
+"""How much longer a weight's update takes by version 3."""
 
 
 def expected_seconds(config: CollectionConfig, threads: int | None = None) -> float | None:
@@ -38,7 +40,8 @@ def expected_seconds(config: CollectionConfig, threads: int | None = None) -> fl
     if simulation is None:
         return None
     weights = 2 * sum(inputs * outputs for inputs, outputs in pairwise((16, *config.hidden_sizes)))
-    updates = (UPDATE + UPDATE_PER_WEIGHT * weights) * config.hyperparameters.epochs / 10
+    per_weight = UPDATE_PER_WEIGHT * (VERSION_3 if config.version == 3 else 1)
+    updates = (UPDATE + per_weight * weights) * config.hyperparameters.epochs / 10
     one_core = 1e-6 * config.trials * config.environment_steps * (simulation + updates)
     if config.version == 1:
         return one_core * VERSION_1 / (TWO_THREADS if threads > 1 else 1.0)
