@@ -101,7 +101,7 @@ def collect_named(
     config
         TOML file of `CollectionConfig`'s fields.
     threads
-        Threads, or under version 2 of a collection processes of one thread each; all usable cores by default.
+        Threads, or from version 2 of a collection on processes of one thread each; all usable cores by default.
     progress
         Called with the progress of every stage.
     protocol
@@ -164,9 +164,10 @@ def _compare_with_catalog(dataset: Dataset) -> None:
     entry = catalog().get(dataset.name)
     if entry and not any(dataset.matches(known) for known in entry.identity.digests):
         logger.warning(
-            "%s was collected here with other bytes than the catalog's (digest %s, not %s), as another processor or "
-            "other package versions give: its results are compared with each other alone. Open it by its folder, %s.",
-            *(dataset.name, dataset.digest[:12], entry.identity.digest[:12], dataset.folder),
+            "%s was collected here with other bytes than the catalog's (digest %s, not %s), as it is %s: "
+            "its results are compared with each other alone. Open it by its folder, %s.",
+            *(dataset.name, dataset.digest[:12], entry.identity.digest[:12]),
+            *(dataset.manifest.collection.other_bytes, dataset.folder),
         )
 
 

@@ -31,8 +31,8 @@ class CollectionConfig(BaseModel):
     version: Literal[1, 2, 3] = 1
     """How the numbers are computed. 1: blocks of up to 64 trials, on all threads of the process. 2: blocks that a
     processor's cache holds, each on one thread, with a fused Adam; faster, and the same whatever the number of threads.
-    3: as 2, with the instructions that every x86-64 processor has: the same bytes on all of them. Documents of version
-    1 do not name it, so that published digests stay."""
+    3: as 2, with instructions that all x86-64 processors have; the same bytes on every one with AVX2 and FMA, which the
+    C library uses. Documents of version 1 do not name it, so that published digests stay."""
 
     @model_validator(mode="after")
     def _consistent(self) -> CollectionConfig:
@@ -45,6 +45,18 @@ class CollectionConfig(BaseModel):
         if self.version == 1:
             fields.pop("version", None)
         return fields
+
+    @property
+    def any_processor(self) -> bool:
+        """Whether its bytes do not depend on the processor."""
+        return self.version >= 3
+
+    @property
+    def other_bytes(self) -> str:
+        """What gives other bytes than an earlier collection, in words."""
+        if self.any_processor:
+            return "with other package versions, or where AVX2, FMA or torch's MKL is missing"
+        return "on another processor or with other package versions"
 
     @property
     def training(self) -> TrainingConfig:

@@ -70,8 +70,8 @@ class Dataset:
         if identity is not None and not any(dataset.matches(known) for known in identity.digests):
             raise DatasetError(
                 f"{folder}: the manifest has digest {dataset.identity}, but the catalog pins {identity} for "
-                f"{dataset.name}. Either it was collected on another processor or with other package versions, which "
-                f"give other bytes: then use it by its path, {folder}. Or the manifest was edited, this is another "
+                f"{dataset.name}. Either it was collected {dataset.manifest.collection.other_bytes}, which gives "
+                f"other bytes: then use it by its path, {folder}. Or the manifest was edited, this is another "
                 f"collection, or (where only a format-1 digest is pinned) {derived_folder(folder, 1)}, which it "
                 "covers, is missing: then remove the folder and collect or download the dataset again."
             )

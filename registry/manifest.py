@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 from ..rl import PolicyLayout
 from ..utils.canonical import canonical_json, strict_json
 from ..utils.errors import DatasetError, reason
-from ..utils.fields import Sha256
+from ..utils.fields import Sha256, Text
 from ..utils.files import write_text
 from ..utils.text import first_error
 from .collection_config import CollectionConfig
@@ -78,6 +78,9 @@ COVERED: dict[int, dict[str, Any]] = {
 }
 """The fields that the digest covers, by manifest format. They are frozen: a field that a model gains later changes no
 digest, and one that decides what the data mean needs a new format. `version` is later: only documents of 2 name it."""
+COVERED_ON_ANY_PROCESSOR = {field: inner for field, inner in COVERED[2].items() if field not in ("versions", "cpu")}
+"""Those of format 2 from version 3 of collections on, frozen likewise. Every byte of the trials is covered; where they
+were made is not, as equal bytes would have a digest for each machine."""
 
 
 class Identity(NamedTuple):
@@ -169,7 +172,8 @@ class Manifest(Document):
     """A dataset's whole description; unknown fields are refused.
 
     The `digest` of a dataset is the sha256 of its manifest's `COVERED` fields in canonical JSON, and the manifest lists
-    the sha256 of every trial file: one hash vouches for all trajectories. `extends` names the version whose trials come
+    the sha256 of every trial file: one hash vouches for all trajectories. From version 3 of collections on it does not
+    cover `versions` and `cpu`, which are then what the collector states. `extends` names the version whose trials come
     first here, bit for bit (of a set of fresh trials, those to fit on); `versions`, `cpu` and the `version` of the
     collection are then those of the trials added, and its manifest has those of the others.
 
@@ -189,8 +193,8 @@ class Manifest(Document):
     collection: CollectionConfig
     trial_seeds: tuple[int, ...]
     split: Split
-    versions: dict[str, str]
-    cpu: str
+    versions: Annotated[dict[Text, Text], Field(max_length=100)]
+    cpu: Text
     cut_from: Origin | None = None
     extends: Origin | None = None
     trials: tuple[FileEntry, ...]
@@ -232,12 +236,9 @@ class Manifest(Document):
 
     @property
     def digest(self) -> str:
-        """The dataset's identity, whatever the manifest's own format: sha256 of the fields that format 2 covers.
-
-        Package versions and processor are covered where they decide bytes: in collections before version 3.
-        """
-        absent = ("versions", "cpu") if self.collection.version == 3 else ()
-        return self._hash({field: inner for field, inner in COVERED[2].items() if field not in absent}, {"format": 2})
+        """The dataset's identity, whatever the manifest's own format: sha256 of the fields that format 2 covers."""
+        covered = COVERED_ON_ANY_PROCESSOR if self.collection.any_processor else COVERED[2]
+        return self._hash(covered, {"format": 2})
 
     @property
     def former_digest(self) -> str | None:

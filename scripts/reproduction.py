@@ -12,16 +12,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-from tipl_bench.baselines.options import build_options
-from tipl_bench.baselines.tipl import TIPLPooled
 from tipl_bench.benchmark.paper import ablation
 from tipl_bench.benchmark.paper.kept import keep_ablation, keep_section
 from tipl_bench.benchmark.paper.page import render
-from tipl_bench.benchmark.paper.presentation import CONTEXT, Presentation, present
+from tipl_bench.benchmark.paper.presentation import Presentation, present
 from tipl_bench.benchmark.protocol import CURRENT
 from tipl_bench.benchmark.run import run
 from tipl_bench.cli.runs.run import Seeds
 from tipl_bench.registry.loading import load_dataset
+from tipl_bench.utils.errors import TiplBenchError
 from tipl_bench.utils.progress import ProgressLines
 
 PREDICTORS = ("tipl", "tipl-pooled", "persistence")
@@ -52,21 +51,25 @@ def main(
     out: Path,
 ) -> None:
     """Render the page and its figures."""
-    for order, name in enumerate(shown):
-        show(name, order, budget, device, windows, runs, kept)
-    if ablated:
-        dataset, progress = load_dataset(ablated), ProgressLines()
-        folder = runs / dataset.name.replace("/", "--") / "ablation"
-        ablation.ablate(dataset, folder, seeds, limit=limit, progress=progress)
-        keep_ablation(ablation.finished(dataset, folder, seeds), kept)
-    click.echo(render(kept, out))
+    try:
+        for name in shown:
+            show(name, budget, device, windows, runs, kept)
+        if ablated:
+            dataset, progress = load_dataset(ablated), ProgressLines()
+            folder = runs / dataset.name.replace("/", "--") / "ablation"
+            ablation.ablate(dataset, folder, seeds, limit=limit, progress=progress)
+            keep_ablation(ablation.finished(dataset, folder, seeds), kept)
+        click.echo(render(kept, out))
+    except TiplBenchError as error:
+        raise click.ClickException(str(error)) from None
 
 
-def show(name: str, order: int, budget: str, device: str, windows: int, runs: Path, kept: Path) -> None:
+def show(name: str, budget: str, device: str, windows: int, runs: Path, kept: Path) -> None:
     """Present and run the models on one dataset, and keep the results."""
     dataset, progress = load_dataset(name), ProgressLines()
     folder = runs / dataset.name.replace("/", "--")
-    rows = present(Presentation(dataset, folder / f"paper-{budget}", budget, device=device, windows=windows), progress)
+    presentation = Presentation(dataset, folder / f"paper-{budget}", budget, device=device, windows=windows)
+    rows = present(presentation, progress)
     suite = {
         model: run(
             model,
@@ -78,8 +81,7 @@ def show(name: str, order: int, budget: str, device: str, windows: int, runs: Pa
         )
         for model in PREDICTORS
     }
-    updates = build_options(TIPLPooled, budget, (), CONTEXT).steps
-    keep_section(dataset, order, rows, suite, budget, updates, kept)
+    keep_section(presentation, rows, suite, kept)
 
 
 if __name__ == "__main__":

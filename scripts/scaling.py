@@ -1,10 +1,11 @@
 """Write docs/scaling.md from what is kept of its runs: skill against training trials, steps and learned parameters.
 
     python scripts/scaling.py
-    python scripts/scaling.py --fit [--predictors mlp,tipl-neuron --trials 30,480 --seeds 0 --limit=4] --kept FOLDER
+    python scripts/scaling.py --fit [--limit=4]
+    python scripts/scaling.py --fit --predictors mlp,tipl-neuron --trials 30,480 --seeds 0 --kept FOLDER --out FOLDER
 
-The first renders the page in seconds. The second makes runs that are missing first, which all together takes hours, and
-keeps what they came to; it goes on where it was interrupted (`--runs`).
+The first renders the page in seconds. The second first makes the runs that are not kept yet, which all together takes
+hours, and keeps what they came to; it goes on where it was interrupted (`--runs`).
 """
 
 from __future__ import annotations
@@ -13,12 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import click
+from pydantic import ValidationError
 from tipl_bench.benchmark.paper.scaling import PREDICTORS, Study, keep, missing, scale
 from tipl_bench.benchmark.paper.scaling_page import render
 from tipl_bench.benchmark.protocol import CURRENT
 from tipl_bench.cli.runs.run import Seeds
 from tipl_bench.registry.loading import load_dataset
+from tipl_bench.utils.errors import TiplBenchError
 from tipl_bench.utils.progress import ProgressLines
+from tipl_bench.utils.text import first_error
 
 
 class Numbers(click.ParamType[tuple[int, ...]]):
@@ -62,22 +66,25 @@ def main(
     **varied: Any,
 ) -> None:
     """Make runs and render."""
-    if fit:
-        study = Study(fit_set=fit_on, predictors=tuple(predictors.split(",")), **varied)
-        progress = ProgressLines()
-        scale(
-            study,
-            load_dataset(study.dataset),
-            load_dataset(study.fit_set),
-            runs,
-            device=device,
-            limit=limit,
-            progress=progress,
-        )
-        left = len([*missing(study, runs)])
-        click.echo(f"{left} runs are missing" if left else "all runs are there", err=True)
-        keep(study, runs, kept)
-    click.echo(render(kept, out))
+    try:
+        if fit:
+            dataset, fit_set = load_dataset(varied["dataset"]), load_dataset(fit_on)
+            study = Study(
+                fit_set=fit_on,
+                predictors=tuple(predictors.split(",")),
+                digest=dataset.digest,
+                fit_digest=fit_set.digest,
+                **varied,
+            )
+            scale(study, dataset, fit_set, runs, kept, device=device, limit=limit, progress=ProgressLines())
+            keep(study, runs, kept)
+            left = len([*missing(study, runs, kept)])
+            click.echo(f"{left} runs are missing" if left else "all runs are there", err=True)
+        click.echo(render(kept, out))
+    except ValidationError as error:
+        raise click.ClickException(first_error(error, "study")) from None
+    except TiplBenchError as error:
+        raise click.ClickException(str(error)) from None
 
 
 if __name__ == "__main__":

@@ -161,7 +161,9 @@ def _follow(training: PPOTraining, place: int, checkpoint: Checkpoint, trial: Tr
 
 
 def _other_trajectory(dataset: Dataset, trial: int, row: int, drift: float) -> str:
-    manifest, here = dataset.manifest, {**package_versions(), "cpu": cpu_name()}
+    manifest, here = dataset.manifest, package_versions()
+    if not manifest.collection.any_processor:
+        here["cpu"] = cpu_name()
     there = {**manifest.versions, "cpu": manifest.cpu}
     other = [f"{name} {there.get(name)}, here {value}" for name, value in here.items() if value != there.get(name)]
     way_out = f"Branch it on a machine like the one that collected it ({'; '.join(other)})." if other else ""

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from queue import SimpleQueue
 
 from ...registry.catalog import catalog
 from ...registry.collection.collect import blocks
+from ...registry.collection.processes import ANY_PROCESSOR
 from ...registry.dataset import Dataset
 from ...registry.locations import cache_root
 from ...registry.store import exclusive
-from ...utils.errors import DatasetError, OptionError
+from ...utils.child import ChildProcess, Message, Send
+from ...utils.errors import DatasetError, OptionError, TiplBenchError
 from ...utils.files import private_files, write_text
 from ...utils.machine import cpu_name, package_versions
 from ...utils.progress import Progress, silent
@@ -76,11 +80,49 @@ def branching_ceiling(
         if shipped.keys() >= {*windows}:
             return _with_windows(published, [shipped[window] for window in windows])
     path = stored_path(head)
+    if dataset.manifest.collection.any_processor and not ANY_PROCESSOR.items() <= os.environ.items():
+        _compute_elsewhere(dataset, protocol, phases, copies, seed, progress)
     with private_files(), exclusive(f"ceiling-{path.stem}"):
         path.parent.mkdir(parents=True, exist_ok=True)
         known = _begun(path, head)
         _complete(known, dataset, windows, protocol, head, path, progress)
     return _with_windows(head, [known[window] for window in windows])
+
+
+def _compute_elsewhere(
+    dataset: Dataset, protocol: Protocol, phases: Sequence[Phase], copies: int, seed: int, progress: Progress
+) -> None:
+    """Compute a ceiling into the store in a process that trains with the instructions of the collection."""
+    messages: SimpleQueue[Message | None] = SimpleQueue()
+    task = {
+        "folder": str(dataset.folder.absolute()),
+        "protocol": protocol.model_dump(mode="json"),
+        "phases": [*phases],
+        "copies": copies,
+        "seed": seed,
+    }
+    with ChildProcess(compute_task, task, messages.put, ANY_PROCESSOR) as child:
+        while message := messages.get():
+            if "error" in message:
+                raise DatasetError(message["error"])
+            progress(*message["progress"])
+        if how := child.failure():
+            raise DatasetError(f"The process that branched {dataset.name} {how}. The same command goes on from there.")
+
+
+def compute_task(task: Message, send: Send) -> None:
+    """What that process does: `branching_ceiling` with the task's arguments."""
+    try:
+        branching_ceiling(
+            Dataset.open(Path(task["folder"])),
+            Protocol.model_validate(task["protocol"]),
+            phases=task["phases"],
+            copies=task["copies"],
+            seed=task["seed"],
+            progress=lambda *report: send({"progress": report}),
+        )
+    except TiplBenchError as error:
+        send({"error": str(error)})
 
 
 def stored_path(head: CeilingDocument) -> Path:

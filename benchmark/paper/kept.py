@@ -9,9 +9,10 @@ from pathlib import Path
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
-from ...registry.dataset import Dataset
+from ...utils.errors import DatasetError
 from ...utils.files import replace_atomically, write_text
 from ..run import Run
+from .presentation import Presentation
 
 FACTS_NAME, PAPER_NAME, SUITE_NAME, ABLATION_NAME = "facts.json", "paper.parquet", "suite.parquet", "ablation.json"
 COLUMNS = ["model", "trial", "origin", "horizon", "phase", "wpe", "return_true", "return_forecast", "repw"]
@@ -24,20 +25,21 @@ class _Document(BaseModel):
 class Facts(_Document):
     """What a section says of its dataset, and how its models were trained.
 
-    `order` is the section's place on the page, `updates` the steps of the two TIPLs' training.
+    `place` is the section's on the page, `windows` the origins of each trial in the paper's presentation, `updates` the
+    steps of the two TIPLs' training, and `processor` what the suite's runs were made on, a GPU where one was used.
     """
 
-    order: int
+    place: int
     dataset: str
     digest: str
     environment: str
     checkpoints: int
     test_trials: int
+    windows: int
     budget: str
     updates: int
     protocol: int
-    cpu: str
-    packages: dict[str, str]
+    processor: str
 
 
 class AblationRun(_Document):
@@ -58,6 +60,11 @@ class Ablation(_Document):
     budget: str
     runs: tuple[AblationRun, ...]
 
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds of its runs."""
+        return tuple(sorted({run.seed for run in self.runs}))
+
 
 @dataclass(frozen=True)
 class Shown:
@@ -68,24 +75,19 @@ class Shown:
     suite: pd.DataFrame
 
 
-def keep_section(
-    dataset: Dataset, order: int, rows: pd.DataFrame, runs: Mapping[str, Run], budget: str, updates: int, folder: Path
-) -> None:
-    """Write what a section is made of into its folder of `folder`.
+def keep_section(presentation: Presentation, rows: pd.DataFrame, runs: Mapping[str, Run], folder: Path) -> None:
+    """Write what a section is made of into its folder of `folder`, in place of what is there of the same dataset.
 
     Parameters
     ----------
-    dataset, order
-        What is shown, and its place on the page.
-    rows
-        Of its presentation, `present`.
+    presentation, rows
+        What is presented, and `present` of it.
     runs
         Runs in the suite's protocol by model, persistence among them.
-    budget, updates
-        Of the TIPLs' training.
     folder
-        The page's kept files.
+        The page's kept files. A section that is new there comes last on the page.
     """
+    dataset, places = presentation.dataset, {one.facts.dataset: one.facts.place for one in kept_sections(folder)}
     place = folder / dataset.name.replace("/", "--")
     place.mkdir(parents=True, exist_ok=True)
     record = next(iter(runs.values())).record
@@ -94,17 +96,17 @@ def keep_section(
         with replace_atomically(place / name) as temporary:
             frame[COLUMNS].to_parquet(temporary, index=False)
     facts = Facts(
-        order=order,
+        place=places.get(dataset.name, max(places.values(), default=0) + 1),
         dataset=dataset.name,
         digest=dataset.digest,
         environment=dataset.environment,
         checkpoints=dataset.manifest.checkpoints,
         test_trials=len(dataset.manifest.split.test),
-        budget=budget,
-        updates=updates,
+        windows=presentation.windows,
+        budget=presentation.budget,
+        updates=presentation.options().steps,
         protocol=record.key.protocol.version,
-        cpu=record.provenance.cpu,
-        packages=record.provenance.packages,
+        processor=record.provenance.gpu or record.provenance.cpu,
     )
     write_text(place / FACTS_NAME, facts.model_dump_json(indent=1) + "\n")
 
@@ -119,11 +121,27 @@ def kept_sections(folder: Path) -> list[Shown]:
         )
         for path in folder.glob(f"*/{FACTS_NAME}")
     ]
-    return sorted(found, key=lambda shown: shown.facts.order)
+    return sorted(found, key=lambda shown: shown.facts.place)
 
 
 def keep_ablation(ablation: Ablation, folder: Path) -> None:
-    """Write the ablation's runs into a folder."""
+    """Write the ablation's runs into a folder, beside those of other seeds and options that are kept there.
+
+    Raises
+    ------
+    DatasetError
+        If the folder keeps runs of another dataset, protocol or budget.
+    """
+    if kept := kept_ablation(folder):
+        if kept.model_copy(update={"runs": ablation.runs}) != ablation:
+            raise DatasetError(
+                f"{folder / ABLATION_NAME} keeps the ablation of {kept.dataset} with budget {kept.budget}; choose "
+                "another folder, or remove the file."
+            )
+        made = {(run.options, run.seed) for run in ablation.runs}
+        others = [run for run in kept.runs if (run.options, run.seed) not in made]
+        ablation = ablation.model_copy(update={"runs": (*others, *ablation.runs)})
+    folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / ABLATION_NAME, ablation.model_dump_json(indent=1) + "\n")
 
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from ...baselines.plugins.discovery import SEES_THE_FUTURE
+from ...utils.errors import DatasetError
 from ...utils.files import replace_atomically, write_text
 from ..figures import BLUE, GREEN, GREY, STYLE
 from .ablation import tables
@@ -208,10 +209,18 @@ def _scatter(axes: Axes, rows: pd.DataFrame, name: str) -> None:
 
 
 def render(folder: Path, out: Path) -> Path:
-    """Write the page into `out` from the files that are kept in a folder; its figures go into `reproduction/` there."""
-    ablated = kept_ablation(folder)
+    """Write the page into `out` from the files that are kept in a folder; its figures go into `reproduction/` there.
+
+    Raises
+    ------
+    DatasetError
+        If nothing is kept there.
+    """
+    shown, ablated = kept_sections(folder), kept_ablation(folder)
+    if not shown:
+        raise DatasetError(f"{folder} keeps no section of the page; `--fit DATASET` makes one.")
     values: dict[str, Any] = {
-        "sections": [section(shown, out / "reproduction") for shown in kept_sections(folder)],
+        "sections": [section(one, out / "reproduction") for one in shown],
         "ablation": ablated,
         "tables": tables(ablated) if ablated else {},
         "horizons": HORIZONS,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,7 @@ from ...baselines import predictor_type
 from ...baselines.options import describe_options
 from ...registry.dataset import Dataset
 from ...registry.manifest import Split
-from ...utils.errors import OptionError
+from ...utils.errors import DatasetError, OptionError
 from ...utils.files import replace_atomically, write_text
 from ...utils.progress import Progress, silent
 from ..forecast.windows import evaluation_windows
@@ -29,6 +30,8 @@ PREDICTORS = ("autoregression", "mlp", "tipl", "wnn", "tipl-neuron")
 PHASE = "learning"
 SUMS = BY_NAME[HEADLINE].columns
 """The sums over a test trial's windows that skill is made of."""
+RUN = ["predictor", "steps", "width", "trials", "seed"]
+"""What tells a run of the study from the others."""
 STUDY_NAME, RUNS_NAME = "study.json", "runs.parquet"
 
 
@@ -54,6 +57,8 @@ class Study(BaseModel):
         As for `run`.
     version
         Of the protocol.
+    digest, fit_digest
+        Of the two datasets.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -67,12 +72,15 @@ class Study(BaseModel):
     widths: tuple[int, ...] = (1, 2)
     budget: str = "quick"
     version: int = CURRENT.version
+    digest: str
+    fit_digest: str
 
     @field_validator("trials", "steps", "widths")
     @classmethod
     def _rises(cls, values: tuple[int, ...], info: ValidationInfo) -> tuple[int, ...]:
-        if not values or [*values] != sorted({*values}) or (info.field_name != "trials" and values[0] != 1):
-            raise ValueError(f"they rise, and factors begin with 1; these are {[*values]}")
+        start = None if info.field_name == "trials" else 1
+        if not values or [*values] != sorted({*values}) or start not in (None, values[0]):
+            raise ValueError(f"numbers that rise{' from 1' if start else ''} are expected, not {[*values]}")
         return values
 
     @property
@@ -173,12 +181,15 @@ def _first(name: str, count: int) -> str:
     return f"{stem}-first-{count}-v{version}"
 
 
-def missing(study: Study, folder: Path) -> Iterator[tuple[Curve, int, int]]:
-    """The runs that are not finished: all curves with one seed before the next."""
+def missing(study: Study, folder: Path, kept: Path) -> Iterator[tuple[Curve, int, int]]:
+    """The runs that are neither finished nor kept: all curves with one seed before the next."""
+    rows = _kept_of(study, kept)
+    known = set() if rows is None else set(rows[RUN].drop_duplicates().itertuples(index=False, name=None))
     for seed in study.seeds:
         for curve in study.curves():
             for count in curve.trials:
-                if _finished(curve.place(folder, count, seed)) is None:
+                run = (curve.predictor, curve.steps, curve.width, count, seed)
+                if run not in known and _finished(curve.place(folder, count, seed)) is None:
                     yield curve, count, seed
 
 
@@ -187,14 +198,15 @@ def scale(
     dataset: Dataset,
     fit_set: Dataset,
     folder: Path,
+    kept: Path,
     *,
     device: str = "cpu",
     limit: int | None = None,
     progress: Progress = silent,
 ) -> None:
-    """Make the runs that are missing in a folder, or so many of them. Returns are not evaluated."""
+    """Make the runs that are missing, or so many of them, in a folder. Returns are not evaluated."""
     windows = len(evaluation_windows(dataset, study.protocol, progress=progress))
-    for curve, count, seed in [*missing(study, folder)][:limit]:
+    for curve, count, seed in [*missing(study, folder, kept)][:limit]:
         run(
             curve.predictor,
             dataset,
@@ -212,16 +224,51 @@ def scale(
 
 
 def keep(study: Study, folder: Path, kept: Path) -> None:
-    """Write what the finished runs of a folder came to where it is kept: `study.json` and `runs.parquet`."""
-    kept.mkdir(parents=True, exist_ok=True)
-    write_text(kept / STUDY_NAME, study.model_dump_json(indent=1) + "\n")
+    """Write what the finished runs of a folder came to where it is kept, beside what is there of the same study.
+
+    Raises
+    ------
+    DatasetError
+        If another study is kept there, or there is no finished run.
+    """
     rows = [rows for curve in study.curves() for rows in curve.rows(folder)]
+    before = _kept_of(study, kept)
+    if before is not None:
+        made = {_run_of(one) for one in rows}
+        rows += [one for _, one in before.groupby(RUN, sort=False) if _run_of(one) not in made]
+    if not rows:
+        raise DatasetError(f"{folder} holds no finished run of the study, and {kept} keeps none.")
+    kept.mkdir(parents=True, exist_ok=True)
     with replace_atomically(kept / RUNS_NAME) as temporary:
-        pd.concat(rows, ignore_index=True).to_parquet(temporary, index=False)
+        pd.concat(rows).sort_values([*RUN, "horizon", "test_trial"]).to_parquet(temporary, index=False)
+    write_text(kept / STUDY_NAME, study.model_dump_json(indent=1) + "\n")
+
+
+def _kept_of(study: Study, kept: Path) -> pd.DataFrame | None:
+    """The rows that are kept of a study, if there are any; raises `DatasetError` for those of another."""
+    if not (kept / STUDY_NAME).exists():
+        return None
+    other, rows = read_kept(kept)
+    fields = [name for name in Study.model_fields if getattr(study, name) != getattr(other, name)]
+    if fields:
+        raise DatasetError(f"{kept} keeps a study of other {', '.join(fields)}; choose another folder with `--kept`.")
+    return rows
+
+
+def _run_of(rows: pd.DataFrame) -> tuple[Any, ...]:
+    return tuple(rows[RUN].iloc[0])
 
 
 def read_kept(kept: Path) -> tuple[Study, pd.DataFrame]:
-    """What `keep` wrote."""
+    """What `keep` wrote: the study, and a row for each run, horizon and test trial.
+
+    Raises
+    ------
+    DatasetError
+        If nothing is kept there.
+    """
+    if not (kept / STUDY_NAME).exists():
+        raise DatasetError(f"{kept} keeps no study of scaling; `--fit` makes one.")
     study = Study.model_validate_json((kept / STUDY_NAME).read_text("utf-8"))
     return study, pd.read_parquet(kept / RUNS_NAME)
 

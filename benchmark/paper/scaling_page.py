@@ -16,7 +16,7 @@ from ...utils.files import replace_atomically, write_text
 from .. import figures, intervals
 from ..intervals import Estimate
 from ..metrics import BY_NAME, HEADLINE
-from .scaling import SUMS, Curve, Study, read_kept
+from .scaling import RUN, SUMS, Curve, Study, read_kept
 from .templating import templates
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def render(kept: Path, out: Path) -> Path:
     study, runs = read_kept(kept)
     rows = page_rows(study, runs)
     draw(study, rows, out / "scaling" / "scaling.png")
-    made = len(runs[["predictor", "steps", "width", "trials", "seed"]].drop_duplicates())
+    made = len(runs[RUN].drop_duplicates())
     values = {"study": study, "rows": rows, "made": made, "test_trials": runs["test_trial"].nunique()}
     path = out / "scaling.md"
     write_text(path, templates().get_template("scaling.md.j2").render(values))

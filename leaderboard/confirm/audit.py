@@ -55,8 +55,8 @@ def audit(
     records
         The records; those of `records.committed_folder` by default.
     collect_again
-        Also train the fresh trials again from their seeds. The same bytes come out on the same kind of processor and
-        with the same package versions; under version 1 of collections, on as many cores.
+        Also train the fresh trials again from their seeds. The same bytes come out with the same package versions and,
+        before version 3 of collections, on the same kind of processor; under version 1, on as many cores.
     progress
         Receives the progress of all that is computed.
 
@@ -124,8 +124,8 @@ def _check_base(secret: Secret, dataset: Dataset, collect_again: bool, progress:
         if other:
             raise ProtocolError(
                 f"{dataset.folder}: trained again from their seeds, trials {', '.join(map(str, other))} have other "
-                f"bytes. They were made on {manifest.cpu} with {manifest.versions}; under version 1 of collections the "
-                "number of cores may matter too."
+                f"bytes, as if made {config.other_bytes}. They were made on {manifest.cpu} with {manifest.versions}; "
+                "under version 1 of collections the number of cores may matter too."
             )
         yield "the fresh trials, trained again from their seeds, have the same bytes"
 

@@ -142,7 +142,7 @@ def train(
         progress("collect", finished * length + sum(done), config.trials * length, word)
 
     processes = min(threads, len(pending)) if config.version > 1 else 1
-    if processes > 1 or (pending and config.version == 3):
+    if processes > 1 or (pending and config.any_processor):
         collect_side_by_side(
             config,
             groups,
@@ -179,14 +179,17 @@ def claim_folder(folder: Path, name: str, config: CollectionConfig, base: Datase
         same_base = (
             base.matches(begun.extends.digest) if base and begun.extends else begun.extends is None and base is None
         )
-        if not same_base or (begun.collection, begun.versions, begun.cpu) != (config, package_versions(), cpu_name()):
+        here = _circumstances(config)
+        there = {name: value for name, value in {**begun.versions, "cpu": begun.cpu}.items() if name in here}
+        if not same_base or begun.collection != config or there != here:
             raise DatasetError(
-                f"{folder} holds a collection of {name} with another configuration, other package versions or another "
-                f"processor (see its {MANIFEST_NAME}). Continue with those, or remove the folder to start over."
+                f"{folder} holds a collection of {name} with another configuration, or begun {config.other_bytes} "
+                f"(see its {MANIFEST_NAME}). Continue with those, or remove the folder to start over."
             )
+    decides = "package versions" if config.any_processor else "package versions or another processor"
     for file, text, what in (
         (CONFIG_NAME, to_json(wanted, indent=1).decode(), "another configuration"),
-        (VERSIONS_NAME, json.dumps(_circumstances(), indent=1), "other package versions or another processor"),
+        (VERSIONS_NAME, json.dumps(_circumstances(config), indent=1), f"other {decides}"),
     ):
         path = folder / file
         if not path.exists():
@@ -198,8 +201,9 @@ def claim_folder(folder: Path, name: str, config: CollectionConfig, base: Datase
             )
 
 
-def _circumstances() -> dict[str, str]:
-    return {**package_versions(), "cpu": cpu_name()}
+def _circumstances(config: CollectionConfig) -> dict[str, str]:
+    """What else decides the bytes: an interrupted collection goes on with the same."""
+    return package_versions() | ({} if config.any_processor else {"cpu": cpu_name()})
 
 
 def _link_trials(base: Dataset, folder: Path) -> None:

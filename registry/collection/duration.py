@@ -40,7 +40,7 @@ def expected_seconds(config: CollectionConfig, threads: int | None = None) -> fl
     if simulation is None:
         return None
     weights = 2 * sum(inputs * outputs for inputs, outputs in pairwise((16, *config.hidden_sizes)))
-    per_weight = UPDATE_PER_WEIGHT * (VERSION_3 if config.version == 3 else 1)
+    per_weight = UPDATE_PER_WEIGHT * (VERSION_3 if config.any_processor else 1)
     updates = (UPDATE + per_weight * weights) * config.hyperparameters.epochs / 10
     one_core = 1e-6 * config.trials * config.environment_steps * (simulation + updates)
     if config.version == 1:

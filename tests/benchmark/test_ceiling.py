@@ -118,6 +118,19 @@ def test_when_a_trial_trained_again_is_another_then_it_is_refused(copy):
         measured(Dataset.open(copy.folder))
 
 
+def test_a_collection_of_version_3_is_trained_again_bit_for_bit_whatever_the_processor_prefers(store, tmp_path):
+    dataset = collect(TINY, tiny_config(version=3, hidden_sizes=(64, 64)), threads=1, progress=silent)
+    seen = []
+    found = measured(dataset, lambda stage, done, total, word: seen.append((stage, done, total)))
+    assert {one.drift for one in found.windows} == {0.0}
+    assert seen == sorted(seen)
+    assert ("branch", seen[-1][2], seen[-1][2]) in seen
+    edit_manifest(dataset.folder, lambda manifest: manifest["trial_seeds"].__setitem__(4, 77))
+    shutil.rmtree(store / "ceilings")
+    with pytest.raises(DatasetError, match=r"trial 4 trained again .* at checkpoint 0 .* state there was not stored"):
+        measured(Dataset.open(dataset.folder))
+
+
 def test_when_the_environments_state_cannot_be_copied_then_it_is_refused(copy):
     edit_manifest(copy.folder, lambda manifest: manifest["collection"].update(environment="Pendulum-v1"))
     with pytest.raises(DatasetError, match="the state of Pendulum-v1 cannot be copied"):

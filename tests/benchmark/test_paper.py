@@ -17,18 +17,20 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from helpers import board_records
 from tipl_bench.baselines.fitting import torch_predictor
 from tipl_bench.baselines.options import build_options
 from tipl_bench.baselines.tipl import TIPLPooled, TIPLPublished
 from tipl_bench.baselines.tipl.design import SUITE, Design
 from tipl_bench.benchmark.fitting.training_state import TrainingStateFile
 from tipl_bench.benchmark.paper import ablation, budget, presentation
-from tipl_bench.benchmark.paper.kept import Ablation, keep_ablation, keep_section
+from tipl_bench.benchmark.paper.kept import Ablation, AblationRun, keep_ablation, keep_section
 from tipl_bench.benchmark.paper.page import render, series
 from tipl_bench.benchmark.paper.presentation import CONTEXT, HORIZON, MODELS, Presentation, present
 from tipl_bench.benchmark.paper.templating import TEMPLATES
-from tipl_bench.benchmark.record import RECORD_NAME
-from tipl_bench.utils.errors import OptionError, ProtocolError
+from tipl_bench.benchmark.record import RECORD_NAME, Status
+from tipl_bench.registry.dataset import Dataset
+from tipl_bench.utils.errors import DatasetError, OptionError, ProtocolError
 
 DOCS = Path(__file__).parents[2] / "docs"
 KEPT = DOCS / "reproduction" / "paper-budget"
@@ -116,27 +118,37 @@ def test_when_models_were_fitted_on_a_device_then_they_are_shown_without_one(pre
 def test_when_a_page_is_rendered_then_its_numbers_are_those_of_the_rows(presented, smooth, tmp_path):
     rows = presented[1]
     still = rows[rows["model"] == "persistence"]
+    with pytest.raises(DatasetError, match="kept keeps no section of the page; `--fit DATASET` makes one"):
+        render(tmp_path / "kept", tmp_path)
     record = SimpleNamespace(
         key=SimpleNamespace(protocol=SimpleNamespace(version=7)),
-        provenance=SimpleNamespace(cpu="A Processor", packages={"torch": "9"}),
+        provenance=SimpleNamespace(cpu="A Processor", gpu=None),
     )
     suite = {
         model: SimpleNamespace(windows=still.assign(phase="learning"), record=record)
         for model in ("tipl", "persistence")
     }
-    keep_section(smooth, 0, rows, suite, "smoke", 4, tmp_path / "kept")
-    run = {"options": (), "seed": 0, "skill": [0.1234] * 10, "repw": [None] * 10}
-    ablated = Ablation(dataset="a/b-v1", digest="", protocol=7, budget="smoke", runs=[run, run | {"seed": 1}])
-    keep_ablation(ablated, tmp_path / "kept")
+    other = Dataset(smooth.folder, smooth.manifest.model_copy(update={"name": "a/first-v1"}))
+    for dataset in (smooth, other, smooth):
+        keep_section(replace(presented[0], dataset=dataset), rows, suite, tmp_path / "kept")
+    run = {"options": (), "skill": [0.1234] * 10, "repw": [None] * 10}
+    ablated = Ablation(dataset="a/b-v1", digest="d" * 64, protocol=7, budget="smoke", runs=[run | {"seed": 0}])
+    for seed in (0, 1):
+        again = [AblationRun(**run, seed=seed)]
+        keep_ablation(ablated.model_copy(update={"runs": tuple(again)}), tmp_path / "kept")
+    with pytest.raises(DatasetError, match="keeps the ablation of a/b-v1 with budget smoke; choose another folder"):
+        keep_ablation(ablated.model_copy(update={"protocol": 8}), tmp_path / "kept")
     text = render(tmp_path / "kept", tmp_path).read_text("utf-8")
+    assert text.index(f"Pendulum-v4: {smooth.name}") < text.index("Pendulum-v4: a/first-v1")
     assert (tmp_path / "reproduction" / f"{smooth.name.replace('/', '--')}.png").stat().st_size > 10_000
     found = series(rows[rows["model"] == "tipl-published"], still, "tipl-published")
     assert f"{found.wpe[0]:.2e} | " in text
     assert re.search(rf"{re.escape(f'{found.rise:,.1f}')}. from h = 1 to 10", text)
     assert "the basis sees the future" in text
     assert "protocol 7" in text
-    assert "4 updates (the paper: 500,000), on an A Processor" in text
-    assert f"--fit {smooth.name} --ablation a/b-v1" in text
+    assert f"4 updates (the paper: 500,000), on one A Processor. The dataset's digest is `{smooth.digest[:12]}`" in text
+    command = "--fit a/first-v1 --budget smoke --windows 3 --ablation a/b-v1 --seeds 0,1"
+    assert f"--fit {smooth.name} {command} " in text
     assert "| published, basis of training trials | 2 | 0.123 ± 0.000 | 0.123 ± 0.000 |" in text
     assert "| + `centred` | not run yet | - |" in text
     assert series(still, still, "persistence").skill == pytest.approx(np.zeros(HORIZON))
@@ -240,18 +252,21 @@ def test_the_ablation_goes_from_the_published_model_to_tipl_one_departure_a_row(
 
 
 def test_a_run_of_the_ablation_that_failed_is_tried_again_and_not_shown(smooth, tmp_path, monkeypatch):
-    made = []
+    made, finished = [], board_records.record("tipl-pooled", 0.25, seed=0)
+    failed = finished.model_copy(update={"status": Status(state="failed", stage="fit", reason="it fell")})
     monkeypatch.setattr(ablation, "run", lambda *arguments, out, **settings: made.append(out))
     ablation.ablate(smooth, tmp_path, [0], limit=1)
     (place,) = made
     place.mkdir()
     (place / RECORD_NAME).touch()
-    for failed in (True, False):
-        monkeypatch.setattr(
-            ablation, "read_record", lambda path, failed=failed: SimpleNamespace(failed=failed, of_phase=lambda _: [])
-        )
+    for record in (failed, finished):
+        monkeypatch.setattr(ablation, "read_record", lambda path, record=record: record)
         ablation.ablate(smooth, tmp_path, [0], limit=1)
-        assert (made.pop() == place) == failed
-        tables = ablation.tables(ablation.finished(smooth, tmp_path, [0]))
-        shown = [row.name for rows in tables.values() for row in rows if row.runs]
-        assert shown == ([] if failed else ["published, basis of training trials"])
+        assert (made.pop() == place) == record.failed
+        rows = [row for table in ablation.tables(ablation.finished(smooth, tmp_path, [0])).values() for row in table]
+        shown = [row for row in rows if row.runs]
+        assert [row.name for row in shown] == ([] if record.failed else ["published, basis of training trials"])
+    for horizon in (1, 10):
+        result = finished.result("learning", horizon)
+        assert shown[0].cell("skill", horizon) == f"{result['skill'].value:.3f}"
+        assert shown[0].cell("repw", horizon) == f"{result['repw'].value:,.1f}"

@@ -12,7 +12,7 @@ from tipl_bench.benchmark.paper.scaling import Study, first_trials, keep, missin
 from tipl_bench.benchmark.paper.scaling_page import page_rows, render
 from tipl_bench.benchmark.record import read_record
 from tipl_bench.registry.manifest import Split
-from tipl_bench.utils.errors import OptionError
+from tipl_bench.utils.errors import DatasetError, OptionError
 
 PARTS = Split(train=(0, 1, 2, 3, 4, 8, 9), validation=(5,), test=(6, 7))
 
@@ -33,6 +33,8 @@ def study(smooth, more) -> Study:
         seeds=(0, 1),
         budget="smoke",
         version=1,
+        digest=smooth.digest,
+        fit_digest=more.digest,
     )
 
 
@@ -72,24 +74,39 @@ def test_one_option_is_varied_at_a_time_where_a_predictor_has_it_with_the_fewest
         ("mlp, width x 2", ("width=256",), [2, 7]),
     ]
     assert study.planned == 2 * (3 * 3 + 3 * 2)
-    with pytest.raises(ValidationError, match=r"widths\n.*they rise, and factors begin with 1; these are \[2, 1\]"):
-        Study(dataset=study.dataset, fit_set=study.fit_set, widths=(2, 1))
+    for wrong, message in (
+        ({"widths": (2, 1)}, r"rise from 1 are expected, not \[2, 1\]"),
+        ({"trials": (7, 2)}, r"rise are expected, not \[7, 2\]"),
+    ):
+        with pytest.raises(ValidationError, match=message):
+            Study(**study.model_dump() | wrong)
 
 
 def test_the_study_goes_on_where_it_stopped_and_its_page_says_what_there_is(study, smooth, more, made, tmp_path):
     runs, kept = tmp_path / "runs", tmp_path / "kept"
-    scale(study, smooth, more, runs, limit=3)
+    with pytest.raises(DatasetError, match="kept keeps no study of scaling; `--fit` makes one"):
+        render(kept, tmp_path)
+    with pytest.raises(DatasetError, match=r"runs holds no finished run of the study, and .*kept keeps none"):
+        keep(study, runs, kept)
+    assert not kept.exists()
+    scale(study, smooth, more, runs, kept, limit=3)
     assert made == [f"autoregression-smoke-on-toy-pendulum--more-first-{count}-v1-seed0" for count in (2, 4, 7)]
-    assert len([*missing(study, runs)]) == 30 - 3
+    assert len([*missing(study, runs, kept)]) == 30 - 3
     keep(study, runs, kept)
     part = page_rows(*read_kept(kept))[-1]
     assert (part.parameters, part.fit_seconds, part.cell(2), part.gain_cell(), part.processor) == (
         None, None, "-", "-", "-"
     )  # fmt: skip
     assert "3 of 30 runs" in render(kept, tmp_path).read_text("utf-8")
-    scale(study, smooth, more, runs)
+    scale(study, smooth, more, tmp_path / "on another machine", kept)
     assert len(made) == len({*made}) == 30
+    keep(study, tmp_path / "on another machine", kept)
+    assert not [*missing(study, tmp_path / "nowhere", kept)]
+    before = (kept / "runs.parquet").read_bytes()
     keep(study, runs, kept)
+    assert (kept / "runs.parquet").read_bytes() == before
+    with pytest.raises(DatasetError, match="kept keeps a study of other seeds, fit_digest; choose another folder"):
+        keep(study.model_copy(update={"seeds": (0,), "fit_digest": "0" * 64}), runs, kept)
     text = render(kept, tmp_path).read_text("utf-8")
     assert (tmp_path / "scaling" / "scaling.png").exists()
     assert "30 of 30 runs" in text
@@ -99,6 +116,8 @@ def test_the_study_goes_on_where_it_stopped_and_its_page_says_what_there_is(stud
     assert 0 < gain.low < gain.value < gain.high
     assert "| autoregression | 7 | 1 | " in text
     assert f"{gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}] |" in text
-    records = [read_record(runs / name / "record.json") for name in made if "autoregression" in name and "-2-" in name]
+    places = [name for name in made if name.startswith("autoregression") and "-first-2-" in name]
+    records = [read_record(next(tmp_path.glob(f"*/{name}/record.json"))) for name in places]
+    assert len(records) == 2
     skills = [[one["skill"].value for one in found.of_phase("learning")] for found in records]
     assert row.skill(2).value == pytest.approx(np.mean(skills))

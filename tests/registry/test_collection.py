@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import shutil
+from pathlib import Path
 
 import gymnasium
 import mujoco
@@ -113,7 +114,12 @@ PORTABLE = "8ded1c6a0778"
 """First digits of the digest below, on any x86-64 processor."""
 
 
-@pytest.mark.skipif(platform.machine() != "x86_64", reason="the instructions of x86-64")
+@pytest.mark.skipif(
+    platform.machine() != "x86_64"
+    or not torch.backends.mkl.is_available()
+    or " fma " not in Path("/proc/cpuinfo").read_text(),
+    reason="needs x86-64 with FMA, and torch with MKL",
+)
 def test_version_3_gives_the_same_bytes_on_every_processor_whatever_the_environment_asks_for(store, monkeypatch):
     config = tiny_config(version=3, hidden_sizes=(64, 64))
     first = collect(TINY, config, threads=2, progress=silent)

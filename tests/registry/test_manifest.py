@@ -15,7 +15,16 @@ from tipl_bench.registry.catalog import identity_of
 from tipl_bench.registry.collection_config import CollectionConfig
 from tipl_bench.registry.files import FileEntry, TensorEntry
 from tipl_bench.registry.loading import load_dataset
-from tipl_bench.registry.manifest import COVERED, Manifest, Origin, Split, canonical_json, read_manifest, strict_json
+from tipl_bench.registry.manifest import (
+    COVERED,
+    Manifest,
+    Origin,
+    Split,
+    canonical_json,
+    parse_manifest,
+    read_manifest,
+    strict_json,
+)
 from tipl_bench.registry.reference import is_name
 from tipl_bench.rl.hyperparameters import PPOHyperparameters
 from tipl_bench.utils.errors import DatasetError
@@ -124,6 +133,14 @@ def test_a_digest_covers_package_versions_and_processor_where_they_decide_bytes(
             assert (manifest.model_copy(update=other).digest == manifest.digest) is same
 
 
+@pytest.mark.parametrize("field", [{"cpu": "\x1b[2J"}, {"versions": {"torch": "9\n"}}, {"cpu": "x" * 501}])
+def test_what_no_digest_covers_is_short_and_seen(collected, field):
+    with pytest.raises(
+        DatasetError, match=r"field (cpu|versions\.torch): (holds the unseen|String should have at most)"
+    ):
+        parse_manifest(json.dumps(json.loads(collected.manifest.to_json()) | field), "here")
+
+
 def altered(value, draw):
     """The value with one scalar somewhere in it replaced by another of its type."""
     if isinstance(value, BaseModel):
@@ -137,6 +154,17 @@ def altered(value, draw):
     if value is None:
         return Origin(name="a/b-v1", digest=HEX)
     return {bool: lambda: not value, str: lambda: value + "x"}.get(type(value), lambda: value + 1)()
+
+
+@given(st.data())
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
+def test_on_any_processor_the_digest_changes_with_all_but_where_the_trials_were_made(collected, data):
+    collection = collected.manifest.collection.model_copy(update={"version": 3})
+    manifest = collected.manifest.model_copy(update={"collection": collection})
+    other = altered(manifest, data.draw)
+    made_elsewhere = other.model_copy(update={"versions": manifest.versions, "cpu": manifest.cpu}) == manifest
+    assert (other.digest == manifest.digest) is made_elsewhere
 
 
 @given(st.data())
