@@ -8,12 +8,12 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from ...registry.catalog import catalog
+from ...registry.collection.child import ChildProcess, Message, Send
 from ...registry.collection.collect import blocks
 from ...registry.collection.processes import ANY_PROCESSOR
 from ...registry.dataset import Dataset
 from ...registry.locations import cache_root
 from ...registry.store import exclusive
-from ...utils.child import ChildProcess, Message, Send
 from ...utils.errors import DatasetError, OptionError, TiplBenchError
 from ...utils.files import private_files, write_text
 from ...utils.machine import cpu_name, package_versions

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from queue import SimpleQueue
 
-from ...utils.child import ChildProcess, Message, Send
 from ...utils.errors import DatasetError, TiplBenchError, reason
 from ..collection_config import CollectionConfig
 from .block import collect_block
+from .child import ChildProcess, Message, Send
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 ANY_PROCESSOR = {"MKL_CBWR": "COMPATIBLE", "ATEN_CPU_CAPABILITY": "default"}
