@@ -161,11 +161,17 @@ def test_no_measured_number_is_typed_into_a_page(template, typed):
     assert set(re.findall(r"\d[\d.,]*\d|\d", re.sub(r"(?m)^\d\. ", "", plain))) == typed
 
 
-def test_the_page_of_the_papers_budget_is_what_its_command_writes(tmp_path):
-    command = [sys.executable, "scripts/paper_budget.py", "--kept", str(KEPT), "--out", str(tmp_path)]
+@pytest.mark.parametrize(("script", "page"), [("paper_budget", "paper-budget.md"), ("reproduction", "reproduction.md")])
+def test_a_page_is_what_its_command_writes_from_what_is_kept(script, page, tmp_path):
+    command = [sys.executable, f"scripts/{script}.py", "--out", str(tmp_path)]
     subprocess.run(command, check=True, cwd=DOCS.parent, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
-    assert (tmp_path / "paper-budget.md").read_bytes() == (DOCS / "paper-budget.md").read_bytes()
-    assert (tmp_path / "reproduction" / "paper-budget.png").stat().st_size > 10_000
+    text = (tmp_path / page).read_text("utf-8")
+    assert text == (DOCS / page).read_text("utf-8")
+    figures = re.findall(r"\]\((reproduction/[^)]*\.png)\)", text)
+    assert figures
+    for name in figures:
+        assert (tmp_path / name).stat().st_size > 10_000
+        assert (DOCS / name).exists()
 
 
 def test_what_the_page_of_the_papers_budget_claims_is_what_its_files_hold():
