@@ -161,13 +161,16 @@ def test_no_measured_number_is_typed_into_a_page(template, typed):
     assert set(re.findall(r"\d[\d.,]*\d|\d", re.sub(r"(?m)^\d\. ", "", plain))) == typed
 
 
-@pytest.mark.parametrize(("script", "page"), [("paper_budget", "paper-budget.md"), ("reproduction", "reproduction.md")])
+@pytest.mark.parametrize(
+    ("script", "page"),
+    [("paper_budget", "paper-budget.md"), ("reproduction", "reproduction.md"), ("scaling", "scaling.md")],
+)
 def test_a_page_is_what_its_command_writes_from_what_is_kept(script, page, tmp_path):
     command = [sys.executable, f"scripts/{script}.py", "--out", str(tmp_path)]
     subprocess.run(command, check=True, cwd=DOCS.parent, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
     text = (tmp_path / page).read_text("utf-8")
     assert text == (DOCS / page).read_text("utf-8")
-    figures = re.findall(r"\]\((reproduction/[^)]*\.png)\)", text)
+    figures = re.findall(r"\]\(([a-z]+/[^)]*\.png)\)", text)
     assert figures
     for name in figures:
         assert (tmp_path / name).stat().st_size > 10_000
