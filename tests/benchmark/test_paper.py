@@ -161,10 +161,10 @@ def test_no_measured_number_is_typed_into_a_page(template, typed):
     assert set(re.findall(r"\d[\d.,]*\d|\d", re.sub(r"(?m)^\d\. ", "", plain))) == typed
 
 
-@pytest.mark.parametrize(
-    ("script", "page"),
-    [("paper_budget", "paper-budget.md"), ("reproduction", "reproduction.md"), ("scaling", "scaling.md")],
-)
+PAGES = [("paper_budget", "paper-budget.md"), ("reproduction", "reproduction.md"), ("scaling", "scaling.md")]
+
+
+@pytest.mark.parametrize(("script", "page"), PAGES)
 def test_a_page_is_what_its_command_writes_from_what_is_kept(script, page, tmp_path):
     command = [sys.executable, f"scripts/{script}.py", "--out", str(tmp_path)]
     subprocess.run(command, check=True, cwd=DOCS.parent, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
