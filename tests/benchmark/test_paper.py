@@ -161,7 +161,7 @@ def test_no_measured_number_is_typed_into_a_page(template, typed):
     assert set(re.findall(r"\d[\d.,]*\d|\d", re.sub(r"(?m)^\d\. ", "", plain))) == typed
 
 
-PAGES = [("paper_budget", "paper-budget.md"), ("reproduction", "reproduction.md"), ("scaling", "scaling.md")]
+PAGES = [("paper_budget", "paper-budget.md"), ("scaling", "scaling.md")]
 
 
 @pytest.mark.parametrize(("script", "page"), PAGES)
