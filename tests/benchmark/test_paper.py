@@ -161,7 +161,7 @@ def test_no_measured_number_is_typed_into_a_page(template, typed):
     assert set(re.findall(r"\d[\d.,]*\d|\d", re.sub(r"(?m)^\d\. ", "", plain))) == typed
 
 
-PAGES = [("paper_budget", "paper-budget.md"), ("scaling", "scaling.md")]
+PAGES = [("paper_budget", "paper-budget.md"), ("reproduction", "reproduction.md"), ("scaling", "scaling.md")]
 
 
 @pytest.mark.parametrize(("script", "page"), PAGES)
@@ -275,7 +275,6 @@ def test_a_run_of_the_ablation_that_failed_is_tried_again_and_not_shown(smooth, 
         rows = [row for table in ablation.tables(ablation.finished(smooth, tmp_path, [0])).values() for row in table]
         shown = [row for row in rows if row.runs]
         assert [row.name for row in shown] == ([] if record.failed else ["published, basis of training trials"])
-    for horizon in (1, 10):
-        result = finished.result("learning", horizon)
-        assert shown[0].cell("skill", horizon) == f"{result['skill'].value:.3f}"
-        assert shown[0].cell("repw", horizon) == f"{result['repw'].value:,.1f}"
+    for result in finished.of_phase("learning"):
+        assert shown[0].cell("skill", result.horizon) == f"{result['skill'].value:.3f}"
+        assert shown[0].cell("repw", result.horizon) == f"{result['repw'].value:,.1f}"
