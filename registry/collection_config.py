@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from ..rl import PPOHyperparameters, TrainingConfig
+
+if TYPE_CHECKING:
+    from ..rl import Adam
 
 
 class CollectionConfig(BaseModel):
@@ -45,6 +48,10 @@ class CollectionConfig(BaseModel):
         if self.version == 1:
             fields.pop("version", None)
         return fields
+
+    def adam(self) -> Adam:
+        """The optimizer of its trials."""
+        return self.training.adam(fused=self.version > 1)
 
     @property
     def any_processor(self) -> bool:

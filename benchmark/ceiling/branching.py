@@ -9,12 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ...registry.collection.block import one_thread
-from ...registry.collection.collect import blocks
+from ...registry.collection.collect import blocks, circumstances
 from ...registry.dataset import Dataset
 from ...registry.trial import Trial
 from ...rl import Checkpoint, PPOTraining
 from ...utils.errors import DatasetError
-from ...utils.machine import cpu_name, package_versions
 from ..forecast.windows import EvaluationWindow
 
 Float64 = npt.NDArray[np.float64]
@@ -105,7 +104,7 @@ def branch(
             if not wanted:
                 continue
             seeds = [dataset.manifest.trial_seeds[trial] for trial in block]
-            training = PPOTraining(config.training, seeds, config.training.adam(fused=config.version > 1), threads=1)
+            training = PPOTraining(config.training, seeds, config.adam(), threads=1)
             if not training.resumable:
                 raise DatasetError(
                     f"{dataset.name}: the state of {config.environment} cannot be copied, only that of environments "
@@ -161,10 +160,8 @@ def _follow(training: PPOTraining, place: int, checkpoint: Checkpoint, trial: Tr
 
 
 def _other_trajectory(dataset: Dataset, trial: int, row: int, drift: float) -> str:
-    manifest, here = dataset.manifest, package_versions()
-    if not manifest.collection.any_processor:
-        here["cpu"] = cpu_name()
-    there = {**manifest.versions, "cpu": manifest.cpu}
+    manifest = dataset.manifest
+    here, there = circumstances(manifest.collection), {**manifest.versions, "cpu": manifest.cpu}
     other = [f"{name} {there.get(name)}, here {value}" for name, value in here.items() if value != there.get(name)]
     way_out = f"Branch it on a machine like the one that collected it ({'; '.join(other)})." if other else ""
     return (

@@ -63,16 +63,7 @@ def branching_ceiling(
     """
     if copies < 2:
         raise OptionError(f"copies is {copies}: a variance takes 2 continuations at least; the board's have {COPIES}.")
-    head = CeilingDocument(
-        dataset=dataset.name,
-        digest=dataset.digest,
-        protocol=protocol.version,
-        copies=copies,
-        seed=seed,
-        versions=package_versions(),
-        cpu=cpu_name(),
-        windows=(),
-    )
+    head = _head(dataset, protocol, copies, seed)
     windows = [window for window in evaluation_windows(dataset, protocol, progress=progress) if window.phase in phases]
     published = published_ceiling(dataset.name, protocol.version, catalog().get(dataset.name))
     if published and (published.digest, published.copies, published.seed) == (head.digest, copies, seed):
@@ -87,6 +78,20 @@ def branching_ceiling(
         known = _begun(path, head)
         _complete(known, dataset, windows, protocol, head, path, progress)
     return _with_windows(head, [known[window] for window in windows])
+
+
+def _head(dataset: Dataset, protocol: Protocol, copies: int, seed: int) -> CeilingDocument:
+    """The document of a ceiling that has no window yet."""
+    return CeilingDocument(
+        dataset=dataset.name,
+        digest=dataset.digest,
+        protocol=protocol.version,
+        copies=copies,
+        seed=seed,
+        versions=package_versions(),
+        cpu=cpu_name(),
+        windows=(),
+    )
 
 
 def _compute_elsewhere(

@@ -6,18 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from ...baselines.options import describe_options
 from ...baselines.tipl import TIPLPooled
 from ...baselines.tipl.design import SUITE
 from ...registry.dataset import Dataset
 from ...utils.progress import Progress, silent
-from ..protocol import CURRENT, Protocol
-from ..record import RECORD_NAME, Record, read_record
+from ..protocol import CURRENT
+from ..record import Record
 from ..request import run_folder
 from ..run import run
-from .kept import Ablation, AblationRun
+from .kept import Ablation, AblationRun, finished_record
+from .templating import mean_and_spread
 
 ORDER = (
     "centred",
@@ -33,6 +32,7 @@ ORDER = (
     "select",
 )
 """The departures as they are added; a basis of the context needs centred tokens."""
+BUDGET = "quick"
 ADDED, REMOVED = "From the published model to `tipl`, one departure more each row", "`tipl` without one departure"
 
 Settings = tuple[str, ...]
@@ -63,22 +63,14 @@ def _setting(name: str) -> str:
 
 
 def ablate(
-    dataset: Dataset,
-    folder: Path,
-    seeds: Sequence[int],
-    *,
-    budget: str = "quick",
-    device: str = "cpu",
-    protocol: Protocol = CURRENT,
-    limit: int | None = None,
-    progress: Progress = silent,
+    dataset: Dataset, folder: Path, seeds: Sequence[int], *, limit: int | None = None, progress: Progress = silent
 ) -> None:
     """Run every row of both tables, all of them with one seed before the next.
 
     Parameters
     ----------
-    dataset, budget, device, protocol
-        As for `run`.
+    dataset
+        Whose test trials are forecast.
     folder
         Of the runs; finished ones are not repeated.
     seeds
@@ -88,40 +80,26 @@ def ablate(
     progress
         As for `run`.
     """
-    missing = [
-        (options, seed, place)
-        for seed in seeds
-        for options in _configurations()
-        if _finished(place := folder / _name(dataset, options, budget, seed, protocol)) is None
+    places = [
+        (options, seed, _place(dataset, folder, options, seed)) for seed in seeds for options in _configurations()
     ]
+    missing = [one for one in places if finished_record(one[-1]) is None]
     for options, seed, place in missing[:limit]:
-        run(
-            TIPLPooled,
-            dataset,
-            budget=budget,
-            options=options,
-            seed=seed,
-            device=device,
-            out=place,
-            protocol=protocol,
-            progress=progress,
-        )
+        run(TIPLPooled, dataset, budget=BUDGET, options=options, seed=seed, device="cpu", out=place, progress=progress)
 
 
-def finished(
-    dataset: Dataset, folder: Path, seeds: Sequence[int], budget: str = "quick", protocol: Protocol = CURRENT
-) -> Ablation:
+def finished(dataset: Dataset, folder: Path, seeds: Sequence[int]) -> Ablation:
     """The runs that are finished."""
     found = {
-        (options, seed): _finished(folder / _name(dataset, options, budget, seed, protocol))
+        (options, seed): finished_record(_place(dataset, folder, options, seed))
         for options in _configurations()
         for seed in seeds
     }
     return Ablation(
         dataset=dataset.name,
         digest=dataset.digest,
-        protocol=protocol.version,
-        budget=budget,
+        protocol=CURRENT.version,
+        budget=BUDGET,
         runs=tuple(_run(options, seed, record) for (options, seed), record in found.items() if record),
     )
 
@@ -150,13 +128,8 @@ class AblationRow:
 
     def cell(self, metric: str, horizon: int) -> str:
         """A metric in the learning phase: mean over seeds, and their standard deviation where there are several."""
-        found = [getattr(run, metric)[horizon - 1] for run in self.runs]
-        values = [value for value in found if value is not None]
-        if not values:
-            return "-"
-        digits = 3 if metric == "skill" else 1
-        spread = f" ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else ""
-        return f"{np.mean(values):,.{digits}f}{spread}"
+        values = [getattr(run, metric)[horizon - 1] for run in self.runs]
+        return mean_and_spread([one for one in values if one is not None], 3 if metric == "skill" else 1)
 
 
 def tables(ablation: Ablation) -> dict[str, list[AblationRow]]:
@@ -170,17 +143,10 @@ def tables(ablation: Ablation) -> dict[str, list[AblationRow]]:
     }
 
 
-def _finished(folder: Path) -> Record | None:
-    """The record of the run in a folder; None if there is none, or it failed and is to be tried again."""
-    path = folder / RECORD_NAME
-    record = read_record(path) if path.exists() else None
-    return None if record is None or record.failed else record
-
-
 def _configurations() -> list[Settings]:
     """The settings of all rows, each once."""
     return list(dict.fromkeys(options for table in rows().values() for _, options in table.values()))
 
 
-def _name(dataset: Dataset, options: Settings, budget: str, seed: int, protocol: Protocol) -> str:
-    return run_folder(dataset.name, TIPLPooled.name, options, budget, seed, protocol).name
+def _place(dataset: Dataset, folder: Path, options: Settings, seed: int) -> Path:
+    return folder / run_folder(dataset.name, TIPLPooled.name, options, BUDGET, seed, CURRENT).name

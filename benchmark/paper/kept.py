@@ -1,4 +1,4 @@
-"""What docs/reproduction.md shows, in files small enough to be kept beside it: it is written again from them alone."""
+"""What is kept of runs: docs/reproduction.md is written from these files alone, small enough to be kept beside it."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict
 
 from ...utils.errors import DatasetError
+from ...utils.fields import Document
 from ...utils.files import replace_atomically, write_text
+from ..record import RECORD_NAME, Record, read_record
 from ..run import Run
 from .presentation import Presentation
 
@@ -18,11 +19,7 @@ FACTS_NAME, PAPER_NAME, SUITE_NAME, ABLATION_NAME = "facts.json", "paper.parquet
 COLUMNS = ["model", "trial", "origin", "horizon", "phase", "wpe", "return_true", "return_forecast", "repw"]
 
 
-class _Document(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Facts(_Document):
+class Facts(Document):
     """What a section says of its dataset, and how its models were trained.
 
     `place` is the section's on the page, `windows` the origins of each trial in the paper's presentation, `updates` the
@@ -42,7 +39,7 @@ class Facts(_Document):
     processor: str
 
 
-class AblationRun(_Document):
+class AblationRun(Document):
     """One run of the ablation: mean skill and REPW in the learning phase at each forward step."""
 
     options: tuple[str, ...]
@@ -51,7 +48,7 @@ class AblationRun(_Document):
     repw: tuple[float | None, ...]
 
 
-class Ablation(_Document):
+class Ablation(Document):
     """The runs of the ablation on one dataset."""
 
     dataset: str
@@ -88,12 +85,12 @@ def keep_section(presentation: Presentation, rows: pd.DataFrame, runs: Mapping[s
         The page's kept files. A section that is new there comes last on the page.
     """
     dataset, places = presentation.dataset, {one.facts.dataset: one.facts.place for one in kept_sections(folder)}
-    place = folder / dataset.name.replace("/", "--")
-    place.mkdir(parents=True, exist_ok=True)
+    own = folder / dataset.name.replace("/", "--")
+    own.mkdir(parents=True, exist_ok=True)
     record = next(iter(runs.values())).record
     learning = [run.windows[run.windows["phase"] == "learning"].assign(model=model) for model, run in runs.items()]
     for name, frame in ((PAPER_NAME, rows), (SUITE_NAME, pd.concat(learning, ignore_index=True))):
-        with replace_atomically(place / name) as temporary:
+        with replace_atomically(own / name) as temporary:
             frame[COLUMNS].to_parquet(temporary, index=False)
     facts = Facts(
         place=places.get(dataset.name, max(places.values(), default=0) + 1),
@@ -108,7 +105,7 @@ def keep_section(presentation: Presentation, rows: pd.DataFrame, runs: Mapping[s
         protocol=record.key.protocol.version,
         processor=record.provenance.gpu or record.provenance.cpu,
     )
-    write_text(place / FACTS_NAME, facts.model_dump_json(indent=1) + "\n")
+    write_text(own / FACTS_NAME, facts.model_dump_json(indent=1) + "\n")
 
 
 def kept_sections(folder: Path) -> list[Shown]:
@@ -149,3 +146,10 @@ def kept_ablation(folder: Path) -> Ablation | None:
     """The ablation's runs in a folder, if it has any."""
     path = folder / ABLATION_NAME
     return Ablation.model_validate_json(path.read_text("utf-8")) if path.exists() else None
+
+
+def finished_record(folder: Path) -> Record | None:
+    """The record of the run in a folder; None if there is none, or it failed and is to be tried again."""
+    path = folder / RECORD_NAME
+    record = read_record(path) if path.exists() else None
+    return None if record is None or record.failed else record

@@ -9,22 +9,23 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
+from pydantic import ValidationInfo, field_validator
 
 from ...baselines import predictor_type
 from ...baselines.options import describe_options
 from ...registry.dataset import Dataset
 from ...registry.manifest import Split
 from ...utils.errors import DatasetError, OptionError
+from ...utils.fields import Document
 from ...utils.files import replace_atomically, write_text
 from ...utils.progress import Progress, silent
 from ..forecast.windows import evaluation_windows
 from ..metrics import BY_NAME, HEADLINE
 from ..protocol import CURRENT, Protocol
 from ..protocol import protocol as protocol_of
-from ..record import RECORD_NAME, Record, read_record
 from ..request import run_folder
 from ..run import run
+from .kept import finished_record
 
 PREDICTORS = ("autoregression", "mlp", "tipl", "wnn", "tipl-neuron")
 PHASE = "learning"
@@ -35,7 +36,7 @@ RUN = ["predictor", "steps", "width", "trials", "seed"]
 STUDY_NAME, RUNS_NAME = "study.json", "runs.parquet"
 
 
-class Study(BaseModel):
+class Study(Document):
     """What is varied.
 
     Parameters
@@ -60,8 +61,6 @@ class Study(BaseModel):
     digest, fit_digest
         Of the two datasets.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     dataset: str
     fit_set: str
@@ -147,7 +146,7 @@ class Curve:
         """The skill's sums of each finished run, by horizon and test trial."""
         for count in self.trials:
             for seed in self.study.seeds:
-                record = _finished(self.place(folder, count, seed))
+                record = finished_record(self.place(folder, count, seed))
                 if record is None:
                     continue
                 for result in record.of_phase(PHASE):
@@ -189,7 +188,7 @@ def missing(study: Study, folder: Path, kept: Path) -> Iterator[tuple[Curve, int
         for curve in study.curves():
             for count in curve.trials:
                 run = (curve.predictor, curve.steps, curve.width, count, seed)
-                if run not in known and _finished(curve.place(folder, count, seed)) is None:
+                if run not in known and finished_record(curve.place(folder, count, seed)) is None:
                     yield curve, count, seed
 
 
@@ -271,10 +270,3 @@ def read_kept(kept: Path) -> tuple[Study, pd.DataFrame]:
         raise DatasetError(f"{kept} keeps no study of scaling; `--fit` makes one.")
     study = Study.model_validate_json((kept / STUDY_NAME).read_text("utf-8"))
     return study, pd.read_parquet(kept / RUNS_NAME)
-
-
-def _finished(place: Path) -> Record | None:
-    """The record of a run that came to its end."""
-    path = place / RECORD_NAME
-    record = read_record(path) if path.exists() else None
-    return None if record is None or record.failed else record

@@ -17,7 +17,7 @@ from .. import figures, intervals
 from ..intervals import Estimate
 from ..metrics import BY_NAME, HEADLINE
 from .scaling import RUN, SUMS, Curve, Study, read_kept
-from .templating import templates
+from .templating import mean_and_spread, templates
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -70,9 +70,8 @@ class Row:
 
     def cell(self, count: int) -> str:
         """The mean skill, and its standard deviation over seeds where there are several."""
-        means = [float((above.sum(1) / below.sum(1)).mean()) for above, below in self.ratios(count).values()]
-        spread = f" ± {np.std(means, ddof=1):.3f}" if len(means) > 1 else ""
-        return f"{np.mean(means):.3f}{spread}" if means else "-"
+        ratios = self.ratios(count).values()
+        return mean_and_spread([float((above.sum(1) / below.sum(1)).mean()) for above, below in ratios], 3)
 
     def gain_cell(self) -> str:
         """The gain with its interval."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import jinja2
+import numpy as np
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -20,6 +22,12 @@ def templates() -> jinja2.Environment:
     )
     environment.filters |= {"number": _number, "small": _small}
     return environment
+
+
+def mean_and_spread(values: Sequence[float], digits: int) -> str:
+    """A mean, with the standard deviation where there are several values; a dash where there is none."""
+    spread = f" ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else ""
+    return f"{np.mean(values):,.{digits}f}{spread}" if values else "-"
 
 
 def _number(value: float, digits: int = 1) -> str:

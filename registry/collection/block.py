@@ -79,8 +79,7 @@ def collect_block(
         snapshot.unlink(missing_ok=True)
     seeds = config.seeds if seeds is None else seeds
     with one_thread() if config.version > 1 else contextlib.nullcontext():
-        optimizer = config.training.adam(fused=config.version > 1)
-        training = PPOTraining(config.training, [seeds[trial] for trial in trials], optimizer, threads=threads)
+        training = PPOTraining(config.training, [seeds[trial] for trial in trials], config.adam(), threads=threads)
         recorder = _Recorder(training, partial, checkpoints or config.checkpoints)
         _record(training, recorder, snapshot, snapshot_seconds, progress)
     recorder.finish(finished)

@@ -179,30 +179,29 @@ def claim_folder(folder: Path, name: str, config: CollectionConfig, base: Datase
         same_base = (
             base.matches(begun.extends.digest) if base and begun.extends else begun.extends is None and base is None
         )
-        here = _circumstances(config)
+        here = circumstances(config)
         there = {name: value for name, value in {**begun.versions, "cpu": begun.cpu}.items() if name in here}
         if not same_base or begun.collection != config or there != here:
             raise DatasetError(
                 f"{folder} holds a collection of {name} with another configuration, or begun {config.other_bytes} "
                 f"(see its {MANIFEST_NAME}). Continue with those, or remove the folder to start over."
             )
-    decides = "package versions" if config.any_processor else "package versions or another processor"
     for file, text, what in (
-        (CONFIG_NAME, to_json(wanted, indent=1).decode(), "another configuration"),
-        (VERSIONS_NAME, json.dumps(_circumstances(config), indent=1), f"other {decides}"),
+        (CONFIG_NAME, to_json(wanted, indent=1).decode(), "with another configuration"),
+        (VERSIONS_NAME, json.dumps(circumstances(config), indent=1), f"begun {config.other_bytes}"),
     ):
         path = folder / file
         if not path.exists():
             write_text(path, text)
         elif path.read_text(encoding="utf-8") != text:
             raise DatasetError(
-                f"{folder} holds an unfinished collection of {name} with {what} (see {path}). Continue with that, or "
+                f"{folder} holds an unfinished collection of {name} {what} (see {path}). Continue with that, or "
                 "remove the folder to start over."
             )
 
 
-def _circumstances(config: CollectionConfig) -> dict[str, str]:
-    """What else decides the bytes: an interrupted collection goes on with the same."""
+def circumstances(config: CollectionConfig) -> dict[str, str]:
+    """What decides a collection's bytes besides its configuration, as it is here."""
     return package_versions() | ({} if config.any_processor else {"cpu": cpu_name()})
 
 

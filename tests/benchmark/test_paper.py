@@ -269,7 +269,7 @@ def test_a_run_of_the_ablation_that_failed_is_tried_again_and_not_shown(smooth, 
     place.mkdir()
     (place / RECORD_NAME).touch()
     for record in (failed, finished):
-        monkeypatch.setattr(ablation, "read_record", lambda path, record=record: record)
+        monkeypatch.setattr("tipl_bench.benchmark.paper.kept.read_record", lambda path, record=record: record)
         ablation.ablate(smooth, tmp_path, [0], limit=1)
         assert (made.pop() == place) == record.failed
         rows = [row for table in ablation.tables(ablation.finished(smooth, tmp_path, [0])).values() for row in table]

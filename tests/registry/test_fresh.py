@@ -88,7 +88,7 @@ def test_a_damaged_trial_to_fit_on_and_another_machine_are_refused(dataset, tmp_
     damaged.write_bytes(content)
     versions = tmp_path / "set/collecting/versions.json"
     versions.write_text(versions.read_text().replace(np.__version__, "1.26.4"))
-    with pytest.raises(DatasetError, match="other package versions or another processor"):
+    with pytest.raises(DatasetError, match="begun on another processor or with other package versions"):
         fresh(dataset, tmp_path / "set")
     edit_manifest(dataset.folder, lambda manifest: manifest.update(cpu="Another"))
     assert fresh(Dataset.open(dataset.folder), tmp_path / "other").manifest.cpu != "Another"
