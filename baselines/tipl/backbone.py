@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from ..predictor import Array
 from .design import SUITE, Design
-from .options import TIPLOptions
+from .options import BackboneOptions
 
 MIN_TIMESTEPS = 64
 """Timesteps that every backbone embeds: a seed gives the same initial weights whatever shorter windows it is for."""
@@ -23,7 +23,7 @@ MIN_TIMESTEPS = 64
 class Block(nn.Module):
     """Pre-norm causal self-attention and a ReLU MLP of four times the width."""
 
-    def __init__(self, options: TIPLOptions) -> None:
+    def __init__(self, options: BackboneOptions) -> None:
         super().__init__()
         width = options.width
         self.heads, self.dropout = options.heads, options.dropout
@@ -58,19 +58,27 @@ class Backbone(nn.Module):
         Positions within a PPO iteration.
     timesteps
         Longest context and horizon together, or checkpoints of a trial.
+    ridge
+        Coefficients [positions, lags] of the next difference by the last ones, the last one first; the network's
+        displacements are added to it.
     """
+
+    ridge: Tensor | None
+    """Given coefficients, which are not trained."""
 
     def __init__(
         self,
-        options: TIPLOptions,
+        options: BackboneOptions,
         *,
         rank: int,
         positions: int,
         timesteps: int = MIN_TIMESTEPS,
         design: Design = SUITE,
+        ridge: Array | None = None,
     ) -> None:
         super().__init__()
         self.design = design
+        self.register_buffer("ridge", None if ridge is None else torch.from_numpy(ridge))
         self.embed = nn.Linear(2 * rank if design.differences else rank, options.width)
         self.timestep = nn.Embedding(max(timesteps, MIN_TIMESTEPS), options.width)
         self.position = nn.Embedding(positions if design.position else 1, options.width)
@@ -89,7 +97,7 @@ class Backbone(nn.Module):
             nn.init.zeros_(self.head.weight)  # begins as persistence
 
     @classmethod
-    def of_state(cls, options: TIPLOptions, state: Mapping[str, Array], design: Design = SUITE) -> Backbone:
+    def of_state(cls, options: BackboneOptions, state: Mapping[str, Array], design: Design = SUITE) -> Backbone:
         """A backbone with the sizes of a saved state, whose weights it does not have yet."""
         return cls(
             options,
@@ -97,6 +105,7 @@ class Backbone(nn.Module):
             positions=len(state["position.weight"]),
             timesteps=len(state["timestep.weight"]),
             design=design,
+            ridge=state.get("ridge"),
         )
 
     def forward(self, points: Tensor, positions: Tensor, start: Tensor | None = None) -> Tensor:
@@ -129,4 +138,14 @@ class Backbone(nn.Module):
     def following(self, points: Tensor, positions: Tensor, start: Tensor | None = None) -> Tensor:
         """The forecast of the point after each of the points, [B, N, d]; see `forward`."""
         head: Tensor = self(points, positions, start)
-        return points + head if self.design.displacement else head
+        if not self.design.displacement:
+            return head
+        return points + head if self.ridge is None else points + head + self._line(points, positions, self.ridge)
+
+    @staticmethod
+    def _line(points: Tensor, positions: Tensor, ridge: Tensor) -> Tensor:
+        """The ridge line's next difference after each of the points, [B, N, d]; before the first, none is known."""
+        lags = ridge.shape[1]
+        differences = F.pad(points[:, 1:] - points[:, :-1], (0, 0, lags, 0))  # [B, lags + N - 1, d]
+        last = differences.unfold(1, lags, 1)  # [B, N, d, lags], the oldest first
+        return (last @ ridge[positions].flip(-1).unsqueeze(-1)).squeeze(-1)

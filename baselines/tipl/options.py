@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
+from ...utils.fields import later
 from ..predictor import Options
 
 
-class TIPLOptions(Options):
+class BackboneOptions(Options):
     """Backbone and training, one field each.
 
     The paper does not state d, the context, the learning rate, the basis' scope or the split; it trains for 50 x 10,000
@@ -42,7 +43,16 @@ class TIPLOptions(Options):
     """Batches between evaluations on the validation trials."""
 
     @model_validator(mode="after")
-    def _heads_divide_width(self) -> TIPLOptions:
+    def _heads_divide_width(self) -> BackboneOptions:
         if self.width % self.heads:
             raise ValueError(f"{self.heads} heads do not divide a width of {self.width}.")
         return self
+
+
+class TIPLOptions(BackboneOptions):
+    """Those of `tipl`. What it gained after its first rows were made is off by default, so that they stay its rows."""
+
+    ridge: bool = later(False)
+    """Whether the output, zero at first, is added to the next difference of `autoregression`, not to the last token."""
+    rotations: bool = later(True)
+    """Whether every training window's coordinates are rotated at random."""

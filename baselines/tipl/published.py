@@ -5,7 +5,7 @@ the last K tokens, each with the embedding of its checkpoint number, and is trai
 weights (Eq. 1), phi_{t+1} = u_{t+1} S V^T; it forecasts further by feeding its forecasts back. As published the SVD is
 of the whole trajectory that is forecast: *the basis sees the future*. Where the paper is silent:
 
-- d = 64, and K = 20 as in Decision Transformer, whose other settings are kept too (`TIPLOptions`);
+- d = 64, and K = 20 as in Decision Transformer, whose other settings are kept too (`BackboneOptions`);
 - tokens are scaled to mean 0 and standard deviation 1 over the training trials, as its code scales states;
 - an SVD's signs are chosen so that the first checkpoint's token is positive;
 - windows are whole (no left padding), sampled uniformly; the last state is kept;
@@ -28,7 +28,7 @@ from ..predictor import Array, Contexts, FitTask, Saveable, Weights, check_reach
 from .backbone import Backbone
 from .basis import Basis, pooled_basis, trajectory_basis
 from .design import Design
-from .options import TIPLOptions
+from .options import BackboneOptions
 from .predictor import TIPL, context_forecast, forecast_points
 from .tokens import Scaling, basis_tokens, context_tokens
 from .training import fit_backbone
@@ -36,7 +36,7 @@ from .training import fit_backbone
 Float64 = npt.NDArray[np.float64]
 
 
-class PublishedOptions(Design, TIPLOptions):
+class PublishedOptions(Design, BackboneOptions):
     """Backbone and training as for `tipl`; each departure of `tipl` from the paper can be switched on."""
 
     rank: int = Field(64, ge=1)

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from ..fitting.torch_predictor import Schedule, seeded, train
-from ..predictor import FitTask
+from ..predictor import Array, FitTask
 from .backbone import Backbone
 from .design import Design
-from .options import TIPLOptions
+from .options import BackboneOptions
 
 FIRST_TRAINED = 4
 """Tokens with less past than this are left out of the loss with `Design.skip_first`."""
@@ -67,9 +67,14 @@ def joined(parts: list[TokenWindows]) -> TokenWindows:
 
 
 def fit_backbone(
-    options: TIPLOptions, design: Design, task: FitTask, training: TokenWindows, validation: TokenWindows
+    options: BackboneOptions,
+    design: Design,
+    task: FitTask,
+    training: TokenWindows,
+    validation: TokenWindows,
+    ridge: Array | None = None,
 ) -> Backbone:
-    """A backbone trained on windows of tokens."""
+    """A backbone trained on windows of tokens, on top of a ridge line [Q, lags] if one is given."""
     windows, context = training.to(task.device), task.context
     if len(windows.points) == 0:
         raise ValueError("no training weight ever moves; there is nothing to learn.")
@@ -85,6 +90,7 @@ def fit_backbone(
             positions=int(windows.positions.max()) + 1,
             timesteps=context + task.horizon if design.window_time else max(map(len, task.train)),
             design=design,
+            ridge=ridge,
         ).to(task.device)
 
         def loss(step: int) -> Tensor:

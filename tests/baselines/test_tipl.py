@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import synthetic
+from tipl_bench.baselines.autoregression import Autoregression, AutoregressionOptions
 from tipl_bench.baselines.options import build_options
 from tipl_bench.baselines.predictor import FitTask
 from tipl_bench.baselines.tipl import TIPL, TIPLOptions
@@ -84,6 +85,39 @@ def test_when_windows_share_a_batch_then_none_sees_another():
 def test_when_a_backbone_is_new_then_it_forecasts_no_movement():
     points, positions = tokens()
     assert not Backbone(SMALL, rank=5, positions=5)(points, positions).any()
+
+
+def test_when_it_begins_at_the_ridge_line_then_its_first_forecasts_are_those_of_autoregression(smooth):
+    split = smooth.manifest.split
+    task = FitTask(smooth.trials(split.train), smooth.trials(split.validation), 1, 20)
+    line = Autoregression(AutoregressionOptions())
+    line.fit(task)
+    options = TIPLOptions(layers=1, width=16, steps=1, learning_rate=1e-30, ridge=True)
+    predictor = TIPL(options)
+    predictor.fit(task)
+    contexts = synthetic.contexts_of(smooth, 7, tuple(range(19, 78)))
+    step = np.abs(np.diff(contexts.weights, axis=1)).max()
+    np.testing.assert_allclose(predictor.predict(contexts, 1), line.predict(contexts, 1), rtol=0, atol=1e-3 * step)
+
+
+def test_when_the_past_is_shorter_than_the_lags_then_what_is_missing_counts_as_no_movement():
+    model = Backbone(SMALL, rank=5, positions=2, ridge=np.array([[0.5, 0.25], [1.0, -1.0]], dtype=np.float32))
+    points, positions = tokens(length=3)
+    positions = positions % 2
+    first, second = points[:, 1] - points[:, 0], points[:, 2] - points[:, 1]
+    expected = points + torch.stack([torch.zeros_like(first), first, 0.5 * second + 0.25 * first], dim=1)
+    torch.testing.assert_close(model.following(points, positions), expected)
+
+
+def test_when_it_begins_at_the_ridge_line_then_its_state_holds_that(smooth, tmp_path):
+    split = smooth.manifest.split
+    options = TIPLOptions(layers=1, width=16, rank=19, steps=5, ridge=True, rotations=False)
+    one, other = TIPL(options), TIPL(options)
+    one.fit(FitTask(smooth.trials(split.train), smooth.trials(split.validation), HORIZON, 20))
+    one.save(tmp_path / "state.safetensors")
+    other.load(tmp_path / "state.safetensors")
+    contexts = synthetic.contexts_of(smooth, 7, (25, 50))
+    np.testing.assert_array_equal(one.predict(contexts, HORIZON), other.predict(contexts, HORIZON))
 
 
 def test_when_context_and_horizon_are_the_protocols_then_every_timestep_has_an_embedding():
