@@ -39,6 +39,11 @@ def option_text(value: object) -> str:
     return str(value).lower() if value is None or isinstance(value, bool) else str(value)
 
 
+def as_settings(options: Mapping[str, object]) -> tuple[str, ...]:
+    """Options as `--set` takes them."""
+    return tuple(f"{name}={option_text(value)}" for name, value in options.items())
+
+
 def describe_options(predictor: type[Predictor[Any]]) -> Mapping[str, OptionInfo]:
     """The options of a predictor by name.
 

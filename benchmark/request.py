@@ -7,7 +7,7 @@ import hashlib
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,18 +15,19 @@ from typing import Any
 from pydantic import ValidationError
 
 from ..baselines import model_of
-from ..baselines.options import describe_options
+from ..baselines.options import as_settings, describe_options
 from ..baselines.plugins.sources import SCRIPT, module_sources
 from ..baselines.predictor import NoOptions, Predictor, class_with_fit_set, options_dict
 from ..registry.catalog import identity_of
 from ..registry.dataset import Dataset
-from ..utils.errors import OptionError, PredictorError, UnknownNameError
+from ..utils.errors import OptionError, PredictorError, ProtocolError, UnknownNameError
 from ..utils.progress import Progress, silent
-from ..utils.text import first_error, one_line
+from ..utils.text import first_error, join_first, one_line
+from .fitting.fitted_state import FittedState
 from .forecast.fit_set import check_fit_set
 from .forecast.windows import EvaluationWindow, Split, evaluation_windows
 from .protocol import CURRENT, Protocol
-from .record import DatasetIdentity, MethodIdentity, RunKey
+from .record import DatasetIdentity, MethodIdentity, Record, RunKey
 from .worker.messages import PredictorCrash
 from .worker.predictor_process import PredictorProcess
 from .worker.usage import Limits
@@ -112,6 +113,8 @@ class RunRequest:
         Whether to evaluate the forecasts' returns.
     fit_on
         The dataset to fit on, if not the one that is forecast.
+    fitted
+        A fitted state of this very run, with which nothing is fitted.
     """
 
     model: str
@@ -126,6 +129,25 @@ class RunRequest:
     limit: int | None = None
     returns: bool = True
     fit_on: Dataset | None = None
+    fitted: FittedState | None = None
+
+    @classmethod
+    def of(cls, record: Record, dataset: Dataset, **more: Any) -> RunRequest:
+        """The run that a record states, on its dataset; `more` are fields that it does not state."""
+        key, method = record.key, record.key.method
+        return cls(
+            method.name,
+            dataset,
+            method.budget,
+            as_settings(method.options),
+            key.seed,
+            key.device,
+            key.protocol,
+            split=key.split,
+            limit=key.limit,
+            returns=record.has_returns,
+            **more,
+        )
 
     def __post_init__(self) -> None:
         """Raise `OptionError` or `UnknownNameError` for a seed, split, limit or fit set that no run can have."""
@@ -165,16 +187,17 @@ class RunRequest:
     def start(self, held_out: Sequence[Path] = (), *, sweep: bool = False, wait: bool = True) -> PredictorProcess:
         """The predictor, unfitted, in a process that can read no trial but the training and validation ones.
 
-        Those are the fit set's. Nor can it read `held_out`, files and folders of other runs.
+        Those are the fit set's; with a fitted state, none. Nor can it read `held_out`, files and folders of other runs.
         Raises on unknown names and unfit values, and `PredictorError` if it does not start.
         """
+        fitted_on = () if self.fitted else self.fit_set.manifest.split.fitted
         with attribute_errors(self.model, "starting"):
             return PredictorProcess(
                 self.model,
                 self.budget,
                 self.settings,
                 context=self.protocol.context,
-                data=[trial.path for trial in self.fit_set.trials(self.fit_set.manifest.split.fitted)],
+                data=[trial.path for trial in self.fit_set.trials(fitted_on)],
                 held_out=[self.dataset.folder, self.fit_set.folder, *held_out],
                 limits=self.limits,
                 sweep=sweep,
@@ -185,8 +208,10 @@ class RunRequest:
         """The key of this run.
 
         Raises `OptionError` for a seed or an option that no record may hold, and for a fit set of another environment
-        where the predictor does not transfer.
+        where the predictor does not transfer; `ProtocolError` for a fitted state of another predictor than this one.
         """
+        if self.fitted is not None:
+            return self._fitted_key(self.fitted, predictor)
         consumes = predictor.consumes
         if self.fit_on is not None:
             elsewhere = self.fit_on.environment != self.dataset.environment
@@ -217,6 +242,17 @@ class RunRequest:
             )
         except ValidationError as error:
             raise OptionError(f"{self.model}: {first_error(error)}.") from None
+
+    def _fitted_key(self, fitted: FittedState, predictor: PredictorProcess) -> RunKey:
+        """The key of the run that fitted the state, if the predictor is that run's."""
+        key = fitted.record.key
+        here = key.method.model_copy(update={"version": predictor.version, "options": predictor.options})
+        if differences := key.model_copy(update={"method": here}).differences(key):
+            raise ProtocolError(
+                f"{fitted.name} is a state of another {self.model} ({join_first(differences)}). Install the version "
+                "that its record names, or fit again (`run`)."
+            )
+        return key
 
 
 def identity(dataset: Dataset) -> DatasetIdentity:
@@ -296,11 +332,3 @@ def _as_file_name(text: str) -> str:
     """A setting as a part of a file name: as it is, or recognisable and with a hash if no file should be named so."""
     plain = re.sub(r"[^\w.+=-]", "_", text, flags=re.ASCII)[:MAX_IN_NAME]
     return text if plain == text else f"{plain}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
-
-
-def as_settings(options: Mapping[str, object]) -> tuple[str, ...]:
-    """Options as `--set` takes them."""
-    return tuple(
-        f"{name}={str(value).lower() if value is None or isinstance(value, bool) else value}"
-        for name, value in options.items()
-    )

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from ..baselines import method_code
+from ..baselines.options import as_settings
 from ..baselines.predictor import FitTask
 from ..registry.dataset import Dataset
 from ..registry.reference import DatasetRef
@@ -51,7 +52,7 @@ from .forecast.windows import EvaluationWindow, Split
 from .protocol import CURRENT, Protocol
 from .provenance import Provenance, provenance
 from .record import Record, RunKey, Status
-from .request import Model, RunRequest, as_settings, attribute_errors, default_folder, resolved_model
+from .request import Model, RunRequest, attribute_errors, default_folder, resolved_model
 from .worker.predictor_process import PredictorProcess
 from .worker.usage import Limits
 
@@ -190,6 +191,9 @@ def execute(request: RunRequest, folder: Path, progress: Progress = silent) -> R
         if request.returns:
             make(request.dataset.environment, [0])  # one that cannot be made here is met now, not after fitting
         timings = Timings(folder, key, record)
+        if request.fitted is not None:
+            request.fitted.copy_to(folder)
+            timings.continue_fit(request.fitted.record)
         circumstances = provenance(key.device, predictor.isolation, method_code(request.model), timings.validation_runs)
 
         def attempt() -> contextlib.AbstractContextManager[None]:  # a finished run keeps its record

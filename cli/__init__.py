@@ -10,6 +10,7 @@ from .groups import MainCommands, print_unexpected
 from .leaderboard import leaderboard
 from .models import models
 from .runs.compare import compare
+from .runs.forecast import forecast
 from .runs.run import run
 from .runs.tune import tune
 from .submission import submit
@@ -29,5 +30,5 @@ def main(verbose: bool = False) -> None:
         sys.excepthook = print_unexpected
 
 
-for command in (run, tune, compare, datasets, models, verify, reproduce, submit, leaderboard):
+for command in (run, forecast, tune, compare, datasets, models, verify, reproduce, submit, leaderboard):
     main.add_command(command)

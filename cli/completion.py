@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import tomllib
+from pathlib import Path
 from typing import Any
 
 import click
@@ -30,6 +31,12 @@ def complete_environments(context: click.Context, option: click.Parameter, typed
     """Environments that have a default dataset."""
     found = {str(entry.get("environment")) for entry in _entries().values() if entry.get("default")}
     return sorted(name for name in found if name.startswith(typed))
+
+
+def complete_states(context: click.Context, option: click.Parameter, typed: str) -> list[str]:
+    """Fitted states of this package."""
+    path = Path(__file__).parents[1] / "benchmark" / "fitted" / "catalog.toml"
+    return [name for name in tomllib.loads(path.read_text(encoding="utf-8")) if name.startswith(typed)]
 
 
 def complete_budgets(context: click.Context, option: click.Parameter, typed: str) -> list[str]:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ...benchmark.forecast.windows import Split
     from ...benchmark.record import Record
     from ...benchmark.request import RunRequest
+    from ...benchmark.run import Run
 
 MAX_SEEDS = 1000
 
@@ -186,13 +187,19 @@ def _run_all(request: RunRequest, seeds: tuple[int, ...], out: Path | None, as_j
 
 def _run_one(request: RunRequest, folder: Path, as_json: bool) -> None:
     """Carry out a request, and print its record or table."""
-    from rich.text import Text
-
-    from ...benchmark import table
     from ...benchmark.run import execute
 
     with Bars() as bars:
         finished = execute(request, folder, bars.stage)
+    print_run(finished, as_json)
+
+
+def print_run(finished: Run, as_json: bool) -> None:
+    """Print a run's record, or its table, files and what can be done next."""
+    from rich.text import Text
+
+    from ...benchmark import table
+
     if as_json:
         click.echo(finished.record.model_dump_json(indent=1))
         return

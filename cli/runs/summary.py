@@ -79,6 +79,6 @@ def print_summary(groups: Mapping[tuple[str, ...], list[Record]], swept: bool, c
 
 def _spell_options(record: Record, names: Collection[str]) -> str:
     """A run's values of some options, as `--set` takes them."""
-    from ...benchmark.request import as_settings
+    from ...baselines.options import as_settings
 
     return " ".join(as_settings({name: value for name, value in record.key.method.options.items() if name in names}))

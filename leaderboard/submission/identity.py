@@ -10,12 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ...baselines import IN_TREE, predictor_type
-from ...baselines.options import build_options
+from ...baselines.options import as_settings, build_options
 from ...baselines.plugins.discovery import SEES_THE_FUTURE
 from ...baselines.predictor import class_with_fit_set, options_dict
 from ...benchmark.protocol import ROW_SEEDS
 from ...benchmark.record import Record
-from ...benchmark.request import as_settings
 from ...benchmark.worker.usage import Limits
 from ...registry.reference import skeleton
 from ...utils.canonical import canonical_json

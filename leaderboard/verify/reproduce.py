@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from ...benchmark.metrics import HEADLINE
 from ...benchmark.record import MethodIdentity, Record
-from ...benchmark.request import RunRequest, as_settings
+from ...benchmark.request import RunRequest
 from ...benchmark.run import Run, execute
 from ...benchmark.worker.usage import Limits
 from ...registry.dataset import Dataset
@@ -111,21 +111,8 @@ def rerun_request(
 
     Raises `ProtocolError` if the dataset that it was fitted on is not here, or another.
     """
-    key = record.key
-    return RunRequest(
-        key.method.name,
-        dataset,
-        key.method.budget,
-        as_settings(key.method.options),
-        key.seed,
-        device or key.device,
-        key.protocol,
-        limits or Limits(),
-        key.split,
-        key.limit,
-        record.has_returns,
-        open_fit_set(record),
-    )
+    stated = RunRequest.of(record, dataset, limits=limits or Limits(), fit_on=open_fit_set(record))
+    return replace(stated, device=device or stated.device)
 
 
 def check_installed(request: RunRequest, stated: MethodIdentity) -> str:

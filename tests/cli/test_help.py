@@ -14,6 +14,7 @@ from tipl_bench.cli import main
 
 PROGRESS = {
     "run",
+    "forecast",
     "tune",
     "verify",
     "reproduce",

@@ -1,0 +1,1 @@
+"""Fitted states that ship with the package, and forecasting with one."""
