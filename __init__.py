@@ -28,9 +28,9 @@ _HOMES = {
     "check_predictor": "benchmark.conformance.check",
     "compare": "benchmark.compare",
     "evaluate_returns": "rl.evaluation",
-    "fitted_state": "benchmark.fitting.fitted_state",
     "iteration_positions": "registry.trial",
     "load_dataset": "registry.loading",
+    "load_predictor": "benchmark.fitted.states",
     "load_results": "leaderboard.store.results",
     "reproduce": "leaderboard.verify.reproduce",
     "run": "benchmark.run",
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from .baselines.predictor import Contexts, FitTask, NoOptions, Options, Predictor
     from .benchmark.compare import compare
     from .benchmark.conformance.check import check_predictor
-    from .benchmark.fitting.fitted_state import fitted_state
+    from .benchmark.fitted.states import load_predictor
     from .benchmark.run import Run, run
     from .leaderboard.store.results import load_results
     from .leaderboard.verify.reproduce import reproduce
@@ -86,9 +86,9 @@ __all__ = [
     "check_predictor",
     "compare",
     "evaluate_returns",
-    "fitted_state",
     "iteration_positions",
     "load_dataset",
+    "load_predictor",
     "load_results",
     "reproduce",
     "run",

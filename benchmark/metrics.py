@@ -168,6 +168,7 @@ METRICS = (
 )  # fmt: skip
 """All metrics, in the order in which tables show them."""
 BY_NAME = {metric.name: metric for metric in METRICS}
+OF_RETURNS = frozenset(metric.name for metric in METRICS if metric.of_returns)
 FORMER_NAMES = {"noise_floor": "reset_noise"}
 """What metrics were called before. (REPW shares its resets, the reset noise does not: it is no floor of REPW.)"""
 HEADLINE = "skill"

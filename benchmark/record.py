@@ -127,6 +127,8 @@ class RunKey(Document):
     """The trials that are forecast."""
     limit: Annotated[int, Field(strict=True, ge=1, le=2**53)] | None = None
     """Windows that were asked for, where that is not all of them."""
+    state: Sha256 | None = later(None)
+    """The sha256 of the fitted state that was given, where nothing was fitted."""
 
     @model_validator(mode="after")
     def _admits_its_fit_set(self) -> RunKey:
@@ -141,8 +143,8 @@ class RunKey(Document):
     @property
     def scope(self) -> str:
         """What is forecast where that is not every window of the test trials; empty otherwise."""
-        parts = ["validation trials"] if self.split == "validation" else []
-        return ", ".join([*parts, f"limited to {self.limit} windows"] if self.limit else parts)
+        parts = {"validation trials": self.split == "validation", f"limited to {self.limit} windows": self.limit}
+        return ", ".join(part for part, holds in {**parts, "with a given state": self.state}.items() if holds)
 
     def differences(self, other: RunKey) -> list[str]:
         """Dotted names of the fields that differ, with both values; without those that follow from another of them."""
@@ -308,8 +310,7 @@ class Record(Document):
     @property
     def has_returns(self) -> bool:
         """Whether any result was scored by a return."""
-        of_returns = {metric.name for metric in metrics.METRICS if metric.of_returns}
-        return any(not of_returns.isdisjoint(result.estimates) for result in self.results)
+        return any(not metrics.OF_RETURNS.isdisjoint(result.estimates) for result in self.results)
 
     @property
     def scope(self) -> str:

@@ -20,11 +20,13 @@ from ..baselines.plugins.sources import SCRIPT, module_sources
 from ..baselines.predictor import NoOptions, Predictor, class_with_fit_set, options_dict
 from ..registry.catalog import identity_of
 from ..registry.dataset import Dataset
+from ..utils.canonical import canonical_json
 from ..utils.errors import OptionError, PredictorError, ProtocolError, UnknownNameError
+from ..utils.files import sha256
 from ..utils.progress import Progress, silent
-from ..utils.text import first_error, join_first, one_line
-from .fitting.fitted_state import FittedState
+from ..utils.text import first_error, one_line
 from .forecast.fit_set import check_fit_set
+from .forecast.run_folder import FittedState
 from .forecast.windows import EvaluationWindow, Split, evaluation_windows
 from .protocol import CURRENT, Protocol
 from .record import DatasetIdentity, MethodIdentity, Record, RunKey
@@ -133,7 +135,7 @@ class RunRequest:
 
     @classmethod
     def of(cls, record: Record, dataset: Dataset, **more: Any) -> RunRequest:
-        """The run that a record states, on its dataset; `more` are fields that it does not state."""
+        """The run that a record states, on its dataset; `more` is what it is fitted on or with, and its limits."""
         key, method = record.key, record.key.method
         return cls(
             method.name,
@@ -210,20 +212,20 @@ class RunRequest:
         Raises `OptionError` for a seed or an option that no record may hold, and for a fit set of another environment
         where the predictor does not transfer; `ProtocolError` for a fitted state of another predictor than this one.
         """
+        consumes, fitted_on = predictor.consumes, identity(self.fit_on) if self.fit_on else None
         if self.fitted is not None:
-            return self._fitted_key(self.fitted, predictor)
-        consumes = predictor.consumes
-        if self.fit_on is not None:
-            elsewhere = self.fit_on.environment != self.dataset.environment
+            fitted_on = self.fitted.record.key.method.fitted_on
+        if fitted_on is not None:
+            elsewhere = fitted_on.environment != self.dataset.environment
             if elsewhere and not predictor.transfers:
                 raise OptionError(
-                    f"{self.dataset.name} cannot be forecast by what is fitted on {self.fit_on.name}: the environment "
-                    f"of its trials is {self.fit_on.environment}, not {self.dataset.environment}, and what "
+                    f"{self.dataset.name} cannot be forecast by what is fitted on {fitted_on.name}: the environment "
+                    f"of its trials is {fitted_on.environment}, not {self.dataset.environment}, and what "
                     f"{predictor.name} learns does not transfer (`Predictor.transfers`)."
                 )
             consumes = class_with_fit_set(consumes, elsewhere=elsewhere)
         try:
-            return RunKey(
+            key = RunKey(
                 protocol=self.protocol,
                 dataset=identity(self.dataset),
                 method=MethodIdentity(
@@ -233,26 +235,28 @@ class RunRequest:
                     budget=self.budget,
                     options=predictor.options,
                     forecasts_normaliser=predictor.forecasts_normaliser,
-                    fitted_on=identity(self.fit_on) if self.fit_on else None,
+                    fitted_on=fitted_on,
                 ),
                 seed=self.seed,
                 device=resolve_device(self.device),
                 split=self.split,
                 limit=self.limit,
+                state=sha256(self.fitted.path) if self.fitted else None,
             )
         except ValidationError as error:
             raise OptionError(f"{self.model}: {first_error(error)}.") from None
-
-    def _fitted_key(self, fitted: FittedState, predictor: PredictorProcess) -> RunKey:
-        """The key of the run that fitted the state, if the predictor is that run's."""
-        key = fitted.record.key
-        here = key.method.model_copy(update={"version": predictor.version, "options": predictor.options})
-        if differences := key.model_copy(update={"method": here}).differences(key):
-            raise ProtocolError(
-                f"{fitted.name} is a state of another {self.model} ({join_first(differences)}). Install the version "
-                "that its record names, or fit again (`run`)."
-            )
+        if self.fitted is not None:
+            check_method(key.method, self.fitted.record.key.method)
         return key
+
+
+def check_method(installed: MethodIdentity, stated: MethodIdentity) -> None:
+    """The predictor that is installed is the one that a record states; raises `ProtocolError`."""
+    if canonical_json(installed.stable()) != canonical_json(stated.stable()):  # where 1, 1.0 and true are three things
+        raise ProtocolError(
+            f"The record is of {stated.name} v{stated.version} with options {stated.options}; installed here is "
+            f"v{installed.version} with {installed.options}. Install the version that the record names."
+        )
 
 
 def identity(dataset: Dataset) -> DatasetIdentity:

@@ -41,6 +41,7 @@ from .forecast.run_folder import (
     PREDICTOR_NAME,
     REMEDY,
     WINDOWS_NAME,
+    FittedState,
     claim,
     finished_record,
     keeps_forecasts,
@@ -191,9 +192,6 @@ def execute(request: RunRequest, folder: Path, progress: Progress = silent) -> R
         if request.returns:
             make(request.dataset.environment, [0])  # one that cannot be made here is met now, not after fitting
         timings = Timings(folder, key, record)
-        if request.fitted is not None:
-            request.fitted.copy_to(folder)
-            timings.continue_fit(request.fitted.record)
         circumstances = provenance(key.device, predictor.isolation, method_code(request.model), timings.validation_runs)
 
         def attempt() -> contextlib.AbstractContextManager[None]:  # a finished run keeps its record
@@ -293,9 +291,11 @@ def _fit(
 
     An interrupted fit that had kept its state goes on there; its seconds count.
     """
+    if request.fitted is not None and not path.exists():
+        request.fitted.copy_to(path)
     if path.exists():
         training.remove()
-        _load(predictor, path, device)
+        _load(predictor, path, device, request.fitted)
         return 0.0
     resume, before = training.read()
     started = time.perf_counter() - before
@@ -323,12 +323,13 @@ def _fit(
     return before + seconds
 
 
-def _load(predictor: PredictorProcess, path: Path, device: str) -> None:
+def _load(predictor: PredictorProcess, path: Path, device: str, fitted: FittedState | None) -> None:
     try:
         with attribute_errors(predictor.name, "loading its fitted state"):
             predictor.load(path, device)
     except PredictorError as error:
-        raise PredictorError(f"{error} If {path} is damaged, remove it, and the same command fits again.") from None
+        way_out = f"so is {fitted.path}: make that again" if fitted else "remove it, and the same command fits again"
+        raise PredictorError(f"{error} If {path} is damaged, {way_out}.") from None
 
 
 def _forecast(
@@ -347,7 +348,7 @@ def _forecast(
 
     def check(fresh: PredictorProcess, *, resumed: bool = False) -> None:
         timings.stage = "contract"
-        _load(fresh, state, device)
+        _load(fresh, state, device, request.fitted)
         check_contract(fresh, dataset, windows, protocol, path, progress, resumed=resumed)
 
     if state.exists() and is_complete(path, dataset, windows, protocol, normaliser=predictor.forecasts_normaliser):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import dataclass
 from pathlib import Path
 
 from ...utils.canonical import strict_json
 from ...utils.errors import ProtocolError, reason
-from ...utils.files import clear_leftovers, sha256, write_text
+from ...utils.files import clear_leftovers, replace_atomically, sha256, write_text
 from ...utils.text import join_first
+from ..protocol import check_known
 from ..record import RECORD_NAME, Record, RunKey, parse, read_record
 from ..record_v1 import upgrade_key
 
@@ -62,6 +64,41 @@ def finished_record(folder: Path, key: RunKey) -> Record | None:
     if record.key != key:
         raise ProtocolError(f"{path} is of another run than {KEY_NAME} beside it; choose another folder (`out=`).")
     return None if record.failed else record
+
+
+@dataclass(frozen=True)
+class FittedState:
+    """What a finished run learned, to forecast with again.
+
+    Parameters
+    ----------
+    name
+        What it was referred to by.
+    record
+        The record of the run.
+    path
+        Its file, as `Predictor.save` wrote it.
+    """
+
+    name: str
+    record: Record
+    path: Path
+
+    def copy_to(self, path: Path) -> None:
+        """Copy the file."""
+        with replace_atomically(path) as temporary:
+            temporary.write_bytes(self.path.read_bytes())
+
+
+def check_scorable(record: Record) -> None:
+    """A finished run of the forecast track, of a protocol that is known; raises `ProtocolError` for anything else."""
+    if record.failed:
+        raise ProtocolError(
+            f"the run failed at {record.status.stage} ({record.status.reason}). It has no results; repeat it."
+        )
+    if record.track != "forecast":
+        raise ProtocolError(f"of the {record.track} track; only runs of the forecast track can be scored.")
+    check_known(record.key.protocol)
 
 
 def keeps_forecasts(folder: Path, record: Record) -> bool:

@@ -43,11 +43,6 @@ class Timings:
             self.seconds = Cost(**(self.seconds | kept), peak_memory_bytes=0).model_dump(exclude={"peak_memory_bytes"})
             self.validation_runs = runs
 
-    def continue_fit(self, record: Record) -> None:
-        """Take over what another run spent before and while it fitted the state that is used here."""
-        self.seconds["fit_seconds"] = record.cost.fit_seconds
-        self.validation_runs = record.provenance.validation_runs
-
     @contextlib.contextmanager
     def of(self, stage: str) -> Iterator[None]:
         """Add the block's duration to a stage."""

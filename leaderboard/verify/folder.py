@@ -14,9 +14,15 @@ import numpy.typing as npt
 from ...baselines.predictor import Output
 from ...benchmark.fitting.curve import CURVE_NAME
 from ...benchmark.forecast.forecasting import UNUSABLE, forecasts_layout, usable
-from ...benchmark.forecast.run_folder import FORECASTS_NAME, KEY_NAME, PREDICTOR_NAME, REMEDY, WINDOWS_NAME
+from ...benchmark.forecast.run_folder import (
+    FORECASTS_NAME,
+    KEY_NAME,
+    PREDICTOR_NAME,
+    REMEDY,
+    WINDOWS_NAME,
+    check_scorable,
+)
 from ...benchmark.forecast.windows import EvaluationWindow, evaluation_windows
-from ...benchmark.protocol import check_known
 from ...benchmark.record import RECORD_LIMIT, RECORD_NAME, Record, read_record
 from ...benchmark.request import is_identified
 from ...benchmark.run import Run
@@ -89,17 +95,6 @@ def open_record_file(path: Path) -> Record:
     except ProtocolError as error:
         raise ProtocolError(f"{path}: {error}") from None
     return record
-
-
-def check_scorable(record: Record) -> None:
-    """A finished run of the forecast track, of a protocol that is known; raises `ProtocolError` for anything else."""
-    if record.failed:
-        raise ProtocolError(
-            f"the run failed at {record.status.stage} ({record.status.reason}). It has no results; repeat it."
-        )
-    if record.track != "forecast":
-        raise ProtocolError(f"of the {record.track} track; only runs of the forecast track can be scored.")
-    check_known(record.key.protocol)
 
 
 def stated_record(run: Run | Record | Path | str) -> Record:

@@ -10,13 +10,12 @@ from typing import Literal
 
 from ...benchmark.metrics import HEADLINE
 from ...benchmark.record import MethodIdentity, Record
-from ...benchmark.request import RunRequest
+from ...benchmark.request import RunRequest, check_method
 from ...benchmark.run import Run, execute
 from ...benchmark.worker.usage import Limits
 from ...registry.dataset import Dataset
 from ...registry.locations import cache_root
 from ...registry.store import optional_write
-from ...utils.canonical import canonical_json
 from ...utils.errors import ProtocolError
 from ...utils.files import write_text
 from ...utils.progress import Progress, silent
@@ -109,8 +108,10 @@ def rerun_request(
 ) -> RunRequest:
     """The run that a record states, on the dataset that is given; on another device than its, if one is.
 
-    Raises `ProtocolError` if the dataset that it was fitted on is not here, or another.
+    Raises `ProtocolError` if the dataset that it was fitted on is not here, or another, or nothing was fitted.
     """
+    if record.key.state is not None:
+        raise ProtocolError("The run was given a fitted state; only the run that fitted that can be made again.")
     stated = RunRequest.of(record, dataset, limits=limits or Limits(), fit_on=open_fit_set(record))
     return replace(stated, device=device or stated.device)
 
@@ -119,11 +120,7 @@ def check_installed(request: RunRequest, stated: MethodIdentity) -> str:
     """What would isolate the predictor; raises `ProtocolError` unless it is the one that a record states."""
     with request.start() as predictor:
         installed, isolation = request.key(predictor).method, predictor.isolation
-    if canonical_json(installed.stable()) != canonical_json(stated.stable()):  # where 1, 1.0 and true are three things
-        raise ProtocolError(
-            f"The record is of {stated.name} v{stated.version} with options {stated.options}; installed here is "
-            f"v{installed.version} with {installed.options}. Install the version that the record names."
-        )
+    check_method(installed, stated)
     return isolation
 
 

@@ -11,19 +11,23 @@ import pytest
 import tipl_bench
 from click.testing import CliRunner
 from helpers import synthetic
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
+from tipl_bench.benchmark.fitted import states
 from tipl_bench.benchmark.fitted.forecasting import forecast_with
-from tipl_bench.benchmark.fitting import fitted_state as states
-from tipl_bench.benchmark.fitting.fitted_state import fitted_state, shipped_states
+from tipl_bench.benchmark.fitted.states import fitted_state, shipped_states
 from tipl_bench.benchmark.forecast.forecasting import build_contexts
+from tipl_bench.benchmark.forecast.run_folder import PREDICTOR_NAME
 from tipl_bench.benchmark.forecast.windows import evaluation_windows
 from tipl_bench.benchmark.protocol import PROTOCOLS
 from tipl_bench.benchmark.request import RunRequest
 from tipl_bench.benchmark.run import Run, execute
 from tipl_bench.cli import main
+from tipl_bench.leaderboard.verify.reproduce import reproduce
 from tipl_bench.leaderboard.verify.rescore import verify
 from tipl_bench.registry.manifest import Split
 from tipl_bench.registry.store import dataset_folder
-from tipl_bench.utils.errors import PredictorError, ProtocolError, UnknownNameError
+from tipl_bench.utils.errors import OptionError, PredictorError, ProtocolError, UnknownNameError
 from tipl_bench.utils.files import sha256
 
 MORE = "toy-pendulum/more-v1"
@@ -57,18 +61,55 @@ def ship(run: Run, folder: Path, monkeypatch, **changed: str) -> None:
     monkeypatch.setattr(states, "SHIPPED", folder)
 
 
-def test_a_state_forecasts_what_its_run_did_without_the_trials_that_it_was_fitted_on(fitted, smooth, tmp_path):
+def edit(folder: Path, change) -> None:
+    """Change a run's record."""
+    record = json.loads((folder / "record.json").read_text())
+    change(record)
+    (folder / "record.json").write_text(json.dumps(record))
+
+
+def copied(run: Run, folder: Path) -> Path:
+    """A copy of a run's folder."""
+    return Path(shutil.copytree(run.folder, folder))
+
+
+def test_a_state_forecasts_what_its_run_did_without_the_set_that_it_was_fitted_on(fitted, smooth, tmp_path):
     again = forecast_with(fitted_state(fitted.folder), smooth, tmp_path / "again")
-    assert again.record.key == fitted.record.key
     assert again.record.artifacts == fitted.record.artifacts
     assert again.record.results == fitted.record.results
-    assert again.record.cost.fit_seconds == fitted.record.cost.fit_seconds
-    assert verify(again, smooth).agrees
+    assert again.record.key == fitted.record.key.model_copy(update={"state": sha256(again.folder / PREDICTOR_NAME)})
     assert forecast_with(fitted_state(fitted.folder), smooth, tmp_path / "again").repeated
 
 
-def test_the_predictor_of_a_state_forecasts_in_this_process(fitted, smooth):
-    predictor = fitted_state(fitted.folder).predictor()
+def test_what_a_state_forecast_can_be_verified_but_is_no_run_to_submit_or_to_make_again(fitted, smooth, tmp_path):
+    again = forecast_with(fitted_state(fitted.folder), smooth, tmp_path / "again")
+    assert verify(again, smooth).agrees
+    assert again.record.cost.fit_seconds == 0
+    assert "not a whole test run (with a given state)" in str(again.record.why_not_submittable)
+    with pytest.raises(ProtocolError, match="only the run that fitted that can be made again"):
+        reproduce(again, smooth)
+    with pytest.raises(ProtocolError, match="nothing was fitted there; use the state that it was made with"):
+        fitted_state(again.folder)
+
+
+def test_states_of_one_run_key_are_never_taken_for_each_other(fitted, smooth, tmp_path):
+    """Nor is a run for what was forecast with its state."""
+    other = copied(fitted, tmp_path / "other" / "run")
+    arrays = load_file(other / PREDICTOR_NAME)
+    with safe_open(other / PREDICTOR_NAME, framework="numpy") as file:
+        save_file({"coefficients": arrays["coefficients"] / 2}, other / PREDICTOR_NAME, file.metadata())
+    whole, halved = fitted_state(fitted.folder), fitted_state(other)
+    one, two = forecast_with(whole, smooth, tmp_path / "one"), forecast_with(halved, smooth, tmp_path / "two")
+    assert one.record.artifacts != two.record.artifacts
+    for folder in (one.folder, fitted.folder):
+        with pytest.raises(ProtocolError, match="holds another run"):
+            forecast_with(halved, smooth, folder)
+    with pytest.raises(ProtocolError, match=r"state: None here, [0-9a-f]{64} there"):
+        execute(RunRequest("autoregression", smooth, protocol=synthetic.SMALL, device="cpu", seed=3), two.folder)
+
+
+def test_a_predictor_is_loaded_in_this_process(fitted, smooth):
+    predictor = tipl_bench.load_predictor(fitted.folder)
     windows = evaluation_windows(smooth, synthetic.SMALL, "test", None)
     contexts = build_contexts({trial: smooth.trial(trial) for trial in (6, 7)}, windows, synthetic.SMALL.context)
     forecasts = predictor.predict(contexts, synthetic.SMALL.horizon)
@@ -84,23 +125,66 @@ def test_a_shipped_state_is_found_by_its_name_and_must_be_the_pinned_one(fitted,
         fitted_state(NAME)
 
 
-def test_what_is_no_fitted_state_is_refused(fitted, walking, smooth, tmp_path):
-    with pytest.raises(UnknownNameError, match=r"Unknown fitted state 'toy/none-v1'\. It is neither a name nor a run"):
-        fitted_state("toy/none-v1")
-    state = fitted_state(fitted.folder)
+@pytest.mark.parametrize("place", ["toy/none-v1", ""])
+def test_what_is_neither_a_name_nor_a_folder_is_refused(place):
+    with pytest.raises(UnknownNameError, match=r"Unknown fitted state .* neither a name nor a run folder\. Known: "):
+        fitted_state(place)
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (lambda record: record["key"]["method"].update(version=99), "autoregression v99 .*installed here is v1"),
+        (lambda record: record["key"]["method"].update(consumes="pretrained"), "Install the version that the record"),
+        (lambda record: record["key"]["protocol"].update(version=99), "protocol"),
+        (lambda record: record.update(track="training"), "of the training track; only runs of the forecast track"),
+    ],
+)
+def test_a_record_that_no_other_command_takes_is_refused(change, complaint, fitted, smooth, tmp_path):
+    edit(fitted.folder, change)
+    with pytest.raises(ProtocolError, match=complaint):
+        forecast_with(fitted_state(fitted.folder), smooth, tmp_path / "again")
+
+
+def test_another_dataset_than_that_of_the_record_is_refused(fitted, walking, tmp_path):
     with pytest.raises(ProtocolError, match=r"which of another dataset's trials it was fitted on is not known"):
-        forecast_with(state, walking, tmp_path / "other")
-    record = json.loads((fitted.folder / "record.json").read_text())
-    record["key"]["method"]["version"] = 99
-    (fitted.folder / "record.json").write_text(json.dumps(record))
-    with pytest.raises(ProtocolError, match=r"another autoregression \(method\.version: 1 here, 99 there\)\. Install"):
-        forecast_with(fitted_state(fitted.folder), smooth, tmp_path / "version")
-    (fitted.folder / "predictor.safetensors").write_bytes(b"nothing")
+        forecast_with(fitted_state(fitted.folder), walking, tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_damaged_state_is_named_and_nothing_of_its_run_is_lost(fitted, smooth, tmp_path):
+    record = (fitted.folder / "record.json").read_bytes()
+    (fitted.folder / PREDICTOR_NAME).write_bytes(b"nothing")
     with pytest.raises(PredictorError, match="not a saved predictor"):
-        fitted_state(fitted.folder).predictor()
-    (fitted.folder / "predictor.safetensors").unlink()
-    with pytest.raises(ProtocolError, match=r"holds no fitted state: predictor\.safetensors is missing"):
+        tipl_bench.load_predictor(fitted.folder)
+    with pytest.raises(PredictorError, match=rf"so is {fitted.folder / PREDICTOR_NAME}: make that again"):
+        forecast_with(fitted_state(fitted.folder), smooth, tmp_path / "again")
+    with pytest.raises(ProtocolError, match="holds another run"):
+        forecast_with(fitted_state(fitted.folder), smooth, fitted.folder)
+    assert (fitted.folder / "record.json").read_bytes() == record
+    save_file({"others": np.zeros(3)}, fitted.folder / PREDICTOR_NAME, {"tipl_bench": "{}"})
+    with pytest.raises(PredictorError):
+        tipl_bench.load_predictor(fitted.folder)
+
+
+def test_a_folder_without_a_state_or_a_record_is_refused(fitted):
+    (fitted.folder / PREDICTOR_NAME).unlink()
+    with pytest.raises(ProtocolError, match=r"predictor\.safetensors is missing"):
         fitted_state(fitted.folder)
+    (fitted.folder / "record.json").unlink()
+    with pytest.raises(ProtocolError, match="the run was not finished; repeat its command"):
+        fitted_state(fitted.folder)
+    (fitted.folder / "key.json").unlink()
+    with pytest.raises(ProtocolError, match=r"record\.json is missing"):
+        fitted_state(fitted.folder)
+
+
+def test_a_device_that_is_not_here_is_named(fitted, smooth, tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    edit(fitted.folder, lambda record: record["key"].update(device="cuda"))
+    assert forecast_with(fitted_state(fitted.folder), smooth, tmp_path / "again").record.key.device == "cpu"
+    with pytest.raises(OptionError, match="torch sees no CUDA device here"):
+        tipl_bench.load_predictor(fitted.folder, "cuda")
 
 
 def test_the_command_lists_states_and_forecasts_with_one(fitted, smooth, tmp_path, monkeypatch):
@@ -113,8 +197,8 @@ def test_the_command_lists_states_and_forecasts_with_one(fitted, smooth, tmp_pat
     done = CliRunner().invoke(main, ["forecast", NAME, "--out", str(tmp_path / "out"), "-q"])
     assert done.exit_code == 0, done.output
     assert "the same bytes as the forecasts of the run that fitted it" in " ".join(done.output.split())
-    unknown = CliRunner().invoke(main, ["forecast", "toy/none-v1"])
-    assert unknown.exit_code == 2
+    for wrong in (["toy/none-v1"], ["--out", str(tmp_path / "none")]):
+        assert CliRunner().invoke(main, ["forecast", *wrong]).exit_code == 2
 
 
 def test_every_state_that_ships_has_the_skill_that_its_record_states():
@@ -125,7 +209,9 @@ def test_every_state_that_ships_has_the_skill_that_its_record_states():
         dataset = tipl_bench.load_dataset(key.dataset.name)
         windows = evaluation_windows(dataset, key.protocol, key.split, key.limit)
         trials = {trial: dataset.trial(trial) for trial in dataset.manifest.split.test}
-        forecasts = state.predictor().predict(build_contexts(trials, windows, key.protocol.context), 1)[:, 0]
+        forecasts = tipl_bench.load_predictor(name).predict(build_contexts(trials, windows, key.protocol.context), 1)[
+            :, 0
+        ]
         missed = moved = 0.0
         for window, forecast in zip(windows, forecasts, strict=True):
             if window.phase == "learning":
