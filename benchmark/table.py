@@ -10,6 +10,7 @@ import pandas as pd
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from ..baselines.options import as_settings
 from ..utils.errors import ProtocolError
 from ..utils.tables import Cell, ColumnGroup, FoldedTable
 from .intervals import Estimate
@@ -22,7 +23,7 @@ SHOWN_HORIZONS = (1, 2, 5, 10)
 def render(record: Record) -> RenderableType:
     """Skill by horizon with intervals, REPW beside that of persistence and of a perfect forecast, and the cost."""
     key, cost, fitted_on = record.key, record.cost, record.key.method.fitted_on
-    options = ", ".join(f"{name}={value}" for name, value in key.method.options.items())
+    options = ", ".join(as_settings(key.method.options))
     head = Text.assemble(
         (f"{key.method.name} v{key.method.version}", "bold"),
         f" on {key.dataset.name} ({key.dataset.environment}), protocol {key.protocol.version}, seed {key.seed}\n",

@@ -127,7 +127,7 @@ def draw(study: Study, rows: Sequence[Row], path: Path) -> None:
     from matplotlib.figure import Figure
 
     with mpl.rc_context(figures.STYLE):
-        figure = Figure(figsize=(12.4, 3.9), layout="constrained")
+        figure = Figure(figsize=(12.4, 4.2), layout="constrained")
         by_trials, by_steps, by_width = figure.subplots(1, 3, sharey=True, width_ratios=(1.4, 1, 1))
         most = study.trials[-1]
         for name, colour in zip(study.predictors, COLOURS * len(study.predictors), strict=False):
@@ -148,7 +148,7 @@ def draw(study: Study, rows: Sequence[Row], path: Path) -> None:
         by_trials.set_ylabel("mean skill, learning phase")
         by_steps.set_xlabel(f"times the steps of {study.budget}, {most} trials")
         by_width.set_xlabel(f"learned parameters, {most} trials")
-        by_trials.legend(loc="best", fontsize=7)
+        figure.legend(*by_trials.get_legend_handles_labels(), loc="outside lower center", ncols=7, fontsize=7)
         path.parent.mkdir(parents=True, exist_ok=True)
         with replace_atomically(path) as temporary:
             figure.savefig(temporary, format="png", dpi=110, metadata={"Software": None})

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from ...baselines import predictor_type
-from ...baselines.options import build_options
+from ...baselines.options import as_settings, build_options
 from ...baselines.predictor import options_dict
 from ...benchmark.metrics import METRICS
 from ...benchmark.protocol import CURRENT, ROW_SEEDS
@@ -156,7 +156,7 @@ def boards(stored: Mapping[Path, Record]) -> dict[str, list[Entry]]:
         stated = group[0][1].key.method
         kind = (stated.name, stated.budget, group[0][1].key.protocol.context)
         usual[kind] = known = usual[kind] if kind in usual else _usual_options(*kind)
-        settings = tuple(f"{n}={value}" for n, value in stated.options.items() if n not in known or known[n] != value)
+        settings = as_settings({n: value for n, value in stated.options.items() if n not in known or known[n] != value})
         entry = Entry(dict(group), tuple(row_status(path, record) for path, record in group), settings)
         found.setdefault(entry.board, []).append(entry)
     for board in found.values():
