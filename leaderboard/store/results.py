@@ -49,11 +49,10 @@ def load_results(records: Path | str | None = None) -> pd.DataFrame:
             if name in COLUMNS or name.endswith(tuple(f"_{bound}" for bound in BOUNDS)):
                 raise ProtocolError(f"{path}: the metric {name} has the name of another column; rename the metric.")
             names[name] = None
-    rows = [
-        _of_record(path, record) | _of_result(result, names)
-        for path, record in found.items()
-        for result in record.results
-    ]
+    rows = []
+    for path, record in found.items():
+        common = _of_record(path, record)
+        rows += [common | _of_result(result, names) for result in record.results]
     metrics = [column for name in names for column in (name, *(f"{name}_{bound}" for bound in BOUNDS))]
     return pd.DataFrame(rows, columns=[*COLUMNS, *metrics]).astype({"horizon": "Int64"})
 

@@ -39,15 +39,22 @@ def _known_protocol(monkeypatch):
     monkeypatch.setitem(PROTOCOLS, synthetic.SMALL.version, synthetic.SMALL)
 
 
-@pytest.fixture
-def fitted(smooth, store, tmp_path) -> Run:
+@pytest.fixture(scope="module")
+def made(smooth, tmp_path_factory) -> Run:
     """A run that was fitted on more trials, which are gone since."""
+    folder = tmp_path_factory.mktemp("made")
     split = Split(train=(0, 1, 2, 3, 4, 8, 9, 10), validation=(5,), test=(6, 7, 11))
-    more = synthetic.smooth_dataset(dataset_folder(MORE), 12, name=MORE, split=split)
+    more = synthetic.smooth_dataset(folder / "more", 12, name=MORE, split=split)
     request = RunRequest("autoregression", smooth, protocol=synthetic.SMALL, device="cpu", seed=3, fit_on=more)
-    run = execute(request, tmp_path / "run")
+    run = execute(request, folder / "run")
     shutil.rmtree(more.folder)
     return run
+
+
+@pytest.fixture
+def fitted(made, store, tmp_path) -> Run:
+    """A copy of that run, for each test to change."""
+    return Run(Path(shutil.copytree(made.folder, tmp_path / "run")), made.record)
 
 
 def ship(run: Run, folder: Path, monkeypatch, **changed: str) -> None:

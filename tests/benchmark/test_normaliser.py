@@ -146,9 +146,9 @@ def test_a_run_is_checked_run_again_kept_and_shown_as_one_that_forecasts_the_nor
     add(run.record, tmp_path / "records")
     board = document(tmp_path / "records")
     text = markdown.render(board)
-    assert "linear normaliser=True (statistics) *(forecasts the normaliser)*" in text
+    assert "linear normaliser=true (statistics) *(forecasts the normaliser)*" in text
     assert "those of rows that forecast the normaliser act with what they forecast" in text
-    assert page_data.summary(board)["rows"]["variant"]["values"] == ["normaliser=True (forecasts the normaliser)"]
+    assert page_data.summary(board)["rows"]["variant"]["values"] == ["normaliser=true (forecasts the normaliser)"]
 
 
 @pytest.mark.parametrize(
