@@ -14,8 +14,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ..baselines import model_of
-from ..baselines.options import as_settings, describe_options
+from ..baselines import model_of, predictor_type
+from ..baselines.options import as_settings, build_options, describe_options
 from ..baselines.plugins.sources import SCRIPT, module_sources
 from ..baselines.predictor import NoOptions, Predictor, class_with_fit_set, options_dict
 from ..registry.catalog import identity_of
@@ -248,6 +248,18 @@ class RunRequest:
         if self.fitted is not None:
             check_method(key.method, self.fitted.record.key.method)
         return key
+
+
+def stated_predictor(key: RunKey) -> Predictor[Any]:
+    """The predictor that a run's key states, in this process and unfitted.
+
+    Raises `UnknownNameError` if it is not installed, and `OptionError` if it cannot have the options.
+    """
+    method, kind = key.method, predictor_type(key.method.name)
+    predictor: Predictor[Any] = kind(
+        build_options(kind, method.budget, as_settings(method.options), key.protocol.context)
+    )
+    return predictor
 
 
 def check_method(installed: MethodIdentity, stated: MethodIdentity) -> None:

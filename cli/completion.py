@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import tomllib
-from pathlib import Path
 from typing import Any
 
 import click
@@ -35,8 +34,9 @@ def complete_environments(context: click.Context, option: click.Parameter, typed
 
 def complete_states(context: click.Context, option: click.Parameter, typed: str) -> list[str]:
     """Fitted states of this package."""
-    path = Path(__file__).parents[1] / "benchmark" / "fitted" / "catalog.toml"
-    return [name for name in tomllib.loads(path.read_text(encoding="utf-8")) if name.startswith(typed)]
+    from ..benchmark.fitted import CATALOG
+
+    return [name for name in tomllib.loads(CATALOG.read_text(encoding="utf-8")) if name.startswith(typed)]
 
 
 def complete_budgets(context: click.Context, option: click.Parameter, typed: str) -> list[str]:

@@ -1,7 +1,7 @@
 """TIPL: Transformer as Implicit Policy Learner."""
 
-from .options import BackboneOptions, TIPLOptions
+from .options import TIPLOptions
 from .predictor import TIPL
 from .published import PublishedOptions, TIPLPooled, TIPLPublished
 
-__all__ = ["TIPL", "BackboneOptions", "PublishedOptions", "TIPLOptions", "TIPLPooled", "TIPLPublished"]
+__all__ = ["TIPL", "PublishedOptions", "TIPLOptions", "TIPLPooled", "TIPLPublished"]

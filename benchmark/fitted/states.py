@@ -1,6 +1,6 @@
 """Fitted states that are kept: what a run learned, beside its record.
 
-Those of this package are folders beside this file, which `catalog.toml` pins; a run folder is one as well.
+Those of this package are folders beside the catalog, which pins them; a run folder is one as well.
 """
 
 from __future__ import annotations
@@ -11,8 +11,6 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from ...baselines import predictor_type
-from ...baselines.options import as_settings, build_options
 from ...baselines.predictor import Predictor
 from ...utils.errors import PredictorError, ProtocolError, UnknownNameError
 from ...utils.fields import Document, Sha256
@@ -20,10 +18,9 @@ from ...utils.files import sha256
 from ...utils.text import one_line
 from ..forecast.run_folder import KEY_NAME, PREDICTOR_NAME, FittedState, check_scorable
 from ..record import RECORD_NAME, read_record
-from ..request import resolve_device
+from ..request import resolve_device, stated_predictor
 from ..worker.predictor_process import STATE_LIMIT
-
-SHIPPED = Path(__file__).parent
+from . import CATALOG
 
 
 class ShippedState(Document):
@@ -35,8 +32,8 @@ class ShippedState(Document):
 
 def shipped_states() -> dict[str, ShippedState]:
     """The states that ship with this package, by name: `<environment>/<predictor>-v<N>`."""
-    text = (SHIPPED / "catalog.toml").read_text(encoding="utf-8")
-    return TypeAdapter(dict[str, ShippedState]).validate_python(tomllib.loads(text))
+    entries = tomllib.loads(CATALOG.read_text(encoding="utf-8"))
+    return TypeAdapter(dict[str, ShippedState]).validate_python(entries)
 
 
 def fitted_state(place: str | Path) -> FittedState:
@@ -53,7 +50,7 @@ def fitted_state(place: str | Path) -> FittedState:
     name, folder = Path(place).as_posix(), Path(place)
     pinned = shipped_states().get(name)
     if pinned is not None:
-        folder = SHIPPED / name
+        folder = CATALOG.parent / name
     elif not str(place) or not folder.is_dir():
         raise UnknownNameError("fitted state", str(place), shipped_states(), "It is neither a name nor a run folder")
     if not (folder / RECORD_NAME).exists():
@@ -108,12 +105,10 @@ def load_predictor(place: str | Path, device: str = "auto") -> Predictor[Any]:
         If the installed predictor is of another version, or the file is damaged.
     """
     state = fitted_state(place)
-    key, kind = state.record.key, predictor_type(state.record.key.method.name)
-    options = build_options(kind, key.method.budget, as_settings(key.method.options), key.protocol.context)
-    predictor: Predictor[Any] = kind(options)
+    predictor = stated_predictor(state.record.key)
     predictor.device = resolve_device(device)
     try:
         predictor.load(state.path)
     except (LookupError, ValueError, TypeError, RuntimeError) as error:  # of arrays that are not those it saved
-        raise PredictorError(f"{state.path}: not a state of {kind.name} ({one_line(error, 200)}).") from None
+        raise PredictorError(f"{state.path}: not a state of {predictor.name} ({one_line(error, 200)}).") from None
     return predictor

@@ -15,7 +15,7 @@ from ..protocol import CURRENT
 from ..record import Record
 from ..request import run_folder
 from ..run import run
-from .kept import Ablation, AblationRun, finished_record
+from .kept import Ablation, AblationRun, record_in
 from .templating import mean_and_spread
 
 ORDER = (
@@ -83,7 +83,7 @@ def ablate(
     places = [
         (options, seed, _place(dataset, folder, options, seed)) for seed in seeds for options in _configurations()
     ]
-    missing = [one for one in places if finished_record(one[-1]) is None]
+    missing = [one for one in places if record_in(one[-1]) is None]
     for options, seed, place in missing[:limit]:
         run(TIPLPooled, dataset, budget=BUDGET, options=options, seed=seed, device="cpu", out=place, progress=progress)
 
@@ -91,7 +91,7 @@ def ablate(
 def finished(dataset: Dataset, folder: Path, seeds: Sequence[int]) -> Ablation:
     """The runs that are finished."""
     found = {
-        (options, seed): finished_record(_place(dataset, folder, options, seed))
+        (options, seed): record_in(_place(dataset, folder, options, seed))
         for options in _configurations()
         for seed in seeds
     }

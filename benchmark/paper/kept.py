@@ -148,7 +148,7 @@ def kept_ablation(folder: Path) -> Ablation | None:
     return Ablation.model_validate_json(path.read_text("utf-8")) if path.exists() else None
 
 
-def finished_record(folder: Path) -> Record | None:
+def record_in(folder: Path) -> Record | None:
     """The record of the run in a folder; None if there is none, or it failed and is to be tried again."""
     path = folder / RECORD_NAME
     record = read_record(path) if path.exists() else None

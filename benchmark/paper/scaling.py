@@ -25,7 +25,7 @@ from ..protocol import CURRENT, Protocol
 from ..protocol import protocol as protocol_of
 from ..request import run_folder
 from ..run import run
-from .kept import finished_record
+from .kept import record_in
 
 PREDICTORS = ("autoregression", "mlp", "tipl", "wnn", "tipl-neuron")
 PHASE = "learning"
@@ -146,7 +146,7 @@ class Curve:
         """The skill's sums of each finished run, by horizon and test trial."""
         for count in self.trials:
             for seed in self.study.seeds:
-                record = finished_record(self.place(folder, count, seed))
+                record = record_in(self.place(folder, count, seed))
                 if record is None:
                     continue
                 for result in record.of_phase(PHASE):
@@ -188,7 +188,7 @@ def missing(study: Study, folder: Path, kept: Path) -> Iterator[tuple[Curve, int
         for curve in study.curves():
             for count in curve.trials:
                 run = (curve.predictor, curve.steps, curve.width, count, seed)
-                if run not in known and finished_record(curve.place(folder, count, seed)) is None:
+                if run not in known and record_in(curve.place(folder, count, seed)) is None:
                     yield curve, count, seed
 
 

@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ...baselines import IN_TREE, predictor_type
-from ...baselines.options import as_settings, build_options
 from ...baselines.plugins.discovery import SEES_THE_FUTURE
 from ...baselines.predictor import class_with_fit_set, options_dict
 from ...benchmark.protocol import ROW_SEEDS
 from ...benchmark.record import Record
+from ...benchmark.request import stated_predictor
 from ...benchmark.worker.usage import Limits
 from ...registry.reference import skeleton
 from ...utils.canonical import canonical_json
@@ -147,8 +147,7 @@ def _false_claims(record: Record) -> Iterator[str]:
     stated = record.key.method
     kind = predictor_type(stated.name)
     try:
-        context = record.key.protocol.context
-        predictor = kind(build_options(kind, stated.budget, as_settings(stated.options), context))
+        predictor = stated_predictor(record.key)
     except TiplBenchError as error:
         yield f"options that {stated.name} cannot have: {str(error).encode('unicode_escape').decode()[:200]}"
         return

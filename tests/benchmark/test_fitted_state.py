@@ -12,7 +12,7 @@ import tipl_bench
 from click.testing import CliRunner
 from helpers import synthetic
 from safetensors import safe_open
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 from tipl_bench.benchmark.fitted import states
 from tipl_bench.benchmark.fitted.forecasting import forecast_with
 from tipl_bench.benchmark.fitted.states import fitted_state, shipped_states
@@ -60,12 +60,12 @@ def fitted(made, store, tmp_path) -> Run:
 def ship(run: Run, folder: Path, monkeypatch, **changed: str) -> None:
     """Let a run's state be one that ships with the package."""
     (folder / NAME).mkdir(parents=True)
-    for name in ("record.json", "predictor.safetensors"):
+    for name in ("record.json", PREDICTOR_NAME):
         shutil.copyfile(run.folder / name, folder / NAME / name)
-    pins = {"record": sha256(run.folder / "record.json"), "predictor": sha256(run.folder / "predictor.safetensors")}
+    pins = {"record": sha256(run.folder / "record.json"), "predictor": sha256(run.folder / PREDICTOR_NAME)}
     lines = [f"[{json.dumps(NAME)}]", *(f"{key} = {json.dumps(value)}" for key, value in (pins | changed).items())]
     (folder / "catalog.toml").write_text("\n".join(lines))
-    monkeypatch.setattr(states, "SHIPPED", folder)
+    monkeypatch.setattr(states, "CATALOG", folder / "catalog.toml")
 
 
 def edit(folder: Path, change) -> None:
@@ -73,11 +73,6 @@ def edit(folder: Path, change) -> None:
     record = json.loads((folder / "record.json").read_text())
     change(record)
     (folder / "record.json").write_text(json.dumps(record))
-
-
-def copied(run: Run, folder: Path) -> Path:
-    """A copy of a run's folder."""
-    return Path(shutil.copytree(run.folder, folder))
 
 
 def test_a_state_forecasts_what_its_run_did_without_the_set_that_it_was_fitted_on(fitted, smooth, tmp_path):
@@ -101,10 +96,10 @@ def test_what_a_state_forecast_can_be_verified_but_is_no_run_to_submit_or_to_mak
 
 def test_states_of_one_run_key_are_never_taken_for_each_other(fitted, smooth, tmp_path):
     """Nor is a run for what was forecast with its state."""
-    other = copied(fitted, tmp_path / "other" / "run")
-    arrays = load_file(other / PREDICTOR_NAME)
+    other = Path(shutil.copytree(fitted.folder, tmp_path / "other" / "run"))
     with safe_open(other / PREDICTOR_NAME, framework="numpy") as file:
-        save_file({"coefficients": arrays["coefficients"] / 2}, other / PREDICTOR_NAME, file.metadata())
+        halves = {"coefficients": file.get_tensor("coefficients") / 2}
+        save_file(halves, other / PREDICTOR_NAME, file.metadata())
     whole, halved = fitted_state(fitted.folder), fitted_state(other)
     one, two = forecast_with(whole, smooth, tmp_path / "one"), forecast_with(halved, smooth, tmp_path / "two")
     assert one.record.artifacts != two.record.artifacts
@@ -216,9 +211,8 @@ def test_every_state_that_ships_has_the_skill_that_its_record_states():
         dataset = tipl_bench.load_dataset(key.dataset.name)
         windows = evaluation_windows(dataset, key.protocol, key.split, key.limit)
         trials = {trial: dataset.trial(trial) for trial in dataset.manifest.split.test}
-        forecasts = tipl_bench.load_predictor(name).predict(build_contexts(trials, windows, key.protocol.context), 1)[
-            :, 0
-        ]
+        contexts = build_contexts(trials, windows, key.protocol.context)
+        forecasts = tipl_bench.load_predictor(name).predict(contexts, 1)[:, 0]
         missed = moved = 0.0
         for window, forecast in zip(windows, forecasts, strict=True):
             if window.phase == "learning":
