@@ -18,15 +18,18 @@ _HOMES = {
     "NoOptions": "baselines.predictor",
     "Optimizer": "rl.optimizer",
     "Options": "baselines.predictor",
+    "OuterRule": "rl.optimizer",
     "PolicyLayout": "rl.policy",
     "Predictor": "baselines.predictor",
     "ProgressLines": "utils.progress",
     "Run": "benchmark.run",
     "TiplBenchError": "utils.errors",
     "TrainingWindows": "baselines.fitting.windows",
+    "TrainingRun": "benchmark.training.run",
     "Trial": "registry.trial",
     "check_predictor": "benchmark.conformance.check",
     "compare": "benchmark.compare",
+    "compare_training": "benchmark.training.compare",
     "evaluate_returns": "rl.evaluation",
     "iteration_positions": "registry.trial",
     "load_dataset": "registry.loading",
@@ -34,6 +37,7 @@ _HOMES = {
     "load_results": "leaderboard.store.results",
     "reproduce": "leaderboard.verify.reproduce",
     "run": "benchmark.run",
+    "train": "benchmark.training.run",
     "verify": "leaderboard.verify.rescore",
 }
 """Public names, imported when first used: the command line's `--help` must not wait for torch."""
@@ -45,6 +49,8 @@ if TYPE_CHECKING:
     from .benchmark.conformance.check import check_predictor
     from .benchmark.fitted.states import load_predictor
     from .benchmark.run import Run, run
+    from .benchmark.training.compare import compare_training
+    from .benchmark.training.run import TrainingRun, train
     from .leaderboard.store.results import load_results
     from .leaderboard.verify.reproduce import reproduce
     from .leaderboard.verify.rescore import verify
@@ -52,7 +58,7 @@ if TYPE_CHECKING:
     from .registry.loading import load_dataset
     from .registry.trial import Trial, iteration_positions
     from .rl.evaluation import evaluate_returns
-    from .rl.optimizer import Optimizer
+    from .rl.optimizer import Optimizer, OuterRule
     from .rl.policy import PolicyLayout
     from .utils.errors import TiplBenchError
     from .utils.progress import ProgressLines
@@ -75,16 +81,19 @@ __all__ = [
     "NoOptions",
     "Optimizer",
     "Options",
+    "OuterRule",
     "PolicyLayout",
     "Predictor",
     "ProgressLines",
     "Run",
     "TiplBenchError",
+    "TrainingRun",
     "TrainingWindows",
     "Trial",
     "__version__",
     "check_predictor",
     "compare",
+    "compare_training",
     "evaluate_returns",
     "iteration_positions",
     "load_dataset",
@@ -92,5 +101,6 @@ __all__ = [
     "load_results",
     "reproduce",
     "run",
+    "train",
     "verify",
 ]

@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -19,6 +19,22 @@ NONE = "none"
 MAX_CONFIGURATIONS = 1000
 """Runs of one sweep, seeds aside."""
 JSON_TYPES = {"integer": "int", "number": "float", "boolean": "bool", "string": "str", "null": NONE}
+
+
+@dataclass(frozen=True)
+class Configurable:
+    """A class whose fields are its options, under the name that messages have; a predictor's class is one by itself."""
+
+    name: str
+    options_type: type[Any]
+    budgets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def resolve_options(self, options: Any, context: int) -> Any:
+        """Options as they are."""
+        return options
+
+
+Kind = type[Predictor[Any]] | Configurable
 
 
 @dataclass(frozen=True)
@@ -44,7 +60,7 @@ def as_settings(options: Mapping[str, object]) -> tuple[str, ...]:
     return tuple(f"{name}={option_text(value)}" for name, value in options.items())
 
 
-def describe_options(predictor: type[Predictor[Any]]) -> Mapping[str, OptionInfo]:
+def describe_options(predictor: Kind) -> Mapping[str, OptionInfo]:
     """The options of a predictor by name.
 
     Raises
@@ -80,7 +96,7 @@ def _type_names(member: Mapping[str, Any]) -> list[str]:
     return [JSON_TYPES.get(member.get("type", ""), "value")]
 
 
-def _check_fields(predictor: type[Predictor[Any]], names: Collection[str], recorded: Collection[str]) -> None:
+def _check_fields(predictor: Kind, names: Collection[str], recorded: Collection[str]) -> None:
     """Refuse options that a setting would not reach, or that a record would not hold."""
     kind = predictor.options_type
     fields = dataclasses.fields(kind) if dataclasses.is_dataclass(kind) else ()
@@ -95,9 +111,7 @@ def _check_fields(predictor: type[Predictor[Any]], names: Collection[str], recor
         raise OptionError(f"{predictor.name}: option {name} of {kind.__name__}: {reason}; make it a plain field.")
 
 
-def expand_settings(
-    predictor: type[Predictor[Any]], budget: str, settings: Sequence[str], context: int
-) -> tuple[tuple[str, ...], ...]:
+def expand_settings(predictor: Kind, budget: str, settings: Sequence[str], context: int) -> tuple[tuple[str, ...], ...]:
     """The settings of every run of a sweep: all combinations of the values that `name=value` settings list.
 
     A value that an option has without its setting is left out, so that a run is the same whether a sweep names its
@@ -130,7 +144,7 @@ def expand_settings(
     return tuple(dict.fromkeys(tuple(s for s in product if s not in needless) for product in products))
 
 
-def _is_needless(predictor: type[Predictor[Any]], budget: str, setting: str, context: int) -> bool:
+def _is_needless(predictor: Kind, budget: str, setting: str, context: int) -> bool:
     """Whether the options are the same without a setting."""
     try:
         plain, chosen = (build_options(predictor, budget, chosen, context) for chosen in ((), (setting,)))
@@ -139,7 +153,7 @@ def _is_needless(predictor: type[Predictor[Any]], budget: str, setting: str, con
     return bool(options_dict(plain) == options_dict(chosen))
 
 
-def build_options(predictor: type[Predictor[Any]], budget: str, settings: Sequence[str], context: int) -> Any:
+def build_options(predictor: Kind, budget: str, settings: Sequence[str], context: int) -> Any:
     """The options of a predictor under a budget, with `name=value` settings on top.
 
     Parameters

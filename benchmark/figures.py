@@ -48,10 +48,10 @@ def draw(record: Record, rows: pd.DataFrame, folder: Path) -> None:
     folder
         The run's folder.
     """
-    with _without_remarks():
+    with without_remarks():
         import matplotlib as mpl  # only where a figure is drawn: `verify` need not wait for it
 
-    with _without_remarks(), mpl.rc_context(STYLE):
+    with without_remarks(), mpl.rc_context(STYLE):
         _draw_errors(record, rows, folder)
         curve = read_curve(folder)
         if curve is not None:
@@ -74,7 +74,7 @@ def _draw_errors(record: Record, rows: pd.DataFrame, folder: Path) -> None:
     else:
         _skill(right, record.of_phase(phase))
     left.legend(handles=handles, loc="upper left")
-    _save(figure, folder / "figure")
+    save(figure, folder / "figure")
 
 
 def _draw_fit(record: Record, curve: pd.DataFrame, folder: Path) -> None:
@@ -92,7 +92,7 @@ def _draw_fit(record: Record, curve: pd.DataFrame, folder: Path) -> None:
             axes.set_ylim(settled.min() - margin, settled.max() + 2 * margin)
         axes.set_xlabel("training step")
         axes.set_title(name.replace("_", " "))
-    _save(figure, folder / "fit")
+    save(figure, folder / "fit")
 
 
 def _figure(record: Record, size: tuple[float, float]) -> Figure:
@@ -107,14 +107,15 @@ def _figure(record: Record, size: tuple[float, float]) -> Figure:
     return figure
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as SVG and PNG, the same bytes each time."""
     for suffix, metadata in (("svg", {"Date": None}), ("png", {"Software": None})):
         with replace_atomically(path.with_suffix(f".{suffix}")) as temporary:
             figure.savefig(temporary, format=suffix, dpi=160, metadata=metadata)
 
 
 @contextlib.contextmanager
-def _without_remarks() -> Iterator[None]:
+def without_remarks() -> Iterator[None]:
     """Keep back what matplotlib logs: where it cannot write its folder, it goes on in a temporary one by itself."""
     logger = logging.getLogger("matplotlib")
     level = logger.level

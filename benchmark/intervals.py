@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
 from ..utils.bootstrap import Float64, Index, bounds, draw, expanded_tail
-from .protocol import Protocol
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
@@ -25,7 +24,18 @@ class Estimate:
 UNDEFINED = Estimate(None, None, None)
 
 
-def bootstrap(statistic: Callable[[Index], Any], trials: int, protocol: Protocol) -> Estimate:
+class Resampling(Protocol):
+    """How intervals are made: a protocol of either track."""
+
+    @property
+    def resamples(self) -> int: ...
+    @property
+    def confidence(self) -> float: ...
+    @property
+    def bootstrap_seed(self) -> int: ...
+
+
+def bootstrap(statistic: Callable[[Index], Any], trials: int, protocol: Resampling) -> Estimate:
     """A statistic of a set of trials with its expanded percentile bootstrap interval over trials.
 
     Parameters
@@ -54,11 +64,11 @@ def bootstrap(statistic: Callable[[Index], Any], trials: int, protocol: Protocol
     return Estimate(value, float(low), float(high))
 
 
-def ratio(numerator: Float64, denominator: Float64, protocol: Protocol) -> Estimate:
+def ratio(numerator: Float64, denominator: Float64, protocol: Resampling) -> Estimate:
     """The ratio of two sums over trials, from per-trial sums [K], with its paired interval."""
     return bootstrap(lambda i: numerator[i].sum(-1) / denominator[i].sum(-1), len(numerator), protocol)
 
 
-def skill(error: Float64, baseline: Float64, protocol: Protocol) -> Estimate:
+def skill(error: Float64, baseline: Float64, protocol: Resampling) -> Estimate:
     """1 - sum(error) / sum(baseline) from per-trial sums [K] on the same windows, with its paired interval."""
     return bootstrap(lambda i: 1 - error[i].sum(-1) / baseline[i].sum(-1), len(error), protocol)

@@ -339,12 +339,12 @@ def run_folder(
     fitted_on: str | None = None,
 ) -> Path:
     """The default folder of a test run, by names alone."""
-    chosen = "".join(f"-{_as_file_name(setting.replace('=', '-', 1))}" for setting in sorted(settings))
+    chosen = "".join(f"-{as_file_name(setting.replace('=', '-', 1))}" for setting in sorted(settings))
     trained = f"{budget}-on-{fitted_on.replace('/', '--')}" if fitted_on else budget
     return Path("runs") / dataset.replace("/", "--") / f"{model}{chosen}-{trained}-seed{seed}{protocol.suffix}"
 
 
-def _as_file_name(text: str) -> str:
+def as_file_name(text: str) -> str:
     """A setting as a part of a file name: as it is, or recognisable and with a hash if no file should be named so."""
     plain = re.sub(r"[^\w.+=-]", "_", text, flags=re.ASCII)[:MAX_IN_NAME]
     return text if plain == text else f"{plain}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"

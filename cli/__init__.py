@@ -14,6 +14,7 @@ from .runs.forecast import forecast
 from .runs.run import run
 from .runs.tune import tune
 from .submission import submit
+from .training import optimizers, train
 from .verification import reproduce, verify
 
 
@@ -30,5 +31,7 @@ def main(verbose: bool = False) -> None:
         sys.excepthook = print_unexpected
 
 
-for command in (run, forecast, tune, compare, datasets, models, verify, reproduce, submit, leaderboard):
+for command in (
+    run, forecast, tune, compare, train, datasets, models, optimizers, verify, reproduce, submit, leaderboard,
+):  # fmt: skip
     main.add_command(command)

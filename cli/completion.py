@@ -39,6 +39,20 @@ def complete_states(context: click.Context, option: click.Parameter, typed: str)
     return [name for name in tomllib.loads(CATALOG.read_text(encoding="utf-8")) if name.startswith(typed)]
 
 
+def complete_optimizers(context: click.Context, option: click.Parameter, typed: str) -> list[str]:
+    """Optimizers of this package."""
+    from ..baselines.optimizers import OPTIMIZERS
+
+    return [name for name in OPTIMIZERS if name.startswith(typed)]
+
+
+def complete_outer_rules(context: click.Context, option: click.Parameter, typed: str) -> list[str]:
+    """Outer rules of this package."""
+    from ..baselines.optimizers import OUTER_RULES
+
+    return [name for name in OUTER_RULES if name.startswith(typed)]
+
+
 def complete_budgets(context: click.Context, option: click.Parameter, typed: str) -> list[str]:
     """Training budgets, the shortest first."""
     from ..baselines.plugins.discovery import BUDGETS

@@ -12,9 +12,11 @@ _HOMES = {
     "Adam": "optimizer",
     "AgentLayout": "policy",
     "Checkpoint": "checkpoint",
+    "Composed": "optimizer",
     "Environment": "environments",
     "FusedAdam": "optimizer",
     "Optimizer": "optimizer",
+    "OuterRule": "optimizer",
     "PPOHyperparameters": "hyperparameters",
     "PPOTraining": "training",
     "Policies": "evaluation",
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from .environments import TASKS, Environment, make
     from .evaluation import Policies, evaluate_returns, usable_threads
     from .hyperparameters import PPOHyperparameters, TrainingConfig
-    from .optimizer import Adam, FusedAdam, Optimizer
+    from .optimizer import Adam, Composed, FusedAdam, Optimizer, OuterRule
     from .policy import AgentLayout, PolicyLayout
     from .training import PPOTraining, TrainingState
 
@@ -48,9 +50,11 @@ __all__ = [
     "Adam",
     "AgentLayout",
     "Checkpoint",
+    "Composed",
     "Environment",
     "FusedAdam",
     "Optimizer",
+    "OuterRule",
     "PPOHyperparameters",
     "PPOTraining",
     "Policies",

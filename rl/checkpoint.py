@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -38,3 +43,7 @@ class Checkpoint:
     epoch: int
     learning_rate: float
     episodic_return: npt.NDArray[np.float32]
+
+    def with_weights(self, parameters: Tensor) -> Checkpoint:
+        """The checkpoint with other policies: the actors' part of an agent's weights [N, P + C]."""
+        return dataclasses.replace(self, weights=parameters[:, : self.weights.shape[1]].numpy().copy())

@@ -1,4 +1,4 @@
-"""The contract of an optimizer, which turns PPO's gradients into new weights; and Adam, plain and fused.
+"""The contract of what acts inside PPO: an optimizer, which turns gradients into new weights, and outer rules.
 
 Shapes: N trials, P parameters of a trial (the actor's, then the critic's). A minimal optimizer::
 
@@ -12,44 +12,51 @@ Shapes: N trials, P parameters of a trial (the actor's, then the critic's). A mi
             return parameters.sub_(gradient, alpha=learning_rate)
 
 The learning rate is the optimizer's own setting, its schedule is PPO's: at every iteration the training loop anneals
-`Optimizer.learning_rate` and hands the result to each `step`. So is clipping: gradients arrive clipped by their norm.
+`Optimizer.learning_rate` and hands the result to each `step`. Gradients arrive clipped by their norm, unless the
+optimizer `clips_gradients` itself. What acts only between iterations, such as an outer step or a jump, is an
+`OuterRule`; `Composed` is an optimizer with outer rules.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, ClassVar
 
 import torch
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
 from torch import Tensor
 from torch.optim.adam import adam
 
 from .checkpoint import Checkpoint
 from .policy import AgentLayout
 
+SETTINGS = ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+"""How the settings of an optimizer are validated, as the fields of a frozen `pydantic.dataclasses.dataclass`."""
 State = dict[str, Tensor]
 """All that an optimizer remembers, as tensors by name: saved and restored with the run. Names, shapes and dtypes stay
 as `init` made them; counters are tensors too."""
 
 
-class Optimizer(ABC):
-    """An update rule for N independent trials at once.
+class OuterRule:
+    """What acts on N independent trials between PPO iterations: an outer step, a jump, an average.
 
-    The attributes describe it: `name`; `learning_rate`, its base rate before annealing; `history`, how many of the
-    latest checkpoints `end_of_iteration` is given, None for all of them. Settings are best the fields of a frozen
-    dataclass, and must be values that JSON has: a saved run is resumed only by an optimizer that `describe` gives the
+    The attributes describe it: `name`; `version`, raised when what it does changes; `summary`, one line; `history`, how
+    many of the latest checkpoints `end_of_iteration` is given, None for all of them. Settings are best the fields of a
+    frozen dataclass, and must be values that JSON has: a saved run is resumed only by a rule that `describe` gives the
     same description.
 
-    A trial's update must not depend on the other trials. The methods are called without autograd, and may change
+    What is done to a trial must not depend on the other trials. The methods are called without autograd, and may change
     `parameters` and `state` in place; they must not keep references to either.
     """
 
     name: ClassVar[str]
-    learning_rate: float = 3e-4
+    version: ClassVar[int] = 1
+    summary: ClassVar[str] = ""
     history: int | None = 0
 
     def init(self, parameters: Tensor, layout: AgentLayout, seeds: Sequence[int]) -> State:
@@ -65,6 +72,47 @@ class Optimizer(ABC):
             One seed for each trial, the only source of randomness.
         """
         return {}
+
+    def end_of_iteration(self, parameters: Tensor, state: State, trajectory: Sequence[Checkpoint]) -> Tensor:
+        """Change the weights between two PPO iterations (a jump, an outer step, an average); unchanged by default.
+
+        Parameters
+        ----------
+        parameters
+            Weights [N, P].
+        state
+            What `init` made.
+        trajectory
+            The latest `history` checkpoints of the N trials, oldest first; the last one holds the actor's present
+            weights if the iteration's last epoch has a checkpoint, as in every collection. That of an earlier
+            iteration's last epoch holds the weights that were left then, by outer rules too.
+
+        Returns
+        -------
+        Tensor
+            The new weights [N, P]: `parameters` itself if changed in place.
+        """
+        return parameters
+
+    def evaluation_parameters(self, parameters: Tensor, state: State) -> Tensor:
+        """Weights [N, P] to evaluate the policies with, where they are not those in training (an average, say)."""
+        return parameters
+
+    def describe(self) -> dict[str, Any]:
+        """Name and settings, JSON-able: the attributes above, and a dataclass's fields or an instance's attributes."""
+        settings = dataclasses.asdict(self) if dataclasses.is_dataclass(self) else vars(self)
+        return {"name": self.name, "history": self.history, **settings}
+
+
+class Optimizer(OuterRule, ABC):
+    """An update rule for N independent trials at once; its hooks between iterations are those of an `OuterRule`.
+
+    Further attributes: `learning_rate`, its base rate before annealing; `clips_gradients`, whether it is given the
+    gradients as they are, to clip them itself.
+    """
+
+    learning_rate: float = 3e-4
+    clips_gradients: bool = False
 
     @abstractmethod
     def step(
@@ -83,7 +131,7 @@ class Optimizer(ABC):
         Parameters
         ----------
         parameters, gradient
-            Weights and the loss's gradient clipped by its norm, both [N, P].
+            Weights and the loss's gradient, both [N, P]; clipped by its norm unless `clips_gradients`.
         state
             What `init` made.
         learning_rate
@@ -97,39 +145,84 @@ class Optimizer(ABC):
             The new weights [N, P]: `parameters` itself if changed in place.
         """
 
-    def end_of_iteration(self, parameters: Tensor, state: State, trajectory: Sequence[Checkpoint]) -> Tensor:
-        """Change the weights between two PPO iterations (a jump, an outer step, an average); unchanged by default.
+    def describe(self) -> dict[str, Any]:
+        """See `OuterRule.describe`; with the learning rate."""
+        return {"learning_rate": self.learning_rate, **super().describe()}
 
-        Parameters
-        ----------
-        parameters, state
-            As for `step`.
-        trajectory
-            The latest `history` checkpoints of the N trials, oldest first; the last one holds the actor's present
-            weights if the iteration's last epoch has a checkpoint, as in every collection.
-        """
+
+class Composed(Optimizer):
+    """An optimizer, and outer rules that act one after another at the end of each iteration.
+
+    Parameters
+    ----------
+    optimizer
+        Makes the steps; its own hooks between iterations come first.
+    rules
+        Each is given the weights that the one before it left, in the trajectory as well.
+    """
+
+    name: ClassVar[str] = "composed"
+
+    def __init__(self, optimizer: Optimizer, rules: Sequence[OuterRule]) -> None:
+        self.parts: tuple[OuterRule, ...] = (optimizer, *rules)
+        self.optimizer = optimizer
+        lengths = [part.history for part in self.parts]
+        self.history = None if None in lengths else max(length or 0 for length in lengths)
+        self.learning_rate = optimizer.learning_rate
+        self.clips_gradients = optimizer.clips_gradients
+
+    def init(self, parameters: Tensor, layout: AgentLayout, seeds: Sequence[int]) -> State:
+        """See `OuterRule.init`."""
+        states = [part.init(parameters, layout, seeds) for part in self.parts]
+        return {f"{place}.{name}": tensor for place, state in enumerate(states) for name, tensor in state.items()}
+
+    def step(self, parameters: Tensor, gradient: Tensor, state: State, **place: Any) -> Tensor:
+        """See `Optimizer.step`."""
+        with _part_of(state, 0) as own:
+            return self.optimizer.step(parameters, gradient, own, **place)
+
+    def end_of_iteration(self, parameters: Tensor, state: State, trajectory: Sequence[Checkpoint]) -> Tensor:
+        """See `OuterRule.end_of_iteration`."""
+        for place, part in enumerate(self.parts):
+            known = trajectory if part.history is None else trajectory[max(0, len(trajectory) - part.history) :]
+            with _part_of(state, place) as own:
+                parameters = part.end_of_iteration(parameters, own, known)
+            if trajectory:
+                trajectory = (*trajectory[:-1], trajectory[-1].with_weights(parameters))
         return parameters
 
     def evaluation_parameters(self, parameters: Tensor, state: State) -> Tensor:
-        """Weights [N, P] to evaluate the policies with, where they are not those in training (an average, say)."""
+        """See `OuterRule.evaluation_parameters`."""
+        for place, part in enumerate(self.parts):
+            with _part_of(state, place) as own:
+                parameters = part.evaluation_parameters(parameters, own)
         return parameters
 
     def describe(self) -> dict[str, Any]:
-        """Name and settings, JSON-able: the attributes above, and a dataclass's fields or an instance's attributes."""
-        settings = dataclasses.asdict(self) if dataclasses.is_dataclass(self) else vars(self)
-        return {"name": self.name, "learning_rate": self.learning_rate, "history": self.history, **settings}
+        """The description of each part."""
+        return {"name": self.name, "parts": [part.describe() for part in self.parts]}
 
 
-@dataclass(frozen=True)
+@contextlib.contextmanager
+def _part_of(state: State, place: int) -> Iterator[State]:
+    """One part's state, by its own names; what it replaces there is replaced in the whole."""
+    prefix = f"{place}."
+    own = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+    yield own
+    state.update({f"{prefix}{name}": tensor for name, tensor in own.items()})
+
+
+@dataclass(frozen=True, config=SETTINGS)
 class Adam(Optimizer):
     """Adam (Kingma and Ba 2015), in place, with torch's order of operations; defaults are CleanRL's."""
 
     name: ClassVar[str] = "adam"
+    summary: ClassVar[str] = "Adam, at CleanRL's published settings by default"
 
-    learning_rate: float = 3e-4
-    epsilon: float = 1e-5
-    first_decay: float = 0.9
-    second_decay: float = 0.999
+    learning_rate: Annotated[float, Field(gt=0)] = 3e-4
+    epsilon: Annotated[float, Field(gt=0)] = 1e-5
+    first_decay: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    second_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
 
     def init(self, parameters: Tensor, layout: AgentLayout, seeds: Sequence[int]) -> State:
         """See `Optimizer.init`."""
@@ -159,7 +252,7 @@ class Adam(Optimizer):
         return parameters.addcdiv_(first, deviation, value=-learning_rate / (1 - self.first_decay**updates))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=SETTINGS)
 class FusedAdam(Adam):
     """Adam by torch's fused kernel: the same update up to rounding, in one pass over the memory of wide networks."""
 

@@ -179,7 +179,8 @@ class StackedAgent:
                 minibatch[..., o + a + 2],
                 minibatch[..., o + a + 3],
             )
-            clip_by_norm(gradient, self.hyperparameters.max_gradient_norm)
+            if not self.optimizer.clips_gradients:
+                clip_by_norm(gradient, self.hyperparameters.max_gradient_norm)
             updated = self.optimizer.step(
                 self.parameters,
                 gradient,
@@ -196,8 +197,12 @@ class StackedAgent:
         self._take(self.optimizer.end_of_iteration(self.parameters, self.optimizer_state, trajectory))
 
     def _take(self, updated: Tensor) -> None:
-        if updated is not self.parameters:  # the layer views must stay valid
-            self.parameters.copy_(updated)
+        if updated is self.parameters:
+            return
+        if updated.shape != self.parameters.shape:
+            wanted = list(self.parameters.shape)
+            raise ValueError(f"{self.optimizer.name} returned weights of shape {list(updated.shape)}, not {wanted}")
+        self.parameters.copy_(updated)  # the layer views must stay valid
 
 
 def clip_by_norm(gradient: Tensor, limit: float) -> None:

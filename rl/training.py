@@ -113,6 +113,9 @@ class PPOTraining:
         if epoch == hyperparameters.epochs:
             self.agent.end_iteration(tuple(self.trajectory))
             self._current = None
+            checkpoint = checkpoint.with_weights(self.agent.parameters)
+            if self.trajectory:
+                self.trajectory[-1] = checkpoint
         return checkpoint
 
     def _begin(self) -> _Iteration:

@@ -41,6 +41,7 @@ BUDGETS = ("smoke", "quick", "standard", "paper")
 """Named amounts of training: seconds (for `models check`; its numbers mean nothing), minutes on two cores, an hour or
 so, as much as the paper."""
 ENTRY_POINTS = "tipl_bench.predictors"
+OPTIMIZER_ENTRY_POINTS = "tipl_bench.optimizers"
 PAPER_LABELS = ("paper", "arxiv", "doi", "publication", "preprint")
 SOURCE_LABELS = ("source", "sourcecode", "repository", "github", "homepage", "documentation")
 """Labels of a package's Project-URLs that lead to its paper and to its code, the best first."""
@@ -103,18 +104,21 @@ def predictor_names() -> list[str]:
     return [*IN_TREE, *(plugin.name for plugin in plugins(IN_TREE) if plugin.problem is None)]
 
 
-def plugins(in_tree: Mapping[str, str]) -> list[Plugin]:
-    """All predictors that installed packages announce, by name; those that clash with another have a problem."""
-    found = sorted(_announced(), key=lambda plugin: plugin.name)
+def plugins(in_tree: Mapping[str, str], group: str = ENTRY_POINTS) -> list[Plugin]:
+    """All predictors, or what else installed packages announce in a group of entry points, by name.
+
+    Those that clash with another have a problem.
+    """
+    found = sorted(_announced(group), key=lambda plugin: plugin.name)
     return [replace(plugin, problem=plugin.problem or _clash(plugin, found, in_tree)) for plugin in found]
 
 
-def _announced() -> Iterator[Plugin]:
+def _announced(group: str) -> Iterator[Plugin]:
     """The entry points of every installed package; the first on the path hides others of its name."""
     seen = set()
     for package in metadata.distributions():
         try:
-            points = [point for point in package.entry_points if point.group == ENTRY_POINTS]
+            points = [point for point in package.entry_points if point.group == group]
             name = re.sub(r"[-_.]+", "-", str(package.metadata["Name"])).lower() if points else ""
         except Exception:  # damaged metadata of a package that may have nothing to do with this one
             continue

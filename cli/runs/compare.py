@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from ..groups import examples
+from ..training import print_training_comparison
 
 
 @click.command(
@@ -21,18 +22,31 @@ from ..groups import examples
     show_default=True,
     help="Phase to print.",
 )
+@click.option(
+    "--figure",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="Of training runs: draw them into PATH.svg and .png.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print every difference as JSON instead of the table.")
-def compare(runs: tuple[Path, ...], phase: str, as_json: bool) -> None:
+def compare(runs: tuple[Path, ...], phase: str, figure: Path | None, as_json: bool) -> None:
     """Print the paired differences of runs over the trials that they share, with 95% intervals.
 
-    RUN is a run folder or a record file; all must be of one dataset, protocol and choice of windows.
+    RUN is a run folder or a record file; all must be of one dataset, protocol and choice of windows. Runs of the
+    training track (`tipl-bench train`) are compared with the first of them.
     """
     from ...benchmark import table
     from ...benchmark.compare import compare as compare_runs
+    from ...benchmark.training.record import is_training_record
     from ..output import console
 
     if len(runs) < 2:
         raise click.UsageError("Give two or more runs.")
+    if is_training_record(runs[0]):
+        print_training_comparison(runs[0], runs[1:], figure, as_json)
+        return
+    if figure is not None:
+        raise click.UsageError("--figure draws training runs; a run of the forecast track has its own figure.")
     found = compare_runs(runs)
     if as_json:
         click.echo(found.to_json(orient="records", indent=1))

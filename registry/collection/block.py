@@ -7,7 +7,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -118,15 +118,18 @@ def _record(
             saved = time.monotonic()
 
 
-def save_snapshot(training: PPOTraining, path: Path) -> None:
-    """Write all that the rest of a training depends on, as safetensors; the file at `path` is replaced whole."""
+def save_snapshot(training: PPOTraining, path: Path, beside: Mapping[str, Any] | None = None) -> None:
+    """Write all that the rest of a training depends on, as safetensors; the file at `path` is replaced whole.
+
+    `beside` is arrays to keep with it, under names that a training does not use.
+    """
     state = training.state()
     with replace_atomically(path) as temporary:
-        save_file(dict(state.arrays), temporary, {METADATA: json.dumps(state.metadata)})
+        save_file({**state.arrays, **(beside or {})}, temporary, {METADATA: json.dumps(state.metadata)})
 
 
-def restore_snapshot(training: PPOTraining, path: Path) -> None:
-    """Continue from a snapshot of the same training, bit for bit.
+def restore_snapshot(training: PPOTraining, path: Path) -> Mapping[str, Any]:
+    """Continue from a snapshot of the same training, bit for bit; returns all of its arrays.
 
     Raises
     ------
@@ -138,6 +141,7 @@ def restore_snapshot(training: PPOTraining, path: Path) -> None:
             metadata = json.loads((file.metadata() or {}).get(METADATA, "{}"))
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         training.restore(TrainingState(arrays, metadata))
+        return arrays
     except (SafetensorError, OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise DatasetError(
             f"{path}: this snapshot cannot be resumed ({reason(error)}). Remove it to train its trials from the start."

@@ -16,6 +16,7 @@ PROGRESS = {
     "run",
     "forecast",
     "tune",
+    "train",
     "verify",
     "reproduce",
     "submit",

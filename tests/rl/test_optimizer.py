@@ -48,6 +48,7 @@ class AveragedMomentum(Optimizer):
         return {
             "velocity": torch.zeros_like(parameters[:, layout.blocks["actor"]]),
             "average": parameters.clone(),
+            "mean": torch.zeros_like(parameters[:, layout.blocks["actor"]]),
             "streams": torch.stack(streams),
             "places": torch.zeros(3, dtype=torch.int64),
         }
@@ -68,12 +69,12 @@ class AveragedMomentum(Optimizer):
 
     def end_of_iteration(self, parameters, state, trajectory):
         assert len(trajectory) == self.history
+        state["mean"].copy_(torch.from_numpy(np.mean([checkpoint.weights for checkpoint in trajectory], axis=0)))
         last = trajectory[-1].row
         assert [checkpoint.row for checkpoint in trajectory] == [last - 2, last - 1, last]
         actor = state["velocity"].shape[1]
         np.testing.assert_array_equal(trajectory[-1].weights, parameters[:, :actor].numpy())
-        mean = np.mean([checkpoint.weights for checkpoint in trajectory], axis=0)
-        return torch.cat([torch.from_numpy(mean), parameters[:, actor:]], dim=1)
+        return torch.cat([state["mean"], parameters[:, actor:]], dim=1)
 
     def evaluation_parameters(self, parameters, state):
         return state["average"]
@@ -187,8 +188,9 @@ def test_the_optimizer_may_leave_the_critic_and_move_the_actor_between_iteration
     before = initial.agent.parameters.clone()
     training = train(AveragedMomentum(), 1)
     assert torch.equal(training.agent.parameters[:, critic], before[:, critic])
-    mean = np.mean([checkpoint.weights for checkpoint in training.trajectory], axis=0)
+    mean = training.agent.optimizer_state["mean"].numpy()
     np.testing.assert_array_equal(training.agent.policies.numpy(), mean)
+    np.testing.assert_array_equal(training.trajectory[-1].weights, mean)
 
 
 def test_evaluation_weights_may_differ_from_those_in_training():

@@ -1,0 +1,95 @@
+"""Optimizers and outer rules by name: those of this package, and those of installed packages through an entry point."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ...rl import Composed, Optimizer, OuterRule
+from ...utils.errors import OptionError, PredictorError, UnknownNameError
+from ...utils.text import one_line
+from ..options import Configurable, OptionInfo, build_options, describe_options
+from ..plugins.discovery import OPTIMIZER_ENTRY_POINTS, plugins
+from . import OPTIMIZERS, OUTER_RULES
+
+IN_TREE = OPTIMIZERS | OUTER_RULES
+
+
+def names() -> list[str]:
+    """All names, the in-tree ones first."""
+    return [*IN_TREE, *(one.name for one in plugins(IN_TREE, OPTIMIZER_ENTRY_POINTS) if one.problem is None)]
+
+
+def rule_type(name: str) -> type[OuterRule]:
+    """The class of an optimizer or an outer rule, imported now.
+
+    Raises
+    ------
+    UnknownNameError
+        If nothing has the name.
+    PredictorError
+        If an installed package's entry point clashes with another's, cannot be loaded, or is neither.
+    """
+    if name in IN_TREE:
+        module, _, attribute = IN_TREE[name].partition(":")
+        kind: type[OuterRule] = getattr(importlib.import_module(module, __package__), attribute)
+        return kind
+    found = next((one for one in plugins(IN_TREE, OPTIMIZER_ENTRY_POINTS) if one.name == name), None)
+    if found is None:
+        raise UnknownNameError("optimizer or outer rule", name, names())
+    if found.problem:
+        raise PredictorError(f"{one_line(name)}: {found.problem}.")
+    module, _, attribute = found.target.partition(":")
+    try:
+        loaded = getattr(importlib.import_module(module), attribute)
+    except (Exception, SystemExit) as error:  # an outside package may fail in any way
+        raise PredictorError(f"{name}: its entry point does not load ({one_line(repr(error))}).") from error
+    if not (isinstance(loaded, type) and issubclass(loaded, OuterRule)) or getattr(loaded, "name", None) != name:
+        raise PredictorError(f"{name}: {one_line(repr(loaded))} is not an optimizer or outer rule of that name.")
+    return loaded
+
+
+def settings_of(name: str) -> Mapping[str, OptionInfo]:
+    """The settings of an optimizer or an outer rule, by their names."""
+    return describe_options(Configurable(name, rule_type(name)))
+
+
+def build_optimizer(name: str, rules: Sequence[str] = (), settings: Sequence[str] = ()) -> Optimizer:
+    """An optimizer with outer rules.
+
+    Parameters
+    ----------
+    name
+        The optimizer.
+    rules
+        Outer rules, in the order in which they act.
+    settings
+        `name=value` of the optimizer, and `rule.name=value` of an outer rule.
+
+    Raises
+    ------
+    UnknownNameError
+        If a name is not known, or a setting is of a rule that is not among them.
+    OptionError
+        If a value is not valid, a rule is named twice, or the one kind is given for the other.
+    """
+    if len({*rules}) < len(rules):
+        raise OptionError("An outer rule is named twice; each acts once an iteration.")
+    own: dict[str, list[str]] = {"": [], **{rule: [] for rule in rules}}
+    for setting in settings:
+        rule, dot, rest = setting.partition("=")[0].rpartition(".")
+        if rule not in own:
+            raise UnknownNameError("outer rule", rule, rules, f"{setting!r} sets an option of a rule that is not used")
+        own[rule].append(f"{rest}{setting[len(rule) + len(dot) + len(rest) :]}" if dot else setting)
+    if not issubclass(rule_type(name), Optimizer):
+        raise OptionError(f"{name} is an outer rule, not an optimizer: give it as `outer=`, beside one.")
+    for rule in rules:
+        if issubclass(rule_type(rule), Optimizer):
+            raise OptionError(f"{rule} is an optimizer, not an outer rule: give it as `optimizer=`.")
+    optimizer: Optimizer = _build(name, own[""])
+    return Composed(optimizer, [_build(rule, own[rule]) for rule in rules]) if rules else optimizer
+
+
+def _build(name: str, settings: Sequence[str]) -> Any:
+    return build_options(Configurable(name, rule_type(name)), "quick", settings, 0)

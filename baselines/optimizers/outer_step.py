@@ -1,0 +1,45 @@
+"""Outer-PPO: what an iteration changed is taken as a gradient, and a longer step made along it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, ClassVar
+
+import torch
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+from torch import Tensor
+
+from ...rl import AgentLayout, Checkpoint, OuterRule
+from ...rl.optimizer import SETTINGS, State
+
+
+@dataclass(frozen=True, config=SETTINGS)
+class OuterStep(OuterRule):
+    """Outer-PPO (Tan et al. 2024, arXiv 2411.00666), of actor and critic.
+
+    With g what the iteration's epochs changed, v = momentum v + g, the weights of the next iteration are those of this
+    one's beginning plus scale (g + momentum v): Nesterov's momentum, or without momentum scale times the change. A
+    scale of 1 without momentum is plain PPO.
+    """
+
+    name: ClassVar[str] = "outer-step"
+    summary: ClassVar[str] = "Outer-PPO: scale what an iteration changed"
+
+    scale: Annotated[float, Field(gt=0)] = 2.0
+    """The outer learning rate."""
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Nesterov's momentum."""
+
+    def init(self, parameters: Tensor, layout: AgentLayout, seeds: Sequence[int]) -> State:
+        """See `OuterRule.init`."""
+        return {"start": parameters.clone(), "velocity": torch.zeros_like(parameters)}
+
+    def end_of_iteration(self, parameters: Tensor, state: State, trajectory: Sequence[Checkpoint]) -> Tensor:
+        """See `OuterRule.end_of_iteration`."""
+        change = parameters - state["start"]
+        velocity = state["velocity"].mul_(self.momentum).add_(change)
+        # From the end, not from the start: nothing is then added where the scale is 1.
+        parameters = parameters.add(change, alpha=self.scale - 1).add_(velocity, alpha=self.scale * self.momentum)
+        state["start"].copy_(parameters)
+        return parameters

@@ -1,0 +1,45 @@
+"""A predictor from the file of its fitted state, ready to forecast in this process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+from safetensors import SafetensorError, safe_open
+
+from ...utils.canonical import strict_json
+from ...utils.errors import PredictorError, reason
+from ...utils.text import one_line
+from ..options import build_options
+from ..plugins.lookup import predictor_type
+from ..predictor import LABEL, Predictor
+
+CONTEXT = 20
+"""Checkpoints of the past that a predictor is shown, as in the forecast track."""
+
+
+def load_state_file(place: str) -> Predictor[Any]:
+    """The predictor whose state `Predictor.save` wrote to a file; or, by its name, one that was not fitted.
+
+    Raises
+    ------
+    UnknownNameError
+        If the predictor is not installed.
+    PredictorError
+        If the file is damaged, or the state is another version's.
+    """
+    path = Path(place)
+    if not path.is_file():
+        kind = predictor_type(place)
+        unfitted: Predictor[Any] = kind(build_options(kind, "quick", (), CONTEXT))
+        return unfitted
+    try:
+        with safe_open(path, framework="numpy") as file:
+            label = strict_json((file.metadata() or {})[LABEL])
+        kind = predictor_type(label["predictor"])
+        predictor: Predictor[Any] = kind(TypeAdapter(kind.options_type).validate_python(label["options"]))
+        predictor.load(path)
+    except (SafetensorError, OSError, ValidationError, LookupError, ValueError, TypeError, RuntimeError) as error:
+        raise PredictorError(f"{path}: not a predictor's state ({one_line(reason(error), 200)}).") from None
+    return predictor

@@ -1,0 +1,250 @@
+"""Run a method of the training track: train its trials, score them, record. A killed run goes on where it was."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+
+import numpy as np
+
+from ...baselines.optimizers.lookup import build_optimizer
+from ...baselines.options import as_settings
+from ...registry.collection.child import ChildProcess, Message
+from ...registry.collection.collect import blocks
+from ...registry.collection.processes import ANY_PROCESSOR, ONE_THREAD
+from ...rl import usable_threads
+from ...utils.canonical import strict_json
+from ...utils.errors import PredictorError, ProtocolError, TiplBenchError, reason
+from ...utils.files import clear_leftovers, sha256, write_text
+from ...utils.progress import Progress, silent
+from ...utils.text import one_line
+from ..provenance import Provenance, provenance
+from ..record import RECORD_NAME, Status, parse
+from . import figures
+from .block import SECONDS, STATE_BYTES, curves_of, train_block
+from .curves import CURVES_NAME, Curves
+from .metrics import estimates, trial_columns
+from .record import Split, TrainingCost, TrainingKey, TrainingRecord, as_rows, read_training_record
+from .request import TrainingRequest, default_folder
+
+KEY_NAME = "key.json"
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """A finished training run: its folder, its record, and whether it had been finished before."""
+
+    folder: Path
+    record: TrainingRecord
+    repeated: bool = False
+
+    def curves(self) -> Curves:
+        """The returns of its trials over the iterations."""
+        return read_curves(self.folder, self.record.key)
+
+
+def read_curves(folder: Path, key: TrainingKey) -> Curves:
+    """The curves in a run's folder; raises `ProtocolError` for what is not a run's of that key."""
+    return Curves.read(folder / CURVES_NAME, key.trials, evaluated(key))[0]
+
+
+def evaluated(key: TrainingKey) -> list[int]:
+    """Iterations after which a run evaluates J."""
+    return [*(one for one in key.protocol.evaluated if one < key.iterations), key.iterations]
+
+
+def train(
+    optimizer: str = "adam",
+    environment: str = "InvertedPendulum-v4",
+    *,
+    outer: Sequence[str] = (),
+    options: Mapping[str, object] | Sequence[str] = (),
+    on: Split = "test",
+    trials: int | None = None,
+    iterations: int | None = None,
+    out: str | Path | None = None,
+    threads: int | None = None,
+    progress: Progress = silent,
+) -> TrainingRun:
+    """Train with an optimizer inside PPO and score it by return per environment step, or continue where a run was.
+
+    Parameters
+    ----------
+    optimizer
+        Its name.
+    environment
+        The Gymnasium environment, one of the track's.
+    outer
+        Outer rules that act between iterations, in their order.
+    options
+        Settings by name or as `name=value`; those of an outer rule as `rule.name`. A jump's predictor is the name of a
+        shipped fitted state, a run folder, or the name of a predictor that needs no fitting.
+    on
+        The trials: "test", or "tuning" to choose settings.
+    trials, iterations
+        Fewer than all, to try something out; such a run is not for a table.
+    out
+        The run folder; `runs/training/<environment>/<method>` by default.
+    threads
+        Processes that train blocks of trials at once; all usable cores by default. The results do not depend on it.
+    progress
+        Receives the progress.
+
+    Raises
+    ------
+    UnknownNameError, OptionError
+        If a name, a setting or a number is not known or not valid.
+    ProtocolError
+        If the folder holds another run.
+    PredictorError
+        If the method fails; finished blocks of trials are kept.
+    """
+    settings = as_settings(options) if isinstance(options, Mapping) else tuple(options)
+    request = TrainingRequest.of(optimizer, environment, outer, settings, on, trials, iterations)
+    folder = Path(out) if out else default_folder(request)
+    return execute(request, folder, threads or usable_threads(), progress)
+
+
+def execute(request: TrainingRequest, folder: Path, threads: int, progress: Progress = silent) -> TrainingRun:
+    """Carry out a request in a folder; see `train`."""
+    build_optimizer(request.optimizer, request.outer, request.settings)  # raises for what cannot be
+    key = request.key()
+    _claim(folder, key)
+    finished = _finished(folder, key)
+    if finished:
+        return TrainingRun(folder, finished, repeated=True)
+    began, circumstances = time.perf_counter(), provenance("cpu", "none")
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_recording_failure(folder, key, circumstances))
+        curves, seconds, state_bytes = _train_blocks(request, key, folder, threads, progress)
+    curves.write(folder / CURVES_NAME)
+    columns = trial_columns(curves, key.protocol)
+    record = TrainingRecord(
+        format=2,
+        track="training",
+        status=Status(state="finished"),
+        key=key,
+        estimates=estimates(columns, key.protocol),
+        by_trial=as_rows(columns),
+        diverged=int((curves.diverged > 0).sum()),
+        artifacts={"curves": sha256(folder / CURVES_NAME)},
+        provenance=circumstances,
+        cost=TrainingCost(
+            training_seconds=seconds[0],
+            evaluation_seconds=seconds[1],
+            wall_seconds=time.perf_counter() - began,
+            state_bytes=state_bytes,
+        ),
+    )
+    record.write(folder)
+    _draw(key, curves, folder)
+    for path in folder.glob("block-*.safetensors"):
+        path.unlink()
+    return TrainingRun(folder, record)
+
+
+def _draw(key: TrainingKey, curves: Curves, folder: Path) -> None:
+    """Draw the figure; a finished run does not fail for want of it."""
+    try:
+        figures.draw([(key, curves)], folder / "figure")
+    except Exception as error:  # matplotlib's, of fonts and of the disk
+        why = one_line(error, 200)
+        warnings.warn(f"{folder}: the figure could not be drawn ({why}).", stacklevel=2)
+
+
+def _claim(folder: Path, key: TrainingKey) -> None:
+    """Write the run's key into its folder, or check that the folder is this run's."""
+    path = folder / KEY_NAME
+    if path.exists():
+        clear_leftovers(folder)
+        try:
+            found = parse(TrainingKey, strict_json(path.read_text(encoding="utf-8")))
+        except ValueError as error:
+            raise ProtocolError(f"{path}: not a training run's key ({one_line(reason(error), 200)}).") from None
+        if found != key:
+            raise ProtocolError(f"{folder} holds another run ({found.label}). Choose another folder (`out=`).")
+    elif folder.exists() and any(folder.iterdir()):
+        raise ProtocolError(f"{folder} is not empty and holds no run. Choose another folder (`out=`).")
+    else:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_text(path, key.model_dump_json(indent=1) + "\n")
+        except OSError as error:
+            raise ProtocolError(
+                f"{folder.absolute()}: the run folder cannot be written ({reason(error)}). Choose another (`out=`)."
+            ) from None
+
+
+def _finished(folder: Path, key: TrainingKey) -> TrainingRecord | None:
+    """The record of a run that came to its end before and still has its curves."""
+    if not (folder / RECORD_NAME).exists() or not (folder / CURVES_NAME).exists():
+        return None
+    try:
+        record = read_training_record(folder)
+    except ProtocolError:
+        return None  # damaged: the run makes it again
+    same = record.key == key and record.artifacts.get("curves") == sha256(folder / CURVES_NAME)
+    return record if same and record.status.state == "finished" else None
+
+
+@contextlib.contextmanager
+def _recording_failure(folder: Path, key: TrainingKey, circumstances: Provenance) -> Iterator[None]:
+    """Leave a record of what failed and why, and let the error go on."""
+    try:
+        yield
+    except Exception as error:
+        name = "" if isinstance(error, TiplBenchError) else f"{type(error).__name__}: "
+        failed = TrainingRecord(
+            format=2,
+            track="training",
+            status=Status(state="failed", stage="training", reason=one_line(f"{name}{error}")[:500]),
+            key=key,
+            provenance=circumstances,
+            cost=TrainingCost(training_seconds=0, evaluation_seconds=0, wall_seconds=0, state_bytes=0),
+        )
+        with contextlib.suppress(OSError):  # a full disk, say; the error itself is what the user needs
+            failed.write(folder)
+        raise
+
+
+def _train_blocks(
+    request: TrainingRequest, key: TrainingKey, folder: Path, threads: int, progress: Progress
+) -> tuple[Curves, Sequence[float], int]:
+    """Train what is not finished, some blocks at once; the curves, CPU seconds, and bytes of state of each trial."""
+    seeds = [*key.protocol.seeds(key.split)][: key.trials]
+    groups = [[seeds[one] for one in group] for group in blocks(key.protocol.collection(key.split), range(key.trials))]
+    pending = [(n, group) for n, group in enumerate(groups) if not curves_of(folder, n).exists()]
+    done = [key.iterations * len(group) * (n not in dict(pending)) for n, group in enumerate(groups)]
+    processes = min(threads, len(pending))
+    messages: SimpleQueue[tuple[ChildProcess, Message | None]] = SimpleQueue()
+    with contextlib.ExitStack() as stack:
+        for place in range(processes):
+            task = request.task(key, folder, pending[place::processes])
+            stack.enter_context(_Worker(task, messages))
+        running = processes
+        while running:
+            worker, message = messages.get()
+            if message is None:
+                if how := worker.failure():
+                    raise PredictorError(f"The process that trained {how}. Finished trials are kept.")
+                running -= 1
+            elif error := message.get("error"):
+                raise PredictorError(f"{key.label}: {error} Finished trials are kept.")
+            else:
+                done[message["block"]] = message["done"] * len(groups[message["block"]])
+                progress("train", sum(done), key.iterations * key.trials, message["word"])
+    found = [Curves.read(curves_of(folder, n), len(group), evaluated(key)) for n, group in enumerate(groups)]
+    seconds = np.sum([beside[SECONDS] for _, beside in found], axis=0).tolist()
+    return Curves.join([curves for curves, _ in found]), seconds, int(found[0][1][STATE_BYTES][0])
+
+
+class _Worker(ChildProcess):
+    """A process that trains blocks; its messages go to a queue, None at its end."""
+
+    def __init__(self, task: Message, messages: SimpleQueue[tuple[ChildProcess, Message | None]]) -> None:
+        super().__init__(train_block, task, lambda message: messages.put((self, message)), ONE_THREAD | ANY_PROCESSOR)

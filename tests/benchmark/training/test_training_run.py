@@ -1,0 +1,241 @@
+"""Runs of the training track through the public door: what they leave, how they go on, what they refuse."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tipl_bench
+import torch
+from helpers.small_collections import contents, silent
+from safetensors.numpy import load_file
+from tipl_bench.benchmark.training import protocol as protocols
+from tipl_bench.benchmark.training.block import curves_of, train_block
+from tipl_bench.benchmark.training.curves import Curves
+from tipl_bench.benchmark.training.protocol import TrainingProtocol, training_protocol
+from tipl_bench.benchmark.training.record import read_training_record
+from tipl_bench.benchmark.training.request import TrainingRequest
+from tipl_bench.registry.collection.collect import train as collect_trials
+from tipl_bench.rl import FusedAdam, Policies, evaluate_returns
+from tipl_bench.utils.errors import OptionError, PredictorError, ProtocolError, UnknownNameError
+
+ENVIRONMENT = "InvertedPendulum-v4"
+SMALL = TrainingProtocol(
+    version=1,
+    environment=ENVIRONMENT,
+    hidden_sizes=(4, 4),
+    environment_steps=20_480,
+    iterations=3,
+    trials=4,
+    initial_return=0.0,
+    reference_return=100.0,
+    evaluated_first=1,
+    evaluated_every=2,
+    resamples=99,
+)
+COST = {"cost": True, "provenance": True}
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    """A protocol of seconds."""
+    monkeypatch.setitem(protocols.PROTOCOLS, ENVIRONMENT, SMALL)
+
+
+@pytest.fixture(scope="module")
+def adam(tmp_path_factory):
+    """A finished run of Adam."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(protocols.PROTOCOLS, ENVIRONMENT, SMALL)
+        return tipl_bench.train("adam", ENVIRONMENT, out=tmp_path_factory.mktemp("runs") / "adam")
+
+
+def test_adam_through_the_hooks_is_the_collection(adam, tmp_path):
+    """J of the policies that `datasets collect` stores for the same seeds, bit for bit."""
+    config = SMALL.collection("test")
+    collect_trials(config, tmp_path, 0, threads=2, progress=silent, checkpoints=1 + 3 * 5)
+    curves = adam.curves()
+    assert curves.evaluated.tolist() == [0, 1, 3]
+    for number in range(SMALL.trials):
+        tensors = load_file(tmp_path / f"trial-{number:04d}.safetensors")
+        rows = [0, 5, 15]
+        policies = Policies(
+            tensors["weights"][rows], tensors["observation_mean"][rows], tensors["observation_variance"][rows]
+        )
+        layout = tipl_bench.PolicyLayout(4, (4, 4), 1)
+        returns = evaluate_returns(ENVIRONMENT, layout, policies, SMALL.evaluation_seeds)
+        np.testing.assert_array_equal(curves.returns[number], returns)
+        np.testing.assert_array_equal(curves.training_returns[number], tensors["episodic_return"][[5, 10, 15]])
+
+
+def test_a_run_leaves_a_record_of_its_curves_and_is_not_repeated(adam):
+    record = read_training_record(adam.folder)
+    assert record == adam.record
+    assert record.key.label == "adam"
+    assert record.key.scope == ""
+    assert [*record.seeds] == [2001, 2002, 2003, 2004]
+    assert {path.name for path in adam.folder.iterdir()} == {
+        "curves.safetensors",
+        "figure.png",
+        "figure.svg",
+        "key.json",
+        "record.json",
+    }
+    assert record["final"].value == pytest.approx(adam.curves().returns[:, -1].mean())
+    before = contents(adam.folder)
+    again = tipl_bench.train("adam", ENVIRONMENT, out=adam.folder)
+    assert again.repeated
+    assert contents(adam.folder) == before
+
+
+def test_an_option_at_its_default_is_the_same_run(adam):
+    assert TrainingRequest.of("adam", ENVIRONMENT, settings=["learning_rate=0.0003"]).key() == adam.record.key
+    other = TrainingRequest.of("adam", ENVIRONMENT, split="tuning", trials=2, iterations=1).key()
+    assert other.scope == "tuning trials, 1 of 3 iterations"
+
+
+def test_a_killed_run_goes_on_to_the_same_bytes(adam, tmp_path):
+    script = tmp_path / "run.py"
+    script.write_text(
+        "import tipl_bench\n"
+        "from tipl_bench.benchmark.training import protocol\n"
+        f"small = protocol.TrainingProtocol.model_validate_json({SMALL.model_dump_json()!r})\n"
+        f"protocol.PROTOCOLS[{ENVIRONMENT!r}] = small\n"
+        "def report(stage, done, total, word):\n"
+        "    print(done, flush=True)\n"
+        "if __name__ == '__main__':\n"
+        f"    tipl_bench.train('adam', {ENVIRONMENT!r}, out={str(tmp_path / 'run')!r}, threads=1, progress=report)\n",
+        encoding="utf-8",
+    )
+    killed = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True, start_new_session=True)
+    with killed:
+        for line in killed.stdout:  # the first block is finished, the second one begun
+            if int(line) >= 8:
+                break
+        os.killpg(killed.pid, signal.SIGKILL)
+    finished = list((tmp_path / "run").glob("block-*.safetensors"))
+    assert [path.name for path in finished] == ["block-0.safetensors"]
+    stamp = finished[0].stat().st_mtime_ns
+    time.sleep(0.01)
+    resumed = tipl_bench.train(
+        "adam", ENVIRONMENT, out=tmp_path / "run", threads=1, progress=Keeping(finished[0], stamp)
+    )
+    assert not resumed.repeated
+    assert (resumed.folder / "curves.safetensors").read_bytes() == (adam.folder / "curves.safetensors").read_bytes()
+    assert resumed.record.model_dump(exclude=COST) == adam.record.model_dump(exclude=COST)
+
+
+class Keeping:
+    """Progress that checks that a finished file stays as it is."""
+
+    def __init__(self, path: Path, stamp: int) -> None:
+        self.path, self.stamp = path, stamp
+
+    def __call__(self, *_: object) -> None:
+        assert self.path.stat().st_mtime_ns == self.stamp
+
+
+def in_this_process(folder, optimizer="adam", outer=(), settings=(), seeds=(1, 2, 3), iterations=3):
+    """The curves of a block that is trained here."""
+    request = TrainingRequest.of(optimizer, ENVIRONMENT, outer, settings, iterations=iterations)
+    errors = []
+    train_block(request.task(request.key(), folder, [(0, seeds)]), lambda message: errors.append(message.get("error")))
+    assert not any(errors), errors
+    return Curves.read(curves_of(folder, 0), len(seeds), [*SMALL.evaluated])[0]
+
+
+def test_a_trial_that_diverges_counts_as_its_initialisation_and_stops_nobody(tmp_path, monkeypatch):
+    plain = in_this_process(tmp_path)
+
+    class Exploding(FusedAdam):
+        """Adam, but for the second trial, whose weights are infinite in the second iteration."""
+
+        def step(self, parameters, gradient, state, **place):
+            parameters = super().step(parameters, gradient, state, **place)
+            if place["iteration"] == 2:
+                parameters[1] = torch.inf
+            return parameters
+
+    monkeypatch.setattr("tipl_bench.baselines.optimizers.lookup.rule_type", lambda name: Exploding)
+    curves = in_this_process(tmp_path)
+    assert curves.diverged.tolist() == [0, 2, 0]
+    np.testing.assert_array_equal(curves.returns[[0, 2]], plain.returns[[0, 2]])
+    assert curves.returns[1].tolist() == [plain.returns[1, 0], plain.returns[1, 1], plain.returns[1, 0]]
+
+
+def test_runs_of_the_same_trials_are_compared_by_trial(adam, tmp_path):
+    other = tipl_bench.train(
+        "adam", ENVIRONMENT, outer=["outer-step"], options=["outer-step.scale=3"], out=tmp_path / "outer"
+    )
+    assert other.record.key.label == "adam + outer-step scale=3.0"
+    found = tipl_bench.compare_training([other], adam.folder)["adam + outer-step scale=3.0"]
+    ours, theirs = other.record.columns, adam.record.columns
+    assert found["auc"].value == pytest.approx((ours["auc"] - theirs["auc"]).mean())
+    assert found["steps_50"].value == pytest.approx(ours["steps_50"].mean() / theirs["steps_50"].mean())
+    assert found["better"].value == (np.sign(ours["auc"] - theirs["auc"]).mean() + 1) / 2
+    same = tipl_bench.compare_training([adam], adam)["adam"]
+    assert (same["auc"].value, same["auc"].low, same["steps_95"].value, same["better"].value) == (0, 0, 1, 0.5)
+    tuning = adam.record.model_copy(update={"key": adam.record.key.model_copy(update={"split": "tuning"})})
+    assert [*tuning.seeds] == [3001, 3002, 3003, 3004]
+    with pytest.raises(ProtocolError, match="on the same trials alone"):
+        tipl_bench.compare_training([tuning], adam)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"environment": "Hoper-v4"}, UnknownNameError, "environment of the training track 'Hoper-v4'"),
+        ({"optimizer": "adma"}, UnknownNameError, "Did you mean 'adam'"),
+        ({"on": "validation"}, UnknownNameError, "Known: test, tuning"),
+        ({"trials": 5}, OptionError, "at most 4"),
+        ({"iterations": 0}, OptionError, "whole number from 1"),
+        ({"outer": ["jump"]}, OptionError, "predictor: field required"),
+        ({"outer": ["jump"], "options": ["jump.predictor=no/such"]}, UnknownNameError, "predictor 'no/such'"),
+        ({"outer": ["jump"], "options": ["jump.predictor=mlp"]}, PredictorError, "cannot forecast with mlp"),
+    ],
+)
+def test_what_cannot_be_run_is_refused_in_a_sentence(arguments, error, message):
+    with pytest.raises(error, match=message):
+        tipl_bench.train(**({"environment": ENVIRONMENT} | arguments))
+
+
+def test_a_folder_holds_one_run(adam, tmp_path):
+    with pytest.raises(ProtocolError, match="holds another run"):
+        tipl_bench.train("sgd", ENVIRONMENT, out=adam.folder)
+    (tmp_path / "notes.txt").write_text("mine", encoding="utf-8")
+    with pytest.raises(ProtocolError, match="is not empty and holds no run"):
+        tipl_bench.train("adam", ENVIRONMENT, out=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: d["by_trial"].pop("auc"), "by_trial.auc is missing"),
+        (lambda d: d["by_trial"]["auc"].append(0.5), "has 5 numbers for 4 trials"),
+        (lambda d: d["estimates"].pop("final"), "estimates.final is missing"),
+        (lambda d: d["artifacts"].clear(), "artifacts.curves is missing"),
+        (lambda d: d["key"].update(trials=True), "key.trials"),
+        (lambda d: d["key"].update(extra=1), "key.extra"),
+        (lambda d: d["key"]["protocol"].update(reference_return=1.0), "not one of this package's"),
+        (lambda d: d.update(track="forecast"), "track"),
+    ],
+)
+def test_a_record_that_is_not_one_is_refused(adam, tmp_path, change, message):
+    document = json.loads((adam.folder / "record.json").read_text(encoding="utf-8"))
+    change(document)
+    (tmp_path / "record.json").write_text(json.dumps(document), encoding="utf-8")
+    with pytest.raises(ProtocolError, match=message):
+        read_training_record(tmp_path)
+
+
+def test_version_1_of_the_protocol_is_frozen():
+    protocols.PROTOCOLS.pop(ENVIRONMENT)
+    with pytest.raises(UnknownNameError, match="environment of the training track"):
+        training_protocol("Ant-v4")
