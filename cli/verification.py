@@ -39,6 +39,15 @@ records_option = click.option(
 )
 
 
+state_option = click.option(
+    "--state",
+    "states",
+    multiple=True,
+    type=click.Path(path_type=Path, exists=True),
+    help="Of the training track: file or run folder of a fitted state that a jump of the run uses; repeatable.",
+)
+
+
 def open_dataset_of(name: str) -> Dataset:
     """A dataset by name, downloaded if need be."""
     from ..registry.loading import load_dataset
@@ -74,19 +83,33 @@ def rescore_with_bars(run: RunFolder, fresh: bool) -> RescoreResult:
 @attest_option
 @records_option
 @fresh_option
+@state_option
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
 def verify(
-    run_folder: Path, dataset_name: str | None, attest: bool, records: Path | None, fresh: bool, as_json: bool
+    run_folder: Path,
+    dataset_name: str | None,
+    attest: bool,
+    records: Path | None,
+    fresh: bool,
+    states: tuple[Path, ...],
+    as_json: bool,
 ) -> None:
     """Recompute every number of a run from its forecasts and the dataset, and name each that differs.
+
+    A run of the training track is recomputed from its curves, and a random block of its trials is trained again for
+    ten iterations; `tipl-bench reproduce` trains all of them to the end.
 
     RUN is a run folder, your own or somebody else's. Works offline if the dataset is on this machine. Exits with 1 if a
     number differs, or if forecasts nearly equal their targets.
     """
+    from ..benchmark.training.record import is_training_record
     from ..leaderboard.store import evidence
     from ..leaderboard.store.records import find
     from ..leaderboard.verify.rescore import compare_numbers
 
+    if is_training_record(run_folder):
+        _verify_training(run_folder, states, as_json)
+        return
     run = open_checked(run_folder, dataset_name)
     if attest:
         record_path, kept = find(run.record, records)
@@ -106,6 +129,28 @@ def verify(
         if others:
             raise click.ClickException(f"The leaderboard's row is not attested: {others[0]} ({record_path}).")
         echo(f"kept in {evidence.append(record_path, kept, evidence.rescored(found, kept))}", err=as_json)
+
+
+def _verify_training(folder: Path, states: tuple[Path, ...], as_json: bool, *, whole: bool = False) -> None:
+    """Verify a training run, or train all of it again, and print what differs; exits with 1 if anything does."""
+    from ..benchmark.training.verify import REPLAYED, verify_training
+
+    with Bars() as bars:
+        iterations = None if whole else REPLAYED
+        found = verify_training(folder, iterations=iterations, states=states, progress=bars.stage)
+    if as_json:
+        facts = {"numbers": found.numbers, "differences": found.differences, "trials": found.trials}
+        click.echo(json.dumps(facts | {"iterations": found.iterations}, indent=1))
+    else:
+        for difference in found.differences[:SHOWN]:
+            echo(difference)
+        if len(found.differences) > SHOWN:
+            echo(f"... and {len(found.differences) - SHOWN} more")
+        again = f"{len(found.trials)} trials trained again for {found.iterations} iterations"
+        how = "all agree, the trials bit for bit" if found.agrees else f"{len(found.differences):,} things differ"
+        echo(f"{found.numbers:,} numbers recomputed from the curves, {again}: {how}.")
+    if not found.agrees:
+        sys.exit(1)
 
 
 def _report(found: RescoreResult) -> None:
@@ -156,6 +201,7 @@ def describe_returns(found: RescoreResult) -> str:
 )
 @timeout_option
 @memory_option
+@state_option
 def reproduce(
     run_folder: Path,
     dataset_name: str | None,
@@ -163,19 +209,25 @@ def reproduce(
     records: Path | None,
     out: Path | None,
     device: str | None,
+    states: tuple[Path, ...],
     timeout: float | None,
     memory: float | None,
 ) -> None:
     """Run a run again from its record, and grade the agreement.
 
-    RUN is a run folder or a record file. Grades: bitwise, within tolerance, drifted (exits with 1).
+    RUN is a run folder or a record file. Grades: bitwise, within tolerance, drifted (exits with 1). A training run is
+    trained again whole, and agrees bit for bit or not at all.
     """
+    from ..benchmark.training.record import is_training_record
     from ..leaderboard.store import evidence
     from ..leaderboard.store.records import find
     from ..leaderboard.verify.folder import stated_record
     from ..leaderboard.verify.reproduce import TOLERANCE, reproduced_folder
     from ..leaderboard.verify.reproduce import reproduce as run_again
 
+    if is_training_record(run_folder):
+        _verify_training(run_folder, states, as_json=False, whole=True)
+        return
     limits = build_limits(timeout, memory)
     record = stated_record(run_folder)
     if attest and device not in (None, record.key.device):

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ...baselines.optimizers.lookup import build_optimizer
+from ...baselines.options import as_settings
 from ...baselines.predictor import options_dict
 from ...registry.collection.child import Message
 from ...rl import Composed, OuterRule
-from ...utils.errors import OptionError, UnknownNameError
+from ...utils.errors import OptionError, ProtocolError, UnknownNameError
 from ...utils.files import sha256
 from ..fitted.states import fitted_state, shipped_states
+from ..forecast.run_folder import PREDICTOR_NAME
 from ..request import as_file_name, check_whole
 from .protocol import TrainingProtocol, training_protocol
 from .record import RuleIdentity, Split, TrainingKey
@@ -83,6 +85,44 @@ class TrainingRequest:
             split,
             *wanted.values(),
         )
+
+    @classmethod
+    def again(cls, key: TrainingKey, states: Iterable[Path] = ()) -> TrainingRequest:
+        """The request of a run's key.
+
+        Parameters
+        ----------
+        key
+            The key.
+        states
+            Files or run folders of fitted states, where a rule uses one that does not ship with the package.
+
+        Raises
+        ------
+        ProtocolError
+            If a fitted state is not among them, or an optimizer of another version is installed.
+        """
+        files = [place / PREDICTOR_NAME if place.is_dir() else place for place in states]
+        files += [fitted_state(name).path for name in shipped_states()]
+        known = {sha256(path): path for path in files}
+        settings = []
+        for rule in (key.optimizer, *key.outer):
+            options = dict(rule.options)
+            if rule.state is not None and rule.state not in known:
+                raise ProtocolError(
+                    f"{key.label}: its {rule.name} uses a fitted state with sha256 {rule.state[:12]}, which does not "
+                    "ship with this package; give its file or run folder (`state=`)."
+                )
+            if rule.state is not None:
+                options[PREDICTOR] = str(known[rule.state].absolute())
+            prefix = "" if rule is key.optimizer else f"{rule.name}."
+            settings += [f"{prefix}{setting}" for setting in as_settings(options)]
+        outer = tuple(rule.name for rule in key.outer)
+        name, given = key.optimizer.name, tuple(settings)
+        found = cls(name, outer, given, given, key.protocol, key.split, key.trials, key.iterations)
+        if found.key() != key:
+            raise ProtocolError(f"{key.label}: the installed optimizer or outer rule is of another version.")
+        return found
 
     def key(self) -> TrainingKey:
         """The key of the run; raises as `build_optimizer`."""

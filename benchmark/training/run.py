@@ -8,29 +8,23 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from queue import SimpleQueue
-
-import numpy as np
 
 from ...baselines.optimizers.lookup import build_optimizer
 from ...baselines.options import as_settings
-from ...registry.collection.child import ChildProcess, Message
-from ...registry.collection.collect import blocks
-from ...registry.collection.processes import ANY_PROCESSOR, ONE_THREAD
 from ...rl import usable_threads
 from ...utils.canonical import strict_json
-from ...utils.errors import PredictorError, ProtocolError, TiplBenchError, reason
+from ...utils.errors import ProtocolError, TiplBenchError, reason
 from ...utils.files import clear_leftovers, sha256, write_text
 from ...utils.progress import Progress, silent
 from ...utils.text import one_line
 from ..provenance import Provenance, provenance
 from ..record import RECORD_NAME, Status, parse
 from . import figures
-from .block import SECONDS, STATE_BYTES, curves_of, train_block
 from .curves import CURVES_NAME, Curves
 from .metrics import estimates, trial_columns
 from .record import Split, TrainingCost, TrainingKey, TrainingRecord, as_rows, read_training_record
 from .request import TrainingRequest, default_folder
+from .workers import evaluated, train_blocks
 
 KEY_NAME = "key.json"
 
@@ -51,11 +45,6 @@ class TrainingRun:
 def read_curves(folder: Path, key: TrainingKey) -> Curves:
     """The curves in a run's folder; raises `ProtocolError` for what is not a run's of that key."""
     return Curves.read(folder / CURVES_NAME, key.trials, evaluated(key))[0]
-
-
-def evaluated(key: TrainingKey) -> list[int]:
-    """Iterations after which a run evaluates J."""
-    return [*(one for one in key.protocol.evaluated if one < key.iterations), key.iterations]
 
 
 def train(
@@ -121,7 +110,7 @@ def execute(request: TrainingRequest, folder: Path, threads: int, progress: Prog
     began, circumstances = time.perf_counter(), provenance("cpu", "none")
     with contextlib.ExitStack() as stack:
         stack.enter_context(_recording_failure(folder, key, circumstances))
-        curves, seconds, state_bytes = _train_blocks(request, key, folder, threads, progress)
+        curves, cost = train_blocks(request, key, folder, threads=threads, progress=progress)
     curves.write(folder / CURVES_NAME)
     columns = trial_columns(curves, key.protocol)
     record = TrainingRecord(
@@ -134,12 +123,7 @@ def execute(request: TrainingRequest, folder: Path, threads: int, progress: Prog
         diverged=int((curves.diverged > 0).sum()),
         artifacts={"curves": sha256(folder / CURVES_NAME)},
         provenance=circumstances,
-        cost=TrainingCost(
-            training_seconds=seconds[0],
-            evaluation_seconds=seconds[1],
-            wall_seconds=time.perf_counter() - began,
-            state_bytes=state_bytes,
-        ),
+        cost=cost.model_copy(update={"wall_seconds": time.perf_counter() - began}),
     )
     record.write(folder)
     _draw(key, curves, folder)
@@ -210,41 +194,3 @@ def _recording_failure(folder: Path, key: TrainingKey, circumstances: Provenance
         with contextlib.suppress(OSError):  # a full disk, say; the error itself is what the user needs
             failed.write(folder)
         raise
-
-
-def _train_blocks(
-    request: TrainingRequest, key: TrainingKey, folder: Path, threads: int, progress: Progress
-) -> tuple[Curves, Sequence[float], int]:
-    """Train what is not finished, some blocks at once; the curves, CPU seconds, and bytes of state of each trial."""
-    seeds = [*key.protocol.seeds(key.split)][: key.trials]
-    groups = [[seeds[one] for one in group] for group in blocks(key.protocol.collection(key.split), range(key.trials))]
-    pending = [(n, group) for n, group in enumerate(groups) if not curves_of(folder, n).exists()]
-    done = [key.iterations * len(group) * (n not in dict(pending)) for n, group in enumerate(groups)]
-    processes = min(threads, len(pending))
-    messages: SimpleQueue[tuple[ChildProcess, Message | None]] = SimpleQueue()
-    with contextlib.ExitStack() as stack:
-        for place in range(processes):
-            task = request.task(key, folder, pending[place::processes])
-            stack.enter_context(_Worker(task, messages))
-        running = processes
-        while running:
-            worker, message = messages.get()
-            if message is None:
-                if how := worker.failure():
-                    raise PredictorError(f"The process that trained {how}. Finished trials are kept.")
-                running -= 1
-            elif error := message.get("error"):
-                raise PredictorError(f"{key.label}: {error} Finished trials are kept.")
-            else:
-                done[message["block"]] = message["done"] * len(groups[message["block"]])
-                progress("train", sum(done), key.iterations * key.trials, message["word"])
-    found = [Curves.read(curves_of(folder, n), len(group), evaluated(key)) for n, group in enumerate(groups)]
-    seconds = np.sum([beside[SECONDS] for _, beside in found], axis=0).tolist()
-    return Curves.join([curves for curves, _ in found]), seconds, int(found[0][1][STATE_BYTES][0])
-
-
-class _Worker(ChildProcess):
-    """A process that trains blocks; its messages go to a queue, None at its end."""
-
-    def __init__(self, task: Message, messages: SimpleQueue[tuple[ChildProcess, Message | None]]) -> None:
-        super().__init__(train_block, task, lambda message: messages.put((self, message)), ONE_THREAD | ANY_PROCESSOR)

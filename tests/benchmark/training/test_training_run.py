@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,12 +18,17 @@ import tipl_bench
 import torch
 from helpers.small_collections import contents, silent
 from safetensors.numpy import load_file
+from tipl_bench.baselines.optimizers.jump import Jump
+from tipl_bench.baselines.predictor import options_dict
 from tipl_bench.benchmark.training import protocol as protocols
+from tipl_bench.benchmark.training import verify as verifying
 from tipl_bench.benchmark.training.block import curves_of, train_block
 from tipl_bench.benchmark.training.curves import Curves
+from tipl_bench.benchmark.training.metrics import METRICS
 from tipl_bench.benchmark.training.protocol import TrainingProtocol, training_protocol
-from tipl_bench.benchmark.training.record import read_training_record
+from tipl_bench.benchmark.training.record import RuleIdentity, read_training_record
 from tipl_bench.benchmark.training.request import TrainingRequest
+from tipl_bench.benchmark.training.verify import verify_training
 from tipl_bench.registry.collection.collect import train as collect_trials
 from tipl_bench.rl import FusedAdam, Policies, evaluate_returns
 from tipl_bench.utils.errors import OptionError, PredictorError, ProtocolError, UnknownNameError
@@ -239,3 +246,48 @@ def test_version_1_of_the_protocol_is_frozen():
     protocols.PROTOCOLS.pop(ENVIRONMENT)
     with pytest.raises(UnknownNameError, match="environment of the training track"):
         training_protocol("Ant-v4")
+
+
+def test_a_run_is_verified_by_its_curves_and_by_training_trials_again(adam):
+    found = verify_training(adam.folder, iterations=2)
+    assert found.agrees, found.differences
+    assert found.trials in ((0, 1), (2, 3))
+    assert found.iterations == 2
+    assert found.numbers == 4 * 6 + 3 * len(METRICS)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda record, arrays: record["by_trial"]["auc"].__setitem__(1, 0.9), "auc of trial 1: 0.9 in the record"),
+        (lambda record, arrays: record["estimates"]["final"].update(low=99.0), "final, low: 99.0 in the record"),
+        (lambda record, arrays: record.update(diverged=3), "diverged: 3 in the record"),
+        (lambda record, arrays: arrays["returns"].__iadd__(1), "the curves are other bytes"),
+        (lambda record, arrays: arrays["returns"].__iadd__(1), "J of seed 200. after iteration 0"),
+        (lambda record, arrays: arrays["training_returns"].__iadd__(1), "training returns of seed 200"),
+    ],
+)
+def test_what_was_tampered_with_is_named(adam, tmp_path, change, message, monkeypatch):
+    """Trained again without a process of its own: the same curves, as another test shows."""
+    shutil.copytree(adam.folder, tmp_path / "run")
+    document = json.loads((adam.folder / "record.json").read_text(encoding="utf-8"))
+    arrays = load_file(adam.folder / "curves.safetensors")
+    honest = adam.curves()
+    change(document, arrays)
+    (tmp_path / "run" / "record.json").write_text(json.dumps(document), encoding="utf-8")
+    if any(not np.array_equal(arrays[name], value, equal_nan=True) for name, value in honest.arrays.items()):
+        Curves(**arrays).write(tmp_path / "run" / "curves.safetensors")
+    monkeypatch.setattr(verifying, "train_blocks", lambda *_, **__: (honest, None))
+    found = verify_training(tmp_path / "run", iterations=None)
+    assert any(re.search(message, difference) for difference in found.differences), found.differences
+
+
+def test_a_jumps_state_must_be_at_hand_to_train_again(adam):
+    rule = RuleIdentity(name="jump", version=1, options=options_dict(Jump("linear")), state="0" * 64)
+    key = adam.record.key.model_copy(update={"outer": (rule,)})
+    with pytest.raises(ProtocolError, match="give its file or run folder"):
+        TrainingRequest.again(key)
+    newer = key.model_copy(update={"outer": (rule.model_copy(update={"version": 2, "state": None}),)})
+    with pytest.raises(ProtocolError, match="of another version"):
+        TrainingRequest.again(newer)
+    assert TrainingRequest.again(adam.record.key).key() == adam.record.key

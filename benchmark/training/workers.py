@@ -1,0 +1,104 @@
+"""Blocks of trials trained side by side, each in a process on a thread of its own."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Collection
+from pathlib import Path
+from queue import SimpleQueue
+
+import numpy as np
+
+from ...registry.collection.child import ChildProcess, Message
+from ...registry.collection.collect import blocks
+from ...registry.collection.processes import ANY_PROCESSOR, ONE_THREAD
+from ...utils.errors import PredictorError
+from ...utils.progress import Progress, silent
+from .block import SECONDS, STATE_BYTES, curves_of, train_block
+from .curves import Curves
+from .record import TrainingCost, TrainingKey
+from .request import TrainingRequest
+
+
+def evaluated(key: TrainingKey) -> list[int]:
+    """Iterations after which a run evaluates J."""
+    return [*(one for one in key.protocol.evaluated if one < key.iterations), key.iterations]
+
+
+def blocks_of(key: TrainingKey) -> list[list[int]]:
+    """The places of a run's trials, block by block: trials of a block are trained together."""
+    return blocks(key.protocol.collection(key.split), range(key.trials))
+
+
+def train_blocks(
+    request: TrainingRequest,
+    key: TrainingKey,
+    folder: Path,
+    *,
+    only: Collection[int] | None = None,
+    threads: int,
+    progress: Progress = silent,
+) -> tuple[Curves, TrainingCost]:
+    """Train the blocks of a run that are not finished in its folder.
+
+    Parameters
+    ----------
+    request, key
+        What to train.
+    folder
+        Where blocks leave their files.
+    only
+        The blocks wanted; all by default.
+    threads
+        Processes at once.
+    progress
+        Receives the progress.
+
+    Returns
+    -------
+    Curves, TrainingCost
+        Of the trials of these blocks, and what they took; without the time that passed.
+
+    Raises
+    ------
+    PredictorError
+        If the method fails, or a process is killed; finished blocks are kept.
+    """
+    seeds = key.protocol.seeds(key.split)
+    groups = {n: [seeds[one] for one in group] for n, group in enumerate(blocks_of(key)) if only is None or n in only}
+    pending = [(n, group) for n, group in groups.items() if not curves_of(folder, n).exists()]
+    done = {n: key.iterations * len(group) for n, group in groups.items()}
+    total = sum(done.values())
+    done |= dict.fromkeys(dict(pending), 0)
+    messages: SimpleQueue[tuple[ChildProcess, Message | None]] = SimpleQueue()
+    with contextlib.ExitStack() as stack:
+        running = min(threads, len(pending))
+        for place in range(running):
+            stack.enter_context(_Worker(request.task(key, folder, pending[place::running]), messages))
+        while running:
+            worker, message = messages.get()
+            if message is None:
+                if how := worker.failure():
+                    raise PredictorError(f"The process that trained {how}. Finished trials are kept.")
+                running -= 1
+            elif error := message.get("error"):
+                raise PredictorError(f"{key.label}: {error} Finished trials are kept.")
+            else:
+                done[message["block"]] = message["done"] * len(groups[message["block"]])
+                progress("train", sum(done.values()), total, message["word"])
+    found = [Curves.read(curves_of(folder, n), len(group), evaluated(key)) for n, group in groups.items()]
+    training, evaluation = np.sum([beside[SECONDS] for _, beside in found], axis=0)
+    cost = TrainingCost(
+        training_seconds=training,
+        evaluation_seconds=evaluation,
+        wall_seconds=0,
+        state_bytes=int(found[0][1][STATE_BYTES][0]),
+    )
+    return Curves.join([curves for curves, _ in found]), cost
+
+
+class _Worker(ChildProcess):
+    """A process that trains blocks; its messages go to a queue, None at its end."""
+
+    def __init__(self, task: Message, messages: SimpleQueue[tuple[ChildProcess, Message | None]]) -> None:
+        super().__init__(train_block, task, lambda message: messages.put((self, message)), ONE_THREAD | ANY_PROCESSOR)
