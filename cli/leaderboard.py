@@ -13,7 +13,7 @@ from .completion import complete_datasets
 from .groups import Commands, examples
 from .options import build_limits, memory_option, timeout_option
 from .output import Bars, echo, quiet_option
-from .verification import describe_returns, fresh_option, open_dataset_of, records_option
+from .verification import describe_returns, fresh_option, open_dataset_of, records_option, state_option
 
 if TYPE_CHECKING:
     from ..benchmark.worker.usage import Limits
@@ -55,6 +55,7 @@ def leaderboard() -> None:
     help="Evaluate every return now, or (for runs made here) look up those that this machine's store holds.",
     show_default=True,
 )
+@state_option
 @timeout_option
 @memory_option
 def add_records(
@@ -64,6 +65,7 @@ def add_records(
     reviewed: bool,
     rerun: bool,
     fresh: bool,
+    states: tuple[Path, ...],
     timeout: float | None,
     memory: float | None,
 ) -> None:
@@ -73,23 +75,45 @@ def add_records(
     unless --no-fresh; the evidence says which. A run under the name of a
     predictor of this package is run again as well, unless --no-rerun. What can
     be added is added, in turn, up to the first that cannot.
+
+    A run of the training track is verified (`tipl-bench verify`), and added
+    with its curves: runs of the test trials, and those of the tuning trials
+    that settings were chosen by.
     """
+    from ..benchmark.training.record import is_training_record
     from ..leaderboard.store.records import committed_folder
     from ..leaderboard.submission.acceptance import accept, accept_claim
     from ..leaderboard.verify.folder import check_files
 
     if claimed and not rerun:
         raise click.UsageError("Give --claimed or --no-rerun, not both: a claim is not checked at all.")
+    training = [run_folder for run_folder in run_folders if is_training_record(run_folder)]
     for run_folder in run_folders:
-        check_files(run_folder)
+        if run_folder not in training:
+            check_files(run_folder)
     folder = records or committed_folder()
     for run_folder in run_folders:
+        if run_folder in training:
+            echo(f"added {_add_training(run_folder, folder, states)}")
+            continue
         if claimed:
             echo(f"added {accept_claim(run_folder, folder)}")
             continue
         checked = report_checked([run_folder], folder, fresh=fresh, rerun=rerun, limits=rerun_limits(timeout, memory))
         path, changed = accept(checked[0], folder, reviewed=reviewed)
         echo(f"added {path}" if changed else f"{path} stays as it is; it was checked already.")
+
+
+def _add_training(run_folder: Path, records: Path, states: tuple[Path, ...]) -> Path:
+    """Verify a training run, and add it."""
+    from ..benchmark.training.verify import verify_training
+    from ..leaderboard.training.store import add
+
+    with Bars() as bars:
+        found = verify_training(run_folder, states=states, progress=bars.stage)
+    if not found.agrees:
+        raise click.ClickException(f"{run_folder} is not what it says: {found.differences[0]}.")
+    return add(run_folder, records)
 
 
 @leaderboard.command(

@@ -10,6 +10,7 @@ OPTIMIZERS = {
 """Optimizers of this package, by name, as `module:class`."""
 OUTER_RULES = {
     "outer-step": ".outer_step:OuterStep",
+    "outer-nesterov": ".outer_step:OuterNesterov",
     "ema": ".averages:EMA",
     "lawa": ".averages:LAWA",
     "pptb": ".pptb:PPTB",

@@ -18,9 +18,8 @@ from ...rl.optimizer import SETTINGS, State
 class OuterStep(OuterRule):
     """Outer-PPO (Tan et al. 2024, arXiv 2411.00666), of actor and critic.
 
-    With g what the iteration's epochs changed, v = momentum v + g, the weights of the next iteration are those of this
-    one's beginning plus scale (g + momentum v): Nesterov's momentum, or without momentum scale times the change. A
-    scale of 1 without momentum is plain PPO.
+    The weights of the next iteration are those of this one's beginning plus `scale` times what its epochs changed. A
+    scale of 1 is plain PPO.
     """
 
     name: ClassVar[str] = "outer-step"
@@ -28,8 +27,34 @@ class OuterStep(OuterRule):
 
     scale: Annotated[float, Field(gt=0)] = 2.0
     """The outer learning rate."""
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Nesterov's momentum."""
+
+    def init(self, parameters: Tensor, layout: AgentLayout, seeds: Sequence[int]) -> State:
+        """See `OuterRule.init`."""
+        return {"start": parameters.clone()}
+
+    def end_of_iteration(self, parameters: Tensor, state: State, trajectory: Sequence[Checkpoint]) -> Tensor:
+        """See `OuterRule.end_of_iteration`."""
+        # From the end, not from the start: nothing is then added where the scale is 1.
+        parameters = parameters.add(parameters - state["start"], alpha=self.scale - 1)
+        state["start"].copy_(parameters)
+        return parameters
+
+
+@dataclass(frozen=True, config=SETTINGS)
+class OuterNesterov(OuterRule):
+    """Outer-PPO with Nesterov's momentum, of the same source.
+
+    With g what the iteration's epochs changed and v = momentum v + g, the weights of the next iteration are those of
+    this one's beginning plus scale (g + momentum v).
+    """
+
+    name: ClassVar[str] = "outer-nesterov"
+    summary: ClassVar[str] = "Outer-PPO with Nesterov's momentum"
+
+    scale: Annotated[float, Field(gt=0)] = 1.0
+    """The outer learning rate."""
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    """What is left of the velocity after each iteration."""
 
     def init(self, parameters: Tensor, layout: AgentLayout, seeds: Sequence[int]) -> State:
         """See `OuterRule.init`."""
@@ -39,7 +64,6 @@ class OuterStep(OuterRule):
         """See `OuterRule.end_of_iteration`."""
         change = parameters - state["start"]
         velocity = state["velocity"].mul_(self.momentum).add_(change)
-        # From the end, not from the start: nothing is then added where the scale is 1.
         parameters = parameters.add(change, alpha=self.scale - 1).add_(velocity, alpha=self.scale * self.momentum)
         state["start"].copy_(parameters)
         return parameters

@@ -21,14 +21,14 @@ _LATEX = {character: f"\\{character}" for character in "{}%$#&_"} | {
 _MARKUP = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"})
 
 
-def markdown_text(text: str) -> str:
+def markdown_text(text: str, longest: int = MAX_LENGTH) -> str:
     """Markdown that GitHub and CommonMark show as the text, on one line, also inside a table.
 
     Control and formatting characters (line breaks, bidirectional marks) are spelled out, addresses do not become links,
-    and a text beyond `MAX_LENGTH` characters is cut.
+    and a text beyond `longest` characters is cut.
     """
-    if len(text) > MAX_LENGTH:
-        text = text[: MAX_LENGTH - 1] + "\u2026"
+    if len(text) > longest:
+        text = text[: longest - 1] + "\u2026"
     shown = "".join(map(visible, text))
     shown = "".join(_ENTITIES.get(character, character) for character in shown)
     shown = _ADDRESSES.sub(lambda found: f"&#{ord(found[0])};", shown)

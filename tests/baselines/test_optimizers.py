@@ -12,7 +12,7 @@ from helpers.small_collections import tiny_config
 from tipl_bench.baselines.optimizers import OPTIMIZERS, OUTER_RULES
 from tipl_bench.baselines.optimizers.jump import Jump
 from tipl_bench.baselines.optimizers.lookup import build_optimizer, names, rule_type, settings_of
-from tipl_bench.baselines.optimizers.outer_step import OuterStep
+from tipl_bench.baselines.optimizers.outer_step import OuterNesterov
 from tipl_bench.baselines.optimizers.pptb import PPTB
 from tipl_bench.rl import Adam, AgentLayout, Checkpoint, Optimizer, PolicyLayout, PPOTraining
 from tipl_bench.utils.errors import OptionError, PredictorError, UnknownNameError
@@ -40,6 +40,7 @@ def plain():
     ("rules", "settings"),
     [
         (["outer-step"], ["outer-step.scale=1"]),
+        (["outer-nesterov"], ["outer-nesterov.momentum=0"]),
         (["ema"], ["ema.decay=0"]),
         (["lawa"], ["lawa.count=1"]),
         (["jump"], ["jump.predictor=persistence", "jump.period=1"]),
@@ -130,7 +131,7 @@ def end(rule, parameters, state, trajectory):
 def test_an_outer_step_is_nesterovs_on_the_changes_of_iterations():
     rng = np.random.default_rng(0)
     start = rng.normal(size=(2, ALL)).astype(np.float32)
-    rule = OuterStep(scale=1.7, momentum=0.4)
+    rule = OuterNesterov(scale=1.7, momentum=0.4)
     state = rule.init(torch.from_numpy(start.copy()), LAYOUT, SEEDS[:2])
     velocity, now = np.zeros_like(start, np.float64), start.astype(np.float64)
     for _ in range(4):
@@ -140,6 +141,18 @@ def test_an_outer_step_is_nesterovs_on_the_changes_of_iterations():
         found = end(rule, now + change, state, ())
         np.testing.assert_allclose(found, expected, atol=2e-5)
         now = found.astype(np.float64)
+
+
+def test_an_outer_step_scales_what_each_iteration_changed():
+    rng = np.random.default_rng(0)
+    now = rng.normal(size=(2, ALL)).astype(np.float32)
+    rule = rule_type("outer-step")(scale=3.0)
+    state = rule.init(torch.from_numpy(now.copy()), LAYOUT, SEEDS[:2])
+    for _ in range(3):
+        change = rng.normal(size=now.shape)
+        found = end(rule, now + change, state, ())
+        np.testing.assert_allclose(found, now + 3 * change, atol=2e-5)
+        now = found
 
 
 def test_averages_are_those_of_the_ends_of_iterations():

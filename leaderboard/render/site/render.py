@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from collections.abc import Mapping
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -19,16 +20,22 @@ FOLDER = "parts"
 LISTENER = "leaderboardPart"
 """The page's global function that every script of `parts/` calls."""
 MAX_EMBEDDED_ROWS = 500
+NO_TRAINING: Mapping[str, Any] = {"introduction": "", "tables": ()}
 STYLES = ("base", "controls", "table", "charts", "details")
 SCRIPTS = (
     "text", "dom", "data", "loading", "state", "selection", "scales", "charts", "cost_chart", "horizon_chart",
-    "columns", "figure", "sections", "details", "table", "controls", "theme", "page",
+    "columns", "figure", "sections", "details", "table", "training", "controls", "theme", "page",
 )  # fmt: skip
 """In this order: each may use those before it."""
 OWN_FILE = re.compile(r"(rows-\d{3,}|values-[a-z]+)\.js")
 
 
-def render(document: LeaderboardDocument, out: Path, max_embedded_rows: int = MAX_EMBEDDED_ROWS) -> list[Path]:
+def render(
+    document: LeaderboardDocument,
+    out: Path,
+    max_embedded_rows: int = MAX_EMBEDDED_ROWS,
+    training: Mapping[str, Any] = NO_TRAINING,
+) -> list[Path]:
     """Write the site of a document; it works from `file://` and from any static host.
 
     Parameters
@@ -39,6 +46,8 @@ def render(document: LeaderboardDocument, out: Path, max_embedded_rows: int = MA
         Folder to write `index.html` into. Scripts of an older site in `parts/` are removed.
     max_embedded_rows
         With more rows than this, parts are scripts in `parts/` that the page reads on demand.
+    training
+        The training track's tables as text: an `introduction`, and `tables` of `title`, `about`, `headings` and `rows`.
 
     Returns
     -------
@@ -66,7 +75,7 @@ def render(document: LeaderboardDocument, out: Path, max_embedded_rows: int = MA
     if folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
     index = out / "index.html"
-    data = {**summary(document), "lengths": lengths, "parts": embedded, "versions": versions}
+    data = {**summary(document), "training": training, "lengths": lengths, "parts": embedded, "versions": versions}
     write_text(index, _page(data, beside=beside))
     return [*written, index]
 

@@ -1,0 +1,142 @@
+"""The training track's tables as people read them: titles, headings and cells of text, for Markdown and the page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ...benchmark.intervals import UNDEFINED, Estimate
+from ...benchmark.table import interval, number
+from ...utils.fields import Document, Text
+from ..render.escaping import markdown_text
+from .table import Comparison, TrainingRow, TrainingTable
+
+LEVEL = 0.05
+STAR = "*"
+"""After a difference that the correction leaves significant."""
+HEADINGS = (
+    "method",
+    "role",
+    "tried",
+    "AUC",
+    "95% interval",
+    "minus tuned Adam",
+    "95% interval",
+    "steps to 95%",
+    "of tuned Adam's",
+    "95% interval",
+    "final J",
+    "worst quarter",
+    "kept",
+    "better than tuned Adam in",
+    "CPU s / M steps",
+    "state, bytes",
+)
+COMPARED = (
+    "forecast",
+    "against",
+    "AUC, difference",
+    "95% interval",
+    "steps to 95%, ratio",
+    "95% interval",
+    "final J, difference",
+    "kept, difference",
+)
+INTRODUCTION = (
+    "Methods act inside PPO and are scored by return per environment step. AUC is the normalised return, mean over the "
+    f"environment steps. Differences are paired by trial; {STAR} marks those whose p-value is below {LEVEL} after "
+    "Holm's correction over the table's rows. Tried: how many configurations of the method ran on the tuning trials. "
+    "Tuned: the one that was best there, by AUC. Control: with the settings of a forecast's jump, exactly as far along "
+    "the last iteration's change."
+)
+
+
+class Presented(Document):
+    """A table as text."""
+
+    title: Text
+    about: Text
+    headings: tuple[Text, ...]
+    rows: tuple[tuple[Text, ...], ...]
+
+
+def presented(table: TrainingTable) -> tuple[Presented, ...]:
+    """The rows of an environment; and, if some rest on a forecast, these beside what a forecast has to beat."""
+    titles = {row.id: row.method for row in table.rows}
+    rows = Presented(
+        title=f"{table.environment}, training protocol {table.protocol}",
+        about=f"{table.trials} test trials of {table.environment_steps:,} environment steps. Best plain method "
+        f"(without a forecast, by the tuning trials): {titles[table.references['best plain']]}.",
+        headings=HEADINGS,
+        rows=tuple(map(_cells, table.rows)),
+    )
+    forecasts = [
+        _compared(row, reference, row.against[reference])
+        for row in table.rows
+        for reference in ("best plain", "control")
+        if "control" in row.against and reference in row.against
+    ]
+    if not forecasts:
+        return (rows,)
+    beside = Presented(
+        title=f"{table.environment}: forecasts",
+        about="Beside the best plain method, and beside their own controls.",
+        headings=COMPARED,
+        rows=tuple(forecasts),
+    )
+    return rows, beside
+
+
+def markdown(tables: Sequence[TrainingTable]) -> str:
+    """The section of `leaderboard/README.md`; empty without tables."""
+    if not tables:
+        return ""
+    lines = ["# Training track", "", markdown_text(INTRODUCTION, longest=1000), ""]
+    lines += ["[docs/training-track.md](../docs/training-track.md) explains protocol and metrics.", ""]
+    for one in (part for table in tables for part in presented(table)):
+        cells = (
+            one.headings,
+            ["---"] * len(one.headings),
+            *([markdown_text(cell) for cell in row] for row in one.rows),
+        )
+        lines += [f"## {markdown_text(one.title)}", "", markdown_text(one.about), ""]
+        lines += [*(f"| {' | '.join(row)} |" for row in cells), ""]
+    return "\n".join(lines)
+
+
+def _cells(row: TrainingRow) -> tuple[str, ...]:
+    against = row.against.get("tuned adam")
+    found = against.estimates if against else {}
+    auc = row.estimates["auc"]
+    return (
+        row.method + (f" ({row.diverged} diverged)" if row.diverged else ""),
+        row.role,
+        str(row.configurations) if row.configurations else "-",
+        number(auc.value, 3),
+        interval(auc, 3),
+        *_pair(found.get("auc", UNDEFINED), 3, sign=True, mark=against),
+        number(row.estimates["steps_95"].value, 0),
+        *_pair(found.get("steps_95", UNDEFINED), 2),
+        number(row.estimates["final"].value, 1),
+        number(row.estimates["worst_quarter"].value, 1),
+        number(row.estimates["kept"].value, 3),
+        number(found.get("better", UNDEFINED).value, 2),
+        number(row.seconds_per_million, 1),
+        f"{row.state_bytes:,}",
+    )
+
+
+def _compared(row: TrainingRow, reference: str, found: Comparison) -> tuple[str, ...]:
+    one = found.estimates
+    return (
+        row.method,
+        reference,
+        *_pair(one["auc"], 3, sign=True, mark=found),
+        *_pair(one["steps_95"], 2),
+        number(one["final"].value, 1, sign=True),
+        number(one["kept"].value, 3, sign=True),
+    )
+
+
+def _pair(estimate: Estimate, digits: int, *, sign: bool = False, mark: Comparison | None = None) -> list[str]:
+    star = STAR if mark is not None and mark.p < LEVEL else ""
+    return [number(estimate.value, digits, sign=sign) + star, interval(estimate, digits)]

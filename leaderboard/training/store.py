@@ -1,0 +1,78 @@
+"""The runs that the training track's table is built from: a record and its curves each, of test and tuning trials."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from ...benchmark.record import RECORD_NAME
+from ...benchmark.training.curves import CURVES_NAME
+from ...benchmark.training.record import TrainingRecord, read_training_record
+from ...utils.canonical import canonical_json
+from ...utils.errors import ProtocolError
+from ...utils.files import replace_atomically, sha256
+
+FOLDER = "training"
+"""Below the folder of records."""
+
+
+def file_name(record: TrainingRecord) -> str:
+    """The record's file: environment, method, trials, and a hash of all settings."""
+    key = record.key
+    method = "+".join(rule.name for rule in (key.optimizer, *key.outer))
+    short = hashlib.sha256(canonical_json(key.model_dump(mode="json")).encode()).hexdigest()[:8]
+    return f"{key.protocol.environment}__{method}-{short}__{key.split}.json"
+
+
+def add(run: Path, records: Path) -> Path:
+    """Copy a run's record and curves to the records; returns the record's file.
+
+    Raises
+    ------
+    ProtocolError
+        If it is not a finished, whole run of test or tuning trials, or another result of it is there.
+    """
+    record = read_training_record(run)
+    key, whole = record.key, record.key.protocol
+    if record.status.state == "failed" or key.iterations < whole.iterations:
+        raise ProtocolError(f"{run}: not a whole run; the table holds finished runs of all iterations.")
+    if key.trials < len(whole.seeds(key.split)):
+        raise ProtocolError(f"{run}: not a whole run ({key.scope}); the table holds runs of all trials.")
+    target = records / FOLDER / file_name(record)
+    if target.exists():
+        kept = read_training_record(target)
+        if kept.artifacts != record.artifacts:
+            raise ProtocolError(
+                f"{target} is another result of the same run. A row is never changed silently: remove that file and "
+                "its curves to replace it."
+            )
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    for name, place in ((CURVES_NAME, curves_file(target)), (RECORD_NAME, target)):  # a record never lacks its curves
+        with replace_atomically(place) as temporary:
+            temporary.write_bytes((run / name).read_bytes())
+    return target
+
+
+def curves_file(record: Path) -> Path:
+    """The file of a committed record's curves."""
+    return record.with_suffix(".safetensors")
+
+
+def load(records: Path) -> dict[Path, TrainingRecord]:
+    """All committed runs by their files, in order of file names; none where there is no such folder.
+
+    Raises
+    ------
+    ProtocolError
+        If a record is not valid, under another's name, or its curves are missing or other bytes.
+    """
+    found = {}
+    for path in sorted((records / FOLDER).glob("*.json")):
+        record = found[path] = read_training_record(path)
+        if path.name != file_name(record):
+            raise ProtocolError(f"{path}: its name should be {file_name(record)}.")
+        curves = curves_file(path)
+        if not curves.is_file() or record.artifacts.get("curves") != sha256(curves):
+            raise ProtocolError(f"{curves}: the curves of {path.name} are missing or other bytes.")
+    return found

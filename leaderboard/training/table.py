@@ -1,0 +1,244 @@
+"""The table of the training track as a document: rows, what was chosen on tuning trials, and paired comparisons."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from scipy.special import stdtr
+
+from ...baselines.optimizers.lookup import settings_of
+from ...benchmark.intervals import Estimate
+from ...benchmark.training.metrics import HEADLINE, paired
+from ...benchmark.training.record import RuleIdentity, TrainingRecord
+from ...utils.errors import ProtocolError
+from ...utils.fields import Count, Document, Text
+from ..statistics.pairs import holm
+from .store import load
+
+MAX_CONFIGURATIONS = 8
+"""Configurations of a method that its tuning may try."""
+JUMP, CONTROL = "jump", "last-change"
+COMPARED = ("auc", "steps_95", "final", "kept", "better")
+Reference = Literal["tuned adam", "best plain", "control"]
+
+
+class Comparison(Document):
+    """What a row has more than another one, paired by trial."""
+
+    other: Text
+    """The other row's id."""
+    estimates: dict[Text, Estimate]
+    """Differences, of steps the ratio, and `better`, the share of trials with the higher AUC."""
+    p: float
+    """Of the difference in AUC, by a paired t-test, corrected by Holm over the table's rows with such a comparison."""
+
+
+class TrainingRow(Document):
+    """A run of the test trials."""
+
+    id: Text
+    """The record's file name without its suffix."""
+    method: Text
+    """The method with its settings."""
+    role: Text
+    """default, tuned, or control: with a forecast's settings, along the last change."""
+    configurations: Count
+    """Configurations of its method that were tried on the tuning trials."""
+    consumes: Text
+    """What it rests on: gradients, and a fitted state's training trajectories."""
+    diverged: Count
+    """Trials that diverged."""
+    estimates: dict[Text, Estimate]
+    """Metrics."""
+    against: dict[Text, Comparison]
+    """By reference: `tuned adam`, `best plain` (the method without a forecast that was best on the tuning trials) and,
+    of a forecast, `control`."""
+    seconds_per_million: float
+    """CPU seconds of training a million environment steps, as the run had them."""
+    state_bytes: Count
+    """What it remembers of each trial."""
+
+
+class TrainingTable(Document):
+    """The rows of one environment, the highest AUC first."""
+
+    environment: Text
+    protocol: Count
+    trials: Count
+    environment_steps: Count
+    references: dict[Text, Text]
+    """Ids of the rows that others are compared with."""
+    rows: tuple[TrainingRow, ...]
+
+
+def tables(records: Path) -> tuple[TrainingTable, ...]:
+    """The tables of all environments with committed runs; see `store.load`, and `table` for what it raises."""
+    groups: dict[str, dict[str, TrainingRecord]] = defaultdict(dict)
+    for path, record in load(records).items():
+        groups[record.key.protocol.environment][path.stem] = record
+    return tuple(table(environment, group) for environment, group in sorted(groups.items()))
+
+
+def table(environment: str, records: Mapping[str, TrainingRecord]) -> TrainingTable:
+    """The table of one environment from its records by id.
+
+    Raises
+    ------
+    ProtocolError
+        If a method was tuned on more than `MAX_CONFIGURATIONS` configurations, a test run is neither the default nor
+        what tuning chose nor a control, or tuned Adam is missing.
+    """
+    tests = {name: record for name, record in records.items() if record.key.split == "test"}
+    tuning: dict[str, list[TrainingRecord]] = defaultdict(list)
+    for record in records.values():
+        if record.key.split == "tuning":
+            tuning[family(record)].append(record)
+    for name, tried in tuning.items():
+        if len(tried) > MAX_CONFIGURATIONS:
+            raise ProtocolError(
+                f"{environment}: {name} was tuned on {len(tried)} runs; at most {MAX_CONFIGURATIONS} may."
+            )
+    best = {name: max(tried, key=_auc) for name, tried in tuning.items()}
+    roles = {name: _role(record, best, tests.values()) for name, record in tests.items()}
+    for name, role in roles.items():
+        if not role:
+            raise ProtocolError(
+                f"{name}: neither the method's default nor what was best on its tuning trials "
+                f"({tests[name].key.label})."
+            )
+
+    def tuned(chosen: TrainingRecord) -> str | None:
+        return next((name for name, one in tests.items() if settings(one) == settings(chosen)), None)
+
+    adam = tuned(best["adam"]) if "adam" in best else None
+    if adam is None:
+        raise ProtocolError(f"{environment}: the table needs a test run of Adam as its tuning trials choose it.")
+    plain = {name: one for name, one in best.items() if not _jumps(one) and tuned(one)}
+    references = {"tuned adam": adam, "best plain": str(tuned(max(plain.values(), key=_auc)))}
+    controls = {name: _control(record, tests) for name, record in tests.items()}
+    compared = {
+        "tuned adam": _against(tests, lambda name: adam),
+        "best plain": _against(tests, lambda name: references["best plain"]),
+        "control": _against(tests, controls.get),
+    }
+    first = next(iter(tests.values())).key
+    steps = first.protocol.collection("test").hyperparameters.steps_per_iteration * first.iterations
+    rows = [
+        TrainingRow(
+            id=name,
+            method=record.key.label,
+            role=roles[name],
+            configurations=len(tuning.get(family(record), ())),
+            consumes="gradients + trajectories" if any(rule.state for rule in record.key.outer) else "gradients",
+            diverged=record.diverged,
+            estimates=record.estimates,
+            against={reference: found[name] for reference, found in compared.items() if name in found},
+            seconds_per_million=round(record.cost.training_seconds / (record.key.trials * steps / 1e6), 1),
+            state_bytes=record.cost.state_bytes,
+        )
+        for name, record in sorted(tests.items(), key=lambda item: -_auc(item[1]))
+    ]
+    return TrainingTable(
+        environment=environment,
+        protocol=first.protocol.version,
+        trials=first.trials,
+        environment_steps=steps,
+        references=references,
+        rows=tuple(rows),
+    )
+
+
+def family(record: TrainingRecord) -> str:
+    """A method without its settings, and with the predictor and direction of its jumps: what is tuned together."""
+    return " + ".join(_family(rule) for rule in (record.key.optimizer, *record.key.outer))
+
+
+def _family(rule: RuleIdentity) -> str:
+    if rule.name != JUMP:
+        return rule.name
+    state = f" {rule.state[:8]}" if rule.state else ""
+    return f"{JUMP}({rule.options['predictor']}{state}, {rule.options['direction']})"
+
+
+def settings(record: TrainingRecord) -> tuple[RuleIdentity, ...]:
+    """What a run of the test trials and one of the tuning trials must agree in."""
+    return (record.key.optimizer, *record.key.outer)
+
+
+def _auc(record: TrainingRecord) -> float:
+    return record[HEADLINE].value or 0.0
+
+
+def _jumps(record: TrainingRecord) -> bool:
+    return any(rule.name == JUMP for rule in record.key.outer)
+
+
+def _role(record: TrainingRecord, best: Mapping[str, TrainingRecord], tests: Iterable[TrainingRecord]) -> str:
+    roles = []
+    chosen = best.get(family(record))
+    if _is_default(record):
+        roles.append("default")
+    if chosen is not None and settings(record) == settings(chosen):
+        roles.append("tuned")
+    if any(_controls(record, one) for one in tests):
+        roles.append("control")
+    return ", ".join(roles)
+
+
+def _is_default(record: TrainingRecord) -> bool:
+    """Whether every setting that has a default is at it; which way a jump goes is no setting."""
+    for rule in settings(record):
+        for name, info in settings_of(rule.name).items():
+            if (
+                not info.required
+                and (rule.name, name) != (JUMP, "direction")
+                and rule.options.get(name) != info.default
+            ):
+                return False
+    return True
+
+
+def _controls(record: TrainingRecord, forecast: TrainingRecord) -> bool:
+    """Whether a run is the control of a forecast: the same, but for the direction of its jumps."""
+    if record is forecast or not _jumps(record):
+        return False
+    changed = [
+        rule.model_copy(update={"options": {**rule.options, "direction": CONTROL}}) if rule.name == JUMP else rule
+        for rule in settings(forecast)
+    ]
+    return tuple(changed) == settings(record) and settings(forecast) != settings(record)
+
+
+def _control(forecast: TrainingRecord, tests: Mapping[str, TrainingRecord]) -> str | None:
+    return next((name for name, one in tests.items() if _controls(one, forecast)), None)
+
+
+def _against(tests: Mapping[str, TrainingRecord], other: Callable[[str], str | None]) -> dict[str, Comparison]:
+    """Comparisons of rows with another row each, where they have one that is not themselves."""
+    pairs = [(name, found) for name in tests if (found := other(name)) is not None and found != name]
+    columns = [(tests[name].columns, tests[found].columns) for name, found in pairs]
+    p = holm(np.array([_paired_p(ours[HEADLINE] - theirs[HEADLINE]) for ours, theirs in columns]))
+    return {
+        name: Comparison(other=found, estimates=_shown(ours, theirs, tests[name]), p=float(one))
+        for (name, found), (ours, theirs), one in zip(pairs, columns, p, strict=True)
+    }
+
+
+def _shown(
+    ours: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray], record: TrainingRecord
+) -> dict[str, Estimate]:
+    found = paired(ours, theirs, record.key.protocol)
+    return {name: found[name] for name in COMPARED}
+
+
+def _paired_p(differences: Sequence[float] | np.ndarray) -> float:
+    """The two-sided p-value of a paired t-test; 1 where nothing differs."""
+    values = np.asarray(differences, dtype=np.float64)
+    spread = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else 0.0
+    if spread == 0:
+        return 1.0
+    return float(2 * stdtr(len(values) - 1, -abs(values.mean()) / spread))

@@ -1,0 +1,195 @@
+"""The training track's table: what is chosen by tuning trials, what is compared with what, what is refused."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+from helpers import synthetic_documents
+from helpers.training_records import training_run
+from scipy import stats
+from tipl_bench.leaderboard.render.site import render
+from tipl_bench.leaderboard.training import presentation
+from tipl_bench.leaderboard.training.store import add, curves_file, load
+from tipl_bench.leaderboard.training.table import family, tables
+from tipl_bench.utils.errors import ProtocolError
+
+JUMP = ["jump.predictor=linear"]
+OUTER = ["outer-step.scale=3"]
+RUNS = {
+    # tuning prefers a rate of 6e-4, an outer step of 3, and jumps every 2 iterations
+    "adam-a": (1.0, "adam", (), (), "tuning"),
+    "adam-b": (1.2, "adam", (), ["learning_rate=6e-4"], "tuning"),
+    "outer-a": (1.5, "adam", ["outer-step"], (), "tuning"),
+    "outer-b": (1.8, "adam", ["outer-step"], OUTER, "tuning"),
+    "jump-a": (1.9, "adam", ["outer-step", "jump"], [*OUTER, *JUMP], "tuning"),
+    "jump-b": (2.0, "adam", ["outer-step", "jump"], [*OUTER, *JUMP, "jump.period=2"], "tuning"),
+    "adam": (1.0, "adam", (), (), "test"),
+    "adam-tuned": (1.2, "adam", (), ["learning_rate=6e-4"], "test"),
+    "outer-tuned": (1.9, "adam", ["outer-step"], OUTER, "test"),
+    "jump-tuned": (2.1, "adam", ["outer-step", "jump"], [*OUTER, *JUMP, "jump.period=2"], "test"),
+    "control": (
+        1.85, "adam", ["outer-step", "jump"], [*OUTER, *JUMP, "jump.period=2", "jump.direction=last-change"], "test"
+    ),
+    "sgd": (0.5, "sgd", (), (), "test"),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("training")
+    for seed, (name, (*method, split)) in enumerate(RUNS.items()):
+        training_run(folder / name, *method, split=split, seed=seed)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def records(runs, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("records")
+    for name in RUNS:
+        add(runs / name, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def table(records):
+    (found,) = tables(records)
+    return found
+
+
+def test_rows_are_sorted_and_say_what_they_are(table):
+    assert [(row.method, row.role, row.configurations) for row in table.rows] == [
+        ("adam + outer-step scale=3.0 + jump predictor=linear period=2", "tuned", 2),
+        ("adam + outer-step scale=3.0", "tuned", 2),
+        ("adam + outer-step scale=3.0 + jump predictor=linear period=2 direction=last-change", "control", 0),
+        ("adam learning_rate=0.0006", "tuned", 2),
+        ("adam", "default", 2),
+        ("sgd", "default", 0),
+    ]
+    by_method = {row.method: row.id for row in table.rows}
+    assert table.references == {
+        "tuned adam": by_method["adam learning_rate=0.0006"],
+        "best plain": by_method["adam + outer-step scale=3.0"],
+    }
+
+
+def test_comparisons_are_paired_and_corrected_over_the_rows(table, records):
+    kept = {path.stem: record for path, record in load(records).items()}
+    rows = {row.id: row for row in table.rows}
+    for reference, count in (("tuned adam", 5), ("best plain", 5), ("control", 1)):
+        compared = {name: row.against[reference] for name, row in rows.items() if reference in row.against}
+        assert len(compared) == count
+        p = {}
+        for name, one in compared.items():
+            ours, theirs = kept[name].columns, kept[one.other].columns
+            p[name] = stats.ttest_rel(ours["auc"], theirs["auc"]).pvalue
+            assert one.estimates["auc"].value == pytest.approx((ours["auc"] - theirs["auc"]).mean())
+            ratio = ours["steps_95"].sum() / theirs["steps_95"].sum()
+            assert one.estimates["steps_95"].value == pytest.approx(ratio)
+        ordered, worst = sorted(p, key=p.get), 0.0
+        for place, name in enumerate(ordered):
+            worst = max(worst, min(1.0, p[name] * (count - place)))
+            assert compared[name].p == pytest.approx(worst, rel=1e-6, abs=1e-12)
+    forecast = next(row for row in table.rows if "control" in row.against)
+    assert rows[forecast.against["control"].other].role == "control"
+
+
+def test_the_markdown_has_a_line_a_row_with_its_cells(table):
+    text = presentation.markdown([table])
+    lines = [line for line in text.splitlines() if line.startswith("| adam") or line.startswith("| sgd")]
+    assert len(lines) == 6 + 2, "the rows, and the forecast beside the best plain method and its control"
+    header = next(line for line in text.splitlines() if line.startswith("| method"))
+    assert all(line.count("|") == header.count("|") for line in lines[:6])
+    assert "learning\\_rate=0.0006" in text
+    assert "best plain | +0.0" in text.replace("\\*", "")
+    assert presentation.markdown([]) == ""
+
+
+def test_the_page_shows_the_tables_as_text(table, visit, tmp_path):
+    shown = [part.model_dump() for part in presentation.presented(table)]
+    hostile = "<img src=x onerror=alert(1)>"
+    shown[0]["rows"] = (*shown[0]["rows"], (hostile, *shown[0]["rows"][0][1:]))
+    training = {"introduction": presentation.INTRODUCTION, "tables": shown}
+    render(synthetic_documents.typed(synthetic_documents.document(rows=3, boards=1)), tmp_path, training=training)
+    visiting = visit(tmp_path)
+    place = visiting.go().locator("#training")
+    assert place.is_visible()
+    assert place.locator("table").count() == 2
+    first = place.locator("table").first
+    lines = [line.locator("th, td").all_inner_texts() for line in first.locator("tbody tr").all()]
+    assert [tuple(line) for line in lines] == [tuple(row) for row in shown[0]["rows"]]
+    assert lines[-1][0] == hostile
+    assert not visiting.dialogs
+    render(synthetic_documents.typed(synthetic_documents.document(rows=3, boards=1)), tmp_path)
+    assert visit(tmp_path).go().locator("#training").is_hidden()
+
+
+def copy_of(records, tmp_path):
+    return shutil.copytree(records, tmp_path / "records")
+
+
+def test_more_than_eight_configurations_are_refused(records, tmp_path):
+    folder = copy_of(records, tmp_path)
+    for number in range(7):
+        training_run(tmp_path / str(number), 1.0, settings=[f"learning_rate={number + 1}e-5"], split="tuning")
+        add(tmp_path / str(number), folder)
+    with pytest.raises(ProtocolError, match="adam was tuned on 9 runs; at most 8 may"):
+        tables(folder)
+
+
+def test_a_test_run_that_tuning_did_not_choose_is_refused(records, tmp_path):
+    folder = copy_of(records, tmp_path)
+    training_run(tmp_path / "run", 3.0, settings=["learning_rate=1e-3"])
+    add(tmp_path / "run", folder)
+    with pytest.raises(ProtocolError, match="nor what was best on its tuning trials"):
+        tables(folder)
+
+
+def test_a_table_without_tuned_adam_is_refused(runs, tmp_path):
+    add(runs / "adam", tmp_path)
+    with pytest.raises(ProtocolError, match="needs a test run of Adam"):
+        tables(tmp_path)
+    assert tables(tmp_path / "none") == ()
+
+
+@pytest.mark.parametrize("damage", ["renamed", "curves gone", "curves changed", "record cut"])
+def test_what_is_committed_is_checked(records, tmp_path, damage):
+    folder = copy_of(records, tmp_path)
+    path = next(iter(load(folder)))
+    if damage == "renamed":
+        curves_file(path).rename(curves_file(path.with_name("other.json")))
+        path.rename(path.with_name("other.json"))
+    elif damage == "curves gone":
+        curves_file(path).unlink()
+    elif damage == "curves changed":
+        curves_file(path).write_bytes(curves_file(path).read_bytes() + b" ")
+    else:
+        path.write_text(path.read_text(encoding="utf-8")[:-9], encoding="utf-8")
+    with pytest.raises(ProtocolError):
+        tables(folder)
+
+
+def test_only_whole_runs_are_added_and_none_is_replaced(runs, records, tmp_path):
+    folder = copy_of(records, tmp_path)
+    before = {path: path.read_bytes() for path in sorted(folder.rglob("*.*"))}
+    assert add(runs / "adam", folder).exists()
+    training_run(tmp_path / "part", 1.0, trials=3)
+    with pytest.raises(ProtocolError, match="3 of 50 trials"):
+        add(tmp_path / "part", folder)
+    training_run(tmp_path / "other", 5.0)
+    with pytest.raises(ProtocolError, match="another result of the same run"):
+        add(tmp_path / "other", folder)
+    assert {path: path.read_bytes() for path in sorted(folder.rglob("*.*"))} == before
+
+
+def test_what_is_tuned_together_is_a_method_with_its_forecaster(records):
+    names = {family(record) for record in load(records).values()}
+    assert names == {
+        "adam",
+        "sgd",
+        "adam + outer-step",
+        "adam + outer-step + jump(linear, forecast)",
+        "adam + outer-step + jump(linear, last-change)",
+    }
+    assert np.isfinite([record["auc"].value for record in load(records).values()]).all()
