@@ -27,6 +27,7 @@ _HOMES = {
     "TrainingWindows": "baselines.fitting.windows",
     "TrainingRun": "benchmark.training.run",
     "Trial": "registry.trial",
+    "check_optimizer": "benchmark.conformance.optimizer",
     "check_predictor": "benchmark.conformance.check",
     "compare": "benchmark.compare",
     "compare_training": "benchmark.training.compare",
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from .baselines.predictor import Contexts, FitTask, NoOptions, Options, Predictor
     from .benchmark.compare import compare
     from .benchmark.conformance.check import check_predictor
+    from .benchmark.conformance.optimizer import check_optimizer
     from .benchmark.fitted.states import load_predictor
     from .benchmark.run import Run, run
     from .benchmark.training.compare import compare_training
@@ -91,6 +93,7 @@ __all__ = [
     "TrainingWindows",
     "Trial",
     "__version__",
+    "check_optimizer",
     "check_predictor",
     "compare",
     "compare_training",

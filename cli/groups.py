@@ -38,6 +38,17 @@ class Commands(click.Group):
         return super().resolve_command(ctx, args)
 
 
+class ListingCommands(Commands):
+    """A group that lists things: its command NAME is short for `show NAME`."""
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        """Treat a single argument that is not a command as a name."""
+        names = [argument for argument in args if not argument.startswith("-")]
+        if len(names) == 1 and args[0] == names[0] and self.get_command(ctx, args[0]) is None:
+            args = ["show", *args]
+        return super().resolve_command(ctx, args)
+
+
 def examples(*commands: str) -> str:
     """The end of a command's help: command lines as they are typed."""
     return "\b\nExamples:\n" + "\n".join(f"  tipl-bench {command}" for command in commands)

@@ -14,29 +14,15 @@ import click
 
 from ..utils.text import one_line
 from .completion import complete_budgets, complete_predictors
-from .groups import Commands, as_options, examples
-from .options import build_limits, memory_option
+from .groups import ListingCommands, as_options, examples
+from .options import build_limits, json_option, memory_option
 from .output import Bars, console, echo, quiet_option
 
 if TYPE_CHECKING:
     from ..baselines.plugins.discovery import Plugin
 
 
-class ModelCommands(Commands):
-    """`models NAME` is short for `models show NAME`."""
-
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
-        """Treat a single argument that is not a command as a predictor's name."""
-        names = [argument for argument in args if not argument.startswith("-")]
-        if len(names) == 1 and args[0] == names[0] and self.get_command(ctx, args[0]) is None:
-            args = ["show", *args]
-        return super().resolve_command(ctx, args)
-
-
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-
-
-@click.group(cls=ModelCommands, invoke_without_command=True, short_help="List, show, check, create predictors.")
+@click.group(cls=ListingCommands, invoke_without_command=True, short_help="List, show, check, create predictors.")
 @json_option
 @click.pass_context
 def models(ctx: click.Context, as_json: bool) -> None:

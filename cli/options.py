@@ -17,6 +17,7 @@ protocol_option = click.option(
     metavar="N",
     help="Version of the protocol: 1 or 2. [default: the current one]",
 )
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 timeout_option = click.option(
     "--timeout",
     type=float,

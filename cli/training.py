@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import click
 
 from .completion import complete_optimizers, complete_outer_rules
-from .groups import examples
+from .groups import ListingCommands, as_options, examples
+from .options import json_option
 from .output import Bars, console, echo, quiet_option
 
 
@@ -126,47 +130,108 @@ def print_training_comparison(first: Path, others: Sequence[Path], figure: Path 
         echo(f"figure: {figure}.svg")
 
 
-@click.command(short_help="List optimizers and outer rules; show the settings of one.")
-@click.argument("name", required=False, shell_complete=complete_optimizers)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def optimizers(name: str | None, as_json: bool) -> None:
-    """List the optimizers and outer rules of the training track, or show the settings of one."""
-    from ..baselines.optimizers.lookup import names, rule_type, settings_of
-    from ..baselines.options import option_text
-    from ..rl import Optimizer
+@click.group(cls=ListingCommands, invoke_without_command=True, short_help="List, show, check, create optimizers.")
+@json_option
+@click.pass_context
+def optimizers(ctx: click.Context, as_json: bool) -> None:
+    """List the optimizers and outer rules of the training track; show, check or create one."""
+    if ctx.invoked_subcommand is not None:
+        return
+    from ..baselines.optimizers.lookup import names
     from ..utils.tables import ColumnGroup, FoldedTable
     from ..utils.text import one_line
 
-    kinds = {one: rule_type(one) for one in ([name] if name else names())}
-    stands_for = {one: "optimizer" if issubclass(kind, Optimizer) else "outer rule" for one, kind in kinds.items()}
+    found = list(map(_description, names()))
     if as_json:
-        rows = [
-            {
-                "name": one,
-                "version": kind.version,
-                "kind": stands_for[one],
-                "summary": kind.summary,
-                "settings": {n: {"type": i.type, "default": i.default} for n, i in settings_of(one).items()},
-            }
-            for one, kind in kinds.items()
-        ]
-        click.echo(json.dumps(rows, indent=1))
+        click.echo(json.dumps(found, indent=1))
         return
-    if name is None:
-        table = FoldedTable("name", [ColumnGroup(("kind", "what it is"))], justify="left")
-        for one, kind in kinds.items():
-            table.add_row(one, [[stands_for[one], one_line(kind.summary)]])
-        console().print(table)
-        echo("\nSettings: tipl-bench optimizers NAME")
-        return
-    echo(f"{name} v{kinds[name].version} ({stands_for[name]}): {one_line(kinds[name].summary)}\n")
-    table = FoldedTable("setting", [ColumnGroup(("type", "default"))], justify="left")
-    settings = settings_of(name)
-    for setting, info in settings.items():
-        table.add_row(setting, [[info.type, "required" if info.required else option_text(info.default)]])
+    table = FoldedTable("name", [ColumnGroup(("kind", "what it is"))], justify="left")
+    for one in found:
+        table.add_row(one["name"], [[one["kind"], one_line(one["summary"])]])
     console().print(table)
-    described = [(setting, one_line(info.description)) for setting, info in settings.items() if info.description]
-    if described:
+    echo("\nSettings: tipl-bench optimizers NAME")
+
+
+def _description(name: str) -> dict[str, Any]:
+    from ..baselines.optimizers.lookup import rule_type, settings_of
+    from ..rl import Optimizer
+
+    kind = rule_type(name)
+    return {
+        "name": name,
+        "version": kind.version,
+        "kind": "optimizer" if issubclass(kind, Optimizer) else "outer rule",
+        "summary": kind.summary,
+        "settings": {setting: dataclasses.asdict(info) for setting, info in settings_of(name).items()},
+    }
+
+
+@optimizers.command("show")
+@click.argument("name", shell_complete=complete_optimizers)
+@json_option
+def show_optimizer(name: str, as_json: bool) -> None:
+    """Show the settings of one."""
+    from ..baselines.options import option_text
+    from ..utils.tables import ColumnGroup, FoldedTable
+    from ..utils.text import one_line
+
+    found = _description(name)
+    if as_json:
+        click.echo(json.dumps([found], indent=1))
+        return
+    echo(f"{name} v{found['version']} ({found['kind']}): {one_line(found['summary'])}\n")
+    table = FoldedTable("setting", [ColumnGroup(("type", "default"))], justify="left")
+    for setting, info in found["settings"].items():
+        table.add_row(setting, [[info["type"], "required" if info["required"] else option_text(info["default"])]])
+    console().print(table)
+    described = [(setting, one_line(info["description"])) for setting, info in found["settings"].items()]
+    if any(text for _, text in described):
         formatter = click.HelpFormatter(width=min(console().width, 120))
         formatter.write_dl(described)
         click.echo("\n" + formatter.getvalue(), nl=False)
+
+
+@optimizers.command("new", short_help="Create a package with one.")
+@click.argument("name")
+@click.option("--outer", is_flag=True, help="An outer rule, which acts between iterations, instead of an optimizer.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder to write. [default: NAME]")
+@click.option("--url", help="Web address of its code.")
+@click.option("--paper", help="Web address of its paper.")
+def new_optimizer(name: str, outer: bool, out: Path | None, url: str | None, paper: str | None) -> None:
+    """Create an installable package with an optimizer and its test."""
+    from ..baselines.plugins.scaffold import OPTIMIZER, OUTER_RULE, write_package
+
+    folder = out or Path(name)
+    for path in write_package(name, folder, url=url, paper=paper, kind=OUTER_RULE if outer else OPTIMIZER):
+        echo(f"wrote {path}")
+    echo(f"\nNext:\n  pip install -e '{folder}[test]'\n  tipl-bench optimizers check {name}")
+
+
+@optimizers.command(
+    "check",
+    short_help="Check an optimizer's contract.",
+    epilog=examples("optimizers check outer-step", "optimizers check jump --set predictor=linear"),
+)
+@click.argument("name", shell_complete=complete_optimizers)
+@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Set one of its settings; repeatable.")
+@quiet_option
+@json_option
+def check(name: str, settings: tuple[str, ...], as_json: bool) -> None:
+    """Check an optimizer's contract, or an outer rule's beside Adam, in PPO on a small pendulum.
+
+    Checks finite weights, state, determinism, resuming, that trials are independent, and that the normaliser is left
+    alone. Exits with 1 if a check fails.
+    """
+    from ..benchmark.conformance.optimizer import CHECKS, check_optimizer
+
+    counter = itertools.count()
+    with Bars() as bars:
+        report = check_optimizer(
+            name, settings=settings, progress=lambda title: bars.stage("check", next(counter), CHECKS, title)
+        )
+    if as_json:
+        click.echo(json.dumps({"passed": report.passed, **dataclasses.asdict(report)}, indent=1))
+    else:
+        echo(as_options(str(report)), indent=6)
+    if not report.passed:
+        sys.exit(1)

@@ -11,6 +11,7 @@ from ...utils.errors import OptionError, PredictorError, UnknownNameError
 from ...utils.text import one_line
 from ..options import Configurable, OptionInfo, build_options, describe_options
 from ..plugins.discovery import OPTIMIZER_ENTRY_POINTS, plugins
+from ..plugins.sources import MethodCode, plugin_code
 from . import OPTIMIZERS, OUTER_RULES
 
 IN_TREE = OPTIMIZERS | OUTER_RULES
@@ -48,6 +49,12 @@ def rule_type(name: str) -> type[OuterRule]:
     if not (isinstance(loaded, type) and issubclass(loaded, OuterRule)) or getattr(loaded, "name", None) != name:
         raise PredictorError(f"{name}: {one_line(repr(loaded))} is not an optimizer or outer rule of that name.")
     return loaded
+
+
+def rule_code(names: Sequence[str]) -> MethodCode | None:
+    """The code of the first of these that an installed package brings; None if all are this package's."""
+    known = {one.name: one for one in plugins(IN_TREE, OPTIMIZER_ENTRY_POINTS)}
+    return next((plugin_code(known[name]) for name in names if name not in IN_TREE), None)
 
 
 def settings_of(name: str) -> Mapping[str, OptionInfo]:

@@ -1,6 +1,6 @@
-"""Names of predictors: of this package, and of those that installed packages announce in their metadata.
+"""Names of predictors and optimizers: of this package, and of those that installed packages announce in their metadata.
 
-No predictor is imported, and nothing heavy: the completion of names waits for this.
+None of them is imported, and nothing heavy: the completion of names waits for this.
 """
 
 from __future__ import annotations
@@ -35,6 +35,23 @@ IN_TREE = {
     "nino": "field.nowcasting.nino:NiNo",
 }
 """Predictors of this package, by name, as `module:class`."""
+OPTIMIZERS = {
+    "adam": "...rl.optimizer:FusedAdam",
+    "sgd": ".gradient:SGD",
+    "rmsprop": ".gradient:RMSProp",
+    "adam-rel": ".gradient:AdamRel",
+    "adam-reset": ".gradient:AdamReset",
+}
+"""Optimizers of this package, by name, as `module:class` seen from `baselines.optimizers`."""
+OUTER_RULES = {
+    "outer-step": ".outer_step:OuterStep",
+    "outer-nesterov": ".outer_step:OuterNesterov",
+    "ema": ".averages:EMA",
+    "lawa": ".averages:LAWA",
+    "pptb": ".pptb:PPTB",
+    "jump": ".jump:Jump",
+}
+"""Its outer rules likewise."""
 SEES_THE_FUTURE = "tipl-published"
 """The model whose forecasts use the future of what they forecast: no predictor, and no predictor's name."""
 BUDGETS = ("smoke", "quick", "standard", "paper")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib.util
 import keyword
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import jinja2
@@ -15,27 +16,75 @@ from ...utils.errors import OptionError, PredictorError, UnknownNameError
 from ...utils.files import write_text
 from ...utils.text import SLUG_LENGTH, one_line
 from ..predictor import INFORMATION_CLASSES
-from .discovery import predictor_names
+from .discovery import ENTRY_POINTS, OPTIMIZER_ENTRY_POINTS, OPTIMIZERS, OUTER_RULES, plugins, predictor_names
 from .sources import web_address
 
 TEMPLATES = Path(__file__).parent / "template"
 
 
+@dataclass(frozen=True)
+class Kind:
+    """What a package may hold.
+
+    Parameters
+    ----------
+    kind, article
+        What it is called.
+    group
+        The entry points that announce it.
+    commands, run
+        The command group that checks it, and the command that runs it, up to its name.
+    template
+        The template of its module; `test_<template>` is that of its test.
+    taken
+        Names that are taken.
+    """
+
+    kind: str
+    article: str
+    group: str
+    commands: str
+    run: str
+    template: str
+    taken: Callable[[], Sequence[str]]
+
+
+def rule_names() -> list[str]:
+    """Names of optimizers and outer rules, which share them."""
+    own = OPTIMIZERS | OUTER_RULES
+    return [*own, *(plugin.name for plugin in plugins(own, OPTIMIZER_ENTRY_POINTS))]
+
+
+PREDICTOR = Kind("predictor", "A", ENTRY_POINTS, "models", "run --model", "predictor.py.j2", predictor_names)
+OPTIMIZER = Kind(
+    "optimizer", "An", OPTIMIZER_ENTRY_POINTS, "optimizers", "train --optimizer", "optimizer.py.j2", rule_names
+)
+OUTER_RULE = replace(OPTIMIZER, kind="outer rule", run="train --outer")
+
+
 def write_package(
-    name: str, folder: Path, *, url: str | None = None, paper: str | None = None, consumes: str = "weights"
+    name: str,
+    folder: Path,
+    *,
+    url: str | None = None,
+    paper: str | None = None,
+    consumes: str = "weights",
+    kind: Kind = PREDICTOR,
 ) -> list[Path]:
-    """Write an installable package with one predictor and its test.
+    """Write an installable package with one predictor, optimizer or outer rule, and its test.
 
     Parameters
     ----------
     name
-        The predictor's name: lower-case words joined by hyphens.
+        Its name: lower-case words joined by hyphens.
     folder
         A new or empty folder.
     url, paper
         Web addresses of its code and its paper, if there are any.
     consumes
-        Its information class, one of `INFORMATION_CLASSES`.
+        Of a predictor, its information class, one of `INFORMATION_CLASSES`.
+    kind
+        `PREDICTOR`, `OPTIMIZER` or `OUTER_RULE`.
 
     Returns
     -------
@@ -54,8 +103,8 @@ def write_package(
     module = name.replace("-", "_")
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name) or len(name) > SLUG_LENGTH or keyword.iskeyword(module):
         raise OptionError(
-            f"{name!r} cannot be a predictor's name: lower-case words joined by hyphens, such as my-predictor, "
-            f"{SLUG_LENGTH} characters at most."
+            f"{name!r} cannot be {kind.article.lower()} {kind.kind}'s name: lower-case words joined by hyphens, such "
+            f"as my-{kind.kind.replace(' ', '-')}, {SLUG_LENGTH} characters at most."
         )
     if consumes not in INFORMATION_CLASSES:
         raise UnknownNameError("information class", consumes, INFORMATION_CLASSES)
@@ -64,16 +113,16 @@ def write_package(
             raise OptionError(
                 f"`{option}=`: {one_line(address)!r} is not a web address, such as https://example.org/code."
             )
-    if name in predictor_names():
-        raise OptionError(f"There is a predictor {name!r} already; choose another name.")
+    if name in kind.taken():
+        raise OptionError(f"There is {kind.article.lower()} {kind.kind} {name!r} already; choose another name.")
     if _is_taken(module):
         raise OptionError(f"A module {module!r} is installed already, which this one would hide; choose another name.")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise PredictorError(f"{folder} exists and is not empty; choose another place (`out=`).")
-    return _write(name, folder, {"Source": url, "Paper": paper}, consumes)
+    return _write(name, folder, {"Source": url, "Paper": paper}, consumes, kind)
 
 
-def _write(name: str, folder: Path, addresses: Mapping[str, str | None], consumes: str) -> list[Path]:
+def _write(name: str, folder: Path, addresses: Mapping[str, str | None], consumes: str, kind: Kind) -> list[Path]:
     """Write the files of a package from their templates."""
     module = name.replace("-", "_")
     values = {
@@ -84,11 +133,13 @@ def _write(name: str, folder: Path, addresses: Mapping[str, str | None], consume
         "urls": {label: address for label, address in addresses.items() if address},
         "consumes": consumes,
         "classes": ", ".join(INFORMATION_CLASSES),
+        "outer": kind is OUTER_RULE,
+        **{name: getattr(kind, name) for name in ("kind", "article", "group", "commands", "run")},
     }
     places = {
         "pyproject.toml": "pyproject.toml.j2",
-        f"{module}.py": "predictor.py.j2",
-        f"tests/test_{module}.py": "test_predictor.py.j2",
+        f"{module}.py": kind.template,
+        f"tests/test_{module}.py": f"test_{kind.template}",
         "README.md": "README.md.j2",
     }
     environment = jinja2.Environment(

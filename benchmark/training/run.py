@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...baselines.optimizers.lookup import build_optimizer
+from ...baselines.optimizers.lookup import build_optimizer, rule_code
 from ...baselines.options import as_settings
 from ...rl import usable_threads
 from ...utils.canonical import strict_json
@@ -107,7 +107,8 @@ def execute(request: TrainingRequest, folder: Path, threads: int, progress: Prog
     finished = _finished(folder, key)
     if finished:
         return TrainingRun(folder, finished, repeated=True)
-    began, circumstances = time.perf_counter(), provenance("cpu", "none")
+    code = rule_code((request.optimizer, *request.outer))
+    began, circumstances = time.perf_counter(), provenance("cpu", "none", code)
     with contextlib.ExitStack() as stack:
         stack.enter_context(_recording_failure(folder, key, circumstances))
         curves, cost = train_blocks(request, key, folder, threads=threads, progress=progress)

@@ -17,6 +17,7 @@ PROGRESS = {
     "forecast",
     "tune",
     "train",
+    "optimizers check",
     "verify",
     "reproduce",
     "submit",
