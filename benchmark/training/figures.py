@@ -38,21 +38,21 @@ def draw(runs: Sequence[tuple[TrainingKey, Curves]], path: Path) -> None:
 
     with without_remarks(), mpl.rc_context(STYLE):
         panels = 2 if len(runs) > 1 else 1
-        figure = Figure(figsize=(6.0 * panels, 3.9), layout="constrained")
+        figure = Figure(figsize=(6.0 * panels, 3.6 + 0.2 * len(runs)), layout="constrained")
         left, *right = figure.subplots(1, panels, squeeze=False)[0]
         first, reference = runs[0]
         for colour, (key, curves) in zip(itertools.cycle(COLOURS), runs, strict=False):
             _band(left, curves.evaluated, curves.returns, key, key.label, colour)
             for beside in right if key is not first else ():
                 difference = curves.returns - reference.returns
-                _band(beside, curves.evaluated, difference, key, f"{key.label} - {first.label}", colour)
+                _band(beside, curves.evaluated, difference, key, "", colour)
         left.set_ylabel("return J of the deterministic policy")
         for beside in right:
             beside.axhline(0, color="black", lw=0.8)
-            beside.set_ylabel("difference of J, paired by trial")
+            beside.set_ylabel("J minus that of the first, paired by trial")
         for axes in (left, *right):
             axes.set_xlabel("environment steps of each trial")
-            axes.legend(loc="lower right")
+        figure.legend(*left.get_legend_handles_labels(), loc="outside lower center")
         scope = f"{first.trials} {first.split} trials"
         figure.suptitle(f"{first.protocol.environment}: mean of {scope} with its 95% interval", size=11)
         save(figure, path)

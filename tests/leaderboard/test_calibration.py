@@ -80,7 +80,7 @@ def test_the_interval_of_a_paired_difference_covers_what_it_says(trials, samples
 @pytest.mark.parametrize(
     ("environments", "trials", "samples", "between"),
     [
-        (4, 6, 150, 0.0),
+        pytest.param(4, 6, 150, 0.0, marks=long),
         *(pytest.param(count, trials, 1000, 0.0, marks=long) for count in (2, 4, 8) for trials in (6, 15)),
         *(pytest.param(count, 6, 1000, 0.1, marks=long) for count in (10, 15)),
     ],

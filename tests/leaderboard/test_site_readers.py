@@ -153,6 +153,7 @@ def test_hostile_texts_are_only_ever_text(visit, tmp_path):
     assert "__proto__=__proto__" in words
 
 
+@pytest.mark.slow
 def test_ten_thousand_rows_load_page_and_are_searched(visit, tmp_path, capsys):
     document = synthetic_documents.document(rows=10_000, boards=50, comparisons=5, phases=("learning",))
     whole = synthetic_documents.typed(document)
