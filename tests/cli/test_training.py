@@ -1,0 +1,104 @@
+"""Commands on runs of the training track: what they print, at 80 columns, and what they refuse."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import pytest
+from click.testing import CliRunner
+from helpers.training_records import training_run
+from tipl_bench.benchmark.training import run as running
+from tipl_bench.benchmark.training import verify as verifying
+from tipl_bench.benchmark.training.run import TrainingRun
+from tipl_bench.cli import main
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    for seed, (name, speed, *method) in enumerate(
+        [
+            ("adam", 1.0),
+            ("outer", 1.5, "adam", ["outer-step"]),
+            ("rate", 1.2, "adam", (), ["learning_rate=6e-4"]),
+        ]
+    ):
+        training_run(folder / name, speed, *method, seed=seed)
+    training_run(folder / "tuning", 1.0, split="tuning")
+    return folder
+
+
+def invoke(*words):
+    return CliRunner().invoke(main, [*map(str, words)])
+
+
+def test_compare_pairs_training_runs_with_the_first_and_draws_them(runs, tmp_path):
+    shown = invoke("compare", runs / "adam", runs / "outer", runs / "rate")
+    assert shown.exit_code == 0, shown.output
+    assert max(map(len, shown.output.splitlines())) <= 80
+    assert "against adam, paired over 50 trials" in shown.output
+    assert "adam + outer-step" in shown.output
+    assert "adam learning_rate=0.0006" in shown.output
+    found = invoke("compare", runs / "adam", runs / "outer", "--json", "--figure", tmp_path / "both")
+    rows = json.loads(found.output)
+    assert rows["against"] == "adam"
+    assert rows["runs"]["adam + outer-step"]["auc"]["low"] > 0
+    assert b"adam + outer-step" in (tmp_path / "both.svg").read_bytes()
+    assert (tmp_path / "both.png").stat().st_size > 10_000
+
+
+def test_runs_of_other_trials_are_not_compared(runs):
+    refused = invoke("compare", runs / "adam", runs / "tuning")
+    assert refused.exit_code == 1
+    assert "on the same trials alone" in " ".join(refused.output.split())
+
+
+def test_train_prints_a_table_of_every_metric(runs, monkeypatch):
+    record = running.read_training_record(runs / "outer")
+    asked = {}
+
+    def train(optimizer, environment, **rest):
+        asked.update(rest, optimizer=optimizer, environment=environment)
+        return TrainingRun(runs / "outer", record)
+
+    monkeypatch.setattr(running, "train", train)
+    words = ("--outer", "outer-step", "--set", "learning_rate=1e-3", "--on", "tuning", "--trials", 3)
+    shown = CliRunner().invoke(main, ["train", "--env", "InvertedPendulum-v4", *map(str, words)])
+    assert shown.exit_code == 0, shown.output
+    for word in ("AUC", "steps to 95%", "worst quarter", "kept", "CPU s of training a million steps", "figure.svg"):
+        assert word in shown.output
+    assert asked["outer"] == ("outer-step",)
+    assert (asked["options"], asked["on"], asked["trials"]) == (("learning_rate=1e-3",), "tuning", 3)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--env", "Ant-v4"], "Unknown environment of the training track 'Ant-v4'"),
+        (["--env", "InvertedPendulum-v4", "--optimizer", "lawa"], "give it as --outer, beside one"),
+        (["--env", "InvertedPendulum-v4", "--outer", "jump"], "option predictor: field required"),
+        (["--env", "InvertedPendulum-v4", "--set", "jump.period=2"], "a rule that is not used"),
+    ],
+)
+def test_a_wrong_command_line_is_one_sentence(words, message):
+    refused = CliRunner().invoke(main, ["train", *words])
+    assert refused.exit_code == 2
+    assert message in " ".join(refused.output.split())
+
+
+@pytest.mark.parametrize("agrees", [True, False])
+def test_a_training_run_is_verified_before_it_is_added(runs, tmp_path, monkeypatch, agrees):
+    differences = () if agrees else ("J of seed 2001 after iteration 3: 1.0 kept, 2.0 trained again",)
+    record = running.read_training_record(runs / "adam")
+    found = SimpleNamespace(
+        agrees=agrees, differences=differences, record=record, numbers=3, trials=(0, 1), iterations=10
+    )
+    monkeypatch.setattr(verifying, "verify_training", lambda *_, **__: found)
+    added = invoke("leaderboard", "add", runs / "adam", "--records", tmp_path)
+    assert (added.exit_code == 0) == agrees
+    assert len([*tmp_path.rglob("*__test.json")]) == agrees
+    assert agrees or "trained again" in added.output
+    verified = invoke("verify", runs / "adam")
+    assert verified.exit_code == (0 if agrees else 1)
+    assert ("all agree, the trials bit for bit" if agrees else "1 things differ") in " ".join(verified.output.split())
