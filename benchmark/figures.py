@@ -110,7 +110,7 @@ def _figure(record: Record, size: tuple[float, float]) -> Figure:
 def save(figure: Figure, path: Path) -> None:
     """Write a figure as SVG and PNG, the same bytes each time."""
     for suffix, metadata in (("svg", {"Date": None}), ("png", {"Software": None})):
-        with replace_atomically(path.with_suffix(f".{suffix}")) as temporary:
+        with replace_atomically(path.with_name(f"{path.name}.{suffix}")) as temporary:
             figure.savefig(temporary, format=suffix, dpi=160, metadata=metadata)
 
 

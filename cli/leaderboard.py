@@ -76,18 +76,20 @@ def add_records(
     predictor of this package is run again as well, unless --no-rerun. What can
     be added is added, in turn, up to the first that cannot.
 
-    A run of the training track is verified (`tipl-bench verify`), and added
-    with its curves: runs of the test trials, and those of the tuning trials
-    that settings were chosen by.
+    A run of the training track is trained again whole, and added with its
+    curves if they are the same bit for bit: runs of the test trials, and those
+    of the tuning trials that settings were chosen by.
     """
     from ..benchmark.training.record import is_training_record
     from ..leaderboard.store.records import committed_folder
     from ..leaderboard.submission.acceptance import accept, accept_claim
     from ..leaderboard.verify.folder import check_files
 
+    training = [run_folder for run_folder in run_folders if is_training_record(run_folder)]
+    if training and (claimed or not rerun):
+        raise click.UsageError("--claimed and --no-rerun are not for runs of the training track.")
     if claimed and not rerun:
         raise click.UsageError("Give --claimed or --no-rerun, not both: a claim is not checked at all.")
-    training = [run_folder for run_folder in run_folders if is_training_record(run_folder)]
     for run_folder in run_folders:
         if run_folder not in training:
             check_files(run_folder)
@@ -105,12 +107,12 @@ def add_records(
 
 
 def _add_training(run_folder: Path, records: Path, states: tuple[Path, ...]) -> Path:
-    """Verify a training run, and add it."""
+    """Train all of a training run again, and add it if that gives the same."""
     from ..benchmark.training.verify import verify_training
     from ..leaderboard.training.store import add
 
     with Bars() as bars:
-        found = verify_training(run_folder, states=states, progress=bars.stage)
+        found = verify_training(run_folder, iterations=None, states=states, progress=bars.stage)
     if not found.agrees:
         raise click.ClickException(f"{run_folder} is not what it says: {found.differences[0]}.")
     return add(run_folder, records)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import json
@@ -118,6 +119,7 @@ def print_training_comparison(first: Path, others: Sequence[Path], figure: Path 
     found = compare_training(others, first)
     key = read_training_record(first).key
     if figure is not None:
+        figure = figure.with_suffix("") if figure.suffix in (".svg", ".png") else figure
         keys = [read_training_record(one).key for one in (first, *others)]
         curves = [read_curves(one, key) for one, key in zip((first, *others), keys, strict=True)]
         figures.draw(list(zip(keys, curves, strict=True)), figure)
@@ -137,17 +139,25 @@ def optimizers(ctx: click.Context, as_json: bool) -> None:
     """List the optimizers and outer rules of the training track; show, check or create one."""
     if ctx.invoked_subcommand is not None:
         return
-    from ..baselines.optimizers.lookup import names
+    from ..baselines.optimizers import OPTIMIZERS, OUTER_RULES
+    from ..baselines.plugins.discovery import OPTIMIZER_ENTRY_POINTS, plugins
     from ..utils.tables import ColumnGroup, FoldedTable
     from ..utils.text import one_line
 
-    found = list(map(_description, names()))
+    own = OPTIMIZERS | OUTER_RULES
+    found, announced = list(map(_description, own)), plugins(own, OPTIMIZER_ENTRY_POINTS)
+    for plugin in announced:  # listed by what their metadata say: no outside package is imported
+        if plugin.problem:
+            echo(f"warning: {one_line(plugin.name)} of {plugin.distribution}: {plugin.problem}.", err=True)
+            continue
+        kind = f"{plugin.distribution} {plugin.version}"
+        found.append({"name": plugin.name, "kind": kind, "summary": plugin.header("Summary") or ""})
     if as_json:
         click.echo(json.dumps(found, indent=1))
         return
     table = FoldedTable("name", [ColumnGroup(("kind", "what it is"))], justify="left")
     for one in found:
-        table.add_row(one["name"], [[one["kind"], one_line(one["summary"])]])
+        table.add_row(one_line(one["name"]), [[one_line(one["kind"]), one_line(one["summary"])]])
     console().print(table)
     echo("\nSettings: tipl-bench optimizers NAME")
 
@@ -175,7 +185,8 @@ def show_optimizer(name: str, as_json: bool) -> None:
     from ..utils.tables import ColumnGroup, FoldedTable
     from ..utils.text import one_line
 
-    found = _description(name)
+    with contextlib.redirect_stdout(sys.stderr):  # an installed package may print when it is imported
+        found = _description(name)
     if as_json:
         click.echo(json.dumps([found], indent=1))
         return
@@ -219,8 +230,7 @@ def new_optimizer(name: str, outer: bool, out: Path | None, url: str | None, pap
 def check(name: str, settings: tuple[str, ...], as_json: bool) -> None:
     """Check an optimizer's contract, or an outer rule's beside Adam, in PPO on a small pendulum.
 
-    Checks finite weights, state, determinism, resuming, that trials are independent, and that the normaliser is left
-    alone. Exits with 1 if a check fails.
+    Checks finite weights, state, determinism, resuming, and that trials are independent. Exits with 1 if a check fails.
     """
     from ..benchmark.conformance.optimizer import CHECKS, check_optimizer
 

@@ -44,7 +44,7 @@ state_option = click.option(
     "states",
     multiple=True,
     type=click.Path(path_type=Path, exists=True),
-    help="Of the training track: file or run folder of a fitted state that a jump of the run uses; repeatable.",
+    help="Of the training track: run folder of a fitted state that a jump of the run uses; repeatable.",
 )
 
 
@@ -108,6 +108,8 @@ def verify(
     from ..leaderboard.verify.rescore import compare_numbers
 
     if is_training_record(run_folder):
+        if attest or dataset_name:
+            raise click.UsageError("--attest and --dataset are not for runs of the training track.")
         _verify_training(run_folder, states, as_json)
         return
     run = open_checked(run_folder, dataset_name)
@@ -226,6 +228,8 @@ def reproduce(
     from ..leaderboard.verify.reproduce import reproduce as run_again
 
     if is_training_record(run_folder):
+        if attest or dataset_name or out or device:
+            raise click.UsageError("--attest, --dataset, --out and --device are not for runs of the training track.")
         _verify_training(run_folder, states, as_json=False, whole=True)
         return
     limits = build_limits(timeout, memory)

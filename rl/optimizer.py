@@ -1,12 +1,20 @@
 """The contract of what acts inside PPO: an optimizer, which turns gradients into new weights, and outer rules.
 
-Shapes: N trials, P parameters of a trial (the actor's, then the critic's). A minimal optimizer::
+Shapes: N trials, P parameters of a trial (the actor's, then the critic's). A minimal optimizer, whose settings are the
+fields of a frozen pydantic dataclass::
 
-    from tipl_bench.rl import Optimizer
+    from typing import ClassVar
+
+    from pydantic.dataclasses import dataclass
+
+    from tipl_bench import Optimizer
 
 
+    @dataclass(frozen=True)
     class SGD(Optimizer):
-        name = "sgd"
+        name: ClassVar[str] = "my-sgd"
+
+        learning_rate: float = 1e-2
 
         def step(self, parameters, gradient, state, *, learning_rate, iteration, epoch, minibatch):
             return parameters.sub_(gradient, alpha=learning_rate)
@@ -93,6 +101,12 @@ class OuterRule:
             The new weights [N, P]: `parameters` itself if changed in place.
         """
         return parameters
+
+    def start_of_iteration(self, parameters: Tensor, state: State) -> None:
+        """Take note of the weights [N, P] that the next PPO iteration begins with, after all rules have changed them.
+
+        They are not to be changed here. Those of the first iteration are what `init` is given.
+        """
 
     def evaluation_parameters(self, parameters: Tensor, state: State) -> Tensor:
         """Weights [N, P] to evaluate the policies with, where they are not those in training (an average, say)."""
@@ -190,6 +204,12 @@ class Composed(Optimizer):
             if trajectory:
                 trajectory = (*trajectory[:-1], trajectory[-1].with_weights(parameters))
         return parameters
+
+    def start_of_iteration(self, parameters: Tensor, state: State) -> None:
+        """See `OuterRule.start_of_iteration`."""
+        for place, part in enumerate(self.parts):
+            with _part_of(state, place) as own:
+                part.start_of_iteration(parameters, own)
 
     def evaluation_parameters(self, parameters: Tensor, state: State) -> Tensor:
         """See `OuterRule.evaluation_parameters`."""

@@ -82,7 +82,7 @@ class StackedAgent:
         self.layout = AgentLayout(layout)
         rows = [_initialize(layout.sizes, self.layout.critic_sizes, seed) for seed in seeds]
         self.parameters = torch.stack(rows)  # [N, P + C]
-        self.optimizer_state = optimizer.init(self.parameters, self.layout, seeds)
+        self.optimizer_state = optimizer.init(self.parameters.clone(), self.layout, seeds)
         self.bind()
 
     def bind(self) -> None:
@@ -195,6 +195,7 @@ class StackedAgent:
     def end_iteration(self, trajectory: Sequence[Checkpoint]) -> None:
         """Let the optimizer change the weights between two iterations."""
         self._take(self.optimizer.end_of_iteration(self.parameters, self.optimizer_state, trajectory))
+        self.optimizer.start_of_iteration(self.parameters, self.optimizer_state)
 
     def _take(self, updated: Tensor) -> None:
         if updated is self.parameters:

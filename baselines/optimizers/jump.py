@@ -14,6 +14,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
+from ...registry.trial import COLUMNS
 from ...rl import AgentLayout, Checkpoint, OuterRule
 from ...rl.optimizer import SETTINGS, State
 from ...utils.errors import PredictorError
@@ -22,7 +23,6 @@ from ...utils.text import one_line
 from ..predictor import Contexts, Predictor
 from .state_file import CONTEXT, load_state_file
 
-COLUMNS = ("environment_steps", "iteration", "epoch", "learning_rate", "episodic_return")
 Float32 = npt.NDArray[np.float32]
 
 
@@ -30,8 +30,9 @@ Float32 = npt.NDArray[np.float32]
 class Jump(OuterRule):
     """Every few iterations, move the actor by what a predictor forecasts; critic and moments stay as they are.
 
-    Its control makes the same jumps, as long trial by trial, along the change of the last iteration: a forecast that is
-    no better than a longer step does no better than that.
+    Its control jumps at the same times along the change of the last iteration, trial by trial exactly as far as the
+    predictor forecasts there, on the control's own path: a forecast that is no better than a longer step does no better
+    than that.
     """
 
     name: ClassVar[str] = "jump"
@@ -83,7 +84,8 @@ class Jump(OuterRule):
             return parameters
         finite = np.flatnonzero(np.isfinite([one.weights for one in trajectory]).all(axis=(0, 2)))
         contexts = self._contexts(trajectory).take(finite)
-        change = np.nan_to_num(self._forecast(contexts) - contexts.weights[:, -1], posinf=0.0, neginf=0.0)
+        change = self._forecast(contexts) - contexts.weights[:, -1]
+        change[~np.isfinite(change).all(axis=1)] = 0
         if self.direction == "last-change":
             before = next(one for one in reversed(trajectory) if one.iteration < last.iteration)
             change = _along((last.weights - before.weights)[finite], change)

@@ -35,9 +35,11 @@ class OuterStep(OuterRule):
     def end_of_iteration(self, parameters: Tensor, state: State, trajectory: Sequence[Checkpoint]) -> Tensor:
         """See `OuterRule.end_of_iteration`."""
         # From the end, not from the start: nothing is then added where the scale is 1.
-        parameters = parameters.add(parameters - state["start"], alpha=self.scale - 1)
+        return parameters.add(parameters - state["start"], alpha=self.scale - 1)
+
+    def start_of_iteration(self, parameters: Tensor, state: State) -> None:
+        """See `OuterRule.start_of_iteration`: what later rules did, a jump say, is no change of the epochs."""
         state["start"].copy_(parameters)
-        return parameters
 
 
 @dataclass(frozen=True, config=SETTINGS)
@@ -64,6 +66,8 @@ class OuterNesterov(OuterRule):
         """See `OuterRule.end_of_iteration`."""
         change = parameters - state["start"]
         velocity = state["velocity"].mul_(self.momentum).add_(change)
-        parameters = parameters.add(change, alpha=self.scale - 1).add_(velocity, alpha=self.scale * self.momentum)
+        return parameters.add(change, alpha=self.scale - 1).add_(velocity, alpha=self.scale * self.momentum)
+
+    def start_of_iteration(self, parameters: Tensor, state: State) -> None:
+        """See `OuterRule.start_of_iteration`."""
         state["start"].copy_(parameters)
-        return parameters

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-import numpy as np
 import torch
 
 from ..._version import __version__
@@ -22,7 +21,7 @@ from .check import Check, Report
 SEEDS = (1, 2, 3)
 ITERATIONS = 6
 """As many as a jump waits for, and more."""
-CHECKS = 7
+CHECKS = 6
 """Checks in a complete report."""
 TOLERANCE = 1e-4
 """By how much a trial may differ alone, relative to its weights' largest: sums of stacked trials round otherwise."""
@@ -95,7 +94,8 @@ def _run_checks(report: Report, build: Callable[[], Optimizer], progress: Callab
     with check("trains, weights finite") as detail:
         whole = _train(build())
         size = sum(tensor.numel() for tensor in whole.agent.optimizer_state.values())
-        detail.append(f"{ITERATIONS} iterations of {len(SEEDS)} trials, {size:,} numbers of state")
+        acts = "" if not _same(whole, _train(build_optimizer("adam"))) else "; the same weights as Adam alone"
+        detail.append(f"{ITERATIONS} iterations of {len(SEEDS)} trials, {size:,} numbers of state{acts}")
         _require(bool(torch.isfinite(whole.agent.parameters).all()), "weights became infinite or undefined")
     if not report.passed:
         return
@@ -118,10 +118,6 @@ def _run_checks(report: Report, build: Callable[[], Optimizer], progress: Callab
         difference = float((alone - whole.agent.parameters[1]).abs().max() / alone.abs().max())
         detail.append(f"alone, a trial differs by {difference:.1e} of its largest weight")
         _require(difference <= TOLERANCE, f"alone, a trial differs by {difference:.1e} of its largest weight")
-    with check("normaliser untouched"):
-        ours, plain = (_train(optimizer, 1).rollout.arrays() for optimizer in (build(), build_optimizer("adam")))
-        names = ("observation_mean", "observation_variance", "observation_count")
-        _require(all(np.array_equal(ours[name], plain[name]) for name in names), "the first iteration's is another")
 
 
 def _require(holds: bool, otherwise: str) -> None:

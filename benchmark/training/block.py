@@ -62,8 +62,7 @@ class _Block:
     ) -> None:
         self.training, self.protocol, self.iterations = training, protocol, iterations
         self.snapshot, self.path = folder / f"block-{number}.snapshot", curves_of(folder, number)
-        evaluated = [iteration for iteration in protocol.evaluated if iteration < iterations] + [iterations]
-        self.curves = Curves.empty(len(training.seeds), evaluated)
+        self.curves = Curves.empty(len(training.seeds), protocol.evaluated_until(iterations))
         self.initial = training.agent.parameters.clone()
         self.seconds = np.zeros(2)
         """CPU seconds of training and of evaluation."""

@@ -86,7 +86,7 @@ def trial_columns(curves: Curves, protocol: TrainingProtocol) -> dict[str, Float
     """The numbers of each trial [N] that metrics are computed from.
 
     Environment steps to a return that is never reached are all steps of the training; `kept` is NaN of a trial that was
-    never solved, and AUC is by trapezoids between evaluations.
+    not solved before the last evaluation, and AUC is by trapezoids between evaluations.
     """
     steps = curves.evaluated * protocol.collection("test").hyperparameters.steps_per_iteration
     span = protocol.reference_return - protocol.initial_return
@@ -96,11 +96,12 @@ def trial_columns(curves: Curves, protocol: TrainingProtocol) -> dict[str, Float
     for fraction in protocol.fractions:
         columns[STEPS[fraction]] = _crossings(normalised, steps, fraction)
     solved = normalised >= protocol.fractions[-1]
-    after = np.maximum.accumulate(solved, axis=1)
+    after = np.zeros_like(solved)
+    after[:, 1:] = np.maximum.accumulate(solved, axis=1)[:, :-1]
     with np.errstate(invalid="ignore"):
         columns["kept"] = (after & (normalised >= protocol.kept_fraction)).sum(1) / after.sum(1)
     columns["solved"] = solved.any(1).astype(np.float64)
-    columns["final"] = curves.returns[:, steps > (1 - protocol.final_fraction) * steps[-1]].mean(1)
+    columns["final"] = curves.returns[:, steps >= (1 - protocol.final_fraction) * steps[-1]].mean(1)
     return columns
 
 

@@ -61,6 +61,10 @@ class TrainingProtocol(BaseModel):
         every = range(self.evaluated_first, self.iterations, self.evaluated_every)
         return tuple(sorted({*range(min(self.evaluated_first, self.iterations) + 1), *every, self.iterations}))
 
+    def evaluated_until(self, iterations: int) -> list[int]:
+        """The same of a run of fewer iterations, its last one among them."""
+        return [*(one for one in self.evaluated if one < iterations), iterations]
+
     def seeds(self, split: str) -> range:
         """The trials' seeds: of the test trials, or of the `tuning` trials."""
         if split == "test":

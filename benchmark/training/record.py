@@ -17,7 +17,7 @@ from ...utils.files import write_text
 from ...utils.text import first_error
 from ..intervals import UNDEFINED, Estimate
 from ..provenance import Provenance
-from ..record import MAX_TRIALS, RECORD_LIMIT, RECORD_NAME, Option, Status, parse
+from ..record import MAX_TRIALS, RECORD_LIMIT, RECORD_NAME, DatasetIdentity, Option, Status, parse
 from .metrics import METRICS
 from .protocol import PROTOCOLS, TrainingProtocol
 
@@ -33,8 +33,12 @@ class RuleIdentity(Document):
     """Raised when what it does changes."""
     options: Annotated[dict[Slug, Option], Field(max_length=100)]
     """All its settings; of a jump's predictor, its name alone."""
+    predictor_version: Count | None = None
+    """Of a jump: the version of its predictor."""
     state: Sha256 | None = None
-    """The sha256 of the fitted state that it uses."""
+    """Of a jump: the sha256 of the fitted state that its predictor has; none if it needs no fitting."""
+    fitted_on: DatasetIdentity | None = None
+    """The dataset that the state was fitted on."""
 
 
 class TrainingKey(Document):
@@ -78,8 +82,10 @@ def _spell(rule: RuleIdentity) -> str:
         usual = {name: info.default for name, info in settings_of(rule.name).items()}
     except Exception:  # an outside package's, not installed here
         usual = {}
-    own = [f"{name}={option_text(value)}" for name, value in rule.options.items() if usual.get(name) != value]
-    return " ".join([rule.name, *own])
+    own = {name: option_text(value) for name, value in rule.options.items() if usual.get(name) != value}
+    if rule.state is not None and "predictor" in own:
+        own["predictor"] += f"@{rule.state[:8]}"
+    return " ".join([rule.name, *(f"{name}={value}" for name, value in own.items())])
 
 
 class TrainingCost(Document):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...baselines import predictor_names
+from ...baselines.optimizers.jump import Jump
 from ...baselines.optimizers.lookup import build_optimizer
 from ...baselines.options import as_settings
 from ...baselines.predictor import options_dict
@@ -15,7 +17,7 @@ from ...rl import Composed, OuterRule
 from ...utils.errors import OptionError, ProtocolError, UnknownNameError
 from ...utils.files import sha256
 from ..fitted.states import fitted_state, shipped_states
-from ..forecast.run_folder import PREDICTOR_NAME
+from ..forecast.run_folder import FittedState
 from ..request import as_file_name, check_whole
 from .protocol import TrainingProtocol, training_protocol
 from .record import RuleIdentity, Split, TrainingKey
@@ -37,6 +39,8 @@ class TrainingRequest:
         Settings as they were given.
     settings
         The same with a fitted state's file in place of its name or run folder.
+    states
+        The fitted states by file.
     protocol
         The protocol of the environment.
     split, trials, iterations
@@ -47,6 +51,7 @@ class TrainingRequest:
     outer: tuple[str, ...]
     given: tuple[str, ...]
     settings: tuple[str, ...]
+    states: Mapping[str, FittedState]
     protocol: TrainingProtocol
     split: Split
     trials: int
@@ -80,14 +85,14 @@ class TrainingRequest:
             optimizer,
             tuple(outer),
             tuple(settings),
-            tuple(map(_with_file, settings)),
+            *_with_files(settings),
             protocol,
             split,
             *wanted.values(),
         )
 
     @classmethod
-    def again(cls, key: TrainingKey, states: Iterable[Path] = ()) -> TrainingRequest:
+    def again(cls, key: TrainingKey, states: Iterable[Path | str] = ()) -> TrainingRequest:
         """The request of a run's key.
 
         Parameters
@@ -95,40 +100,43 @@ class TrainingRequest:
         key
             The key.
         states
-            Files or run folders of fitted states, where a rule uses one that does not ship with the package.
+            Run folders of fitted states, where a jump uses one that does not ship with the package.
 
         Raises
         ------
         ProtocolError
-            If a fitted state is not among them, or an optimizer of another version is installed.
+            If a fitted state is not among them, or an optimizer or predictor of another version is installed.
         """
-        files = [place / PREDICTOR_NAME if place.is_dir() else place for place in states]
-        files += [fitted_state(name).path for name in shipped_states()]
-        known = {sha256(path): path for path in files}
-        settings = []
+        found = [fitted_state(place) for place in (*states, *shipped_states())]
+        known = {sha256(one.path): one for one in found}
+        settings, used = [], {}
         for rule in (key.optimizer, *key.outer):
             options = dict(rule.options)
             if rule.state is not None and rule.state not in known:
                 raise ProtocolError(
                     f"{key.label}: its {rule.name} uses a fitted state with sha256 {rule.state[:12]}, which does not "
-                    "ship with this package; give its file or run folder (`state=`)."
+                    "ship with this package; give its run folder (`state=`)."
                 )
             if rule.state is not None:
-                options[PREDICTOR] = str(known[rule.state].absolute())
+                path = str(known[rule.state].path.absolute())
+                options[PREDICTOR], used[path] = path, known[rule.state]
             prefix = "" if rule is key.optimizer else f"{rule.name}."
             settings += [f"{prefix}{setting}" for setting in as_settings(options)]
-        outer = tuple(rule.name for rule in key.outer)
-        name, given = key.optimizer.name, tuple(settings)
-        found = cls(name, outer, given, given, key.protocol, key.split, key.trials, key.iterations)
-        if found.key() != key:
-            raise ProtocolError(f"{key.label}: the installed optimizer or outer rule is of another version.")
-        return found
+        outer, given = tuple(rule.name for rule in key.outer), tuple(settings)
+        request = cls(
+            key.optimizer.name, outer, given, given, used, key.protocol, key.split, key.trials, key.iterations
+        )
+        if request.key() != key:
+            raise ProtocolError(f"{key.label}: the installed optimizer, outer rule or predictor is of another version.")
+        return request
 
     def key(self) -> TrainingKey:
         """The key of the run; raises as `build_optimizer`."""
         built = build_optimizer(self.optimizer, self.outer, self.settings)
         parts = built.parts if isinstance(built, Composed) else (built,)
-        identities = [_identity(name, part) for name, part in zip((self.optimizer, *self.outer), parts, strict=True)]
+        identities = [
+            _identity(name, part, self.states) for name, part in zip((self.optimizer, *self.outer), parts, strict=True)
+        ]
         return TrainingKey(
             protocol=self.protocol,
             optimizer=identities[0],
@@ -151,27 +159,57 @@ class TrainingRequest:
         }
 
 
-def _identity(name: str, rule: OuterRule) -> RuleIdentity:
+def _identity(name: str, rule: OuterRule, states: Mapping[str, FittedState]) -> RuleIdentity:
     options: dict[str, Any] = options_dict(rule)
-    path = Path(str(options.get(PREDICTOR, "")))
-    if PREDICTOR not in options or not path.is_file():
+    if not isinstance(rule, Jump):
         return RuleIdentity(name=name, version=rule.version, options=options)
-    predictor = getattr(rule, "forecaster").name  # noqa: B009 - of a jump
-    return RuleIdentity(name=name, version=rule.version, options={**options, PREDICTOR: predictor}, state=sha256(path))
+    state = states.get(rule.predictor)
+    if state is None:
+        predictor = rule.forecaster
+        return RuleIdentity(name=name, version=rule.version, options=options, predictor_version=predictor.version)
+    key = state.record.key
+    return RuleIdentity(
+        name=name,
+        version=rule.version,
+        options={**options, PREDICTOR: key.method.name},
+        predictor_version=key.method.version,
+        state=sha256(state.path),
+        fitted_on=key.method.fitted_on or key.dataset,
+    )
 
 
-def _with_file(setting: str) -> str:
-    """A setting with the file of a fitted state in place of the state's name or run folder."""
-    name, equals, text = setting.partition("=")
-    if name.rpartition(".")[2] != PREDICTOR or not (text in shipped_states() or Path(text).is_dir()):
-        return setting
-    return f"{name}{equals}{fitted_state(text).path.absolute()}"
+def _with_files(settings: Sequence[str]) -> tuple[tuple[str, ...], dict[str, FittedState]]:
+    """Settings with the file of a fitted state in place of its name or run folder, and the states by file.
+
+    A name is a shipped state's or a predictor's before it is a folder's.
+
+    Raises
+    ------
+    OptionError
+        For a bare file, which does not say what it was fitted on.
+    """
+    found, states = [], {}
+    for setting in settings:
+        name, equals, text = setting.partition("=")
+        if name.rpartition(".")[2] == PREDICTOR and text not in predictor_names():
+            if text in shipped_states() or Path(text).is_dir():
+                state = fitted_state(text)
+                text = str(state.path.absolute())
+                states[text] = state
+            elif Path(text).is_file():
+                raise OptionError(
+                    f"{setting}: give the run folder of the fitted state, whose record says what it was fitted on."
+                )
+        found.append(f"{name}{equals}{text}")
+    return tuple(found), states
 
 
 def default_folder(request: TrainingRequest) -> Path:
     """`runs/training/<environment>/<method>[-settings][-tuning][-trials<N>][-iterations<N>]`."""
     method = "+".join((request.optimizer, *request.outer))
-    chosen = "".join(f"-{as_file_name(setting.replace('=', '-', 1).replace('/', '--'))}" for setting in request.given)
+    chosen = "".join(
+        f"-{as_file_name(setting.replace('=', '-', 1).replace('/', '--'))}" for setting in sorted(request.given)
+    )
     scope = "-tuning" if request.split == "tuning" else ""
     scope += f"-trials{request.trials}" if request.trials < len(request.protocol.seeds(request.split)) else ""
     scope += f"-iterations{request.iterations}" if request.iterations < request.protocol.iterations else ""

@@ -9,16 +9,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...baselines.optimizers.lookup import build_optimizer, rule_code
+from ...baselines.optimizers.lookup import rule_code
 from ...baselines.options import as_settings
 from ...rl import usable_threads
 from ...utils.canonical import strict_json
-from ...utils.errors import ProtocolError, TiplBenchError, reason
+from ...utils.errors import OptionError, ProtocolError, TiplBenchError, reason
 from ...utils.files import clear_leftovers, sha256, write_text
 from ...utils.progress import Progress, silent
 from ...utils.text import one_line
 from ..provenance import Provenance, provenance
 from ..record import RECORD_NAME, Status, parse
+from ..request import check_whole
 from . import figures
 from .curves import CURVES_NAME, Curves
 from .metrics import estimates, trial_columns
@@ -26,7 +27,7 @@ from .record import Split, TrainingCost, TrainingKey, TrainingRecord, as_rows, r
 from .request import TrainingRequest, default_folder
 from .workers import evaluated, train_blocks
 
-KEY_NAME = "key.json"
+KEY_NAME, CODE_NAME = "key.json", "code.json"
 
 
 @dataclass(frozen=True)
@@ -42,9 +43,18 @@ class TrainingRun:
         return read_curves(self.folder, self.record.key)
 
 
-def read_curves(folder: Path, key: TrainingKey) -> Curves:
-    """The curves in a run's folder; raises `ProtocolError` for what is not a run's of that key."""
-    return Curves.read(folder / CURVES_NAME, key.trials, evaluated(key))[0]
+def curves_path(run: Path) -> Path:
+    """The curves of a run's folder, or beside a record file of the table."""
+    return run / CURVES_NAME if run.is_dir() else run.with_suffix(".safetensors")
+
+
+def read_curves(run: Path, key: TrainingKey) -> Curves:
+    """The curves of a run; raises `ProtocolError` for what is not a run's of that key."""
+    path = curves_path(run)
+    curves, others = Curves.read(path, key.trials, evaluated(key))
+    if others:
+        raise ProtocolError(f"{path}: holds {min(others)}, which is no part of a run's curves.")
+    return curves
 
 
 def train(
@@ -93,22 +103,33 @@ def train(
     PredictorError
         If the method fails; finished blocks of trials are kept.
     """
-    settings = as_settings(options) if isinstance(options, Mapping) else tuple(options)
-    request = TrainingRequest.of(optimizer, environment, outer, settings, on, trials, iterations)
+    settings = as_settings(options) if isinstance(options, Mapping) else _several("options", options)
+    rules = _several("outer", outer)
+    request = TrainingRequest.of(optimizer, environment, rules, settings, on, trials, iterations)
     folder = Path(out) if out else default_folder(request)
-    return execute(request, folder, threads or usable_threads(), progress)
+    processes = usable_threads() if threads is None else threads
+    check_whole("number of threads", processes, 1)
+    return execute(request, folder, processes, progress)
+
+
+def _several(name: str, values: Sequence[str]) -> tuple[str, ...]:
+    """Values of a list; raises `OptionError` for a text, which is a sequence as well."""
+    if isinstance(values, str):
+        raise OptionError(f"Invalid {name} {values!r}: give a list, [{values!r}].")
+    return tuple(values)
 
 
 def execute(request: TrainingRequest, folder: Path, threads: int, progress: Progress = silent) -> TrainingRun:
     """Carry out a request in a folder; see `train`."""
-    build_optimizer(request.optimizer, request.outer, request.settings)  # raises for what cannot be
     key = request.key()
     _claim(folder, key)
     finished = _finished(folder, key)
     if finished:
+        _tidy(folder, key)
         return TrainingRun(folder, finished, repeated=True)
     code = rule_code((request.optimizer, *request.outer))
     began, circumstances = time.perf_counter(), provenance("cpu", "none", code)
+    _check_code(folder, circumstances)
     with contextlib.ExitStack() as stack:
         stack.enter_context(_recording_failure(folder, key, circumstances))
         curves, cost = train_blocks(request, key, folder, threads=threads, progress=progress)
@@ -127,10 +148,32 @@ def execute(request: TrainingRequest, folder: Path, threads: int, progress: Prog
         cost=cost.model_copy(update={"wall_seconds": time.perf_counter() - began}),
     )
     record.write(folder)
-    _draw(key, curves, folder)
-    for path in folder.glob("block-*.safetensors"):
-        path.unlink()
+    _tidy(folder, key)
     return TrainingRun(folder, record)
+
+
+def _tidy(folder: Path, key: TrainingKey) -> None:
+    """Draw a finished run's figure if it is missing, and remove what only an unfinished one needs."""
+    if not all((folder / f"figure.{suffix}").exists() for suffix in ("svg", "png")):
+        _draw(key, read_curves(folder, key), folder)
+    for path in (*folder.glob("block-*.safetensors"), folder / CODE_NAME):
+        path.unlink(missing_ok=True)
+
+
+def _check_code(folder: Path, circumstances: Provenance) -> None:
+    """Write down what code trains the run, or compare it with that of the run that was interrupted.
+
+    Raises `ProtocolError` if it is another: half of the trials of a run are not of one code and half of another.
+    """
+    acting = {"tipl_bench", "git_commit", "packages", "code"}
+    path, text = folder / CODE_NAME, circumstances.model_dump_json(include=acting, indent=1)
+    if not path.exists():
+        write_text(path, text)
+    elif path.read_text(encoding="utf-8") != text:
+        raise ProtocolError(
+            f"{folder} was begun with another version of this package, its dependencies or the optimizer's package "
+            f"(see {path.name}). Continue with those, or remove the folder to start over."
+        )
 
 
 def _draw(key: TrainingKey, curves: Curves, folder: Path) -> None:

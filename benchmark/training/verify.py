@@ -14,11 +14,11 @@ from ...rl import usable_threads
 from ...utils.errors import ProtocolError
 from ...utils.files import sha256
 from ...utils.progress import Progress, silent
-from .curves import CURVES_NAME, Curves
-from .metrics import estimates, trial_columns
+from .curves import Curves
+from .metrics import METRICS, estimates, trial_columns
 from .record import TrainingRecord, as_rows, read_training_record
 from .request import TrainingRequest
-from .run import read_curves
+from .run import curves_path, read_curves
 from .workers import blocks_of, train_blocks
 
 REPLAYED = 10
@@ -59,7 +59,7 @@ def verify_training(
     folder: Path,
     *,
     iterations: int | None = REPLAYED,
-    states: Iterable[Path] = (),
+    states: Iterable[Path | str] = (),
     threads: int | None = None,
     progress: Progress = silent,
 ) -> TrainingCheck:
@@ -68,11 +68,11 @@ def verify_training(
     Parameters
     ----------
     folder
-        The run's folder.
+        The run's folder, or a record of the table, whose curves are beside it.
     iterations
         Train one block of trials, drawn at random, for so many iterations; None trains all trials to the end.
     states
-        Files or run folders of fitted states that a rule of the run uses, where they do not ship with the package.
+        Run folders of fitted states that a jump of the run uses, where they do not ship with the package.
     threads
         Processes at once; all usable cores by default.
     progress
@@ -88,8 +88,9 @@ def verify_training(
     if record.status.state == "failed":
         raise ProtocolError(f"{folder}: the run failed ({record.status.reason}). It has no results; repeat it.")
     curves = read_curves(folder, key)
-    differences = [] if record.artifacts["curves"] == sha256(folder / CURVES_NAME) else ["the curves are other bytes"]
-    found, numbers = _recompute(record, curves)
+    same = record.artifacts["curves"] == sha256(curves_path(folder))
+    differences = [] if same else ["the curves are other bytes"]
+    found, numbers = recompute(record, curves)
     differences += found
     whole = blocks_of(key)
     chosen = [*range(len(whole))] if iterations is None else [random.SystemRandom().randrange(len(whole))]
@@ -109,11 +110,12 @@ def verify_training(
     return TrainingCheck(record, tuple(differences), numbers, trials, wanted)
 
 
-def _recompute(record: TrainingRecord, curves: Curves) -> tuple[list[str], int]:
+def recompute(record: TrainingRecord, curves: Curves) -> tuple[list[str], int]:
     """What the record says otherwise than its curves, and how many numbers were compared."""
     columns = trial_columns(curves, record.key.protocol)
     rows, claimed = as_rows(columns), record.by_trial
-    found = [f"by_trial.{name} is not recomputed" for name in claimed if name not in rows]
+    found = [f"by_trial.{name} is no number of this track" for name in claimed if name not in rows]
+    found += [f"estimates.{name} is no metric" for name in record.estimates if name not in {m.name for m in METRICS}]
     numbers = 0
     for name, values in rows.items():
         for trial, (ours, theirs) in enumerate(zip(values, claimed[name], strict=True)):
@@ -149,6 +151,12 @@ def _compare(curves: Curves, again: Curves, trials: tuple[int, ...], seeds: rang
                     f"J of seed {seeds[trial]} after iteration {iteration}: {theirs} kept, {ours} trained again"
                 )
                 break
+        until = int(again.evaluated[-1])
+        kept = int(curves.diverged[trial]) if curves.diverged[trial] <= until else 0
+        if kept != again.diverged[row]:
+            found.append(
+                f"seed {seeds[trial]} diverged in iteration {again.diverged[row]} when trained again, not {kept}"
+            )
         length = again.training_returns.shape[1]
         if not np.array_equal(curves.training_returns[trial, :length], again.training_returns[row], equal_nan=True):
             found.append(f"the training returns of seed {seeds[trial]} are others when it is trained again")

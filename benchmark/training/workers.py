@@ -12,7 +12,7 @@ import numpy as np
 from ...registry.collection.child import ChildProcess, Message
 from ...registry.collection.collect import blocks
 from ...registry.collection.processes import ANY_PROCESSOR, ONE_THREAD
-from ...utils.errors import PredictorError
+from ...utils.errors import PredictorError, ProtocolError
 from ...utils.progress import Progress, silent
 from .block import SECONDS, STATE_BYTES, curves_of, train_block
 from .curves import Curves
@@ -22,7 +22,7 @@ from .request import TrainingRequest
 
 def evaluated(key: TrainingKey) -> list[int]:
     """Iterations after which a run evaluates J."""
-    return [*(one for one in key.protocol.evaluated if one < key.iterations), key.iterations]
+    return key.protocol.evaluated_until(key.iterations)
 
 
 def blocks_of(key: TrainingKey) -> list[list[int]]:
@@ -66,7 +66,7 @@ def train_blocks(
     """
     seeds = key.protocol.seeds(key.split)
     groups = {n: [seeds[one] for one in group] for n, group in enumerate(blocks_of(key)) if only is None or n in only}
-    pending = [(n, group) for n, group in groups.items() if not curves_of(folder, n).exists()]
+    pending = [(n, group) for n, group in groups.items() if not is_finished(curves_of(folder, n), key, len(group))]
     done = {n: key.iterations * len(group) for n, group in groups.items()}
     total = sum(done.values())
     done |= dict.fromkeys(dict(pending), 0)
@@ -95,6 +95,15 @@ def train_blocks(
         state_bytes=int(found[0][1][STATE_BYTES][0]),
     )
     return Curves.join([curves for curves, _ in found]), cost
+
+
+def is_finished(path: Path, key: TrainingKey, trials: int) -> bool:
+    """Whether a block's file is there and whole; a damaged one is made again."""
+    try:
+        beside = Curves.read(path, trials, evaluated(key))[1]
+    except ProtocolError:
+        return False
+    return {SECONDS, STATE_BYTES} <= {*beside}
 
 
 class _Worker(ChildProcess):

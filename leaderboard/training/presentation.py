@@ -15,6 +15,7 @@ STAR = "*"
 """After a difference that the correction leaves significant."""
 HEADINGS = (
     "method",
+    "rests on",
     "role",
     "tried",
     "AUC",
@@ -45,8 +46,8 @@ INTRODUCTION = (
     "Methods act inside PPO and are scored by return per environment step. AUC is the normalised return, mean over the "
     f"environment steps. Differences are paired by trial; {STAR} marks those whose p-value is below {LEVEL} after "
     "Holm's correction over the table's rows. Tried: how many configurations of the method ran on the tuning trials. "
-    "Tuned: the one that was best there, by AUC. Control: with the settings of a forecast's jump, exactly as far along "
-    "the last iteration's change."
+    "Tuned: the one that was best there, by AUC. Control: with the settings of a forecast's jump, along the last "
+    "iteration's change exactly as far as the predictor forecasts there, on its own path."
 )
 
 
@@ -109,6 +110,7 @@ def _cells(row: TrainingRow) -> tuple[str, ...]:
     auc = row.estimates["auc"]
     return (
         row.method + (f" ({row.diverged} diverged)" if row.diverged else ""),
+        row.rests_on,
         row.role,
         str(row.configurations) if row.configurations else "-",
         number(auc.value, 3),

@@ -8,6 +8,8 @@ from pathlib import Path
 from ...benchmark.record import RECORD_NAME
 from ...benchmark.training.curves import CURVES_NAME
 from ...benchmark.training.record import TrainingRecord, read_training_record
+from ...benchmark.training.run import curves_path, read_curves
+from ...benchmark.training.verify import recompute
 from ...utils.canonical import canonical_json
 from ...utils.errors import ProtocolError
 from ...utils.files import replace_atomically, sha256
@@ -33,11 +35,7 @@ def add(run: Path, records: Path) -> Path:
         If it is not a finished, whole run of test or tuning trials, or another result of it is there.
     """
     record = read_training_record(run)
-    key, whole = record.key, record.key.protocol
-    if record.status.state == "failed" or key.iterations < whole.iterations:
-        raise ProtocolError(f"{run}: not a whole run; the table holds finished runs of all iterations.")
-    if key.trials < len(whole.seeds(key.split)):
-        raise ProtocolError(f"{run}: not a whole run ({key.scope}); the table holds runs of all trials.")
+    _check_whole(run, record)
     target = records / FOLDER / file_name(record)
     if target.exists():
         kept = read_training_record(target)
@@ -48,15 +46,10 @@ def add(run: Path, records: Path) -> Path:
             )
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
-    for name, place in ((CURVES_NAME, curves_file(target)), (RECORD_NAME, target)):  # a record never lacks its curves
+    for name, place in ((CURVES_NAME, curves_path(target)), (RECORD_NAME, target)):  # a record never lacks its curves
         with replace_atomically(place) as temporary:
             temporary.write_bytes((run / name).read_bytes())
     return target
-
-
-def curves_file(record: Path) -> Path:
-    """The file of a committed record's curves."""
-    return record.with_suffix(".safetensors")
 
 
 def load(records: Path) -> dict[Path, TrainingRecord]:
@@ -65,14 +58,28 @@ def load(records: Path) -> dict[Path, TrainingRecord]:
     Raises
     ------
     ProtocolError
-        If a record is not valid, under another's name, or its curves are missing or other bytes.
+        If a record is not valid, of a part of a run, under another's name, or not what its curves say.
     """
     found = {}
     for path in sorted((records / FOLDER).glob("*.json")):
         record = found[path] = read_training_record(path)
         if path.name != file_name(record):
             raise ProtocolError(f"{path}: its name should be {file_name(record)}.")
-        curves = curves_file(path)
+        _check_whole(path, record)
+        curves = curves_path(path)
         if not curves.is_file() or record.artifacts.get("curves") != sha256(curves):
             raise ProtocolError(f"{curves}: the curves of {path.name} are missing or other bytes.")
+        if differences := recompute(record, read_curves(path, record.key))[0]:
+            raise ProtocolError(f"{path}: not what its curves say: {differences[0]}.")
     return found
+
+
+def _check_whole(path: Path, record: TrainingRecord) -> None:
+    """A finished run of all trials and iterations; raises `ProtocolError`."""
+    if record.status.state == "failed":
+        raise ProtocolError(f"{path}: the run failed; the table holds finished runs.")
+    key, whole = record.key, record.key.protocol
+    if key.iterations < whole.iterations or key.trials < len(whole.seeds(key.split)):
+        raise ProtocolError(
+            f"{path}: not a whole run ({key.scope}); the table holds runs of all trials and iterations."
+        )

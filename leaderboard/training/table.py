@@ -12,8 +12,10 @@ from scipy.special import stdtr
 
 from ...baselines.optimizers.lookup import settings_of
 from ...benchmark.intervals import Estimate
+from ...benchmark.record import DatasetIdentity
 from ...benchmark.training.metrics import HEADLINE, paired
 from ...benchmark.training.record import RuleIdentity, TrainingRecord
+from ...registry.catalog import catalog
 from ...utils.errors import ProtocolError
 from ...utils.fields import Count, Document, Text
 from ..statistics.pairs import holm
@@ -48,8 +50,8 @@ class TrainingRow(Document):
     """default, tuned, or control: with a forecast's settings, along the last change."""
     configurations: Count
     """Configurations of its method that were tried on the tuning trials."""
-    consumes: Text
-    """What it rests on: gradients, and a fitted state's training trajectories."""
+    rests_on: Text
+    """Gradients, and the datasets that its predictors were fitted on."""
     diverged: Count
     """Trials that diverged."""
     estimates: dict[Text, Estimate]
@@ -133,7 +135,7 @@ def table(environment: str, records: Mapping[str, TrainingRecord]) -> TrainingTa
             method=record.key.label,
             role=roles[name],
             configurations=len(tuning.get(family(record), ())),
-            consumes="gradients + trajectories" if any(rule.state for rule in record.key.outer) else "gradients",
+            rests_on=", ".join(["gradients", *(one.name for one in _fitted_on(record))]),
             diverged=record.diverged,
             estimates=record.estimates,
             against={reference: found[name] for reference, found in compared.items() if name in found},
@@ -152,16 +154,35 @@ def table(environment: str, records: Mapping[str, TrainingRecord]) -> TrainingTa
     )
 
 
+def _fitted_on(record: TrainingRecord) -> list[DatasetIdentity]:
+    """The datasets that the predictors of its jumps were fitted on.
+
+    Raises `ProtocolError` for one that is not catalogued: nobody could say that its trials are none of the track's.
+    """
+    found = [rule.fitted_on for rule in record.key.outer if rule.fitted_on is not None]
+    for one in found:
+        entry = catalog().get(one.name)
+        if entry is None or one.digest not in (entry.digest, entry.former_digest):
+            raise ProtocolError(
+                f"{record.key.label}: its predictor was fitted on {one.name}, which the catalog does not have with "
+                "that digest; nobody could say that its trials are none of the training track's."
+            )
+    return found
+
+
 def family(record: TrainingRecord) -> str:
-    """A method without its settings, and with the predictor and direction of its jumps: what is tuned together."""
+    """A method without its settings, and with the predictor, its dataset and the direction of its jumps.
+
+    What is tuned together: several states of one predictor, fitted on one dataset, count as configurations of it.
+    """
     return " + ".join(_family(rule) for rule in (record.key.optimizer, *record.key.outer))
 
 
 def _family(rule: RuleIdentity) -> str:
     if rule.name != JUMP:
         return rule.name
-    state = f" {rule.state[:8]}" if rule.state else ""
-    return f"{JUMP}({rule.options['predictor']}{state}, {rule.options['direction']})"
+    fitted_on = f" on {rule.fitted_on.name}" if rule.fitted_on else ""
+    return f"{JUMP}({rule.options['predictor']}{fitted_on}, {rule.options['direction']})"
 
 
 def settings(record: TrainingRecord) -> tuple[RuleIdentity, ...]:
@@ -236,7 +257,7 @@ def _shown(
 
 
 def _paired_p(differences: Sequence[float] | np.ndarray) -> float:
-    """The two-sided p-value of a paired t-test; 1 where nothing differs."""
+    """The two-sided p-value of a paired t-test; 1 where nothing differs, or all trials by the same."""
     values = np.asarray(differences, dtype=np.float64)
     spread = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else 0.0
     if spread == 0:

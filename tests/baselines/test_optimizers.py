@@ -14,7 +14,16 @@ from tipl_bench.baselines.optimizers.jump import Jump
 from tipl_bench.baselines.optimizers.lookup import build_optimizer, names, rule_type, settings_of
 from tipl_bench.baselines.optimizers.outer_step import OuterNesterov
 from tipl_bench.baselines.optimizers.pptb import PPTB
-from tipl_bench.rl import Adam, AgentLayout, Checkpoint, Optimizer, PolicyLayout, PPOTraining
+from tipl_bench.rl import (
+    Adam,
+    AgentLayout,
+    Checkpoint,
+    Composed,
+    Optimizer,
+    OuterRule,
+    PolicyLayout,
+    PPOTraining,
+)
 from tipl_bench.utils.errors import OptionError, PredictorError, UnknownNameError
 
 SEEDS = [1, 2, 3]
@@ -125,7 +134,39 @@ def checkpoints(weights, per_iteration=5):
 
 def end(rule, parameters, state, trajectory):
     changed = rule.end_of_iteration(torch.from_numpy(parameters.astype(np.float32)), state, trajectory)
+    rule.start_of_iteration(changed, state)
     return changed.numpy()
+
+
+class Kick(OuterRule):
+    """Adds 1 to every weight at the end of the first iteration."""
+
+    name = "kick"
+    history = 1
+
+    def end_of_iteration(self, parameters, state, trajectory):
+        return parameters + (trajectory[-1].iteration == 1)
+
+
+class Still(Optimizer):
+    name = "still"
+
+    def step(self, parameters, gradient, state, **place):
+        return parameters
+
+
+@pytest.mark.parametrize("rule", ["outer-step scale=2", "outer-nesterov scale=2 momentum=0"])
+@pytest.mark.parametrize(("order", "moved"), [(["outer", "kick"], 1.0), (["kick", "outer"], 2.0)])
+def test_what_a_later_rule_does_is_no_change_that_an_outer_step_makes_again(rule, order, moved):
+    name, *settings = rule.split()
+    outer = build_optimizer("adam", [name], [f"{name}.{setting}" for setting in settings]).parts[1]
+    rules = {"kick": Kick(), "outer": outer}
+    training = PPOTraining(tiny_config().training, SEEDS, Composed(Still(), [rules[one] for one in order]), threads=1)
+    training.start()
+    before = training.agent.parameters.clone()
+    for _ in range(3):
+        training.iterate()
+        torch.testing.assert_close(training.agent.parameters - before, torch.full_like(before, moved))
 
 
 def test_an_outer_step_is_nesterovs_on_the_changes_of_iterations():

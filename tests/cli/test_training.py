@@ -40,12 +40,12 @@ def test_compare_pairs_training_runs_with_the_first_and_draws_them(runs, tmp_pat
     assert "against adam, paired over 50 trials" in shown.output
     assert "adam + outer-step" in shown.output
     assert "adam learning_rate=0.0006" in shown.output
-    found = invoke("compare", runs / "adam", runs / "outer", "--json", "--figure", tmp_path / "both")
+    found = invoke("compare", runs / "adam", runs / "outer", "--json", "--figure", tmp_path / "v1.5")
     rows = json.loads(found.output)
     assert rows["against"] == "adam"
     assert rows["runs"]["adam + outer-step"]["auc"]["low"] > 0
-    assert b"adam + outer-step" in (tmp_path / "both.svg").read_bytes()
-    assert (tmp_path / "both.png").stat().st_size > 10_000
+    assert b"adam + outer-step" in (tmp_path / "v1.5.svg").read_bytes()
+    assert (tmp_path / "v1.5.png").stat().st_size > 10_000
 
 
 def test_runs_of_other_trials_are_not_compared(runs):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
 import numpy as np
@@ -9,9 +10,10 @@ import pytest
 from helpers import synthetic_documents
 from helpers.training_records import training_run
 from scipy import stats
+from tipl_bench.benchmark.training.run import curves_path
 from tipl_bench.leaderboard.render.site import render
 from tipl_bench.leaderboard.training import presentation
-from tipl_bench.leaderboard.training.store import add, curves_file, load
+from tipl_bench.leaderboard.training.store import add, load
 from tipl_bench.leaderboard.training.table import family, tables
 from tipl_bench.utils.errors import ProtocolError
 
@@ -153,17 +155,21 @@ def test_a_table_without_tuned_adam_is_refused(runs, tmp_path):
     assert tables(tmp_path / "none") == ()
 
 
-@pytest.mark.parametrize("damage", ["renamed", "curves gone", "curves changed", "record cut"])
+@pytest.mark.parametrize("damage", ["renamed", "curves gone", "curves changed", "record cut", "better than it was"])
 def test_what_is_committed_is_checked(records, tmp_path, damage):
     folder = copy_of(records, tmp_path)
     path = next(iter(load(folder)))
     if damage == "renamed":
-        curves_file(path).rename(curves_file(path.with_name("other.json")))
+        curves_path(path).rename(curves_path(path.with_name("other.json")))
         path.rename(path.with_name("other.json"))
+    elif damage == "better than it was":
+        document = json.loads(path.read_text(encoding="utf-8"))
+        document["by_trial"]["auc"][3] = 0.99
+        path.write_text(json.dumps(document), encoding="utf-8")
     elif damage == "curves gone":
-        curves_file(path).unlink()
+        curves_path(path).unlink()
     elif damage == "curves changed":
-        curves_file(path).write_bytes(curves_file(path).read_bytes() + b" ")
+        curves_path(path).write_bytes(curves_path(path).read_bytes() + b" ")
     else:
         path.write_text(path.read_text(encoding="utf-8")[:-9], encoding="utf-8")
     with pytest.raises(ProtocolError):

@@ -43,7 +43,7 @@ def columns_by_hand(returns):
                 found[name] = STEPS[i - 1] + share * (STEPS[i] - STEPS[i - 1]) if i else STEPS[0]
                 break
     first = next((i for i, value in enumerate(y) if value >= 0.95), None)
-    late = [value >= 0.9 for value in y[first:]] if first is not None else []
+    late = [value >= 0.9 for value in y[first + 1 :]] if first is not None else []
     found["kept"] = sum(late) / len(late) if late else np.nan
     return found
 
@@ -79,6 +79,11 @@ def test_pairing_takes_out_what_two_runs_share():
     assert found["better"].value == 1
     alone = estimates(ours, PROTOCOL)["final"]
     assert alone.high - alone.low > 10
+
+
+def test_the_last_tenth_of_a_training_has_several_evaluations():
+    for protocol in PROTOCOLS.values():
+        assert sum(one >= 0.9 * protocol.iterations for one in protocol.evaluated) > 1
 
 
 def test_trials_of_the_track_are_no_datasets():

@@ -17,7 +17,7 @@ import pytest
 import tipl_bench
 import torch
 from helpers.small_collections import contents, silent
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 from tipl_bench.baselines.optimizers.jump import Jump
 from tipl_bench.baselines.predictor import options_dict
 from tipl_bench.benchmark.training import protocol as protocols
@@ -27,8 +27,9 @@ from tipl_bench.benchmark.training.curves import Curves
 from tipl_bench.benchmark.training.metrics import METRICS
 from tipl_bench.benchmark.training.protocol import TrainingProtocol, training_protocol
 from tipl_bench.benchmark.training.record import RuleIdentity, read_training_record
-from tipl_bench.benchmark.training.request import TrainingRequest
+from tipl_bench.benchmark.training.request import TrainingRequest, default_folder
 from tipl_bench.benchmark.training.verify import verify_training
+from tipl_bench.benchmark.training.workers import is_finished
 from tipl_bench.registry.collection.collect import train as collect_trials
 from tipl_bench.rl import FusedAdam, Policies, evaluate_returns
 from tipl_bench.utils.errors import OptionError, PredictorError, ProtocolError, UnknownNameError
@@ -206,6 +207,10 @@ def test_runs_of_the_same_trials_are_compared_by_trial(adam, tmp_path):
         ({"outer": ["jump"]}, OptionError, "predictor: field required"),
         ({"outer": ["jump"], "options": ["jump.predictor=no/such"]}, UnknownNameError, "predictor 'no/such'"),
         ({"outer": ["jump"], "options": ["jump.predictor=mlp"]}, PredictorError, "cannot forecast with mlp"),
+        ({"threads": 0}, OptionError, "Invalid number of threads 0"),
+        ({"threads": -1}, OptionError, "Invalid number of threads -1"),
+        ({"outer": "ema"}, OptionError, r"Invalid outer 'ema': give a list, \['ema'\]"),
+        ({"options": "learning_rate=1e-3"}, OptionError, "Invalid options"),
     ],
 )
 def test_what_cannot_be_run_is_refused_in_a_sentence(arguments, error, message):
@@ -262,6 +267,9 @@ def test_a_run_is_verified_by_its_curves_and_by_training_trials_again(adam):
         (lambda record, arrays: record["by_trial"]["auc"].__setitem__(1, 0.9), "auc of trial 1: 0.9 in the record"),
         (lambda record, arrays: record["estimates"]["final"].update(low=99.0), "final, low: 99.0 in the record"),
         (lambda record, arrays: record.update(diverged=3), "diverged: 3 in the record"),
+        (lambda record, arrays: record["estimates"].update(best=record["estimates"]["auc"]), "estimates.best is no"),
+        (lambda record, arrays: record["by_trial"].update(best=[1, 1, 1, 1]), "by_trial.best is no number"),
+        (lambda record, arrays: arrays["diverged"].__setitem__(2, 1), "seed 2003 diverged in iteration 0 .* not 1"),
         (lambda record, arrays: arrays["returns"].__iadd__(1), "the curves are other bytes"),
         (lambda record, arrays: arrays["returns"].__iadd__(1), "J of seed 200. after iteration 0"),
         (lambda record, arrays: arrays["training_returns"].__iadd__(1), "training returns of seed 200"),
@@ -285,9 +293,71 @@ def test_what_was_tampered_with_is_named(adam, tmp_path, change, message, monkey
 def test_a_jumps_state_must_be_at_hand_to_train_again(adam):
     rule = RuleIdentity(name="jump", version=1, options=options_dict(Jump("linear")), state="0" * 64)
     key = adam.record.key.model_copy(update={"outer": (rule,)})
-    with pytest.raises(ProtocolError, match="give its file or run folder"):
+    with pytest.raises(ProtocolError, match="give its run folder"):
         TrainingRequest.again(key)
-    newer = key.model_copy(update={"outer": (rule.model_copy(update={"version": 2, "state": None}),)})
-    with pytest.raises(ProtocolError, match="of another version"):
-        TrainingRequest.again(newer)
+    for changed in ({"version": 2, "state": None}, {"predictor_version": 9, "state": None}):
+        newer = key.model_copy(update={"outer": (rule.model_copy(update=changed),)})
+        with pytest.raises(ProtocolError, match="of another version"):
+            TrainingRequest.again(newer)
     assert TrainingRequest.again(adam.record.key).key() == adam.record.key
+
+
+def test_curves_hold_nothing_else(adam, tmp_path):
+    shutil.copytree(adam.folder, tmp_path / "run")
+    save_file({**adam.curves().arrays, "notes": np.ones(3)}, tmp_path / "run" / "curves.safetensors")
+    with pytest.raises(ProtocolError, match="holds notes, which is no part of a run's curves"):
+        verify_training(tmp_path / "run")
+
+
+def test_settings_in_another_order_are_the_same_run():
+    settings = ["outer-step.scale=3", "learning_rate=0.1"]
+    one, other = (
+        TrainingRequest.of("adam", ENVIRONMENT, ["outer-step"], order) for order in (settings, settings[::-1])
+    )
+    assert default_folder(one) == default_folder(other)
+    assert one.key() == other.key()
+
+
+def test_a_jumps_predictor_is_a_name_before_a_folder_and_never_a_bare_file(tmp_path):
+    Path("linear").mkdir()
+    jump = ["jump.predictor=linear"]
+    (rule,) = TrainingRequest.of("adam", ENVIRONMENT, ["jump"], jump).key().outer
+    assert (rule.options["predictor"], rule.predictor_version, rule.state) == ("linear", 1, None)
+    Path("state.safetensors").write_bytes(b"")
+    with pytest.raises(OptionError, match="give the run folder of the fitted state"):
+        TrainingRequest.of("adam", ENVIRONMENT, ["jump"], ["jump.predictor=state.safetensors"])
+    shipped = ["jump.predictor=inverted-pendulum/tipl-neuron-v1"]
+    (rule,) = TrainingRequest.of("adam", ENVIRONMENT, ["jump"], shipped).key().outer
+    assert rule.fitted_on.name == "inverted-pendulum/ppo-head-500-v2"
+    key = TrainingRequest.of("adam", ENVIRONMENT, ["jump"], shipped).key()
+    assert key.label == f"adam + jump predictor=tipl-neuron@{rule.state[:8]}"
+    assert TrainingRequest.again(key).key() == key
+
+
+def test_a_run_begun_by_other_code_is_not_continued(adam, tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    shutil.copy(adam.folder / "key.json", folder)
+    (folder / "code.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(ProtocolError, match="was begun with another version"):
+        tipl_bench.train("adam", ENVIRONMENT, out=folder)
+
+
+def test_a_finished_run_gets_back_its_figure_and_loses_what_a_kill_left(adam, tmp_path):
+    shutil.copytree(adam.folder, tmp_path / "run")
+    (tmp_path / "run" / "figure.png").unlink()
+    (tmp_path / "run" / "block-0.safetensors").write_bytes(b"")
+    assert tipl_bench.train("adam", ENVIRONMENT, out=tmp_path / "run").repeated
+    assert contents(tmp_path / "run") == contents(adam.folder)
+
+
+def test_a_damaged_block_is_made_again(adam, tmp_path):
+    path = tmp_path / "block-0.safetensors"
+    key = adam.record.key
+    assert not is_finished(path, key, 2)
+    half = adam.curves().arrays | {"seconds": np.zeros(2), "state_bytes": np.zeros(1, np.int64)}
+    whole = {name: array[:2] if array.ndim and len(array) == 4 else array for name, array in half.items()}
+    save_file(whole, path)
+    assert is_finished(path, key, 2)
+    path.write_bytes(path.read_bytes()[:-5])
+    assert not is_finished(path, key, 2)
