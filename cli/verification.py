@@ -44,7 +44,7 @@ state_option = click.option(
     "states",
     multiple=True,
     type=click.Path(path_type=Path, exists=True),
-    help="Of the training track: run folder of a fitted state that a jump of the run uses; repeatable.",
+    help="Of the training track: run folder of a fitted state, or file of weights, that the run uses; repeatable.",
 )
 
 

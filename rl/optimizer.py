@@ -122,11 +122,13 @@ class Optimizer(OuterRule, ABC):
     """An update rule for N independent trials at once; its hooks between iterations are those of an `OuterRule`.
 
     Further attributes: `learning_rate`, its base rate before annealing; `clips_gradients`, whether it is given the
-    gradients as they are, to clip them itself.
+    gradients as they are, to clip them itself; `wants_activations`, whether `step` is given `activations` as well: the
+    mean absolute outputs [N, units] of each layer on the minibatch, the actor's layers and then the critic's.
     """
 
     learning_rate: float = 3e-4
     clips_gradients: bool = False
+    wants_activations: bool = False
 
     @abstractmethod
     def step(
@@ -184,6 +186,7 @@ class Composed(Optimizer):
         self.history = None if None in lengths else max(length or 0 for length in lengths)
         self.learning_rate = optimizer.learning_rate
         self.clips_gradients = optimizer.clips_gradients
+        self.wants_activations = optimizer.wants_activations
 
     def init(self, parameters: Tensor, layout: AgentLayout, seeds: Sequence[int]) -> State:
         """See `OuterRule.init`."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
@@ -83,6 +84,8 @@ class StackedAgent:
         rows = [_initialize(layout.sizes, self.layout.critic_sizes, seed) for seed in seeds]
         self.parameters = torch.stack(rows)  # [N, P + C]
         self.optimizer_state = optimizer.init(self.parameters.clone(), self.layout, seeds)
+        self.activations: list[Tensor] = []
+        """Mean absolute outputs [N, units] of each layer on the last minibatch, where the optimizer wants them."""
         self.bind()
 
     def bind(self) -> None:
@@ -131,6 +134,8 @@ class StackedAgent:
         """
         clip, count = self.hyperparameters.clip, observation.shape[1]
         actor, critic = self.actor.forward(observation), self.critic.forward(observation)
+        if self.optimizer.wants_activations:
+            self.activations = [layer.abs().mean(1) for layer in (*actor[1:], *critic[1:])]
         log_probability, z, inverse_std = self._score(actor[-1], action)
         ratio = torch.exp(log_probability - old)
         # max(-A r, -A clip(r)) is flat where the clipped ratio is the larger loss
@@ -181,6 +186,7 @@ class StackedAgent:
             )
             if not self.optimizer.clips_gradients:
                 clip_by_norm(gradient, self.hyperparameters.max_gradient_norm)
+            beside: dict[str, Any] = {"activations": self.activations} if self.optimizer.wants_activations else {}
             updated = self.optimizer.step(
                 self.parameters,
                 gradient,
@@ -189,6 +195,7 @@ class StackedAgent:
                 iteration=iteration,
                 epoch=epoch,
                 minibatch=number,
+                **beside,
             )
             self._take(updated)
 

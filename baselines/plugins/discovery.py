@@ -41,6 +41,7 @@ OPTIMIZERS = {
     "rmsprop": ".gradient:RMSProp",
     "adam-rel": ".gradient:AdamRel",
     "adam-reset": ".gradient:AdamReset",
+    "open": ".open_optimizer:OPEN",
 }
 """Optimizers of this package, by name, as `module:class` seen from `baselines.optimizers`."""
 OUTER_RULES = {

@@ -36,7 +36,7 @@ class RuleIdentity(Document):
     predictor_version: Count | None = None
     """Of a jump: the version of its predictor."""
     state: Sha256 | None = None
-    """Of a jump: the sha256 of the fitted state that its predictor has; none if it needs no fitting."""
+    """The sha256 of the fitted state that a jump's predictor has, or of released weights; none where there are none."""
     fitted_on: DatasetIdentity | None = None
     """The dataset that the state was fitted on."""
 

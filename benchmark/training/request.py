@@ -23,8 +23,8 @@ from .protocol import TrainingProtocol, training_protocol
 from .record import RuleIdentity, Split, TrainingKey
 
 SPLITS: tuple[Split, ...] = ("test", "tuning")
-PREDICTOR = "predictor"
-"""The setting of a rule that names a predictor or its fitted state."""
+PREDICTOR, WEIGHTS = "predictor", "weights"
+"""The settings of a jump that names a predictor or its fitted state, and of a learned optimizer that names a file."""
 
 
 @dataclass(frozen=True)
@@ -100,24 +100,30 @@ class TrainingRequest:
         key
             The key.
         states
-            Run folders of fitted states, where a jump uses one that does not ship with the package.
+            Run folders of fitted states, and files of released weights, where one is used that does not ship with the
+            package.
 
         Raises
         ------
         ProtocolError
             If a fitted state is not among them, or an optimizer or predictor of another version is installed.
         """
-        found = [fitted_state(place) for place in (*states, *shipped_states())]
+        files = {sha256(Path(place)): Path(place) for place in states if Path(place).is_file()}
+        found = [fitted_state(one) for one in (*states, *shipped_states()) if not Path(one).is_file()]
         known = {sha256(one.path): one for one in found}
         settings, used = [], {}
         for rule in (key.optimizer, *key.outer):
             options = dict(rule.options)
-            if rule.state is not None and rule.state not in known:
+            released = WEIGHTS in options
+            if rule.state is not None and rule.state not in (files if released else known):
+                what = "a file" if released else "a fitted state"
                 raise ProtocolError(
-                    f"{key.label}: its {rule.name} uses a fitted state with sha256 {rule.state[:12]}, which does not "
-                    "ship with this package; give its run folder (`state=`)."
+                    f"{key.label}: its {rule.name} uses {what} with sha256 {rule.state[:12]}, which does not ship with "
+                    f"this package; give {'it' if released else 'its run folder'} (`state=`)."
                 )
-            if rule.state is not None:
+            if rule.state is not None and released:
+                options[WEIGHTS] = str(files[rule.state].absolute())
+            elif rule.state is not None:
                 path = str(known[rule.state].path.absolute())
                 options[PREDICTOR], used[path] = path, known[rule.state]
             prefix = "" if rule is key.optimizer else f"{rule.name}."
@@ -162,7 +168,12 @@ class TrainingRequest:
 def _identity(name: str, rule: OuterRule, states: Mapping[str, FittedState]) -> RuleIdentity:
     options: dict[str, Any] = options_dict(rule)
     if not isinstance(rule, Jump):
-        return RuleIdentity(name=name, version=rule.version, options=options)
+        file = Path(str(options.get(WEIGHTS, "")))
+        if WEIGHTS not in options or not file.is_file():
+            return RuleIdentity(name=name, version=rule.version, options=options)
+        return RuleIdentity(
+            name=name, version=rule.version, options={**options, WEIGHTS: file.name}, state=sha256(file)
+        )
     state = states.get(rule.predictor)
     if state is None:
         predictor = rule.forecaster

@@ -72,7 +72,8 @@ def verify_training(
     iterations
         Train one block of trials, drawn at random, for so many iterations; None trains all trials to the end.
     states
-        Run folders of fitted states that a jump of the run uses, where they do not ship with the package.
+        Run folders of fitted states and files of released weights that the run uses, where they do not ship with the
+        package.
     threads
         Processes at once; all usable cores by default.
     progress

@@ -51,7 +51,7 @@ class TrainingRow(Document):
     configurations: Count
     """Configurations of its method that were tried on the tuning trials."""
     rests_on: Text
-    """Gradients, and the datasets that its predictors were fitted on."""
+    """Gradients, released weights (pretrained elsewhere), and the datasets that its predictors were fitted on."""
     diverged: Count
     """Trials that diverged."""
     estimates: dict[Text, Estimate]
@@ -135,7 +135,7 @@ def table(environment: str, records: Mapping[str, TrainingRecord]) -> TrainingTa
             method=record.key.label,
             role=roles[name],
             configurations=len(tuning.get(family(record), ())),
-            rests_on=", ".join(["gradients", *(one.name for one in _fitted_on(record))]),
+            rests_on=", ".join(["gradients", *_pretrained(record), *(one.name for one in _fitted_on(record))]),
             diverged=record.diverged,
             estimates=record.estimates,
             against={reference: found[name] for reference, found in compared.items() if name in found},
@@ -152,6 +152,11 @@ def table(environment: str, records: Mapping[str, TrainingRecord]) -> TrainingTa
         references=references,
         rows=tuple(rows),
     )
+
+
+def _pretrained(record: TrainingRecord) -> list[str]:
+    """That parameters were trained elsewhere, if an optimizer has released weights."""
+    return ["pretrained elsewhere"] if any(one.state and not one.fitted_on for one in settings(record)) else []
 
 
 def _fitted_on(record: TrainingRecord) -> list[DatasetIdentity]:

@@ -9,6 +9,7 @@ from typing import ClassVar
 import pytest
 import torch
 from click.testing import CliRunner
+from helpers.released import write_vector
 from pydantic.dataclasses import dataclass
 from tipl_bench import OuterRule, check_optimizer
 from tipl_bench.baselines.optimizers import OPTIMIZERS, OUTER_RULES, lookup
@@ -21,8 +22,9 @@ from tipl_bench.utils.errors import OptionError, UnknownNameError
 
 
 @pytest.mark.parametrize("name", [*OPTIMIZERS, *OUTER_RULES])
-def test_every_optimizer_and_outer_rule_of_this_package_passes(name):
-    report = check_optimizer(name, settings=["predictor=linear", "horizon=3"] if name == "jump" else ())
+def test_every_optimizer_and_outer_rule_of_this_package_passes(name, tmp_path):
+    needed = {"jump": ["predictor=linear", "horizon=3"], "open": [f"weights={write_vector(tmp_path)}"]}
+    report = check_optimizer(name, settings=needed.get(name, ()))
     assert report.passed, str(report)
     assert len(report.checks) == conformance.CHECKS
 
