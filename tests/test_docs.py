@@ -79,7 +79,7 @@ def test_the_python_of_the_readme_and_of_the_hub_page_runs(smooth):
     Path("leaderboard").mkdir()  # the working folder looks like the clone that the README is read in
     Path("leaderboard/results").symlink_to(ROOT / "leaderboard" / "results")
     Path("pyproject.toml").symlink_to(ROOT / "pyproject.toml")
-    for name in ("README.md", "docs/hub.md"):
+    for name in ("README.md", "docs/hub.md", "docs/training-track.md"):
         for block in re.findall(r"```python\n(.+?)```", (ROOT / name).read_text(encoding="utf-8"), re.DOTALL):
             if "tipl_bench.run(" in block:  # on a small dataset, which takes seconds
                 block = block.replace("inverted-pendulum/ppo-head-v1", str(smooth.folder))
