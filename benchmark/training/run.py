@@ -163,11 +163,11 @@ def _tidy(folder: Path, key: TrainingKey) -> None:
 def _check_code(folder: Path, circumstances: Provenance) -> None:
     """Write down what code trains the run, or compare it with that of the run that was interrupted.
 
-    Raises `ProtocolError` if it is another: half of the trials of a run are not of one code and half of another.
+    Raises `ProtocolError` if it is another and something is trained already: the trials of a run are of one code.
     """
     acting = {"tipl_bench", "git_commit", "packages", "code"}
     path, text = folder / CODE_NAME, circumstances.model_dump_json(include=acting, indent=1)
-    if not path.exists():
+    if not path.exists() or not any(folder.glob("block-*")):
         write_text(path, text)
     elif path.read_text(encoding="utf-8") != text:
         raise ProtocolError(

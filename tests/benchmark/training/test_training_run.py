@@ -339,6 +339,7 @@ def test_a_run_begun_by_other_code_is_not_continued(adam, tmp_path):
     folder.mkdir()
     shutil.copy(adam.folder / "key.json", folder)
     (folder / "code.json").write_text("{}", encoding="utf-8")
+    (folder / "block-0.snapshot").write_bytes(b"")
     with pytest.raises(ProtocolError, match="was begun with another version"):
         tipl_bench.train("adam", ENVIRONMENT, out=folder)
 
