@@ -140,6 +140,7 @@ def test_hostile_texts_are_only_ever_text(visit, tmp_path):
         assert own == [
             "../intervals.md",
             *(f"leaderboard.{suffix}" for suffix in ("json", "csv", "parquet")),
+            "training.json",
             "../reference.md",
             "leaderboard.bib",
         ]  # the page's own words

@@ -92,7 +92,7 @@ def test_every_quantity_that_a_metric_takes_is_a_declared_column_of_windows():
 
 def test_the_code_of_a_method_is_in_the_document(toys):
     one = with_code(record("guest", 0.5), validation_runs=2)
-    (written,) = [path for path in build(write(toys / "records", one), toys / "out") if path.suffix == ".json"]
+    (written,) = [path for path in build(write(toys / "records", one), toys / "out") if path.name == "leaderboard.json"]
     (row,) = json.loads(written.read_text())["rows"]
     (origin,) = row["provenance"]
     assert (origin["code"]["distribution"], origin["code"]["paper"]) == ("forecaster", CODE.paper)
