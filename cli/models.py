@@ -16,7 +16,7 @@ from ..utils.text import one_line
 from .completion import complete_budgets, complete_predictors
 from .groups import ListingCommands, as_options, examples
 from .options import build_limits, json_option, memory_option
-from .output import Bars, console, echo, quiet_option
+from .output import Bars, console, echo, print_descriptions, quiet_option
 
 if TYPE_CHECKING:
     from ..baselines.plugins.discovery import Plugin
@@ -121,11 +121,7 @@ def show_model(name: str, as_json: bool) -> None:
         chosen = [[_cell(option_text(values[option]) if option in values else "")] for values in kind.budgets.values()]
         table.add_row(_cell(option), [[_cell(info.type), _cell(default)], *chosen])
     console().print(table)
-    described = [(one_line(option), one_line(info.description)) for option, info in options.items() if info.description]
-    if described:
-        formatter = click.HelpFormatter(width=min(console().width, 120))
-        formatter.write_dl(described)
-        click.echo("\n" + formatter.getvalue(), nl=False)
+    print_descriptions((one_line(option), one_line(info.description)) for option, info in options.items())
     if kind.budgets:
         echo("\nA budget sets what stands under it, and leaves the rest at the default; --set sets on top.")
 

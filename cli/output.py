@@ -14,7 +14,7 @@ import os
 import sys
 import textwrap
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TextIO
 
 import click
@@ -38,6 +38,16 @@ LOOKALIKES = {
 }  # fmt: skip
 IGNORED_WARNINGS = (DeprecationWarning, PendingDeprecationWarning, FutureWarning, ImportWarning, ResourceWarning)
 """Warnings for programmers, of this package's dependencies."""
+
+
+def print_descriptions(pairs: Iterable[tuple[str, str]]) -> None:
+    """Print names and what they are, below each other, those without a description left out."""
+    described = [(name, text) for name, text in pairs if text]
+    if described:
+        formatter = click.HelpFormatter(width=min(console().width, 120))
+        formatter.write_dl(described)
+        click.echo("\n" + formatter.getvalue(), nl=False)
+
 
 quiet_option = click.option(
     "-q",

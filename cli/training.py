@@ -16,7 +16,7 @@ import click
 from .completion import complete_optimizers, complete_outer_rules
 from .groups import ListingCommands, as_options, examples
 from .options import json_option
-from .output import Bars, console, echo, quiet_option
+from .output import Bars, console, echo, print_descriptions, quiet_option
 
 
 @click.command(
@@ -195,11 +195,7 @@ def show_optimizer(name: str, as_json: bool) -> None:
     for setting, info in found["settings"].items():
         table.add_row(setting, [[info["type"], "required" if info["required"] else option_text(info["default"])]])
     console().print(table)
-    described = [(setting, one_line(info["description"])) for setting, info in found["settings"].items()]
-    if any(text for _, text in described):
-        formatter = click.HelpFormatter(width=min(console().width, 120))
-        formatter.write_dl(described)
-        click.echo("\n" + formatter.getvalue(), nl=False)
+    print_descriptions((setting, one_line(info["description"])) for setting, info in found["settings"].items())
 
 
 @optimizers.command("new", short_help="Create a package with one.")

@@ -10,16 +10,11 @@ from ...rl import Composed, Optimizer, OuterRule
 from ...utils.errors import OptionError, PredictorError, UnknownNameError
 from ...utils.text import one_line
 from ..options import Configurable, OptionInfo, build_options, describe_options
-from ..plugins.discovery import OPTIMIZER_ENTRY_POINTS, plugins
+from ..plugins.discovery import OPTIMIZER_ENTRY_POINTS, optimizer_names, plugins
 from ..plugins.sources import MethodCode, plugin_code
 from . import OPTIMIZERS, OUTER_RULES
 
 IN_TREE = OPTIMIZERS | OUTER_RULES
-
-
-def names() -> list[str]:
-    """All names, the in-tree ones first."""
-    return [*IN_TREE, *(one.name for one in plugins(IN_TREE, OPTIMIZER_ENTRY_POINTS) if one.problem is None)]
 
 
 def rule_type(name: str) -> type[OuterRule]:
@@ -38,7 +33,7 @@ def rule_type(name: str) -> type[OuterRule]:
         return kind
     found = next((one for one in plugins(IN_TREE, OPTIMIZER_ENTRY_POINTS) if one.name == name), None)
     if found is None:
-        raise UnknownNameError("optimizer or outer rule", name, names())
+        raise UnknownNameError("optimizer or outer rule", name, optimizer_names())
     if found.problem:
         raise PredictorError(f"{one_line(name)}: {found.problem}.")
     module, _, attribute = found.target.partition(":")

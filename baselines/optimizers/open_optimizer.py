@@ -116,7 +116,7 @@ class OPEN(Optimizer):
 
 
 class _Tensor(NamedTuple):
-    """A tensor of the agent: where it lies, how deep, and which of the activations its units have."""
+    """A tensor of actor or critic: where it lies, how deep, and which of the activations its units have."""
 
     part: slice
     depth: float

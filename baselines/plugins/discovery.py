@@ -122,6 +122,12 @@ def predictor_names() -> list[str]:
     return [*IN_TREE, *(plugin.name for plugin in plugins(IN_TREE) if plugin.problem is None)]
 
 
+def optimizer_names() -> list[str]:
+    """All names of optimizers and outer rules, which share them, the in-tree ones first."""
+    own = OPTIMIZERS | OUTER_RULES
+    return [*own, *(plugin.name for plugin in plugins(own, OPTIMIZER_ENTRY_POINTS) if plugin.problem is None)]
+
+
 def plugins(in_tree: Mapping[str, str], group: str = ENTRY_POINTS) -> list[Plugin]:
     """All predictors, or what else installed packages announce in a group of entry points, by name.
 

@@ -16,7 +16,7 @@ from ...utils.errors import OptionError, PredictorError, UnknownNameError
 from ...utils.files import write_text
 from ...utils.text import SLUG_LENGTH, one_line
 from ..predictor import INFORMATION_CLASSES
-from .discovery import ENTRY_POINTS, OPTIMIZER_ENTRY_POINTS, OPTIMIZERS, OUTER_RULES, plugins, predictor_names
+from .discovery import ENTRY_POINTS, OPTIMIZER_ENTRY_POINTS, optimizer_names, predictor_names
 from .sources import web_address
 
 TEMPLATES = Path(__file__).parent / "template"
@@ -49,15 +49,9 @@ class Kind:
     taken: Callable[[], Sequence[str]]
 
 
-def rule_names() -> list[str]:
-    """Names of optimizers and outer rules, which share them."""
-    own = OPTIMIZERS | OUTER_RULES
-    return [*own, *(plugin.name for plugin in plugins(own, OPTIMIZER_ENTRY_POINTS))]
-
-
 PREDICTOR = Kind("predictor", "A", ENTRY_POINTS, "models", "run --model", "predictor.py.j2", predictor_names)
 OPTIMIZER = Kind(
-    "optimizer", "An", OPTIMIZER_ENTRY_POINTS, "optimizers", "train --optimizer", "optimizer.py.j2", rule_names
+    "optimizer", "An", OPTIMIZER_ENTRY_POINTS, "optimizers", "train --optimizer", "optimizer.py.j2", optimizer_names
 )
 OUTER_RULE = replace(OPTIMIZER, kind="outer rule", run="train --outer")
 

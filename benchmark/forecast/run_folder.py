@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ...utils.canonical import strict_json
 from ...utils.errors import ProtocolError, reason
+from ...utils.fields import Document
 from ...utils.files import clear_leftovers, replace_atomically, sha256, write_text
 from ...utils.text import join_first
 from ..protocol import check_known
@@ -23,16 +26,40 @@ WINDOWS_NAME = "windows.parquet"
 
 def claim(folder: Path, key: RunKey) -> None:
     """Write the run's key into its folder, or check that the folder is this run's."""
+
+    def other(document: Any) -> str | None:
+        found = parse(RunKey, upgrade_key(document))
+        return None if found == key else join_first(key.differences(found))
+
+    claim_folder(folder, key, other)
+
+
+def claim_folder(folder: Path, key: Document, other: Callable[[Any], str | None]) -> None:
+    """Write a run's key into its folder, of either track, or check that the folder is this run's.
+
+    Parameters
+    ----------
+    folder
+        The folder, new or of a run.
+    key
+        The run's key.
+    other
+        Names another run than this one by what its key file holds; None for this one. May raise `ValueError`.
+
+    Raises
+    ------
+    ProtocolError
+        If the folder is another run's, holds something else, or cannot be written.
+    """
     path = folder / KEY_NAME
     clear_leftovers(folder)
     if path.exists():
         try:
-            found = parse(RunKey, upgrade_key(strict_json(path.read_text(encoding="utf-8"))))
+            found = other(strict_json(path.read_text(encoding="utf-8")))
         except ValueError as error:
             raise ProtocolError(f"{path}: not a run's key ({reason(error)}). Choose another folder (`out=`).") from None
-        if found != key:
-            other = join_first(key.differences(found))
-            raise ProtocolError(f"{folder} holds another run ({other}). Choose another folder (`out=`).")
+        if found is not None:
+            raise ProtocolError(f"{folder} holds another run ({found}). Choose another folder (`out=`).")
     elif folder.exists() and any(folder.iterdir()):
         raise ProtocolError(f"{folder} is not empty and holds no run. Choose another folder (`out=`).")
     else:

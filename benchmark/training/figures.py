@@ -60,7 +60,7 @@ def draw(runs: Sequence[tuple[TrainingKey, Curves]], path: Path) -> None:
 
 def _band(axes: Axes, evaluated: Any, values: Float64, key: TrainingKey, label: str, colour: str) -> None:
     """The mean of trials' curves [N, E] with its interval at each evaluation."""
-    steps = evaluated * key.protocol.collection(key.split).hyperparameters.steps_per_iteration
+    steps = evaluated * key.protocol.iteration_steps
     axes.plot(steps, values.mean(0), color=colour, lw=1.6, label=label)
     if len(values) < 2:
         return

@@ -88,7 +88,7 @@ def trial_columns(curves: Curves, protocol: TrainingProtocol) -> dict[str, Float
     Environment steps to a return that is never reached are all steps of the training; `kept` is NaN of a trial that was
     not solved before the last evaluation, and AUC is by trapezoids between evaluations.
     """
-    steps = curves.evaluated * protocol.collection("test").hyperparameters.steps_per_iteration
+    steps = curves.evaluated * protocol.iteration_steps
     span = protocol.reference_return - protocol.initial_return
     normalised = (curves.returns - protocol.initial_return) / span  # [N, E]
     widths = np.diff(steps)

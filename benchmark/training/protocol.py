@@ -65,6 +65,11 @@ class TrainingProtocol(BaseModel):
         """The same of a run of fewer iterations, its last one among them."""
         return [*(one for one in self.evaluated if one < iterations), iterations]
 
+    @property
+    def iteration_steps(self) -> int:
+        """Environment steps of a trial in one PPO iteration."""
+        return self.collection("test").hyperparameters.steps_per_iteration
+
     def seeds(self, split: str) -> range:
         """The trials' seeds: of the test trials, or of the `tuning` trials."""
         if split == "test":

@@ -8,15 +8,16 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ...baselines.optimizers.lookup import rule_code
 from ...baselines.options import as_settings
 from ...rl import usable_threads
-from ...utils.canonical import strict_json
-from ...utils.errors import OptionError, ProtocolError, TiplBenchError, reason
-from ...utils.files import clear_leftovers, sha256, write_text
+from ...utils.errors import OptionError, ProtocolError, TiplBenchError
+from ...utils.files import sha256, write_text
 from ...utils.progress import Progress, silent
 from ...utils.text import one_line
+from ..forecast.run_folder import claim_folder
 from ..provenance import Provenance, provenance
 from ..record import RECORD_NAME, Status, parse
 from ..request import check_whole
@@ -27,7 +28,7 @@ from .record import Split, TrainingCost, TrainingKey, TrainingRecord, as_rows, r
 from .request import TrainingRequest, default_folder
 from .workers import evaluated, train_blocks
 
-KEY_NAME, CODE_NAME = "key.json", "code.json"
+CODE_NAME = "code.json"
 
 
 @dataclass(frozen=True)
@@ -187,25 +188,12 @@ def _draw(key: TrainingKey, curves: Curves, folder: Path) -> None:
 
 def _claim(folder: Path, key: TrainingKey) -> None:
     """Write the run's key into its folder, or check that the folder is this run's."""
-    path = folder / KEY_NAME
-    if path.exists():
-        clear_leftovers(folder)
-        try:
-            found = parse(TrainingKey, strict_json(path.read_text(encoding="utf-8")))
-        except ValueError as error:
-            raise ProtocolError(f"{path}: not a training run's key ({one_line(reason(error), 200)}).") from None
-        if found != key:
-            raise ProtocolError(f"{folder} holds another run ({found.label}). Choose another folder (`out=`).")
-    elif folder.exists() and any(folder.iterdir()):
-        raise ProtocolError(f"{folder} is not empty and holds no run. Choose another folder (`out=`).")
-    else:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            write_text(path, key.model_dump_json(indent=1) + "\n")
-        except OSError as error:
-            raise ProtocolError(
-                f"{folder.absolute()}: the run folder cannot be written ({reason(error)}). Choose another (`out=`)."
-            ) from None
+
+    def other(document: Any) -> str | None:
+        found = parse(TrainingKey, document)
+        return None if found == key else found.label
+
+    claim_folder(folder, key, other)
 
 
 def _finished(folder: Path, key: TrainingKey) -> TrainingRecord | None:

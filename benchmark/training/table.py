@@ -21,7 +21,7 @@ def render(record: TrainingRecord) -> RenderableType:
     """Every metric with its interval, and the cost."""
     key, cost = record.key, record.cost
     whole = key.protocol
-    steps = key.iterations * whole.collection(key.split).hyperparameters.steps_per_iteration
+    steps = key.iterations * whole.iteration_steps
     head = Text.assemble(
         (key.label, "bold"),
         f" on {whole.environment}, training protocol {whole.version}\n",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -105,53 +105,58 @@ def table(environment: str, records: Mapping[str, TrainingRecord]) -> TrainingTa
                 f"{environment}: {name} was tuned on {len(tried)} runs; at most {MAX_CONFIGURATIONS} may."
             )
     best = {name: max(tried, key=_auc) for name, tried in tuning.items()}
-    roles = {name: _role(record, best, tests.values()) for name, record in tests.items()}
-    for name, role in roles.items():
-        if not role:
-            raise ProtocolError(
-                f"{name}: neither the method's default nor what was best on its tuning trials "
-                f"({tests[name].key.label})."
-            )
-
-    def tuned(chosen: TrainingRecord) -> str | None:
-        return next((name for name, one in tests.items() if settings(one) == settings(chosen)), None)
-
-    adam = tuned(best["adam"]) if "adam" in best else None
-    if adam is None:
-        raise ProtocolError(f"{environment}: the table needs a test run of Adam as its tuning trials choose it.")
-    plain = {name: one for name, one in best.items() if not _jumps(one) and tuned(one)}
-    references = {"tuned adam": adam, "best plain": str(tuned(max(plain.values(), key=_auc)))}
+    references = _references(environment, tests, best)
+    compared = {name: _against(tests, dict.fromkeys(tests, other)) for name, other in references.items()}
     controls = {name: _control(record, tests) for name, record in tests.items()}
-    compared = {
-        "tuned adam": _against(tests, lambda name: adam),
-        "best plain": _against(tests, lambda name: references["best plain"]),
-        "control": _against(tests, controls.get),
-    }
-    first = next(iter(tests.values())).key
-    steps = first.protocol.collection("test").hyperparameters.steps_per_iteration * first.iterations
+    compared["control"] = _against(tests, {name: other for name, other in controls.items() if other})
     rows = [
         TrainingRow(
             id=name,
             method=record.key.label,
-            role=roles[name],
+            role=_role(name, record, best, tests.values()),
             configurations=len(tuning.get(family(record), ())),
             rests_on=", ".join(["gradients", *_pretrained(record), *(one.name for one in _fitted_on(record))]),
             diverged=record.diverged,
             estimates=record.estimates,
             against={reference: found[name] for reference, found in compared.items() if name in found},
-            seconds_per_million=round(record.cost.training_seconds / (record.key.trials * steps / 1e6), 1),
+            seconds_per_million=round(record.cost.training_seconds / (record.key.trials * _steps(record) / 1e6), 1),
             state_bytes=record.cost.state_bytes,
         )
         for name, record in sorted(tests.items(), key=lambda item: -_auc(item[1]))
     ]
+    first = tests[references["tuned adam"]]
     return TrainingTable(
         environment=environment,
-        protocol=first.protocol.version,
-        trials=first.trials,
-        environment_steps=steps,
+        protocol=first.key.protocol.version,
+        trials=first.key.trials,
+        environment_steps=_steps(first),
         references=references,
         rows=tuple(rows),
     )
+
+
+def _references(
+    environment: str, tests: Mapping[str, TrainingRecord], best: Mapping[str, TrainingRecord]
+) -> dict[str, str]:
+    """The ids of the rows that all others are compared with, as the tuning trials choose them."""
+    plain = [record for record in best.values() if not _jumps(record)]
+    chosen = {"tuned adam": best.get("adam"), "best plain": max(plain, key=_auc, default=None)}
+    found = {}
+    for reference, record in chosen.items():
+        name = next((n for n, one in tests.items() if record and settings(one) == settings(record)), None)
+        if name is None:
+            which = f" ({record.key.label})" if record else ""
+            raise ProtocolError(
+                f"{environment}: the table needs a test run of the {reference} method{which}, as the tuning trials "
+                "choose it; all others are compared with it."
+            )
+        found[reference] = name
+    return found
+
+
+def _steps(record: TrainingRecord) -> int:
+    """Environment steps of each trial."""
+    return record.key.protocol.iteration_steps * record.key.iterations
 
 
 def _pretrained(record: TrainingRecord) -> list[str]:
@@ -203,16 +208,21 @@ def _jumps(record: TrainingRecord) -> bool:
     return any(rule.name == JUMP for rule in record.key.outer)
 
 
-def _role(record: TrainingRecord, best: Mapping[str, TrainingRecord], tests: Iterable[TrainingRecord]) -> str:
-    roles = []
+def _role(
+    name: str, record: TrainingRecord, best: Mapping[str, TrainingRecord], tests: Iterable[TrainingRecord]
+) -> str:
+    """What a test run is: the default, what tuning chose, or a control; raises `ProtocolError` for anything else."""
     chosen = best.get(family(record))
-    if _is_default(record):
-        roles.append("default")
-    if chosen is not None and settings(record) == settings(chosen):
-        roles.append("tuned")
-    if any(_controls(record, one) for one in tests):
-        roles.append("control")
-    return ", ".join(roles)
+    roles = {
+        "default": _is_default(record),
+        "tuned": chosen is not None and settings(record) == settings(chosen),
+        "control": any(_controls(record, one) for one in tests),
+    }
+    if not any(roles.values()):
+        raise ProtocolError(
+            f"{name}: neither the method's default nor what was best on its tuning trials ({record.key.label})."
+        )
+    return ", ".join(role for role, holds in roles.items() if holds)
 
 
 def _is_default(record: TrainingRecord) -> bool:
@@ -243,9 +253,9 @@ def _control(forecast: TrainingRecord, tests: Mapping[str, TrainingRecord]) -> s
     return next((name for name, one in tests.items() if _controls(one, forecast)), None)
 
 
-def _against(tests: Mapping[str, TrainingRecord], other: Callable[[str], str | None]) -> dict[str, Comparison]:
+def _against(tests: Mapping[str, TrainingRecord], others: Mapping[str, str]) -> dict[str, Comparison]:
     """Comparisons of rows with another row each, where they have one that is not themselves."""
-    pairs = [(name, found) for name in tests if (found := other(name)) is not None and found != name]
+    pairs = [(name, found) for name, found in others.items() if found != name]
     columns = [(tests[name].columns, tests[found].columns) for name, found in pairs]
     p = holm(np.array([_paired_p(ours[HEADLINE] - theirs[HEADLINE]) for ours, theirs in columns]))
     return {

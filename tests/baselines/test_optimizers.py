@@ -11,9 +11,10 @@ import torch
 from helpers.small_collections import tiny_config
 from tipl_bench.baselines.optimizers import OPTIMIZERS, OUTER_RULES
 from tipl_bench.baselines.optimizers.jump import Jump
-from tipl_bench.baselines.optimizers.lookup import build_optimizer, names, rule_type, settings_of
+from tipl_bench.baselines.optimizers.lookup import build_optimizer, rule_type, settings_of
 from tipl_bench.baselines.optimizers.outer_step import OuterNesterov
 from tipl_bench.baselines.optimizers.pptb import PPTB
+from tipl_bench.baselines.plugins.discovery import optimizer_names
 from tipl_bench.rl import (
     Adam,
     AgentLayout,
@@ -292,8 +293,8 @@ def test_a_rule_sees_what_the_one_before_it_left():
 
 
 def test_every_name_is_listed_described_and_built():
-    assert names() == [*OPTIMIZERS, *OUTER_RULES]
-    for name in names():
+    assert optimizer_names() == [*OPTIMIZERS, *OUTER_RULES]
+    for name in optimizer_names():
         kind = rule_type(name)
         assert kind.summary
         assert all(info.description or name in OPTIMIZERS for info in settings_of(name).values())

@@ -17,6 +17,7 @@ from tipl_bench.leaderboard.training.store import add, load
 from tipl_bench.leaderboard.training.table import family, tables
 from tipl_bench.utils.errors import ProtocolError
 
+OUTER_FAMILY = "adam + outer-step"
 JUMP = ["jump.predictor=linear"]
 OUTER = ["outer-step.scale=3"]
 RUNS = {
@@ -150,9 +151,18 @@ def test_a_test_run_that_tuning_did_not_choose_is_refused(records, tmp_path):
 
 def test_a_table_without_tuned_adam_is_refused(runs, tmp_path):
     add(runs / "adam", tmp_path)
-    with pytest.raises(ProtocolError, match="needs a test run of Adam"):
+    with pytest.raises(ProtocolError, match="needs a test run of the tuned adam method"):
         tables(tmp_path)
     assert tables(tmp_path / "none") == ()
+
+
+def test_the_best_plain_method_cannot_be_left_out(records, tmp_path):
+    folder = copy_of(records, tmp_path)
+    (best,) = [path for path, one in load(folder).items() if one.key.split == "test" and family(one) == OUTER_FAMILY]
+    curves_path(best).unlink()
+    best.unlink()
+    with pytest.raises(ProtocolError, match=r"needs a test run of the best plain method \(adam \+ outer-step scale=3"):
+        tables(folder)
 
 
 @pytest.mark.parametrize("damage", ["renamed", "curves gone", "curves changed", "record cut", "better than it was"])
