@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import click
 
-from .completion import complete_optimizers, complete_outer_rules
+from .completion import complete_budgets, complete_optimizers, complete_outer_rules
 from .groups import ListingCommands, as_options, examples
 from .options import json_option
 from .output import Bars, console, echo, print_descriptions, quiet_option
@@ -132,7 +132,7 @@ def print_training_comparison(first: Path, others: Sequence[Path], figure: Path 
         echo(f"figure: {figure}.svg")
 
 
-@click.group(cls=ListingCommands, invoke_without_command=True, short_help="List, show, check, create optimizers.")
+@click.group(cls=ListingCommands, invoke_without_command=True, short_help="List, check, create, train optimizers.")
 @json_option
 @click.pass_context
 def optimizers(ctx: click.Context, as_json: bool) -> None:
@@ -241,3 +241,49 @@ def check(name: str, settings: tuple[str, ...], as_json: bool) -> None:
         echo(as_options(str(report)), indent=6)
     if not report.passed:
         sys.exit(1)
+
+
+@optimizers.command(
+    "train",
+    short_help="Meta-train a learned optimizer.",
+    epilog=examples(
+        "optimizers train optim4rl --budget quick",
+        "optimizers train optim4rl --set objective=reward --seed 1",
+    ),
+)
+@click.argument("name")
+@click.option(
+    "--budget",
+    default="quick",
+    show_default=True,
+    metavar="NAME",
+    shell_complete=complete_budgets,
+    help="Amount of training: smoke, quick, standard or paper.",
+)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Meta-seed.")
+@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Set an option; repeatable.")
+@click.option("--out", type=click.Path(path_type=Path), help="Run folder. [default: runs/meta-training/...]")
+@quiet_option
+@json_option
+def train_optimizer(
+    name: str, budget: str, seed: int, settings: tuple[str, ...], out: Path | None, as_json: bool
+) -> None:
+    """Meta-train a learned optimizer on gridworlds, from scratch, and keep what was best on validation agents.
+
+    One process on one thread; run several seeds beside each other. Repeating the command resumes an interrupted run.
+    """
+    from ..benchmark.meta_training.run import meta_train
+
+    with Bars() as bars:
+        run = meta_train(name, budget=budget, seed=seed, options=settings, out=out, progress=bars.stage)
+    record = run.record
+    if as_json:
+        click.echo(record.model_dump_json(indent=1))
+        return
+    before, kept = (next(one for one in record.validations if one.iteration == n) for n in (0, record.selected))
+    echo(
+        f"reward of a step, validation agents: {kept.mean:.4f} after {record.selected} meta-iterations, "
+        f"{before.mean:.4f} before"
+    )
+    echo(f"{record.environment_steps:,} environment steps, {record.cpu_seconds:.0f} CPU seconds")
+    console().print(f"weights: {run.parameters}\ncurve: {run.folder / 'curve.svg'}", style="dim", soft_wrap=True)

@@ -54,7 +54,8 @@ class OuterRule:
     """What acts on N independent trials between PPO iterations: an outer step, a jump, an average.
 
     The attributes describe it: `name`; `version`, raised when what it does changes; `summary`, one line; `history`, how
-    many of the latest checkpoints `end_of_iteration` is given, None for all of them. Settings are best the fields of a
+    many of the latest checkpoints `end_of_iteration` is given, None for all of them; `rests_on`, what the parameters of
+    its own were trained on, if it has a file of them as its setting `weights`. Settings are best the fields of a
     frozen dataclass, and must be values that JSON has: a saved run is resumed only by a rule that `describe` gives the
     same description.
 
@@ -65,6 +66,7 @@ class OuterRule:
     name: ClassVar[str]
     version: ClassVar[int] = 1
     summary: ClassVar[str] = ""
+    rests_on: ClassVar[str] = "pretrained elsewhere"
     history: int | None = 0
 
     def init(self, parameters: Tensor, layout: AgentLayout, seeds: Sequence[int]) -> State:

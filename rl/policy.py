@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -13,8 +14,31 @@ import numpy.typing as npt
 from ..utils.errors import DatasetError
 
 
+class ParameterLayout(ABC):
+    """Names and shapes of parameters, and where each lies in one flat vector of length P."""
+
+    @property
+    @abstractmethod
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Parameter names and shapes in storage order."""
+
+    @property
+    def slices(self) -> dict[str, slice]:
+        """Where each parameter lies in the flat vector."""
+        slices, start = {}, 0
+        for name, shape in self.shapes.items():
+            slices[name] = slice(start, start + math.prod(shape))
+            start += math.prod(shape)
+        return slices
+
+    @property
+    def parameter_count(self) -> int:
+        """P, the length of the flat vector."""
+        return sum(math.prod(shape) for shape in self.shapes.values())
+
+
 @dataclass(frozen=True)
-class PolicyLayout:
+class PolicyLayout(ParameterLayout):
     """Names and shapes of a policy's parameters in storage order: the actor's layers, then the log-std.
 
     A policy is an MLP with tanh hidden units whose output is the mean of a Gaussian with a state-independent
@@ -48,16 +72,6 @@ class PolicyLayout:
         """Parameter names and shapes in storage order."""
         return {**_layer_shapes(self.sizes), "log_std": (self.action_size,)}
 
-    @property
-    def slices(self) -> dict[str, slice]:
-        """Where each parameter lies in the weight vector."""
-        return _slices(self.shapes)
-
-    @property
-    def parameter_count(self) -> int:
-        """P, the length of a weight vector."""
-        return sum(math.prod(shape) for shape in self.shapes.values())
-
     def check(self, weights: npt.NDArray[Any], where: str) -> None:
         """Raise `DatasetError` unless the last axis of `weights` has length P."""
         if weights.ndim < 1 or weights.shape[-1] != self.parameter_count:
@@ -79,7 +93,7 @@ class PolicyLayout:
 
 
 @dataclass(frozen=True)
-class AgentLayout:
+class AgentLayout(ParameterLayout):
     """Names and shapes of what PPO trains: a policy (the actor) and, after it, a critic with the same hidden sizes.
 
     Parameters
@@ -103,20 +117,10 @@ class AgentLayout:
         return {**actor, **critic}
 
     @property
-    def slices(self) -> dict[str, slice]:
-        """Where each parameter lies in the flat weight vector."""
-        return _slices(self.shapes)
-
-    @property
     def blocks(self) -> dict[str, slice]:
         """Where `actor` and `critic` lie in the flat weight vector."""
         actor = self.policy.parameter_count
         return {"actor": slice(0, actor), "critic": slice(actor, self.parameter_count)}
-
-    @property
-    def parameter_count(self) -> int:
-        """Parameters of actor and critic together."""
-        return sum(math.prod(shape) for shape in self.shapes.values())
 
 
 def _layer_shapes(sizes: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
@@ -126,11 +130,3 @@ def _layer_shapes(sizes: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
         shapes[f"layer{layer}.weight"] = (outputs, inputs)
         shapes[f"layer{layer}.bias"] = (outputs,)
     return shapes
-
-
-def _slices(shapes: dict[str, tuple[int, ...]]) -> dict[str, slice]:
-    slices, start = {}, 0
-    for name, shape in shapes.items():
-        slices[name] = slice(start, start + math.prod(shape))
-        start += math.prod(shape)
-    return slices

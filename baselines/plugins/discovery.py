@@ -42,6 +42,7 @@ OPTIMIZERS = {
     "adam-rel": ".gradient:AdamRel",
     "adam-reset": ".gradient:AdamReset",
     "open": ".open_optimizer:OPEN",
+    "optim4rl": ".optim4rl.optimizer:Optim4RL",
 }
 """Optimizers of this package, by name, as `module:class` seen from `baselines.optimizers`."""
 OUTER_RULES = {

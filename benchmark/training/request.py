@@ -10,6 +10,7 @@ from typing import Any
 from ...baselines import predictor_names
 from ...baselines.optimizers.jump import Jump
 from ...baselines.optimizers.lookup import build_optimizer
+from ...baselines.optimizers.optim4rl.parameters import shipped_parameters
 from ...baselines.options import as_settings
 from ...baselines.predictor import options_dict
 from ...registry.collection.child import Message
@@ -108,7 +109,8 @@ class TrainingRequest:
         ProtocolError
             If a fitted state is not among them, or an optimizer or predictor of another version is installed.
         """
-        files = {sha256(Path(place)): Path(place) for place in states if Path(place).is_file()}
+        given_files = [Path(place) for place in states if Path(place).is_file()]
+        files = {sha256(file): file for file in (*shipped_parameters().values(), *given_files)}
         found = [fitted_state(one) for one in (*states, *shipped_states()) if not Path(one).is_file()]
         known = {sha256(one.path): one for one in found}
         settings, used = [], {}
@@ -168,7 +170,7 @@ class TrainingRequest:
 def _identity(name: str, rule: OuterRule, states: Mapping[str, FittedState]) -> RuleIdentity:
     options: dict[str, Any] = options_dict(rule)
     if not isinstance(rule, Jump):
-        file = Path(str(options.get(WEIGHTS, "")))
+        file: Path = getattr(rule, "file", Path(str(options.get(WEIGHTS, ""))))
         if WEIGHTS not in options or not file.is_file():
             return RuleIdentity(name=name, version=rule.version, options=options)
         return RuleIdentity(

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from scipy.special import stdtr
 
-from ...baselines.optimizers.lookup import settings_of
+from ...baselines.optimizers.lookup import rule_type, settings_of
 from ...benchmark.intervals import Estimate
 from ...benchmark.record import DatasetIdentity
 from ...benchmark.training.metrics import HEADLINE, paired
@@ -160,8 +160,8 @@ def _steps(record: TrainingRecord) -> int:
 
 
 def _pretrained(record: TrainingRecord) -> list[str]:
-    """That parameters were trained elsewhere, if an optimizer has released weights."""
-    return ["pretrained elsewhere"] if any(one.state and not one.fitted_on for one in settings(record)) else []
+    """What an optimizer's own parameters were trained on; elsewhere, if they are released weights."""
+    return [rule_type(one.name).rests_on for one in settings(record) if one.state and not one.fitted_on]
 
 
 def _fitted_on(record: TrainingRecord) -> list[DatasetIdentity]:

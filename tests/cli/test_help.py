@@ -18,6 +18,7 @@ PROGRESS = {
     "tune",
     "train",
     "optimizers check",
+    "optimizers train",
     "verify",
     "reproduce",
     "submit",

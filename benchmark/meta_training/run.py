@@ -1,0 +1,207 @@
+"""Meta-train a learned optimizer: a run folder, from which a killed run goes on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from ...baselines.optimizers.optim4rl.meta_training import LossTraining, life, meta_training
+from ...baselines.optimizers.optim4rl.optimizer import GivenRule, Optim4RL
+from ...baselines.optimizers.optim4rl.parameters import MetaParameters
+from ...baselines.optimizers.optim4rl.settings import MetaOptions
+from ...baselines.options import Configurable, as_settings, build_options
+from ...baselines.predictor import options_dict
+from ...registry.collection.block import one_thread
+from ...utils.canonical import strict_json
+from ...utils.errors import ProtocolError, UnknownNameError, reason
+from ...utils.files import replace_atomically, sha256, write_text
+from ...utils.progress import Progress, silent
+from ..forecast.run_folder import claim_folder
+from ..provenance import provenance
+from ..record import RECORD_NAME, parse
+from ..request import check_whole
+from . import figures
+from .record import MetaKey, MetaRecord, Validation
+
+LEARNED = Configurable(MetaOptions.name, MetaOptions, MetaOptions.budgets)
+"""What can be meta-trained."""
+VALIDATION_SEED = 1_000_000
+"""First seed of the validation agents."""
+PARAMETERS_NAME, SNAPSHOT_NAME = "optim4rl.safetensors", "snapshot.safetensors"
+SNAPSHOT_SECONDS = 60.0
+KEPT, REWARDS, VALIDATED, SECONDS = "kept", "rewards", "validated", "seconds"
+"""Arrays of a snapshot beside those of the training: the best meta-parameters so far, the log, and CPU seconds."""
+
+
+@dataclass(frozen=True)
+class MetaRun:
+    """A finished meta-training run: its folder and record."""
+
+    folder: Path
+    record: MetaRecord
+
+    @property
+    def parameters(self) -> Path:
+        """The file of the meta-parameters, for `weights=`."""
+        return self.folder / PARAMETERS_NAME
+
+
+def meta_train(
+    optimizer: str = MetaOptions.name,
+    *,
+    budget: str = "quick",
+    seed: int = 0,
+    options: Mapping[str, object] | Sequence[str] = (),
+    out: str | Path | None = None,
+    progress: Progress = silent,
+) -> MetaRun:
+    """Meta-train a learned optimizer, or go on where a run was; the best meta-parameters on validation agents are kept.
+
+    Parameters
+    ----------
+    optimizer
+        Its name; `optim4rl` is the only one yet.
+    budget
+        `smoke`, `quick` (minutes), `standard` (an hour or more) or `paper`.
+    seed
+        The meta-seed: of the meta-parameters, the agents and all that they do.
+    options
+        Settings by name or as `name=value`; see `MetaOptions`.
+    out
+        The run folder; `runs/meta-training/<optimizer>-<budget>[-settings]-seed<N>` by default.
+    progress
+        Receives the progress.
+
+    Raises
+    ------
+    UnknownNameError, OptionError
+        If a name, a setting or a number is not known or not valid.
+    ProtocolError
+        If the folder holds another run, or its snapshot is damaged.
+    """
+    if optimizer != LEARNED.name:
+        raise UnknownNameError("optimizer that can be meta-trained", optimizer, [LEARNED.name])
+    settings = as_settings(options) if isinstance(options, Mapping) else tuple(options)
+    chosen: MetaOptions = build_options(LEARNED, budget, settings, 0)
+    check_whole("seed", seed, 0)
+    key = MetaKey(optimizer=optimizer, version=Optim4RL.version, options=options_dict(chosen), seed=seed)
+    given = "".join(f"-{one.replace('=', '-')}" for one in sorted(settings))
+    folder = Path(out) if out else Path("runs") / "meta-training" / f"{optimizer}-{budget}{given}-seed{seed}"
+    claim_folder(folder, key, lambda document: None if parse(MetaKey, document) == key else "of other settings")
+    record = folder / RECORD_NAME
+    if record.exists():
+        return MetaRun(folder, read_meta_record(record))
+    with one_thread():
+        return _Run(chosen, key, folder).finish(progress)
+
+
+def read_meta_record(path: Path) -> MetaRecord:
+    """Read a record; raises `ProtocolError` for one that is not valid."""
+    try:
+        return parse(MetaRecord, strict_json(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise ProtocolError(f"{path}: not a record of meta-training ({reason(error)}).") from None
+
+
+class _Run:
+    """A run in progress."""
+
+    def __init__(self, options: MetaOptions, key: MetaKey, folder: Path) -> None:
+        self.options, self.key, self.folder = options, key, folder
+        self.circumstances = provenance("cpu", "none", None)
+        self.training = meta_training(options, key.seed)
+        self.kept = self.training.vector
+        self.rewards: list[float] = []
+        self.validations: list[Validation] = []
+        self.seconds = 0.0
+        self.snapshot = folder / SNAPSHOT_NAME
+
+    def finish(self, progress: Progress) -> MetaRun:
+        """Train to the end, and write what came out."""
+        began, total = time.process_time(), self.options.iterations
+        if self.snapshot.exists():
+            self._restore()
+        else:
+            self._validate()
+        before, saved = self.seconds, time.monotonic()
+        while self.training.iteration < total:
+            self.rewards.append(self.training.iterate())
+            done = self.training.iteration
+            if done % self.options.validate_every == 0 or done == total:
+                self._validate()
+            progress("meta-train", done, total, f"validation reward {self.validations[-1].mean:.4f} a step")
+            self.seconds = before + time.process_time() - began
+            if time.monotonic() - saved >= SNAPSHOT_SECONDS:
+                self._save()
+                saved = time.monotonic()
+        return self._write()
+
+    def _validate(self) -> None:
+        """Measure the meta-parameters of now on validation agents, and keep them if they are the best trained ones."""
+        options, seeds = self.options, [VALIDATION_SEED + n for n in range(self.options.probes)]
+        rule = GivenRule(self.training.rule, self.training.vector, options.rate)
+        found = [life(rule, world, seeds, options.lifetime, options.a2c) for world in options.gridworlds]
+        rewards = np.concatenate([one[options.lifetime // 2 :].mean(0) for one in found])
+        now = Validation(iteration=self.training.iteration, rewards=tuple(rewards.tolist()))
+        trained = [one for one in self.validations if one.iteration]
+        if now.iteration and all(now.mean > one.mean for one in trained):
+            self.kept = self.training.vector
+        self.validations.append(now)
+
+    def _write(self) -> MetaRun:
+        parameters = self.folder / PARAMETERS_NAME
+        MetaParameters(self.training.rule, self.kept, self.training.rule.initial(self.key.seed)).write(parameters)
+        options, trained = self.options, [one for one in self.validations if one.iteration]
+        life_steps = options.a2c.rollout * options.environments * options.probes * options.lifetime
+        record = MetaRecord(
+            format=1,
+            key=self.key,
+            rewards=tuple(self.rewards),
+            validations=tuple(self.validations),
+            selected=max(trained, key=lambda one: one.mean).iteration,
+            environment_steps=self.training.steps_per_iteration * options.iterations
+            + life_steps * len(options.gridworlds) * len(self.validations),
+            cpu_seconds=self.seconds,
+            artifacts={"parameters": sha256(parameters)},
+            provenance=self.circumstances,
+        )
+        figures.draw([record], self.folder / "curve")
+        write_text(self.folder / RECORD_NAME, record.model_dump_json(indent=1) + "\n")
+        self.snapshot.unlink(missing_ok=True)
+        return MetaRun(self.folder, record)
+
+    def _save(self) -> None:
+        arrays: dict[str, Any] = {
+            **self.training.arrays(),
+            KEPT: self.kept.numpy(),
+            REWARDS: np.array(self.rewards),
+            SECONDS: np.array([self.seconds]),
+            VALIDATED: np.array([[one.iteration, *one.rewards] for one in self.validations]),
+        }
+        with replace_atomically(self.snapshot) as temporary:
+            save_file(arrays, temporary)
+
+    def _restore(self) -> None:
+        try:
+            arrays = load_file(self.snapshot)
+            self.training.restore(arrays)
+            self.kept = torch.from_numpy(arrays[KEPT])
+            self.rewards, self.seconds = arrays[REWARDS].tolist(), float(arrays[SECONDS][0])
+            self.validations = [
+                Validation(iteration=int(row[0]), rewards=tuple(row[1:])) for row in arrays[VALIDATED].tolist()
+            ]
+        except (SafetensorError, OSError, LookupError, ValueError) as error:
+            raise ProtocolError(
+                f"{self.snapshot}: damaged ({reason(error)}). Remove the folder to begin again."
+            ) from None
+
+
+__all__ = ["LossTraining", "MetaRun", "meta_train", "read_meta_record"]
