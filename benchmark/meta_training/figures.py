@@ -34,5 +34,6 @@ def draw(records: Sequence[MetaRecord], path: Path) -> None:
             axes.errorbar(places, means, errors, color=colour, fmt="o", ms=4, lw=1, label=f"{seed}, validation")
         axes.set_xlabel("meta-iterations")
         axes.set_ylabel("reward of a step")
-        axes.legend()
+        if records:
+            axes.legend()
         save(figure, path)

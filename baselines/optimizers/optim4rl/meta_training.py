@@ -218,8 +218,6 @@ class RewardTraining(MetaTraining):
 
     def __init__(self, options: MetaOptions, seed: int) -> None:
         super().__init__(options, seed)
-        if options.agents % 2:
-            raise ValueError(f"agents must be even, as they are perturbed in pairs; got {options.agents}")
         last = f".head{len(self.rule.head)}."
         self.trained = torch.cat(
             [

@@ -79,6 +79,11 @@ class MetaOptions:
     heads_alone: bool = True
     """Of `reward`: whether only the heads' last layers are trained, so that the GRUs stay as they began."""
 
+    def __post_init__(self) -> None:
+        if self.objective == "reward" and self.agents % 2:
+            raise ValueError(f"option agents: must be even, as they are perturbed in pairs; got {self.agents}.")
+        _ = self.gridworlds
+
     @property
     def rule(self) -> Rule:
         """The structure."""

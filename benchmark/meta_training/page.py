@@ -1,0 +1,147 @@
+"""docs/optim4rl.md: every number on it is computed here from kept meta-training records and gridworld results."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ...baselines.optimizers.optim4rl.parameters import SHIPPED
+from ...utils.bootstrap import Float64
+from ...utils.files import write_text
+from . import figures
+from .gridworlds import HAND_MADE, RATES, GridworldProtocol, Method, Study, estimate
+from .record import MetaRecord
+from .run import LEARNED, read_meta_record
+
+PAGE = "optim4rl.md"
+BEGIN = "<!-- the rest is written by `python scripts/optim4rl.py` -->\n"
+TRAINING, TRANSFER = "small_dense_long", ("small_dense_short", "small_sparse_long", "small_sparse_short")
+NOTABLE = (
+    "structure", "processed", "single", "normalised", "objective", "pipeline", "unroll", "rate", "meta_rate"
+)  # fmt: skip
+"""Options that a variant is named by, where they are not the default."""
+
+
+def render(folder: Path) -> str:
+    """Write the numbers into the page in a folder, from `optim4rl/` beside it and what ships; returns what was done."""
+    kept = folder / "optim4rl"
+    shipped = {path.stem: read_meta_record(path) for path in sorted(SHIPPED.glob("*.json"))}
+    others = [read_meta_record(path) for path in sorted(kept.glob("variants/*.json"))]
+    study = Study(kept / "results.json", GridworldProtocol())
+    methods = [*HAND_MADE, *learned(shipped)]
+    sections = [*_meta_training([*shipped.values(), *others]), *_gridworld(study, methods, TRAINING)]
+    for world in TRANSFER:
+        if any(row.world == world for row in study.results.values()):
+            sections += _gridworld(study, methods, world)
+    page = folder / PAGE
+    text = page.read_text(encoding="utf-8").partition(BEGIN)[0]
+    write_text(page, text + BEGIN + "\n" + "\n".join(sections) + "\n")
+    figures.draw([*shipped.values()], kept / "curve")
+    return f"wrote {page}: {len(shipped)} shipped records, {len(others)} variants, {len(study.results)} results"
+
+
+def learned(shipped: Mapping[str, MetaRecord]) -> tuple[Method, ...]:
+    """The shipped meta-parameters as methods, the seeds of one variant together, and what they began as."""
+    groups: dict[str, list[str]] = {}
+    for name in shipped:
+        groups.setdefault(name.rpartition("-")[0], []).append(name)
+    found = []
+    for group, names in groups.items():
+        rate = float(shipped[names[0]].key.options["rate"])
+        for label, trained in ((f"Optim4RL {group}", "true"), (f"Optim4RL {group}, untrained", "false")):
+            settings = tuple((f"weights={name}", f"trained={trained}") for name in names)
+            found.append(Method(label, LEARNED.name, settings, rate))
+    return tuple(found)
+
+
+def complete(folder: Path, worlds: Sequence[str] = (TRAINING, *TRANSFER)) -> Iterator[str]:
+    """Run what the page's tables lack, one result after another; yields what was run."""
+    shipped = {path.stem: read_meta_record(path) for path in sorted(SHIPPED.glob("*.json"))}
+    study = Study(folder / "optim4rl" / "results.json", GridworldProtocol())
+    for world in worlds:
+        for method in (*HAND_MADE, *learned(shipped)):
+            rate = study.tuned(world, method)
+            for one in {method.default, rate}:
+                study.scores(world, method, one)
+            yield f"{world}: {method.label}, best rate {rate:g}"
+
+
+def variant(record: MetaRecord) -> str:
+    """A record's options that are not the default."""
+    usual = LEARNED.options_type()
+    found = [
+        f"{name}={record.key.options[name]}" for name in NOTABLE if record.key.options[name] != getattr(usual, name)
+    ]
+    return ", ".join(found) or "as in the source"
+
+
+def _meta_training(records: Sequence[MetaRecord]) -> Iterator[str]:
+    yield "## Meta-training\n"
+    yield (
+        "Reward of a step of validation agents, the mean over the second half of their lives (± its standard error "
+        "over agents): of the meta-parameters as meta-training begins, of those that are kept, and at the end.\n"
+    )
+    yield "| variant | meta-seed | before | kept (meta-iteration) | at the end | environment steps | CPU seconds |"
+    yield "|---|---|---|---|---|---|---|"
+    for record in records:
+        by_iteration = {one.iteration: one for one in record.validations}
+        cells = []
+        for place in (0, record.selected, max(by_iteration)):
+            rewards = np.array(by_iteration[place].rewards)
+            error = rewards.std(ddof=1) / np.sqrt(len(rewards)) if len(rewards) > 1 else 0.0
+            cells.append(f"{rewards.mean():.4f} ± {error:.4f}")
+        yield (
+            f"| {variant(record)} | {record.key.seed} | {cells[0]} | {cells[1]} ({record.selected}) | {cells[2]} "
+            f"| {record.environment_steps:,} | {record.cpu_seconds:,.0f} |"
+        )
+    yield "\n![rewards of training and validation agents through meta-training](optim4rl/curve.svg)\n"
+
+
+def _gridworld(study: Study, methods: Sequence[Method], world: str) -> Iterator[str]:
+    """A gridworld's table, of the methods whose results are all there."""
+    protocol = study.protocol
+    ready = [one for one in methods if _is_there(study, world, one)]
+    if not ready:
+        return
+    yield f"\n## {world}\n"
+    yield (
+        f"{protocol.agents} test agents of {protocol.environments} environments each, {protocol.updates} updates; "
+        "reward of a step in the last sixth, with its 95% interval over agents and meta-seeds. The default rate of a "
+        "learned optimizer is the one that it was meta-trained at; the best rate is that of validation agents.\n"
+    )
+    yield "| method | meta-seeds | default rate | reward | best rate | reward | best less tuned Adam's |"
+    yield "|---|---|---|---|---|---|---|"
+    reference = study.scores(world, ready[0], study.tuned(world, ready[0]))
+    for method in ready:
+        rate = study.tuned(world, method)
+        default, best = (study.scores(world, method, one) for one in (method.default, rate))
+        against = "-" if method is ready[0] else _interval(best - reference, sign="+")
+        yield (
+            f"| {method.label} | {len(method.settings)} | {method.default:g} | {_interval(default)} | {rate:g} "
+            f"| {_interval(best)} | {against} |"
+        )
+    pairs = [(one, other) for one in ready for other in ready if other.label == f"{one.label}, untrained"]
+    yield "\nAt the rate of meta-training, paired by agent and meta-seed:\n"
+    for one, other in pairs:
+        ours = study.scores(world, one, one.default)
+        yield (
+            f"- {one.label} less its untrained self: "
+            f"{_interval(ours - study.scores(world, other, one.default), sign='+')}; less Adam at its default: "
+            f"{_interval(ours - study.scores(world, ready[0], ready[0].default), sign='+')}."
+        )
+
+
+def _is_there(study: Study, world: str, method: Method) -> bool:
+    known = {(row.world, row.method, row.meta_seed, row.split, row.rate) for row in study.results.values()}
+    seeds = range(len(method.settings))
+    if any((world, method.label, seed, "test", method.default) not in known for seed in seeds):
+        return False
+    tried = {row.rate for row in study.results.values() if (row.world, row.method) == (world, method.label)}
+    return {*tried} >= {*RATES}
+
+
+def _interval(values: Float64, sign: str = "") -> str:
+    found = estimate(values)
+    return f"{found.value:{sign}.4f} [{found.low:{sign}.4f}, {found.high:{sign}.4f}]"

@@ -1,0 +1,182 @@
+"""Meta-training as a command: resuming, selection, and the comparison on gridworlds."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from tipl_bench.baselines.optimizers.optim4rl.parameters import MetaParameters
+from tipl_bench.benchmark.meta_training import run as meta_run
+from tipl_bench.benchmark.meta_training.gridworlds import HAND_MADE, GridworldProtocol, Method, Study, estimate
+from tipl_bench.benchmark.meta_training.page import BEGIN, render
+from tipl_bench.benchmark.meta_training.run import meta_train, read_meta_record
+from tipl_bench.utils.errors import OptionError, ProtocolError, UnknownNameError
+from tipl_bench.utils.files import sha256
+
+
+class StoppedError(Exception):
+    """An interruption."""
+
+
+@pytest.mark.parametrize("objective", ["loss", "reward"])
+def test_an_interrupted_run_ends_with_the_same_bytes(tmp_path, monkeypatch, objective):
+    options = {"objective": objective, "iterations": 4}
+    whole = meta_train(budget="smoke", options=options, out=tmp_path / "whole")
+
+    def stop(stage, done, total, word):
+        if done == 3:
+            raise StoppedError
+
+    monkeypatch.setattr(meta_run, "SNAPSHOT_SECONDS", 0.0)
+    with pytest.raises(StoppedError):
+        meta_train(budget="smoke", options=options, out=tmp_path / "stopped", progress=stop)
+    seen = []
+    again = meta_train(
+        budget="smoke", options=options, out=tmp_path / "stopped", progress=lambda *place: seen.append(place[1])
+    )
+    assert seen == [3, 4]
+    assert again.parameters.read_bytes() == whole.parameters.read_bytes()
+    timing = {"cpu_seconds", "provenance"}
+    assert again.record.model_dump(exclude=timing) == whole.record.model_dump(exclude=timing)
+    assert not (tmp_path / "stopped" / meta_run.SNAPSHOT_NAME).exists()
+
+
+def test_a_killed_command_goes_on_from_its_snapshot(tmp_path):
+    options, folder = {"iterations": 60, "validate_every": 60}, tmp_path / "killed"
+    code = (
+        "from tipl_bench.benchmark.meta_training import run; run.SNAPSHOT_SECONDS = 0.0;"
+        f"run.meta_train(budget='smoke', options={options}, out={str(folder)!r})"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "OMP_NUM_THREADS": "1"})
+    deadline = time.monotonic() + 120
+    while not (folder / meta_run.SNAPSHOT_NAME).exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (folder / "record.json").exists()
+    seen = []
+    found = meta_train(budget="smoke", options=options, out=folder, progress=lambda *place: seen.append(place[1]))
+    assert seen[0] > 1
+    whole = meta_train(budget="smoke", options=options, out=tmp_path / "whole")
+    assert found.parameters.read_bytes() == whole.parameters.read_bytes()
+
+
+def test_the_best_on_validation_agents_is_kept(tmp_path, monkeypatch):
+    """By rewards that are made up: of the beginning 9, then 1, 3, 2."""
+    made_up, vectors = iter([9.0, 1.0, 3.0, 2.0]), []
+
+    def life(rule, world, seeds, updates, settings):
+        vectors.append(rule.vector.clone())
+        return np.full((updates, len(seeds)), next(made_up))
+
+    monkeypatch.setattr(meta_run, "life", life)
+    run = meta_train(budget="smoke", options={"iterations": 3}, out=tmp_path / "run")
+    assert run.record.selected == 2
+    assert [one.mean for one in run.record.validations] == [9, 1, 3, 2]
+    kept = MetaParameters.read(run.parameters)
+    assert kept.trained.equal(vectors[2])
+    assert kept.initial.equal(vectors[0])
+    assert run.record.artifacts["parameters"] == sha256(run.parameters)
+    assert run.record.environment_steps == 3 * 4 * 2 * 20 * 5 + 4 * 2 * 2 * 20 * 8
+    assert (run.folder / "curve.svg").exists()
+    assert meta_train(budget="smoke", options={"iterations": 3}, out=run.folder).record == run.record
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "what"),
+    [
+        ({"worlds": "small_dense_long+maze"}, UnknownNameError, "maze"),
+        ({"rate": 0}, OptionError, "rate"),
+        ({"structure": "2025"}, OptionError, "structure"),
+        ({"unrol": 4}, UnknownNameError, "unrol"),
+        ({"objective": "reward", "agents": 3}, OptionError, "agents: must be even"),
+    ],
+)
+def test_options_that_no_run_can_have_are_refused_before_a_folder_is_made(tmp_path, options, error, what):
+    with pytest.raises(error, match=what):
+        meta_train(budget="smoke", options=options, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_cannot_be_meta_trained_is_refused(tmp_path):
+    with pytest.raises(UnknownNameError, match="adam"):
+        meta_train("adam", out=tmp_path / "run")
+
+
+def test_another_runs_folder_and_a_damaged_snapshot_are_refused(tmp_path):
+    meta_train(budget="smoke", out=tmp_path / "run")
+    with pytest.raises(ProtocolError, match="holds another run"):
+        meta_train(budget="smoke", seed=1, out=tmp_path / "run")
+    (tmp_path / "run" / "record.json").rename(tmp_path / "run" / "kept.json")
+    (tmp_path / "run" / meta_run.SNAPSHOT_NAME).write_bytes(b"snap")
+    with pytest.raises(ProtocolError, match=r"snapshot\.safetensors: damaged .* Remove"):
+        meta_train(budget="smoke", out=tmp_path / "run")
+
+
+def test_a_damaged_record_is_refused(tmp_path):
+    (tmp_path / "record.json").write_text("{}")
+    with pytest.raises(ProtocolError, match="not a record of meta-training"):
+        read_meta_record(tmp_path / "record.json")
+
+
+TINY = GridworldProtocol(updates=12, environments=2, agents=3)
+
+
+def test_results_are_kept_and_not_run_again(tmp_path, monkeypatch):
+    study = Study(tmp_path / "results.json", TINY)
+    found = study.result("small_dense_short", HAND_MADE[0], 0, 0.01, "test")
+    assert len(found.scores) == len(found.lives) == 3
+    monkeypatch.setattr("tipl_bench.benchmark.meta_training.gridworlds.evaluate", None)
+    again = Study(tmp_path / "results.json", TINY)
+    assert again.result("small_dense_short", HAND_MADE[0], 0, 0.01, "test") == found
+
+
+def test_the_rate_is_chosen_on_validation_agents_of_all_meta_seeds(tmp_path, monkeypatch):
+    method = Method("both", "adam", (("epsilon=1e-8",), ("epsilon=1e-5",)), 1e-3)
+    scores = {(0, 1e-3): 1.0, (1, 1e-3): 2.0, (0, 1e-2): 5.0, (1, 1e-2): -3.0}
+
+    def made_up(optimizer, settings, world, seeds, protocol):
+        assert seeds[0] == meta_run.VALIDATION_SEED
+        return np.full((12, 3), scores[int(settings[0] == "epsilon=1e-5"), float(settings[-1].partition("=")[2])])
+
+    monkeypatch.setattr("tipl_bench.benchmark.meta_training.gridworlds.evaluate", made_up)
+    assert Study(tmp_path / "r.json", TINY).tuned("small_dense_short", method, [1e-3, 1e-2]) == 1e-3
+
+
+def test_damaged_results_are_refused(tmp_path):
+    (tmp_path / "r.json").write_text("[{}]")
+    with pytest.raises(ProtocolError, match="not the results of gridworlds"):
+        Study(tmp_path / "r.json", TINY)
+
+
+def test_intervals_cover_the_mean_with_agents_and_meta_seeds():
+    """Of means of 3 meta-seeds and 20 agents whose deviations are known, nine in ten intervals at the least cover 0."""
+    draw, covered, narrow = np.random.default_rng(0), 0, 0
+    for _ in range(100):
+        values = draw.normal(0, 1, (3, 1)) + draw.normal(0, 1, (3, 20))
+        found = estimate(values)
+        covered += found.low <= 0 <= found.high
+        single = estimate(values[:1] - values[:1].mean() + draw.normal(0, 20**-0.5))
+        narrow += single.low <= 0 <= single.high
+    assert covered >= 88
+    assert narrow >= 88
+
+
+def test_the_page_is_what_is_kept(tmp_path):
+    (tmp_path / "optim4rl" / "variants").mkdir(parents=True)
+    run = meta_train(budget="smoke", out=tmp_path / "run")
+    (tmp_path / "optim4rl" / "variants" / "one.json").write_bytes((run.folder / "record.json").read_bytes())
+    (tmp_path / "optim4rl.md").write_text(f"# Optim4RL\n\nText.\n\n{BEGIN}old numbers")
+    render(tmp_path)
+    text = (tmp_path / "optim4rl.md").read_text()
+    assert text.startswith("# Optim4RL\n\nText.\n\n")
+    assert "old numbers" not in text
+    kept = next(one for one in run.record.validations if one.iteration == run.record.selected)
+    assert f"{kept.mean:.4f}" in text
+    assert json.loads((run.folder / "record.json").read_text())["key"]["seed"] == 0
