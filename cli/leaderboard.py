@@ -13,7 +13,7 @@ from .completion import complete_datasets
 from .groups import Commands, examples
 from .options import build_limits, memory_option, timeout_option
 from .output import Bars, echo, quiet_option
-from .verification import describe_returns, fresh_option, open_dataset_of, records_option, state_option
+from .verification import SHOWN, describe_returns, fresh_option, open_dataset_of, records_option, state_option
 
 if TYPE_CHECKING:
     from ..benchmark.worker.usage import Limits
@@ -108,13 +108,10 @@ def add_records(
 
 def _add_training(run_folder: Path, records: Path, states: tuple[Path, ...]) -> Path:
     """Train all of a training run again, and add it if that gives the same."""
-    from ..benchmark.training.verify import verify_training
     from ..leaderboard.training.store import add
 
-    with Bars() as bars:
-        found = verify_training(run_folder, iterations=None, states=states, progress=bars.stage)
-    if not found.agrees:
-        raise click.ClickException(f"{run_folder} is not what it says: {found.differences[0]}.")
+    if not report_training([run_folder], None, states):
+        raise click.ClickException(f"{run_folder} is not what it says.")
     return add(run_folder, records)
 
 
@@ -134,6 +131,7 @@ def _add_training(run_folder: Path, records: Path, states: tuple[Path, ...]) -> 
 )
 @fresh_option
 @quiet_option
+@state_option
 @timeout_option
 @memory_option
 def check_submission(
@@ -141,18 +139,21 @@ def check_submission(
     records: Path | None,
     dataset_name: str | None,
     fresh: bool,
+    states: tuple[Path, ...],
     timeout: float | None,
     memory: float | None,
 ) -> None:
     """Check a submission: form, sizes, identity, re-scoring, and the rows that are there.
 
-    A run under the name of a predictor of this package is run again; no other code is.
+    A run under the name of a predictor of this package is run again; no other code is. Runs of the training track are
+    trained again whole, with what is installed.
 
     SUBMISSION is a run folder, a folder of run folders, or a pull request (hf://datasets/OWNER/NAME@refs/pr/N, or its
     address). Exits with 1 if it is refused or needs review.
     """
     import tempfile
 
+    from ..benchmark.training.record import is_training_record
     from ..leaderboard.store.records import find_committed_folder
     from ..leaderboard.submission.check import run_folders
     from ..leaderboard.submission.pull_request import fetch, parse_pull_request
@@ -165,9 +166,29 @@ def check_submission(
     with tempfile.TemporaryDirectory(prefix="tipl-bench-") as scratch:
         folders = fetch(request, Path(scratch)) if request else run_folders(Path(submission))
         known = records or find_committed_folder()
-        checked = report_checked(folders, known, dataset_name, fresh=fresh, limits=limits)
-    if not all(one.passed for one in checked):
+        training = [folder for folder in folders if is_training_record(folder)]
+        passed = report_training(training, known, states) if training else True
+        others = [folder for folder in folders if folder not in training]
+        if others or not training:
+            checked = report_checked(others, known, dataset_name, fresh=fresh, limits=limits)
+            passed = passed and all(one.passed for one in checked)
+    if not passed:
         sys.exit(1)
+
+
+def report_training(folders: list[Path], records: Path | None, states: tuple[Path, ...]) -> bool:
+    """Check runs of the training track, and print what is wrong with each; whether nothing is."""
+    from ..leaderboard.training.check import check_training
+
+    with Bars() as bars:
+        results = check_training(folders, records, states, bars.stage)
+    for one in results:
+        echo(f"{'REFUSED' if one.problems else 'ok'}: {one.folder.name}")
+        for problem in one.problems[:SHOWN]:
+            echo(f"  {problem}")
+        if not one.problems:
+            echo(f"  {one.numbers:,} numbers recomputed from the curves, all trials trained again; all agree")
+    return not any(one.problems for one in results)
 
 
 def rerun_limits(timeout: float | None, memory: float | None) -> Limits:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from .groups import examples
-from .leaderboard import report_checked
+from .leaderboard import report_checked, report_training
 from .output import echo, quiet_option
-from .verification import dataset_option, open_checked, records_option, run_argument
+from .verification import dataset_option, open_checked, records_option, run_argument, state_option
+
+if TYPE_CHECKING:
+    from ..benchmark.record import Record
+    from ..benchmark.training.record import TrainingRecord
 
 
 @click.command(
@@ -22,33 +27,48 @@ from .verification import dataset_option, open_checked, records_option, run_argu
 @click.option("--repo", metavar="OWNER/NAME", help="The leaderboard's dataset repository. [default: the project's]")
 @quiet_option
 @click.option("--dry-run", is_flag=True, help="Check, print what would be sent, and send nothing.")
-def submit(run_folder: Path, dataset_name: str | None, records: Path | None, repo: str | None, dry_run: bool) -> None:
+@state_option
+def submit(
+    run_folder: Path,
+    dataset_name: str | None,
+    records: Path | None,
+    repo: str | None,
+    dry_run: bool,
+    states: tuple[Path, ...],
+) -> None:
     """Check a run as the leaderboard will, and open a pull request that adds it.
 
     Outside a clone of the project the run is not compared with the rows that are there; the maintainers' check is.
     A run that fails the check is not sent. One that only needs review is: what to review is printed, and the
-    maintainers decide.
+    maintainers decide. A run of the training track is trained again whole; submit those that it was tuned by as well.
     """
+    from ..benchmark.training.record import is_training_record, read_training_record
     from ..leaderboard.store.records import find_committed_folder
-    from ..leaderboard.submission.pull_request import FOLDER, REPOSITORY, submission_name
-    from ..leaderboard.submission.pull_request import submit as open_request
+    from ..leaderboard.submission import pull_request
     from ..leaderboard.verify.folder import SUBMITTED, check_files
     from ..registry.reference import check_repo
 
-    repo = repo or REPOSITORY
+    repo, known = repo or pull_request.REPOSITORY, records or find_committed_folder()
     check_repo(repo)
-    check_files(run_folder)
-    checked = report_checked([run_folder], records or find_committed_folder(), dataset_name)
-    record = checked[0].record
-    if checked[0].problems or record is None:
+    record: Record | TrainingRecord | None
+    if is_training_record(run_folder):
+        record, files = read_training_record(run_folder), pull_request.TRAINING_SUBMITTED
+        refused = not report_training([run_folder], None, states)  # by itself: others may come before it
+    else:
+        check_files(run_folder)
+        checked = report_checked([run_folder], known, dataset_name)
+        record, refused, files = checked[0].record, bool(checked[0].problems), SUBMITTED
+    if refused or record is None:
         raise click.ClickException(
             "This run cannot be submitted, for the reasons above; nothing was sent. Give a folder that "
-            "`tipl-bench run` wrote, unchanged; `tipl-bench verify RUN` names every number that differs."
+            "`tipl-bench run` or `train` wrote, unchanged; `tipl-bench verify RUN` names every number that differs."
         )
-    for name in SUBMITTED:
+    for name in files:
         size = (run_folder / name).stat().st_size
-        echo(f"+ {FOLDER}/{submission_name(record)}/{name} ({size:,} bytes)")
+        echo(f"+ {pull_request.FOLDER}/{pull_request.submission_name(record)}/{name} ({size:,} bytes)")
     if dry_run:
         echo("Dry run: nothing was sent.")
-        return
-    echo(f"Opened {open_request(open_checked(run_folder, dataset_name), repo)}")
+    elif is_training_record(run_folder):
+        echo(f"Opened {pull_request.submit_training(run_folder, repo)}")
+    else:
+        echo(f"Opened {pull_request.submit(open_checked(run_folder, dataset_name), repo)}")

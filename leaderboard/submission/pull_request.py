@@ -12,11 +12,15 @@ from huggingface_hub.hf_api import RepoFile
 
 from ...benchmark.forecast.run_folder import FORECASTS_NAME
 from ...benchmark.record import RECORD_LIMIT, RECORD_NAME, Record, read_record
+from ...benchmark.training.curves import CURVES_NAME
+from ...benchmark.training.record import TrainingRecord, is_training_record, read_training_record
 from ...registry.hub.client import api, read_bytes, streaming, with_retries
 from ...registry.reference import COMMIT_PATTERN, HubLocation, check_repo, parse_hub
 from ...utils.errors import DatasetArgumentError, HubError, ProtocolError
 from ..store.evidence import fingerprint
 from ..store.records import file_name
+from ..training.store import check_whole
+from ..training.store import file_name as training_file_name
 from ..verify.folder import SUBMITTED, RunFolder
 from .check import MAX_RUNS
 
@@ -28,12 +32,17 @@ SUBMISSION_LIMIT = 16 << 30
 """Bytes of one pull request."""
 MAX_FILES = 200_000
 """Files of the repository; a listing that goes on is no leaderboard's."""
-PLACE = re.compile(rf"{FOLDER}/([A-Za-z0-9][A-Za-z0-9._-]{{0,229}})/({'|'.join(map(re.escape, SUBMITTED))})")
+TRAINING_SUBMITTED = (RECORD_NAME, CURVES_NAME)
+"""Files of a submitted run of the training track."""
+LIMITS = {RECORD_NAME: RECORD_LIMIT, FORECASTS_NAME: FORECASTS_LIMIT, CURVES_NAME: 64 << 20}
+"""Bytes of a file, by its name."""
+PLACE = re.compile(rf"{FOLDER}/([A-Za-z0-9][A-Za-z0-9._+-]{{0,229}})/({'|'.join(map(re.escape, LIMITS))})")
 
 
-def submission_name(record: Record) -> str:
+def submission_name(record: Record | TrainingRecord) -> str:
     """The folder of a run in the repository."""
-    return file_name(record).removesuffix(".json")
+    name = training_file_name(record) if isinstance(record, TrainingRecord) else file_name(record)
+    return name.removesuffix(".json")
 
 
 def submit(run: RunFolder, repo: str = REPOSITORY) -> str:
@@ -48,23 +57,32 @@ def submit(run: RunFolder, repo: str = REPOSITORY) -> str:
     HubError
         If the Hub refuses.
     """
-    check_repo(repo)
     if run.record.why_not_submittable:
         raise ProtocolError(f"This run cannot be submitted: {run.record.why_not_submittable}")
-    location, name = HubLocation(repo), submission_name(run.record)
+    key, files = run.record.key, [run.folder / name for name in SUBMITTED]
+    title = f"{key.method.name} v{key.method.version} on {key.dataset.name}, seed {key.seed}"
+    text = f"Record {fingerprint(run.record)}, forecasts {run.record.forecasts_sha256}."
+    return _propose(repo, submission_name(run.record), files, title, text)
+
+
+def submit_training(folder: Path, repo: str = REPOSITORY) -> str:
+    """Open a pull request that adds a run of the training track; see `submit`."""
+    record, files = read_training_record(folder), [folder / name for name in TRAINING_SUBMITTED]
+    check_whole(folder, record)
+    title = f"{record.key.label} in {record.key.protocol.environment}, {record.key.split} trials"
+    return _propose(repo, submission_name(record), files, title, f"Curves {record.artifacts['curves']}.")
+
+
+def _propose(repo: str, name: str, files: list[Path], title: str, text: str) -> str:
+    check_repo(repo)
+    location = HubLocation(repo)
     if any(path.startswith(f"{FOLDER}/{name}/") for path in _tree(location)):
         raise ProtocolError(f"{location} has {FOLDER}/{name} already; a row is never changed. Raise the version.")
-    operations = [CommitOperationAdd(f"{FOLDER}/{name}/{file}", str(run.folder / file)) for file in SUBMITTED]
-    key = run.record.key
+    operations = [CommitOperationAdd(f"{FOLDER}/{name}/{file.name}", str(file)) for file in files]
 
     def propose() -> str:
         made = api().create_commit(
-            repo,
-            operations,
-            commit_message=f"{key.method.name} v{key.method.version} on {key.dataset.name}, seed {key.seed}",
-            commit_description=f"Record {fingerprint(run.record)}, forecasts {run.record.forecasts_sha256}.",
-            repo_type="dataset",
-            create_pr=True,
+            repo, operations, commit_message=title, commit_description=text, repo_type="dataset", create_pr=True
         )
         return str(made.pr_url)
 
@@ -135,11 +153,10 @@ def fetch(request: PullRequest, folder: Path) -> list[Path]:
         if place is None:
             raise ProtocolError(
                 f"{request.head}: adds unexpected file {path!r}; a submission may only add "
-                f"{FOLDER}/NAME/{{{','.join(SUBMITTED)}}}."
+                f"{FOLDER}/NAME/{{{','.join(LIMITS)}}}."
             )
-        limit = RECORD_LIMIT if place[2] == RECORD_NAME else FORECASTS_LIMIT
-        if size > limit:
-            raise ProtocolError(f"{request.head}: {path} takes {size:,} bytes, where {limit:,} may be.")
+        if size > LIMITS[place[2]]:
+            raise ProtocolError(f"{request.head}: {path} takes {size:,} bytes, where {LIMITS[place[2]]:,} may be.")
         names.add(place[1])
     if sum(added.values()) > SUBMISSION_LIMIT:
         raise ProtocolError(f"{request.head}: adds {sum(added.values()):,} bytes, where {SUBMISSION_LIMIT:,} may be.")
@@ -159,8 +176,9 @@ def fetch(request: PullRequest, folder: Path) -> list[Path]:
 
 def _check_name(request: PullRequest, folder: Path) -> None:
     """The folder name must be the record's canonical name; raises `ProtocolError`."""
+    read = read_training_record if is_training_record(folder) else read_record
     try:
-        own = submission_name(read_record(folder / RECORD_NAME))
+        own = submission_name(read(folder / RECORD_NAME))
     except ProtocolError:
         return  # reported when the record is checked
     if folder.name != own:

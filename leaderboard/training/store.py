@@ -35,7 +35,7 @@ def add(run: Path, records: Path) -> Path:
         If it is not a finished, whole run of test or tuning trials, or another result of it is there.
     """
     record = read_training_record(run)
-    _check_whole(run, record)
+    check_whole(run, record)
     target = records / FOLDER / file_name(record)
     if target.exists():
         kept = read_training_record(target)
@@ -65,7 +65,7 @@ def load(records: Path) -> dict[Path, TrainingRecord]:
         record = found[path] = read_training_record(path)
         if path.name != file_name(record):
             raise ProtocolError(f"{path}: its name should be {file_name(record)}.")
-        _check_whole(path, record)
+        check_whole(path, record)
         curves = curves_path(path)
         if not curves.is_file() or record.artifacts.get("curves") != sha256(curves):
             raise ProtocolError(f"{curves}: the curves of {path.name} are missing or other bytes.")
@@ -74,7 +74,7 @@ def load(records: Path) -> dict[Path, TrainingRecord]:
     return found
 
 
-def _check_whole(path: Path, record: TrainingRecord) -> None:
+def check_whole(path: Path, record: TrainingRecord) -> None:
     """A finished run of all trials and iterations; raises `ProtocolError`."""
     if record.status.state == "failed":
         raise ProtocolError(f"{path}: the run failed; the table holds finished runs.")

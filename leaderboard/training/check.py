@@ -1,0 +1,80 @@
+"""Checking runs of the training track before they become rows: trained again whole, and a table that holds them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...benchmark.training.verify import verify_training
+from ...utils.errors import TiplBenchError
+from ...utils.progress import Progress, silent
+from ...utils.text import one_line
+from .store import check_whole, file_name, load
+from .table import table
+
+
+@dataclass(frozen=True)
+class TrainingRunCheck:
+    """What checking a run gave.
+
+    Parameters
+    ----------
+    folder
+        The run.
+    problems
+        Why it is refused, a sentence each.
+    numbers
+        Numbers that were recomputed from its curves.
+    """
+
+    folder: Path
+    problems: tuple[str, ...]
+    numbers: int = 0
+
+
+def check_training(
+    folders: Sequence[Path],
+    records: Path | None,
+    states: Iterable[Path | str] = (),
+    progress: Progress = silent,
+) -> list[TrainingRunCheck]:
+    """Train runs again, whole, and see whether a table could be made of them and the rows that are there.
+
+    Parameters
+    ----------
+    folders
+        Run folders, as one submission: a tuned run with the runs that it was tuned by.
+    records
+        The leaderboard's records; None to check the runs by themselves alone.
+    states
+        Run folders of fitted states, and files of weights, that do not ship with the package.
+    progress
+        Receives the progress.
+    """
+    found, known = [], load(records) if records else {}
+    taken = {path.stem: record for path, record in known.items()}
+    places, states = {}, tuple(states)
+    for folder in folders:
+        try:
+            checked = verify_training(folder, iterations=None, states=states, progress=progress)
+            check_whole(folder, checked.record)
+        except TiplBenchError as error:
+            found.append(TrainingRunCheck(folder, (one_line(error, 500),)))
+            continue
+        name, problems = file_name(checked.record).removesuffix(".json"), [*checked.differences]
+        if name in taken and taken[name].artifacts != checked.record.artifacts:
+            problems.append("another result of the same run is there; a row is never changed")
+        found.append(TrainingRunCheck(folder, tuple(problems), checked.numbers))
+        if not problems:
+            places[name] = len(found) - 1
+            taken[name] = checked.record
+    for environment in {taken[name].key.protocol.environment for name in places} if known else ():
+        group = {name: one for name, one in taken.items() if one.key.protocol.environment == environment}
+        try:
+            table(environment, group)
+        except TiplBenchError as error:
+            for name in places.keys() & group.keys():
+                one = found[places[name]]
+                found[places[name]] = TrainingRunCheck(one.folder, (one_line(error, 500),), one.numbers)
+    return found

@@ -1,0 +1,134 @@
+"""Runs of the training track sent to a Hub as pull requests, and checked: trained again whole."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+
+import pytest
+import tipl_bench
+from click.testing import CliRunner
+from helpers.hub.client import connect
+from huggingface_hub import CommitOperationAdd, HfApi
+from tipl_bench.benchmark.training import protocol as protocols
+from tipl_bench.benchmark.training.protocol import TrainingProtocol
+from tipl_bench.benchmark.training.record import read_training_record
+from tipl_bench.cli import main
+from tipl_bench.leaderboard.training.check import check_training
+from tipl_bench.leaderboard.training.store import add
+from tipl_bench.utils.errors import ProtocolError
+
+REPO, ENVIRONMENT = "alice/leaderboard", "InvertedPendulum-v4"
+SMALL = TrainingProtocol(
+    version=1,
+    environment=ENVIRONMENT,
+    hidden_sizes=(4, 4),
+    environment_steps=20_480,
+    iterations=2,
+    trials=3,
+    initial_return=0.0,
+    reference_return=100.0,
+    evaluated_first=1,
+    evaluated_every=2,
+    resamples=99,
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _small():
+    """A protocol of seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(protocols.PROTOCOLS, ENVIRONMENT, SMALL)
+        yield
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Default Adam, and two rates on the tuning trials."""
+    folder = tmp_path_factory.mktemp("runs")
+    tipl_bench.train(out=folder / "adam")
+    tipl_bench.train(out=folder / "rate", options={"learning_rate": 0.05}, on="tuning")
+    tipl_bench.train(out=folder / "default", on="tuning")
+    return folder
+
+
+@pytest.fixture
+def board(hub, monkeypatch):
+    hub.create(REPO)
+    hub.repository(REPO).write({"README.md": b"# The board"})
+    connect(monkeypatch, hub, "hf_bob")
+    return hub.repository(REPO)
+
+
+def typed(*words):
+    return CliRunner().invoke(main, [*map(str, words)])
+
+
+def test_a_run_is_submitted_and_passes_the_check(hub, board, runs, tmp_path):
+    dry = typed("submit", runs / "adam", "--repo", REPO, "--records", tmp_path, "--dry-run", "-q")
+    assert dry.exit_code == 0, dry.output
+    assert "Dry run: nothing was sent." in dry.output
+    sent = typed("submit", runs / "adam", "--repo", REPO, "--records", tmp_path, "-q")
+    assert sent.exit_code == 0, sent.output
+    assert "all trials trained again; all agree" in sent.output
+    page = re.search(r"Opened (\S+)", sent.output)[1]
+    added = {*board.entries(board.resolve("refs/pr/1"))} - {*board.entries(board.resolve("main"))}
+    assert {path.rpartition("/")[2] for path in added if "." in path} == {"record.json", "curves.safetensors"}
+    checked = typed("leaderboard", "check", page, "--records", tmp_path, "-q")
+    assert checked.exit_code == 0, checked.output
+    assert f"ok: {ENVIRONMENT}__adam-" in checked.output
+
+
+def test_what_differs_is_refused_and_not_sent(board, runs, tmp_path):
+    shutil.copytree(runs / "adam", tmp_path / "run")
+    record = json.loads((tmp_path / "run" / "record.json").read_text())
+    record["estimates"]["auc"]["value"] = 0.99
+    (tmp_path / "run" / "record.json").write_text(json.dumps(record))
+    sent = typed("submit", tmp_path / "run", "--repo", REPO, "--records", tmp_path, "-q")
+    assert sent.exit_code == 1
+    assert "REFUSED: run" in sent.output
+    assert "auc" in sent.output
+    assert "nothing was sent" in sent.output
+    files = [
+        CommitOperationAdd(f"submissions/{ENVIRONMENT}__adam-00000000__test/{name}", str(tmp_path / "run" / name))
+        for name in ("record.json", "curves.safetensors")
+    ]
+    HfApi(token="hf_bob").create_commit(REPO, files, commit_message="x", repo_type="dataset", create_pr=True)
+    checked = typed("leaderboard", "check", f"hf://datasets/{REPO}@refs/pr/1", "--records", tmp_path, "-q")
+    assert checked.exit_code == 1
+    assert "pull request 1 at" in checked.output  # the first one: nothing had been sent
+    assert "the canonical name of its record" in checked.output
+
+
+def test_a_part_of_a_run_is_refused(runs, tmp_path):
+    tipl_bench.train(out=tmp_path / "part", trials=2)
+    (found,) = check_training([tmp_path / "part"], None)
+    assert "not a whole run" in found.problems[0]
+
+
+def test_runs_are_checked_as_the_table_would_take_them(runs, tmp_path):
+    """A tuned run comes with those that it was tuned by; another configuration is no row."""
+    records = tmp_path / "records"
+    tuning = [runs / "rate", runs / "default"]
+    for one in (*tuning, runs / "adam"):
+        add(one, records)
+    best = max(tuning, key=lambda run: read_training_record(run)["auc"].value)
+    rates = {runs / "rate": {"learning_rate": 0.05}, runs / "default": {}}
+    tuned = tipl_bench.train(out=tmp_path / "tuned", options=rates[best]).folder
+    other = tipl_bench.train(out=tmp_path / "other", options={"learning_rate": 0.01}).folder
+    assert [one.problems for one in check_training([tuned], records)] == [()]
+    add(tuned, records)
+    (found,) = check_training([other], records)
+    assert "neither the method's default nor what was best" in found.problems[0]
+
+
+def test_another_result_of_a_row_is_refused(runs, tmp_path):
+    records = tmp_path / "records"
+    place = add(runs / "adam", records)
+    record = json.loads(place.read_text())
+    assert [one.problems for one in check_training([runs / "adam"], None)] == [()]
+    record["artifacts"]["curves"] = "0" * 64
+    place.write_text(json.dumps(record))
+    with pytest.raises(ProtocolError, match="other bytes"):
+        check_training([runs / "adam"], records)
