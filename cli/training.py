@@ -280,7 +280,7 @@ def train_optimizer(
     if as_json:
         click.echo(record.model_dump_json(indent=1))
         return
-    before, kept = (next(one for one in record.validations if one.iteration == n) for n in (0, record.selected))
+    before, kept = map(record.validation, (0, record.selected))
     echo(
         f"reward of a step, validation agents: {kept.mean:.4f} after {record.selected} meta-iterations, "
         f"{before.mean:.4f} before"

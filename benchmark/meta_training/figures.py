@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +14,11 @@ from .record import MetaRecord
 COLOURS = ("#1f5fa8", "#c2571a", "#1a8f4c", "#8a3fa0")
 
 
-def draw(records: Sequence[MetaRecord], path: Path) -> None:
-    """Write `path`.svg and `path`.png: a colour a run, lines of training agents and points of validation agents."""
+def draw(records: Mapping[str, MetaRecord], path: Path) -> None:
+    """Write `path`.svg and `path`.png: a colour a run, lines of training agents and points of validation agents.
+
+    `records` has the runs by what the legend calls them.
+    """
     with without_remarks():
         import matplotlib as mpl
         from matplotlib.figure import Figure
@@ -23,15 +26,14 @@ def draw(records: Sequence[MetaRecord], path: Path) -> None:
     with without_remarks(), mpl.rc_context(STYLE):
         figure = Figure(figsize=(6.0, 3.6), layout="constrained")
         axes = figure.subplots()
-        for record, colour in zip(records, itertools.cycle(COLOURS), strict=False):
+        for (name, record), colour in zip(records.items(), itertools.cycle(COLOURS), strict=False):
             width = max(1, len(record.rewards) // 40)
             smooth = np.convolve(record.rewards, np.ones(width) / width, "valid")
-            seed = f"seed {record.key.seed}"
-            axes.plot(np.arange(width, len(record.rewards) + 1), smooth, color=colour, lw=1, label=f"{seed}, training")
+            axes.plot(np.arange(width, len(record.rewards) + 1), smooth, color=colour, lw=1, label=f"{name}, training")
             places = [one.iteration for one in record.validations]
             means = [one.mean for one in record.validations]
             errors = [1.96 * np.std(one.rewards, ddof=1) / np.sqrt(len(one.rewards)) for one in record.validations]
-            axes.errorbar(places, means, errors, color=colour, fmt="o", ms=4, lw=1, label=f"{seed}, validation")
+            axes.errorbar(places, means, errors, color=colour, fmt="o", ms=4, lw=1, label=f"{name}, validation")
         axes.set_xlabel("meta-iterations")
         axes.set_ylabel("reward of a step")
         if records:

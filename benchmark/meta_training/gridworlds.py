@@ -8,22 +8,26 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from filelock import FileLock
 from pydantic import TypeAdapter
+from scipy.special import stdtrit
 
 from ...baselines.optimizers.lookup import build_optimizer
 from ...registry.collection.block import one_thread
 from ...rl.gridworlds import WORLDS, A2CHyperparameters, A2CTraining
-from ...utils.bootstrap import Float64, bounds, draw, expanded_tail
+from ...utils.bootstrap import Float64
 from ...utils.canonical import strict_json
-from ...utils.errors import ProtocolError, reason
-from ...utils.fields import Document, Finite, Text
+from ...utils.errors import ProtocolError, UnknownNameError, reason
+from ...utils.fields import Count, Document, Finite, Sha256, Text
 from ...utils.files import write_text
 from ..intervals import Estimate
-from .run import VALIDATION_SEED
 
-TEST_SEED = 2_000_000
-"""First seed of the test agents; validation agents have those from `VALIDATION_SEED` on."""
-RESAMPLES, LEVEL = 9_999, 0.95
+RATE_SEED, TEST_SEED = 1_500_000, 2_000_000
+"""First seeds of the agents that rates are chosen by, and of the test agents; neither are those by which meta-training
+chooses."""
+Split = Literal["rate", "test"]
+LEVEL = 0.95
+"""Of every interval."""
 RATES = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 """Rates that are tried on validation agents."""
 
@@ -51,12 +55,15 @@ class GridworldResult(Document):
     """What agents of one gridworld came to with an optimizer at a rate."""
 
     world: Text
-    method: Text
-    """The optimizer with its settings but the rate."""
-    meta_seed: int
-    """Of a learned optimizer; 0 of others."""
-    rate: Finite
-    split: Literal["validation", "test"]
+    optimizer: Text
+    settings: tuple[Text, ...]
+    """Its settings, with the rate."""
+    state: Sha256 | None
+    """The sha256 of its meta-parameters, if it has any."""
+    updates: Count
+    environments: Count
+    """Of the protocol."""
+    split: Split
     scores: tuple[Finite, ...]
     """Mean reward of a step of each agent in the last sixth of its life."""
     lives: tuple[Finite, ...]
@@ -65,7 +72,7 @@ class GridworldResult(Document):
 
 @dataclass(frozen=True)
 class Method:
-    """An optimizer to compare.
+    """An optimizer to compare, with each of its meta-seeds.
 
     Parameters
     ----------
@@ -83,13 +90,15 @@ class Method:
     optimizer: str
     settings: tuple[tuple[str, ...], ...]
     default: float
+    states: tuple[str | None, ...] = (None,)
+    """The sha256 of the meta-parameters of each meta-seed."""
 
 
 HAND_MADE = (
     Method("Adam", "adam", (("epsilon=1e-8",),), 1e-3),
     Method("RMSProp", "rmsprop", (("epsilon=1e-8", "decay=0.9"),), 1e-2),
 )
-"""As the source has them: optax's defaults; the rates are torch's."""
+"""With the epsilons and decays of optax; the default rates, and where RMSProp has its epsilon, are torch's."""
 
 
 class Study:
@@ -105,41 +114,61 @@ class Study:
 
     def __init__(self, path: Path, protocol: GridworldProtocol) -> None:
         self.path, self.protocol = path, protocol
-        self.results: dict[tuple[Any, ...], GridworldResult] = {}
-        if path.exists():
-            try:
-                rows = TypeAdapter(list[GridworldResult]).validate_python(strict_json(path.read_text("utf-8")))
-            except (OSError, ValueError) as error:
-                raise ProtocolError(f"{path}: not the results of gridworlds ({reason(error)}).") from None
-            self.results = {_place(row): row for row in rows}
+        self.results = self._read()
 
-    def result(
-        self, world: str, method: Method, meta_seed: int, rate: float, split: Literal["validation", "test"]
-    ) -> GridworldResult:
+    def _read(self) -> dict[tuple[Any, ...], GridworldResult]:
+        if not self.path.exists():
+            return {}
+        try:
+            rows = TypeAdapter(list[GridworldResult]).validate_python(strict_json(self.path.read_text("utf-8")))
+        except (OSError, ValueError) as error:
+            raise ProtocolError(f"{self.path}: not the results of gridworlds ({reason(error)}).") from None
+        return {_place(row): row for row in rows}
+
+    def known(self, world: str, method: Method, seed: int, rate: float, split: Split) -> GridworldResult | None:
+        """A result if it is there: of the same settings, meta-parameters and protocol."""
+        return self.results.get(self._wanted(world, method, seed, rate, split))
+
+    def _wanted(self, world: str, method: Method, seed: int, rate: float, split: Split) -> tuple[Any, ...]:
+        settings = (*method.settings[seed], f"learning_rate={rate}")
+        protocol = self.protocol
+        return (
+            world, method.optimizer, settings, method.states[seed], protocol.updates, protocol.environments,
+            protocol.agents, split,
+        )  # fmt: skip
+
+    def result(self, world: str, method: Method, seed: int, rate: float, split: Split) -> GridworldResult:
         """A result, run now if it is not there yet."""
-        place = (world, method.label, meta_seed, rate, split)
-        if place not in self.results:
-            settings = (*method.settings[meta_seed], f"learning_rate={rate}")
-            first = TEST_SEED if split == "test" else VALIDATION_SEED
-            seeds = range(first, first + self.protocol.agents)
-            rewards = evaluate(method.optimizer, settings, world, seeds, self.protocol)
-            self.results[place] = GridworldResult(
-                world=world,
-                method=method.label,
-                meta_seed=meta_seed,
-                rate=rate,
-                split=split,
-                scores=tuple(rewards[-(len(rewards) // 6) :].mean(0).tolist()),
-                lives=tuple(rewards.mean(0).tolist()),
-            )
-            self._keep()
-        return self.results[place]
+        if found := self.known(world, method, seed, rate, split):
+            return found
+        if world not in WORLDS:
+            raise UnknownNameError("gridworld", world, WORLDS)
+        settings = (*method.settings[seed], f"learning_rate={rate}")
+        first = TEST_SEED if split == "test" else RATE_SEED
+        rewards = evaluate(method.optimizer, settings, world, range(first, first + self.protocol.agents), self.protocol)
+        made = GridworldResult(
+            world=world,
+            optimizer=method.optimizer,
+            settings=settings,
+            state=method.states[seed],
+            updates=self.protocol.updates,
+            environments=self.protocol.environments,
+            split=split,
+            scores=tuple(rewards[-(len(rewards) // 6) :].mean(0).tolist()),
+            lives=tuple(rewards.mean(0).tolist()),
+        )
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(self.path.with_suffix(".lock")):  # another process may have added results
+            self.results = {**self._read(), **self.results, _place(made): made}
+            rows = [self.results[place].model_dump_json() for place in sorted(self.results, key=str)]
+            write_text(self.path, "[\n" + ",\n".join(rows) + "\n]\n")
+        return made
 
     def tuned(self, world: str, method: Method, rates: Sequence[float] = RATES) -> float:
-        """The rate that is best on validation agents, of all meta-seeds together."""
+        """The rate that is best on agents that are not the test's, of all meta-seeds together."""
 
         def score(rate: float) -> float:
-            found = [self.result(world, method, seed, rate, "validation") for seed in range(len(method.settings))]
+            found = [self.result(world, method, seed, rate, "rate") for seed in range(len(method.settings))]
             return float(np.mean([one.scores for one in found]))
 
         return max(rates, key=score)
@@ -149,13 +178,19 @@ class Study:
         found = [self.result(world, method, seed, rate, "test").scores for seed in range(len(method.settings))]
         return np.array(found)
 
-    def _keep(self) -> None:
-        rows = [one.model_dump_json() for _, one in sorted(self.results.items())]
-        write_text(self.path, "[\n" + ",\n".join(rows) + "\n]\n")
+    def is_complete(self, world: str, method: Method) -> bool:
+        """Whether all that a table shows of a method is there, so that nothing needs to be run."""
+        seeds = range(len(method.settings))
+        if not all(self.known(world, method, seed, rate, "rate") for seed in seeds for rate in RATES):
+            return False
+        wanted = {method.default, self.tuned(world, method)}
+        return all(self.known(world, method, seed, rate, "test") for seed in seeds for rate in wanted)
 
 
 def _place(row: GridworldResult) -> tuple[Any, ...]:
-    return (row.world, row.method, row.meta_seed, row.rate, row.split)
+    return (
+        row.world, row.optimizer, row.settings, row.state, row.updates, row.environments, len(row.scores), row.split
+    )  # fmt: skip
 
 
 def evaluate(
@@ -169,12 +204,29 @@ def evaluate(
 
 
 def estimate(values: Float64) -> Estimate:
-    """The mean of values [S, N] with its interval: meta-seeds and agents are resampled, each level by itself."""
+    """The mean of values [S, N] of S meta-seeds and N agents, crossed, with Student's interval.
+
+    Both are random: the variance of the mean is that of a two-way layout without replication, its degrees of freedom
+    Satterthwaite's. Three meta-seeds are too few to be resampled (docs/intervals.md).
+    """
     seeds, agents = values.shape
-    chosen = (draw(seeds, RESAMPLES, 1)[:, :, None], draw(agents, RESAMPLES, 2)[:, None, :])
-    drawn = values[chosen].mean((1, 2))
-    units, variances = [agents], [values.mean(0).var() / agents]
-    if seeds > 1:
-        units, variances = [*units, seeds], [*variances, values.mean(1).var() / seeds]
-    low, high = bounds(drawn, expanded_tail(LEVEL, np.array(units), np.array(variances)))
-    return Estimate(float(values.mean()), float(low), float(high))
+    between = values - values.mean()
+    of_agents = seeds * between.mean(0)
+    if seeds == 1:
+        variance, freedom = float(between.var(ddof=1) / agents), float(agents - 1)
+    else:
+        rest = between - between.mean(0) - between.mean(1)[:, None]
+        squares = np.array(
+            [
+                agents * between.mean(1).var(ddof=1),
+                of_agents.var(ddof=1) / seeds,
+                (rest**2).sum() / ((seeds - 1) * (agents - 1)),
+            ]
+        )
+        degrees = np.array([seeds - 1, agents - 1, (seeds - 1) * (agents - 1)])
+        total = max(squares[0] + squares[1] - squares[2], squares[0], squares[1])
+        spread = float((squares**2 / degrees).sum())
+        variance, freedom = total / values.size, total**2 / spread if spread else float(degrees[0])
+    half = float(stdtrit(max(1.0, freedom), 0.5 + LEVEL / 2)) * variance**0.5
+    mean = float(values.mean())
+    return Estimate(mean, mean - half, mean + half)

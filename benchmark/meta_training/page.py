@@ -7,39 +7,47 @@ from pathlib import Path
 
 import numpy as np
 
-from ...baselines.optimizers.optim4rl.parameters import SHIPPED
+from ...baselines.optimizers.optim4rl.parameters import shipped_parameters
+from ...baselines.options import as_settings, describe_options
 from ...utils.bootstrap import Float64
-from ...utils.files import write_text
+from ...utils.errors import ProtocolError
+from ...utils.files import sha256, write_text
 from . import figures
-from .gridworlds import HAND_MADE, RATES, GridworldProtocol, Method, Study, estimate
+from .gridworlds import HAND_MADE, GridworldProtocol, Method, Study, estimate
 from .record import MetaRecord
 from .run import LEARNED, read_meta_record
 
 PAGE = "optim4rl.md"
 BEGIN = "<!-- the rest is written by `python scripts/optim4rl.py` -->\n"
 TRAINING, TRANSFER = "small_dense_long", ("small_dense_short", "small_sparse_long", "small_sparse_short")
-NOTABLE = (
-    "structure", "processed", "single", "normalised", "objective", "pipeline", "unroll", "rate", "meta_rate"
-)  # fmt: skip
-"""Options that a variant is named by, where they are not the default."""
+UNNAMED = ("validate_every", "probes")
+"""Options that no variant is named by."""
 
 
 def render(folder: Path) -> str:
     """Write the numbers into the page in a folder, from `optim4rl/` beside it and what ships; returns what was done."""
     kept = folder / "optim4rl"
-    shipped = {path.stem: read_meta_record(path) for path in sorted(SHIPPED.glob("*.json"))}
+    shipped = shipped_records()
     others = [read_meta_record(path) for path in sorted(kept.glob("variants/*.json"))]
     study = Study(kept / "results.json", GridworldProtocol())
-    methods = [*HAND_MADE, *learned(shipped)]
-    sections = [*_meta_training([*shipped.values(), *others]), *_gridworld(study, methods, TRAINING)]
-    for world in TRANSFER:
-        if any(row.world == world for row in study.results.values()):
-            sections += _gridworld(study, methods, world)
+    sections = [*_meta_training([*shipped.values(), *others])]
+    for world in (TRAINING, *TRANSFER):
+        sections += _gridworld(study, [*HAND_MADE, *learned(shipped)], world)
     page = folder / PAGE
     text = page.read_text(encoding="utf-8").partition(BEGIN)[0]
     write_text(page, text + BEGIN + "\n" + "\n".join(sections) + "\n")
-    figures.draw([*shipped.values()], kept / "curve")
+    kept.mkdir(exist_ok=True)
+    figures.draw(shipped, kept / "curve")
     return f"wrote {page}: {len(shipped)} shipped records, {len(others)} variants, {len(study.results)} results"
+
+
+def shipped_records() -> dict[str, MetaRecord]:
+    """The records of the meta-parameters that ship, by name; raises `ProtocolError` for one of other bytes."""
+    found = {path.stem: read_meta_record(path.with_suffix(".json")) for path in shipped_parameters().values()}
+    for name, record in found.items():
+        if record.artifacts.get("parameters") != sha256(shipped_parameters()[name]):
+            raise ProtocolError(f"{shipped_parameters()[name]}: not the meta-parameters that its record is of.")
+    return found
 
 
 def learned(shipped: Mapping[str, MetaRecord]) -> tuple[Method, ...]:
@@ -50,18 +58,18 @@ def learned(shipped: Mapping[str, MetaRecord]) -> tuple[Method, ...]:
     found = []
     for group, names in groups.items():
         rate = float(shipped[names[0]].key.options["rate"])
+        states = tuple(shipped[name].artifacts["parameters"] for name in names)
         for label, trained in ((f"Optim4RL {group}", "true"), (f"Optim4RL {group}, untrained", "false")):
             settings = tuple((f"weights={name}", f"trained={trained}") for name in names)
-            found.append(Method(label, LEARNED.name, settings, rate))
+            found.append(Method(label, LEARNED.name, settings, rate, states))
     return tuple(found)
 
 
 def complete(folder: Path, worlds: Sequence[str] = (TRAINING, *TRANSFER)) -> Iterator[str]:
     """Run what the page's tables lack, one result after another; yields what was run."""
-    shipped = {path.stem: read_meta_record(path) for path in sorted(SHIPPED.glob("*.json"))}
     study = Study(folder / "optim4rl" / "results.json", GridworldProtocol())
     for world in worlds:
-        for method in (*HAND_MADE, *learned(shipped)):
+        for method in (*HAND_MADE, *learned(shipped_records())):
             rate = study.tuned(world, method)
             for one in {method.default, rate}:
                 study.scores(world, method, one)
@@ -70,11 +78,15 @@ def complete(folder: Path, worlds: Sequence[str] = (TRAINING, *TRANSFER)) -> Ite
 
 def variant(record: MetaRecord) -> str:
     """A record's options that are not the default."""
-    usual = LEARNED.options_type()
-    found = [
-        f"{name}={record.key.options[name]}" for name in NOTABLE if record.key.options[name] != getattr(usual, name)
-    ]
-    return ", ".join(found) or "as in the source"
+    known = describe_options(LEARNED)
+    found = as_settings(
+        {
+            name: value
+            for name, value in record.key.options.items()
+            if name not in UNNAMED and (name not in known or known[name].default != value)
+        }
+    )
+    return ", ".join(found) or "default"
 
 
 def _meta_training(records: Sequence[MetaRecord]) -> Iterator[str]:
@@ -86,10 +98,9 @@ def _meta_training(records: Sequence[MetaRecord]) -> Iterator[str]:
     yield "| variant | meta-seed | before | kept (meta-iteration) | at the end | environment steps | CPU seconds |"
     yield "|---|---|---|---|---|---|---|"
     for record in records:
-        by_iteration = {one.iteration: one for one in record.validations}
         cells = []
-        for place in (0, record.selected, max(by_iteration)):
-            rewards = np.array(by_iteration[place].rewards)
+        for place in (0, record.selected, record.validations[-1].iteration):
+            rewards = np.array(record.validation(place).rewards)
             error = rewards.std(ddof=1) / np.sqrt(len(rewards)) if len(rewards) > 1 else 0.0
             cells.append(f"{rewards.mean():.4f} ± {error:.4f}")
         yield (
@@ -102,14 +113,14 @@ def _meta_training(records: Sequence[MetaRecord]) -> Iterator[str]:
 def _gridworld(study: Study, methods: Sequence[Method], world: str) -> Iterator[str]:
     """A gridworld's table, of the methods whose results are all there."""
     protocol = study.protocol
-    ready = [one for one in methods if _is_there(study, world, one)]
-    if not ready:
+    ready = [one for one in methods if study.is_complete(world, one)]
+    if not ready or ready[0] is not methods[0]:  # Adam, which all others are compared with
         return
     yield f"\n## {world}\n"
     yield (
         f"{protocol.agents} test agents of {protocol.environments} environments each, {protocol.updates} updates; "
         "reward of a step in the last sixth, with its 95% interval over agents and meta-seeds. The default rate of a "
-        "learned optimizer is the one that it was meta-trained at; the best rate is that of validation agents.\n"
+        "learned optimizer is the one that it was meta-trained at; the best rate is that of 20 other agents.\n"
     )
     yield "| method | meta-seeds | default rate | reward | best rate | reward | best less tuned Adam's |"
     yield "|---|---|---|---|---|---|---|"
@@ -131,15 +142,6 @@ def _gridworld(study: Study, methods: Sequence[Method], world: str) -> Iterator[
             f"{_interval(ours - study.scores(world, other, one.default), sign='+')}; less Adam at its default: "
             f"{_interval(ours - study.scores(world, ready[0], ready[0].default), sign='+')}."
         )
-
-
-def _is_there(study: Study, world: str, method: Method) -> bool:
-    known = {(row.world, row.method, row.meta_seed, row.split, row.rate) for row in study.results.values()}
-    seeds = range(len(method.settings))
-    if any((world, method.label, seed, "test", method.default) not in known for seed in seeds):
-        return False
-    tried = {row.rate for row in study.results.values() if (row.world, row.method) == (world, method.label)}
-    return {*tried} >= {*RATES}
 
 
 def _interval(values: Float64, sign: str = "") -> str:

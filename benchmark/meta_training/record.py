@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from ...utils.fields import Count, Document, Finite, Seconds, Sha256, Text
+from ...utils.fields import Count, Document, Finite, Seconds, Seed, Sha256, Text
 from ..provenance import Provenance
 
 LOG = Annotated[tuple[Finite, ...], Field(max_length=10_000_000)]
@@ -21,7 +21,7 @@ class MetaKey(Document):
     """Its version."""
     options: dict[Text, Any]
     """How it is meta-trained."""
-    seed: Count
+    seed: Seed
     """The meta-seed."""
 
 
@@ -60,3 +60,14 @@ class MetaRecord(Document):
     """The sha256 of the meta-parameters."""
     provenance: Provenance
     """Where and with what it was made."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> MetaRecord:
+        known = {one.iteration for one in self.validations if one.rewards}
+        if not {0, self.selected} <= known or not self.selected:
+            raise ValueError("validations lacks the beginning, or the meta-iteration that is kept")
+        return self
+
+    def validation(self, iteration: int) -> Validation:
+        """The measurement after so many meta-iterations."""
+        return next(one for one in self.validations if one.iteration == iteration)

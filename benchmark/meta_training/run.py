@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from ...baselines.optimizers.optim4rl.meta_training import LossTraining, life, meta_training
+from ...baselines.optimizers.optim4rl.meta_training import life, meta_training
 from ...baselines.optimizers.optim4rl.optimizer import GivenRule, Optim4RL
 from ...baselines.optimizers.optim4rl.parameters import MetaParameters
 from ...baselines.optimizers.optim4rl.settings import MetaOptions
@@ -27,7 +27,7 @@ from ...utils.progress import Progress, silent
 from ..forecast.run_folder import claim_folder
 from ..provenance import provenance
 from ..record import RECORD_NAME, parse
-from ..request import check_whole
+from ..request import as_file_name, check_whole
 from . import figures
 from .record import MetaKey, MetaRecord, Validation
 
@@ -93,12 +93,11 @@ def meta_train(
     chosen: MetaOptions = build_options(LEARNED, budget, settings, 0)
     check_whole("seed", seed, 0)
     key = MetaKey(optimizer=optimizer, version=Optim4RL.version, options=options_dict(chosen), seed=seed)
-    given = "".join(f"-{one.replace('=', '-')}" for one in sorted(settings))
+    given = "".join(f"-{as_file_name(one.replace('=', '-', 1))}" for one in sorted(settings))
     folder = Path(out) if out else Path("runs") / "meta-training" / f"{optimizer}-{budget}{given}-seed{seed}"
     claim_folder(folder, key, lambda document: None if parse(MetaKey, document) == key else "of other settings")
-    record = folder / RECORD_NAME
-    if record.exists():
-        return MetaRun(folder, read_meta_record(record))
+    if finished := _finished(folder, key):
+        return MetaRun(folder, finished)
     with one_thread():
         return _Run(chosen, key, folder).finish(progress)
 
@@ -109,6 +108,16 @@ def read_meta_record(path: Path) -> MetaRecord:
         return parse(MetaRecord, strict_json(path.read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
         raise ProtocolError(f"{path}: not a record of meta-training ({reason(error)}).") from None
+
+
+def _finished(folder: Path, key: MetaKey) -> MetaRecord | None:
+    """The record of a run that came to its end before, and still has its meta-parameters."""
+    try:
+        record = read_meta_record(folder / RECORD_NAME)
+        same = record.key == key and record.artifacts["parameters"] == sha256(folder / PARAMETERS_NAME)
+    except (ProtocolError, OSError, KeyError):
+        return None  # it is made again
+    return record if same else None
 
 
 class _Run:
@@ -173,7 +182,7 @@ class _Run:
             artifacts={"parameters": sha256(parameters)},
             provenance=self.circumstances,
         )
-        figures.draw([record], self.folder / "curve")
+        figures.draw({f"seed {self.key.seed}": record}, self.folder / "curve")
         write_text(self.folder / RECORD_NAME, record.model_dump_json(indent=1) + "\n")
         self.snapshot.unlink(missing_ok=True)
         return MetaRun(self.folder, record)
@@ -193,15 +202,14 @@ class _Run:
         try:
             arrays = load_file(self.snapshot)
             self.training.restore(arrays)
+            if len(arrays[REWARDS]) != self.training.iteration or arrays[KEPT].shape != self.kept.shape:
+                raise ValueError("its parts are of different runs")
             self.kept = torch.from_numpy(arrays[KEPT])
             self.rewards, self.seconds = arrays[REWARDS].tolist(), float(arrays[SECONDS][0])
             self.validations = [
                 Validation(iteration=int(row[0]), rewards=tuple(row[1:])) for row in arrays[VALIDATED].tolist()
             ]
-        except (SafetensorError, OSError, LookupError, ValueError) as error:
+        except (SafetensorError, OSError, LookupError, ValueError, TypeError, RuntimeError) as error:
             raise ProtocolError(
                 f"{self.snapshot}: damaged ({reason(error)}). Remove the folder to begin again."
             ) from None
-
-
-__all__ = ["LossTraining", "MetaRun", "meta_train", "read_meta_record"]

@@ -83,8 +83,9 @@ def _spell(rule: RuleIdentity) -> str:
     except Exception:  # an outside package's, not installed here
         usual = {}
     own = {name: option_text(value) for name, value in rule.options.items() if usual.get(name) != value}
-    if rule.state is not None and "predictor" in own:
-        own["predictor"] += f"@{rule.state[:8]}"
+    for name in ("predictor", "weights"):
+        if rule.state is not None and name in own:
+            own[name] += f"@{rule.state[:8]}"
     return " ".join([rule.name, *(f"{name}={value}" for name, value in own.items())])
 
 

@@ -110,7 +110,7 @@ class TrainingRequest:
             If a fitted state is not among them, or an optimizer or predictor of another version is installed.
         """
         given_files = [Path(place) for place in states if Path(place).is_file()]
-        files = {sha256(file): file for file in (*shipped_parameters().values(), *given_files)}
+        files = {sha256(file): file for file in (*given_files, *shipped_parameters().values())}
         found = [fitted_state(one) for one in (*states, *shipped_states()) if not Path(one).is_file()]
         known = {sha256(one.path): one for one in found}
         settings, used = [], {}
@@ -134,7 +134,7 @@ class TrainingRequest:
         request = cls(
             key.optimizer.name, outer, given, given, used, key.protocol, key.split, key.trials, key.iterations
         )
-        if request.key() != key:
+        if _nameless(request.key()) != _nameless(key):
             raise ProtocolError(f"{key.label}: the installed optimizer, outer rule or predictor is of another version.")
         return request
 
@@ -165,6 +165,14 @@ class TrainingRequest:
             "folder": str(folder.absolute()),
             "blocks": blocks,
         }
+
+
+def _nameless(key: TrainingKey) -> TrainingKey:
+    """A key without the names of files, which are known by their sha256: the same bytes may have another name."""
+    optimizer = key.optimizer
+    if optimizer.state is not None:
+        optimizer = optimizer.model_copy(update={"options": {**optimizer.options, WEIGHTS: ""}})
+    return key.model_copy(update={"optimizer": optimizer})
 
 
 def _identity(name: str, rule: OuterRule, states: Mapping[str, FittedState]) -> RuleIdentity:

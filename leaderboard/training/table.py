@@ -24,6 +24,8 @@ from .store import load
 MAX_CONFIGURATIONS = 8
 """Configurations of a method that its tuning may try."""
 JUMP, CONTROL = "jump", "last-change"
+NO_SETTINGS = {(JUMP, "direction"), ("optim4rl", "trained")}
+"""What a rule's control differs in: which way a jump goes, whether an update rule is trained."""
 COMPARED = ("auc", "steps_95", "final", "kept", "better")
 Reference = Literal["tuned adam", "best plain", "control"]
 
@@ -161,7 +163,8 @@ def _steps(record: TrainingRecord) -> int:
 
 def _pretrained(record: TrainingRecord) -> list[str]:
     """What an optimizer's own parameters were trained on; elsewhere, if they are released weights."""
-    return [rule_type(one.name).rests_on for one in settings(record) if one.state and not one.fitted_on]
+    own = [one for one in settings(record) if one.state and not one.fitted_on and one.options.get("trained", True)]
+    return [rule_type(one.name).rests_on for one in own]
 
 
 def _fitted_on(record: TrainingRecord) -> list[DatasetIdentity]:
@@ -190,7 +193,9 @@ def family(record: TrainingRecord) -> str:
 
 def _family(rule: RuleIdentity) -> str:
     if rule.name != JUMP:
-        return rule.name
+        if rule.state is None:
+            return rule.name
+        return f"{rule.name}({rule.state[:8]}{'' if rule.options.get('trained', True) else ', untrained'})"
     fitted_on = f" on {rule.fitted_on.name}" if rule.fitted_on else ""
     return f"{JUMP}({rule.options['predictor']}{fitted_on}, {rule.options['direction']})"
 
@@ -229,11 +234,8 @@ def _is_default(record: TrainingRecord) -> bool:
     """Whether every setting that has a default is at it; which way a jump goes is no setting."""
     for rule in settings(record):
         for name, info in settings_of(rule.name).items():
-            if (
-                not info.required
-                and (rule.name, name) != (JUMP, "direction")
-                and rule.options.get(name) != info.default
-            ):
+            is_setting = not info.required and (rule.name, name) not in NO_SETTINGS
+            if is_setting and rule.options.get(name) != info.default:
                 return False
     return True
 

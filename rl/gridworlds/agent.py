@@ -61,7 +61,8 @@ class GridAgentLayout(ParameterLayout):
 
     def forward(self, parameters: Tensor, planes: Tensor) -> tuple[Tensor, Tensor]:
         """Logits [N, B, 9] and values [N, B] of agents with parameters [N, P] on observations [N, B, ...]."""
-        part = {name: parameters[:, where].view(-1, *self.shapes[name]) for name, where in self.slices.items()}
+        shapes = self.shapes
+        part = {name: parameters[:, where].view(-1, *shapes[name]) for name, where in self.slices.items()}
         x = planes
         if self.world.convolutional:
             x = self._convolve(planes, part["convolution.weight"], part["convolution.bias"])

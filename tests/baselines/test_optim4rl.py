@@ -15,9 +15,11 @@ from tipl_bench.baselines.optimizers.optim4rl.optimizer import GivenRule
 from tipl_bench.baselines.optimizers.optim4rl.parameters import MetaParameters
 from tipl_bench.baselines.optimizers.optim4rl.rule import PRESETS, Rule, scales
 from tipl_bench.baselines.optimizers.optim4rl.settings import MetaOptions
+from tipl_bench.benchmark.training.request import TrainingRequest
 from tipl_bench.registry.collection.block import one_thread
 from tipl_bench.rl.gridworlds import WORLDS, A2CHyperparameters, A2CTraining
-from tipl_bench.utils.errors import OptionError
+from tipl_bench.utils.errors import OptionError, PredictorError, ProtocolError
+from tipl_bench.utils.files import sha256
 
 RULES = {
     **PRESETS,
@@ -152,22 +154,9 @@ def test_normalised_updates_have_the_rate_as_their_size():
 
 
 @pytest.mark.parametrize("pipeline", [True, False])
-def test_agents_begin_anew_in_turn(pipeline):
-    options = dataclasses.replace(TINY, unroll=2, pipeline=pipeline)
-    training = LossTraining(options, 0)
-    births = []
-    for _ in range(9):
-        training.iterate()
-        population = training.populations[0]
-        births.append([bool((h == 0).all()) for h in population.hidden])
-        population.hidden += 1  # what is 0 again was reset; the updates after it make it anything but 0
-    assert not np.array(births).any()
-    turns = training.populations[0].turns.tolist()
-    assert turns == [0, 1, 2, 3]
-
-
-def test_restarted_agents_are_new_ones():
-    training = LossTraining(dataclasses.replace(TINY, unroll=2, rate=1e-12), 0)
+def test_agents_begin_anew_in_turn_or_never(pipeline):
+    """At a rate at which weights stand still, only an agent that begins anew has others."""
+    training = LossTraining(dataclasses.replace(TINY, unroll=2, rate=1e-12, pipeline=pipeline), 0)
     first = training.populations[0].parameters.clone()
     changed = []
     for _ in range(5):
@@ -175,18 +164,79 @@ def test_restarted_agents_are_new_ones():
         now = training.populations[0].parameters
         changed.append([n for n in range(4) if not torch.allclose(now[n], first[n], atol=1e-6)])
         first = now.clone()
-    assert changed == [[], [1], [2], [3], [0]]
+    assert changed == ([[], [1], [2], [3], [0]] if pipeline else [[]] * 5)
 
 
-def test_the_gradient_lowers_what_agents_lose():
-    """A rule that begins with the wrong sign learns to turn it."""
-    options = dataclasses.replace(TINY, agents=8, environments=4, meta_rate=0.05, pipeline=False, rate=1e-3)
-    training = LossTraining(options, 0)
-    where = training.rule.slices["mean.head2.bias"]
-    before = float(training.vector[where][1])
-    for _ in range(3):
-        training.iterate()
-    assert float(training.vector[where][1]) > before  # longer steps: at this rate all are too short
+@pytest.mark.parametrize("normalised", [False, True])
+def test_a_meta_iterations_gradient_is_a_finite_difference_of_the_loss(normalised, monkeypatch):
+    """Of the agents' loss on the last rollout, were their weights moved by what the rule would have done."""
+    options = dataclasses.replace(TINY, structure="2024", coordinates=1.0, normalised=normalised, rate=0.01)
+    training = LossTraining(options, 3)
+    training.iterate()  # so that hidden states are carried in
+    population, vector = training.populations[0], training.vector
+    start, known = population.parameters.clone(), population.hidden.clone()
+    gradients, gradient_of = [], population._gradient
+
+    def seen(rollout):
+        found = gradient_of(rollout)
+        gradients.append(found[0].clone())
+        return found
+
+    monkeypatch.setattr(population, "_gradient", seen)
+    population.turns[:] = -1  # nobody begins anew
+    found, _ = population.iterate(vector, 1, np.random.default_rng(0))
+    *inner, loss = gradients
+
+    def value(at):
+        hidden, parameters = known.clone(), start.double()
+        for gradient in inner:
+            update = population.rule.advance(at, gradient.clamp(-1, 1), hidden)
+            if normalised:
+                update = update * scales(update, population.tensors)
+            parameters = parameters - options.rate * update.double()
+        return float((loss.double() * parameters).sum() / options.agents)
+
+    direction = found / found.norm()
+    expected = (value(vector + 3e-3 * direction) - value(vector - 3e-3 * direction)) / 6e-3
+    assert float(found.norm()) == pytest.approx(expected, rel=0.02)
+
+
+def test_an_agent_that_diverged_begins_anew_and_harms_nobody():
+    training = LossTraining(TINY, 0)
+    training.populations[0].parameters[2] = torch.nan
+    training.iterate()
+    training.iterate()
+    assert training.vector.isfinite().all()
+    assert training.populations[0].parameters.isfinite().all()
+    assert training.populations[0].hidden.isfinite().all()
+
+
+def test_a_rule_that_diverges_is_an_error():
+    training = LossTraining(TINY, 0)
+    with pytest.raises(PredictorError, match=r"diverged in meta-iteration 1.*Lower"):
+        training.descend(torch.full_like(training.vector, torch.nan))
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("vector", lambda array: array[:-1]),
+        ("vector", lambda array: array * np.nan),
+        ("vector", lambda array: array.astype(np.uint16)),
+        ("iteration", lambda array: array + 99),
+        ("iteration", lambda array: array - 99),
+        ("0.hidden", lambda array: array[:1]),
+        ("0.objects", lambda array: array + 1000),
+        ("0.agents", lambda array: array - 1000),
+    ],
+)
+def test_arrays_that_no_training_has_are_refused(name, change):
+    training = LossTraining(TINY, 0)
+    training.iterate()
+    arrays = {key: array.copy() for key, array in training.arrays().items()}
+    arrays[name] = change(arrays[name])
+    with pytest.raises(ValueError, match=r"."):
+        LossTraining(TINY, 0).restore(arrays)
 
 
 def test_the_evolution_strategy_climbs(monkeypatch):
@@ -242,7 +292,7 @@ def test_it_keeps_the_contract(tmp_path):
     assert report.passed, str(report)
 
 
-@pytest.mark.parametrize("kind", ["missing", "text", "other", "short"])
+@pytest.mark.parametrize("kind", ["missing", "text", "other", "short", "huge", "odd"])
 def test_a_file_that_is_none_is_refused_in_one_sentence(tmp_path, kind):
     from safetensors.torch import save_file
 
@@ -254,8 +304,28 @@ def test_a_file_that_is_none_is_refused_in_one_sentence(tmp_path, kind):
     elif kind == "short":
         rule = PRESETS["2024"]
         MetaParameters(rule, rule.initial(0)[:-1], rule.initial(0)[:-1]).write(path)
+    elif kind in ("huge", "odd"):
+        rule = dataclasses.replace(PRESETS["2024"], head=(10**4200,) if kind == "huge" else (-1,))
+        MetaParameters(rule, torch.zeros(3), torch.zeros(3)).write(path)
     with pytest.raises(OptionError, match=r"optim4rl: option weights: .*rule\.safetensors"):
         build_optimizer("optim4rl", (), [f"weights={path}"]).init(torch.zeros(1, 3), None, [0])
+
+
+def test_a_name_that_is_no_file_is_refused():
+    with pytest.raises(OptionError, match="neither a file nor the name"):
+        build_optimizer("optim4rl", (), [f"weights={'x' * 5000}"]).init(torch.zeros(1, 3), None, [0])
+
+
+def test_a_run_is_known_by_its_files_bytes_whatever_their_name(tmp_path):
+    first, second = write(tmp_path / "a.safetensors"), tmp_path / "b.safetensors"
+    second.write_bytes(first.read_bytes())
+    key = TrainingRequest.of("optim4rl", "InvertedPendulum-v4", settings=[f"weights={first}"]).key()
+    assert key.optimizer.state == sha256(first)
+    again = TrainingRequest.again(key, [second])
+    assert f"weights={second}" in again.settings
+    other = write(tmp_path / "c.safetensors", PRESETS["2023"])
+    with pytest.raises(ProtocolError, match="does not ship with this package"):
+        TrainingRequest.again(key, [other])
 
 
 def test_the_first_updates_are_on_fresh_agents():

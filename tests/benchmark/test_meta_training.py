@@ -11,11 +11,22 @@ import time
 
 import numpy as np
 import pytest
-from tipl_bench.baselines.optimizers.optim4rl.parameters import MetaParameters
+from click.testing import CliRunner
+from scipy import stats
+from tipl_bench.baselines.optimizers.optim4rl.parameters import MetaParameters, shipped_parameters
+from tipl_bench.baselines.optimizers.optim4rl.settings import MetaOptions
 from tipl_bench.benchmark.meta_training import run as meta_run
-from tipl_bench.benchmark.meta_training.gridworlds import HAND_MADE, GridworldProtocol, Method, Study, estimate
-from tipl_bench.benchmark.meta_training.page import BEGIN, render
+from tipl_bench.benchmark.meta_training.gridworlds import (
+    HAND_MADE,
+    RATE_SEED,
+    GridworldProtocol,
+    Method,
+    Study,
+    estimate,
+)
+from tipl_bench.benchmark.meta_training.page import BEGIN, render, shipped_records
 from tipl_bench.benchmark.meta_training.run import meta_train, read_meta_record
+from tipl_bench.cli import main
 from tipl_bench.utils.errors import OptionError, ProtocolError, UnknownNameError
 from tipl_bench.utils.files import sha256
 
@@ -119,6 +130,33 @@ def test_another_runs_folder_and_a_damaged_snapshot_are_refused(tmp_path):
         meta_train(budget="smoke", out=tmp_path / "run")
 
 
+def test_a_record_without_its_parameters_or_of_another_run_is_made_again(tmp_path):
+    run, other = (meta_train(budget="smoke", seed=seed, out=tmp_path / str(seed)) for seed in range(2))
+    kept = run.parameters.read_bytes()
+    run.parameters.unlink()
+    assert meta_train(budget="smoke", out=run.folder).parameters.read_bytes() == kept
+    (run.folder / "record.json").write_bytes((other.folder / "record.json").read_bytes())
+    assert meta_train(budget="smoke", out=run.folder).record.key.seed == 0
+
+
+def test_what_ships_is_what_its_records_are_of():
+    for name, record in shipped_records().items():
+        known = MetaParameters.read(shipped_parameters()[name])
+        assert known.rule == MetaOptions(**record.key.options).rule
+        assert known.initial.equal(known.rule.initial(record.key.seed))
+        assert not known.trained.equal(known.initial)
+
+
+def test_the_command_prints_what_came_out(tmp_path):
+    words = ["optimizers", "train", "optim4rl", "--budget", "smoke", "--out", str(tmp_path / "run"), "-q"]
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code == 0, result.output
+    record = read_meta_record(tmp_path / "run" / "record.json")
+    assert f"{record.validation(record.selected).mean:.4f} after {record.selected} meta-iterations" in result.output
+    again = CliRunner().invoke(main, [*words, "--json"])
+    assert json.loads(again.output)["selected"] == record.selected
+
+
 def test_a_damaged_record_is_refused(tmp_path):
     (tmp_path / "record.json").write_text("{}")
     with pytest.raises(ProtocolError, match="not a record of meta-training"):
@@ -135,14 +173,30 @@ def test_results_are_kept_and_not_run_again(tmp_path, monkeypatch):
     monkeypatch.setattr("tipl_bench.benchmark.meta_training.gridworlds.evaluate", None)
     again = Study(tmp_path / "results.json", TINY)
     assert again.result("small_dense_short", HAND_MADE[0], 0, 0.01, "test") == found
+    longer = Study(tmp_path / "results.json", GridworldProtocol(updates=13, environments=2, agents=3))
+    other = Method("Adam", "adam", (("epsilon=1e-7",),), 1e-3)
+    assert longer.known("small_dense_short", HAND_MADE[0], 0, 0.01, "test") is None
+    assert again.known("small_dense_short", other, 0, 0.01, "test") is None
+
+
+def test_two_processes_lose_no_results(tmp_path):
+    first, second = (Study(tmp_path / "results.json", TINY) for _ in range(2))
+    first.result("small_dense_short", HAND_MADE[0], 0, 0.01, "test")
+    second.result("small_dense_short", HAND_MADE[1], 0, 0.01, "test")
+    assert len(Study(tmp_path / "results.json", TINY).results) == 2
+
+
+def test_an_unknown_gridworld_is_refused(tmp_path):
+    with pytest.raises(UnknownNameError, match="maze"):
+        Study(tmp_path / "results.json", TINY).result("maze", HAND_MADE[0], 0, 0.01, "test")
 
 
 def test_the_rate_is_chosen_on_validation_agents_of_all_meta_seeds(tmp_path, monkeypatch):
-    method = Method("both", "adam", (("epsilon=1e-8",), ("epsilon=1e-5",)), 1e-3)
+    method = Method("both", "adam", (("epsilon=1e-8",), ("epsilon=1e-5",)), 1e-3, (None, None))
     scores = {(0, 1e-3): 1.0, (1, 1e-3): 2.0, (0, 1e-2): 5.0, (1, 1e-2): -3.0}
 
     def made_up(optimizer, settings, world, seeds, protocol):
-        assert seeds[0] == meta_run.VALIDATION_SEED
+        assert seeds[0] == RATE_SEED
         return np.full((12, 3), scores[int(settings[0] == "epsilon=1e-5"), float(settings[-1].partition("=")[2])])
 
     monkeypatch.setattr("tipl_bench.benchmark.meta_training.gridworlds.evaluate", made_up)
@@ -155,17 +209,25 @@ def test_damaged_results_are_refused(tmp_path):
         Study(tmp_path / "r.json", TINY)
 
 
-def test_intervals_cover_the_mean_with_agents_and_meta_seeds():
-    """Of means of 3 meta-seeds and 20 agents whose deviations are known, nine in ten intervals at the least cover 0."""
-    draw, covered, narrow = np.random.default_rng(0), 0, 0
-    for _ in range(100):
-        values = draw.normal(0, 1, (3, 1)) + draw.normal(0, 1, (3, 20))
+@pytest.mark.parametrize("deviations", [(0, 1, 0.3), (0, 1, 1), (1, 1, 1), (1, 0, 1), (1, 0, 0)])
+@pytest.mark.parametrize("seeds", [1, 3, 5])
+def test_intervals_cover_the_mean_whatever_varies(seeds, deviations):
+    """Deviations of agents, meta-seeds and both together; of one meta-seed the agents' alone."""
+    draw, covered = np.random.default_rng(seeds), 0
+    of_agents, of_seeds, rest = deviations
+    for _ in range(300):
+        shared = draw.normal(0, of_seeds, (seeds, 1)) if seeds > 1 else 0.0
+        values = draw.normal(0, of_agents, (1, 20)) + shared + draw.normal(0, rest, (seeds, 20))
         found = estimate(values)
         covered += found.low <= 0 <= found.high
-        single = estimate(values[:1] - values[:1].mean() + draw.normal(0, 20**-0.5))
-        narrow += single.low <= 0 <= single.high
-    assert covered >= 88
-    assert narrow >= 88
+    assert covered >= 0.92 * 300
+
+
+def test_one_meta_seeds_interval_is_students():
+    values = np.random.default_rng(0).normal(1, 2, (1, 20))
+    found = estimate(values)
+    expected = stats.ttest_1samp(values[0], 0).confidence_interval()
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
 
 
 def test_the_page_is_what_is_kept(tmp_path):

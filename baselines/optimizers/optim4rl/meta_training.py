@@ -9,10 +9,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.stats import rankdata
 from torch import Tensor
 
 from ....rl.gridworlds import A2CHyperparameters, A2CTraining, World
 from ....rl.gridworlds.training import GridAgents, Rollout
+from ....rl.gridworlds.worlds import ABSENT
+from ....utils.errors import PredictorError
 from .optimizer import CLIP, GivenRule
 from .rule import CHUNK, Rule, scales
 from .settings import MetaOptions
@@ -65,6 +68,11 @@ class MetaTraining(ABC):
             moment / (1 - decay**self.iteration) for moment, decay in zip(self.moments, self.decays, strict=True)
         )
         self.vector = self.vector - self.options.meta_rate * mean / (square.sqrt() + 1e-8)
+        if not self.vector.isfinite().all():
+            raise PredictorError(
+                f"Meta-training diverged in meta-iteration {self.iteration}: the meta-parameters are not finite. Lower "
+                "meta_rate or rate, and begin again in another folder."
+            )
 
     def arrays(self) -> Arrays:
         """All that later meta-iterations depend on."""
@@ -72,7 +80,14 @@ class MetaTraining(ABC):
         return {name: tensor.numpy() for name, tensor in kept.items()}
 
     def restore(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-        """Go on from what `arrays` gave."""
+        """Go on from what `arrays` gave; raises `ValueError` for what it cannot have given."""
+        for name, own in self.arrays().items():
+            given = arrays[name]
+            finite = given.dtype.kind != "f" or bool(np.isfinite(given).all())
+            if given.shape != own.shape or given.dtype != own.dtype or not finite:
+                raise ValueError(f"{name} is not what a training of these options has")
+        if not 0 <= int(arrays["iteration"]) <= self.options.iterations:
+            raise ValueError("the meta-iteration is not one of this training's")
         self.vector, self.moments = (torch.from_numpy(arrays[name].copy()) for name in ("vector", "moments"))
         self.iteration = int(arrays["iteration"])
 
@@ -110,8 +125,13 @@ class LossTraining(MetaTraining):
         """See `MetaTraining.restore`."""
         super().restore(arrays)
         for place, one in enumerate(self.populations):
+            known = {name: arrays[f"{place}.{name}"] for name in one.arrays()}
+            cells = one.agents.worlds.world.rows * one.agents.worlds.world.columns
+            low, high = known["objects"].min(), max(known["objects"].max(), known["agents"].max())
+            if known["agents"].min() < 0 or low < ABSENT or high >= cells:
+                raise ValueError("a cell is outside its gridworld")
             for name, array in one.arrays().items():
-                array[...] = arrays[f"{place}.{name}"]
+                array[...] = known[name]
 
 
 class _Population:
@@ -159,10 +179,26 @@ class _Population:
             updates.append((update, scale))
             rewards.append(reward)
         loss, reward = self._gradient(self.agents.rollout(self.parameters))
+        self._leave_out_diverged(loss, gradients, updates, draw)
         cotangents = [self._cotangent(loss, *one)[:, chosen] for one in updates]
         weight = -options.rate * count / len(chosen) / options.agents
         found = weight * pull_back(self.rule, vector, gradients, before, cotangents)
         return found, torch.stack([*rewards, reward]).mean(0)
+
+    def _leave_out_diverged(
+        self,
+        loss: Tensor,
+        gradients: Sequence[Tensor],
+        updates: Sequence[tuple[Tensor, Tensor | None]],
+        draw: np.random.Generator,
+    ) -> None:
+        """Let agents with weights that are not finite begin anew, and count for nothing in the meta-gradient."""
+        bad = ~(self.parameters.isfinite().all(1) & loss.isfinite().all(1) & self.hidden.isfinite().all(2).all(1))
+        for agent in torch.nonzero(bad)[:, 0].tolist():
+            self.parameters[agent] = self.agents.restart(agent, int(draw.integers(SEEDS)))
+            for one in (loss, self.hidden, *gradients, *(tensor for pair in updates for tensor in pair)):
+                if one is not None:
+                    one[agent] = 0
 
     def _gradient(self, rollout: Rollout) -> tuple[Tensor, Tensor]:
         return self.agents.gradient(self.parameters, rollout), rollout.rewards.mean((1, 2))
@@ -245,7 +281,7 @@ class RewardTraining(MetaTraining):
             seeds = draw.integers(SEEDS, size=options.agents // 2).tolist() * 2
             reward = life(GivenRule(self.rule, vectors, options.rate), world, seeds, options.lifetime, options.a2c)
             score = reward[options.lifetime // 2 :].mean(0)
-            ranks = torch.from_numpy(score.argsort().argsort() / (options.agents - 1) - 0.5).float()
+            ranks = torch.from_numpy((rankdata(score) - 1) / (options.agents - 1) - 0.5).float()
             found = torch.zeros_like(self.vector)
             found[self.trained] = -(ranks[:, None] * noise).mean(0) / options.deviation
             gradients.append(found)

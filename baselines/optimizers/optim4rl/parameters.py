@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -18,7 +17,7 @@ from ....utils.canonical import strict_json
 from ....utils.errors import OptionError, reason
 from ....utils.files import replace_atomically
 from ....utils.text import one_line
-from .rule import Rule
+from .rule import PRESETS, Rule
 
 SHIPPED = Path(__file__).parent / "shipped"
 LABEL = "optim4rl"
@@ -46,9 +45,9 @@ class MetaParameters:
         """Read a file; raises `OptionError` for one that does not hold finite meta-parameters of a known structure."""
         try:
             with safe_open(path, framework="pt") as file:
-                stated = strict_json((file.metadata() or {})[LABEL])
-                found = cls(TypeAdapter(Rule).validate_python(stated), *map(file.get_tensor, ("trained", "initial")))
-        except (SafetensorError, OSError, ValidationError, LookupError, ValueError, TypeError) as error:
+                rule = _rule(strict_json((file.metadata() or {})[LABEL]))
+                found = cls(rule, *map(file.get_tensor, ("trained", "initial")))
+        except (SafetensorError, OSError, LookupError, ValueError, TypeError) as error:
             raise OptionError(
                 f"optim4rl: option weights: {path}: not a file of `optimizers train` ({one_line(reason(error), 200)})."
             ) from None
@@ -65,6 +64,17 @@ class MetaParameters:
             save_file({"trained": self.trained, "initial": self.initial}, temporary, metadata)
 
 
+def _rule(stated: Any) -> Rule:
+    """A structure that meta-training can have; raises `ValueError` for any other."""
+    known = {field.name for field in dataclasses.fields(Rule)}
+    if not isinstance(stated, dict) or stated.keys() != known:
+        raise ValueError(f"{LABEL} does not state {', '.join(sorted(known))}")
+    head, switches = tuple(stated.pop("head")), stated.values()
+    if head not in {rule.head for rule in PRESETS.values()} or not all(isinstance(one, bool) for one in switches):
+        raise ValueError(f"{LABEL} states a structure that is none of this version's")
+    return Rule(head=head, **stated)
+
+
 def shipped_parameters() -> dict[str, Path]:
     """The files that ship with the package, by name."""
     return {path.stem: path for path in sorted(SHIPPED.glob("*.safetensors"))}
@@ -76,10 +86,14 @@ def parameters_file(place: str) -> Path:
     if place in shipped:
         return shipped[place]
     path = Path(place)
-    if not path.is_file():
-        valid: Any = ", ".join(shipped) or "none"
+    try:
+        known = path.is_file()
+    except OSError:  # a name too long, say
+        known = False
+    if not known:
+        valid = ", ".join(shipped) or "none"
         raise OptionError(
-            f"optim4rl: option weights: {one_line(place)!r} is neither a file nor the name of meta-parameters that "
-            f"ship with the package ({valid}). `tipl-bench optimizers train optim4rl` makes a file."
+            f"optim4rl: option weights: {one_line(place, 200)!r} is neither a file nor the name of meta-parameters "
+            f"that ship with the package ({valid}). `tipl-bench optimizers train optim4rl` makes a file."
         )
     return path

@@ -31,7 +31,7 @@ class Rule(ParameterLayout):
     Parameters
     ----------
     processed
-        Whether the GRUs read signs and logarithms of gradients.
+        Whether the GRUs read signs and logarithms of gradients. Epsilon is then 1e-18, otherwise 1e-8.
     head
         Widths of the heads' hidden layers.
     turns
@@ -73,7 +73,7 @@ class Rule(ParameterLayout):
         return UNITS * len(self._towers)
 
     def initial(self, seed: int) -> Tensor:
-        """Meta-parameters [L] before training: flax's default, LeCun normal inputs, orthogonal recurrent matrices."""
+        """Meta-parameters [L] before training: recurrent matrices orthogonal, others normal of variance 1 / inputs."""
         draw = np.random.default_rng(seed)
         parts = []
         for name, shape in self.shapes.items():
@@ -96,7 +96,8 @@ class Rule(ParameterLayout):
         gradient, hidden
             Gradients [M, n] of each rule's coordinates, and what it remembers of them [M, n, H].
         """
-        part = {name: vector[:, where].view(-1, *self.shapes[name]) for name, where in self.slices.items()}
+        shapes = self.shapes
+        part = {name: vector[:, where].view(-1, *shapes[name]) for name, where in self.slices.items()}
         size, sign = gradient.abs(), gradient.sign()
         if self.processed:
             log = (size + TINY).log()
@@ -135,7 +136,7 @@ class Rule(ParameterLayout):
         rules = vector.shape[0] if vector.ndim == 2 else 1
         flat, into = gradient.reshape(rules, -1), found.view(rules, -1)
         known = hidden.view(rules, -1, hidden.shape[-1])
-        width = CHUNK // rules
+        width = max(1, CHUNK // rules)
         for start in range(0, flat.shape[1], width):
             part = slice(start, start + width)
             into[:, part], known[:, part] = self.apply(vector.view(rules, -1), flat[:, part], known[:, part])

@@ -62,7 +62,7 @@ class MetaOptions:
     """Meta-iterations."""
     validate_every: Positive = 50
     """Meta-iterations between two measurements of reward on validation agents; the best meta-parameters are kept."""
-    probes: Positive = 16
+    probes: Annotated[int, Field(ge=2)] = 16
     """Validation agents in each gridworld."""
     unroll: Positive = 4
     """Of `loss`: updates that a meta-gradient goes back through."""
@@ -70,7 +70,7 @@ class MetaOptions:
     """Of `loss`: whether agents begin anew, one after another, so that there are some of all ages; otherwise never."""
     coordinates: Annotated[float, Field(gt=0, le=1)] = 0.25
     """Of `loss`: share of the coordinates, drawn at random, on which the meta-gradient is estimated."""
-    meta_rate: Rate = 1e-3
+    meta_rate: Rate = 3e-3
     """Adam's rate for the meta-parameters."""
     meta_clip: Rate = 0.5
     """Of `loss`: norm that a gridworld's meta-gradient is cut to."""
