@@ -15,7 +15,6 @@ STAR = "*"
 """After a difference that the correction leaves significant."""
 HEADINGS = (
     "method",
-    "rests on",
     "role",
     "tried",
     "AUC",
@@ -31,6 +30,7 @@ HEADINGS = (
     "better than tuned Adam in",
     "CPU s / M steps",
     "state, bytes",
+    "rests on",
 )
 COMPARED = (
     "forecast",
@@ -110,7 +110,6 @@ def _cells(row: TrainingRow) -> tuple[str, ...]:
     auc = row.estimates["auc"]
     return (
         row.method + (f" ({row.diverged} diverged)" if row.diverged else ""),
-        row.rests_on,
         row.role,
         str(row.configurations) if row.configurations else "-",
         number(auc.value, 3),
@@ -124,6 +123,7 @@ def _cells(row: TrainingRow) -> tuple[str, ...]:
         number(found.get("better", UNDEFINED).value, 2),
         number(row.seconds_per_million, 1),
         f"{row.state_bytes:,}",
+        row.rests_on,
     )
 
 
