@@ -29,7 +29,8 @@ from ..training import print_training_comparison
     help="Of training runs: draw them into PATH.svg and .png.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print every difference as JSON instead of the table.")
-def compare(runs: tuple[Path, ...], phase: str, figure: Path | None, as_json: bool) -> None:
+@click.pass_context
+def compare(ctx: click.Context, runs: tuple[Path, ...], phase: str, figure: Path | None, as_json: bool) -> None:
     """Print the paired differences of runs over the trials that they share, with 95% intervals.
 
     RUN is a run folder or a record file; all must be of one dataset, protocol and choice of windows. Runs of the
@@ -43,6 +44,8 @@ def compare(runs: tuple[Path, ...], phase: str, figure: Path | None, as_json: bo
     if len(runs) < 2:
         raise click.UsageError("Give two or more runs.")
     if is_training_record(runs[0]):
+        if ctx.get_parameter_source("phase") is not click.core.ParameterSource.DEFAULT:
+            raise click.UsageError("--phase is not for runs of the training track, which have no phases.")
         print_training_comparison(runs[0], runs[1:], figure, as_json)
         return
     if figure is not None:

@@ -31,6 +31,7 @@ HEADINGS = (
     "CPU s / M steps",
     "state, bytes",
     "rests on",
+    "its M steps",
 )
 COMPARED = (
     "forecast",
@@ -47,7 +48,8 @@ INTRODUCTION = (
     f"environment steps. Differences are paired by trial; {STAR} marks those whose p-value is below {LEVEL} after "
     "Holm's correction over the table's rows. Tried: how many configurations of the method ran on the tuning trials. "
     "Tuned: the one that was best there, by AUC. Control: with the settings of a forecast's jump, along the last "
-    "iteration's change exactly as far as the predictor forecasts there, on its own path."
+    "iteration's change exactly as far as the predictor forecasts there, on its own path. Its M steps: environment "
+    "steps, in millions, of the datasets or the meta-training that a method rests on."
 )
 
 
@@ -124,6 +126,7 @@ def _cells(row: TrainingRow) -> tuple[str, ...]:
         number(row.seconds_per_million, 1),
         f"{row.state_bytes:,}",
         row.rests_on,
+        "?" if row.fitted_steps is None else f"{row.fitted_steps / 1e6:.0f}",
     )
 
 

@@ -12,10 +12,12 @@ from scipy.special import stdtr
 
 from ...baselines.optimizers.lookup import rule_type, settings_of
 from ...benchmark.intervals import Estimate
+from ...benchmark.meta_training.page import shipped_records
 from ...benchmark.record import DatasetIdentity
 from ...benchmark.training.metrics import HEADLINE, paired
 from ...benchmark.training.record import RuleIdentity, TrainingRecord
 from ...registry.catalog import catalog
+from ...registry.collection.presets import environment_steps
 from ...utils.errors import ProtocolError
 from ...utils.fields import Count, Document, Text
 from ..statistics.pairs import holm
@@ -54,6 +56,8 @@ class TrainingRow(Document):
     """Configurations of its method that were tried on the tuning trials."""
     rests_on: Text
     """Gradients, released weights (pretrained elsewhere), and the datasets that its predictors were fitted on."""
+    fitted_steps: Count | None
+    """Environment steps that its predictors or its own parameters were trained on; None where that is unknown."""
     diverged: Count
     """Trials that diverged."""
     estimates: dict[Text, Estimate]
@@ -118,6 +122,7 @@ def table(environment: str, records: Mapping[str, TrainingRecord]) -> TrainingTa
             role=_role(name, record, best, tests.values()),
             configurations=len(tuning.get(family(record), ())),
             rests_on=", ".join(["gradients", *_pretrained(record), *(one.name for one in _fitted_on(record))]),
+            fitted_steps=_fitted_steps(record),
             diverged=record.diverged,
             estimates=record.estimates,
             against={reference: found[name] for reference, found in compared.items() if name in found},
@@ -181,6 +186,17 @@ def _fitted_on(record: TrainingRecord) -> list[DatasetIdentity]:
                 "that digest; nobody could say that its trials are none of the training track's."
             )
     return found
+
+
+def _fitted_steps(record: TrainingRecord) -> int | None:
+    """Environment steps that what acted was trained on before."""
+    known = {one.artifacts["parameters"]: one.environment_steps for one in shipped_records().values()}
+    own = [rule.state for rule in settings(record) if rule.state and not rule.fitted_on]
+    untrained = {rule.state for rule in settings(record) if not rule.options.get("trained", True)}
+    steps = [0 if state in untrained else known.get(state) for state in own]
+    if any(one is None for one in steps):
+        return None
+    return sum(map(int, filter(None, steps))) + sum(environment_steps(one.name) for one in _fitted_on(record))
 
 
 def family(record: TrainingRecord) -> str:

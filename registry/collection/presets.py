@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from pathlib import Path
 from typing import Any, Literal
@@ -50,6 +51,24 @@ def preset(name: str) -> Preset:
     if name not in known:
         raise UnknownNameError("collection", name, known)
     return known[name]
+
+
+def environment_steps(name: str) -> int:
+    """Environment steps of all trials of a shipped collection; raises `UnknownNameError`."""
+    return math.prod(_trials_and_steps(name))
+
+
+def _trials_and_steps(name: str) -> tuple[int, int]:
+    found = preset(name)
+    if isinstance(found, Extension):
+        return found.trials, _trials_and_steps(found.extends)[1]
+    if isinstance(found, CollectionConfig):
+        return found.trials, found.environment_steps
+    whole = preset(found.truncates)
+    assert isinstance(whole, CollectionConfig)
+    epochs = (found.checkpoints - 1) * whole.checkpoint_every_epochs
+    settings = whole.hyperparameters
+    return whole.trials, epochs * settings.steps_per_iteration // settings.epochs
 
 
 def read_config(path: Path) -> CollectionConfig | Extension:

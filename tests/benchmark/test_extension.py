@@ -11,7 +11,7 @@ import pytest
 from tipl_bench.benchmark.collection import collect_named
 from tipl_bench.benchmark.protocol import CURRENT
 from tipl_bench.registry.collection.collect import truncate
-from tipl_bench.registry.collection.presets import Extension, read_config
+from tipl_bench.registry.collection.presets import Extension, environment_steps, read_config
 from tipl_bench.registry.dataset import Dataset
 from tipl_bench.registry.files import describe_file
 from tipl_bench.registry.loading import load_dataset
@@ -249,3 +249,9 @@ def test_a_file_of_an_extension_that_is_wrong_is_refused_with_its_name_and_field
     with pytest.raises(DatasetError, match=complaint) as caught:
         read_config(path)
     assert str(path) in str(caught.value)
+
+
+def test_the_steps_of_a_collection_are_those_of_all_its_trials():
+    assert environment_steps("half-cheetah/ppo-v1") == 50 * 2_000_000
+    assert environment_steps("inverted-pendulum/ppo-head-v1") == 50 * 80 * 2048
+    assert environment_steps("inverted-pendulum/ppo-head-500-v2") == 500 * 80 * 2048

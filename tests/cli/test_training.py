@@ -49,6 +49,12 @@ def test_compare_pairs_training_runs_with_the_first_and_draws_them(runs, tmp_pat
     assert (tmp_path / "v1.5.png").stat().st_size > 10_000
 
 
+def test_training_runs_have_no_phases(runs):
+    refused = invoke("compare", runs / "adam", runs / "adam", "--phase", "all")
+    assert refused.exit_code == 2
+    assert "--phase is not for runs of the training track" in refused.output
+
+
 def test_runs_of_other_trials_are_not_compared(runs):
     refused = invoke("compare", runs / "adam", runs / "tuning")
     assert refused.exit_code == 1

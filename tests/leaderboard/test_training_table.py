@@ -10,6 +10,8 @@ import pytest
 from helpers import synthetic_documents
 from helpers.training_records import training_run
 from scipy import stats
+from tipl_bench.baselines.optimizers.optim4rl.parameters import shipped_parameters
+from tipl_bench.benchmark.meta_training.page import shipped_records
 from tipl_bench.benchmark.training.run import curves_path
 from tipl_bench.leaderboard.render.site import render
 from tipl_bench.leaderboard.training import presentation
@@ -209,3 +211,19 @@ def test_what_is_tuned_together_is_a_method_with_its_forecaster(records):
         "adam + outer-step + jump(linear, last-change)",
     }
     assert np.isfinite([record["auc"].value for record in load(records).values()]).all()
+
+
+def test_a_learned_optimizer_stands_beside_its_untrained_self(runs, records, tmp_path):
+    """Each is the default of a method of its own; only the trained one rests on meta-training."""
+    folder, weights = copy_of(records, tmp_path), "weights=2023-normalised-0"
+    for name, settings in (("trained", [weights]), ("untrained", [weights, "trained=false"])):
+        training_run(tmp_path / name, 1.1, "optim4rl", (), settings)
+        add(tmp_path / name, folder)
+    rows = {row.method: row for row in tables(folder)[0].rows if "optim4rl" in row.method}
+    trained, untrained = (rows[name] for name in sorted(rows, key=len))
+    assert [trained.role, untrained.role] == ["default", "default"]
+    assert trained.rests_on == "gradients, meta-trained on gridworlds"
+    assert untrained.rests_on == "gradients"
+    assert trained.fitted_steps == shipped_records()["2023-normalised-0"].environment_steps
+    assert untrained.fitted_steps == 0
+    assert shipped_parameters()["2023-normalised-0"].name in trained.method
