@@ -36,6 +36,7 @@ _HOMES = {
     "load_dataset": "registry.loading",
     "load_predictor": "benchmark.fitted.states",
     "load_results": "leaderboard.store.results",
+    "meta_train": "benchmark.meta_training.run",
     "reproduce": "leaderboard.verify.reproduce",
     "run": "benchmark.run",
     "train": "benchmark.training.run",
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from .benchmark.conformance.check import check_predictor
     from .benchmark.conformance.optimizer import check_optimizer
     from .benchmark.fitted.states import load_predictor
+    from .benchmark.meta_training.run import meta_train
     from .benchmark.run import Run, run
     from .benchmark.training.compare import compare_training
     from .benchmark.training.run import TrainingRun, train
@@ -102,6 +104,7 @@ __all__ = [
     "load_dataset",
     "load_predictor",
     "load_results",
+    "meta_train",
     "reproduce",
     "run",
     "train",

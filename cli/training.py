@@ -164,16 +164,21 @@ def optimizers(ctx: click.Context, as_json: bool) -> None:
 
 def _description(name: str) -> dict[str, Any]:
     from ..baselines.optimizers.lookup import rule_type, settings_of
+    from ..baselines.options import Configurable, describe_options
     from ..rl import Optimizer
 
     kind = rule_type(name)
-    return {
+    found = {
         "name": name,
         "version": kind.version,
         "kind": "optimizer" if issubclass(kind, Optimizer) else "outer rule",
         "summary": kind.summary,
         "settings": {setting: dataclasses.asdict(info) for setting, info in settings_of(name).items()},
     }
+    if meta := getattr(kind, "meta_options", None):
+        options = describe_options(Configurable(name, meta, meta.budgets))
+        found["meta_training"] = {option: dataclasses.asdict(info) for option, info in options.items()}
+    return found
 
 
 @optimizers.command("show")
@@ -191,11 +196,16 @@ def show_optimizer(name: str, as_json: bool) -> None:
         click.echo(json.dumps([found], indent=1))
         return
     echo(f"{name} v{found['version']} ({found['kind']}): {one_line(found['summary'])}\n")
-    table = FoldedTable("setting", [ColumnGroup(("type", "default"))], justify="left")
-    for setting, info in found["settings"].items():
-        table.add_row(setting, [[info["type"], "required" if info["required"] else option_text(info["default"])]])
-    console().print(table)
-    print_descriptions((setting, one_line(info["description"])) for setting, info in found["settings"].items())
+    for title, options in (("setting", found["settings"]), ("of meta-training", found.get("meta_training", {}))):
+        if not options:
+            continue
+        if title != "setting":
+            echo()
+        table = FoldedTable(title, [ColumnGroup(("type", "default"))], justify="left")
+        for setting, info in options.items():
+            table.add_row(setting, [[info["type"], "required" if info["required"] else option_text(info["default"])]])
+        console().print(table)
+        print_descriptions((setting, one_line(info["description"])) for setting, info in options.items())
 
 
 @optimizers.command("new", short_help="Create a package with one.")
@@ -271,6 +281,7 @@ def train_optimizer(
     """Meta-train a learned optimizer on gridworlds, from scratch, and keep what was best on validation agents.
 
     One process on one thread; run several seeds beside each other. Repeating the command resumes an interrupted run.
+    `tipl-bench optimizers NAME` lists the options.
     """
     from ..benchmark.meta_training.run import meta_train
 

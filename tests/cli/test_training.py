@@ -49,6 +49,15 @@ def test_compare_pairs_training_runs_with_the_first_and_draws_them(runs, tmp_pat
     assert (tmp_path / "v1.5.png").stat().st_size > 10_000
 
 
+def test_what_can_be_meta_trained_shows_how():
+    shown = invoke("optimizers", "optim4rl")
+    assert "of meta-training" in shown.output
+    assert "pipeline" in shown.output
+    (found,) = json.loads(invoke("optimizers", "show", "optim4rl", "--json").output)
+    assert found["meta_training"]["objective"]["type"] == "loss | reward"
+    assert "of meta-training" not in invoke("optimizers", "adam").output
+
+
 def test_training_runs_have_no_phases(runs):
     refused = invoke("compare", runs / "adam", runs / "adam", "--phase", "all")
     assert refused.exit_code == 2

@@ -17,6 +17,7 @@ from ....rl.optimizer import SETTINGS, State
 from ....utils.files import sha256
 from .parameters import MetaParameters, parameters_file
 from .rule import Rule, scales
+from .settings import MetaOptions
 
 CLIP = 1.0
 """Elements of gradients are cut to [-CLIP, CLIP] before the rule reads them, as in the source."""
@@ -66,6 +67,7 @@ class Optim4RL(Optimizer):
     name: ClassVar[str] = "optim4rl"
     summary: ClassVar[str] = "Optim4RL, a learned optimizer, meta-trained on gridworlds"
     rests_on: ClassVar[str] = "meta-trained on gridworlds"
+    meta_options: ClassVar[type[MetaOptions]] = MetaOptions
     clips_gradients = True
 
     weights: str
