@@ -29,7 +29,7 @@ Split = Literal["rate", "test"]
 LEVEL = 0.95
 """Of every interval."""
 RATES = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
-"""Rates that are tried on validation agents."""
+"""Rates that are tried."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,10 @@ class GridworldProtocol:
     updates: int = 288
     environments: int = 16
     agents: int = 20
+
+    def __post_init__(self) -> None:
+        if self.agents < 2 or self.updates < 6:
+            raise ValueError("agents must be two at least, and updates six")
 
 
 class GridworldResult(Document):

@@ -57,11 +57,13 @@ def learned(shipped: Mapping[str, MetaRecord]) -> tuple[Method, ...]:
         groups.setdefault(name.rpartition("-")[0], []).append(name)
     found = []
     for group, names in groups.items():
-        rate = float(shipped[names[0]].key.options["rate"])
+        rates = {float(shipped[name].key.options["rate"]) for name in names}
+        if len(rates) > 1:
+            raise ProtocolError(f"{', '.join(names)}: meta-trained at different rates, so they are different variants.")
         states = tuple(shipped[name].artifacts["parameters"] for name in names)
         for label, trained in ((f"Optim4RL {group}", "true"), (f"Optim4RL {group}, untrained", "false")):
             settings = tuple((f"weights={name}", f"trained={trained}") for name in names)
-            found.append(Method(label, LEARNED.name, settings, rate, states))
+            found.append(Method(label, LEARNED.name, settings, min(rates), states))
     return tuple(found)
 
 
@@ -119,8 +121,9 @@ def _gridworld(study: Study, methods: Sequence[Method], world: str) -> Iterator[
     yield f"\n## {world}\n"
     yield (
         f"{protocol.agents} test agents of {protocol.environments} environments each, {protocol.updates} updates; "
-        "reward of a step in the last sixth, with its 95% interval over agents and meta-seeds. The default rate of a "
-        "learned optimizer is the one that it was meta-trained at; the best rate is that of 20 other agents.\n"
+        "reward of a step in the last sixth, with its 95% interval over agents, and over meta-seeds where "
+        "there are several. The default rate of a learned optimizer is the one that it was meta-trained at; the best "
+        "rate is that of other agents.\n"
     )
     yield "| method | meta-seeds | default rate | reward | best rate | reward | best less tuned Adam's |"
     yield "|---|---|---|---|---|---|---|"

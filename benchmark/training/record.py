@@ -57,6 +57,12 @@ class TrainingKey(Document):
     iterations: Annotated[int, Field(strict=True, ge=1, le=10**6)]
     """PPO iterations that they trained."""
 
+    @model_validator(mode="after")
+    def _within(self) -> TrainingKey:
+        if self.trials > len(self.protocol.seeds(self.split)) or self.iterations > self.protocol.iterations:
+            raise ValueError("trials or iterations are more than the protocol has")
+        return self
+
     @property
     def label(self) -> str:
         """The method with those of its settings that a reader needs: `adam learning_rate=0.0009 + outer-step`."""

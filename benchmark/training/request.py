@@ -28,6 +28,10 @@ PREDICTOR, WEIGHTS = "predictor", "weights"
 """The settings of a jump that names a predictor or its fitted state, and of a learned optimizer that names a file."""
 
 
+FILE = "file"
+"""What a key has in place of the name of a file that does not ship, which is known by its sha256 alone."""
+
+
 @dataclass(frozen=True)
 class TrainingRequest:
     """What to run; see `TrainingRequest.of`.
@@ -134,7 +138,7 @@ class TrainingRequest:
         request = cls(
             key.optimizer.name, outer, given, given, used, key.protocol, key.split, key.trials, key.iterations
         )
-        if _nameless(request.key()) != _nameless(key):
+        if request.key() != key:
             raise ProtocolError(f"{key.label}: the installed optimizer, outer rule or predictor is of another version.")
         return request
 
@@ -167,23 +171,15 @@ class TrainingRequest:
         }
 
 
-def _nameless(key: TrainingKey) -> TrainingKey:
-    """A key without the names of files, which are known by their sha256: the same bytes may have another name."""
-    optimizer = key.optimizer
-    if optimizer.state is not None:
-        optimizer = optimizer.model_copy(update={"options": {**optimizer.options, WEIGHTS: ""}})
-    return key.model_copy(update={"optimizer": optimizer})
-
-
 def _identity(name: str, rule: OuterRule, states: Mapping[str, FittedState]) -> RuleIdentity:
     options: dict[str, Any] = options_dict(rule)
     if not isinstance(rule, Jump):
         file: Path = getattr(rule, "file", Path(str(options.get(WEIGHTS, ""))))
         if WEIGHTS not in options or not file.is_file():
             return RuleIdentity(name=name, version=rule.version, options=options)
-        return RuleIdentity(
-            name=name, version=rule.version, options={**options, WEIGHTS: file.name}, state=sha256(file)
-        )
+        digest = sha256(file)
+        known = next((name for name, path in shipped_parameters().items() if sha256(path) == digest), FILE)
+        return RuleIdentity(name=name, version=rule.version, options={**options, WEIGHTS: known}, state=digest)
     state = states.get(rule.predictor)
     if state is None:
         predictor = rule.forecaster

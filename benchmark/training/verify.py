@@ -98,7 +98,7 @@ def verify_training(
     wanted = key.iterations if iterations is None else min(iterations, key.iterations)
     shorter = key.model_copy(update={"iterations": wanted})
     with tempfile.TemporaryDirectory(prefix="tipl-bench-") as scratch:
-        again, _ = train_blocks(
+        again, cost = train_blocks(
             TrainingRequest.again(key, states),
             shorter,
             Path(scratch),
@@ -107,6 +107,8 @@ def verify_training(
             progress=progress,
         )
     trials = tuple(trial for block in chosen for trial in whole[block])
+    if cost.state_bytes != record.cost.state_bytes:
+        differences.append(f"cost.state_bytes: the record says {record.cost.state_bytes}, it is {cost.state_bytes}")
     differences += _compare(curves, again, trials, key.protocol.seeds(key.split))
     return TrainingCheck(record, tuple(differences), numbers, trials, wanted)
 

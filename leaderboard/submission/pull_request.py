@@ -175,8 +175,13 @@ def fetch(request: PullRequest, folder: Path) -> list[Path]:
 
 
 def _check_name(request: PullRequest, folder: Path) -> None:
-    """The folder name must be the record's canonical name; raises `ProtocolError`."""
-    read = read_training_record if is_training_record(folder) else read_record
+    """The folder name must be the record's canonical name, its files those of its track; raises `ProtocolError`."""
+    of_training = is_training_record(folder)
+    read, usual = (read_training_record, TRAINING_SUBMITTED) if of_training else (read_record, SUBMITTED)
+    if odd := {path.name for path in folder.iterdir()} - {*usual}:
+        raise ProtocolError(
+            f"{request.head}: adds {FOLDER}/{folder.name}/{min(odd)}; such a run has {', '.join(usual)}."
+        )
     try:
         own = submission_name(read(folder / RECORD_NAME))
     except ProtocolError:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...benchmark.training.record import read_training_record
 from ...benchmark.training.verify import verify_training
 from ...utils.errors import TiplBenchError
 from ...utils.progress import Progress, silent
@@ -46,7 +47,7 @@ def check_training(
     folders
         Run folders, as one submission: a tuned run with the runs that it was tuned by.
     records
-        The leaderboard's records; None to check the runs by themselves alone.
+        The leaderboard's records; without rows of the training track there, or None, no table is tried.
     states
         Run folders of fitted states, and files of weights, that do not ship with the package.
     progress
@@ -57,8 +58,8 @@ def check_training(
     places, states = {}, tuple(states)
     for folder in folders:
         try:
+            check_whole(folder, read_training_record(folder))
             checked = verify_training(folder, iterations=None, states=states, progress=progress)
-            check_whole(folder, checked.record)
         except TiplBenchError as error:
             found.append(TrainingRunCheck(folder, (one_line(error, 500),)))
             continue

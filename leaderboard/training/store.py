@@ -79,7 +79,7 @@ def check_whole(path: Path, record: TrainingRecord) -> None:
     if record.status.state == "failed":
         raise ProtocolError(f"{path}: the run failed; the table holds finished runs.")
     key, whole = record.key, record.key.protocol
-    if key.iterations < whole.iterations or key.trials < len(whole.seeds(key.split)):
+    if key.iterations != whole.iterations or key.trials != len(whole.seeds(key.split)):
         raise ProtocolError(
             f"{path}: not a whole run ({key.scope}); the table holds runs of all trials and iterations."
         )

@@ -167,9 +167,20 @@ def _steps(record: TrainingRecord) -> int:
 
 
 def _pretrained(record: TrainingRecord) -> list[str]:
-    """What an optimizer's own parameters were trained on; elsewhere, if they are released weights."""
-    own = [one for one in settings(record) if one.state and not one.fitted_on and one.options.get("trained", True)]
-    return [rule_type(one.name).rests_on for one in own]
+    """What an optimizer's own parameters were trained on: elsewhere, if they do not ship."""
+    own = [rule for rule in settings(record) if rule.state and not rule.fitted_on]
+    found = [rule_type(rule.name).rests_on if _ships(rule) else "pretrained elsewhere" for rule in own]
+    return [text for rule, text in zip(own, found, strict=True) if not _untrained(rule)]
+
+
+def _ships(rule: RuleIdentity) -> bool:
+    """Whether parameters ship with the package, with the record of their meta-training."""
+    return any(one.artifacts["parameters"] == rule.state for one in shipped_records().values())
+
+
+def _untrained(rule: RuleIdentity) -> bool:
+    """Whether a rule is as its meta-training began; a file that does not ship may hold anything under that name."""
+    return _ships(rule) and not rule.options.get("trained", True)
 
 
 def _fitted_on(record: TrainingRecord) -> list[DatasetIdentity]:
@@ -191,9 +202,8 @@ def _fitted_on(record: TrainingRecord) -> list[DatasetIdentity]:
 def _fitted_steps(record: TrainingRecord) -> int | None:
     """Environment steps that what acted was trained on before."""
     known = {one.artifacts["parameters"]: one.environment_steps for one in shipped_records().values()}
-    own = [rule.state for rule in settings(record) if rule.state and not rule.fitted_on]
-    untrained = {rule.state for rule in settings(record) if not rule.options.get("trained", True)}
-    steps = [0 if state in untrained else known.get(state) for state in own]
+    own = [rule for rule in settings(record) if rule.state and not rule.fitted_on]
+    steps = [0 if _untrained(rule) else known.get(rule.state or "") for rule in own]
     if any(one is None for one in steps):
         return None
     return sum(map(int, filter(None, steps))) + sum(environment_steps(one.name) for one in _fitted_on(record))
@@ -209,9 +219,7 @@ def family(record: TrainingRecord) -> str:
 
 def _family(rule: RuleIdentity) -> str:
     if rule.name != JUMP:
-        if rule.state is None:
-            return rule.name
-        return f"{rule.name}({rule.state[:8]}{'' if rule.options.get('trained', True) else ', untrained'})"
+        return rule.name if rule.options.get("trained", True) else f"{rule.name}, untrained"
     fitted_on = f" on {rule.fitted_on.name}" if rule.fitted_on else ""
     return f"{JUMP}({rule.options['predictor']}{fitted_on}, {rule.options['direction']})"
 
@@ -247,8 +255,10 @@ def _role(
 
 
 def _is_default(record: TrainingRecord) -> bool:
-    """Whether every setting that has a default is at it; which way a jump goes is no setting."""
+    """Whether every setting that has a default is at it, and an optimizer's own parameters are some that ship."""
     for rule in settings(record):
+        if rule.state and not rule.fitted_on and not _ships(rule):
+            return False
         for name, info in settings_of(rule.name).items():
             is_setting = not info.required and (rule.name, name) not in NO_SETTINGS
             if is_setting and rule.options.get(name) != info.default:

@@ -16,7 +16,7 @@ from tipl_bench.benchmark.training.protocol import TrainingProtocol
 from tipl_bench.benchmark.training.record import read_training_record
 from tipl_bench.cli import main
 from tipl_bench.leaderboard.training.check import check_training
-from tipl_bench.leaderboard.training.store import add
+from tipl_bench.leaderboard.training.store import add, file_name
 from tipl_bench.utils.errors import ProtocolError
 
 REPO, ENVIRONMENT = "alice/leaderboard", "InvertedPendulum-v4"
@@ -105,6 +105,36 @@ def test_a_part_of_a_run_is_refused(runs, tmp_path):
     tipl_bench.train(out=tmp_path / "part", trials=2)
     (found,) = check_training([tmp_path / "part"], None)
     assert "not a whole run" in found.problems[0]
+
+
+@pytest.mark.parametrize(("name", "value"), [("iterations", 390), ("trials", 51)])
+def test_more_than_the_protocol_has_is_refused(runs, tmp_path, name, value):
+    shutil.copytree(runs / "adam", tmp_path / "run")
+    record = json.loads((tmp_path / "run" / "record.json").read_text())
+    record["key"][name] = value
+    (tmp_path / "run" / "record.json").write_text(json.dumps(record))
+    (found,) = check_training([tmp_path / "run"], None)
+    assert "more than the protocol has" in found.problems[0]
+
+
+def test_a_run_brings_no_files_of_the_other_track(board, runs):
+    name = f"submissions/{file_name(read_training_record(runs / 'adam')).removesuffix('.json')}"
+    own = ("record.json", "curves.safetensors")
+    files = [CommitOperationAdd(f"{name}/{file}", str(runs / "adam" / file)) for file in own]
+    files.append(CommitOperationAdd(f"{name}/forecasts.safetensors", b"more"))
+    HfApi(token="hf_bob").create_commit(REPO, files, commit_message="x", repo_type="dataset", create_pr=True)
+    checked = typed("leaderboard", "check", f"hf://datasets/{REPO}@refs/pr/1", "-q")
+    assert checked.exit_code == 1
+    assert "forecasts.safetensors; such a run has record.json, curves.safetensors" in checked.output
+
+
+def test_what_the_optimizer_remembers_is_counted_again(runs, tmp_path):
+    shutil.copytree(runs / "adam", tmp_path / "run")
+    record = json.loads((tmp_path / "run" / "record.json").read_text())
+    record["cost"]["state_bytes"] = 0
+    (tmp_path / "run" / "record.json").write_text(json.dumps(record))
+    (found,) = check_training([tmp_path / "run"], None)
+    assert "cost.state_bytes: the record says 0" in found.problems[0]
 
 
 def test_runs_are_checked_as_the_table_would_take_them(runs, tmp_path):

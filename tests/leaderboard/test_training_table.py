@@ -10,7 +10,7 @@ import pytest
 from helpers import synthetic_documents
 from helpers.training_records import training_run
 from scipy import stats
-from tipl_bench.baselines.optimizers.optim4rl.parameters import shipped_parameters
+from tipl_bench.baselines.optimizers.optim4rl.parameters import MetaParameters, shipped_parameters
 from tipl_bench.benchmark.meta_training.page import shipped_records
 from tipl_bench.benchmark.training.run import curves_path
 from tipl_bench.leaderboard.render.site import render
@@ -226,4 +226,22 @@ def test_a_learned_optimizer_stands_beside_its_untrained_self(runs, records, tmp
     assert untrained.rests_on == "gradients"
     assert trained.fitted_steps == shipped_records()["2023-normalised-0"].environment_steps
     assert untrained.fitted_steps == 0
-    assert shipped_parameters()["2023-normalised-0"].name in trained.method
+    assert "weights=2023-normalised-0@" in trained.method
+
+
+def test_a_file_that_does_not_ship_is_no_default_and_says_nothing_of_itself(records, tmp_path):
+    """Its initial meta-parameters may be anything; only tuning trials make it a row, in its kind's one family."""
+    folder = copy_of(records, tmp_path)
+    known = MetaParameters.read(shipped_parameters()["2023-normalised-0"])
+    swapped = tmp_path / "2023-normalised-0.safetensors"
+    MetaParameters(known.rule, known.initial, known.trained).write(swapped)
+    settings = [f"weights={swapped}", "trained=false"]
+    training_run(tmp_path / "test", 1.1, "optim4rl", (), settings)
+    add(tmp_path / "test", folder)
+    with pytest.raises(ProtocolError, match="neither the method's default"):
+        tables(folder)
+    training_run(tmp_path / "tuning", 1.1, "optim4rl", (), settings, split="tuning")
+    add(tmp_path / "tuning", folder)
+    (row,) = (row for row in tables(folder)[0].rows if "optim4rl" in row.method)
+    assert (row.role, row.rests_on, row.fitted_steps) == ("tuned", "gradients, pretrained elsewhere", None)
+    assert "weights=file@" in row.method

@@ -285,7 +285,8 @@ def test_what_was_tampered_with_is_named(adam, tmp_path, change, message, monkey
     (tmp_path / "run" / "record.json").write_text(json.dumps(document), encoding="utf-8")
     if any(not np.array_equal(arrays[name], value, equal_nan=True) for name, value in honest.arrays.items()):
         Curves(**arrays).write(tmp_path / "run" / "curves.safetensors")
-    monkeypatch.setattr(verifying, "train_blocks", lambda *_, **__: (honest, None))
+    cost = read_training_record(adam.folder).cost
+    monkeypatch.setattr(verifying, "train_blocks", lambda *_, **__: (honest, cost))
     found = verify_training(tmp_path / "run", iterations=None)
     assert any(re.search(message, difference) for difference in found.differences), found.differences
 
