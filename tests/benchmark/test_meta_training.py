@@ -58,6 +58,7 @@ def test_an_interrupted_run_ends_with_the_same_bytes(tmp_path, monkeypatch, obje
     assert not (tmp_path / "stopped" / meta_run.SNAPSHOT_NAME).exists()
 
 
+@pytest.mark.slow
 def test_a_killed_command_goes_on_from_its_snapshot(tmp_path):
     options, folder = {"iterations": 60, "validate_every": 60}, tmp_path / "killed"
     code = (

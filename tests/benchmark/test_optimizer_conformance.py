@@ -23,7 +23,11 @@ from tipl_bench.utils.errors import OptionError, UnknownNameError
 
 @pytest.mark.parametrize("name", [*OPTIMIZERS, *OUTER_RULES])
 def test_every_optimizer_and_outer_rule_of_this_package_passes(name, tmp_path):
-    needed = {"jump": ["predictor=linear", "horizon=3"], "open": [f"weights={write_vector(tmp_path)}"]}
+    needed = {
+        "jump": ["predictor=linear", "horizon=3"],
+        "open": [f"weights={write_vector(tmp_path)}"],
+        "optim4rl": ["weights=2023-0"],
+    }
     report = check_optimizer(name, settings=needed.get(name, ()))
     assert report.passed, str(report)
     assert len(report.checks) == conformance.CHECKS
