@@ -348,3 +348,10 @@ def as_file_name(text: str) -> str:
     """A setting as a part of a file name: as it is, or recognisable and with a hash if no file should be named so."""
     plain = re.sub(r"[^\w.+=-]", "_", text, flags=re.ASCII)[:MAX_IN_NAME]
     return text if plain == text else f"{plain}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def several(name: str, values: Sequence[str]) -> tuple[str, ...]:
+    """Values of a list; raises `OptionError` for a text, which is a sequence as well."""
+    if isinstance(values, str):
+        raise OptionError(f"Invalid {name} {values!r}: give a list, [{values!r}].")
+    return tuple(values)

@@ -7,15 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from ...baselines.optimizers.optim4rl.parameters import shipped_parameters
 from ...baselines.options import as_settings, describe_options
 from ...utils.bootstrap import Float64
 from ...utils.errors import ProtocolError
-from ...utils.files import sha256, write_text
+from ...utils.files import write_text
 from . import figures
 from .gridworlds import HAND_MADE, GridworldProtocol, Method, Study, estimate
 from .record import MetaRecord
-from .run import LEARNED, read_meta_record
+from .run import LEARNED, read_meta_record, shipped_records
 
 PAGE = "optim4rl.md"
 BEGIN = "<!-- the rest is written by `python scripts/optim4rl.py` -->\n"
@@ -39,15 +38,6 @@ def render(folder: Path) -> str:
     kept.mkdir(exist_ok=True)
     figures.draw(shipped, kept / "curve")
     return f"wrote {page}: {len(shipped)} shipped records, {len(others)} variants, {len(study.results)} results"
-
-
-def shipped_records() -> dict[str, MetaRecord]:
-    """The records of the meta-parameters that ship, by name; raises `ProtocolError` for one of other bytes."""
-    found = {path.stem: read_meta_record(path.with_suffix(".json")) for path in shipped_parameters().values()}
-    for name, record in found.items():
-        if record.artifacts.get("parameters") != sha256(shipped_parameters()[name]):
-            raise ProtocolError(f"{shipped_parameters()[name]}: not the meta-parameters that its record is of.")
-    return found
 
 
 def learned(shipped: Mapping[str, MetaRecord]) -> tuple[Method, ...]:

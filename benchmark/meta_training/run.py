@@ -15,7 +15,7 @@ from safetensors.numpy import load_file, save_file
 
 from ...baselines.optimizers.optim4rl.meta_training import life, meta_training
 from ...baselines.optimizers.optim4rl.optimizer import GivenRule, Optim4RL
-from ...baselines.optimizers.optim4rl.parameters import MetaParameters
+from ...baselines.optimizers.optim4rl.parameters import MetaParameters, shipped_parameters
 from ...baselines.optimizers.optim4rl.settings import MetaOptions
 from ...baselines.options import Configurable, as_settings, build_options
 from ...baselines.predictor import options_dict
@@ -27,7 +27,7 @@ from ...utils.progress import Progress, silent
 from ..forecast.run_folder import claim_folder
 from ..provenance import provenance
 from ..record import RECORD_NAME, parse
-from ..request import as_file_name, check_whole
+from ..request import as_file_name, check_whole, several
 from . import figures
 from .record import MetaKey, MetaRecord, Validation
 
@@ -89,7 +89,7 @@ def meta_train(
     """
     if optimizer != LEARNED.name:
         raise UnknownNameError("optimizer that can be meta-trained", optimizer, [LEARNED.name])
-    settings = as_settings(options) if isinstance(options, Mapping) else tuple(options)
+    settings = as_settings(options) if isinstance(options, Mapping) else several("options", options)
     chosen: MetaOptions = build_options(LEARNED, budget, settings, 0)
     check_whole("seed", seed, 0)
     key = MetaKey(optimizer=optimizer, version=Optim4RL.version, options=options_dict(chosen), seed=seed)
@@ -108,6 +108,15 @@ def read_meta_record(path: Path) -> MetaRecord:
         return parse(MetaRecord, strict_json(path.read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
         raise ProtocolError(f"{path}: not a record of meta-training ({reason(error)}).") from None
+
+
+def shipped_records() -> dict[str, MetaRecord]:
+    """The records of the meta-parameters that ship, by name; raises `ProtocolError` for one of other bytes."""
+    found = {path.stem: read_meta_record(path.with_suffix(".json")) for path in shipped_parameters().values()}
+    for name, record in found.items():
+        if record.artifacts.get("parameters") != sha256(shipped_parameters()[name]):
+            raise ProtocolError(f"{shipped_parameters()[name]}: not the meta-parameters that its record is of.")
+    return found
 
 
 def _finished(folder: Path, key: MetaKey) -> MetaRecord | None:

@@ -13,14 +13,14 @@ from typing import Any
 from ...baselines.optimizers.lookup import rule_code
 from ...baselines.options import as_settings
 from ...rl import usable_threads
-from ...utils.errors import OptionError, ProtocolError, TiplBenchError
+from ...utils.errors import ProtocolError, TiplBenchError
 from ...utils.files import sha256, write_text
 from ...utils.progress import Progress, silent
 from ...utils.text import one_line
 from ..forecast.run_folder import claim_folder
 from ..provenance import Provenance, provenance
 from ..record import RECORD_NAME, Status, parse
-from ..request import check_whole
+from ..request import check_whole, several
 from . import figures
 from .curves import CURVES_NAME, Curves
 from .metrics import estimates, trial_columns
@@ -104,20 +104,13 @@ def train(
     PredictorError
         If the method fails; finished blocks of trials are kept.
     """
-    settings = as_settings(options) if isinstance(options, Mapping) else _several("options", options)
-    rules = _several("outer", outer)
+    settings = as_settings(options) if isinstance(options, Mapping) else several("options", options)
+    rules = several("outer", outer)
     request = TrainingRequest.of(optimizer, environment, rules, settings, on, trials, iterations)
     folder = Path(out) if out else default_folder(request)
     processes = usable_threads() if threads is None else threads
     check_whole("number of threads", processes, 1)
     return execute(request, folder, processes, progress)
-
-
-def _several(name: str, values: Sequence[str]) -> tuple[str, ...]:
-    """Values of a list; raises `OptionError` for a text, which is a sequence as well."""
-    if isinstance(values, str):
-        raise OptionError(f"Invalid {name} {values!r}: give a list, [{values!r}].")
-    return tuple(values)
 
 
 def execute(request: TrainingRequest, folder: Path, threads: int, progress: Progress = silent) -> TrainingRun:

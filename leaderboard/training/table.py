@@ -12,7 +12,7 @@ from scipy.special import stdtr
 
 from ...baselines.optimizers.lookup import rule_type, settings_of
 from ...benchmark.intervals import Estimate
-from ...benchmark.meta_training.page import shipped_records
+from ...benchmark.meta_training.run import shipped_records
 from ...benchmark.record import DatasetIdentity
 from ...benchmark.training.metrics import HEADLINE, paired
 from ...benchmark.training.record import RuleIdentity, TrainingRecord

@@ -32,7 +32,7 @@ class World:
     steps
         Steps after which an episode ends.
     convolutional
-        Whether the agent's network has a convolution before its dense layer.
+        Whether the policy's network has a convolution before its dense layer.
     """
 
     name: str
@@ -44,7 +44,7 @@ class World:
 
     @property
     def planes(self) -> tuple[int, int, int]:
-        """The observation's shape: a plane for each object and one for the agent, of rows and columns with walls."""
+        """The observation: planes of rows and columns with walls, one an object and a last one for the collector."""
         return (len(self.objects) + 1, self.rows + 2, self.columns + 2)
 
 

@@ -24,8 +24,8 @@ from tipl_bench.benchmark.meta_training.gridworlds import (
     Study,
     estimate,
 )
-from tipl_bench.benchmark.meta_training.page import BEGIN, render, shipped_records
-from tipl_bench.benchmark.meta_training.run import meta_train, read_meta_record
+from tipl_bench.benchmark.meta_training.page import BEGIN, render
+from tipl_bench.benchmark.meta_training.run import meta_train, read_meta_record, shipped_records
 from tipl_bench.cli import main
 from tipl_bench.utils.errors import OptionError, ProtocolError, UnknownNameError
 from tipl_bench.utils.files import sha256
@@ -119,6 +119,8 @@ def test_options_that_no_run_can_have_are_refused_before_a_folder_is_made(tmp_pa
 def test_what_cannot_be_meta_trained_is_refused(tmp_path):
     with pytest.raises(UnknownNameError, match="adam"):
         meta_train("adam", out=tmp_path / "run")
+    with pytest.raises(OptionError, match="give a list"):
+        meta_train(budget="smoke", options="rate=0.1", out=tmp_path / "run")
 
 
 def test_another_runs_folder_and_a_damaged_snapshot_are_refused(tmp_path):

@@ -10,6 +10,7 @@ from tipl_bench.benchmark.provenance import provenance
 from tipl_bench.benchmark.record import Status
 from tipl_bench.benchmark.training.curves import CURVES_NAME, Curves
 from tipl_bench.benchmark.training.metrics import estimates, trial_columns
+from tipl_bench.benchmark.training.protocol import TrainingProtocol
 from tipl_bench.benchmark.training.record import TrainingCost, TrainingRecord, as_rows
 from tipl_bench.benchmark.training.request import TrainingRequest
 from tipl_bench.benchmark.training.workers import evaluated
@@ -17,6 +18,23 @@ from tipl_bench.utils.files import sha256
 
 ENVIRONMENT = "InvertedPendulum-v4"
 PROVENANCE = provenance("cpu", "none")
+
+
+def small_protocol(trials: int, iterations: int) -> TrainingProtocol:
+    """A protocol of seconds."""
+    return TrainingProtocol(
+        version=1,
+        environment=ENVIRONMENT,
+        hidden_sizes=(4, 4),
+        environment_steps=20_480,
+        iterations=iterations,
+        trials=trials,
+        initial_return=0.0,
+        reference_return=100.0,
+        evaluated_first=1,
+        evaluated_every=2,
+        resamples=99,
+    )
 
 
 def training_run(

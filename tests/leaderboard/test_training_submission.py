@@ -11,10 +11,9 @@ import pytest
 import tipl_bench
 from click.testing import CliRunner
 from helpers.hub.client import connect
-from helpers.training_records import training_run
+from helpers.training_records import small_protocol, training_run
 from huggingface_hub import CommitOperationAdd, HfApi
 from tipl_bench.benchmark.training import protocol as protocols
-from tipl_bench.benchmark.training.protocol import TrainingProtocol
 from tipl_bench.benchmark.training.record import read_training_record
 from tipl_bench.cli import main
 from tipl_bench.leaderboard.training import check as checking
@@ -22,19 +21,7 @@ from tipl_bench.leaderboard.training.check import check_training
 from tipl_bench.leaderboard.training.store import add, file_name
 
 REPO, ENVIRONMENT = "alice/leaderboard", "InvertedPendulum-v4"
-SMALL = TrainingProtocol(
-    version=1,
-    environment=ENVIRONMENT,
-    hidden_sizes=(4, 4),
-    environment_steps=20_480,
-    iterations=2,
-    trials=3,
-    initial_return=0.0,
-    reference_return=100.0,
-    evaluated_first=1,
-    evaluated_every=2,
-    resamples=99,
-)
+SMALL = small_protocol(trials=3, iterations=2)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -11,7 +11,7 @@ from helpers import synthetic_documents
 from helpers.training_records import training_run
 from scipy import stats
 from tipl_bench.baselines.optimizers.optim4rl.parameters import MetaParameters, shipped_parameters
-from tipl_bench.benchmark.meta_training.page import shipped_records
+from tipl_bench.benchmark.meta_training.run import shipped_records
 from tipl_bench.benchmark.training.run import curves_path
 from tipl_bench.leaderboard.render.site import render
 from tipl_bench.leaderboard.training import presentation

@@ -17,6 +17,7 @@ import pytest
 import tipl_bench
 import torch
 from helpers.small_collections import contents, silent
+from helpers.training_records import small_protocol
 from safetensors.numpy import load_file, save_file
 from tipl_bench.baselines.optimizers.jump import Jump
 from tipl_bench.baselines.predictor import options_dict
@@ -25,7 +26,7 @@ from tipl_bench.benchmark.training import verify as verifying
 from tipl_bench.benchmark.training.block import curves_of, train_block
 from tipl_bench.benchmark.training.curves import Curves
 from tipl_bench.benchmark.training.metrics import METRICS
-from tipl_bench.benchmark.training.protocol import TrainingProtocol, training_protocol
+from tipl_bench.benchmark.training.protocol import training_protocol
 from tipl_bench.benchmark.training.record import RuleIdentity, read_training_record
 from tipl_bench.benchmark.training.request import TrainingRequest, default_folder
 from tipl_bench.benchmark.training.verify import verify_training
@@ -35,19 +36,7 @@ from tipl_bench.rl import FusedAdam, Policies, evaluate_returns
 from tipl_bench.utils.errors import OptionError, PredictorError, ProtocolError, UnknownNameError
 
 ENVIRONMENT = "InvertedPendulum-v4"
-SMALL = TrainingProtocol(
-    version=1,
-    environment=ENVIRONMENT,
-    hidden_sizes=(4, 4),
-    environment_steps=20_480,
-    iterations=3,
-    trials=4,
-    initial_return=0.0,
-    reference_return=100.0,
-    evaluated_first=1,
-    evaluated_every=2,
-    resamples=99,
-)
+SMALL = small_protocol(trials=4, iterations=3)
 COST = {"cost": True, "provenance": True}
 
 
