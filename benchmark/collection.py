@@ -6,6 +6,7 @@ import contextlib
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..registry.catalog import catalog
 from ..registry.collection.presets import Extension, Preset, Truncation, preset, presets, read_config
@@ -21,6 +22,9 @@ from ..utils.files import is_file
 from ..utils.progress import Progress
 from .forecast.reference_returns import derive_reference_returns
 from .protocol import CURRENT, PROTOCOLS, Protocol
+
+if TYPE_CHECKING:
+    from ..registry.collection.processes import Worker
 
 logger = logging.getLogger(__name__)
 
@@ -74,8 +78,10 @@ def _expected(chosen: Preset, threads: int | None = None) -> str:
     cores = threads or usable_threads()
     if isinstance(chosen, Extension):
         wanted, base, _ = _extended(chosen)
-        steps = wanted.environment_steps * base.manifest.checkpoints // wanted.checkpoints
-        chosen = wanted.model_copy(update={"trials": wanted.trials - len(base), "environment_steps": steps})
+        iterations = -(-(base.manifest.checkpoints - 1) // wanted.training.checkpoints_per_iteration)
+        chosen = wanted.model_copy(
+            update={"trials": wanted.trials - len(base), "iterations_trained": min(iterations, wanted.iterations)}
+        )
     seconds = expected_seconds(chosen, cores) if isinstance(chosen, CollectionConfig) else None
     if seconds is None:
         return "how long it takes is not known"
@@ -135,7 +141,8 @@ def collect_named(
         else:
             threads = threads or usable_threads()
             announce(f"{name} is not on this machine and is collected now: {_expected(chosen, threads)}.")
-            collect(name, wanted, threads=threads, progress=progress, base=base, split=split)
+            worker = _checked_worker(wanted)
+            collect(name, wanted, threads=threads, progress=progress, base=base, split=split, worker=worker)
     dataset = Dataset.open(folder)
     if isinstance(wanted, CollectionConfig) and dataset.manifest.collection != wanted:
         raise DatasetError(f"{folder} holds {name} collected with another configuration; remove it to collect it anew.")
@@ -143,6 +150,16 @@ def collect_named(
     if config is None:
         _compare_with_catalog(dataset)
     return dataset
+
+
+def _checked_worker(config: CollectionConfig) -> Worker | None:
+    """What trains the blocks of a collection with a method, which is built once to see that it can be."""
+    if config.method is None:
+        return None
+    from ..baselines.optimizers.collecting import build_method, train_with_method  # torch's import takes a second
+
+    build_method(config.method)
+    return train_with_method
 
 
 def _derive(dataset: Dataset, protocol: Protocol, progress: Progress) -> None:

@@ -76,9 +76,10 @@ def add_records(
     predictor of this package is run again as well, unless --no-rerun. What can
     be added is added, in turn, up to the first that cannot.
 
-    A run of the training track is trained again whole, and added with its
-    curves if they are the same bit for bit: runs of the test trials, and those
-    of the tuning trials that settings were chosen by.
+    A run of the training track is trained again whole (with --no-rerun, some of
+    its trials for ten iterations), and added with its curves if they are the
+    same bit for bit: runs of the test trials, and those of the tuning trials
+    that settings were chosen by.
     """
     from ..benchmark.training.record import is_training_record
     from ..leaderboard.store.records import committed_folder
@@ -86,8 +87,8 @@ def add_records(
     from ..leaderboard.verify.folder import check_files
 
     training = [run_folder for run_folder in run_folders if is_training_record(run_folder)]
-    if training and (claimed or not rerun):
-        raise click.UsageError("--claimed and --no-rerun are not for runs of the training track.")
+    if training and claimed:
+        raise click.UsageError("--claimed is not for runs of the training track, which are always trained again.")
     if claimed and not rerun:
         raise click.UsageError("Give --claimed or --no-rerun, not both: a claim is not checked at all.")
     for run_folder in run_folders:
@@ -96,7 +97,7 @@ def add_records(
     folder = records or committed_folder()
     for run_folder in run_folders:
         if run_folder in training:
-            echo(f"added {_add_training(run_folder, folder, states)}")
+            echo(f"added {_add_training(run_folder, folder, states, rerun)}")
             continue
         if claimed:
             echo(f"added {accept_claim(run_folder, folder)}")
@@ -106,11 +107,11 @@ def add_records(
         echo(f"added {path}" if changed else f"{path} stays as it is; it was checked already.")
 
 
-def _add_training(run_folder: Path, records: Path, states: tuple[Path, ...]) -> Path:
-    """Train all of a training run again, and add it if that gives the same."""
+def _add_training(run_folder: Path, records: Path, states: tuple[Path, ...], whole: bool) -> Path:
+    """Train a training run again, or a part of it, and add it if that gives the same."""
     from ..leaderboard.training.store import add
 
-    if not report_training([run_folder], None, states):
+    if not report_training([run_folder], None, states, whole=whole):
         raise click.ClickException(f"{run_folder} is not what it says.")
     return add(run_folder, records)
 
@@ -176,18 +177,19 @@ def check_submission(
         sys.exit(1)
 
 
-def report_training(folders: list[Path], records: Path | None, states: tuple[Path, ...]) -> bool:
+def report_training(folders: list[Path], records: Path | None, states: tuple[Path, ...], *, whole: bool = True) -> bool:
     """Check runs of the training track, and print what is wrong with each; whether nothing is."""
     from ..leaderboard.training.check import check_training
 
     with Bars() as bars:
-        results = check_training(folders, records, states, bars.stage)
+        results = check_training(folders, records, states, bars.stage, whole=whole)
     for one in results:
         echo(f"{'REFUSED' if one.problems else 'ok'}: {one.folder.name}")
         for problem in one.problems[:SHOWN]:
             echo(f"  {problem}")
         if not one.problems:
-            echo(f"  {one.numbers:,} numbers recomputed from the curves, all trials trained again; all agree")
+            again = "all trials trained again" if whole else "some trials trained again, for some iterations"
+            echo(f"  {one.numbers:,} numbers recomputed from the curves, {again}; all agree")
     return not any(one.problems for one in results)
 
 

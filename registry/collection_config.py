@@ -7,9 +7,28 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from ..rl import PPOHyperparameters, TrainingConfig
+from ..utils.errors import DatasetError
 
 if TYPE_CHECKING:
     from ..rl import Adam
+
+
+class CollectionMethod(BaseModel):
+    """What turns gradients into weights, where that is not Adam at its published rate; see the training track."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    optimizer: str = "adam"
+    """An optimizer of the training track."""
+    outer: tuple[str, ...] = ()
+    """Outer rules that act between iterations, in their order."""
+    settings: tuple[str, ...] = ()
+    """`name=value` of the optimizer, `rule.name=value` of an outer rule."""
+
+    @property
+    def label(self) -> str:
+        """The method with its settings, as a line of text."""
+        return " ".join((" + ".join((self.optimizer, *self.outer)), *self.settings))
 
 
 class CollectionConfig(BaseModel):
@@ -36,21 +55,37 @@ class CollectionConfig(BaseModel):
     processor's cache holds, each on one thread, with a fused Adam; faster, and the same whatever the number of threads.
     3: as 2, with instructions that all x86-64 processors have; the same bytes on every one with AVX2 and FMA, which the
     C library uses. Documents of version 1 do not name it, so that published digests stay."""
+    method: CollectionMethod | None = None
+    """The method that trains, from version 3 on; Adam at the published rate if there is none, and then unnamed."""
+    iterations_trained: int | None = Field(None, ge=1)
+    """PPO iterations after which training ends, before its schedule does; all if it is not named."""
 
     @model_validator(mode="after")
     def _consistent(self) -> CollectionConfig:
-        _ = self.training  # raises ValueError for numbers that do not fit together
+        whole = self.training.iterations  # raises ValueError for numbers that do not fit together
+        if self.iterations_trained is not None and self.iterations_trained > whole:
+            raise ValueError(f"iterations_trained is {self.iterations_trained}, and the steps make {whole} iterations")
+        if self.method and not self.any_processor:
+            raise ValueError("a method needs version 3")
         return self
 
     @model_serializer(mode="wrap")
-    def _without_version_1(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _without_defaults(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Fields that came later are named only where they say something: published digests stay."""
         fields: dict[str, Any] = serialize(self)
-        if self.version == 1:
-            fields.pop("version", None)
+        later = {"version": 1, "method": None, "iterations_trained": None}
+        for name in later:
+            if getattr(self, name) == later[name]:
+                fields.pop(name, None)
         return fields
 
     def adam(self) -> Adam:
-        """The optimizer of its trials."""
+        """The optimizer of its trials; raises `DatasetError` if another method trains them."""
+        if self.method:
+            raise DatasetError(
+                f"This collection's trials are trained with {self.method.label}, not with Adam at its published rate: "
+                "they can be collected by name or configuration, but not continued or extended here."
+            )
         return self.training.adam(fused=self.version > 1)
 
     @property
@@ -79,12 +114,12 @@ class CollectionConfig(BaseModel):
     @property
     def iterations(self) -> int:
         """PPO iterations of each trial."""
-        return self.training.iterations
+        return self.iterations_trained or self.training.iterations
 
     @property
     def checkpoints(self) -> int:
         """T, checkpoints of each trial, the initialisation included."""
-        return self.training.checkpoints
+        return 1 + self.iterations * self.training.checkpoints_per_iteration
 
     @property
     def seeds(self) -> list[int]:

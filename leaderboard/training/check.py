@@ -1,4 +1,4 @@
-"""Checking runs of the training track before they become rows: trained again whole, and a table that holds them."""
+"""Checking runs of the training track before they become rows: trained again, and a table that holds them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...benchmark.training.record import read_training_record
-from ...benchmark.training.verify import verify_training
+from ...benchmark.training.verify import REPLAYED, verify_training
 from ...utils.errors import TiplBenchError
 from ...utils.progress import Progress, silent
 from ...utils.text import one_line
@@ -39,8 +39,10 @@ def check_training(
     records: Path | None,
     states: Iterable[Path | str] = (),
     progress: Progress = silent,
+    *,
+    whole: bool = True,
 ) -> list[TrainingRunCheck]:
-    """Train runs again, whole, and see whether a table could be made of them and the rows that are there.
+    """Train runs again, and see whether a table could be made of them and the rows that are there.
 
     Parameters
     ----------
@@ -52,6 +54,8 @@ def check_training(
         Run folders of fitted states, and files of weights, that do not ship with the package.
     progress
         Receives the progress.
+    whole
+        Train all trials to their ends; otherwise a part of each run, as `verify_training` draws it.
     """
     found, known = [], load(records) if records else {}
     taken = {path.stem: record for path, record in known.items()}
@@ -59,7 +63,7 @@ def check_training(
     for folder in folders:
         try:
             check_whole(folder, read_training_record(folder))
-            checked = verify_training(folder, iterations=None, states=states, progress=progress)
+            checked = verify_training(folder, iterations=None if whole else REPLAYED, states=states, progress=progress)
         except TiplBenchError as error:
             found.append(TrainingRunCheck(folder, (one_line(error, 500),)))
             continue

@@ -16,7 +16,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from ...rl import Checkpoint, PPOTraining, TrainingState
+from ...rl import Checkpoint, Optimizer, PPOTraining, TrainingState
 from ...utils.errors import DatasetError, reason
 from ...utils.files import replace_atomically, sync
 from ...utils.progress import Progress
@@ -40,6 +40,7 @@ def collect_block(
     progress: Progress,
     seeds: Sequence[int] | None = None,
     checkpoints: int | None = None,
+    optimizer: Optimizer | None = None,
     snapshot_seconds: float = SNAPSHOT_SECONDS,
 ) -> None:
     """Train the trials of a block and leave one finished file each in `folder`.
@@ -63,6 +64,8 @@ def collect_block(
         Seeds by trial number, of any size; the config's by default.
     checkpoints
         Checkpoints to record of each trial, the initialisation included; all by default. Training ends with the last.
+    optimizer
+        What trains, if the config names a method.
     snapshot_seconds
         Least time between snapshots.
     """
@@ -79,7 +82,8 @@ def collect_block(
         snapshot.unlink(missing_ok=True)
     seeds = config.seeds if seeds is None else seeds
     with one_thread() if config.version > 1 else contextlib.nullcontext():
-        training = PPOTraining(config.training, [seeds[trial] for trial in trials], config.adam(), threads=threads)
+        chosen, own = optimizer or config.adam(), [seeds[trial] for trial in trials]
+        training = PPOTraining(config.training, own, chosen, threads=threads)
         recorder = _Recorder(training, partial, checkpoints or config.checkpoints)
         _record(training, recorder, snapshot, snapshot_seconds, progress)
     recorder.finish(finished)

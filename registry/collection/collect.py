@@ -26,7 +26,7 @@ from ..reference import NAME_LENGTH, is_name
 from ..store import dataset_folder, exclusive, staging_folder
 from ..trial import trial_name, trial_tensors
 from .block import collect_block
-from .processes import collect_side_by_side
+from .processes import Worker, collect_side_by_side
 
 LICENCE = "MIT"
 CONFIG_NAME, VERSIONS_NAME = "config.json", "versions.json"
@@ -62,6 +62,7 @@ def collect(
     progress: Progress,
     base: Dataset | None = None,
     split: Split | None = None,
+    worker: Worker | None = None,
 ) -> Dataset:
     """Collect a dataset into the store, or continue one that was interrupted.
 
@@ -80,6 +81,8 @@ def collect(
         many checkpoints as it has.
     split
         What each trial is for; in proportion by default.
+    worker
+        As for `collect_side_by_side`.
 
     Raises
     ------
@@ -103,7 +106,8 @@ def collect(
         claim_folder(folder, name, config, base)
         if base:
             _link_trials(base, folder)
-        train(config, trials, len(base) if base else 0, threads=threads, progress=progress, checkpoints=checkpoints)
+        first = len(base) if base else 0
+        train(config, trials, first, threads=threads, progress=progress, checkpoints=checkpoints, worker=worker)
         # From here on the manifest says what this is, whenever the process may end.
         _manifest(name, config, folder, base, split).write(folder)
         for claim in (CONFIG_NAME, VERSIONS_NAME):
@@ -122,12 +126,13 @@ def train(
     progress: Progress,
     seeds: Sequence[int] | None = None,
     checkpoints: int | None = None,
+    worker: Worker | None = None,
 ) -> None:
     """Train the trials from `first` on that are not finished: block after block, or from version 2 on side by side.
 
     Version 3 is always trained in processes of their own, which are told what instructions to use as they start.
 
-    Seeds and checkpoints are as for `collect_block`.
+    Seeds and checkpoints are as for `collect_block`, the worker as for `collect_side_by_side`.
     """
     rows = checkpoints or config.checkpoints
     length = math.ceil((rows - 1) / config.training.checkpoints_per_iteration)
@@ -152,6 +157,7 @@ def train(
             report=report,
             seeds=seeds,
             checkpoints=checkpoints,
+            worker=worker,
         )
         return
     for block in groups:

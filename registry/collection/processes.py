@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from queue import SimpleQueue
 
+from ...rl import Optimizer
 from ...utils.errors import DatasetError, TiplBenchError, reason
 from ..collection_config import CollectionConfig
 from .block import collect_block
@@ -16,6 +17,7 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 ANY_PROCESSOR = {"MKL_CBWR": "COMPATIBLE", "ATEN_CPU_CAPABILITY": "default"}
 """Environment of a process that sums in one order on every x86-64 processor: in MKL, and in torch's own loops. Both
 choose by the processor otherwise, once, as they are loaded."""
+Worker = Callable[[Message, Send], None]
 Report = Callable[[list[int], int, str], None]
 """Called with a block, its iterations done, and a word on how it goes."""
 
@@ -30,6 +32,7 @@ def collect_side_by_side(
     report: Report,
     seeds: Sequence[int] | None = None,
     checkpoints: int | None = None,
+    worker: Worker | None = None,
 ) -> None:
     """Train blocks as `collect_block` does, in several processes.
 
@@ -49,13 +52,16 @@ def collect_side_by_side(
         Called after every iteration of every block, in the calling thread.
     seeds, checkpoints
         As for `collect_block`.
+    worker
+        What a process does with its task, instead of `train_blocks`: for a collection whose method this room cannot
+        build.
 
     Raises
     ------
     DatasetError
         If a block could not be trained; the other processes are ended then.
     """
-    messages: SimpleQueue[tuple[_Worker, Message | None]] = SimpleQueue()
+    messages: SimpleQueue[tuple[_Process, Message | None]] = SimpleQueue()
     with contextlib.ExitStack() as stack:
         for place in range(processes):
             task = {
@@ -66,7 +72,8 @@ def collect_side_by_side(
                 "seeds": seeds,
                 "checkpoints": checkpoints,
             }
-            stack.enter_context(_Worker(task, messages, ANY_PROCESSOR if config.any_processor else {}))
+            environment = ONE_THREAD | (ANY_PROCESSOR if config.any_processor else {})
+            stack.enter_context(_Process(worker or train_blocks, task, messages, environment))
         running = processes
         while running:
             worker, message = messages.get()
@@ -80,14 +87,18 @@ def collect_side_by_side(
                 report(message["block"], message["done"], message["word"])
 
 
-class _Worker(ChildProcess):
+class _Process(ChildProcess):
     """A process that trains blocks; its messages go to a queue, None at its end."""
 
     def __init__(
-        self, task: Message, messages: SimpleQueue[tuple[_Worker, Message | None]], environment: dict[str, str]
+        self,
+        worker: Worker,
+        task: Message,
+        messages: SimpleQueue[tuple[_Process, Message | None]],
+        environment: dict[str, str],
     ) -> None:
         self.block: list[int] = task["blocks"][0]
-        super().__init__(train_blocks, task, lambda message: messages.put((self, message)), ONE_THREAD | environment)
+        super().__init__(worker, task, lambda message: messages.put((self, message)), environment)
 
     def check(self) -> None:
         """Raise `DatasetError` if the process ended without finishing its work."""
@@ -102,8 +113,8 @@ def _trials(block: Sequence[int]) -> str:
     return f"trials {block[0]} to {block[-1]}" if len(block) > 1 else f"trial {block[0]}"
 
 
-def train_blocks(task: Message, send: Send) -> None:
-    """What a worker does: train the blocks of a task."""
+def train_blocks(task: Message, send: Send, optimizer: Callable[[], Optimizer] | None = None) -> None:
+    """What a worker does: train the blocks of a task, each with an optimizer that is built for it if one is given."""
 
     def report(stage: str, done: int, total: int, word: str) -> None:
         send({"block": block, "done": done, "word": word})
@@ -118,6 +129,7 @@ def train_blocks(task: Message, send: Send) -> None:
                 progress=report,
                 seeds=task["seeds"],
                 checkpoints=task["checkpoints"],
+                optimizer=optimizer() if optimizer else None,
             )
         except TiplBenchError as error:
             send({"error": str(error)})

@@ -48,7 +48,7 @@ def test_datasets_are_completed_from_the_catalogs_and_the_store(words, store):
 def test_a_broken_catalog_is_passed_over(broken, store):
     store.mkdir()
     (store / "catalog.toml").write_text(broken)
-    assert completed("run", "--dataset", "hopper") == ["hopper/ppo-mini-v1", "hopper/ppo-mini-v2"]
+    assert completed("run", "--dataset", "hopper") == ["hopper/ppo-mini-v1", "hopper/ppo-mini-v2", "hopper/ppo-mini-v3"]
 
 
 def test_environments_budgets_and_devices_are_completed():

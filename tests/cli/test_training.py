@@ -110,11 +110,19 @@ def test_a_training_run_is_verified_before_it_is_added(runs, tmp_path, monkeypat
     found = SimpleNamespace(
         agrees=agrees, differences=differences, record=record, numbers=3, trials=(0, 1), iterations=10
     )
+    trained = []
     for place in (verifying, checking):
-        monkeypatch.setattr(place, "verify_training", lambda *_, **__: found)
-    added = invoke("leaderboard", "add", runs / "adam", "--records", tmp_path)
+        monkeypatch.setattr(
+            place,
+            "verify_training",
+            lambda *_, iterations=verifying.REPLAYED, **__: trained.append(iterations) or found,
+        )
+    in_part = invoke("leaderboard", "add", runs / "adam", "--no-rerun", "--records", tmp_path / "in part")
+    assert not agrees or "some trials trained again" in in_part.output
+    added = invoke("leaderboard", "add", runs / "adam", "--records", tmp_path / "whole")
+    assert trained == [verifying.REPLAYED, None]
     assert (added.exit_code == 0) == agrees
-    assert len([*tmp_path.rglob("*__test.json")]) == agrees
+    assert len([*tmp_path.rglob("*__test.json")]) == 2 * agrees
     assert agrees or "trained again" in added.output
     verified = invoke("verify", runs / "adam")
     assert verified.exit_code == (0 if agrees else 1)

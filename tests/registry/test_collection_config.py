@@ -116,7 +116,8 @@ def test_every_shipped_collection_has_a_proper_name_and_a_source():
         if isinstance(entry, Truncation):
             assert entry.checkpoints <= known[entry.truncates].checkpoints
         elif isinstance(entry, Extension):
-            assert entry.trials > known[known[entry.extends].truncates].trials
+            base = known[entry.extends]
+            assert entry.trials > (known[base.truncates] if isinstance(base, Truncation) else base).trials
         else:
             assert entry.environment in TASKS
 
@@ -147,10 +148,24 @@ def refusal(changes):
         ({"checkpoint_every_epochs": 3}, "must divide 10 epochs"),
         ({"hyperparameters": {"steps_per_iteration": 100, "minibatches": 32}}, "must divide 100 steps"),
         ({"environment_steps": 255}, "less than one iteration of 256"),
+        ({"iterations_trained": 5}, "iterations_trained is 5, and the steps make 4 iterations"),
+        ({"method": {"outer": ["outer-step"]}, "version": 2}, "a method needs version 3"),
     ],
 )
 def test_a_config_whose_numbers_do_not_fit_is_refused_with_the_reason(changes, reason):
     assert reason in refusal(changes)[1]
+
+
+def test_a_collection_can_end_before_its_schedule():
+    config = tiny_config(environment_steps=1023, iterations_trained=2)
+    assert (config.iterations, config.checkpoints) == (2, 11)
+    assert config.training == tiny_config(environment_steps=1023).training
+
+
+def test_a_collection_says_nothing_of_what_it_leaves_as_it_is():
+    fields = tiny_config(version=3).model_dump(mode="json")
+    assert not {"method", "iterations_trained"} & {*fields}
+    assert CollectionConfig.model_validate(fields) == tiny_config(version=3)
 
 
 @pytest.mark.parametrize(
@@ -163,6 +178,7 @@ def test_a_config_whose_numbers_do_not_fit_is_refused_with_the_reason(changes, r
         ({"algorithm": "sac"}, "algorithm"),
         ({"version": 4}, "version"),
         ({"first_seeds": 3}, "first_seeds"),
+        ({"method": {"rule": "ema"}, "version": 3}, "method.rule"),
         ({"hyperparameters": SMALL | {"learning_rate": 0}}, "hyperparameters.learning_rate"),
         ({"hyperparameters": SMALL | {"gamma": 1.1}}, "hyperparameters.gamma"),
         ({"hyperparameters": SMALL | {"entropy": 0.1}}, "hyperparameters.entropy"),

@@ -21,6 +21,9 @@ from helpers.training_records import small_protocol
 from safetensors.numpy import load_file, save_file
 from tipl_bench.baselines.optimizers.jump import Jump
 from tipl_bench.baselines.predictor import options_dict
+from tipl_bench.benchmark.ceiling.compute import branching_ceiling
+from tipl_bench.benchmark.collection import collect_named
+from tipl_bench.benchmark.protocol import CURRENT
 from tipl_bench.benchmark.training import protocol as protocols
 from tipl_bench.benchmark.training import verify as verifying
 from tipl_bench.benchmark.training.block import curves_of, train_block
@@ -32,8 +35,9 @@ from tipl_bench.benchmark.training.request import TrainingRequest, default_folde
 from tipl_bench.benchmark.training.verify import verify_training
 from tipl_bench.benchmark.training.workers import is_finished
 from tipl_bench.registry.collection.collect import train as collect_trials
+from tipl_bench.registry.collection_config import CollectionMethod
 from tipl_bench.rl import FusedAdam, Policies, evaluate_returns
-from tipl_bench.utils.errors import OptionError, PredictorError, ProtocolError, UnknownNameError
+from tipl_bench.utils.errors import DatasetError, OptionError, PredictorError, ProtocolError, UnknownNameError
 
 ENVIRONMENT = "InvertedPendulum-v4"
 SMALL = small_protocol(trials=4, iterations=3)
@@ -58,10 +62,44 @@ def test_adam_through_the_hooks_is_the_collection(adam, tmp_path):
     """J of the policies that `datasets collect` stores for the same seeds, bit for bit."""
     config = SMALL.collection("test")
     collect_trials(config, tmp_path, 0, threads=2, progress=silent, checkpoints=1 + 3 * 5)
-    curves = adam.curves()
+    assert_same_returns(adam.curves(), tmp_path)
+
+
+def test_a_collection_with_a_method_has_the_trials_that_the_method_trains(tmp_path, store):
+    """Its dataset says so, is the same however it is collected, and is for predictors that ride on such steps."""
+    run = tipl_bench.train(outer=["outer-step"], options=["outer-step.scale=3"], out=tmp_path / "run")
+    method = CollectionMethod(outer=("outer-step",), settings=("outer-step.scale=3",))
+    config = SMALL.collection("test").model_copy(update={"method": method, "iterations_trained": 6})
+    path = tmp_path / "config.toml"
+    path.write_text(
+        'environment = "InvertedPendulum-v4"\nhidden_sizes = [4, 4]\nversion = 3\niterations_trained = 6\n'
+        f"environment_steps = {SMALL.environment_steps}\ntrials = {SMALL.trials}\nfirst_seed = 2001\n"
+        'method = { outer = ["outer-step"], settings = ["outer-step.scale=3"] }\n'
+    )
+    dataset = collect_named("inverted-pendulum/stepped-v1", path, 1, silent)
+    assert dataset.manifest.collection == config
+    assert dataset.manifest.checkpoints == 31
+    assert_same_returns(run.curves(), dataset.folder / "trials")
+    with pytest.raises(DatasetError, match=r"trained with adam \+ outer-step outer-step.scale=3, not with Adam"):
+        branching_ceiling(dataset, CURRENT, copies=2)
+
+
+def test_a_collection_with_a_method_that_there_is_not_trains_nothing(tmp_path, store):
+    path = tmp_path / "config.toml"
+    path.write_text(
+        'environment = "InvertedPendulum-v4"\nhidden_sizes = [4]\nenvironment_steps = 20480\ntrials = 3\nversion = 3\n'
+        'method = { outer = ["outer-stp"] }\n'
+    )
+    with pytest.raises(UnknownNameError, match="outer-stp"):
+        collect_named("inverted-pendulum/none-v1", path, 1, silent)
+    assert not (store / "collecting").exists()
+
+
+def assert_same_returns(curves, folder):
+    """A run's returns after 1 and 3 iterations are those of the policies that a collection stored."""
     assert curves.evaluated.tolist() == [0, 1, 3]
     for number in range(SMALL.trials):
-        tensors = load_file(tmp_path / f"trial-{number:04d}.safetensors")
+        tensors = load_file(folder / f"trial-{number:04d}.safetensors")
         rows = [0, 5, 15]
         policies = Policies(
             tensors["weights"][rows], tensors["observation_mean"][rows], tensors["observation_variance"][rows]
