@@ -9,6 +9,7 @@ from .datasets import datasets
 from .groups import MainCommands, print_unexpected
 from .leaderboard import leaderboard
 from .models import models
+from .policies import policy, watch
 from .runs.compare import compare
 from .runs.forecast import forecast
 from .runs.run import run
@@ -32,6 +33,7 @@ def main(verbose: bool = False) -> None:
 
 
 for command in (
-    run, forecast, tune, compare, train, datasets, models, optimizers, verify, reproduce, submit, leaderboard,
+    run, forecast, tune, compare, watch, train, datasets, policy, models, optimizers, verify, reproduce, submit,
+    leaderboard,
 ):  # fmt: skip
     main.add_command(command)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import NonNegativeInt, TypeAdapter, ValidationError
 
@@ -21,6 +21,7 @@ from .trial import Trial, trial_name, trial_tensors
 
 if TYPE_CHECKING:
     import datasets
+    import gymnasium
 
     from .views.sequences import WindowDataset
     from .views.statistics import ReturnStatistics
@@ -142,11 +143,17 @@ class Dataset:
         if not 0 <= index < len(self):
             raise IndexError(f"{self.name} has trials 0 to {len(self) - 1}, not {index}")
         entry = self.manifest.trials[index]
-        return Trial(self.folder / entry.path, index, self.layout, self.manifest.checkpoints)
+        return Trial(self.folder / entry.path, index, self.layout, self.manifest.checkpoints, self.environment)
 
     def trials(self, indices: Iterable[int] | None = None) -> list[Trial]:
         """Open the given trials lazily (all by default)."""
         return [self.trial(index) for index in (range(len(self)) if indices is None else indices)]
+
+    def make_env(self, **arguments: Any) -> gymnasium.Env[Any, Any]:
+        """The environment that the policies were trained in, as `gymnasium.make` makes it with these arguments."""
+        from ..rl.rendering import gymnasium_environment
+
+        return gymnasium_environment(self.environment, **arguments)
 
     def windows(
         self, trials: Iterable[int] | None = None, *, context: int = 20, horizon: int = 10, stride: int = 1

@@ -6,13 +6,17 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from ..rl import PolicyLayout
-from ..utils.errors import DatasetError
+from ..utils.errors import DatasetArgumentError, DatasetError
 from ..utils.tensorfile import Array, Mapped, TensorSpan, read_header
+
+if TYPE_CHECKING:
+    from ..rl.network import PolicyNetwork
 
 COLUMNS = ("environment_steps", "iteration", "epoch", "learning_rate", "episodic_return")
 """The per-checkpoint scalars."""
@@ -103,12 +107,15 @@ class Trial:
         The policy's layout.
     checkpoints
         T, as the manifest says.
+    environment
+        The environment that its policies act in; not known to predictors.
     """
 
     path: Path
     index: int
     layout: PolicyLayout
     checkpoints: int
+    environment: str | None = None
 
     def __len__(self) -> int:
         return self.checkpoints
@@ -151,6 +158,26 @@ class Trial:
     def weights(self, start: int = 0, stop: int | None = None) -> npt.NDArray[np.float32]:
         """Rows start..stop of the weights, [n, P] float32."""
         return self.read("weights", start, stop)
+
+    def policy(self, checkpoint: int) -> PolicyNetwork:
+        """A checkpoint as a torch module that acts: weights, normaliser and clipping of that moment.
+
+        Raises
+        ------
+        DatasetArgumentError
+            If there is no such checkpoint, or the trial was opened without its environment.
+        """
+        from ..rl.network import PolicyNetwork
+
+        if self.environment is None:
+            raise DatasetArgumentError(f"{self.path}: a policy acts in an environment; open the trial by its dataset.")
+        if not 0 <= checkpoint < len(self):
+            raise DatasetArgumentError(
+                f"Trial {self.index} has checkpoints 0 to {len(self) - 1}; there is no checkpoint {checkpoint}."
+            )
+        parts = ("weights", "observation_mean", "observation_variance")
+        found = (self.read(name, checkpoint, checkpoint + 1)[0] for name in parts)
+        return PolicyNetwork(self.environment, self.layout, *found)
 
     @cached_property
     def columns(self) -> dict[str, Array]:

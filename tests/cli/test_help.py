@@ -17,6 +17,8 @@ PROGRESS = {
     "forecast",
     "tune",
     "train",
+    "policy record",
+    "watch",
     "optimizers check",
     "optimizers train",
     "verify",

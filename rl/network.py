@@ -1,0 +1,165 @@
+"""A stored policy as a torch module: what it needs to act is inside, normaliser, clipping and action bounds."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ..utils.errors import DatasetArgumentError, TiplBenchError
+from ..utils.files import replace_atomically
+from .environments import make
+from .evaluation import Policies, evaluate_returns
+from .forward import NORMALIZER_EPSILON, OBSERVATION_CLIP, evaluation_actions
+from .policy import PolicyLayout
+
+Float64 = npt.NDArray[np.float64]
+Float32 = npt.NDArray[np.float32]
+
+
+class PolicyNetwork(torch.nn.Module):
+    """A policy of one environment: observations in, actions within the environment's bounds out.
+
+    `act` computes as evaluations do, to the last bit. `forward` is torch's, so that gradients pass and the policy can
+    be trained further or exported; it agrees with `act` up to float32 rounding.
+
+    Parameters
+    ----------
+    environment
+        Gymnasium environment id.
+    layout
+        Names and shapes of the parameters; the module's parameters have these names.
+    weights
+        [P], float32.
+    mean, variance
+        Moments [O] of the observations by which they are normalised, float64.
+
+    Raises
+    ------
+    DatasetError
+        If the weights are not of the layout.
+    DatasetArgumentError
+        If the environment has other observations or actions than the layout.
+    """
+
+    observation_mean: Tensor
+    observation_variance: Tensor
+    action_low: Tensor
+    action_high: Tensor
+
+    def __init__(
+        self, environment: str, layout: PolicyLayout, weights: Float32, mean: Float64, variance: Float64
+    ) -> None:
+        super().__init__()
+        layout.check(np.asarray(weights), "policy")
+        self.environment, self.layout = environment, layout
+        simulation = make(environment, [0])
+        sizes = (simulation.observation_size, simulation.action_size)
+        if sizes != (layout.observation_size, layout.action_size):
+            raise DatasetArgumentError(
+                f"{environment} has {sizes[0]} observations and {sizes[1]} actions; the policy's layers are "
+                f"{layout.sizes}."
+            )
+        for name, value in {
+            "observation_mean": np.asarray(mean, np.float64),
+            "observation_variance": np.asarray(variance, np.float64),
+            "action_low": simulation.action_low,
+            "action_high": simulation.action_high,
+        }.items():
+            self.register_buffer(name, torch.from_numpy(np.array(value)))
+        for number, (inputs, outputs) in enumerate(zip(layout.sizes[:-1], layout.sizes[1:], strict=True)):
+            self.add_module(f"layer{number}", torch.nn.Linear(inputs, outputs))
+        self.log_std = torch.nn.Parameter(torch.empty(layout.action_size))
+        flat = torch.from_numpy(np.array(weights, np.float32))
+        own = {name: flat[part].view(layout.shapes[name]) for name, part in layout.slices.items()}
+        self.load_state_dict(own | dict(self.named_buffers()))
+
+    def forward(self, observation: Tensor) -> Tensor:
+        """The mean action [..., A], cut to the action bounds, for raw observations [..., O] of any float type."""
+        return self.mean(observation).clamp(self.action_low, self.action_high)
+
+    def mean(self, observation: Tensor) -> Tensor:
+        """The mean action [..., A] before it is cut."""
+        scale = (self.observation_variance + NORMALIZER_EPSILON).sqrt()
+        normalised = (observation.double() - self.observation_mean) / scale
+        hidden = normalised.clamp(-OBSERVATION_CLIP, OBSERVATION_CLIP).float()
+        last = len(self.layout.sizes) - 2
+        for number in range(last):
+            hidden = torch.tanh(self.get_submodule(f"layer{number}")(hidden))
+        found: Tensor = self.get_submodule(f"layer{last}")(hidden)
+        return found
+
+    def distribution(self, observation: Tensor) -> torch.distributions.Normal:
+        """What actions are drawn from in training, before they are cut: a normal distribution for each of them."""
+        mean = self.mean(observation)
+        return torch.distributions.Normal(mean, self.log_std.exp().expand_as(mean))
+
+    def act(self, observation: npt.ArrayLike) -> Float32:
+        """The actions [..., A] of an evaluation, bit for bit, for raw observations [..., O]."""
+        given = np.asarray(observation, np.float64)
+        rows = np.ascontiguousarray(given.reshape(-1, self.layout.observation_size))
+        found = np.empty((len(rows), self.layout.action_size), np.float32)
+        own = self.stored
+        evaluation_actions(
+            self.layout.as_kernel(own.weights),
+            np.array(self.layout.sizes, np.int64),
+            *(own.mean, own.variance),
+            *(self.action_low.cpu().numpy(), self.action_high.cpu().numpy()),
+            max(1, len(rows)),
+            np.arange(len(rows)),
+            *(rows, found),
+        )
+        return found.reshape(*given.shape[:-1], -1)
+
+    @property
+    def stored(self) -> Policies:
+        """The policy as it is now in the form that evaluations take and datasets store."""
+        state = {name: value.detach().cpu() for name, value in self.state_dict().items()}
+        flat = torch.cat([state[name].reshape(-1) for name in self.layout.shapes])
+        moments = (state[name].numpy()[None] for name in ("observation_mean", "observation_variance"))
+        return Policies(flat.numpy()[None], *moments)
+
+    def evaluate(self, seeds: Sequence[int]) -> float:
+        """J: the mean return of the deterministic policy over episodes from the resets of these seeds."""
+        return float(evaluate_returns(self.environment, self.layout, self.stored, seeds)[0])
+
+    def to_onnx(self, path: str | Path) -> None:
+        """Write the policy as an ONNX model: `observation` [batch, O] float64 in, `action` [batch, A] float32 out.
+
+        Raises
+        ------
+        TiplBenchError
+            If onnx and onnxscript are not installed (`pip install 'tipl-bench[onnx]'`).
+        """
+        try:
+            import onnx  # noqa: F401
+            import onnxscript  # noqa: F401
+        except ImportError as error:
+            raise TiplBenchError(
+                f"An ONNX model needs {error.name}, which is not installed: pip install 'tipl-bench[onnx]'."
+            ) from None
+        example = torch.zeros(2, self.layout.observation_size, dtype=torch.float64)
+        exporter = logging.getLogger("torch.onnx")  # it says which packages it could export from if they were here
+        level = exporter.level
+        with replace_atomically(Path(path)) as temporary, warnings.catch_warnings(), contextlib.ExitStack() as stack:
+            warnings.simplefilter("ignore")  # of the exporter's own code
+            exporter.setLevel(logging.ERROR)
+            stack.callback(exporter.setLevel, level)
+            torch.onnx.export(
+                self,
+                (example,),
+                temporary,
+                input_names=["observation"],
+                output_names=["action"],
+                dynamic_shapes={"observation": {0: torch.export.Dim("batch")}},
+                dynamo=True,
+                external_data=False,
+                verbose=False,
+            )

@@ -1,0 +1,131 @@
+"""Episodes of a policy in plain Gymnasium, rendered frame by frame."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import warnings
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium
+import numpy as np
+import numpy.typing as npt
+
+from ..utils.errors import TiplBenchError, reason
+from .environments.batched import compiler_warnings_logged
+from .network import PolicyNetwork
+
+Frame = npt.NDArray[np.uint8]
+HEADLESS = ("egl", "osmesa")
+"""MuJoCo's renderers that need no display, the faster one first."""
+PROBE = "import mujoco; mujoco.GLContext(16, 16).make_current()"
+BACK = 1.3
+"""How much further away the camera is than Gymnasium has it."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step of an episode: its reward, and the picture [H, W, 3] after it."""
+
+    reward: float
+    frame: Frame
+
+
+def gymnasium_environment(environment_id: str, **arguments: Any) -> gymnasium.Env[Any, Any]:
+    """An environment as `gymnasium.make` makes it, with flat observations and without the note on its version."""
+    with warnings.catch_warnings(), compiler_warnings_logged(environment_id):
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return gymnasium.wrappers.FlattenObservation(gymnasium.make(environment_id, **arguments))
+
+
+def rendered_episode(policy: PolicyNetwork, seed: int) -> Generator[Step]:
+    """Let a policy act from a seed's reset to the end of the episode; its rewards add up to that episode's return.
+
+    Parameters
+    ----------
+    policy
+        The policy.
+    seed
+        Of the reset.
+
+    Raises
+    ------
+    TiplBenchError
+        If there is no renderer.
+    """
+    choose_renderer()
+    environment = gymnasium_environment(policy.environment, render_mode="rgb_array")
+    try:
+        observation, _ = environment.reset(seed=seed)
+        _step_back(environment)
+        ended = False
+        while not ended:
+            observation, reward, terminated, truncated, _ = environment.step(policy.act(observation))
+            ended = terminated or truncated
+            yield Step(float(reward), _rendered(environment))
+    finally:
+        environment.close()
+
+
+def frames_per_second(environment_id: str) -> float:
+    """Steps of an environment that one second of its time has."""
+    environment = gymnasium_environment(environment_id)
+    try:
+        return float(environment.metadata.get("render_fps", 30))
+    finally:
+        environment.close()
+
+
+def choose_renderer() -> None:
+    """Have MuJoCo render without a display, unless there is one or the environment variable MUJOCO_GL chooses.
+
+    The choice is made once in a process, so it is tried in another one first.
+
+    Raises
+    ------
+    TiplBenchError
+        If none of the renderers works here.
+    """
+    if any(os.environ.get(name) for name in ("MUJOCO_GL", "DISPLAY", "WAYLAND_DISPLAY")) or sys.platform != "linux":
+        return
+    for name in HEADLESS:
+        tried = subprocess.run(
+            [sys.executable, "-c", PROBE], env={**os.environ, "MUJOCO_GL": name}, capture_output=True, check=False
+        )
+        if tried.returncode == 0:
+            os.environ["MUJOCO_GL"] = name
+            return
+    raise TiplBenchError(
+        "Nothing here can render: there is no display, and MuJoCo can use neither EGL nor OSMesa. Install one, on "
+        "Debian and Ubuntu by `apt-get install libegl1` or `apt-get install libosmesa6`."
+    )
+
+
+def _viewer(environment: gymnasium.Env[Any, Any]) -> Any:
+    """MuJoCo's viewer of an environment that was rendered, None for others."""
+    return getattr(getattr(environment.unwrapped, "mujoco_renderer", None), "viewer", None)
+
+
+def _step_back(environment: gymnasium.Env[Any, Any]) -> None:
+    """Move the camera back, so that a cart at its rail's end is in the picture."""
+    _rendered(environment)  # there is no camera before
+    viewer = _viewer(environment)
+    if viewer is not None:
+        viewer.cam.distance *= BACK
+
+
+def _rendered(environment: gymnasium.Env[Any, Any]) -> Frame:
+    viewer = _viewer(environment)
+    try:
+        if viewer is not None:  # Gymnasium leaves current what another environment drew last
+            viewer.make_context_current()
+        found = environment.render()
+    except Exception as error:  # of OpenGL, which raises many kinds
+        raise TiplBenchError(
+            f"MuJoCo cannot render here with MUJOCO_GL={os.environ.get('MUJOCO_GL', '')} ({reason(error)}). Unset it, "
+            f"or choose one of {', '.join(HEADLESS)}."
+        ) from None
+    return np.asarray(found, np.uint8)
