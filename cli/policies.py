@@ -54,7 +54,9 @@ def _open(dataset: str, trial: int, checkpoint: int) -> PolicyNetwork:
     return opened.trial(trial).policy(checkpoint)
 
 
-@policy.command("show", epilog=examples("policy show inverted-pendulum/ppo-head-v1 0 400"))
+@policy.command(
+    "show", short_help="Show what a policy needs.", epilog=examples("policy show inverted-pendulum/ppo-head-v1 0 400")
+)
 @_of_a_checkpoint
 @json_option
 def show(dataset: str, trial: int, checkpoint: int, as_json: bool) -> None:
@@ -89,7 +91,11 @@ def _text(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-@policy.command("evaluate", epilog=examples("policy evaluate inverted-pendulum/ppo-head-v1 0 400 --episodes 20"))
+@policy.command(
+    "evaluate",
+    short_help="Play episodes, print returns.",
+    epilog=examples("policy evaluate inverted-pendulum/ppo-head-v1 0 400 --episodes 20"),
+)
 @_of_a_checkpoint
 @click.option("--episodes", type=click.IntRange(1), default=5, show_default=True, help="Episodes to play.")
 @_seed_option("Seed of the first reset.")
@@ -111,7 +117,11 @@ def evaluate(dataset: str, trial: int, checkpoint: int, episodes: int, seed: int
     echo(f"mean   {np.mean(returns):.2f}")
 
 
-@policy.command("export", epilog=examples("policy export hopper/ppo-mini-v3 0 730 --out hopper.onnx"))
+@policy.command(
+    "export",
+    short_help="Write a policy to a file.",
+    epilog=examples("policy export hopper/ppo-mini-v3 0 730 --out hopper.onnx"),
+)
 @_of_a_checkpoint
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="File to write: .onnx or .safetensors.")
 def export(dataset: str, trial: int, checkpoint: int, out: Path) -> None:
@@ -133,7 +143,9 @@ def _film_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-@policy.command("record", epilog=examples("policy record hopper/ppo-mini-v3 0 730 --out hopper.gif"))
+@policy.command(
+    "record", short_help="Film an episode.", epilog=examples("policy record hopper/ppo-mini-v3 0 730 --out hopper.gif")
+)
 @_of_a_checkpoint
 @_film_options
 def record(dataset: str, trial: int, checkpoint: int, out: Path | None, seed: int, steps: int | None) -> None:
