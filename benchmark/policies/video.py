@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -46,11 +47,12 @@ def video(path: Path, steps_per_second: float) -> Iterator[Callable[[Frame], Non
     every = max(1, round(steps_per_second / MOST_FRAMES))
     rate = steps_per_second / every
     gif = path.suffix == ".gif"
-    settings = {"duration": 1000 / rate, "loop": 0} if gif else {"fps": rate, "macro_block_size": 2}
+    settings: dict[str, Any] = {"duration": 1000 / rate, "loop": 0} if gif else {"fps": rate, "macro_block_size": 2}
     with replace_atomically(path) as temporary:
         given, named = 0, temporary.with_name(temporary.name + path.suffix)  # by which imageio knows the format
         try:
-            with imageio.get_writer(named, mode="I", **settings) as writer:
+            with imageio.get_writer(named, mode="I", **settings) as opened:
+                writer: Any = opened
 
                 def write(frame: Frame) -> None:
                     nonlocal given

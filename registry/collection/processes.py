@@ -76,14 +76,14 @@ def collect_side_by_side(
             stack.enter_context(_Process(worker or train_blocks, task, messages, environment))
         running = processes
         while running:
-            worker, message = messages.get()
+            process, message = messages.get()
             if message is None:
-                worker.check()
+                process.check()
                 running -= 1
             elif error := message.get("error"):
                 raise DatasetError(error)
             else:
-                worker.block = message["block"]
+                process.block = message["block"]
                 report(message["block"], message["done"], message["word"])
 
 
