@@ -22,7 +22,8 @@ MAX_FILE_LINES, MAX_FUNCTION_LINES, MAX_MODULES = 400, 60, 12
 SOURCES = {".py", ".js", ".css", ".html", ".j2"}
 TOP_LEVEL = {
     *ROOMS, "docs", "examples", "scripts", "tests",
-    "__init__.py", "__main__.py", "_version.py", "py.typed", "setup.py", "pyproject.toml", "tox.ini", "constraints.txt",
+    "__init__.py", "__main__.py", "_version.py", "py.typed", "setup.py", "pyproject.toml", "tox.ini", "zensical.toml",
+    "constraints.txt",
     "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "CITATION.cff", "LICENSE", ".ci", ".git", ".github", ".gitignore",
 }  # fmt: skip
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import runpy
 import shlex
+import tomllib
 from pathlib import Path
 
 import click
@@ -48,6 +49,13 @@ def test_quick_commands_in_the_documents_run(command):
 @pytest.mark.parametrize("command", [c for c in QUICK if "collect" in c])
 def test_collections_in_the_documents_are_shipped(command):
     assert preset(shlex.split(command)[2])
+
+
+def test_every_page_is_on_the_site():
+    """Links are checked where it is built (`tox -e docs`)."""
+    (home, *sections) = tomllib.loads((ROOT / "zensical.toml").read_text(encoding="utf-8"))["project"]["nav"]
+    pages = [*home.values(), *(page for section in sections for pages in section.values() for page in pages)]
+    assert sorted(pages) == sorted(path.name for path in (ROOT / "docs").glob("*.md"))
 
 
 def test_the_readme_begins_with_its_two_commands():
