@@ -15,6 +15,7 @@ from .runs.forecast import forecast
 from .runs.run import run
 from .runs.tune import tune
 from .submission import submit
+from .suites import suite
 from .training import optimizers, train
 from .verification import reproduce, verify
 
@@ -34,6 +35,6 @@ def main(verbose: bool = False) -> None:
 
 for command in (
     run, forecast, tune, compare, watch, train, datasets, policy, models, optimizers, verify, reproduce, submit,
-    leaderboard,
+    suite, leaderboard,
 ):  # fmt: skip
     main.add_command(command)

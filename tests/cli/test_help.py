@@ -19,6 +19,7 @@ PROGRESS = {
     "train",
     "policy record",
     "watch",
+    "suite run",
     "optimizers check",
     "optimizers train",
     "verify",

@@ -1,0 +1,204 @@
+"""Run a suite: perform what its folder lacks, and say how long the rest will take."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+
+from ...utils.errors import OptionError
+from ...utils.progress import Progress, clock_time, silent
+from ..training.record import TrainingRecord
+from .engine import Engine, LocalEngine
+from .suite import read_suite
+from .tasks import Progressed, Task, message_of, progressed, tasks_of
+
+
+@dataclass(frozen=True)
+class SuiteStatus:
+    """The tasks of a suite, each with how far it is.
+
+    Parameters
+    ----------
+    name
+        The suite's.
+    folder
+        Where its runs are.
+    tasks
+        The tasks, in their order.
+    states
+        How far each is, by its name.
+    """
+
+    name: str
+    folder: Path
+    tasks: tuple[Task, ...]
+    states: dict[str, Progressed]
+
+    def counts(self) -> Counter[str]:
+        """How many tasks are in each state."""
+        return Counter(self.states[task.name].state for task in self.tasks)
+
+    def pending(self) -> list[Task]:
+        """Tasks that are not finished: failed ones are tried again."""
+        return [task for task in self.tasks if self.states[task.name].state != "finished"]
+
+    def work(self) -> tuple[int, int]:
+        """Seconds that finished tasks took, and that all take; one of a kind not timed yet counts as the mean."""
+        known = [one.seconds for one in self.states.values() if one.seconds is not None]
+        left, unknown = self.time_left()
+        done = sum(known)
+        usual = done / len(known) if known else 1.0
+        return round(done), max(1, round(done + left + unknown * usual))
+
+    def time_left(self) -> tuple[float, int]:
+        """Seconds that pending tasks take, one after another, by those of their groups; how many have none timed."""
+        known: dict[str, list[float]] = defaultdict(list)
+        for task in self.tasks:
+            if (seconds := self.states[task.name].seconds) is not None:
+                known[task.group].append(seconds)
+        rests = [known.get(task.group) for task in self.pending()]
+        return sum(sum(one) / len(one) for one in rests if one), sum(one is None for one in rests)
+
+
+def default_suite_folder(name: str) -> Path:
+    """`runs/suites/<name>`."""
+    return Path("runs") / "suites" / name
+
+
+def suite_status(suite: str | Path, folder: Path | None = None, only: Sequence[str] = ()) -> SuiteStatus:
+    """How far a suite is.
+
+    Parameters
+    ----------
+    suite
+        Its name, or its file.
+    folder
+        Where its runs are; `runs/suites/<name>` by default.
+    only
+        Patterns of task names, such as `*tipl*`; all tasks by default.
+
+    Raises
+    ------
+    UnknownNameError, OptionError
+        See `read_suite`; or if no task's name fits the patterns.
+    """
+    name, found = read_suite(suite)
+    folder = folder or default_suite_folder(name)
+    tasks = tasks_of(found)
+    chosen = [task for task in tasks if not only or any(fnmatch(task.name, pattern) for pattern in only)]
+    if not chosen:
+        raise OptionError(
+            f"{name}: no task's name fits {', '.join(only)}; one is {tasks[0].name}." if tasks else f"{name} is empty."
+        )
+    return SuiteStatus(name, folder, tuple(chosen), {task.name: progressed(task, folder) for task in chosen})
+
+
+def run_suite(
+    suite: str | Path,
+    folder: Path | None = None,
+    *,
+    only: Sequence[str] = (),
+    engine: Engine | None = None,
+    progress: Progress = silent,
+) -> SuiteStatus:
+    """Perform the tasks of a suite that are not finished; what fails is recorded, and the others go on.
+
+    Repeating it goes on where it was: a finished run is not repeated, an interrupted one continues, a failed one is
+    tried again.
+
+    Parameters
+    ----------
+    suite, folder, only
+        As for `suite_status`.
+    engine
+        What performs the tasks; one at a time on this machine by default.
+    progress
+        Receives the seconds that are done and all that are expected, with the task at work.
+    """
+    status = suite_status(suite, folder, only)
+    states, pending = dict(status.states), status.pending()
+    by_name = {task.name: task for task in pending}
+
+    def now() -> SuiteStatus:
+        return SuiteStatus(status.name, status.folder, status.tasks, states)
+
+    def report(name: str, message: dict[str, object]) -> None:
+        unknown = now().time_left()[1]
+        beside = f", {unknown} of a kind not timed yet" if unknown else ""
+        progress("suite", *now().work(), f"{name}: {message['stage']}{beside}")
+
+    progress("suite", *now().work(), "")
+    chosen = engine or LocalEngine()
+    for outcome in chosen.perform([(task.name, message_of(task, status.folder)) for task in pending], report):
+        found = progressed(by_name[outcome.name], status.folder)
+        if outcome.error and found.state != "finished":
+            found = Progressed("failed", reason=outcome.error)
+        states[outcome.name] = found
+        progress("suite", *now().work(), outcome.name)
+    return now()
+
+
+def describe_time_left(status: SuiteStatus) -> str:
+    """The time left in words; where runs of some kind were never timed, the least it can be."""
+    seconds, unknown = status.time_left()
+    if not unknown:
+        return f"{clock_time(seconds)} left"
+    return (
+        f"{clock_time(seconds)} left and {unknown} of a kind not timed yet" if seconds else f"{unknown} not timed yet"
+    )
+
+
+@dataclass(frozen=True)
+class ReportRow:
+    """Runs of one method on one board.
+
+    Parameters
+    ----------
+    board, method
+        The dataset and phase, or the environment and trials; and what was run.
+    seeds
+        How many runs.
+    measure
+        What `values` are: skill, mean over horizons, or AUC.
+    values
+        One of each run.
+    """
+
+    board: str
+    method: str
+    seeds: int
+    measure: str
+    values: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        """Over the runs."""
+        return sum(self.values) / len(self.values)
+
+
+def report_rows(status: SuiteStatus) -> list[ReportRow]:
+    """What finished runs found, the best first on each board."""
+    found: dict[tuple[str, str, str], list[float]] = defaultdict(list)
+    for task in status.tasks:
+        record = status.states[task.name].record
+        if isinstance(record, TrainingRecord):
+            where = f"{record.key.protocol.environment} ({record.key.split})"
+            found[where, record.key.label, "AUC"].append(record["auc"].value or 0.0)
+        elif record is not None:
+            label = " ".join((task.arguments["model"], *task.arguments["settings"], task.arguments["budget"]))
+            for phase in ("learning", "converged"):
+                skills = [one.estimates["skill"].value for one in record.results if one.phase == phase]
+                known = [value for value in skills if value is not None]
+                if known:
+                    found[f"{task.arguments['dataset']}, {phase}", label, "skill"].append(sum(known) / len(known))
+    rows = [ReportRow(board, method, len(v), what, tuple(v)) for (board, method, what), v in found.items()]
+    order = {board: place for place, (board, *_) in enumerate(found)}
+    return sorted(rows, key=lambda row: (order[row.board], -row.mean))
+
+
+def finished_folders(status: SuiteStatus) -> Iterable[Path]:
+    """The run folders of finished runs, for `leaderboard add`."""
+    return [status.folder / task.name for task in status.tasks if status.states[task.name].record is not None]

@@ -1,0 +1,158 @@
+"""`tipl-bench suite`: a whole board from one command."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .groups import Commands, examples
+from .options import json_option
+from .output import Bars, console, echo, quiet_option
+
+if TYPE_CHECKING:
+    from ..benchmark.suites.run import SuiteStatus
+
+
+@click.group(cls=Commands, short_help="Run a whole board from one file.")
+def suite() -> None:
+    """Run what a file names: datasets, methods, budgets and seeds of both tracks."""
+
+
+def _complete_suites(context: click.Context, option: click.Parameter, typed: str) -> list[str]:
+    folder = Path(__file__).parents[1] / "benchmark" / "suites"
+    return sorted(path.stem for path in folder.glob("*.toml") if path.stem.startswith(typed))
+
+
+def _of_a_suite(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in (
+        click.option(
+            "--only", multiple=True, metavar="PATTERN", help="Tasks whose names fit, such as '*tipl*'; repeatable."
+        ),
+        click.option(
+            "--out", type=click.Path(path_type=Path), help="Folder of its runs. [default: runs/suites/<name>]"
+        ),
+        click.argument("name", metavar="SUITE", shell_complete=_complete_suites),
+    ):
+        command = option(command)
+    return command
+
+
+@suite.command("list", short_help="List the suites of this package.")
+@json_option
+def list_suites(as_json: bool) -> None:
+    """List the suites of this package."""
+    from ..benchmark.suites.suite import read_suite, shipped_suites
+    from ..benchmark.suites.tasks import tasks_of
+
+    found = []
+    for name in shipped_suites():
+        _, suite = read_suite(name)
+        found.append({"name": name, "tasks": len(tasks_of(suite)), "summary": suite.summary})
+    if as_json:
+        click.echo(json.dumps(found, indent=1))
+        return
+    for one in found:
+        echo(f"{one['name']}  ({one['tasks']} tasks)  {one['summary']}", indent=2)
+
+
+@suite.command(
+    "run",
+    short_help="Run what is not finished.",
+    epilog=examples("suite run smoke", "suite run my-board.toml --only '*tipl*'"),
+)
+@_of_a_suite
+@click.option(
+    "--jobs",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Tasks at once, each on its share of the cores.",
+)
+@quiet_option
+@json_option
+def run_tasks(name: str, out: Path | None, only: tuple[str, ...], jobs: int, as_json: bool) -> None:
+    """Run the tasks of a suite that are not finished.
+
+    Repeating the command goes on where it was. A run that fails is recorded and tried again the next time; the others
+    go on, and the exit status is 1.
+    """
+    from ..benchmark.suites.engine import LocalEngine
+    from ..benchmark.suites.run import run_suite
+
+    with Bars() as bars:
+        status = run_suite(name, out, only=only, engine=LocalEngine(jobs), progress=bars.stage)
+    _print_status(status, as_json)
+    if status.counts()["finished"] < len(status.tasks):
+        sys.exit(1)
+
+
+@suite.command("status", short_help="Say what is finished and what is not.")
+@_of_a_suite
+@json_option
+def show_status(name: str, out: Path | None, only: tuple[str, ...], as_json: bool) -> None:
+    """Say which tasks of a suite are finished, failed, begun or waiting, and how long the rest takes."""
+    from ..benchmark.suites.run import suite_status
+
+    _print_status(suite_status(name, out, only), as_json)
+
+
+def _print_status(status: SuiteStatus, as_json: bool) -> None:
+    from ..benchmark.suites.run import describe_time_left
+
+    if as_json:
+        tasks = [{"name": task.name, "kind": task.kind, **_described(status, task.name)} for task in status.tasks]
+        seconds, unknown = status.time_left()
+        click.echo(
+            json.dumps({"suite": status.name, "seconds_left": seconds, "not_timed": unknown, "tasks": tasks}, indent=1)
+        )
+        return
+    for task in status.tasks:
+        found = status.states[task.name]
+        if found.state != "finished":
+            echo(f"{found.state:8}  {task.name}{f': {found.reason}' if found.reason else ''}", indent=12)
+    counts = ", ".join(f"{count} {state}" for state, count in sorted(status.counts().items()))
+    left = f"; {describe_time_left(status)}" if status.pending() else ""
+    echo(f"{status.name}: {counts}{left}")
+
+
+def _described(status: SuiteStatus, name: str) -> dict[str, Any]:
+    found = status.states[name]
+    return {"state": found.state, "seconds": found.seconds, "reason": found.reason}
+
+
+@suite.command(
+    "report",
+    short_help="Show what the finished runs found.",
+    epilog=examples("suite report smoke", "suite report smoke --folders"),
+)
+@_of_a_suite
+@click.option("--folders", is_flag=True, help="Print the folders of finished runs, for `leaderboard add`.")
+@json_option
+def report(name: str, out: Path | None, only: tuple[str, ...], folders: bool, as_json: bool) -> None:
+    """Show the mean skill or AUC of each method of a suite, as far as its runs are finished."""
+    import dataclasses
+
+    from ..benchmark.suites.run import finished_folders, report_rows, suite_status
+    from ..utils.tables import ColumnGroup, FoldedTable
+
+    status = suite_status(name, out, only)
+    rows = report_rows(status)
+    if folders:
+        for folder in finished_folders(status):
+            click.echo(folder)
+    elif as_json:
+        click.echo(json.dumps([{**dataclasses.asdict(row), "mean": row.mean} for row in rows], indent=1))
+    else:
+        for board in dict.fromkeys(row.board for row in rows):
+            table = FoldedTable(board, [ColumnGroup(("runs", "measure", "mean"))], justify="right")
+            for row in (one for one in rows if one.board == board):
+                table.add_row(row.method, [[str(row.seeds), row.measure, f"{row.mean:.3f}"]])
+            console().print(table)
+            echo()
+        if not rows:
+            echo(f"{status.name}: no run is finished.")

@@ -1,0 +1,203 @@
+"""Suites: what a file names is run, goes on where it was, and a task that fails stops no other."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from tipl_bench.benchmark.collection import collect_named
+from tipl_bench.benchmark.record import read_record
+from tipl_bench.benchmark.suites.engine import LocalEngine
+from tipl_bench.benchmark.suites.run import report_rows, run_suite, suite_status
+from tipl_bench.benchmark.suites.suite import read_suite, shipped_suites
+from tipl_bench.benchmark.suites.tasks import tasks_of
+from tipl_bench.benchmark.training.record import read_training_record
+from tipl_bench.cli import main
+from tipl_bench.utils.errors import OptionError, UnknownNameError
+
+BOARD = "my-pendulum/tiny-v1"
+CONFIG = """
+environment = "InvertedPendulum-v4"
+hidden_sizes = [3]
+environment_steps = 512
+trials = 3
+hyperparameters = { steps_per_iteration = 64, minibatches = 2 }
+"""
+SUITE = """
+summary = "Two predictors, two optimizers"
+
+[[forecast]]
+model = "autoregression"
+datasets = ["my-pendulum/tiny-v1"]
+seeds = [0, 1]
+
+[[forecast]]
+model = "MODEL"
+datasets = ["my-pendulum/tiny-v1"]
+
+[[training]]
+environments = ["InvertedPendulum-v4"]
+on = "tuning"
+trials = 2
+iterations = 1
+
+[[training]]
+environments = ["InvertedPendulum-v4"]
+outer = ["outer-step"]
+settings = ["outer-step.scale=3"]
+on = "tuning"
+trials = 2
+iterations = 1
+"""
+NAMES = [
+    "my-pendulum--tiny-v1/autoregression-quick-seed0-p2",
+    "my-pendulum--tiny-v1/autoregression-quick-seed1-p2",
+    "my-pendulum--tiny-v1/linear-quick-seed0-p2",
+    "training/InvertedPendulum-v4/adam-tuning-trials2-iterations1",
+    "training/InvertedPendulum-v4/adam+outer-step-outer-step.scale-3-tuning-trials2-iterations1",
+]
+
+
+@pytest.fixture
+def board(store, tmp_path):
+    """A collected dataset of a second."""
+    (tmp_path / "config.toml").write_text(CONFIG)
+    collect_named(BOARD, tmp_path / "config.toml", 1, lambda *_: None)
+
+
+def suite_file(tmp_path, model="linear"):
+    path = tmp_path / "mine.toml"
+    path.write_text(SUITE.replace("MODEL", model))
+    return path
+
+
+def artifacts(folder):
+    """What the runs found: the sha256 of forecasts and curves, by task."""
+    found = {}
+    for name in NAMES:
+        read = read_training_record if name.startswith("training") else lambda path: read_record(path / "record.json")
+        found[name] = read(folder / name).artifacts
+    return found
+
+
+def test_a_suite_is_run_once_and_reported(board, tmp_path):
+    path, words = suite_file(tmp_path), []
+    assert suite_status(path).counts() == {"finished": 1, "waiting": len(NAMES)}, "the dataset is there"
+    status = run_suite(path, tmp_path / "runs", progress=lambda stage, done, total, word: words.append((done, total)))
+    assert [task.name for task in status.tasks] == [BOARD, *NAMES]
+    assert {*status.counts()} == {"finished"}
+    assert words[-1][0] == words[-1][1] > 0, "the seconds that are done are all that were expected"
+    rows = {(row.board, row.method): row for row in report_rows(status)}
+    ridge = rows[f"{BOARD}, converged", "autoregression quick"]
+    assert ridge.seeds == 2
+    first = read_record(tmp_path / "runs" / NAMES[0] / "record.json")
+    skills = [one.estimates["skill"].value for one in first.results if one.phase == "converged"]
+    assert ridge.values[0] == pytest.approx(sum(skills) / len(skills))
+    stepped = read_training_record(tmp_path / "runs" / NAMES[4])
+    assert rows["InvertedPendulum-v4 (tuning)", stepped.key.label].mean == stepped["auc"].value
+    before = {name: (tmp_path / "runs" / name / "record.json").read_bytes() for name in NAMES}
+    again = run_suite(path, tmp_path / "runs")
+    assert {*again.counts()} == {"finished"}
+    assert {name: (tmp_path / "runs" / name / "record.json").read_bytes() for name in NAMES} == before
+
+
+def test_what_fails_stops_no_other_and_is_tried_again(board, tmp_path):
+    """Both at once give what one after the other gives."""
+    predictor = tmp_path / "mine.py"
+    predictor.write_text(
+        "from tipl_bench.baselines.linear import Linear\n"
+        "class Moody(Linear):\n"
+        "    name = 'moody'\n"
+        "    def predict(self, contexts, horizon):\n"
+        f"        if 'fails' in open({str(tmp_path / 'mine.py')!r}).read().split('#')[-1]:\n"
+        "            raise ValueError('not today')\n"
+        "        return super().predict(contexts, horizon)\n"
+        "# fails\n"
+    )
+    path = suite_file(tmp_path, f"{predictor}:Moody")
+    only = ["*Moody*", NAMES[0], NAMES[3]]
+    status = run_suite(path, tmp_path / "runs", only=only, engine=LocalEngine(jobs=2))
+    assert status.counts() == {"finished": 2, "failed": 1}
+    (failed,) = status.pending()
+    assert "not today" in status.states[failed.name].reason
+    shown = CliRunner().invoke(main, ["suite", "status", str(path), "--out", str(tmp_path / "runs")])
+    assert "1 failed, 3 finished, 2 waiting" in shown.output
+    assert "not today" in " ".join(shown.output.split())
+    command = ["suite", "run", str(path), "--out", str(tmp_path / "runs"), "--only", "*Moody*", "-q"]
+    refused = CliRunner().invoke(main, command)
+    assert refused.exit_code == 1
+    predictor.write_text(predictor.read_text().replace("# fails", "# works"))
+    assert {*run_suite(path, tmp_path / "runs", only=only).counts()} == {"finished"}
+
+
+def test_only_what_is_wanted_is_run(board, tmp_path):
+    path = suite_file(tmp_path)
+    status = run_suite(path, tmp_path / "runs", only=["*linear*"])
+    assert [task.name for task in status.tasks] == [NAMES[2]]
+    assert suite_status(path, tmp_path / "runs").counts() == {"waiting": 4, "finished": 2}
+    with pytest.raises(OptionError, match="no task's name fits"):
+        suite_status(path, only=["*tipl*"])
+    shown = json.loads(
+        CliRunner().invoke(main, ["suite", "report", str(path), "--out", str(tmp_path / "runs"), "--json"]).output
+    )
+    assert [(row["method"], row["seeds"]) for row in shown] == [("linear quick", 1)]
+
+
+@pytest.mark.slow
+def test_a_killed_suite_goes_on_to_the_same_bytes(board, tmp_path):
+    path = suite_file(tmp_path)
+    run_suite(path, tmp_path / "whole")
+    script = (
+        "import pathlib\nfrom tipl_bench.benchmark.suites.run import run_suite\n"
+        f"run_suite({str(path)!r}, pathlib.Path({str(tmp_path / 'killed')!r}))"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script], start_new_session=True)
+    while not (tmp_path / "killed" / NAMES[1] / "key.json").exists():
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert suite_status(path, tmp_path / "killed").counts()["finished"] < len(NAMES)
+    run_suite(path, tmp_path / "killed")
+    assert artifacts(tmp_path / "killed") == artifacts(tmp_path / "whole")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("MODEL", "liner", r"forecast entry 2: Unknown predictor 'liner'"),
+        ("tiny-v1", "none-v1", r"forecast entry 1: Unknown dataset 'my-pendulum/none-v1'"),
+        ("outer-step.scale=3", "outer-step.size=3", "training entry 2: "),
+        ('on = "tuning"', 'on = "train"', "training"),
+        ("InvertedPendulum-v4", "CartPole-v1", "training entry 1: Unknown environment"),
+        ("summary", "[summary", "not a suite"),
+        ("seeds = [0, 1]", "seed = 0", "forecast.0.seed"),
+    ],
+)
+def test_a_suite_that_names_what_does_not_exist_begins_nothing(board, tmp_path, old, new, message):
+    path = tmp_path / "mine.toml"
+    path.write_text(SUITE.replace(old, new).replace("MODEL", "linear"))
+    with pytest.raises(OptionError, match=message):
+        run_suite(path, tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_suite_that_is_not_there_is_named():
+    with pytest.raises(
+        UnknownNameError, match=r"Unknown suite 'smok'\. It is neither a suite's name nor a file. Known: .*smoke"
+    ):
+        read_suite("smok")
+
+
+@pytest.mark.parametrize("name", shipped_suites())
+def test_a_shipped_suite_names_what_exists(name):
+    assert tasks_of(read_suite(name)[1])
+    listed = CliRunner().invoke(main, ["suite", "list"])
+    assert name in listed.output
+    assert Path(shipped_suites()[name]).is_file()
