@@ -89,8 +89,11 @@ def read_suite(place: str | Path) -> tuple[str, Suite]:
         raise OptionError(f"{path}: {first_error(error, 'suite')}.") from None
     except (OSError, ValueError) as error:
         raise OptionError(f"{path}: not a suite ({reason(error)}).") from None
-    entries: Sequence[ForecastEntry | TrainingEntry]
-    for kind, entries in (("forecast", suite.forecast), ("training", suite.training)):
+    parts: dict[str, Sequence[ForecastEntry | TrainingEntry]] = {
+        "forecast": suite.forecast,
+        "training": suite.training,
+    }
+    for kind, entries in parts.items():
         for place_in_file, entry in enumerate(entries):
             try:
                 _check(entry)

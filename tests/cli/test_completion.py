@@ -36,7 +36,8 @@ def test_datasets_are_completed_from_the_catalogs_and_the_store(words, store):
     synthetic.write_dataset(store / "datasets" / DATASET, [synthetic.random_walk(i, 31, 32) for i in range(3)])
     assert completed(*words, "toy") == [DATASET]
     pendulums = [
-        f"inverted-pendulum/ppo-{name}" for name in ("head-500-v1", "head-500-v2", "head-v1", "v1", "v2", "v3")
+        f"inverted-pendulum/ppo-{name}"
+        for name in ("head-500-v1", "head-500-v2", "head-v1", "outer-400-v1", "outer-v1", "v1", "v2", "v3")
     ]
     assert completed(*words, "inverted-pendulum/") == pendulums
     (store / "catalog.toml").write_text('["my-env/ppo-v1"]\nenvironment = "MyEnv-v0"\ndefault = true\n')
