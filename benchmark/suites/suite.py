@@ -19,6 +19,7 @@ from ...utils.errors import OptionError, TiplBenchError, UnknownNameError, reaso
 from ...utils.text import first_error
 from ..protocol import CURRENT, protocol
 from ..training.protocol import training_protocol
+from ..training.request import with_files
 
 SHIPPED = Path(__file__).parent
 RUNS = "{runs}"
@@ -107,7 +108,8 @@ def _check(entry: ForecastEntry | TrainingEntry) -> None:
     if isinstance(entry, TrainingEntry):
         for environment in entry.environments:
             training_protocol(environment)
-        build_optimizer(entry.optimizer, entry.outer, entry.settings)
+        settings = [f"{one.partition('=')[0]}=persistence" if RUNS in one else one for one in entry.settings]
+        build_optimizer(entry.optimizer, entry.outer, with_files(settings)[0])
         return
     chosen = protocol(entry.protocol)
     known = {*catalog(), *presets(), *local_names()}

@@ -90,7 +90,7 @@ class TrainingRequest:
             optimizer,
             tuple(outer),
             tuple(settings),
-            *_with_files(settings),
+            *with_files(settings),
             protocol,
             split,
             *wanted.values(),
@@ -195,7 +195,7 @@ def _identity(name: str, rule: OuterRule, states: Mapping[str, FittedState]) -> 
     )
 
 
-def _with_files(settings: Sequence[str]) -> tuple[tuple[str, ...], dict[str, FittedState]]:
+def with_files(settings: Sequence[str]) -> tuple[tuple[str, ...], dict[str, FittedState]]:
     """Settings with the file of a fitted state in place of its name or run folder, and the states by file.
 
     A name is a shipped state's or a predictor's before it is a folder's.

@@ -12,14 +12,22 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from tipl_bench.baselines import predictor_type
+from tipl_bench.baselines.options import build_options
+from tipl_bench.baselines.predictor import options_dict
 from tipl_bench.benchmark.collection import collect_named
+from tipl_bench.benchmark.protocol import CURRENT
 from tipl_bench.benchmark.record import read_record
 from tipl_bench.benchmark.suites.engine import LocalEngine
 from tipl_bench.benchmark.suites.run import report_rows, run_suite, suite_status
 from tipl_bench.benchmark.suites.suite import read_suite, shipped_suites
 from tipl_bench.benchmark.suites.tasks import tasks_of
 from tipl_bench.benchmark.training.record import read_training_record
+from tipl_bench.benchmark.training.request import TrainingRequest
 from tipl_bench.cli import main
+from tipl_bench.leaderboard.store.records import committed_folder
+from tipl_bench.leaderboard.training.store import load
+from tipl_bench.utils.canonical import canonical_json
 from tipl_bench.utils.errors import OptionError, UnknownNameError
 
 BOARD = "my-pendulum/tiny-v1"
@@ -201,3 +209,37 @@ def test_a_shipped_suite_names_what_exists(name):
     listed = CliRunner().invoke(main, ["suite", "list"])
     assert name in listed.output
     assert Path(shipped_suites()[name]).is_file()
+
+
+def test_the_board_is_what_its_suite_gives():
+    """Every committed record under the current protocols is of one of its tasks, and every task has its record."""
+    tasks = [task.arguments for task in tasks_of(read_suite("board")[1]) if task.kind == "run"]
+    named = {
+        canonical_json([one["model"], options_of(one), one["budget"], one["seed"], one["dataset"], one["fit_on"]])
+        for one in tasks
+    }
+    records = [read_record(path) for path in sorted(committed_folder().glob("*.json"))]
+    keys = [record.key for record in records if record.key.protocol.version == CURRENT.version]
+    stated = set()
+    for key in keys:
+        method = key.method
+        if not isinstance(method.options.get("weights"), str):  # released ones, a file that is not here
+            fitted_on = method.fitted_on.name if method.fitted_on else None
+            options = {name: method.options[name] for name in sorted(method.options)}
+            stated.add(canonical_json([method.name, options, method.budget, key.seed, key.dataset.name, fitted_on]))
+    assert named == stated
+    trained = [task.arguments for task in tasks_of(read_suite("board")[1]) if task.kind == "train"]
+    requests = [
+        TrainingRequest.of(one["optimizer"], one["environment"], one["outer"], one["settings"], one["on"])
+        for one in trained
+    ]
+    assert {canonical_json(request.key().model_dump(mode="json")) for request in requests} == {
+        canonical_json(record.key.model_dump(mode="json")) for record in load(committed_folder()).values()
+    }
+
+
+def options_of(arguments):
+    """All options of a run's predictor, as a record has them."""
+    kind = predictor_type(arguments["model"])
+    options = options_dict(build_options(kind, arguments["budget"], arguments["settings"], CURRENT.context))
+    return {name: options[name] for name in sorted(options)}
