@@ -23,11 +23,15 @@ from .verification import reproduce, verify
 @click.group(cls=MainCommands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="tipl-bench")
 @click.option("-v", "--verbose", is_flag=True, help="Show log messages, and the traceback of an unexpected error.")
-def main(verbose: bool = False) -> None:
+@click.pass_context
+def main(ctx: click.Context, verbose: bool = False) -> None:
     """Benchmark for forecasting the weights of deep-RL policies as they train."""
     import logging
     import sys
 
+    from .defaults import read_defaults
+
+    ctx.default_map = read_defaults(main)
     logging.getLogger().setLevel(logging.INFO if verbose else logging.WARNING)
     if not verbose:
         sys.excepthook = print_unexpected

@@ -17,8 +17,8 @@ from ..utils.errors import OptionError, TiplBenchError, UnknownNameError, reason
 from .output import WORKING, echo, plain_output
 
 RESUMABLE = (
-    "run", "forecast", "tune", "train", "reproduce", "leaderboard confirm", "datasets collect", "datasets ceiling",
-    "datasets download", "datasets publish",
+    "run", "forecast", "tune", "train", "suite run", "reproduce", "leaderboard confirm", "datasets collect",
+    "datasets ceiling", "datasets download", "datasets publish",
 )  # fmt: skip
 """Commands that continue from finished work when they are repeated."""
 

@@ -49,6 +49,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     home, work = tmp_path / "store", tmp_path / "work"
     work.mkdir()
     monkeypatch.setenv("TIPL_BENCH_HOME", str(home))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "settings"))  # nobody's own defaults of options
     monkeypatch.chdir(work)
     return home
 
