@@ -55,8 +55,10 @@ def _of_group(group: click.Group, tables: dict[str, Any], *above: str) -> dict[s
         if command is None or not isinstance(table, dict):
             known = [".".join((*above, one)) for one in group.commands]
             raise OptionError(str(UnknownNameError("table", f"[{where}]", [f"[{one}]" for one in known])))
-        is_group = isinstance(command, click.Group)
-        found[name] = _of_group(command, table, *above, name) if is_group else _of_command(command, table, where)
+        if isinstance(command, click.Group):
+            found[name] = _of_group(command, table, *above, name)
+        else:
+            found[name] = _of_command(command, table, where)
     return found
 
 
