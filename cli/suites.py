@@ -73,19 +73,26 @@ def list_suites(as_json: bool) -> None:
     show_default=True,
     help="Tasks at once, each on its share of the cores.",
 )
+@click.option(
+    "--engine",
+    default="local",
+    show_default=True,
+    metavar="NAME",
+    help="What performs the tasks: local, ray (the cluster that Ray finds here), or a cluster's address.",
+)
 @quiet_option
 @json_option
-def run_tasks(name: str, out: Path | None, only: tuple[str, ...], jobs: int, as_json: bool) -> None:
+def run_tasks(name: str, out: Path | None, only: tuple[str, ...], engine: str, jobs: int, as_json: bool) -> None:
     """Run the tasks of a suite that are not finished.
 
     Repeating the command goes on where it was. A run that fails is recorded and tried again the next time; the others
     go on, and the exit status is 1.
     """
-    from ..benchmark.suites.engine import LocalEngine
+    from ..benchmark.suites.engine import build_engine
     from ..benchmark.suites.run import run_suite
 
     with Bars() as bars:
-        status = run_suite(name, out, only=only, engine=LocalEngine(jobs), progress=bars.stage)
+        status = run_suite(name, out, only=only, engine=build_engine(engine, jobs), progress=bars.stage)
     _print_status(status, as_json)
     if status.counts()["finished"] < len(status.tasks):
         sys.exit(1)

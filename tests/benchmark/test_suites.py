@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from helpers.suites import BOARD, NAMES, SUITE, artifacts, collect_board, suite_file
 from tipl_bench.baselines import predictor_type
 from tipl_bench.baselines.options import build_options
 from tipl_bench.baselines.predictor import options_dict
-from tipl_bench.benchmark.collection import collect_named
 from tipl_bench.benchmark.protocol import CURRENT
 from tipl_bench.benchmark.record import read_record
 from tipl_bench.benchmark.suites.engine import LocalEngine
@@ -30,69 +30,11 @@ from tipl_bench.leaderboard.training.store import load
 from tipl_bench.utils.canonical import canonical_json
 from tipl_bench.utils.errors import OptionError, UnknownNameError
 
-BOARD = "my-pendulum/tiny-v1"
-CONFIG = """
-environment = "InvertedPendulum-v4"
-hidden_sizes = [3]
-environment_steps = 512
-trials = 3
-hyperparameters = { steps_per_iteration = 64, minibatches = 2 }
-"""
-SUITE = """
-summary = "Two predictors, two optimizers"
-
-[[forecast]]
-model = "autoregression"
-datasets = ["my-pendulum/tiny-v1"]
-seeds = [0, 1]
-
-[[forecast]]
-model = "MODEL"
-datasets = ["my-pendulum/tiny-v1"]
-
-[[training]]
-environments = ["InvertedPendulum-v4"]
-on = "tuning"
-trials = 2
-iterations = 1
-
-[[training]]
-environments = ["InvertedPendulum-v4"]
-outer = ["outer-step"]
-settings = ["outer-step.scale=3"]
-on = "tuning"
-trials = 2
-iterations = 1
-"""
-NAMES = [
-    "my-pendulum--tiny-v1/autoregression-quick-seed0-p2",
-    "my-pendulum--tiny-v1/autoregression-quick-seed1-p2",
-    "my-pendulum--tiny-v1/linear-quick-seed0-p2",
-    "training/InvertedPendulum-v4/adam-tuning-trials2-iterations1",
-    "training/InvertedPendulum-v4/adam+outer-step-outer-step.scale-3-tuning-trials2-iterations1",
-]
-
 
 @pytest.fixture
 def board(store, tmp_path):
-    """A collected dataset of a second."""
-    (tmp_path / "config.toml").write_text(CONFIG)
-    collect_named(BOARD, tmp_path / "config.toml", 1, lambda *_: None)
-
-
-def suite_file(tmp_path, model="linear"):
-    path = tmp_path / "mine.toml"
-    path.write_text(SUITE.replace("MODEL", model))
-    return path
-
-
-def artifacts(folder):
-    """What the runs found: the sha256 of forecasts and curves, by task."""
-    found = {}
-    for name in NAMES:
-        read = read_training_record if name.startswith("training") else lambda path: read_record(path / "record.json")
-        found[name] = read(folder / name).artifacts
-    return found
+    """The suite's dataset."""
+    return collect_board(tmp_path)
 
 
 def test_a_suite_is_run_once_and_reported(board, tmp_path):

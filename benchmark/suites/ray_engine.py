@@ -1,0 +1,211 @@
+"""A Ray cluster as an engine: tasks on its nodes, datasets handed over by digest, runs brought back whole."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..._version import __version__
+from ...registry.catalog import catalog
+from ...registry.collection.child import Message
+from ...registry.dataset import Dataset
+from ...registry.store import dataset_folder, exclusive, local_names, staging_folder
+from ...utils.errors import DatasetError, TiplBenchError, reason
+from ...utils.machine import package_versions
+from .engine import LocalEngine, Outcome, Report
+from .suite import RUNS
+from .tasks import perform
+
+RETRIES = 5
+"""Times that a task begins anew on another worker when its worker or node is lost."""
+FITTED = ("record.json", "predictor.safetensors")
+"""Files of a run that a later task's predictor is."""
+
+Files = dict[str, bytes]
+
+
+class RayEngine:
+    """A Ray cluster.
+
+    Nothing is shared but Ray's object store: a dataset that a node's store lacks is handed over and verified there,
+    and a run's files are written by this process when its task has ended, so that a worker that is lost leaves
+    nothing. Datasets are collected by this process before.
+
+    Parameters
+    ----------
+    address
+        Of the cluster; without one, that which Ray finds (`RAY_ADDRESS`, or one of this machine), or a new one on this
+        machine.
+    cores
+        What a task reserves; all of a node by default, as a task uses all that it has.
+
+    Raises
+    ------
+    TiplBenchError
+        If Ray is not installed, no cluster answers, or a node has other versions than this process.
+    """
+
+    def __init__(self, address: str | None = None, cores: int | None = None) -> None:
+        try:
+            import ray
+        except ImportError:
+            raise TiplBenchError(
+                "The engine ray needs Ray, which is not installed: pip install 'tipl-bench[ray]'."
+            ) from None
+        if not ray.is_initialized():
+            try:
+                ray.init(
+                    address=address,
+                    log_to_driver=False,
+                    logging_level="ERROR",
+                    include_dashboard=False if address is None else None,
+                )
+            except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
+                raise TiplBenchError(
+                    f"No Ray cluster answers at {address or os.environ.get('RAY_ADDRESS', 'this machine')} "
+                    f"({reason(error)}). Start one with `ray start --head`, or name another address."
+                ) from None
+        self.ray: Any = ray
+        alive = [node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]]
+        self.cores = cores or max(1, int(min(one for one in alive if one)))
+
+    def perform(self, tasks: Sequence[tuple[str, Message]], report: Report) -> Iterator[Outcome]:
+        """See `Engine.perform`; tasks that need what another one fits wait for it."""
+        collected = [task for task in tasks if task[1]["kind"] == "dataset"]
+        yield from LocalEngine().perform(collected, report)
+        others = [task for task in tasks if task[1]["kind"] != "dataset"]
+        later = [task for task in others if any(RUNS in one for one in task[1]["arguments"]["settings"])]
+        yield from self._away([task for task in others if task not in later], report)
+        yield from self._away(later, report)
+
+    def _away(self, tasks: Sequence[tuple[str, Message]], report: Report) -> Iterator[Outcome]:
+        remote = self.ray.remote(num_cpus=self.cores, max_retries=RETRIES)(perform_away)
+        datasets: dict[str, Any] = {}
+        pending = {}
+        for name, message in tasks:
+            needed = {one: self._handed_over(one, datasets) for one in _datasets_of(message)}
+            reference = remote.remote(message, here(), needed, _fitted_files(message))
+            pending[reference] = (name, Path(message["out"]))
+        while pending:
+            (ended, *_), _rest = self.ray.wait([*pending], num_returns=1)
+            name, folder = pending.pop(ended)
+            try:
+                files, error = self.ray.get(ended)
+            except Exception as failure:  # Ray's, of workers and nodes that are lost for good
+                yield Outcome(name, f"It was lost on the cluster ({reason(failure)}).")
+                continue
+            write_files(files, folder)
+            yield Outcome(name, error)
+
+    def _handed_over(self, name: str, known: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+        """A dataset's digest, and its files in Ray's object store, put there once."""
+        if name not in known:
+            dataset = Dataset.open(dataset_folder(name))
+            files = {
+                path.relative_to(dataset.folder).as_posix(): path
+                for path in dataset.folder.rglob("*")
+                if path.is_file()
+            }
+            known[name] = (dataset.digest, {place: self.ray.put(path.read_bytes()) for place, path in files.items()})
+        found: tuple[str, dict[str, Any]] = known[name]
+        return found
+
+
+def here() -> dict[str, str]:
+    """The versions that a worker must have."""
+    return {"tipl-bench": __version__, **package_versions()}
+
+
+def _datasets_of(message: Message) -> list[str]:
+    """Datasets that a task needs and that no package brings."""
+    given, known = message["arguments"], catalog()
+    named = [given[name] for name in ("dataset", "fit_on") if given.get(name)]
+    return [name for name in named if not (name in known and known[name].bundled) and name in local_names()]
+
+
+def _fitted_files(message: Message) -> dict[str, Files]:
+    """The fitted states of other tasks that a task's settings name, by their folders below the suite's."""
+    found = {}
+    for setting in message["arguments"]["settings"]:
+        _, marker, place = setting.partition(RUNS + "/")
+        if marker:
+            folder = Path(message["runs"]) / place
+            found[place] = {name: (folder / name).read_bytes() for name in FITTED if (folder / name).is_file()}
+    return found
+
+
+def perform_away(
+    message: Message,
+    versions: Mapping[str, str],
+    datasets: Mapping[str, tuple[str, Mapping[str, Any]]],
+    fitted: Mapping[str, Files],
+) -> tuple[Files, str | None]:
+    """Perform a task on a worker: the files of its run, and the error if it failed.
+
+    Parameters
+    ----------
+    message
+        See `tasks.message_of`.
+    versions
+        Those of the process that asks.
+    datasets
+        By name, a dataset's digest and references to its files in Ray's object store.
+    fitted
+        Files of runs that the task's predictors are, by their folders below the suite's.
+    """
+    other = [f"{name} {own} there, {versions[name]} here" for name, own in here().items() if own != versions[name]]
+    if other:
+        return {}, f"A worker has other versions: {', '.join(other)}. Install the same on all nodes (constraints.txt)."
+    errors: list[str] = []
+    with tempfile.TemporaryDirectory(prefix="tipl-bench-") as scratch:
+        runs, out = Path(scratch) / "runs", Path(scratch) / "run"
+        try:
+            for name, (digest, files) in datasets.items():
+                receive(name, digest, files)
+            for place, kept in fitted.items():
+                write_files(kept, runs / place)
+        except (TiplBenchError, OSError) as error:
+            return {}, f"Its data could not be received: {error}"
+        perform(
+            {**message, "runs": str(runs), "out": str(out)},
+            lambda answer: errors.append(answer["error"]) if "error" in answer else None,
+        )
+        found = {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()} if out.is_dir() else {}
+    return found, errors[0] if errors else None
+
+
+def receive(name: str, digest: str, files: Mapping[str, Any]) -> None:
+    """Put a dataset into this node's store, verified byte for byte, unless it is there.
+
+    Raises
+    ------
+    DatasetError
+        If another dataset of its name is there, or what arrives is not what was sent.
+    """
+    import ray
+
+    with exclusive(name, wait=True):
+        target, staging = dataset_folder(name), staging_folder(name)
+        if not target.exists():
+            for place, reference in files.items():
+                path = staging / place
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(ray.get(reference))
+            dataset = Dataset.open(staging)
+            dataset.verify()
+            target.parent.mkdir(parents=True, exist_ok=True)
+            staging.replace(target)
+        if (found := Dataset.open(target).digest) != digest:
+            raise DatasetError(f"{target} is another {name} (digest {found[:12]}, not {digest[:12]}); remove it there.")
+
+
+def write_files(files: Files, folder: Path) -> None:
+    """Write a run's files, the record last: a folder with a record is whole."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in sorted(files, key=lambda one: one == "record.json"):
+        partial = folder / f".{name}.partial"
+        partial.write_bytes(files[name])
+        partial.replace(folder / name)
