@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import logging
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -50,7 +52,7 @@ class RayEngine:
 
     def __init__(self, address: str | None = None, cores: int | None = None) -> None:
         try:
-            import ray
+            ray: Any = importlib.import_module("ray")
         except ImportError:
             raise TiplBenchError(
                 "The engine ray needs Ray, which is not installed: pip install 'tipl-bench[ray]'."
@@ -60,7 +62,7 @@ class RayEngine:
                 ray.init(
                     address=address,
                     log_to_driver=False,
-                    logging_level="ERROR",
+                    logging_level=logging.ERROR,
                     include_dashboard=False if address is None else None,
                 )
             except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
@@ -68,7 +70,7 @@ class RayEngine:
                     f"No Ray cluster answers at {address or os.environ.get('RAY_ADDRESS', 'this machine')} "
                     f"({reason(error)}). Start one with `ray start --head`, or name another address."
                 ) from None
-        self.ray: Any = ray
+        self.ray = ray
         alive = [node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]]
         self.cores = cores or max(1, int(min(one for one in alive if one)))
 
