@@ -88,7 +88,7 @@ def run_tasks(name: str, out: Path | None, only: tuple[str, ...], engine: str, j
     Repeating the command goes on where it was. A run that fails is recorded and tried again the next time; the others
     go on, and the exit status is 1.
     """
-    from ..benchmark.suites.engine import build_engine
+    from ..benchmark.suites.engines import build_engine
     from ..benchmark.suites.run import run_suite
 
     with Bars() as bars:

@@ -11,7 +11,6 @@ from queue import SimpleQueue
 from typing import Protocol
 
 from ...registry.collection.child import ChildProcess, Message
-from ...utils.errors import UnknownNameError
 from .tasks import perform
 
 
@@ -77,25 +76,6 @@ class LocalEngine:
             return [[] for _ in range(self.jobs)]
         cores = sorted(os.sched_getaffinity(0))
         return [cores[place :: self.jobs] or [cores[place % len(cores)]] for place in range(self.jobs)]
-
-
-def build_engine(name: str, jobs: int = 1) -> Engine:
-    """An engine by name: `local`, `ray` for the cluster that Ray finds, or the address of one.
-
-    Raises
-    ------
-    UnknownNameError
-        If it is none of these.
-    TiplBenchError
-        See `RayEngine`.
-    """
-    if name == "local":
-        return LocalEngine(jobs)
-    if name != "ray" and ":" not in name:
-        raise UnknownNameError("engine", name, ["local", "ray", "HOST:PORT", "ray://HOST:PORT"])
-    from .ray_engine import RayEngine
-
-    return RayEngine(None if name == "ray" else name)
 
 
 def _pass_on(messages: SimpleQueue[tuple[str, Message | None]], name: str, message: Message | None) -> None:

@@ -12,7 +12,7 @@ import time
 import pytest
 from helpers.suites import BOARD, NAMES, artifacts, collect_board, suite_file
 from tipl_bench.benchmark.suites import ray_engine
-from tipl_bench.benchmark.suites.engine import build_engine
+from tipl_bench.benchmark.suites.engines import build_engine
 from tipl_bench.benchmark.suites.ray_engine import RayEngine, here, perform_away, receive, write_files
 from tipl_bench.benchmark.suites.run import run_suite
 from tipl_bench.registry.dataset import Dataset
