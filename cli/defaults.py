@@ -34,7 +34,7 @@ def read_defaults(group: click.Group) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
     except (FileNotFoundError, NotADirectoryError) as error:
-        if VARIABLE in os.environ:
+        if os.environ.get(VARIABLE):
             raise OptionError(f"{VARIABLE} names {path}: {reason(error)}.") from None
         return {}
     except (OSError, ValueError) as error:

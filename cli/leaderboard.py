@@ -47,7 +47,8 @@ def leaderboard() -> None:
     default=True,
     show_default=True,
     help="Run a predictor of this package again, or only re-score it: for a maintainer's own runs whose fit takes "
-    "hours, or a GPU. Added again with a rerun, the row is reproduced.",
+    "hours, or a GPU. Added again with a rerun, the row is reproduced. Of the training track: train all of it again, "
+    "or a part.",
 )
 @click.option(
     "--fresh/--no-fresh",

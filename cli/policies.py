@@ -15,6 +15,7 @@ from .options import json_option
 from .output import Bars, echo, print_fields, quiet_option
 
 if TYPE_CHECKING:
+    from ..registry.dataset import Dataset
     from ..rl.network import PolicyNetwork
 
 FIRST_SEED = 10_001
@@ -46,12 +47,12 @@ def _of_a_checkpoint(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def _open(dataset: str, trial: int, checkpoint: int) -> PolicyNetwork:
+def _open(dataset: str, trial: int, checkpoint: int) -> tuple[Dataset, PolicyNetwork]:
     from .verification import open_dataset_of
 
     opened = open_dataset_of(dataset)
     opened.files([trial])  # says which trials there are
-    return opened.trial(trial).policy(checkpoint)
+    return opened, opened.trial(trial).policy(checkpoint)
 
 
 @policy.command(
@@ -61,12 +62,13 @@ def _open(dataset: str, trial: int, checkpoint: int) -> PolicyNetwork:
 @json_option
 def show(dataset: str, trial: int, checkpoint: int, as_json: bool) -> None:
     """Show what a policy is and what it needs to act."""
-    from ..rl.forward import NORMALIZER_EPSILON, OBSERVATION_CLIP
-    from .verification import open_dataset_of
+    import math
 
-    opened = open_dataset_of(dataset)
-    found = _open(dataset, trial, checkpoint)
+    from ..rl.forward import NORMALIZER_EPSILON, OBSERVATION_CLIP
+
+    opened, found = _open(dataset, trial, checkpoint)
     columns = {name: values[checkpoint].item() for name, values in opened.trial(trial).columns.items()}
+    columns = {name: None if math.isnan(value) else value for name, value in columns.items()}
     shown: dict[str, Any] = {
         "dataset": f"{opened.name}, trial {trial} (seed {opened.manifest.trial_seeds[trial]})",
         "environment": found.environment,
@@ -88,7 +90,7 @@ def show(dataset: str, trial: int, checkpoint: int, as_json: bool) -> None:
 def _text(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return ", ".join(f"[{_text(one)}]" if isinstance(one, tuple) else _text(one) for one in value)
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    return f"{value:.6g}" if isinstance(value, float) else "-" if value is None else str(value)
 
 
 @policy.command(
@@ -107,7 +109,7 @@ def evaluate(dataset: str, trial: int, checkpoint: int, episodes: int, seed: int
     """
     import numpy as np
 
-    found = _open(dataset, trial, checkpoint)
+    found = _open(dataset, trial, checkpoint)[1]
     returns = [found.evaluate([one]) for one in range(seed, seed + episodes)]
     if as_json:
         click.echo(json.dumps({"seeds": [seed, seed + episodes - 1], "returns": returns, "mean": np.mean(returns)}))
@@ -128,7 +130,7 @@ def export(dataset: str, trial: int, checkpoint: int, out: Path) -> None:
     """Write a policy, with normaliser and clipping, to a file."""
     from ..benchmark.policies.files import export_policy
 
-    export_policy(_open(dataset, trial, checkpoint), out)
+    export_policy(_open(dataset, trial, checkpoint)[1], out)
     echo(f"wrote {out}")
 
 
@@ -150,7 +152,7 @@ def _film_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @_film_options
 def record(dataset: str, trial: int, checkpoint: int, out: Path | None, seed: int, steps: int | None) -> None:
     """Film one episode of a policy, in real time."""
-    found = _open(dataset, trial, checkpoint)
+    found = _open(dataset, trial, checkpoint)[1]
     _film({f"trial {trial}, checkpoint {checkpoint}": found}, out or Path("policy.gif"), seed, steps)
 
 
@@ -182,9 +184,14 @@ def watch(run_folder: Path, window: int, horizon: int | None, out: Path | None, 
     All begin at one reset. The true policy acts with its own normaliser, the others with that of the origin, as in the
     protocol's returns.
     """
+    from ..benchmark.training.record import is_training_record
     from ..leaderboard.verify.policies import policies_of_window
     from .verification import open_checked
 
+    if is_training_record(run_folder):
+        raise click.UsageError(
+            f"{run_folder} is a run of the training track; only those of the forecast track forecast."
+        )
     opened = open_checked(run_folder, None)
     chosen = policies_of_window(opened, window, horizon)
     _film(chosen, out or Path("policy.gif"), seed, steps)

@@ -112,6 +112,11 @@ class CollectionConfig(BaseModel):
         )
 
     @property
+    def trained_steps(self) -> int:
+        """Environment steps that each trial takes."""
+        return self.iterations * self.hyperparameters.steps_per_iteration
+
+    @property
     def iterations(self) -> int:
         """PPO iterations of each trial."""
         return self.iterations_trained or self.training.iterations

@@ -78,9 +78,16 @@ COVERED: dict[int, dict[str, Any]] = {
 }
 """The fields that the digest covers, by manifest format. They are frozen: a field that a model gains later changes no
 digest, and one that decides what the data mean needs a new format. `version` is later: only documents of 2 name it."""
-COVERED_ON_ANY_PROCESSOR = {field: inner for field, inner in COVERED[2].items() if field not in ("versions", "cpu")}
-"""Those of format 2 from version 3 of collections on, frozen likewise. Every byte of the trials is covered; where they
-were made is not, as equal bytes would have a digest for each machine."""
+COVERED_ON_ANY_PROCESSOR = {
+    **{field: inner for field, inner in COVERED[2].items() if field not in ("versions", "cpu")},
+    "collection": {
+        **_FORMAT_1["collection"],
+        "method": {"optimizer": True, "outer": True, "settings": True},
+        "iterations_trained": True,
+    },
+}
+"""Those of format 2 from version 3 of collections on, frozen likewise, with what only such collections may name. Every
+byte of the trials is covered; where they were made is not, as equal bytes would have a digest for each machine."""
 
 
 class Identity(NamedTuple):

@@ -46,7 +46,8 @@ class PolicyNetwork(torch.nn.Module):
     DatasetError
         If the weights are not of the layout.
     DatasetArgumentError
-        If the environment has other observations or actions than the layout.
+        If the environment has other observations or actions than the layout, or the moments are not of the
+        observations.
     """
 
     observation_mean: Tensor
@@ -60,6 +61,12 @@ class PolicyNetwork(torch.nn.Module):
         super().__init__()
         layout.check(np.asarray(weights), "policy")
         self.environment, self.layout = environment, layout
+        for what, moment in (("mean", mean), ("variance", variance)):
+            if np.shape(moment) != (layout.observation_size,):
+                raise DatasetArgumentError(
+                    f"The {what} has shape {list(np.shape(moment))}; the policy has {layout.observation_size} "
+                    "observations."
+                )
         simulation = make(environment, [0])
         sizes = (simulation.observation_size, simulation.action_size)
         if sizes != (layout.observation_size, layout.action_size):
@@ -103,8 +110,10 @@ class PolicyNetwork(torch.nn.Module):
 
     def act(self, observation: npt.ArrayLike) -> Float32:
         """The actions [..., A] of an evaluation, bit for bit, for raw observations [..., O]."""
-        given = np.asarray(observation, np.float64)
-        rows = np.ascontiguousarray(given.reshape(-1, self.layout.observation_size))
+        given, size = np.asarray(observation, np.float64), self.layout.observation_size
+        if given.ndim == 0 or given.shape[-1] != size:
+            raise DatasetArgumentError(f"Observations have shape {list(given.shape)}; the last axis must be {size}.")
+        rows = np.ascontiguousarray(given.reshape(-1, size) if given.size else np.empty((0, size)))
         found = np.empty((len(rows), self.layout.action_size), np.float32)
         own = self.stored
         evaluation_actions(
@@ -116,7 +125,7 @@ class PolicyNetwork(torch.nn.Module):
             np.arange(len(rows)),
             *(rows, found),
         )
-        return found.reshape(*given.shape[:-1], -1)
+        return found.reshape(*given.shape[:-1], self.layout.action_size)
 
     @property
     def stored(self) -> Policies:

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..utils.errors import TiplBenchError, reason
+from .environments import TASKS
 from .environments.batched import compiler_warnings_logged
 from .network import PolicyNetwork
 
@@ -56,7 +57,8 @@ def rendered_episode(policy: PolicyNetwork, seed: int) -> Generator[Step]:
     TiplBenchError
         If there is no renderer.
     """
-    choose_renderer()
+    if policy.environment in TASKS:
+        choose_renderer()
     environment = gymnasium_environment(policy.environment, render_mode="rgb_array")
     try:
         observation, _ = environment.reset(seed=seed)
@@ -80,7 +82,7 @@ def frames_per_second(environment_id: str) -> float:
 
 
 def choose_renderer() -> None:
-    """Have MuJoCo render without a display, unless there is one or the environment variable MUJOCO_GL chooses.
+    """Choose what MuJoCo renders with, a display if one works, unless the environment variable MUJOCO_GL does.
 
     The choice is made once in a process, so it is tried in another one first.
 
@@ -89,9 +91,10 @@ def choose_renderer() -> None:
     TiplBenchError
         If none of the renderers works here.
     """
-    if any(os.environ.get(name) for name in ("MUJOCO_GL", "DISPLAY", "WAYLAND_DISPLAY")) or sys.platform != "linux":
+    if os.environ.get("MUJOCO_GL") or sys.platform != "linux":
         return
-    for name in HEADLESS:
+    displays = [name for name in ("DISPLAY", "WAYLAND_DISPLAY") if os.environ.get(name)]
+    for name in [*(["glfw"] if displays else []), *HEADLESS]:  # a display may be named that is gone
         tried = subprocess.run(
             [sys.executable, "-c", PROBE], env={**os.environ, "MUJOCO_GL": name}, capture_output=True, check=False
         )
@@ -125,7 +128,7 @@ def _rendered(environment: gymnasium.Env[Any, Any]) -> Frame:
         found = environment.render()
     except Exception as error:  # of OpenGL, which raises many kinds
         raise TiplBenchError(
-            f"MuJoCo cannot render here with MUJOCO_GL={os.environ.get('MUJOCO_GL', '')} ({reason(error)}). Unset it, "
-            f"or choose one of {', '.join(HEADLESS)}."
+            f"{environment.spec.id if environment.spec else 'The environment'} cannot be rendered here "
+            f"({reason(error)}). If that is MuJoCo's, set MUJOCO_GL to one of {', '.join(HEADLESS)}."
         ) from None
     return np.asarray(found, np.uint8)

@@ -14,7 +14,7 @@ from .windows import Split
 
 SPACING = ("steps_per_iteration", "epochs", "minibatches")
 """Hyperparameters that say how far training goes from one checkpoint to the next."""
-LENGTH_AND_ARITHMETIC = {"trials", "first_seed", "environment_steps", "version"}
+LENGTH_AND_ARITHMETIC = {"trials", "first_seed", "environment_steps", "iterations_trained", "version"}
 """Fields of a collection in which two may differ whose trials of one seed are yet the same, up to rounding and the
 schedule's end."""
 

@@ -1,1 +1,1 @@
-"""Policies to look at: written to files that others read, and filmed as they act."""
+"""Policies as files that other programs read, and as films."""

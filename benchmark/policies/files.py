@@ -24,10 +24,12 @@ def export_policy(policy: PolicyNetwork, path: Path) -> None:
     Raises
     ------
     OptionError
-        For a suffix that is not among `SUFFIXES`.
+        For a suffix that is not among `SUFFIXES`, or a folder that is not there.
     TiplBenchError
         If an ONNX model cannot be written for want of a package.
     """
+    if not path.absolute().parent.is_dir():
+        raise OptionError(f"{path}: there is no folder {path.parent}.")
     if path.suffix == ".onnx":
         policy.to_onnx(path)
         return

@@ -25,7 +25,7 @@ GAP = 4
 
 @contextlib.contextmanager
 def video(path: Path, steps_per_second: float) -> Iterator[Callable[[Frame], None]]:
-    """Write a video in real time: what it gives takes each step's frame, and leaves out what is too much.
+    """Write a video in real time; yields a function that takes the frame of each step.
 
     Parameters
     ----------
@@ -68,6 +68,8 @@ def video(path: Path, steps_per_second: float) -> Iterator[Callable[[Frame], Non
 
 def check_video(path: Path) -> None:
     """Raise what `video` raises, before anything is rendered."""
+    if not path.absolute().parent.is_dir():
+        raise OptionError(f"{path}: there is no folder {path.parent}.")
     if path.suffix not in SUFFIXES:
         raise OptionError(f"{path}: a video's name ends in {' or '.join(SUFFIXES)}.")
     if path.suffix == ".mp4":

@@ -33,6 +33,42 @@ class Engine(Protocol):
         """Perform tasks by their names, and give each one's outcome as it ends."""
 
 
+class Waiting:
+    """Tasks that are not begun: which one can be, as those that it needs are finished.
+
+    Parameters
+    ----------
+    tasks
+        By their names; what they need and is not among them is finished.
+    """
+
+    def __init__(self, tasks: Sequence[tuple[str, Message]]) -> None:
+        self.tasks = dict(tasks)
+        self.unfinished = {*self.tasks}
+        self.failed: set[str] = set()
+
+    def __bool__(self) -> bool:
+        return bool(self.tasks)
+
+    def next(self) -> tuple[str, Message] | None:
+        """Take the first task that can begin; None if there is none yet."""
+        for name, message in self.tasks.items():
+            if not self.unfinished.intersection(message["needs"]):
+                del self.tasks[name]
+                return name, message
+        return None
+
+    def end(self, name: str, *, failed: bool) -> Iterator[Outcome]:
+        """Note that a task has ended; gives those that can never begin, as what they need has failed."""
+        if not failed:
+            self.unfinished.discard(name)
+            return
+        for other in [one for one, message in self.tasks.items() if name in message["needs"]]:
+            del self.tasks[other]
+            yield Outcome(other, f"It needs {name}, which is not finished.")
+            yield from self.end(other, failed=True)
+
+
 class LocalEngine:
     """Processes of this machine, each on its share of the cores.
 
@@ -47,16 +83,19 @@ class LocalEngine:
 
     def perform(self, tasks: Sequence[tuple[str, Message]], report: Report) -> Iterator[Outcome]:
         """See `Engine.perform`."""
-        waiting, free = [*tasks], self._shares()
+        waiting, free = Waiting(tasks), self._shares()
         messages: SimpleQueue[tuple[str, Message | None]] = SimpleQueue()
         running: dict[str, tuple[ChildProcess, list[int], contextlib.ExitStack]] = {}
         errors: dict[str, str] = {}
         with contextlib.ExitStack() as everything:
             while waiting or running:
-                while waiting and free:
-                    name, message = waiting.pop(0)
+                while free and (task := waiting.next()):
+                    name, message = task
                     cores, own = free.pop(), everything.enter_context(contextlib.ExitStack())
-                    child = ChildProcess(perform, {**message, "cores": cores}, partial(_pass_on, messages, name), {})
+                    threads = {"OMP_NUM_THREADS": str(len(cores))} if cores else {}
+                    child = ChildProcess(
+                        perform, {**message, "cores": cores}, partial(_pass_on, messages, name), threads
+                    )
                     running[name] = (own.enter_context(child), cores, own)
                 name, answer = messages.get()
                 if answer is None:
@@ -64,7 +103,9 @@ class LocalEngine:
                     how = child.failure()
                     own.close()
                     free.append(cores)
-                    yield Outcome(name, errors.pop(name, None) or (f"The process {how}." if how else None))
+                    error = errors.pop(name, None) or (f"The process {how}." if how else None)
+                    yield Outcome(name, error)
+                    yield from waiting.end(name, failed=error is not None)
                 elif "error" in answer:
                     errors[name] = answer["error"]
                 else:

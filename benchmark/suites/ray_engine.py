@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,16 +15,19 @@ from ..._version import __version__
 from ...registry.catalog import catalog
 from ...registry.collection.child import Message
 from ...registry.dataset import Dataset
-from ...registry.store import dataset_folder, exclusive, local_names, staging_folder
+from ...registry.store import dataset_folder, exclusive, local_names
 from ...utils.errors import DatasetError, TiplBenchError, reason
+from ...utils.files import replace_atomically
 from ...utils.machine import package_versions
-from .engine import LocalEngine, Outcome, Report
+from ..forecast.run_folder import PREDICTOR_NAME
+from ..record import RECORD_NAME
+from .engine import LocalEngine, Outcome, Report, Waiting
 from .suite import RUNS
 from .tasks import perform
 
 RETRIES = 5
 """Times that a task begins anew on another worker when its worker or node is lost."""
-FITTED = ("record.json", "predictor.safetensors")
+FITTED = (RECORD_NAME, PREDICTOR_NAME)
 """Files of a run that a later task's predictor is."""
 
 Files = dict[str, bytes]
@@ -72,35 +76,34 @@ class RayEngine:
                 ) from None
         self.ray = ray
         alive = [node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]]
-        self.cores = cores or max(1, int(min(one for one in alive if one)))
+        self.cores = cores or int(min((one for one in alive if one >= 1), default=1))
 
     def perform(self, tasks: Sequence[tuple[str, Message]], report: Report) -> Iterator[Outcome]:
-        """See `Engine.perform`; tasks that need what another one fits wait for it."""
+        """See `Engine.perform`; datasets are collected here first."""
+        waiting, datasets = Waiting(tasks), dict[str, Any]()
+        pending: dict[Any, tuple[str, Path]] = {}
         collected = [task for task in tasks if task[1]["kind"] == "dataset"]
-        yield from LocalEngine().perform(collected, report)
-        others = [task for task in tasks if task[1]["kind"] != "dataset"]
-        later = [task for task in others if any(RUNS in one for one in task[1]["arguments"]["settings"])]
-        yield from self._away([task for task in others if task not in later], report)
-        yield from self._away(later, report)
-
-    def _away(self, tasks: Sequence[tuple[str, Message]], report: Report) -> Iterator[Outcome]:
+        for outcome in LocalEngine().perform(collected, report):
+            yield outcome
+            waiting.tasks.pop(outcome.name, None)
+            yield from waiting.end(outcome.name, failed=outcome.error is not None)
         remote = self.ray.remote(num_cpus=self.cores, max_retries=RETRIES)(perform_away)
-        datasets: dict[str, Any] = {}
-        pending = {}
-        for name, message in tasks:
-            needed = {one: self._handed_over(one, datasets) for one in _datasets_of(message)}
-            reference = remote.remote(message, here(), needed, _fitted_files(message))
-            pending[reference] = (name, Path(message["out"]))
-        while pending:
+        while waiting or pending:
+            while task := waiting.next():
+                name, message = task
+                needed = {one: self._handed_over(one, datasets) for one in _datasets_of(message)}
+                reference = remote.remote(message, here(), needed, _fitted_files(message))
+                pending[reference] = (name, Path(message["out"]))
             (ended, *_), _rest = self.ray.wait([*pending], num_returns=1)
             name, folder = pending.pop(ended)
             try:
                 files, error = self.ray.get(ended)
             except Exception as failure:  # Ray's, of workers and nodes that are lost for good
-                yield Outcome(name, f"It was lost on the cluster ({reason(failure)}).")
-                continue
-            write_files(files, folder)
+                files, error = {}, f"It was lost on the cluster ({reason(failure)})."
+            if files:
+                write_files(files, folder)
             yield Outcome(name, error)
+            yield from waiting.end(name, failed=error is not None)
 
     def _handed_over(self, name: str, known: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         """A dataset's digest, and its files in Ray's object store, put there once."""
@@ -190,15 +193,16 @@ def receive(name: str, digest: str, files: Mapping[str, Any]) -> None:
     import ray
 
     with exclusive(name, wait=True):
-        target, staging = dataset_folder(name), staging_folder(name)
+        target = dataset_folder(name)
+        staging = target.with_name(f".{target.name}.received")
         if not target.exists():
+            shutil.rmtree(staging, ignore_errors=True)
             for place, reference in files.items():
                 path = staging / place
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(ray.get(reference))
             dataset = Dataset.open(staging)
             dataset.verify()
-            target.parent.mkdir(parents=True, exist_ok=True)
             staging.replace(target)
         if (found := Dataset.open(target).digest) != digest:
             raise DatasetError(f"{target} is another {name} (digest {found[:12]}, not {digest[:12]}); remove it there.")
@@ -207,7 +211,6 @@ def receive(name: str, digest: str, files: Mapping[str, Any]) -> None:
 def write_files(files: Files, folder: Path) -> None:
     """Write a run's files, the record last: a folder with a record is whole."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name in sorted(files, key=lambda one: one == "record.json"):
-        partial = folder / f".{name}.partial"
-        partial.write_bytes(files[name])
-        partial.replace(folder / name)
+    for name in sorted(files, key=lambda one: one == RECORD_NAME):
+        with replace_atomically(folder / name) as temporary:
+            temporary.write_bytes(files[name])

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
 from ...utils.errors import OptionError
 from ...utils.progress import Progress, clock_time, silent
+from ..protocol import CURRENT
 from ..training.record import TrainingRecord
 from .engine import Engine, LocalEngine
 from .suite import read_suite
@@ -87,13 +88,27 @@ def suite_status(suite: str | Path, folder: Path | None = None, only: Sequence[s
     """
     name, found = read_suite(suite)
     folder = folder or default_suite_folder(name)
-    tasks = tasks_of(found)
+    try:
+        tasks = tasks_of(found)
+    except OptionError as error:
+        raise OptionError(f"{suite}, {error}") from None
     chosen = [task for task in tasks if not only or any(fnmatch(task.name, pattern) for pattern in only)]
-    if not chosen:
+    if chosen:
+        wanted = _with_needs(chosen, {task.name: task for task in tasks})
+        chosen = [task for task in tasks if task.name in wanted]
+    else:
         raise OptionError(
             f"{name}: no task's name fits {', '.join(only)}; one is {tasks[0].name}." if tasks else f"{name} is empty."
         )
     return SuiteStatus(name, folder, tuple(chosen), {task.name: progressed(task, folder) for task in chosen})
+
+
+def _with_needs(chosen: Iterable[Task], known: Mapping[str, Task]) -> set[str]:
+    """The names of tasks, and of those that they need."""
+    found: set[str] = set()
+    for task in chosen:
+        found |= {task.name} | _with_needs((known[name] for name in task.needs), known)
+    return found
 
 
 def run_suite(
@@ -127,7 +142,7 @@ def run_suite(
 
     def report(name: str, message: dict[str, object]) -> None:
         unknown = now().time_left()[1]
-        beside = f", {unknown} of a kind not timed yet" if unknown else ""
+        beside = f", {unknown} tasks whose time is not known" if unknown else ""
         progress("suite", *now().work(), f"{name}: {message['stage']}{beside}")
 
     progress("suite", *now().work(), "")
@@ -186,14 +201,20 @@ def report_rows(status: SuiteStatus) -> list[ReportRow]:
         record = status.states[task.name].record
         if isinstance(record, TrainingRecord):
             where = f"{record.key.protocol.environment} ({record.key.split})"
-            found[where, record.key.label, "AUC"].append(record["auc"].value or 0.0)
+            label = " ".join(filter(None, (record.key.label, record.key.scope)))
+            if (auc := record["auc"].value) is not None:
+                found[where, label, "AUC"].append(auc)
         elif record is not None:
-            label = " ".join((task.arguments["model"], *task.arguments["settings"], task.arguments["budget"]))
+            given = task.arguments
+            parts = [given["model"], *given["settings"], given["budget"]]
+            parts += [f"on {given['fit_on']}"] if given["fit_on"] else []
+            parts += [f"protocol {given['protocol']}"] if given["protocol"] != CURRENT.version else []
+            label = " ".join(parts)
             for phase in ("learning", "converged"):
                 skills = [one.estimates["skill"].value for one in record.results if one.phase == phase]
                 known = [value for value in skills if value is not None]
                 if known:
-                    found[f"{task.arguments['dataset']}, {phase}", label, "skill"].append(sum(known) / len(known))
+                    found[f"{given['dataset']}, {phase}", label, "skill"].append(sum(known) / len(known))
     rows = [ReportRow(board, method, len(v), what, tuple(v)) for (board, method, what), v in found.items()]
     order = {board: place for place, (board, *_) in enumerate(found)}
     return sorted(rows, key=lambda row: (order[row.board], -row.mean))

@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ...baselines import predictor_type
-from ...baselines.optimizers.lookup import build_optimizer
-from ...baselines.options import build_options
-from ...registry.catalog import catalog
-from ...registry.collection.presets import presets
-from ...registry.store import local_names
-from ...utils.errors import OptionError, TiplBenchError, UnknownNameError, reason
+from ...utils.errors import OptionError, UnknownNameError, reason
 from ...utils.text import first_error
-from ..protocol import CURRENT, protocol
-from ..training.protocol import training_protocol
-from ..training.request import with_files
+from ..protocol import CURRENT
 
 SHIPPED = Path(__file__).parent
 RUNS = "{runs}"
@@ -35,7 +26,7 @@ class ForecastEntry(BaseModel):
     datasets: tuple[str, ...] = Field(min_length=1)
     budget: str = "quick"
     settings: tuple[str, ...] = ()
-    seeds: tuple[int, ...] = Field((0,), min_length=1)
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field((0,), min_length=1)
     fit_on: str | None = None
     protocol: int = CURRENT.version
 
@@ -72,49 +63,19 @@ def shipped_suites() -> dict[str, Path]:
 def read_suite(place: str | Path) -> tuple[str, Suite]:
     """A suite's name and what it holds: one of this package by its name, or a file's.
 
-    Everything that it names is looked up: nothing is begun that would stop in the middle for a wrong name.
-
     Raises
     ------
     UnknownNameError
         If there is neither such a suite nor such a file.
     OptionError
-        If the file is not a suite's, or names what does not exist; the message says where.
+        If the file is not a suite's.
     """
     path = shipped_suites().get(str(place), Path(place))
     if not path.is_file():
         raise UnknownNameError("suite", str(place), shipped_suites(), "It is neither a suite's name nor a file")
     try:
-        suite = Suite.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        return path.stem, Suite.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except ValidationError as error:
         raise OptionError(f"{path}: {first_error(error, 'suite')}.") from None
     except (OSError, ValueError) as error:
         raise OptionError(f"{path}: not a suite ({reason(error)}).") from None
-    parts: dict[str, Sequence[ForecastEntry | TrainingEntry]] = {
-        "forecast": suite.forecast,
-        "training": suite.training,
-    }
-    for kind, entries in parts.items():
-        for place_in_file, entry in enumerate(entries):
-            try:
-                _check(entry)
-            except TiplBenchError as error:
-                raise OptionError(f"{path}, {kind} entry {place_in_file + 1}: {error}") from None
-    return path.stem, suite
-
-
-def _check(entry: ForecastEntry | TrainingEntry) -> None:
-    """Raise for a name or a setting that does not exist; a fitted state of the suite's own is made later."""
-    if isinstance(entry, TrainingEntry):
-        for environment in entry.environments:
-            training_protocol(environment)
-        settings = [f"{one.partition('=')[0]}=persistence" if RUNS in one else one for one in entry.settings]
-        build_optimizer(entry.optimizer, entry.outer, with_files(settings)[0])
-        return
-    chosen = protocol(entry.protocol)
-    known = {*catalog(), *presets(), *local_names()}
-    for name in (*entry.datasets, *([entry.fit_on] if entry.fit_on else [])):
-        if name not in known:
-            raise UnknownNameError("dataset", name, known)
-    kind = predictor_type(entry.model)
-    build_options(kind, entry.budget, entry.settings, chosen.context)

@@ -1,26 +1,30 @@
-"""The tasks of a suite: what each does, in a process of its own, and how far its folder says that it is."""
+"""The tasks of a suite: what each does, in a process of its own, and what its folder says of it."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
+from ...baselines import predictor_type
+from ...baselines.optimizers.lookup import build_optimizer
+from ...baselines.options import build_options
 from ...registry.catalog import catalog
 from ...registry.collection.child import Message, Send
+from ...registry.collection.presets import presets
 from ...registry.store import local_names
-from ...utils.errors import ProtocolError, TiplBenchError
+from ...utils.errors import OptionError, ProtocolError, TiplBenchError, UnknownNameError
 from ...utils.progress import Progress
-from ..collection import collect_named
+from ..collection import load_or_collect
 from ..forecast.run_folder import KEY_NAME
 from ..protocol import protocol
 from ..record import RECORD_NAME, Record, read_record
-from ..request import run_folder
+from ..request import resolved_model, run_folder
 from ..run import run
 from ..training.record import TrainingRecord, read_training_record
-from ..training.request import TrainingRequest, default_folder
+from ..training.request import TrainingRequest, default_folder, with_files
 from ..training.run import train
 from .suite import RUNS, ForecastEntry, Suite, TrainingEntry
 
@@ -39,15 +43,18 @@ class Task:
     name
         The run's folder below the suite's, or the dataset's name.
     group
-        Tasks of one group take about as long as each other.
+        What it differs from others of in the seed alone: tasks of one group take about as long as each other.
     arguments
-        What `collect_named`, `run` or `train` is called with, as JSON can hold it.
+        What `load_or_collect`, `run` or `train` is called with, as JSON can hold it.
+    needs
+        Names of the tasks that must be finished before.
     """
 
     kind: Kind
     name: str
     group: str
     arguments: dict[str, Any]
+    needs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -73,14 +80,58 @@ class Progressed:
 
 
 def tasks_of(suite: Suite) -> list[Task]:
-    """All tasks, in an order in which each finds what it needs: datasets, then runs, then training."""
-    runs = [task for entry in suite.forecast for task in _runs(entry)]
-    names = {name for entry in suite.forecast for name in (*entry.datasets, *filter(None, [entry.fit_on]))}
-    datasets = [
-        Task("dataset", name, f"dataset {name}", {"name": name}) for name in sorted(names) if not _bundled(name)
-    ]
-    trainings = [task for entry in suite.training for task in _trainings(entry)]
-    return list({task.name: task for task in (*datasets, *runs, *trainings)}.values())
+    """All tasks, each after those that it needs. Whatever the suite names is looked up: nothing is begun for a typo.
+
+    Raises
+    ------
+    OptionError
+        If an entry names what does not exist, or two entries give different tasks of one name; the message says where.
+    """
+    runs, trainings = (
+        _of_entries("forecast", suite.forecast, _runs),
+        _of_entries("training", suite.training, _trainings),
+    )
+    datasets: dict[str, Task] = {}
+    for task in runs:
+        for name in task.needs:
+            _add_dataset(name, task.arguments["protocol"], datasets)
+    found: dict[str, Task] = {}
+    for task in (*datasets.values(), *runs, *trainings):
+        if found.setdefault(task.name, task) != task:
+            raise OptionError(
+                f"Two entries of the suite have different runs of the name {task.name}; rename one's class."
+            )
+    for task in trainings:
+        for name in task.needs:
+            if name not in found:
+                raise OptionError(f"{task.name} needs the run {name}, which is no task of the suite.")
+    return list(found.values())
+
+
+Entry = TypeVar("Entry", ForecastEntry, TrainingEntry)
+
+
+def _of_entries(kind: str, entries: Sequence[Entry], make: Callable[[Entry], list[Task]]) -> list[Task]:
+    """The tasks of entries; an error says of which one it is."""
+    found = []
+    for number, entry in enumerate(entries, 1):
+        try:
+            found += make(entry)
+        except TiplBenchError as error:
+            raise OptionError(f"{kind} entry {number}: {error}") from None
+    return found
+
+
+def _add_dataset(name: str, version: int, known: dict[str, Task]) -> None:
+    """Add a dataset and, before it, the one that it extends or truncates."""
+    if name in known:
+        return
+    chosen = presets().get(name)
+    base = getattr(chosen, "extends", None) or getattr(chosen, "truncates", None)
+    needs = () if base is None or _bundled(base) or name in local_names() else (base,)
+    for one in needs:
+        _add_dataset(one, version, known)
+    known[name] = Task("dataset", name, f"dataset {name}", {"name": name, "protocol": version}, needs)
 
 
 def _bundled(name: str) -> bool:
@@ -89,31 +140,41 @@ def _bundled(name: str) -> bool:
 
 
 def _runs(entry: ForecastEntry) -> list[Task]:
+    chosen, known = protocol(entry.protocol), {*catalog(), *presets(), *local_names()}
+    for name in filter(None, (*entry.datasets, entry.fit_on)):
+        if name not in known:
+            raise UnknownNameError("dataset", name, known)
+    with resolved_model(entry.model, entry.budget) as (model, _):
+        build_options(predictor_type(model), entry.budget, entry.settings, chosen.context)
     found = []
     for dataset in entry.datasets:
+        if dataset == entry.fit_on:
+            raise OptionError(f"{dataset} is fitted on anyway; leave out fit_on, or the dataset.")
         for seed in entry.seeds:
-            model, chosen = entry.model.rpartition(":")[2], protocol(entry.protocol)
-            folder = run_folder(dataset, model, entry.settings, entry.budget, seed, chosen, entry.fit_on)
-            arguments = {
-                **entry.model_dump(mode="json", exclude={"datasets", "seeds"}),
-                "dataset": dataset,
-                "seed": seed,
-            }
-            group = f"{entry.model} {entry.budget} {dataset}"
-            found.append(Task("run", folder.relative_to("runs").as_posix(), group, arguments))
+            short = model.rpartition(":")[2]
+            folder = run_folder(dataset, short, entry.settings, entry.budget, seed, chosen, entry.fit_on)
+            given = entry.model_dump(mode="json", exclude={"datasets", "seeds"})
+            arguments = {**given, "model": model, "dataset": dataset, "seed": seed}
+            group = " ".join((model, *entry.settings, entry.budget, dataset, entry.fit_on or ""))
+            needs = tuple(name for name in (dataset, entry.fit_on) if name and not _bundled(name))
+            found.append(Task("run", folder.relative_to("runs").as_posix(), group, arguments, needs))
     return found
 
 
 def _trainings(entry: TrainingEntry) -> list[Task]:
+    needs = tuple(one.partition(RUNS + "/")[2] for one in entry.settings if RUNS in one)
+    checked = [f"{one.partition('=')[0]}=persistence" if RUNS in one else one for one in entry.settings]
+    plain = tuple(one.replace(RUNS + "/", "") for one in entry.settings)
+    build_optimizer(entry.optimizer, entry.outer, with_files(checked)[0])
     found = []
     for environment in entry.environments:
-        plain = tuple(setting.replace(RUNS + "/", "") for setting in entry.settings)
         request = TrainingRequest.of(
             entry.optimizer, environment, entry.outer, plain, entry.on, entry.trials, entry.iterations
         )
         arguments = {**entry.model_dump(mode="json", exclude={"environments"}), "environment": environment}
-        group = f"{environment} {entry.on} {request.trials} {request.iterations}"
-        found.append(Task("train", default_folder(request).relative_to("runs").as_posix(), group, arguments))
+        name = default_folder(request).relative_to("runs").as_posix()
+        group = f"{environment} {' '.join((entry.optimizer, *entry.outer))} {request.trials} {request.iterations}"
+        found.append(Task("train", name, group, arguments, needs))
     return found
 
 
@@ -140,21 +201,21 @@ def _seconds(record: Record | TrainingRecord) -> float:
     return cost.fit_seconds + cost.forecast_seconds + cost.evaluation_seconds
 
 
-def message_of(task: Task, folder: Path, cores: Sequence[int] = ()) -> Message:
+def message_of(task: Task, folder: Path) -> Message:
     """What a process is given to perform a task."""
     return {
         "kind": task.kind,
         "arguments": task.arguments,
+        "needs": [*task.needs],
         "runs": str(folder.absolute()),
         "out": str((folder / task.name).absolute()),
-        "cores": [*cores],
     }
 
 
 def perform(message: Message, send: Send) -> None:
     """Perform a task: what a worker process does. It sends its progress, and at the end an `error` if it failed."""
-    if message["cores"] and hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, message["cores"])
+    if (cores := message.get("cores")) and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, cores)
 
     def report(stage: str, done: int, total: int, word: str) -> None:
         send({"stage": stage, "done": done, "total": total})
@@ -168,7 +229,7 @@ def perform(message: Message, send: Send) -> None:
 def _perform(message: Message, report: Progress) -> None:
     given = dict(message["arguments"])
     if message["kind"] == "dataset":
-        collect_named(given["name"], None, None, report)
+        load_or_collect(given["name"], True, protocol(given["protocol"]), report)
         return
     settings = [setting.replace(RUNS, message["runs"]) for setting in given.pop("settings")]
     if message["kind"] == "run":

@@ -42,8 +42,7 @@ def expected_seconds(config: CollectionConfig, threads: int | None = None) -> fl
     weights = 2 * sum(inputs * outputs for inputs, outputs in pairwise((16, *config.hidden_sizes)))
     per_weight = UPDATE_PER_WEIGHT * (VERSION_3 if config.any_processor else 1)
     updates = (UPDATE + per_weight * weights) * config.hyperparameters.epochs / 10
-    steps = config.trials * config.iterations * config.hyperparameters.steps_per_iteration
-    one_core = 1e-6 * steps * (simulation + updates)
+    one_core = 1e-6 * config.trials * config.trained_steps * (simulation + updates)
     if config.version == 1:
         return one_core * VERSION_1 / (TWO_THREADS if threads > 1 else 1.0)
     return one_core / min(threads, len(blocks(config, range(config.trials))))

@@ -63,7 +63,7 @@ def _trials_and_steps(name: str) -> tuple[int, int]:
     if isinstance(found, Extension):
         return found.trials, _trials_and_steps(found.extends)[1]
     if isinstance(found, CollectionConfig):
-        return found.trials, found.iterations * found.hyperparameters.steps_per_iteration
+        return found.trials, found.trained_steps
     whole = preset(found.truncates)
     assert isinstance(whole, CollectionConfig)
     epochs = (found.checkpoints - 1) * whole.checkpoint_every_epochs

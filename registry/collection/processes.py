@@ -53,8 +53,7 @@ def collect_side_by_side(
     seeds, checkpoints
         As for `collect_block`.
     worker
-        What a process does with its task, instead of `train_blocks`: for a collection whose method this room cannot
-        build.
+        What a process does with its task, instead of `train_blocks`: for a collection whose config names a method.
 
     Raises
     ------

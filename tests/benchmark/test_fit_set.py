@@ -135,6 +135,9 @@ def test_when_a_test_trial_is_fitted_on_then_it_is_refused_by_its_seed_or_its_we
     files = tuple(synthetic_entry(entry) for entry in leaking.manifest.trials)
     with pytest.raises(OptionError, match=refusal):  # of other weights, as by another arithmetic, the seed tells
         small(smooth, edited(leaking, trials=files))
+    shorter = leaking.manifest.collection.model_copy(update={"iterations_trained": 1})
+    with pytest.raises(OptionError, match=refusal):  # and of trials that end before their schedule
+        small(smooth, edited(leaking, trials=files, collection=shorter))
 
 
 def synthetic_entry(entry):

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from helpers.suites import BOARD, NAMES, SUITE, artifacts, collect_board, suite_file
+from helpers.suites import BOARD, NAMES, SUITE, artifacts, collect_board, read_artifacts, suite_file
 from tipl_bench.baselines import predictor_type
 from tipl_bench.baselines.options import build_options
 from tipl_bench.baselines.predictor import options_dict
 from tipl_bench.benchmark.protocol import CURRENT
 from tipl_bench.benchmark.record import read_record
-from tipl_bench.benchmark.suites.engine import LocalEngine
+from tipl_bench.benchmark.suites.engine import LocalEngine, Waiting
 from tipl_bench.benchmark.suites.run import report_rows, run_suite, suite_status
 from tipl_bench.benchmark.suites.suite import read_suite, shipped_suites
 from tipl_bench.benchmark.suites.tasks import tasks_of
@@ -51,7 +51,13 @@ def test_a_suite_is_run_once_and_reported(board, tmp_path):
     skills = [one.estimates["skill"].value for one in first.results if one.phase == "converged"]
     assert ridge.values[0] == pytest.approx(sum(skills) / len(skills))
     stepped = read_training_record(tmp_path / "runs" / NAMES[4])
-    assert rows["InvertedPendulum-v4 (tuning)", stepped.key.label].mean == stepped["auc"].value
+    label = f"{stepped.key.label} {stepped.key.scope}"
+    assert rows["InvertedPendulum-v4 (tuning)", label].mean == stepped["auc"].value
+    beside = run_suite(path, tmp_path / "beside", only=[NAMES[0], NAMES[4]], engine=LocalEngine(jobs=2))
+    assert {*beside.counts()} == {"finished"}
+    for name in (NAMES[0], NAMES[4]):
+        alone, other = (read_artifacts(tmp_path / folder / name) for folder in ("runs", "beside"))
+        assert alone == other, "two at once give what one after the other gives"
     before = {name: (tmp_path / "runs" / name / "record.json").read_bytes() for name in NAMES}
     again = run_suite(path, tmp_path / "runs")
     assert {*again.counts()} == {"finished"}
@@ -59,28 +65,27 @@ def test_a_suite_is_run_once_and_reported(board, tmp_path):
 
 
 def test_what_fails_stops_no_other_and_is_tried_again(board, tmp_path):
-    """Both at once give what one after the other gives."""
     predictor = tmp_path / "mine.py"
     predictor.write_text(
         "from tipl_bench.baselines.linear import Linear\n"
-        "class Moody(Linear):\n"
-        "    name = 'moody'\n"
+        "class Failing(Linear):\n"
+        "    name = 'failing'\n"
         "    def predict(self, contexts, horizon):\n"
         f"        if 'fails' in open({str(tmp_path / 'mine.py')!r}).read().split('#')[-1]:\n"
-        "            raise ValueError('not today')\n"
+        "            raise ValueError('cannot forecast')\n"
         "        return super().predict(contexts, horizon)\n"
         "# fails\n"
     )
-    path = suite_file(tmp_path, f"{predictor}:Moody")
-    only = ["*Moody*", NAMES[0], NAMES[3]]
+    path = suite_file(tmp_path, f"{predictor}:Failing")
+    only = ["*Failing*", NAMES[0], NAMES[3]]
     status = run_suite(path, tmp_path / "runs", only=only, engine=LocalEngine(jobs=2))
-    assert status.counts() == {"finished": 2, "failed": 1}
+    assert status.counts() == {"finished": 3, "failed": 1}
     (failed,) = status.pending()
-    assert "not today" in status.states[failed.name].reason
+    assert "cannot forecast" in status.states[failed.name].reason
     shown = CliRunner().invoke(main, ["suite", "status", str(path), "--out", str(tmp_path / "runs")])
     assert "1 failed, 3 finished, 2 waiting" in shown.output
-    assert "not today" in " ".join(shown.output.split())
-    command = ["suite", "run", str(path), "--out", str(tmp_path / "runs"), "--only", "*Moody*", "-q"]
+    assert "cannot forecast" in " ".join(shown.output.split())
+    command = ["suite", "run", str(path), "--out", str(tmp_path / "runs"), "--only", "*Failing*", "-q"]
     refused = CliRunner().invoke(main, command)
     assert refused.exit_code == 1
     predictor.write_text(predictor.read_text().replace("# fails", "# works"))
@@ -90,7 +95,7 @@ def test_what_fails_stops_no_other_and_is_tried_again(board, tmp_path):
 def test_only_what_is_wanted_is_run(board, tmp_path):
     path = suite_file(tmp_path)
     status = run_suite(path, tmp_path / "runs", only=["*linear*"])
-    assert [task.name for task in status.tasks] == [NAMES[2]]
+    assert [task.name for task in status.tasks] == [BOARD, NAMES[2]], "with what it needs"
     assert suite_status(path, tmp_path / "runs").counts() == {"waiting": 4, "finished": 2}
     with pytest.raises(OptionError, match="no task's name fits"):
         suite_status(path, only=["*tipl*"])
@@ -128,6 +133,9 @@ def test_a_killed_suite_goes_on_to_the_same_bytes(board, tmp_path):
         ("InvertedPendulum-v4", "CartPole-v1", "training entry 1: Unknown environment"),
         ("summary", "[summary", "not a suite"),
         ("seeds = [0, 1]", "seed = 0", "forecast.0.seed"),
+        ("seeds = [0, 1]", "seeds = [-1]", "forecast.0.seeds.0"),
+        ("trials = 2", "trials = 99", "training entry 1: Invalid number of trials 99"),
+        ("outer-step.scale=3", "outer-step.scale=-3", "training entry 2: "),
     ],
 )
 def test_a_suite_that_names_what_does_not_exist_begins_nothing(board, tmp_path, old, new, message):
@@ -136,6 +144,56 @@ def test_a_suite_that_names_what_does_not_exist_begins_nothing(board, tmp_path, 
     with pytest.raises(OptionError, match=message):
         run_suite(path, tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
+
+
+def test_what_a_task_needs_is_done_before(store, tmp_path):
+    """Datasets, those that they extend, and runs whose fitted states others use, whatever is asked for."""
+    path = tmp_path / "mine.toml"
+    run = "inverted-pendulum--ppo-outer-v1/autoregression-quick-on-inverted-pendulum--ppo-outer-400-v1-seed0-p2"
+    path.write_text(
+        'summary = "A jump"\n[[forecast]]\nmodel = "autoregression"\ndatasets = ["inverted-pendulum/ppo-outer-v1"]\n'
+        'fit_on = "inverted-pendulum/ppo-outer-400-v1"\n[[training]]\nenvironments = ["InvertedPendulum-v4"]\n'
+        f'outer = ["jump"]\nsettings = ["jump.predictor={{runs}}/{run}"]\n'
+    )
+    tasks = suite_status(path, only=["training*"]).tasks
+    assert [task.name for task in tasks][:3] == [
+        "inverted-pendulum/ppo-outer-v1",
+        "inverted-pendulum/ppo-outer-400-v1",
+        run,
+    ]
+    assert [len(task.needs) for task in tasks] == [0, 1, 2, 1]
+    path.write_text(path.read_text().replace(run, "typo"))
+    with pytest.raises(OptionError, match="needs the run typo, which is no task of the suite"):
+        suite_status(path)
+
+
+def test_a_task_waits_for_what_it_needs_and_is_not_begun_if_that_fails():
+    waiting = Waiting([(name, {"needs": needs}) for name, needs in (("c", ["b"]), ("b", ["a"]), ("a", []), ("d", []))])
+    assert [waiting.next()[0], waiting.next()[0], waiting.next()] == ["a", "d", None]
+    assert [outcome.name for outcome in waiting.end("a", failed=False)] == []
+    assert waiting.next()[0] == "b"
+    assert [outcome.name for outcome in waiting.end("b", failed=True)] == ["c"]
+    assert not waiting
+
+
+def test_runs_that_differ_are_rows_of_their_own():
+    tasks = tasks_of(read_suite("board")[1])
+    groups = {task.group for task in tasks if task.kind == "run"}
+    double = [group for group in groups if group.startswith("autoregression quick inverted-double-pendulum")]
+    assert len(double) == 2, "fitted on its own trials, and on Hopper's"
+
+
+def test_two_classes_of_one_name_are_not_taken_for_each_other(board, tmp_path):
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "mine.py").write_text(
+            "from tipl_bench.baselines.linear import Linear\nclass Mine(Linear):\n    name = 'mine'\n"
+        )
+    entry = '[[forecast]]\nmodel = "FOLDER/mine.py:Mine"\ndatasets = ["my-pendulum/tiny-v1"]\n'
+    entries = "".join(entry.replace("FOLDER", str(tmp_path / folder)) for folder in ("one", "two"))
+    (tmp_path / "mine.toml").write_text(f'summary = "Two"\n{entries}')
+    with pytest.raises(OptionError, match="different runs of the name my-pendulum--tiny-v1/Mine-quick-seed0-p2"):
+        suite_status(tmp_path / "mine.toml")
 
 
 def test_a_suite_that_is_not_there_is_named():

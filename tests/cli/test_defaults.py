@@ -74,6 +74,12 @@ def test_a_file_that_is_asked_for_must_be_there(configured):
     assert "TIPL_BENCH_CONFIG names" in refused.output
 
 
+def test_an_empty_variable_is_none(tmp_path, monkeypatch):
+    monkeypatch.setenv("TIPL_BENCH_CONFIG", "")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "none"))
+    assert invoke(*SHOW).exit_code == 0
+
+
 def test_help_does_not_need_the_file(configured):
     configured.write_text("[rum]\n")
     assert invoke("--help").exit_code == 0

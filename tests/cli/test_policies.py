@@ -8,6 +8,7 @@ import os
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from helpers.training_records import training_run
 from PIL import Image
 from safetensors.numpy import load_file
 from tipl_bench.benchmark.policies.video import side_by_side
@@ -56,6 +57,8 @@ def test_a_policy_is_shown_with_what_it_needs():
         assert text in shown.output
     found = json.loads(invoke("policy", "show", NAME, 0, 400, "--json").output)
     assert found["parameters"] == 122
+    first = json.loads(invoke("policy", "show", NAME, 0, 0, "--json").output, parse_constant=pytest.fail)
+    assert first["episodic return"] is None
     assert len(found["observation mean"]) == 4
 
 
@@ -142,6 +145,13 @@ def test_the_policies_of_a_window_are_those_that_are_scored(linear):
         policies_of_window(opened, 4)
     with pytest.raises(OptionError, match="horizons 1 to 10, not 11"):
         policies_of_window(opened, 0, 11)
+
+
+def test_a_training_run_has_nothing_to_watch(tmp_path):
+    training_run(tmp_path / "adam", 1.0)
+    refused = invoke("watch", tmp_path / "adam")
+    assert refused.exit_code == 2
+    assert "is a run of the training track" in plain(refused.output)
 
 
 def test_without_a_renderer_the_way_to_one_is_named(monkeypatch):

@@ -65,10 +65,13 @@ def suite_file(folder: Path, model: str = "linear") -> Path:
     return path
 
 
+def read_artifacts(folder: Path) -> dict[str, str]:
+    """The sha256 of a run's forecasts or curves."""
+    is_training = folder.parent.parent.name == "training"
+    record = read_training_record(folder) if is_training else read_record(folder / "record.json")
+    return record.artifacts
+
+
 def artifacts(folder: Path) -> dict[str, dict[str, str]]:
-    """What the runs found: the sha256 of forecasts and curves, by task."""
-    found = {}
-    for name in NAMES:
-        read = read_training_record if name.startswith("training") else lambda path: read_record(path / "record.json")
-        found[name] = read(folder / name).artifacts
-    return found
+    """What the suite's runs found, by task."""
+    return {name: read_artifacts(folder / name) for name in NAMES}

@@ -9,7 +9,8 @@ from helpers.small_collections import tiny_config
 from pydantic import ValidationError
 from tipl_bench.registry.collection.collect import blocks
 from tipl_bench.registry.collection.presets import Extension, Truncation, preset, presets, read_config
-from tipl_bench.registry.collection_config import CollectionConfig
+from tipl_bench.registry.collection_config import CollectionConfig, CollectionMethod
+from tipl_bench.registry.loading import load_dataset
 from tipl_bench.registry.manifest import Split
 from tipl_bench.registry.reference import is_name
 from tipl_bench.rl.environments import TASKS
@@ -160,6 +161,18 @@ def test_a_collection_can_end_before_its_schedule():
     config = tiny_config(environment_steps=1023, iterations_trained=2)
     assert (config.iterations, config.checkpoints) == (2, 11)
     assert config.training == tiny_config(environment_steps=1023).training
+
+
+def test_what_trained_a_collection_is_part_of_its_digest_and_so_is_how_long():
+    """And what has neither has the digest that it had before there were such fields."""
+    bundled = load_dataset("inverted-pendulum/ppo-head-v1").manifest
+    collection = bundled.collection.model_copy(update={"version": 3})
+    manifest = bundled.model_copy(update={"collection": collection})
+    methods = [CollectionMethod(outer=("ema",)), CollectionMethod(outer=("ema",), settings=("ema.decay=0.5",))]
+    changes = [{}, {"iterations_trained": 3}, *({"method": method} for method in methods)]
+    others = [manifest.model_copy(update={"collection": collection.model_copy(update=one)}) for one in changes]
+    assert len({one.digest for one in others}) == 4
+    assert others[0].digest == manifest.digest
 
 
 def test_a_collection_says_nothing_of_what_it_leaves_as_it_is():

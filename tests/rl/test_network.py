@@ -137,6 +137,14 @@ def test_what_is_no_policy_is_refused(bundled, policy, tmp_path):
         PolicyNetwork("Hopper-v4", policy.layout, *parts)
     with pytest.raises(DatasetError, match="which has P = 122 parameters"):
         PolicyNetwork("InvertedPendulum-v4", PolicyLayout(4, (8, 8), 1), parts[0][1:], *parts[1:])
+    with pytest.raises(DatasetArgumentError, match=r"The mean has shape \[2\]; the policy has 4 observations"):
+        PolicyNetwork("InvertedPendulum-v4", policy.layout, parts[0], parts[1][:2], parts[2])
+    for wrong in (np.zeros(8), np.zeros((3, 8)), 0.0):
+        with pytest.raises(DatasetArgumentError, match="the last axis must be 4"):
+            policy.act(wrong)
+    assert policy.act(np.empty((0, 4))).shape == (0, 1)
+    with pytest.raises(OptionError, match="there is no folder"):
+        export_policy(policy, tmp_path / "none" / "policy.safetensors")
     with pytest.raises(DatasetArgumentError, match="checkpoints 0 to 400; there is no checkpoint 401"):
         bundled.trial(0).policy(401)
     with pytest.raises(OptionError, match=r"ends in \.onnx or \.safetensors"):
