@@ -54,12 +54,6 @@ def test_canonical_json_is_independent_of_key_order_and_loses_nothing(value, str
     assert "\n" not in text
 
 
-@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
-def test_canonical_json_refuses_what_json_has_no_word_for(number):
-    with pytest.raises(ValueError, match="JSON"):
-        canonical_json({"a": [number]})
-
-
 @pytest.mark.parametrize(
     "text",
     ['{"a": 1, "a": 1}', '{"b": {"a": 1, "a": 2}}', "[NaN]", "[Infinity]", "[-Infinity]", "[1e999]", "[-1e999]",
@@ -145,8 +139,8 @@ def test_what_no_digest_covers_is_short_and_seen(collected, field):
 def altered(value, draw):
     """The value with one scalar somewhere in it replaced by another of its type."""
     if isinstance(value, BaseModel):
-        apart = {"format", "sidecars", "method", "iterations_trained"}  # see the tests of their own
-        field = draw(st.sampled_from(sorted({*type(value).model_fields} - apart)))
+        own_tests = {"format", "sidecars", "method", "iterations_trained"}
+        field = draw(st.sampled_from(sorted({*type(value).model_fields} - own_tests)))
         return value.model_copy(update={field: altered(getattr(value, field), draw)})
     if isinstance(value, tuple | dict):
         items = dict(enumerate(value)) if isinstance(value, tuple) else value
@@ -203,10 +197,7 @@ def test_format_2_lists_no_sidecars(dataset):
     "model", [Manifest, CollectionConfig, PPOHyperparameters, Split, FileEntry, TensorEntry, Origin]
 )
 def test_every_field_is_covered_by_format_2_or_known_not_to_be(model):
-    """A field that is added must be decided upon: it stays uncovered, or there is a format 3.
-
-    `method` and `iterations_trained` are of collections that any processor makes, and covered there.
-    """
+    """A field that is added must be decided upon: it stays uncovered, or there is a format 3."""
     covered = COVERED[2]
     fields = {
         Manifest: {*covered, "sidecars"},
