@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from ...rl.rendering import Frame
 from ...utils.errors import OptionError, TiplBenchError
 from ...utils.files import replace_atomically
 
-Frame = npt.NDArray[np.uint8]
 SUFFIXES = (".gif", ".mp4")
 MOST_FRAMES = 25
 """Frames that a second of a video has at most."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...utils.errors import UnknownNameError
+from ...utils.errors import OptionError, UnknownNameError
 from .engine import Engine, LocalEngine
 from .ray_engine import RayEngine
 
@@ -14,11 +14,15 @@ def build_engine(name: str, jobs: int = 1) -> Engine:
     ------
     UnknownNameError
         If it is none of these.
+    OptionError
+        For several jobs of another engine than the local one.
     TiplBenchError
         See `RayEngine`.
     """
     if name == "local":
         return LocalEngine(jobs)
+    if jobs != 1:
+        raise OptionError(f"The number of jobs is the local engine's; {name} performs a task on each node.")
     if name != "ray" and ":" not in name:
         raise UnknownNameError("engine", name, ["local", "ray", "HOST:PORT", "ray://HOST:PORT"])
     return RayEngine(None if name == "ray" else name)

@@ -18,7 +18,7 @@ from tipl_bench.benchmark.suites.ray_engine import RayEngine, here, perform_away
 from tipl_bench.benchmark.suites.run import run_suite
 from tipl_bench.registry.dataset import Dataset
 from tipl_bench.registry.store import dataset_folder
-from tipl_bench.utils.errors import DatasetError, TiplBenchError, UnknownNameError
+from tipl_bench.utils.errors import DatasetError, OptionError, TiplBenchError, UnknownNameError
 
 
 @pytest.fixture
@@ -140,6 +140,8 @@ def test_a_run_without_its_record_is_not_whole(tmp_path):
 def test_an_engine_that_is_not_there_is_named(monkeypatch):
     with pytest.raises(UnknownNameError, match="Unknown engine 'raay'"):
         build_engine("raay")
+    with pytest.raises(OptionError, match="jobs is the local engine's"):
+        build_engine("ray", jobs=2)
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(TiplBenchError, match=r"pip install 'tipl-bench\[ray\]'"):
         build_engine("ray")
