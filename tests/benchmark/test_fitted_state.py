@@ -32,6 +32,7 @@ from tipl_bench.registry.collection.presets import preset
 from tipl_bench.registry.manifest import Split
 from tipl_bench.registry.store import dataset_folder
 from tipl_bench.registry.trial import Trial, trial_name
+from tipl_bench.rl import make
 from tipl_bench.utils.errors import OptionError, PredictorError, ProtocolError, UnknownNameError
 from tipl_bench.utils.files import sha256
 
@@ -216,14 +217,15 @@ def test_every_state_that_ships_has_the_skill_that_its_record_states(name, tmp_p
     key = state.record.key
     stated = state.record.result("learning", 1)
     assert stated is not None
-    if catalog()[key.dataset.name].bundled:
+    is_bundled = catalog()[key.dataset.name].bundled
+    if is_bundled:
         dataset = tipl_bench.load_dataset(key.dataset.name)
         windows = evaluation_windows(dataset, key.protocol, key.split, key.limit)
         windows = [window for window in windows if window.phase == "learning"]
         trials, slack = {trial: dataset.trial(trial) for trial in dataset.manifest.split.test}, 0.002
     else:
         trials, slack = two_test_trials(key.dataset.name, tmp_path), 0.05
-        learning = range(key.protocol.context - 1, 60)
+        learning = range(key.protocol.context - 1, 5 * 8)
         windows = [EvaluationWindow(trial, origin, "learning", 0) for trial in trials for origin in learning]
     contexts = build_contexts(trials, windows, key.protocol.context)
     forecasts = tipl_bench.load_predictor(name).predict(contexts, 1)[:, 0]
@@ -232,14 +234,17 @@ def test_every_state_that_ships_has_the_skill_that_its_record_states(name, tmp_p
         origin, after = trials[window.trial].weights(window.origin, window.origin + 2).astype(float)
         missed += np.square(after - forecast).sum()
         moved += np.square(after - origin).sum()
-    assert 1 - missed / moved == pytest.approx(stated["skill"].value, abs=slack)
+    skill = 1 - missed / moved
+    assert skill >= stated["skill"].value - slack
+    assert is_bundled <= (skill <= stated["skill"].value + slack), "the first windows alone may be easier than all"
 
 
 def two_test_trials(name, folder):
     """The first two test trials of a collection, as its method trains them."""
     config = preset(name)
     first = Split.proportional(config.trials).test[0]
-    config = config.model_copy(update={"trials": 2, "first_seed": config.seeds[first], "iterations_trained": 13})
+    config = config.model_copy(update={"trials": 2, "first_seed": config.seeds[first], "iterations_trained": 8})
     collect_trials(config, folder, 0, threads=2, progress=lambda *_: None, worker=train_with_method)
-    layout = tipl_bench.PolicyLayout(4, config.hidden_sizes, 1)
+    environment = make(config.environment, [0])
+    layout = tipl_bench.PolicyLayout(environment.observation_size, config.hidden_sizes, environment.action_size)
     return {trial: Trial(folder / trial_name(trial), trial, layout, config.checkpoints) for trial in range(2)}
