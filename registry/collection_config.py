@@ -113,8 +113,10 @@ class CollectionConfig(BaseModel):
 
     @property
     def trained_steps(self) -> int:
-        """Environment steps that each trial takes."""
-        return self.iterations * self.hyperparameters.steps_per_iteration
+        """Environment steps of each trial: those that are stated, or those until training ends before."""
+        if self.iterations_trained is None:
+            return self.environment_steps
+        return self.iterations_trained * self.hyperparameters.steps_per_iteration
 
     @property
     def iterations(self) -> int:

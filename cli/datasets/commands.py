@@ -190,7 +190,7 @@ def _described(view: DatasetView) -> dict[str, str]:
         f"{manifest.layout.parameter_count:,}",
         "tensors": ", ".join(f"{name} {list(t.shape)} {t.dtype}" for name, t in manifest.trials[0].tensors.items()),
         "algorithm": f"{config.algorithm}{f' with {config.method.label}' if config.method else ''}, "
-        f"{config.trained_steps if config.iterations_trained else config.environment_steps:,} environment steps, seeds "
+        f"{config.trained_steps:,} environment steps, seeds "
         f"{manifest.trial_seeds[0]} to {manifest.trial_seeds[-1]}",
         "hyperparameters": ", ".join(f"{k}={v}" for k, v in config.hyperparameters.model_dump().items()),
         **{what: f"{origin.name} ({origin.digest[:12]})" for what, origin in derived_from.items() if origin},

@@ -255,3 +255,4 @@ def test_the_steps_of_a_collection_are_those_of_all_its_trials():
     assert environment_steps("half-cheetah/ppo-v1") == 50 * 2_000_000
     assert environment_steps("inverted-pendulum/ppo-head-v1") == 50 * 80 * 2048
     assert environment_steps("inverted-pendulum/ppo-head-500-v2") == 500 * 80 * 2048
+    assert environment_steps("inverted-pendulum/ppo-outer-400-v1") == 400 * 24 * 2048
