@@ -6,6 +6,7 @@ import importlib
 import logging
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -27,6 +28,8 @@ from .tasks import perform
 
 RETRIES = 5
 """Times that a task begins anew on another worker when its worker or node is lost."""
+CONNECT_SECONDS = 10.0
+"""How long a cluster may take to answer."""
 FITTED = (RECORD_NAME, PREDICTOR_NAME)
 """Files of a run that a later task's predictor is."""
 
@@ -63,13 +66,16 @@ class RayEngine:
             ) from None
         if not ray.is_initialized():
             try:
+                if address is not None:  # Ray itself tries for minutes
+                    host, _, port = address.removeprefix("ray://").rpartition(":")
+                    socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
                 ray.init(
                     address=address,
                     log_to_driver=False,
                     logging_level=logging.ERROR,
                     include_dashboard=False if address is None else None,
                 )
-            except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
+            except (OSError, ValueError, RuntimeError) as error:
                 raise TiplBenchError(
                     f"No Ray cluster answers at {address or os.environ.get('RAY_ADDRESS', 'this machine')} "
                     f"({reason(error)}). Start one with `ray start --head`, or name another address."

@@ -95,7 +95,8 @@ def test_what_fails_on_a_cluster_is_recorded(board, cluster, tmp_path):
     )
     path.write_text(path.read_text().replace("file.py", str(tmp_path / "file.py")))
     status = run_suite(path, tmp_path / "there", only=["*Missing*"], engine=RayEngine(cluster.address))
-    (state,) = status.states.values()
+    (failed,) = status.pending()
+    state = status.states[failed.name]
     assert state.state == "failed"
     assert "not here" in state.reason
 
