@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import tomllib
+from pathlib import Path
 from typing import Any
 
 import click
@@ -75,3 +76,9 @@ def _entries() -> dict[str, dict[str, Any]]:
             entries = tomllib.loads(path.read_text(encoding="utf-8"))
             found |= {name: entry for name, entry in entries.items() if isinstance(entry, dict)}
     return found
+
+
+def complete_suites(context: click.Context, option: click.Parameter, typed: str) -> list[str]:
+    """Suites of this package."""
+    folder = Path(__file__).parents[1] / "benchmark" / "suites"
+    return sorted(path.stem for path in folder.glob("*.toml") if path.stem.startswith(typed))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .completion import complete_suites
 from .groups import Commands, examples
 from .options import json_option
 from .output import Bars, console, echo, quiet_option
@@ -23,11 +24,6 @@ def suite() -> None:
     """Run what a file names: datasets, methods, budgets and seeds of both tracks."""
 
 
-def _complete_suites(context: click.Context, option: click.Parameter, typed: str) -> list[str]:
-    folder = Path(__file__).parents[1] / "benchmark" / "suites"
-    return sorted(path.stem for path in folder.glob("*.toml") if path.stem.startswith(typed))
-
-
 def _of_a_suite(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
         click.option(
@@ -36,7 +32,7 @@ def _of_a_suite(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--out", type=click.Path(path_type=Path), help="Folder of its runs. [default: runs/suites/<name>]"
         ),
-        click.argument("name", metavar="SUITE", shell_complete=_complete_suites),
+        click.argument("name", metavar="SUITE", shell_complete=complete_suites),
     ):
         command = option(command)
     return command

@@ -23,7 +23,6 @@ from ...utils.machine import package_versions
 from ..forecast.run_folder import PREDICTOR_NAME
 from ..record import RECORD_NAME
 from .engine import LocalEngine, Outcome, Report, Waiting
-from .suite import RUNS
 from .tasks import perform
 
 RETRIES = 5
@@ -48,8 +47,6 @@ class RayEngine:
     address
         Of the cluster; without one, that which Ray finds (`RAY_ADDRESS`, or one of this machine), or a new one on this
         machine.
-    cores
-        What a task reserves; all of a node by default, as a task uses all that it has.
 
     Raises
     ------
@@ -57,7 +54,7 @@ class RayEngine:
         If Ray is not installed, no cluster answers, or a node has other versions than this process.
     """
 
-    def __init__(self, address: str | None = None, cores: int | None = None) -> None:
+    def __init__(self, address: str | None = None) -> None:
         try:
             ray: Any = importlib.import_module("ray")
         except ImportError:
@@ -82,7 +79,8 @@ class RayEngine:
                 ) from None
         self.ray = ray
         alive = [node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]]
-        self.cores = cores or int(min((one for one in alive if one >= 1), default=1))
+        self.cores = int(min((one for one in alive if one >= 1), default=1))
+        """What a task reserves: all of a node, as a task uses all that it has."""
 
     def perform(self, tasks: Sequence[tuple[str, Message]], report: Report) -> Iterator[Outcome]:
         """See `Engine.perform`; datasets are collected here first."""
@@ -138,14 +136,9 @@ def _datasets_of(message: Message) -> list[str]:
 
 
 def _fitted_files(message: Message) -> dict[str, Files]:
-    """The fitted states of other tasks that a task's settings name, by their folders below the suite's."""
-    found = {}
-    for setting in message["arguments"]["settings"]:
-        _, marker, place = setting.partition(RUNS + "/")
-        if marker:
-            folder = Path(message["runs"]) / place
-            found[place] = {name: (folder / name).read_bytes() for name in FITTED if (folder / name).is_file()}
-    return found
+    """The fitted states of the runs that a task needs, by their folders below the suite's."""
+    folders = {place: Path(message["runs"]) / place for place in message["needs"] if message["kind"] == "train"}
+    return {place: {name: (folder / name).read_bytes() for name in FITTED} for place, folder in folders.items()}
 
 
 def perform_away(

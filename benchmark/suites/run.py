@@ -64,11 +64,6 @@ class SuiteStatus:
         return sum(sum(one) / len(one) for one in rests if one), sum(one is None for one in rests)
 
 
-def default_suite_folder(name: str) -> Path:
-    """`runs/suites/<name>`."""
-    return Path("runs") / "suites" / name
-
-
 def suite_status(suite: str | Path, folder: Path | None = None, only: Sequence[str] = ()) -> SuiteStatus:
     """How far a suite is.
 
@@ -87,7 +82,7 @@ def suite_status(suite: str | Path, folder: Path | None = None, only: Sequence[s
         See `read_suite`; or if no task's name fits the patterns.
     """
     name, found = read_suite(suite)
-    folder = folder or default_suite_folder(name)
+    folder = folder or Path("runs") / "suites" / name
     try:
         tasks = tasks_of(found)
     except OptionError as error:
