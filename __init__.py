@@ -15,6 +15,7 @@ _HOMES = {
     "Contexts": "baselines.predictor",
     "Dataset": "registry.dataset",
     "FitTask": "baselines.predictor",
+    "IterationSteps": "rl.optimizer",
     "NoOptions": "baselines.predictor",
     "Optimizer": "rl.optimizer",
     "Options": "baselines.predictor",
@@ -62,7 +63,7 @@ if TYPE_CHECKING:
     from .registry.loading import load_dataset
     from .registry.trial import Trial, iteration_positions
     from .rl.evaluation import evaluate_returns
-    from .rl.optimizer import Optimizer, OuterRule
+    from .rl.optimizer import IterationSteps, Optimizer, OuterRule
     from .rl.policy import PolicyLayout
     from .utils.errors import TiplBenchError
     from .utils.progress import ProgressLines
@@ -82,6 +83,7 @@ __all__ = [
     "Contexts",
     "Dataset",
     "FitTask",
+    "IterationSteps",
     "NoOptions",
     "Optimizer",
     "Options",

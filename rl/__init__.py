@@ -15,6 +15,7 @@ _HOMES = {
     "Composed": "optimizer",
     "Environment": "environments",
     "FusedAdam": "optimizer",
+    "IterationSteps": "optimizer",
     "Optimizer": "optimizer",
     "OuterRule": "optimizer",
     "PPOHyperparameters": "hyperparameters",
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from .environments import TASKS, Environment, make
     from .evaluation import Policies, evaluate_returns, usable_threads
     from .hyperparameters import PPOHyperparameters, TrainingConfig
-    from .optimizer import Adam, Composed, FusedAdam, Optimizer, OuterRule
+    from .optimizer import Adam, Composed, FusedAdam, IterationSteps, Optimizer, OuterRule
     from .policy import AgentLayout, PolicyLayout
     from .training import PPOTraining, TrainingState
 
@@ -53,6 +54,7 @@ __all__ = [
     "Composed",
     "Environment",
     "FusedAdam",
+    "IterationSteps",
     "Optimizer",
     "OuterRule",
     "PPOHyperparameters",

@@ -31,7 +31,7 @@ import contextlib
 import dataclasses
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -50,11 +50,29 @@ State = dict[str, Tensor]
 as `init` made them; counters are tensors too."""
 
 
+@dataclasses.dataclass(frozen=True)
+class IterationSteps:
+    """What weights can be judged by at the end of a PPO iteration, at the cost of no environment step.
+
+    Parameters
+    ----------
+    parameters
+        Weights [N, P] as the iteration's epochs left them, before any outer rule.
+    objective
+        PPO's clipped objective [N] of any weights [N, P], as the mean over the iteration's steps with their advantages
+        normalised; 0 for the weights that took the steps, and the higher the better.
+    """
+
+    parameters: Tensor
+    objective: Callable[[Tensor], Tensor]
+
+
 class OuterRule:
     """What acts on N independent trials between PPO iterations: an outer step, a jump, an average.
 
     The attributes describe it: `name`; `version`, raised when what it does changes; `summary`, one line; `history`, how
-    many of the latest checkpoints `end_of_iteration` is given, None for all of them; `rests_on`, what the parameters of
+    many of the latest checkpoints `end_of_iteration` is given, None for all of them; `wants_steps`, whether it is given
+    the `IterationSteps` as `steps` as well; `rests_on`, what the parameters of
     its own were trained on, if it has a file of them as its setting `weights`. Settings are best the fields of a
     frozen dataclass, and must be values that JSON has: a saved run is resumed only by a rule that `describe` gives the
     same description.
@@ -68,6 +86,7 @@ class OuterRule:
     summary: ClassVar[str] = ""
     rests_on: ClassVar[str] = "pretrained elsewhere"
     history: int | None = 0
+    wants_steps: bool = False
 
     def init(self, parameters: Tensor, layout: AgentLayout, seeds: Sequence[int]) -> State:
         """Create the state before training; empty by default.
@@ -189,6 +208,7 @@ class Composed(Optimizer):
         self.learning_rate = optimizer.learning_rate
         self.clips_gradients = optimizer.clips_gradients
         self.wants_activations = optimizer.wants_activations
+        self.wants_steps = any(part.wants_steps for part in self.parts)
 
     def init(self, parameters: Tensor, layout: AgentLayout, seeds: Sequence[int]) -> State:
         """See `OuterRule.init`."""
@@ -200,12 +220,14 @@ class Composed(Optimizer):
         with _part_of(state, 0) as own:
             return self.optimizer.step(parameters, gradient, own, **place)
 
-    def end_of_iteration(self, parameters: Tensor, state: State, trajectory: Sequence[Checkpoint]) -> Tensor:
+    def end_of_iteration(
+        self, parameters: Tensor, state: State, trajectory: Sequence[Checkpoint], **beside: Any
+    ) -> Tensor:
         """See `OuterRule.end_of_iteration`."""
         for place, part in enumerate(self.parts):
             known = trajectory if part.history is None else trajectory[max(0, len(trajectory) - part.history) :]
             with _part_of(state, place) as own:
-                parameters = part.end_of_iteration(parameters, own, known)
+                parameters = part.end_of_iteration(parameters, own, known, **(beside if part.wants_steps else {}))
             if trajectory:
                 trajectory = (*trajectory[:-1], trajectory[-1].with_weights(parameters))
         return parameters

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -20,7 +21,7 @@ from torch import Tensor
 
 from .checkpoint import Checkpoint
 from .hyperparameters import PPOHyperparameters
-from .optimizer import Optimizer
+from .optimizer import IterationSteps, Optimizer
 from .policy import AgentLayout, PolicyLayout
 
 
@@ -112,13 +113,18 @@ class StackedAgent:
 
     def log_probability(self, observation: Tensor, action: Tensor) -> Tensor:
         """Log-densities [N, B] of actions [N, B, A]."""
-        return self._score(self.actor.forward(observation)[-1], action)[0]
+        return _score(self.actor.forward(observation)[-1], self.log_std, action)[0]
 
-    def _score(self, mean: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        inverse_std = torch.exp(-self.log_std)[:, None]  # [N, 1, A]
-        z = (action - mean) * inverse_std
-        constant = self.log_std.sum(1, keepdim=True) + 0.5 * math.log(2 * math.pi) * z.shape[-1]
-        return (z * z).sum(-1).mul_(-0.5).sub_(constant), z, inverse_std
+    def objective(self, batch: Tensor, parameters: Tensor) -> Tensor:
+        """PPO's clipped objective [N] of any weights [N, P + C] on an iteration's steps, as `epoch` takes them."""
+        policy, clip = self.layout.policy, self.hyperparameters.clip
+        observation, action, columns = torch.split(batch, [policy.observation_size, policy.action_size, 4], dim=2)
+        old, advantage = columns[..., 0], columns[..., 1]
+        mean = StackedMLP(parameters[:, self.layout.blocks["actor"]], policy.sizes).forward(observation)[-1]
+        log_std = parameters[:, self.layout.slices["actor.log_std"]]
+        ratio = torch.exp(_score(mean, log_std, action)[0] - old)
+        advantage = _normalized(advantage)
+        return torch.minimum(advantage * ratio, advantage * ratio.clamp(1 - clip, 1 + clip)).mean(1)
 
     def gradient(
         self, observation: Tensor, action: Tensor, old: Tensor, advantage: Tensor, target: Tensor, value: Tensor
@@ -136,7 +142,7 @@ class StackedAgent:
         actor, critic = self.actor.forward(observation), self.critic.forward(observation)
         if self.optimizer.wants_activations:
             self.activations = [layer.abs().mean(1) for layer in (*actor[1:], *critic[1:])]
-        log_probability, z, inverse_std = self._score(actor[-1], action)
+        log_probability, z, inverse_std = _score(actor[-1], self.log_std, action)
         ratio = torch.exp(log_probability - old)
         # max(-A r, -A clip(r)) is flat where the clipped ratio is the larger loss
         flat = torch.where(advantage > 0, ratio > 1 + clip, ratio < 1 - clip)
@@ -174,13 +180,11 @@ class StackedAgent:
         size = steps // self.hyperparameters.minibatches
         o, a = self.layout.policy.observation_size, self.layout.policy.action_size
         for number, minibatch in enumerate(torch.split(shuffled, size, dim=1)):
-            advantage = minibatch[..., o + a + 1]
-            advantage = (advantage - advantage.mean(1, keepdim=True)) / (advantage.std(1, keepdim=True) + 1e-8)
             gradient = self.gradient(
                 minibatch[..., :o],
                 minibatch[..., o : o + a],
                 minibatch[..., o + a],
-                advantage,
+                _normalized(minibatch[..., o + a + 1]),
                 minibatch[..., o + a + 2],
                 minibatch[..., o + a + 3],
             )
@@ -199,9 +203,12 @@ class StackedAgent:
             )
             self._take(updated)
 
-    def end_iteration(self, trajectory: Sequence[Checkpoint]) -> None:
-        """Let the optimizer change the weights between two iterations."""
-        self._take(self.optimizer.end_of_iteration(self.parameters, self.optimizer_state, trajectory))
+    def end_iteration(self, trajectory: Sequence[Checkpoint], batch: Tensor) -> None:
+        """Let the optimizer change the weights between two iterations, of which the first took these steps."""
+        beside: dict[str, Any] = {}
+        if self.optimizer.wants_steps:
+            beside["steps"] = IterationSteps(self.parameters.clone(), partial(self.objective, batch))
+        self._take(self.optimizer.end_of_iteration(self.parameters, self.optimizer_state, trajectory, **beside))
         self.optimizer.start_of_iteration(self.parameters, self.optimizer_state)
 
     def _take(self, updated: Tensor) -> None:
@@ -211,6 +218,19 @@ class StackedAgent:
             wanted = list(self.parameters.shape)
             raise ValueError(f"{self.optimizer.name} returned weights of shape {list(updated.shape)}, not {wanted}")
         self.parameters.copy_(updated)  # the layer views must stay valid
+
+
+def _score(mean: Tensor, log_std: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Log-densities [N, B] of actions [N, B, A], standardised actions, and inverse standard deviations [N, 1, A]."""
+    inverse_std = torch.exp(-log_std)[:, None]
+    z = (action - mean) * inverse_std
+    constant = log_std.sum(1, keepdim=True) + 0.5 * math.log(2 * math.pi) * z.shape[-1]
+    return (z * z).sum(-1).mul_(-0.5).sub_(constant), z, inverse_std
+
+
+def _normalized(advantage: Tensor) -> Tensor:
+    """Advantages [N, B] of mean 0 and deviation 1 in each trial."""
+    return (advantage - advantage.mean(1, keepdim=True)) / (advantage.std(1, keepdim=True) + 1e-8)
 
 
 def clip_by_norm(gradient: Tensor, limit: float) -> None:

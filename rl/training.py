@@ -111,7 +111,7 @@ class PPOTraining:
         checkpoint = self._checkpoint(epoch, current.rate, current.moments)
         self._current = dataclasses.replace(current, epoch=epoch)
         if epoch == hyperparameters.epochs:
-            self.agent.end_iteration(tuple(self.trajectory))
+            self.agent.end_iteration(tuple(self.trajectory), current.batch)
             self._current = None
             checkpoint = checkpoint.with_weights(self.agent.parameters)
             if self.trajectory:

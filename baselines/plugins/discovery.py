@@ -52,6 +52,7 @@ OUTER_RULES = {
     "lawa": ".averages:LAWA",
     "pptb": ".pptb:PPTB",
     "jump": ".jump:Jump",
+    "backtracking": ".backtracking:Backtracking",
 }
 """Its outer rules likewise."""
 SEES_THE_FUTURE = "tipl-published"

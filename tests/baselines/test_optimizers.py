@@ -10,6 +10,7 @@ import pytest
 import torch
 from helpers.small_collections import tiny_config
 from tipl_bench.baselines.optimizers import OPTIMIZERS, OUTER_RULES
+from tipl_bench.baselines.optimizers.backtracking import Backtracking
 from tipl_bench.baselines.optimizers.jump import Jump
 from tipl_bench.baselines.optimizers.lookup import build_optimizer, rule_type, settings_of
 from tipl_bench.baselines.optimizers.outer_step import OuterNesterov
@@ -20,6 +21,7 @@ from tipl_bench.rl import (
     AgentLayout,
     Checkpoint,
     Composed,
+    IterationSteps,
     Optimizer,
     OuterRule,
     PolicyLayout,
@@ -57,6 +59,8 @@ def plain():
         (["jump"], ["jump.predictor=persistence", "jump.period=2", "jump.direction=last-change"]),
         (["outer-step", "lawa", "jump"], ["outer-step.scale=1", "lawa.count=1", "jump.predictor=persistence"]),
         (["pptb"], ["pptb.trim=false", "pptb.window=6"]),
+        (["backtracking"], []),
+        (["outer-step", "backtracking"], ["backtracking.share=1", "outer-step.scale=1"]),
     ],
     ids=lambda value: "+".join(value),
 )
@@ -276,6 +280,32 @@ def test_a_trial_whose_weights_are_not_finite_neither_jumps_nor_disturbs_the_oth
     found = end(rule, sick, state, checkpoints(broken))
     np.testing.assert_array_equal(found[[0, 2]], whole[[0, 2]])
     np.testing.assert_array_equal(found[1], sick[1].astype(np.float32))
+
+
+def test_backtracking_halves_a_change_until_the_objective_allows_it_and_else_gives_it_up():
+    left = torch.zeros(4, ALL)
+    limits = torch.tensor([9.0, 3.0, 0.6, torch.nan])  # how far each trial may go
+
+    def objective(weights):
+        found = torch.where(weights[:, 0] <= limits, 1.0 - 0.1 * (weights[:, 0] > 0), -1.0)
+        return found.masked_fill(limits.isnan(), torch.nan)
+
+    steps = IterationSteps(left, objective)
+    for share, expected in ((0.5, [4.0, 2.0, 0.5, 0.0]), (1.0, [0.0] * 4)):
+        found = Backtracking(share=share).end_of_iteration(left + 4, {}, (), steps)
+        assert torch.equal(found, torch.tensor(expected)[:, None].expand(4, ALL))
+    found = Backtracking(halvings=1).end_of_iteration(left + 4, {}, (), steps)
+    assert found[:, 0].tolist() == [4.0, 2.0, 0.0, 0.0]
+
+
+def test_backtracking_shortens_outer_steps_that_the_objective_speaks_against():
+    rules, settings = ["outer-step", "backtracking"], ["outer-step.scale=30", "backtracking.share=0.5"]
+    guarded, loose = (train(build_optimizer("adam", rules[:n], settings[:n]), 4)[0] for n in (2, 1))
+    reach = [
+        (one.agent.parameters - train(build_optimizer("adam"), 0)[0].agent.parameters).norm()
+        for one in (guarded, loose)
+    ]
+    assert 0 < reach[0] < 0.5 * reach[1]
 
 
 def test_a_rule_sees_what_the_one_before_it_left():

@@ -87,6 +87,22 @@ def test_the_gradient_is_autograds_with_every_clip_active(layout, dtype, toleran
     assert seen == set(active), "a branch of the loss was not met"
 
 
+@pytest.mark.parametrize("layout", LAYOUTS, ids=str)
+def test_the_objective_of_other_weights_is_the_losss_first_part_on_all_steps(layout):
+    agent, settings, (observation, action, old, advantage, target, value) = case(layout, torch.float64)
+    columns = torch.stack([old, 3 * advantage + 2, target, value], dim=2)
+    weights = agent.parameters + 0.05 * torch.randn(agent.parameters.shape, generator=torch.Generator().manual_seed(2))
+    found = agent.objective(torch.cat([observation, action, columns], dim=2), weights)
+    for n in range(TRIALS):
+        normalized = (advantage[n] - advantage[n].mean()) / advantage[n].std()
+        mean, rest = network(weights[n], layout.sizes, observation[n])
+        normal = torch.distributions.Normal(mean, rest[: layout.action_size].exp())
+        ratio = torch.exp(normal.log_prob(action[n]).sum(1) - old[n])
+        clipped = torch.clamp(ratio, 1 - settings.clip, 1 + settings.clip)
+        expected = torch.min(normalized * ratio, normalized * clipped).mean()
+        assert float(found[n]) == pytest.approx(float(expected), rel=1e-7)
+
+
 def test_a_long_gradient_is_cut_to_the_norm_and_a_short_one_is_left():
     gradient = torch.ones(2, 300)
     gradient[1] *= 1e-3
