@@ -13,7 +13,7 @@ import pandas as pd
 from ..utils.bootstrap import Index
 from ..utils.errors import ProtocolError
 from ..utils.text import one_line
-from . import intervals
+from . import figures, intervals
 from .metrics import Metric, of_track
 from .protocol import Protocol, check_known
 from .record import RECORD_NAME, Record, Result, read_record
@@ -47,6 +47,40 @@ def compare(runs: Sequence[Comparable]) -> pd.DataFrame:
         If there are fewer than two runs, one failed, or is of an unknown protocol, or they are of different datasets,
         protocols or windows.
     """
+    names, records = _comparable(runs)
+    rows = [
+        {"run": names[a], "other": names[b], **row}
+        for a, b in itertools.combinations(range(len(records)), 2)
+        for row in _differences(records[a], records[b])
+    ]
+    return pd.DataFrame(rows, columns=list(COLUMNS)).astype({"horizon": "Int64"})
+
+
+def draw(runs: Sequence[Comparable], path: Path, phase: str = "learning") -> None:
+    """Write `path`.svg and `path`.png: skill, and REPW if all have it, of runs against the forward step.
+
+    Parameters
+    ----------
+    runs
+        Two or more, as for `compare`.
+    path
+        Where to, without a suffix.
+    phase
+        The phase to draw.
+
+    Raises
+    ------
+    ProtocolError
+        As `compare`; or if the runs have no windows of the phase.
+    """
+    names, records = _comparable(runs)
+    if not records[0].of_phase(phase):
+        raise ProtocolError(f"{names[0]} has no windows of the {phase} phase; draw another.")
+    figures.draw_several(dict(zip(names, records, strict=True)), path, phase)
+
+
+def _comparable(runs: Sequence[Comparable]) -> tuple[list[str], list[Record]]:
+    """The names and records of runs that can be compared; raises as `compare`."""
     if isinstance(runs, Comparable):
         raise ProtocolError("A comparison takes a list of two or more runs; it was given one run, not in a list.")
     records = [_record(one) for one in runs]
@@ -56,12 +90,7 @@ def compare(runs: Sequence[Comparable]) -> pd.DataFrame:
     names = _labels(records)
     for name, record in zip(names[1:], records[1:], strict=True):
         _check_comparable(names[0], records[0], name, record)
-    rows = [
-        {"run": names[a], "other": names[b], **row}
-        for a, b in itertools.combinations(range(len(records)), 2)
-        for row in _differences(records[a], records[b])
-    ]
-    return pd.DataFrame(rows, columns=list(COLUMNS)).astype({"horizon": "Int64"})
+    return names, records
 
 
 def _record(source: Comparable) -> Record:

@@ -6,8 +6,9 @@ The paper's has the errors by forward step, and predicted against true return.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BLUE, GREEN, GREY = "#1f5fa8", "#1a8f4c", "#8a8a8a"
+COLOURS = (BLUE, "#c2571a", GREEN, "#8a3fa0", GREY, "#b8860b")
+"""Of several runs in one figure."""
 STYLE: Any = {
     "font.size": 9,
     "axes.spines.top": False,
@@ -56,6 +59,51 @@ def draw(record: Record, rows: pd.DataFrame, folder: Path) -> None:
         curve = read_curve(folder)
         if curve is not None:
             _draw_fit(record, curve, folder)
+
+
+def draw_several(records: Mapping[str, Record], path: Path, phase: str) -> None:
+    """Write `path`.svg and `path`.png: skill, and REPW if all have it, of comparable runs in one phase.
+
+    Parameters
+    ----------
+    records
+        The runs by the names of the legend, all of the same windows.
+    path
+        Where to, without a suffix.
+    phase
+        The phase to draw.
+    """
+    with without_remarks():
+        import matplotlib as mpl
+        from matplotlib.figure import Figure
+
+    found = {name: record.of_phase(phase) for name, record in records.items()}
+    first, *_ = records.values()
+    metrics = ["skill", *(["repw"] if all(record.has_returns for record in records.values()) else [])]
+    references = {"skill": ("oracle_skill",), "repw": ("repw_persistence", "repw_perfect")}
+    with without_remarks(), mpl.rc_context(STYLE):
+        figure = Figure(figsize=(5.6 * len(metrics), 3.6 + 0.2 * len(records)), layout="constrained")
+        panels = figure.subplots(1, len(metrics), squeeze=False)[0]
+        for axes, metric in zip(panels, metrics, strict=True):
+            steps = [one.horizon or 0 for one in found[next(iter(found))]]
+            for color, (name, results) in zip(itertools.cycle(COLOURS), found.items(), strict=False):
+                (line,) = _band(axes, steps, results, metric, color, "o")
+                line.set_label(name)
+            shared = found[next(iter(found))]
+            for reference, style in zip(references[metric], (":", "-."), strict=False):
+                if all(reference in one.estimates for one in shared):
+                    _reference(axes, steps, shared, reference, "black", style)
+            axes.set_xticks(steps)
+            axes.set_xlabel("forward prediction step")
+            axes.set_ylabel(BY_NAME[metric].label)
+        panels[0].axhline(0, color="black", lw=0.8, label="persistence")
+        lines = {text: line for axes in panels for line, text in zip(*axes.get_legend_handles_labels(), strict=True)}
+        figure.legend(lines.values(), lines.keys(), loc="outside lower center", ncols=2)
+        scope = f", {first.scope}" if first.scope else ""
+        figure.suptitle(
+            f"{first.key.dataset.name}, {phase} phase (protocol {first.key.protocol.version}{scope})", size=11
+        )
+        save(figure, path)
 
 
 def _draw_errors(record: Record, rows: pd.DataFrame, folder: Path) -> None:

@@ -119,7 +119,6 @@ def print_training_comparison(first: Path, others: Sequence[Path], figure: Path 
     found = compare_training(others, first)
     key = read_training_record(first).key
     if figure is not None:
-        figure = figure.with_suffix("") if figure.suffix in (".svg", ".png") else figure
         keys = [read_training_record(one).key for one in (first, *others)]
         curves = [read_curves(one, key) for one, key in zip((first, *others), keys, strict=True)]
         figures.draw(list(zip(keys, curves, strict=True)), figure)

@@ -11,15 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...utils.bootstrap import Float64, Index
-from ..figures import STYLE, save, without_remarks
+from ..figures import COLOURS, STYLE, save, without_remarks
 from ..intervals import bootstrap
 from .curves import Curves
 from .record import TrainingKey
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-COLOURS = ("#1f5fa8", "#c2571a", "#1a8f4c", "#8a3fa0", "#8a8a8a", "#b8860b")
 
 
 def draw(runs: Sequence[tuple[TrainingKey, Curves]], path: Path) -> None:

@@ -26,7 +26,7 @@ from ..training import print_training_comparison
     "--figure",
     type=click.Path(path_type=Path),
     metavar="PATH",
-    help="Of training runs: draw them into PATH.svg and .png.",
+    help="Draw them together into PATH.svg and .png.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print every difference as JSON instead of the table.")
 @click.pass_context
@@ -38,20 +38,25 @@ def compare(ctx: click.Context, runs: tuple[Path, ...], phase: str, figure: Path
     """
     from ...benchmark import table
     from ...benchmark.compare import compare as compare_runs
+    from ...benchmark.compare import draw
     from ...benchmark.training.record import is_training_record
-    from ..output import console
+    from ..output import console, echo
 
     if len(runs) < 2:
         raise click.UsageError("Give two or more runs.")
+    if figure is not None and figure.suffix in (".svg", ".png"):
+        figure = figure.with_suffix("")
     if is_training_record(runs[0]):
         if ctx.get_parameter_source("phase") is not click.core.ParameterSource.DEFAULT:
             raise click.UsageError("--phase is not for runs of the training track, which have no phases.")
         print_training_comparison(runs[0], runs[1:], figure, as_json)
         return
-    if figure is not None:
-        raise click.UsageError("--figure draws training runs; a run of the forecast track has its own figure.")
     found = compare_runs(runs)
+    if figure is not None:
+        draw(runs, figure, phase)
     if as_json:
         click.echo(found.to_json(orient="records", indent=1))
     else:
         console().print(table.render_comparison(found, phase))
+    if figure is not None:
+        echo(f"figure: {figure}.svg")

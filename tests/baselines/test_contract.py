@@ -22,7 +22,10 @@ HORIZON, CONTEXT = 3, 20
 ORIGINS = (19, 30, 41, 55, 77)
 CONSUMES = dict.fromkeys(("tipl-pooled", "mean-trajectory", "adam-moments"), "statistics")
 CONSUMES["continuation"] = "environment"
-every_predictor = pytest.mark.parametrize("model", IN_TREE)
+every_predictor = pytest.mark.parametrize(
+    "model", [pytest.param(model, marks=pytest.mark.slow) if model == "continuation" else model for model in IN_TREE]
+)
+"""One of them trains PPO to forecast."""
 ABSOLUTE = ("tipl-pooled", "tipl-neuron", "continuation", "mean-trajectory", "adam-moments", "wnn-plus", "nino")
 """Those whose forecasts are not in units of the context's own differences alone."""
 relative_predictors = pytest.mark.parametrize("model", [model for model in IN_TREE if model not in ABSOLUTE])
@@ -41,10 +44,21 @@ def fit(predictor, dataset, seed: int = 0, context: int = CONTEXT):
     return predictor
 
 
+class Fitted(dict):
+    """Predictors by their names, fitted on a dataset."""
+
+    def __init__(self, dataset):
+        self.dataset = dataset
+
+    def __missing__(self, model):
+        self[model] = fit(built(model), self.dataset)
+        return self[model]
+
+
 @pytest.fixture(scope="module")
 def fitted(smooth):
-    """Every predictor fitted once, with seed 0."""
-    return {model: fit(built(model), smooth) for model in IN_TREE}
+    """Every predictor, fitted once, with seed 0, when a test wants it."""
+    return Fitted(smooth)
 
 
 @pytest.fixture

@@ -46,14 +46,7 @@ def signal(tmp_path_factory) -> Dataset:
     return synthetic.write_dataset(tmp_path_factory.mktemp("signal") / "set", weights, split=SPLIT)
 
 
-SIMILAR = ("wnn", "nino", "introspection", "farcasting")
-"""Networks on each weight's past, or on the policy's graph, that take long and of which another is tried always."""
-
-
-@pytest.mark.parametrize(
-    "model",
-    [pytest.param(one, marks=pytest.mark.slow) if one in SIMILAR else one for one in IN_PROCESSES],
-)
+@pytest.mark.parametrize("model", IN_PROCESSES)
 def test_when_trials_are_random_walks_then_no_predictor_has_significant_skill(model, noise, tmp_path):
     estimate = skill(model, noise, tmp_path)
     assert estimate.low <= 0

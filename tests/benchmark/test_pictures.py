@@ -13,12 +13,14 @@ from helpers import synthetic
 from rich.console import Console
 from tipl_bench.benchmark import figures as figure
 from tipl_bench.benchmark import table
+from tipl_bench.benchmark.compare import draw as draw_compared
 from tipl_bench.benchmark.intervals import UNDEFINED, Estimate
 from tipl_bench.benchmark.metrics import METRICS
 from tipl_bench.benchmark.protocol import PROTOCOLS
 from tipl_bench.benchmark.request import RunRequest
 from tipl_bench.benchmark.run import execute
 from tipl_bench.benchmark.table import _cells, interval, number
+from tipl_bench.utils.errors import ProtocolError
 
 pytestmark = pytest.mark.usefixtures("drawn")
 
@@ -71,6 +73,20 @@ def test_when_a_figure_is_drawn_then_both_files_are_what_their_names_say(finishe
     png = (tmp_path / "figure.png").read_bytes()
     assert png.startswith(b"\x89PNG\r\n\x1a\n")
     assert struct.unpack(">II", png[16:24]) == (1984, 592)
+
+
+def test_several_runs_are_drawn_together(finished, under_2, tmp_path):
+    record, _ = finished
+    draw_compared([record, record], tmp_path / "both", "learning")
+    words = " ".join(ElementTree.parse(tmp_path / "both.svg").getroot().itertext())
+    for label in ("linear v1 quick seed 0", "linear v1 quick seed 0 (2)", "REPW of persistence", "learning phase"):
+        assert label in words
+    assert (tmp_path / "both.png").stat().st_size > 10_000
+    with pytest.raises(ProtocolError, match="such a run cannot be compared"):
+        draw_compared([record, under_2[0]], tmp_path / "no")
+    with pytest.raises(ProtocolError, match="has no windows of the later phase"):
+        draw_compared([record, record], tmp_path / "no", "later")
+    assert not list(tmp_path.glob("no*"))
 
 
 def test_the_figure_of_protocol_2_has_persistence_and_the_perfect_forecast_beside_it(under_2, tmp_path):

@@ -6,8 +6,8 @@ import pytest
 from tipl_bench.baselines import IN_TREE
 
 ALIKE = {
-    "tipl-pooled", "dmd", "ema", "lawa", "mean-trajectory", "adam-moments", "introspection", "farcasting", "wnn-plus",
-    "ensemble", "continuation",
+    "tipl-pooled", "dmd", "ema", "lawa", "mean-trajectory", "adam-moments", "introspection", "farcasting", "wnn",
+    "wnn-plus", "nino", "ensemble", "continuation",
 }  # fmt: skip
 """Those whose code is mostly another's that is tested, or a line of algebra, or slow: `-m slow` tests them."""
 
