@@ -195,4 +195,4 @@ def _extended(extension: Extension) -> tuple[CollectionConfig, Dataset, Split]:
         raise DatasetError(f"{base.name} has {len(base)} trials already; an extension to {extension.trials} adds none.")
     changes = {"trials": extension.trials} | ({"version": extension.version} if extension.version else {})
     split = base.manifest.split.extend(extension.trials, train_only=extension.train_only)
-    return base.manifest.collection.model_copy(update=changes), base, split
+    return base.manifest.configuration.model_copy(update=changes), base, split

@@ -17,7 +17,9 @@ from .hub import download_dataset, publish_dataset, yank_dataset
 
 if TYPE_CHECKING:
     from ...registry.cleanup import Removal
+    from ...registry.collection_config import CollectionConfig, ImportedCollection
     from ...registry.loading import DatasetView
+    from ...registry.manifest import Manifest
 
 LIST_WIDTH = 76
 """Characters that the list of datasets takes beside each other."""
@@ -184,18 +186,40 @@ def _described(view: DatasetView) -> dict[str, str]:
         "environment": manifest.environment,
         "licence": manifest.licence,
         "trials": f"{len(split.train)} train, {len(split.validation)} validation, {len(split.test)} test",
-        "checkpoints": f"{manifest.checkpoints} a trial, one every {config.checkpoint_every_epochs} of "
-        f"{config.hyperparameters.epochs} epochs of an iteration",
+        "checkpoints": f"{manifest.checkpoints} a trial, {_spacing(config)}",
         "policy": f"{' x '.join(map(str, manifest.layout.sizes))}, {manifest.activation}, P = "
         f"{manifest.layout.parameter_count:,}",
         "tensors": ", ".join(f"{name} {list(t.shape)} {t.dtype}" for name, t in manifest.trials[0].tensors.items()),
-        "algorithm": f"{config.algorithm}{f' with {config.method.label}' if config.method else ''}, "
-        f"{config.trained_steps:,} environment steps, seeds "
-        f"{manifest.trial_seeds[0]} to {manifest.trial_seeds[-1]}",
-        "hyperparameters": ", ".join(f"{k}={v}" for k, v in config.hyperparameters.model_dump().items()),
+        **_training(manifest),
         **{what: f"{origin.name} ({origin.digest[:12]})" for what, origin in derived_from.items() if origin},
         "size": f"{size:,} bytes ({size / 1e6:,.1f} MB) in {len(view.files)} files{partly}",
         "collected with": ", ".join(f"{k} {v}" for k, v in manifest.versions.items()) + f" on {manifest.cpu}",
+    }
+
+
+def _spacing(config: CollectionConfig | ImportedCollection) -> str:
+    """How often a checkpoint was stored."""
+    if config.algorithm == "external":
+        return "as recorded"
+    return f"one every {config.checkpoint_every_epochs} of {config.hyperparameters.epochs} epochs of an iteration"
+
+
+def _training(manifest: Manifest) -> dict[str, str]:
+    """How the policies were trained, as far as it is known."""
+    config = manifest.collection
+    seeds = f"seeds {manifest.trial_seeds[0]} to {manifest.trial_seeds[-1]}"
+    if config.algorithm == "external":
+        clip = config.observation_clip
+        return {
+            "trained by": f"{config.description}; up to {config.trained_steps:,} environment steps"
+            + ("" if "seed" in config.absent else f", {seeds}"),
+            "observations": "not cut" if clip is None else f"normalised ones cut to +-{clip:g}",
+            "not recorded": ", ".join(name.replace("_", " ") for name in config.absent) or "-",
+        }
+    method = f" with {config.method.label}" if config.method else ""
+    return {
+        "algorithm": f"{config.algorithm}{method}, {config.trained_steps:,} environment steps, {seeds}",
+        "hyperparameters": ", ".join(f"{k}={v}" for k, v in config.hyperparameters.model_dump().items()),
     }
 
 
