@@ -77,7 +77,8 @@ class Evaluation:
         output = np.empty((len(ids), self.layout.action_size), dtype=np.float32)
         evaluation_actions(
             self.layout.as_kernel(self.weights[policies]), sizes, self.mean[policies], self.variance[policies],
-            self.layout.observation_bound, *self.bounds, EPISODES, np.asarray(ids), observation.reshape(-1, self.layout.observation_size)[ids], output,
+            self.layout.observation_bound, *self.bounds, EPISODES, np.asarray(ids),
+            observation.reshape(-1, self.layout.observation_size)[ids], output,
         )  # fmt: skip
         return output
 
@@ -121,7 +122,11 @@ def test_evaluation_actions_normalise_clip_and_bound_as_the_definition_says(layo
     evaluation.observation[0] = 1e3  # far outside the normaliser's clip
     ids = np.arange(4 * EPISODES)
     scale = np.sqrt(np.repeat(evaluation.variance, EPISODES, axis=0) + 1e-8)
-    normalized = np.clip((evaluation.observation - np.repeat(evaluation.mean, EPISODES, axis=0)) / scale, -(clip or np.inf), clip or np.inf)
+    normalized = np.clip(
+        (evaluation.observation - np.repeat(evaluation.mean, EPISODES, axis=0)) / scale,
+        -(clip or np.inf),
+        clip or np.inf,
+    )
     means = np.array([float64_actor(layout, evaluation.weights[i // EPISODES], normalized[i : i + 1])[0] for i in ids])
     assert (np.abs(means) > 0.41).any()
     assert (np.abs(means) < 0.39).any()
