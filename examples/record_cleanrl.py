@@ -45,6 +45,8 @@ for seed in range(1, trials + 1):
             learning_rate=3e-3,
             episodic_return=float(np.mean(episodes[-11:-1])) if episodes[1:] else None,
         )
+        if iteration == iterations:
+            break
         seen, actions, rewards, going_on = [], [], [], []
         for _ in range(length):
             seen.append(torch.as_tensor(observation, dtype=torch.float32))

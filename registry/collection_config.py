@@ -181,7 +181,7 @@ class ImportedCollection(BaseModel):
     trials: int = Field(ge=1)
     """Number of trials."""
     algorithm: Literal["external"] = "external"
-    description: Annotated[Text, Field(min_length=1)]
+    description: Text
     """How the policies were trained, in free text: library, algorithm, settings."""
     observation_clip: float | None = Field(gt=0)
     """Where the policies cut normalised observations; null if they do not."""

@@ -14,15 +14,13 @@ from ..output import Bars, echo, quiet_option
 @click.command(
     "import",
     short_help="Import policies trained elsewhere as a dataset.",
-    epilog=examples(
-        'datasets import checkpoints --name hopper/mine-v1 --environment Hopper-v4 --description "SB3 2.9 PPO"'
-    ),
+    epilog=examples("datasets import DIR --name my/ppo-v1 --env Hopper-v4 --about SB3"),
 )
 @click.argument("folder", type=click.Path(path_type=Path))
 @quiet_option
 @click.option("--name", required=True, metavar="ENV/COLLECTION-vN", help="The dataset's name.")
 @click.option("--environment", "--env", required=True, metavar="ID", help="Gymnasium id of the environment.")
-@click.option("--description", required=True, metavar="TEXT", help="How the policies were trained, in words.")
+@click.option("--description", "--about", required=True, metavar="TEXT", help="How they were trained, in words.")
 @click.option("--licence", default="unknown", show_default=True, metavar="SPDX", help="Licence of the policies.")
 @click.option("--no-normaliser", is_flag=True, help="The policies act on raw observations.")
 @click.option(

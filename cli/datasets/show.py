@@ -65,6 +65,7 @@ def _described(view: DatasetView) -> dict[str, str]:
     split, config = manifest.split, manifest.collection
     size, here = sum(file.size for file in view.files), view.trials_here
     partly = "" if here is None or len(here) == len(manifest.trials) else f"; {as_runs(here)} of the trials are here"
+    imported = config.algorithm == "external"
     derived_from = {"truncated from": manifest.cut_from, "extends": manifest.extends}
     return {
         "dataset": manifest.name,
@@ -80,7 +81,8 @@ def _described(view: DatasetView) -> dict[str, str]:
         **_training(manifest),
         **{what: f"{origin.name} ({origin.digest[:12]})" for what, origin in derived_from.items() if origin},
         "size": f"{size:,} bytes ({size / 1e6:,.1f} MB) in {len(view.files)} files{partly}",
-        f"{'imported' if config.algorithm == 'external' else 'collected'} with": ", ".join(f"{k} {v}" for k, v in manifest.versions.items()) + f" on {manifest.cpu}",
+        f"{'imported' if imported else 'collected'} with": ", ".join(f"{k} {v}" for k, v in manifest.versions.items())
+        + f" on {manifest.cpu}",
     }
 
 

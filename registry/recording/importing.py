@@ -55,6 +55,8 @@ class Statement:
         clip, rate = self.observation_clip, self.learning_rate
         if clip is None:
             clip = OBSERVATION_CLIP if self.normaliser else math.inf
+        if not self.description.strip():
+            raise DatasetArgumentError("description is empty; say how the policies were trained.")
         if rate is not None and not 0 <= rate < math.inf:
             raise DatasetArgumentError(f"learning_rate is {rate}; it is a finite number from 0.")
         try:
