@@ -27,12 +27,14 @@ _HOMES = {
     "TiplBenchError": "utils.errors",
     "TrainingWindows": "baselines.fitting.windows",
     "TrainingRun": "benchmark.training.run",
+    "TrajectoryRecorder": "registry.recording.recorder",
     "Trial": "registry.trial",
     "check_optimizer": "benchmark.conformance.optimizer",
     "check_predictor": "benchmark.conformance.check",
     "compare": "benchmark.compare",
     "compare_training": "benchmark.training.compare",
     "evaluate_returns": "rl.evaluation",
+    "import_dataset": "benchmark.collection",
     "iteration_positions": "registry.trial",
     "load_dataset": "registry.loading",
     "load_predictor": "benchmark.fitted.states",
@@ -48,6 +50,7 @@ _HOMES = {
 if TYPE_CHECKING:
     from .baselines.fitting.windows import TrainingWindows
     from .baselines.predictor import Contexts, FitTask, NoOptions, Options, Predictor
+    from .benchmark.collection import import_dataset
     from .benchmark.compare import compare
     from .benchmark.conformance.check import check_predictor
     from .benchmark.conformance.optimizer import check_optimizer
@@ -61,6 +64,7 @@ if TYPE_CHECKING:
     from .leaderboard.verify.rescore import verify
     from .registry.dataset import Dataset
     from .registry.loading import load_dataset
+    from .registry.recording.recorder import TrajectoryRecorder
     from .registry.trial import Trial, iteration_positions
     from .rl.evaluation import evaluate_returns
     from .rl.optimizer import IterationSteps, Optimizer, OuterRule
@@ -95,6 +99,7 @@ __all__ = [
     "TiplBenchError",
     "TrainingRun",
     "TrainingWindows",
+    "TrajectoryRecorder",
     "Trial",
     "__version__",
     "check_optimizer",
@@ -102,6 +107,7 @@ __all__ = [
     "compare",
     "compare_training",
     "evaluate_returns",
+    "import_dataset",
     "iteration_positions",
     "load_dataset",
     "load_predictor",

@@ -96,6 +96,8 @@ class Continuation(Predictor[ContinuationOptions]):
         rate, iteration, steps, epoch = (
             task.train[0].read(name) for name in ("learning_rate", "iteration", "environment_steps", "epoch")
         )
+        if not np.isfinite(rate).all():
+            raise PredictorError("continuation: the trials' learning rate was not recorded; it trains on by it.")
         within = epoch[epoch > 0]
         first, last = float(rate[iteration == 1][0]), float(rate[-1])
         whole = 0 if last == first else round((int(iteration[-1]) - 1) / (1 - last / first))

@@ -17,7 +17,7 @@ def continue_normaliser(contexts: Contexts, horizon: int) -> Float64:
 
     A normaliser's moments are those of all observations so far, and change once an iteration. Those of the last
     iteration's observations follow from its moments and counts before and after it; j iterations on, as many
-    observations with the same moments have joined them j times.
+    observations with the same moments have joined them j times. Moments whose counts do not rise stay as they are.
 
     Raises
     ------
@@ -34,6 +34,8 @@ def continue_normaliser(contexts: Contexts, horizon: int) -> Float64:
     mean, old_mean = contexts.observation_mean[:, -1], contexts.observation_mean[:, past]
     variance, old_variance = contexts.observation_variance[:, -1], contexts.observation_variance[:, past]
     now, seen = contexts.observation_count[:, -1], contexts.observation_count[:, past]
+    if not np.all(now > seen):  # no normaliser, or its counts were not recorded
+        return np.repeat(np.stack([mean, variance], axis=1)[:, None], horizon, axis=1)
     share = (1 - seen / now)[:, None]  # of the observations so far, the last iteration's
     last_mean = mean + (mean - old_mean) * (1 - share) / share
     old = (1 - share) * (old_variance + (old_mean - mean) ** 2)

@@ -1,10 +1,10 @@
-"""Collect a dataset by name, with what the current protocol derives from it."""
+"""Collect a dataset by name or import one, with what the current protocol derives from it."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,12 +14,13 @@ from ..registry.collection_config import CollectionConfig
 from ..registry.dataset import Dataset
 from ..registry.loading import load_dataset, parse_reference
 from ..registry.manifest import MANIFEST_NAME, Split
+from ..registry.recording.importing import UNKNOWN_LICENCE, Statement, import_trials
 from ..registry.reference import DatasetRef, is_name
 from ..registry.store import dataset_folder, exclusive
 from ..rl import usable_threads
 from ..utils.errors import DatasetArgumentError, DatasetError, ProtocolError
 from ..utils.files import is_file
-from ..utils.progress import Progress
+from ..utils.progress import Progress, silent
 from .forecast.reference_returns import derive_reference_returns
 from .protocol import CURRENT, PROTOCOLS, Protocol
 
@@ -152,6 +153,75 @@ def collect_named(
     return dataset
 
 
+def import_dataset(
+    folder: str | Path,
+    name: str,
+    *,
+    environment: str,
+    description: str,
+    licence: str = UNKNOWN_LICENCE,
+    normaliser: bool = True,
+    observation_clip: float | None = None,
+    learning_rate: float | None = None,
+    layers: Sequence[str] = (),
+    log_std: str | None = None,
+    checkpoints: int | None = None,
+    to: str | Path | None = None,
+    progress: Progress = silent,
+) -> Dataset:
+    """Import policies that were trained elsewhere as a dataset: what `tipl-bench datasets import` does.
+
+    What neither the files nor the arguments state is declared absent in the manifest.
+
+    Parameters
+    ----------
+    folder
+        One safetensors file a trial, as `TrajectoryRecorder` writes it, or one folder a trial with one safetensors file
+        a checkpoint, whose name ends in its environment steps unless it has a tensor `environment_steps`.
+    name
+        The dataset's name, `<environment>/<collection>-v<N>`.
+    environment
+        Gymnasium environment id that the policies were trained in.
+    description
+        How they were trained, in up to 500 characters: library, algorithm, settings.
+    licence
+        An SPDX identifier.
+    normaliser
+        Whether the policies normalise observations: then every checkpoint has the moments, and otherwise none has.
+    observation_clip
+        Where the policies cut normalised observations: by default at 10, as CleanRL and Stable-Baselines3 do, and of
+        policies without a normaliser nowhere. `math.inf` for nowhere.
+    learning_rate
+        The learning rate, if it was constant and the files do not hold it.
+    layers, log_std
+        As for `TrajectoryRecorder`.
+    checkpoints
+        How many checkpoints of each trial to take, from the first; all by default.
+    to
+        A folder to write; the dataset's place in the store by default.
+    progress
+        Receives the progress of every stage.
+
+    Returns
+    -------
+    Dataset
+        With the returns of its policies derived for the current protocol.
+
+    Raises
+    ------
+    DatasetError, UnknownNameError
+        If the name is taken, the environment not known, or the files make no dataset; then nothing is left behind.
+    """
+    stated = Statement(
+        environment, description, licence, normaliser, observation_clip, learning_rate, layers, log_std, checkpoints
+    )
+    needed = CURRENT.context + CURRENT.horizon
+    place = None if to is None else Path(to)
+    dataset = import_trials(Path(folder), name, stated, needed=needed, to=place, progress=progress)
+    _derive(dataset, CURRENT, progress)
+    return dataset
+
+
 def _checked_worker(config: CollectionConfig) -> Worker | None:
     """What trains the blocks of a collection with a method, which is built once to see that it can be."""
     if config.method is None:
@@ -195,4 +265,4 @@ def _extended(extension: Extension) -> tuple[CollectionConfig, Dataset, Split]:
         raise DatasetError(f"{base.name} has {len(base)} trials already; an extension to {extension.trials} adds none.")
     changes = {"trials": extension.trials} | ({"version": extension.version} if extension.version else {})
     split = base.manifest.split.extend(extension.trials, train_only=extension.train_only)
-    return base.manifest.collection.model_copy(update=changes), base, split
+    return base.manifest.configuration.model_copy(update=changes), base, split

@@ -64,11 +64,13 @@ def show(dataset: str, trial: int, checkpoint: int, as_json: bool) -> None:
     """Show what a policy is and what it needs to act."""
     import math
 
-    from ..rl.forward import NORMALIZER_EPSILON, OBSERVATION_CLIP
+    from ..rl.forward import NORMALIZER_EPSILON
 
     opened, found = _open(dataset, trial, checkpoint)
     columns = {name: values[checkpoint].item() for name, values in opened.trial(trial).columns.items()}
     columns = {name: None if math.isnan(value) else value for name, value in columns.items()}
+    clip = found.layout.observation_clip
+    cut = "not cut" if clip is None else f"cut to +-{clip:g}"
     shown: dict[str, Any] = {
         "dataset": f"{opened.name}, trial {trial} (seed {opened.manifest.trial_seeds[trial]})",
         "environment": found.environment,
@@ -77,7 +79,7 @@ def show(dataset: str, trial: int, checkpoint: int, as_json: bool) -> None:
         **{name.replace("_", " "): value for name, value in columns.items()},
         "observation mean": found.observation_mean.tolist(),
         "observation variance": found.observation_variance.tolist(),
-        "normaliser": f"(observation - mean) / sqrt(variance + {NORMALIZER_EPSILON}), cut to +-{OBSERVATION_CLIP:g}",
+        "normaliser": f"(observation - mean) / sqrt(variance + {NORMALIZER_EPSILON}), {cut}",
         "action bounds": list(zip(found.action_low.tolist(), found.action_high.tolist(), strict=True)),
         "standard deviation": found.log_std.exp().tolist(),
     }

@@ -14,7 +14,7 @@ def main(names: list[str]) -> None:
     """Print mean and standard deviation over trials, and every trial's own."""
     for name in names:
         dataset = load_dataset(name, download=False)
-        collection = dataset.manifest.collection
+        collection = dataset.manifest.configuration
         rows = ITERATIONS * collection.hyperparameters.epochs // collection.checkpoint_every_epochs
         finals = np.array([np.nanmean(trial.columns["episodic_return"][-rows:]) for trial in dataset.trials()])
         each = ", ".join(f"{value:.0f}" for value in np.sort(finals))

@@ -1,13 +1,23 @@
-"""The configuration of a collection: one frozen object, stored whole in the dataset's manifest."""
+"""Where a dataset's trials come from: a collection's configuration, or what is stated of imported ones."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    WrapValidator,
+    model_serializer,
+    model_validator,
+)
 
 from ..rl import PPOHyperparameters, TrainingConfig
+from ..rl.policy import OBSERVATION_CLIP
 from ..utils.errors import DatasetError
+from ..utils.fields import Text
 
 if TYPE_CHECKING:
     from ..rl import Adam
@@ -48,7 +58,7 @@ class CollectionConfig(BaseModel):
     checkpoint_every_epochs: int = Field(2, ge=1)
     """A checkpoint every so many update epochs. 2 gives the paper's roughly 2k and 5k policies a trial; the paper does
     not say how its count came about, and this is our reading."""
-    algorithm: str = Field("ppo", pattern="^ppo$")
+    algorithm: Literal["ppo"] = "ppo"
     hyperparameters: PPOHyperparameters = PPOHyperparameters()
     version: Literal[1, 2, 3] = 1
     """How the numbers are computed. 1: blocks of up to 64 trials, on all threads of the process. 2: blocks that a
@@ -94,6 +104,25 @@ class CollectionConfig(BaseModel):
         return self.version >= 3
 
     @property
+    def absent(self) -> tuple[str, ...]:
+        """What of the trials was not recorded."""
+        return ()
+
+    @property
+    def observation_clip(self) -> float | None:
+        """Where the policies cut normalised observations."""
+        return OBSERVATION_CLIP
+
+    @property
+    def spacing(self) -> str:
+        """How far training goes from one checkpoint to the next, in words."""
+        settings = self.hyperparameters
+        return (
+            f"every {self.checkpoint_every_epochs} epochs, steps_per_iteration {settings.steps_per_iteration}, "
+            f"epochs {settings.epochs}, minibatches {settings.minibatches}"
+        )
+
+    @property
     def other_bytes(self) -> str:
         """What gives other bytes than an earlier collection, in words."""
         if self.any_processor:
@@ -132,3 +161,69 @@ class CollectionConfig(BaseModel):
     def seeds(self) -> list[int]:
         """Every trial's seed."""
         return [self.first_seed + trial for trial in range(self.trials)]
+
+
+Absent = Literal["iteration", "learning_rate", "episodic_return", "observation_normaliser", "observation_count", "seed"]
+"""What imported trials may lack."""
+
+
+class ImportedCollection(BaseModel):
+    """What is stated of trials that were trained elsewhere and imported."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    environment: str
+    """Gymnasium environment id."""
+    hidden_sizes: tuple[Annotated[int, Field(ge=1)], ...] = Field(min_length=1)
+    """Hidden widths of the actor."""
+    environment_steps: int = Field(ge=0)
+    """Steps of the longest trial up to its last checkpoint."""
+    trials: int = Field(ge=1)
+    """Number of trials."""
+    algorithm: Literal["external"] = "external"
+    description: Text
+    """How the policies were trained, in free text: library, algorithm, settings."""
+    observation_clip: float | None = Field(gt=0)
+    """Where the policies cut normalised observations; null if they do not."""
+    absent: tuple[Absent, ...] = ()
+    """What was not recorded. `iteration`: each checkpoint counts as an iteration of its own. `learning_rate`,
+    `episodic_return`, `observation_count`: these columns are NaN. `observation_normaliser`: the policies act on raw
+    observations, and the stored moments are those that leave an observation as it is. `seed`: trials are numbered."""
+
+    @model_validator(mode="after")
+    def _lists_each_once(self) -> ImportedCollection:
+        if list(self.absent) != sorted({*self.absent}):
+            raise ValueError("absent must list each name once, in alphabetical order")
+        return self
+
+    @property
+    def any_processor(self) -> bool:
+        """Whether its bytes do not depend on the processor: they are what was recorded."""
+        return True
+
+    @property
+    def other_bytes(self) -> str:
+        """What gives other bytes than an earlier import, in words."""
+        return "from other checkpoints"
+
+    @property
+    def trained_steps(self) -> int:
+        """Environment steps of each trial."""
+        return self.environment_steps
+
+    @property
+    def spacing(self) -> str:
+        """How far training goes from one checkpoint to the next, in words."""
+        return f"as recorded of {self.description!r}"
+
+
+def _by_algorithm(value: Any, _: Any) -> CollectionConfig | ImportedCollection:
+    """Validate by the one model that the algorithm stands for, so that errors name the field and no model."""
+    if isinstance(value, CollectionConfig | ImportedCollection):
+        return value
+    external = isinstance(value, dict) and value.get("algorithm") == "external"
+    return (ImportedCollection if external else CollectionConfig).model_validate(value)
+
+
+Collection = Annotated[CollectionConfig | ImportedCollection, WrapValidator(_by_algorithm)]
+"""Where the trials of a dataset come from."""

@@ -14,7 +14,7 @@ from ..utils.errors import DatasetError, reason
 from ..utils.fields import Sha256, Text
 from ..utils.files import write_text
 from ..utils.text import first_error
-from .collection_config import CollectionConfig
+from .collection_config import Collection, CollectionConfig, ImportedCollection
 from .files import Count, Document, FileEntry
 from .reference import NAME_PATTERN, version_number
 
@@ -88,6 +88,20 @@ COVERED_ON_ANY_PROCESSOR = {
 }
 """Those of format 2 from version 3 of collections on, frozen likewise, with what only such collections may name. Every
 byte of the trials is covered; where they were made is not, as equal bytes would have a digest for each machine."""
+COVERED_OF_IMPORTS = {
+    **COVERED_ON_ANY_PROCESSOR,
+    "collection": {
+        "environment": True,
+        "hidden_sizes": True,
+        "environment_steps": True,
+        "trials": True,
+        "algorithm": True,
+        "description": True,
+        "observation_clip": True,
+        "absent": True,
+    },
+}
+"""Those of imported datasets, frozen likewise."""
 
 
 class Identity(NamedTuple):
@@ -197,7 +211,7 @@ class Manifest(Document):
     action_size: Annotated[int, Field(ge=1, le=2**20)]
     activation: Literal["tanh"] = "tanh"
     parameters: dict[str, tuple[int, ...]]
-    collection: CollectionConfig
+    collection: Collection
     trial_seeds: tuple[int, ...]
     split: Split
     versions: Annotated[dict[Text, Text], Field(max_length=100)]
@@ -239,12 +253,29 @@ class Manifest(Document):
     @property
     def layout(self) -> PolicyLayout:
         """The policies' layout."""
-        return PolicyLayout(self.observation_size, self.collection.hidden_sizes, self.action_size, self.activation)
+        clip = self.collection.observation_clip
+        return PolicyLayout(
+            self.observation_size, self.collection.hidden_sizes, self.action_size, self.activation, clip
+        )
+
+    @property
+    def configuration(self) -> CollectionConfig:
+        """What its trials can be trained again by; raises `DatasetError` for imported ones, which cannot."""
+        if isinstance(self.collection, ImportedCollection):
+            raise DatasetError(
+                f"{self.name} was imported: how its policies were trained is stated in words "
+                f"({self.collection.description!r}), so they cannot be trained again, continued or extended here."
+            )
+        return self.collection
 
     @property
     def digest(self) -> str:
         """The dataset's identity, whatever the manifest's own format: sha256 of the fields that format 2 covers."""
-        covered = COVERED_ON_ANY_PROCESSOR if self.collection.any_processor else COVERED[2]
+        covered = COVERED[2]
+        if isinstance(self.collection, ImportedCollection):
+            covered = COVERED_OF_IMPORTS
+        elif self.collection.any_processor:
+            covered = COVERED_ON_ANY_PROCESSOR
         return self._hash(covered, {"format": 2})
 
     @property

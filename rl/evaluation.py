@@ -163,7 +163,7 @@ def _evaluate_chunk(environment: str, layout: PolicyLayout, policies: Policies, 
     simulation = make(environment, list(seeds) * len(policies), threads=1)
     weights = layout.as_kernel(policies.weights)
     sizes = np.array(layout.sizes, dtype=np.int64)
-    low, high = simulation.action_low, simulation.action_high
+    low, high, clip = simulation.action_low, simulation.action_high, layout.observation_bound
     everyone = np.arange(len(simulation))
     ids, total = everyone, np.zeros(len(everyone))
     action = np.empty((len(everyone), layout.action_size), dtype=np.float32)
@@ -171,7 +171,7 @@ def _evaluate_chunk(environment: str, layout: PolicyLayout, policies: Policies, 
     while len(ids):
         running = action[: len(ids)]
         evaluation_actions(
-            weights, sizes, policies.mean, policies.variance, low, high, episodes, ids, observation, running
+            weights, sizes, policies.mean, policies.variance, clip, low, high, episodes, ids, observation, running
         )
         observation, reward, terminated, truncated = simulation.step(running, None if ids is everyone else ids)
         total[ids] += reward

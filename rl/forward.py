@@ -18,7 +18,6 @@ Float64 = npt.NDArray[np.float64]
 Float32 = npt.NDArray[np.float32]
 
 NORMALIZER_EPSILON = 1e-8
-OBSERVATION_CLIP = 10.0
 
 
 @compiled
@@ -53,11 +52,11 @@ def _mean(flat, sizes, inputs, rows, output):  # type: ignore[no-untyped-def]  #
 
 
 @compiled
-def _normalize(observation, mean, variance, out):  # type: ignore[no-untyped-def]  # pragma: no cover
+def _normalize(observation, mean, variance, clip, out):  # type: ignore[no-untyped-def]  # pragma: no cover
     """(observation - mean) / sqrt(variance + epsilon), clipped, in float64, stored as float32."""
     for o in range(observation.shape[0]):
         value = (observation[o] - mean[o]) / math.sqrt(variance[o] + NORMALIZER_EPSILON)
-        out[o] = min(max(value, -OBSERVATION_CLIP), OBSERVATION_CLIP)
+        out[o] = min(max(value, -clip), clip)
 
 
 @compiled
@@ -82,7 +81,7 @@ def mean_actions(weights, sizes, observation, output):  # type: ignore[no-untype
 
 @compiled
 def evaluation_actions(  # type: ignore[no-untyped-def]  # pragma: no cover
-    weights, sizes, mean, variance, low, high, episodes, ids, observation, output
+    weights, sizes, mean, variance, clip, low, high, episodes, ids, observation, output
 ):
     """Clipped mean actions of the running episodes of many policies.
 
@@ -92,6 +91,8 @@ def evaluation_actions(  # type: ignore[no-untyped-def]  # pragma: no cover
         As for `mean_actions`; policy p owns the simulations p * episodes .. (p + 1) * episodes - 1.
     mean, variance
         Each policy's observation normaliser, [N, O] float64.
+    clip
+        Where normalised observations are cut.
     low, high
         Action bounds, [A] float32.
     episodes
@@ -112,7 +113,7 @@ def evaluation_actions(  # type: ignore[no-untyped-def]  # pragma: no cover
         normalized = np.empty((stop - start, observation.shape[1]), np.float32)
         rows = np.arange(stop - start)
         for e in range(stop - start):
-            _normalize(observation[start + e], mean[policy], variance[policy], normalized[e])
+            _normalize(observation[start + e], mean[policy], variance[policy], clip, normalized[e])
         _mean(weights[policy], sizes, normalized, rows, output[start:stop])
         for e in range(start, stop):
             for a in range(output.shape[1]):

@@ -17,7 +17,7 @@ from ..utils.errors import DatasetArgumentError, TiplBenchError
 from ..utils.files import replace_atomically
 from .environments import make
 from .evaluation import Policies, evaluate_returns
-from .forward import NORMALIZER_EPSILON, OBSERVATION_CLIP, evaluation_actions
+from .forward import NORMALIZER_EPSILON, evaluation_actions
 from .policy import PolicyLayout
 
 Float64 = npt.NDArray[np.float64]
@@ -96,7 +96,8 @@ class PolicyNetwork(torch.nn.Module):
         """The mean action [..., A] before it is cut."""
         scale = (self.observation_variance + NORMALIZER_EPSILON).sqrt()
         normalised = (observation.double() - self.observation_mean) / scale
-        hidden = normalised.clamp(-OBSERVATION_CLIP, OBSERVATION_CLIP).float()
+        clip = self.layout.observation_clip
+        hidden = (normalised if clip is None else normalised.clamp(-clip, clip)).float()
         last = len(self.layout.sizes) - 2
         for number in range(last):
             hidden = torch.tanh(self.get_submodule(f"layer{number}")(hidden))
@@ -119,7 +120,7 @@ class PolicyNetwork(torch.nn.Module):
         evaluation_actions(
             self.layout.as_kernel(own.weights),
             np.array(self.layout.sizes, np.int64),
-            *(own.mean, own.variance),
+            *(own.mean, own.variance, self.layout.observation_bound),
             *(self.action_low.cpu().numpy(), self.action_high.cpu().numpy()),
             max(1, len(rows)),
             np.arange(len(rows)),

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from numba import njit
 
 from .forward import NORMALIZER_EPSILON, _normalize
+from .policy import OBSERVATION_CLIP
 
 Float64 = npt.NDArray[np.float64]
 Float32 = npt.NDArray[np.float32]
@@ -38,7 +39,7 @@ def _observe(ids, observation, mean, variance, count, out):  # type: ignore[no-u
         for o in range(observation.shape[1]):
             mean[n, o], variance[n, o] = _update(observation[row, o], mean[n, o], variance[n, o], count[n])
         count[n] += 1.0
-        _normalize(observation[row], mean[n], variance[n], out[n])
+        _normalize(observation[row], mean[n], variance[n], OBSERVATION_CLIP, out[n])
 
 
 @njit(nogil=True)

@@ -13,6 +13,9 @@ import numpy.typing as npt
 
 from ..utils.errors import DatasetError
 
+OBSERVATION_CLIP = 10.0
+"""Where normalised observations are cut, in CleanRL as in Stable-Baselines3."""
+
 
 class ParameterLayout(ABC):
     """Names and shapes of parameters, and where each lies in one flat vector of length P."""
@@ -48,12 +51,17 @@ class PolicyLayout(ParameterLayout):
     ----------
     observation_size, hidden_sizes, action_size
         Widths of the layers, input to output.
+    activation
+        Of the hidden units.
+    observation_clip
+        Where the policy cuts normalised observations; None if it does not.
     """
 
     observation_size: int
     hidden_sizes: tuple[int, ...]
     action_size: int
     activation: str = "tanh"
+    observation_clip: float | None = OBSERVATION_CLIP
 
     def __post_init__(self) -> None:
         if self.activation != "tanh" or not self.hidden_sizes or min(self.sizes) < 1:
@@ -71,6 +79,11 @@ class PolicyLayout(ParameterLayout):
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Parameter names and shapes in storage order."""
         return {**_layer_shapes(self.sizes), "log_std": (self.action_size,)}
+
+    @property
+    def observation_bound(self) -> float:
+        """The largest magnitude of an observation that the network sees; infinite if none is cut."""
+        return math.inf if self.observation_clip is None else self.observation_clip
 
     def check(self, weights: npt.NDArray[Any], where: str) -> None:
         """Raise `DatasetError` unless the last axis of `weights` has length P."""

@@ -25,7 +25,7 @@ COMMANDS = sorted(
         for match in re.finditer(r"(?m)^(?:.*\.venv/bin/)?tipl-bench (.+)$", document.read_text(encoding="utf-8"))
     }
 )
-HUB = ("OWNER", "yank", "more.toml", "my-forecaster")
+HUB = ("OWNER", "yank", "more.toml", "my-forecaster", "mine-v1")
 """Commands with these need a Hub or a file; `test_tutorial` runs the tutorial."""
 QUICK = [c for c in COMMANDS if c.split()[0] in ("models", "datasets") and not any(word in c for word in HUB)]
 

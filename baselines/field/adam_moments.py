@@ -10,6 +10,7 @@ import numpy.typing as npt
 from pydantic import Field
 
 from ...registry.trial import Trial, iteration_positions
+from ...utils.errors import PredictorError
 from ..predictor import Array, Contexts, FitTask, Options, Predictor, Weights, check_reach
 
 Float64 = npt.NDArray[np.float64]
@@ -64,6 +65,8 @@ class AdamMoments(Predictor[AdamMomentsOptions]):
     def fit(self, task: FitTask) -> None:
         """Solve the ridge; choose its penalty on the validation trials."""
         trials = [*task.train, *task.validation]
+        if not all(np.isfinite(trial.columns["learning_rate"]).all() for trial in trials):
+            raise PredictorError("adam-moments: the trials' learning rate was not recorded; differences are over it.")
         sums = []
         for done, trial in enumerate(trials, 1):
             sums.append(self._moments(trial, task))

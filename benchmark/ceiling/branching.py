@@ -97,7 +97,7 @@ def branch(
     DatasetError
         If the training state cannot be copied, or a trial trained again is not the stored one.
     """
-    config = dataset.manifest.collection
+    config = dataset.manifest.configuration
     with one_thread():
         for block in blocks(config, range(len(dataset))):
             wanted = [window for window in windows if window.trial in block]
@@ -161,7 +161,7 @@ def _follow(training: PPOTraining, place: int, checkpoint: Checkpoint, trial: Tr
 
 def _other_trajectory(dataset: Dataset, trial: int, row: int, drift: float) -> str:
     manifest = dataset.manifest
-    here, there = circumstances(manifest.collection), {**manifest.versions, "cpu": manifest.cpu}
+    here, there = circumstances(manifest.configuration), {**manifest.versions, "cpu": manifest.cpu}
     other = [f"{name} {there.get(name)}, here {value}" for name, value in here.items() if value != there.get(name)]
     way_out = f"Branch it on a machine like the one that collected it ({'; '.join(other)})." if other else ""
     return (

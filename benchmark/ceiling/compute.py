@@ -63,6 +63,7 @@ def branching_ceiling(
     """
     if copies < 2:
         raise OptionError(f"copies is {copies}: a variance takes 2 continuations at least; the board's have {COPIES}.")
+    config = dataset.manifest.configuration
     head = _head(dataset, protocol, copies, seed)
     windows = [window for window in evaluation_windows(dataset, protocol, progress=progress) if window.phase in phases]
     published = published_ceiling(dataset.name, protocol.version, catalog().get(dataset.name))
@@ -71,7 +72,7 @@ def branching_ceiling(
         if shipped.keys() >= {*windows}:
             return _with_windows(published, [shipped[window] for window in windows])
     path = stored_path(head)
-    if dataset.manifest.collection.any_processor and not ANY_PROCESSOR.items() <= os.environ.items():
+    if config.any_processor and not ANY_PROCESSOR.items() <= os.environ.items():
         _compute_elsewhere(dataset, protocol, phases, copies, seed, progress)
     with private_files(), exclusive(f"ceiling-{path.stem}"):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -176,7 +177,7 @@ def _complete(
 
 def _training_cost(dataset: Dataset, windows: Sequence[EvaluationWindow]) -> int:
     """Checkpoints that the trials are trained to before they are branched, with those of their blocks."""
-    groups = blocks(dataset.manifest.collection, range(len(dataset)))
+    groups = blocks(dataset.manifest.configuration, range(len(dataset)))
     last = [max((w.origin for w in windows if w.trial in block), default=0) for block in groups]
     return sum(len(block) * origin for block, origin in zip(groups, last, strict=True))
 

@@ -12,8 +12,6 @@ from ...utils.errors import OptionError
 from ..protocol import Protocol
 from .windows import Split
 
-SPACING = ("steps_per_iteration", "epochs", "minibatches")
-"""Hyperparameters that say how far training goes from one checkpoint to the next."""
 LENGTH_AND_ARITHMETIC = {"trials", "first_seed", "environment_steps", "iterations_trained", "version"}
 """Fields of a collection in which two may differ whose trials of one seed are yet the same, up to rounding and the
 schedule's end."""
@@ -62,13 +60,11 @@ def verify_fit_set(fit_set: Dataset) -> None:
 
 def _kind(dataset: Dataset) -> dict[str, str]:
     """What must be the same of trials to fit on and trials to forecast, in words."""
-    config, layout = dataset.manifest.collection, dataset.layout
-    spacing = [f"every {config.checkpoint_every_epochs} epochs"]
-    spacing += [f"{name} {getattr(config.hyperparameters, name)}" for name in SPACING]
+    layout = dataset.layout
     return {
         "environment": dataset.environment,
         "policy layout": f"{' x '.join(map(str, layout.sizes))}, {layout.activation}",
-        "spacing of checkpoints": ", ".join(spacing),
+        "spacing of checkpoints": dataset.manifest.collection.spacing,
     }
 
 
@@ -86,11 +82,12 @@ def _check_apart(start: str, fit_set: Dataset, fitted: Iterable[int], dataset: D
         raise OptionError(f"{start}: its {own} trial {trial} is {part} trial {other} of {dataset.name}{more}.")
 
 
-def _marks(dataset: Dataset, trial: int) -> tuple[str, str]:
-    """What the same trial has in any dataset: its seed under its configuration, and the hash of its weights."""
+def _marks(dataset: Dataset, trial: int) -> list[str]:
+    """What the same trial has in any dataset: the hash of its weights, and its seed under its configuration."""
     manifest = dataset.manifest
-    config = manifest.collection.model_dump(mode="json", exclude=LENGTH_AND_ARITHMETIC | {"environment"})
-    return (  # an environment of another name may be the same one
-        canonical_json([config, dataset.layout.sizes, manifest.trial_seeds[trial]]),
-        manifest.trials[trial].tensors["weights"].sha256,
-    )
+    marks = [manifest.trials[trial].tensors["weights"].sha256]
+    if "seed" not in manifest.collection.absent:
+        config = manifest.collection.model_dump(mode="json", exclude=LENGTH_AND_ARITHMETIC | {"environment"})
+        # An environment of another name may be the same one.
+        marks.append(canonical_json([config, dataset.layout.sizes, manifest.trial_seeds[trial]]))
+    return marks

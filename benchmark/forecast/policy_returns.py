@@ -131,7 +131,7 @@ def _keys(environment: str, layout: PolicyLayout, policies: Policies, seeds: Seq
     """The sha256 of everything that the return of each policy depends on."""
     shared = {
         "environment": environment,
-        "layout": [*layout.sizes, layout.activation],
+        "layout": [*layout.sizes, layout.activation, layout.observation_clip],
         "seeds": [int(seed) for seed in seeds],
         "versions": {name: version(name) for name in PACKAGES} | {"tipl_bench": [__version__, _sources_sha256()]},
         "processor": [cpu_name(), *(os.environ.get(name, "") for name in COMPILER_VARIABLES)],

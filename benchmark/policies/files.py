@@ -7,7 +7,7 @@ from pathlib import Path
 
 from safetensors.torch import save_file
 
-from ...rl.forward import NORMALIZER_EPSILON, OBSERVATION_CLIP
+from ...rl.forward import NORMALIZER_EPSILON
 from ...rl.network import PolicyNetwork
 from ...utils.errors import OptionError
 from ...utils.files import replace_atomically
@@ -40,7 +40,7 @@ def export_policy(policy: PolicyNetwork, path: Path) -> None:
         "activation": policy.layout.activation,
         "sizes": json.dumps(policy.layout.sizes),
         "normaliser_epsilon": str(NORMALIZER_EPSILON),
-        "observation_clip": str(OBSERVATION_CLIP),
+        "observation_clip": str(policy.layout.observation_bound),
     }
     with replace_atomically(path) as temporary:
         save_file({name: value.contiguous() for name, value in policy.state_dict().items()}, temporary, described)

@@ -14,22 +14,19 @@ from ..groups import Commands, examples
 from ..output import Bars, console, echo, print_fields, quiet_option
 from .ceiling import dataset_ceiling
 from .hub import download_dataset, publish_dataset, yank_dataset
+from .importing import import_dataset
+from .show import as_runs, show_dataset
 
 if TYPE_CHECKING:
     from ...registry.cleanup import Removal
-    from ...registry.loading import DatasetView
 
 LIST_WIDTH = 76
 """Characters that the list of datasets takes beside each other."""
-CURVE_WIDTH, LABEL_WIDTH = 64, 10
-"""Characters that training returns take, and those that are left for numbers beside them."""
-CURVES = 10
-"""Trials whose training returns are drawn; remote ones cost a request each."""
 
 
-@click.group(cls=Commands, short_help="List, show, verify, collect and share datasets.")
+@click.group(cls=Commands, short_help="List, show, verify, collect, import, share datasets.")
 def datasets() -> None:
-    """List, show, verify, collect, download and publish trajectory datasets."""
+    """List, show, verify, collect, import, download and publish trajectory datasets."""
 
 
 @datasets.command("list")
@@ -133,72 +130,6 @@ def _listed(name: str) -> dict[str, Any]:
     }
 
 
-@datasets.command(
-    "show",
-    short_help="Show a dataset and its training returns.",
-    epilog=examples("datasets show inverted-pendulum/ppo-head-v1", "datasets show hf://datasets/OWNER/NAME"),
-)
-@click.argument("name", metavar="DATASET", shell_complete=complete_datasets)
-@click.option("--json", "as_json", is_flag=True, help="Print the manifest and digest as JSON.")
-def show_dataset(name: str, as_json: bool) -> None:
-    """Show a dataset's manifest, digests and training returns, without downloading it.
-
-    Of a dataset on the Hub, only the manifest and the training returns are read, by range requests.
-    """
-    from ...registry.loading import parse_reference, view_dataset
-    from ...registry.views.statistics import return_statistics, terminal_curves
-
-    view = view_dataset(parse_reference(name))
-    manifest = view.manifest
-    if as_json:
-        document = {"digest": view.identity.digest, "former_digest": view.identity.former_digest, "where": view.where}
-        document |= {"manifest": json.loads(manifest.to_json())}
-        click.echo(json.dumps(document, indent=1))
-        return
-    print_fields(_described(view))
-    count = len(manifest.trials)
-    drawn = min(CURVES, count)
-    chosen = [round(i * (count - 1) / max(1, drawn - 1)) for i in range(drawn)]
-    returns = {trial: columns["episodic_return"] for trial, columns in view.columns(chosen).items()}
-    width = min(CURVE_WIDTH, console().width - LABEL_WIDTH)
-    lines = terminal_curves(list(returns.values()), width=width) if returns else []
-    if lines:
-        statistics = return_statistics(returns)
-        title = f"training return, {len(returns)} of {count} trials: mean █, range ·; "
-        title += f"final {statistics.final_mean:,.1f} ± {statistics.final_deviation:,.1f}"
-        echo(f"\n{title}")
-        click.echo("\n".join(lines))
-
-
-def _described(view: DatasetView) -> dict[str, str]:
-    """The dataset's fields, as they are printed."""
-    manifest = view.manifest
-    split, config = manifest.split, manifest.collection
-    size, here = sum(file.size for file in view.files), view.trials_here
-    partly = "" if here is None or len(here) == len(manifest.trials) else f"; {_numbers(here)} of the trials are here"
-    derived_from = {"truncated from": manifest.cut_from, "extends": manifest.extends}
-    return {
-        "dataset": manifest.name,
-        "digest": str(view.identity),
-        "where": view.where,
-        "environment": manifest.environment,
-        "licence": manifest.licence,
-        "trials": f"{len(split.train)} train, {len(split.validation)} validation, {len(split.test)} test",
-        "checkpoints": f"{manifest.checkpoints} a trial, one every {config.checkpoint_every_epochs} of "
-        f"{config.hyperparameters.epochs} epochs of an iteration",
-        "policy": f"{' x '.join(map(str, manifest.layout.sizes))}, {manifest.activation}, P = "
-        f"{manifest.layout.parameter_count:,}",
-        "tensors": ", ".join(f"{name} {list(t.shape)} {t.dtype}" for name, t in manifest.trials[0].tensors.items()),
-        "algorithm": f"{config.algorithm}{f' with {config.method.label}' if config.method else ''}, "
-        f"{config.trained_steps:,} environment steps, seeds "
-        f"{manifest.trial_seeds[0]} to {manifest.trial_seeds[-1]}",
-        "hyperparameters": ", ".join(f"{k}={v}" for k, v in config.hyperparameters.model_dump().items()),
-        **{what: f"{origin.name} ({origin.digest[:12]})" for what, origin in derived_from.items() if origin},
-        "size": f"{size:,} bytes ({size / 1e6:,.1f} MB) in {len(view.files)} files{partly}",
-        "collected with": ", ".join(f"{k} {v}" for k, v in manifest.versions.items()) + f" on {manifest.cpu}",
-    }
-
-
 @datasets.command("verify", short_help="Hash every byte of a dataset.")
 @click.argument("name", metavar="DATASET", shell_complete=complete_datasets)
 @quiet_option
@@ -223,7 +154,7 @@ def verify_dataset(name: str) -> None:
             bars.stage("verify", done, total, path)
 
         dataset.verify(report, here)
-    some = f"{len(here)} of {len(dataset)} trials are here ({_numbers(here)}); "
+    some = f"{len(here)} of {len(dataset)} trials are here ({as_runs(here)}); "
     partly = some if len(here) < len(dataset) else ""
     echo(f"{dataset.name}: {partly}{len(sizes)} files, {total:,} bytes, all intact; digest {identity_of(dataset)}")
     pinned = entry.derived if (entry := catalog().get(dataset.name)) else {}
@@ -356,11 +287,11 @@ def diff_datasets(a: str, b: str, as_json: bool) -> None:
         return
     fields = {name: f"{before} -> {after}" for name, (before, after) in changes.fields.items()}
     trials = {
-        "same bytes": _numbers(changes.shared),
-        "changed": _numbers(changes.changed),
-        "added": _numbers(changes.added),
-        "removed": _numbers(changes.removed),
-        "with another seed": _numbers(changes.reseeded),
+        "same bytes": as_runs(changes.shared),
+        "changed": as_runs(changes.changed),
+        "added": as_runs(changes.added),
+        "removed": as_runs(changes.removed),
+        "with another seed": as_runs(changes.reseeded),
         "moved": ", ".join(f"{trial} ({before} to {after})" for trial, (before, after) in changes.moved.items()),
     }
     echo(f"{old.name} ({old.digest[:12]}) -> {new.name} ({new.digest[:12]})")
@@ -368,16 +299,5 @@ def diff_datasets(a: str, b: str, as_json: bool) -> None:
     echo(f"{changes.shared_bytes:,} bytes are shared, {changes.new_bytes:,} are new")
 
 
-def _numbers(numbers: list[int]) -> str:
-    """Numbers as runs: `0-49, 52`."""
-    runs: list[list[int]] = []
-    for number in numbers:
-        if runs and number == runs[-1][1] + 1:
-            runs[-1][1] = number
-        else:
-            runs.append([number, number])
-    return ", ".join(f"{first}-{last}" if last > first else f"{first}" for first, last in runs)
-
-
-for command in (dataset_ceiling, download_dataset, publish_dataset, yank_dataset):
+for command in (dataset_ceiling, download_dataset, import_dataset, publish_dataset, show_dataset, yank_dataset):
     datasets.add_command(command)

@@ -50,7 +50,7 @@ def collect_fresh(
     if (folder / MANIFEST_NAME).is_file():
         return Dataset.open(folder)
     kept = base.manifest.split.fitted
-    config = base.manifest.collection.model_copy(update={"trials": len(kept) + len(seeds)})
+    config = base.manifest.configuration.model_copy(update={"trials": len(kept) + len(seeds)})
     staging = folder.with_name(STAGING)
     trials = staging / TRIALS_FOLDER
     with private_files():
@@ -90,7 +90,7 @@ def _manifest(base: Dataset, name: str, seeds: Iterable[int], folder: Path) -> M
         update={
             "format": 2,
             "name": name,
-            "collection": base.manifest.collection.model_copy(update={"trials": len(known)}),
+            "collection": base.manifest.configuration.model_copy(update={"trials": len(known)}),
             "trial_seeds": known,
             "split": Split(
                 train=places[: len(split.train)], validation=places[len(split.train) : fitted], test=places[fitted:]

@@ -37,13 +37,15 @@ def render_card(manifest: Manifest, repo: str, statistics: ReturnStatistics, yan
         undefined=jinja2.StrictUndefined,
         keep_trailing_newline=True,
     )
+    config = manifest.collection
     return environment.get_template("card.md.j2").render(
         manifest=manifest,
         repo=repo,
         licence=manifest.licence,
         pretty_name=f"{manifest.environment} policy-weight trajectories ({manifest.name})",
         parameters=manifest.layout.parameter_count,
-        hyperparameters=manifest.collection.hyperparameters.model_dump(),
+        imported=config.algorithm == "external",
+        hyperparameters={} if config.algorithm == "external" else config.hyperparameters.model_dump(),
         size_category=_size_category(len(manifest.trials) * manifest.checkpoints),
         statistics=statistics,
         index_name=INDEX_NAME,

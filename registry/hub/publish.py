@@ -103,8 +103,9 @@ def _describe(dataset: Dataset, repo: str, index: Path) -> Described:
     """Make manifest, index, figure and card; the index goes to the file `index`, as it may be large."""
     columns = {trial.index: trial.columns for trial in dataset.trials()}
     returns = {trial: scalars["episodic_return"] for trial, scalars in columns.items()}
+    steps = {trial: scalars["environment_steps"] for trial, scalars in columns.items()}
     write_index(index_table(dataset.manifest, columns), index)
-    figure = draw_curves(returns, columns[0]["environment_steps"], dataset.name)
+    figure = draw_curves(returns, steps, dataset.name)
     statistics = return_statistics(returns)
     derived: dict[str, Content] = {
         f"{DERIVED_FOLDER}/p{protocol}/{DERIVED_NAME}": str(derived_folder(dataset.folder, protocol) / DERIVED_NAME)

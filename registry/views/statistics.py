@@ -91,19 +91,25 @@ def terminal_curves(returns: Sequence[Array], *, width: int = 64, height: int = 
     return [f"{labels.get(row, ''):>{margin}} │{''.join(canvas[row])}" for row in reversed(range(height))]
 
 
-def draw_curves(returns: Mapping[int, Array], steps: Array, title: str) -> bytes:
+def draw_curves(returns: Mapping[int, Array], steps: Mapping[int, Array], title: str) -> bytes:
     """Every trial's training return against environment steps, as a PNG."""
     import matplotlib.figure
 
     figure = matplotlib.figure.Figure(figsize=(7, 3.5), dpi=150, layout="constrained")
     axes = figure.subplots()
-    for values in returns.values():
-        axes.plot(steps, values, color="#4269d0", alpha=0.35, linewidth=0.8)
+    for trial, values in returns.items():
+        axes.plot(steps[trial], values, color="#4269d0", alpha=0.35, linewidth=0.8)
     with np.errstate(invalid="ignore"):
         stacked = np.stack(list(returns.values())).astype(np.float64)
         count = np.isfinite(stacked).sum(axis=0)
         mean = np.where(count > 0, np.nansum(stacked, axis=0) / np.maximum(count, 1), np.nan)
-    axes.plot(steps, mean, color="#15297c", linewidth=1.6, label=f"mean of {len(returns)} trials")
+    axes.plot(
+        np.mean(list(steps.values()), axis=0),
+        mean,
+        color="#15297c",
+        linewidth=1.6,
+        label=f"mean of {len(returns)} trials",
+    )
     axes.set(xlabel="environment steps", ylabel="training return", title=title)
     axes.legend(frameon=False)
     axes.spines[["top", "right"]].set_visible(False)

@@ -30,6 +30,7 @@ PROGRESS = {
     "datasets verify",
     "datasets ceiling",
     "datasets collect",
+    "datasets import",
     "leaderboard add",
     "leaderboard check",
     "models check",

@@ -63,8 +63,8 @@ def recorded_actions(environment, layout, policies, steps):
     observation = simulation.reset()
     for action in actions:
         evaluation_actions(
-            weights, sizes, policies.mean, policies.variance, simulation.action_low, simulation.action_high,
-            len(SEEDS), ids, observation, action,
+            weights, sizes, policies.mean, policies.variance, layout.observation_bound,
+            simulation.action_low, simulation.action_high, len(SEEDS), ids, observation, action,
         )  # fmt: skip
         observation, *_ = simulation.step(action)
     return actions

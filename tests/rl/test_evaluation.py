@@ -58,7 +58,7 @@ def kernel_policy(environment: str, layout, chosen: Policies, row: int):
     def act(observation):
         action = np.empty((1, layout.action_size), dtype=np.float32)
         sizes, first = np.array(layout.sizes), np.zeros(1, dtype=np.int64)
-        evaluation_actions(weights, sizes, mean, variance, low, high, 1, first, observation[None], action)
+        evaluation_actions(weights, sizes, mean, variance, 10.0, low, high, 1, first, observation[None], action)
         return action[0]
 
     return act

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -76,7 +77,8 @@ class Evaluation:
         output = np.empty((len(ids), self.layout.action_size), dtype=np.float32)
         evaluation_actions(
             self.layout.as_kernel(self.weights[policies]), sizes, self.mean[policies], self.variance[policies],
-            *self.bounds, EPISODES, np.asarray(ids), observation.reshape(-1, self.layout.observation_size)[ids], output,
+            self.layout.observation_bound, *self.bounds, EPISODES, np.asarray(ids),
+            observation.reshape(-1, self.layout.observation_size)[ids], output,
         )  # fmt: skip
         return output
 
@@ -112,13 +114,19 @@ def test_a_mean_action_does_not_depend_on_the_policies_beside_it(layout, policie
         assert np.array_equal(alone[0], together[n])
 
 
+@pytest.mark.parametrize("clip", [10.0, 5.0, None])
 @pytest.mark.parametrize("layout", real_layouts, ids=str)
-def test_evaluation_actions_normalise_clip_and_bound_as_the_definition_says(layout):
+def test_evaluation_actions_normalise_clip_and_bound_as_the_definition_says(layout, clip):
+    layout = dataclasses.replace(layout, observation_clip=clip)
     evaluation = Evaluation(layout, 4, bound=0.4)
     evaluation.observation[0] = 1e3  # far outside the normaliser's clip
     ids = np.arange(4 * EPISODES)
     scale = np.sqrt(np.repeat(evaluation.variance, EPISODES, axis=0) + 1e-8)
-    normalized = np.clip((evaluation.observation - np.repeat(evaluation.mean, EPISODES, axis=0)) / scale, -10, 10)
+    normalized = np.clip(
+        (evaluation.observation - np.repeat(evaluation.mean, EPISODES, axis=0)) / scale,
+        -(clip or np.inf),
+        clip or np.inf,
+    )
     means = np.array([float64_actor(layout, evaluation.weights[i // EPISODES], normalized[i : i + 1])[0] for i in ids])
     assert (np.abs(means) > 0.41).any()
     assert (np.abs(means) < 0.39).any()

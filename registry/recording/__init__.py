@@ -1,0 +1,1 @@
+"""Trials from outside: checkpoints recorded in anyone's training loop, imported as a dataset."""
