@@ -8,6 +8,7 @@ import os
 import shutil
 import socket
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,10 +30,28 @@ RETRIES = 5
 """Times that a task begins anew on another worker when its worker or node is lost."""
 CONNECT_SECONDS = 10.0
 """How long a cluster may take to answer."""
+PROGRESS_SECONDS = 1.0
+"""How often a task tells of its progress, and is asked."""
 FITTED = (RECORD_NAME, PREDICTOR_NAME)
 """Files of a run that a later task's predictor is."""
 
 Files = dict[str, bytes]
+
+
+class Heard:
+    """The latest that each task said of its progress."""
+
+    def __init__(self) -> None:
+        self.latest: dict[str, Message] = {}
+
+    def tell(self, name: str, said: Message) -> None:
+        """Keep what a task says."""
+        self.latest[name] = said
+
+    def take(self) -> dict[str, Message]:
+        """What was said since the last call."""
+        latest, self.latest = self.latest, {}
+        return latest
 
 
 class RayEngine:
@@ -92,22 +111,32 @@ class RayEngine:
             waiting.tasks.pop(outcome.name, None)
             yield from waiting.end(outcome.name, failed=outcome.error is not None)
         remote = self.ray.remote(num_cpus=self.cores, max_retries=RETRIES)(perform_away)
+        heard = self._listener()
         while waiting or pending:
             while task := waiting.next():
                 name, message = task
                 needed = {one: self._handed_over(one, datasets) for one in _datasets_of(message)}
-                reference = remote.remote(message, here(), needed, _fitted_files(message))
+                reference = remote.remote(message, here(), needed, _fitted_files(message), name, heard)
                 pending[reference] = (name, Path(message["out"]))
-            (ended, *_), _rest = self.ray.wait([*pending], num_returns=1)
-            name, folder = pending.pop(ended)
-            try:
-                files, error = self.ray.get(ended)
-            except Exception as failure:  # Ray's, of workers and nodes that are lost for good
-                files, error = {}, f"It was lost on the cluster ({reason(failure)})."
-            if files:
-                write_files(files, folder)
-            yield Outcome(name, error)
-            yield from waiting.end(name, failed=error is not None)
+            ended, _ = self.ray.wait([*pending], num_returns=1, timeout=PROGRESS_SECONDS)
+            for name, said in self.ray.get(heard.take.remote()).items():
+                report(name, said)
+            for one in ended:
+                name, folder = pending.pop(one)
+                try:
+                    files, error = self.ray.get(one)
+                except Exception as failure:  # Ray's, of workers and nodes that are lost for good
+                    files, error = {}, f"It was lost on the cluster ({reason(failure)})."
+                if files:
+                    write_files(files, folder)
+                yield Outcome(name, error)
+                yield from waiting.end(name, failed=error is not None)
+
+    def _listener(self) -> Any:
+        """An actor on this process's node, whose loss would end this process too, that tasks tell of their progress."""
+        strategy = importlib.import_module("ray.util.scheduling_strategies").NodeAffinitySchedulingStrategy
+        node = strategy(self.ray.get_runtime_context().get_node_id(), soft=False)
+        return self.ray.remote(num_cpus=0, scheduling_strategy=node)(Heard).remote()
 
     def _handed_over(self, name: str, known: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         """A dataset's digest, and its files in Ray's object store, put there once."""
@@ -146,6 +175,8 @@ def perform_away(
     versions: Mapping[str, str],
     datasets: Mapping[str, tuple[str, Mapping[str, Any]]],
     fitted: Mapping[str, Files],
+    name: str = "",
+    heard: Any = None,
 ) -> tuple[Files, str | None]:
     """Perform a task on a worker: the files of its run, and the error if it failed.
 
@@ -159,23 +190,35 @@ def perform_away(
         By name, a dataset's digest and references to its files in Ray's object store.
     fitted
         Files of runs that the task's predictors are, by their folders below the suite's.
+    name, heard
+        The task's name, and the actor that is told of its progress; None tells nobody.
     """
     other = [f"{name} {own} there, {versions[name]} here" for name, own in here().items() if own != versions[name]]
     if other:
         return {}, f"A worker has other versions: {', '.join(other)}. Install the same on all nodes (constraints.txt)."
     errors: list[str] = []
+    told = -PROGRESS_SECONDS
+
+    def answered(answer: Message) -> None:
+        nonlocal told
+        if "error" in answer:
+            errors.append(answer["error"])
+        elif heard is not None and time.monotonic() - told >= PROGRESS_SECONDS:
+            told = time.monotonic()
+            heard.tell.remote(name, answer)
+
     with tempfile.TemporaryDirectory(prefix="tipl-bench-") as scratch:
         runs, out = Path(scratch) / "runs", Path(scratch) / "run"
         try:
-            for name, (digest, files) in datasets.items():
-                receive(name, digest, files)
+            for dataset, (digest, files) in datasets.items():
+                receive(dataset, digest, files)
             for place, kept in fitted.items():
                 write_files(kept, runs / place)
         except (TiplBenchError, OSError) as error:
             return {}, f"Its data could not be received: {error}"
         perform(
             {**message, "runs": str(runs), "out": str(out)},
-            lambda answer: errors.append(answer["error"]) if "error" in answer else None,
+            answered,
         )
         found = {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()} if out.is_dir() else {}
     return found, errors[0] if errors else None

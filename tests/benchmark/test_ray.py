@@ -73,8 +73,12 @@ def test_a_cluster_gives_what_this_machine_gives(board, cluster, tmp_path, lost)
         "a node": lambda: cluster.remove_node(cluster.second, allow_graceful=False),
     }[lost]
     acting = soon(act)
-    status = run_suite(path, tmp_path / "there", engine=RayEngine(cluster.address))
+    words = []
+    status = run_suite(
+        path, tmp_path / "there", engine=RayEngine(cluster.address), progress=lambda *said: words.append(said[3])
+    )
     acting.join()
+    assert {word.partition(":")[0] for word in words if ": " in word} == {*NAMES}, "every task told of its progress"
     assert {*status.counts()} == {"finished"}, [one.reason for one in status.states.values()]
     run_suite(path, tmp_path / "here")
     assert artifacts(tmp_path / "there") == artifacts(tmp_path / "here")
