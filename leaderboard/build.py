@@ -22,7 +22,7 @@ from .training.table import TrainingTable, tables
 MARKDOWN = "leaderboard/README.md"
 REFERENCE, PREDICTORS = "docs/reference.md", "docs/predictors.md"
 SITE = "docs/board"
-TRAINING, TABLES = "training.json", "tables"
+TRAINING, TABLES, BIBLIOGRAPHY = "training.json", "tables", "leaderboard.bib"
 OWN_TABLE = re.compile(r"(board|overall|training)-[a-z0-9.-]+\.csv")
 DOWNLOADS = ("json", "csv", "parquet", "bib")
 
@@ -59,6 +59,14 @@ def build(records: Path | None, out: Path) -> list[Path]:
     csv_files = write_tables(board, training, site_folder / TABLES)
     files = {key: path.relative_to(site_folder).as_posix() for key, path in csv_files.items()}
     return [*paths, *csv_files.values(), *site.render(board, site_folder, training=page_data(training), files=files)]
+
+
+def export_tables(records: Path | None, out: Path) -> list[Path]:
+    """Write each table of both tracks as CSV, and `leaderboard.bib`, into a folder; returns the files."""
+    board = document(records)
+    written = write_tables(board, tables(records or committed_folder()), out)
+    write_text(out / BIBLIOGRAPHY, bibliography(board))
+    return [*written.values(), out / BIBLIOGRAPHY]
 
 
 def write_tables(board: LeaderboardDocument, training: Sequence[TrainingTable], folder: Path) -> dict[str, Path]:

@@ -16,7 +16,7 @@ OF_ROW = (
     "id", "method", "role", "configurations", "rests_on", "fitted_steps", "diverged", "seconds_per_million",
     "state_bytes",
 )  # fmt: skip
-BETTER = {"label": "better in", "digits": 2, "direction": "higher", "ratio": False}
+BETTER = {"label": "share of the trials with the higher AUC", "digits": 2, "direction": "higher", "ratio": False}
 """How the page shows the share of trials that are better."""
 
 

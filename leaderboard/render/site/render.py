@@ -24,8 +24,9 @@ MAX_EMBEDDED_ROWS = 500
 NO_TRAINING: Mapping[str, Any] = {"introduction": "", "metrics": {}, "tables": ()}
 STYLES = ("base", "controls", "table", "charts", "details")
 SCRIPTS = (
-    "text", "dom", "data", "loading", "state", "selection", "scales", "charts", "cost_chart", "horizon_chart",
-    "columns", "figure", "sections", "details", "table", "training", "controls", "theme", "page",
+    "text", "dom", "copying", "data", "loading", "state", "selection", "scales", "charts", "cost_chart",
+    "horizon_chart", "columns", "trial_chart", "curve_chart", "figure", "sections", "details", "compare",
+    "board_compare", "table", "files", "training_row", "training", "controls", "theme", "page",
 )  # fmt: skip
 """In this order: each may use those before it."""
 OWN_FILE = re.compile(r"(rows-\d{3,}|values-[a-z]+)\.js")
