@@ -237,15 +237,20 @@ def report_checked(
     return results
 
 
-@leaderboard.command("export", short_help="Write .eval_results files for the Hub.")
+@leaderboard.command("export", short_help="Write .eval_results files for the Hub, or CSV.")
 @records_option
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write.")
-def export_results(records: Path | None, out: Path) -> None:
-    """Write the rows of published boards as .eval_results files, the Hub's format, for the predictors' repositories."""
+@click.option("--csv", "as_csv", is_flag=True, help="Write each table as CSV, and the citations as BibTeX.")
+def export_results(records: Path | None, out: Path, as_csv: bool) -> None:
+    """Write the rows of published boards as .eval_results files, the Hub's format, for the predictors' repositories.
+
+    With --csv, write every table of both tracks instead, a line a row, with leaderboard.bib.
+    """
+    from ..leaderboard.build import export_tables
     from ..leaderboard.document.build import document
     from ..leaderboard.render.export import export
 
-    written = export(document(records), out)
+    written = export_tables(records, out) if as_csv else export(document(records), out)
     for path in written:
         echo(f"wrote {path}")
     if not written:

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic_core import to_json
 
 from ..utils.files import write_text
 from .document.build import document
-from .document.schema import read_document
+from .document.schema import LeaderboardDocument, read_document
 from .render import markdown, predictors, reference, site, table
 from .render.citations import bibliography
 from .store.records import committed_folder
 from .training import presentation
-from .training.table import tables
+from .training.export import page_data
+from .training.export import to_csv as training_csv
+from .training.table import TrainingTable, tables
 
 MARKDOWN = "leaderboard/README.md"
 REFERENCE, PREDICTORS = "docs/reference.md", "docs/predictors.md"
 SITE = "docs/board"
-TRAINING = "training.json"
+TRAINING, TABLES, BIBLIOGRAPHY = "training.json", "tables", "leaderboard.bib"
+OWN_TABLE = re.compile(r"(board|overall|training)-[a-z0-9.-]+\.csv")
 DOWNLOADS = ("json", "csv", "parquet", "bib")
 
 
@@ -32,7 +37,7 @@ def build(records: Path | None, out: Path) -> list[Path]:
     out
         The clone's root, or any folder. `leaderboard/README.md`, `docs/reference.md` (all columns) and
         `docs/predictors.md` are written into it, and into `docs/board/` the site and `leaderboard.json`, `.csv`,
-        `.parquet` and `.bib`.
+        `.parquet` and `.bib`, `training.json`, and in `tables/` a CSV file a table.
     """
     board, site_folder = document(records), out / SITE
     site_folder.mkdir(parents=True, exist_ok=True)
@@ -43,14 +48,57 @@ def build(records: Path | None, out: Path) -> list[Path]:
     write_text(json_path, board.to_json())
     board = read_document(json_path)  # all else is made from what readers of the file get
     markdown_path.parent.mkdir(parents=True, exist_ok=True)
-    training_tables = tables(records or committed_folder())
-    write_text(training_path, to_json(training_tables, indent=1).decode() + "\n")
-    write_text(markdown_path, "\n".join(filter(None, (markdown.render(board), presentation.markdown(training_tables)))))
+    training = tables(records or committed_folder())
+    write_text(training_path, to_json(training, indent=1).decode() + "\n")
+    write_text(markdown_path, "\n".join(filter(None, (markdown.render(board), presentation.markdown(training)))))
     table.write_csv(board, csv_path)
     table.write_parquet(board, parquet_path)
     write_text(bibliography_path, bibliography(board))
     write_text(reference_path, reference.render())
     write_text(predictors_path, predictors.render(board))
-    training = [part.model_dump() for table in training_tables for part in presentation.presented(table)]
-    shown = {"introduction": presentation.INTRODUCTION, "tables": training}
-    return [*paths, *site.render(board, site_folder, training=shown)]
+    csv_files = write_tables(board, training, site_folder / TABLES)
+    files = {key: path.relative_to(site_folder).as_posix() for key, path in csv_files.items()}
+    return [*paths, *csv_files.values(), *site.render(board, site_folder, training=page_data(training), files=files)]
+
+
+def export_tables(records: Path | None, out: Path) -> list[Path]:
+    """Write each table of both tracks as CSV, and `leaderboard.bib`, into a folder; returns the files."""
+    board = document(records)
+    written = write_tables(board, tables(records or committed_folder()), out)
+    write_text(out / BIBLIOGRAPHY, bibliography(board))
+    return [*written.values(), out / BIBLIOGRAPHY]
+
+
+def write_tables(board: LeaderboardDocument, training: Sequence[TrainingTable], folder: Path) -> dict[str, Path]:
+    """Write each table as CSV, a line a row; returns the files by what they are of.
+
+    Parameters
+    ----------
+    board
+        The leaderboard.
+    training
+        The training track's tables.
+    folder
+        Where to write: `board-*.csv` a board, `overall-*.csv` a comparison across environments and `training-*.csv` an
+        environment of the training track. Such files of an older build are removed.
+
+    Returns
+    -------
+    dict
+        By board id, `overall-pN` of protocol N, and `training/ENVIRONMENT`.
+    """
+    texts = {f"overall-p{one.protocol}": table.overall_csv(board, one) for one in board.overall}
+    names = {key: key for key in texts}
+    for one in board.boards:
+        texts[one.id], names[one.id] = table.board_csv(board, one), f"board-{one.id}"
+    for each in training:
+        key = f"training/{each.environment}"
+        texts[key], names[key] = training_csv(each), key
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = {key: folder / f"{re.sub('[^a-z0-9.]+', '-', name.lower()).strip('-.')}.csv" for key, name in names.items()}
+    for stale in folder.iterdir():
+        if OWN_TABLE.fullmatch(stale.name) and stale not in paths.values():
+            stale.unlink()
+    for key, path in paths.items():
+        write_text(path, texts[key])
+    return paths

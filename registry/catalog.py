@@ -97,6 +97,12 @@ def catalog() -> dict[str, CatalogEntry]:
     return entries
 
 
+def is_shipped(name: str, digest: str) -> bool:
+    """Whether the catalog that comes with the package lists a dataset under this name with this digest."""
+    entry = _shipped().get(name)
+    return entry is not None and digest in entry.identity.digests
+
+
 @cache
 def _shipped() -> dict[str, CatalogEntry]:
     return _read(SHIPPED_CATALOG)

@@ -16,6 +16,8 @@ from ..statistics.board import MIN_TRIALS, seed_skills, skills, win_rates
 from .comparison_schema import Comparison
 from .entries import Entry
 from .metric_values import (
+    ERROR,
+    PERSISTENCE,
     board_phase,
     bootstrap_settings,
     branching_shares,
@@ -26,6 +28,7 @@ from .metric_values import (
     positions,
     present_phases,
     row_values,
+    trial_errors,
 )
 from .numbers import estimate, rounded
 from .ranking import Ranked, ranked, rule
@@ -89,6 +92,7 @@ def environment_board(
         ranking=rule(key.protocol),
         headline=headline,
         phases=about,
+        trial_errors=trial_errors(entries[:1], headline, PERSISTENCE)[entries[0].id],
         continuations=next((ceiling.copies for ceiling in ceilings.values()), None),
     )
 
@@ -123,6 +127,7 @@ def board_rows(board: EnvironmentBoard, entries: Sequence[Entry], ceilings: Ceil
     shares = branching_shares(
         entries, board.headline, ceilings.get(board.headline), seeds_are_a_level=seeds_are_a_level
     )
+    errors = trial_errors(entries, board.headline, ERROR)
     rows = [
         Row(
             **describe_entry(entry),
@@ -133,6 +138,7 @@ def board_rows(board: EnvironmentBoard, entries: Sequence[Entry], ceilings: Ceil
             branching_share=shares.get(entry.id),
             phases={phase: values[phase][entry.id] for phase in board.phases},
             positions={phase: found for phase in board.phases if (found := positions(entry.results(phase)))},
+            trial_errors=errors[entry.id],
             layers={phase: layers(entry.results(phase)) for phase in board.phases},
             comparisons=_comparisons(entry.id, by_metric, wins) if len(entries) > 1 else (),
             seed_skills=by_seed[entry.id],

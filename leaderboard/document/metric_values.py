@@ -10,7 +10,7 @@ import pandas as pd
 
 from ...benchmark.ceiling.estimate import BranchingCeiling
 from ...benchmark.intervals import Estimate
-from ...benchmark.metrics import HEADLINE, METRICS, Metric
+from ...benchmark.metrics import HEADLINE, METRICS, WINDOWS, Metric
 from ...benchmark.protocol import Protocol
 from ...benchmark.record import Record, Result
 from ..statistics.board import board_sums, estimates, shares
@@ -20,6 +20,8 @@ from .numbers import estimate, mean, rounded
 from .schema import BoardPhase, MetricInfo, Numbers, PositionSeries, ReferenceSeries, Series
 
 CEILING, SPAN_SHARE, BRANCHING = "oracle_skill", "span_share", "branching_ceiling"
+ERROR, PERSISTENCE = "wpe", "wpe_persistence"
+"""Columns of the weight errors of rows, and of persistence on the same windows."""
 PHASES = ("learning", "converged", "all")
 SHOWN = (
     *(
@@ -186,6 +188,13 @@ def _averaged(metric: Metric, runs: Sequence[Sequence[Result]]) -> Series:
 
     by_horizon = tuple(of_seeds([result[metric.name] for result in at]) for at in zip(*runs, strict=True))
     return Series(mean=Estimate(None, None, None) if metric.averaged else None, by_horizon=by_horizon)
+
+
+def trial_errors(entries: Sequence[Entry], phase: str, column: str) -> dict[str, Numbers]:
+    """By entry, the mean of a column of errors on each test trial, over its windows, horizons and seeds."""
+    sums = frame(entries, phase, (column, WINDOWS)).groupby(["entry", "trial"])[[column, WINDOWS]].sum()
+    means = (sums[column] / sums[WINDOWS]).groupby("entry")
+    return {str(name): tuple(map(rounded, values)) for name, values in means}
 
 
 def ratio_frame(entries: Sequence[Entry], phase: str, metric: Metric) -> pd.DataFrame:

@@ -128,6 +128,8 @@ class EnvironmentBoard(Document):
     """The phase that decides ranks."""
     phases: dict[str, BoardPhase]
     """By name: learning, converged and all, as far as its runs have them."""
+    trial_errors: Numbers = later(())
+    """WPE of persistence on each test trial: mean over windows and horizons of the headline phase."""
     continuations: int | None = later(None)
     """Continuations of each window that its branching ceiling is measured with; None where that is not known."""
 
@@ -256,6 +258,8 @@ class Row(Document):
     """By phase and name of the metric."""
     positions: dict[str, dict[str, PositionSeries]]
     """By phase and name of the metric, by position within the PPO iteration; of protocols stratified by that."""
+    trial_errors: Numbers = later(())
+    """Its WPE on each test trial, in the board's order: mean over windows, horizons and seeds of the headline phase."""
     layers: dict[str, dict[str, Numbers]]
     """WPE by phase, parameter tensor and horizon."""
     comparisons: tuple[Comparison, ...]

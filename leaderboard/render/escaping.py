@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from ...utils.text import visible
@@ -67,6 +68,19 @@ def csv_text(text: str) -> str:
     """
     shown = _FORMULA.sub(r"\1'", "".join(map(visible, text)))
     return '"' + shown.replace('"', '""') + '"'
+
+
+def csv_line(values: Iterable[Any]) -> str:
+    """A line of CSV: texts quoted, lists as JSON, undefined values as empty cells."""
+    return ",".join(map(_csv_cell, values)) + "\n"
+
+
+def _csv_cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, list | tuple):
+        value = json.dumps(value, separators=(",", ":"))
+    return csv_text(value) if isinstance(value, str) else str(value)
 
 
 def bibtex_text(text: str) -> str:

@@ -79,6 +79,12 @@ DOCUMENT = {
     "evidence.confirmation": confirmation.Confirmation, "evidence.confirmation.skill": confirmation.Comparison,
     "evidence.confirmation.skill.public": confirmation.Measured,
 }  # fmt: skip
+TABLES = """Each table is a file of its own too, a line a row. `tables/board-*.csv` has these columns of a board's
+headline phase, means over horizons, and the skill at each horizon as `skill_h1`, `skill_h1_low`, `skill_h1_high` and
+so on. `tables/overall-*.csv` has the fields of `overall.rows`, and each environment's skill. `tables/training-*.csv`
+has the training track's metrics, and the differences to tuned Adam, the best plain method and a forecast's control as
+`tuned_adam_*`, `best_plain_*` and `control_*`; `training.json` has the same with the mean learning curves.
+"""
 HEAD = """# Reference
 
 Every term, metric, field and column. `tipl-bench leaderboard build` writes this page from the tables and models that
@@ -106,6 +112,7 @@ def render() -> str:
             _models("The record, `record.json`", RECORD),
             _columns("The windows of a run, `windows.parquet`", _window_columns()),
             _columns("The leaderboard's table, `leaderboard.parquet` and `.csv`", _leaderboard_columns()),
+            TABLES,
             _models("The leaderboard's document, `leaderboard.json`", DOCUMENT),
             _columns("The index of a dataset, `index.parquet`", INDEX_COLUMNS),
         ]

@@ -16,11 +16,13 @@ from ...benchmark.meta_training.run import shipped_records
 from ...benchmark.record import DatasetIdentity
 from ...benchmark.training.metrics import HEADLINE, paired
 from ...benchmark.training.record import RuleIdentity, TrainingRecord
+from ...benchmark.training.run import read_curves
 from ...registry.catalog import catalog
 from ...registry.collection.presets import environment_steps
 from ...utils.errors import ProtocolError
 from ...utils.fields import Count, Document, Text
 from ..statistics.pairs import holm
+from .curves import MeanCurve, mean_curve
 from .store import load
 
 MAX_CONFIGURATIONS = 8
@@ -69,6 +71,8 @@ class TrainingRow(Document):
     """CPU seconds of training a million environment steps, as the run had them."""
     state_bytes: Count
     """What it remembers of each trial."""
+    curve: MeanCurve | None = None
+    """Its mean learning curve."""
 
 
 class TrainingTable(Document):
@@ -78,6 +82,7 @@ class TrainingTable(Document):
     protocol: Count
     trials: Count
     environment_steps: Count
+    """Of each trial."""
     references: dict[Text, Text]
     """Ids of the rows that others are compared with."""
     rows: tuple[TrainingRow, ...]
@@ -86,9 +91,16 @@ class TrainingTable(Document):
 def tables(records: Path) -> tuple[TrainingTable, ...]:
     """The tables of all environments with committed runs; see `store.load`, and `table` for what it raises."""
     groups: dict[str, dict[str, TrainingRecord]] = defaultdict(dict)
-    for path, record in load(records).items():
+    runs = load(records)
+    for path, record in runs.items():
         groups[record.key.protocol.environment][path.stem] = record
-    return tuple(table(environment, group) for environment, group in sorted(groups.items()))
+    curves = {
+        path.stem: mean_curve(read_curves(path, record.key), record.key.protocol)
+        for path, record in runs.items()
+        if record.key.split == "test"
+    }
+    found = (table(environment, group) for environment, group in sorted(groups.items()))
+    return tuple(_with_curves(one, curves) for one in found)
 
 
 def table(environment: str, records: Mapping[str, TrainingRecord]) -> TrainingTable:
@@ -140,6 +152,11 @@ def table(environment: str, records: Mapping[str, TrainingRecord]) -> TrainingTa
         references=references,
         rows=tuple(rows),
     )
+
+
+def _with_curves(table: TrainingTable, curves: Mapping[str, MeanCurve]) -> TrainingTable:
+    rows = tuple(row.model_copy(update={"curve": curves[row.id]}) for row in table.rows)
+    return table.model_copy(update={"rows": rows})
 
 
 def _references(

@@ -16,6 +16,7 @@ H = PROTOCOLS[1].horizon
 ENVIRONMENTS = ("InvertedPendulum-v4", "HalfCheetah-v4", "Hopper-v4", "Walker2d-v4", "Swimmer-v4")
 PREDICTORS = ("persistence", "linear", "autoregression", "mlp", "tipl", "nino", "wnn", "koopman", "holt", "pptb")
 LAYERS = {name: [1e-6 * (h + 1) for h in range(H)] for name in ("layer0.weight", "layer0.bias", "log_std")}
+PERSISTENCE = [1e-6 * 1.5**trial for trial in range(15)]
 STATES = ("claimed", "rescored", "reproduced")
 ALIKE = "bitwise, on the same kind of machine (AMD EPYC)"
 HOSTILE = (
@@ -142,7 +143,7 @@ def _board(number, phases):
         "superseded": "a newer one" if number >= len(ENVIRONMENTS) else None, "protocol": 1, "trials": 15,
         "ranked": True, "headline": phases[0],
         "ranking": {"metrics": ["skill", "repw"], "correction": "holm", "practical_tie": 0.01},
-        "phases": dict.fromkeys(phases, table),
+        "phases": dict.fromkeys(phases, table), "trial_errors": PERSISTENCE,
     }  # fmt: skip
 
 
@@ -173,6 +174,7 @@ def _rows(board, count, rng, phases, comparisons, returns):
             "positions": {phases[0]: {"skill": _by_position(skill), "repw": _by_position(60 * (1.2 - skill))}},
             "phases": {phase: _phase(round(skill - 0.05 * n, 2), n) for n, phase in enumerate(phases)},
             "layers": dict.fromkeys(phases, LAYERS),
+            "trial_errors": [error * (1 - skill + 0.02 * (n % 3 - 1)) for n, error in enumerate(PERSISTENCE)],
             "comparisons": [
                 {
                     "row": identifiers[other],

@@ -38,7 +38,7 @@ def test_the_document_has_the_fields_of_its_format(tmp_path):
     assert about["id"] == "toy/ppo-v1@aaaaaaaaaaaa/p1"
     assert set(about) == {
         "id", "dataset", "digest", "environment", "repo", "commit", "published", "yanked", "superseded", "protocol",
-        "trials", "ranked", "ranking", "headline", "phases",
+        "trials", "ranked", "ranking", "headline", "phases", "trial_errors",
     }  # fmt: skip
     assert (about["trials"], about["ranked"], about["published"]) == (12, True, False)
     assert set(about["phases"]) == {"learning", "all"}
@@ -52,7 +52,7 @@ def test_the_document_has_the_fields_of_its_format(tmp_path):
     assert set(row) == {
         "id", "board", "method", "version", "consumes", "budget", "variant", "options", "device", "state",
         "reproduction", "greyed", "disputed", "evidence", "rank", "tied", "ranks", "above_ceiling", "phases", "layers",
-        "positions",
+        "positions", "trial_errors",
         "comparisons", "seeds", "seed_skills", "spread", "cost", "returns", "provenance", "commands",
     }  # fmt: skip
     assert [*row["phases"]["learning"]] == ["skill", "span_share", "wpe", "repw", "gain", "repw_moving"]
@@ -81,6 +81,15 @@ def test_the_numbers_of_a_row_are_those_of_its_records(tmp_path):
     assert row["seed_skills"] == pytest.approx(each, rel=1e-5)
     assert row["spread"] == pytest.approx(np.std(each, ddof=1), rel=1e-4)
     assert row["seeds"] == [0, 1]
+
+
+def test_errors_by_trial_are_means_over_windows_horizons_and_seeds(tmp_path):
+    runs = [record(seed=seed, noise=0.3, keep=1) for seed in (0, 1)]
+    board = document_of(tmp_path, *runs)
+    found = [result.by_trial for run in runs for result in run.of_phase("learning")]
+    for column, errors in (("wpe", board["rows"][0]), ("wpe_persistence", board["boards"][0])):
+        expected = np.sum([one[column] for one in found], axis=0) / np.sum([one["windows"] for one in found], axis=0)
+        assert errors["trial_errors"] == pytest.approx(list(expected), rel=1e-5)
 
 
 def test_the_interval_of_one_seed_at_one_horizon_is_its_records(tmp_path):

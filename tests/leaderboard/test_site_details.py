@@ -85,7 +85,7 @@ def number(text):
 def test_the_figure_shows_every_metric_with_its_band_and_the_returns_with_the_diagonal(visit, site):
     page = visit(site).go(f"#open={ROW['id']}")
     place = opened(page)
-    *panels, returns = place.locator(".panels figure").all()
+    *panels, trials, returns = place.locator(".panels figure").all()
     measured = ROW["phases"]["learning"]
     assert len(panels) == len(measured)
     for panel, series in zip(panels, measured.values(), strict=True):
@@ -95,6 +95,11 @@ def test_the_figure_shows_every_metric_with_its_band_and_the_returns_with_the_di
         cells = table(panel, "by horizon")
         for line, estimate in zip(cells, series["by_horizon"], strict=True):
             assert number(line[1]) == pytest.approx(estimate["value"], rel=0.006, abs=0.006)
+    better = [error < limit for error, limit in zip(ROW["trial_errors"], synthetic_documents.PERSISTENCE, strict=True)]
+    assert trials.locator("svg.chart circle.s1").count() == sum(better)
+    assert f"On {sum(better)} of 15 test trials" in trials.text_content()
+    cells = table(trials, "each test trial")
+    assert [number(line[2].replace("e\u2212", "e-")) for line in cells] == pytest.approx(ROW["trial_errors"], rel=0.006)
     assert panels[0].locator("path.ceiling").count() == 2  # in the picture and in its legend
     learning = [point for point in ROW["returns"] if point[0] == "learning"]
     assert returns.locator("svg.chart circle.s1").count() == len(learning)
@@ -128,7 +133,7 @@ def test_comparisons_name_every_other_row_with_difference_and_win_rate(visit, si
         assert number(line[4].split(" ")[0]) == pytest.approx(other["difference"]["value"], abs=0.06)
         assert (line[3], line[5]) == (comparison["verdict"], other["verdict"])
     place.locator("section", has_text="Comparisons").locator("a").first.click()
-    until(page, f"!location.hash.includes('open={ROW['id']}')")
+    until(page, f"!location.hash.includes('{ROW['id']}')")
 
 
 def test_results_by_position_stand_in_an_opened_row_and_on_its_board(visit, site):
@@ -231,9 +236,9 @@ def test_an_overall_entry_opens_to_its_rows_in_each_environment(visit, site):
     page.locator(".opener").first.click()
     cells = table(page.locator(".inside"), "one per environment")
     assert [line[0] for line in cells] == entry["environments"]
-    page.locator(".inside a").first.click()
+    page.locator(".inside table a").first.click()
     opened(page)
-    assert f"open={entry['rows'][0]}" in page.evaluate("location.hash")
+    assert opener(page, {"id": entry["rows"][0]}).get_attribute("aria-expanded") == "true"
 
 
 def test_when_the_folder_beside_the_page_is_missing_then_the_row_says_so_and_can_be_tried_again(

@@ -5,27 +5,37 @@ from __future__ import annotations
 import re
 import resource
 import time
+from itertools import product
+from urllib.parse import quote
 
 import pytest
-from helpers import synthetic_documents
+from helpers import synthetic_documents, synthetic_training
 from helpers.waiting import until
 from tipl_bench.leaderboard.render.site import render
+from tipl_bench.leaderboard.training.export import page_data
 
 DOCUMENT = synthetic_documents.document(rows=36, boards=3)
 BOARD = DOCUMENT["boards"][0]["id"]
 ROW = DOCUMENT["rows"][2]
 PHONE = {"width": 375, "height": 812}
+RUNS = [synthetic_training.identifier(name) for name in (synthetic_training.FORECAST, synthetic_training.CONTROL)]
+BESIDE = (
+    f"#compare={ROW['id']}&compare={DOCUMENT['rows'][0]['id']}&run={quote(RUNS[0])}",
+    f"#compare={quote(RUNS[0])}&compare={quote(RUNS[1])}",
+)
+"""Addresses of two rows side by side, one beside an opened row of the training track."""
 FITS = "document.documentElement.scrollWidth <= window.innerWidth"
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     folder = tmp_path_factory.mktemp("site")
-    render(synthetic_documents.typed(DOCUMENT), folder)
+    training = page_data([synthetic_training.table()])
+    render(synthetic_documents.typed(DOCUMENT), folder, training=training, files={BOARD: "tables/board-one.csv"})
     return folder
 
 
-@pytest.mark.parametrize("address", ["", f"#view={BOARD}", "#view=rows", f"#open={ROW['id']}"])
+@pytest.mark.parametrize("address", ["", f"#view={BOARD}", "#view=rows", f"#open={ROW['id']}", *BESIDE])
 def test_on_a_phone_the_page_never_scrolls_sideways(visit, site, address):
     page = visit(site, viewport=PHONE, has_touch=True, is_mobile=True).go(address)
     if "open" in address:
@@ -33,9 +43,17 @@ def test_on_a_phone_the_page_never_scrolls_sideways(visit, site, address):
         inside = page.locator(".inside").bounding_box()
         assert inside["x"] >= 0
         assert inside["x"] + inside["width"] <= PHONE["width"]
+    unfold(page)
     assert page.evaluate(FITS)
     assert page.evaluate("window.innerWidth") == PHONE["width"]
     assert page.locator("#choose-q").is_visible()
+
+
+def unfold(page):
+    """Show all that folds away, once two rows are side by side where they are to be."""
+    if "compare" in page.url:
+        page.wait_for_selector(".answer table")
+    page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true; })")
 
 
 def background(page):
@@ -105,14 +123,21 @@ def test_the_focus_order_before_the_table_is_the_order_on_the_page(visit, site):
     assert seen == ["skip", "theme", "How to read this page", *(f"choose-{name}" for name in choosers), "clear"]
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("address", ["", f"#view={BOARD}", f"#open={ROW['id']}"])
+@pytest.mark.parametrize(
+    ("address", "scheme"),
+    [
+        *product(["", f"#view={BOARD}", f"#open={ROW['id']}"], ["light", "dark"]),
+        *zip(BESIDE, ["light", "dark"], strict=True),
+    ],
+)
 def test_axe_finds_nothing_serious(visit, site, address, scheme):
     from axe_playwright_python.sync_playwright import Axe
 
     page = visit(site, color_scheme=scheme, bypass_csp=True).go(address)
     if "open" in address:
         page.wait_for_selector(".inside .sections")
+    if address in BESIDE:
+        unfold(page)
     found = Axe().run(page).response["violations"]
     grave = [
         (rule["id"], node["target"], node["failureSummary"])

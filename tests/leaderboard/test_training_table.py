@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 
@@ -11,10 +12,12 @@ from helpers import synthetic_documents
 from helpers.training_records import training_run
 from scipy import stats
 from tipl_bench.baselines.optimizers.optim4rl.parameters import MetaParameters, shipped_parameters
+from tipl_bench.benchmark.intervals import bootstrap
 from tipl_bench.benchmark.meta_training.run import shipped_records
-from tipl_bench.benchmark.training.run import curves_path
+from tipl_bench.benchmark.training.run import curves_path, read_curves
 from tipl_bench.leaderboard.render.site import render
 from tipl_bench.leaderboard.training import presentation
+from tipl_bench.leaderboard.training.export import page_data, to_csv
 from tipl_bench.leaderboard.training.store import add, load
 from tipl_bench.leaderboard.training.table import family, tables
 from tipl_bench.utils.errors import ProtocolError
@@ -112,22 +115,55 @@ def test_the_markdown_has_a_line_a_row_with_its_cells(table):
 
 
 def test_the_page_shows_the_tables_as_text(table, visit, tmp_path):
-    shown = [part.model_dump() for part in presentation.presented(table)]
     hostile = "<img src=x onerror=alert(1)>"
-    shown[0]["rows"] = (*shown[0]["rows"], (hostile, *shown[0]["rows"][0][1:]))
-    training = {"introduction": presentation.INTRODUCTION, "tables": shown}
+    first = table.rows[0].model_copy(update={"method": hostile})
+    changed = table.model_copy(update={"rows": (first, *table.rows[1:])})
+    shown = [part.model_dump() for part in presentation.presented(changed)]
+    training = page_data([changed])
     render(synthetic_documents.typed(synthetic_documents.document(rows=3, boards=1)), tmp_path, training=training)
     visiting = visit(tmp_path)
-    place = visiting.go().locator("#training")
+    page = visiting.go()
+    place = page.locator("#training")
     assert place.is_visible()
-    assert place.locator("table").count() == 2
-    first = place.locator("table").first
+    assert place.locator(":scope > .scroll, :scope > .runs").count() == 2
+    first = place.locator(".runs table")
     lines = [line.locator("th, td").all_inner_texts() for line in first.locator("tbody tr").all()]
     assert [tuple(line) for line in lines] == [tuple(row) for row in shown[0]["rows"]]
-    assert lines[-1][0] == hostile
+    assert lines[0][0] == hostile
+    place.get_by_role("button", name=hostile).click()
+    assert hostile in place.locator(".inside figure").inner_text()
+    assert page.locator("#training img").count() == 0
     assert not visiting.dialogs
     render(synthetic_documents.typed(synthetic_documents.document(rows=3, boards=1)), tmp_path)
     assert visit(tmp_path).go().locator("#training").is_hidden()
+
+
+def test_mean_curves_are_the_trials_means_with_the_bootstraps_intervals(table, records):
+    kept = {path.stem: (path, record) for path, record in load(records).items()}
+    for row in table.rows:
+        path, record = kept[row.id]
+        curves, protocol, curve = read_curves(path, record.key), record.key.protocol, row.curve
+        rise = protocol.reference_return - protocol.initial_return
+        assert curve.mean == pytest.approx(list((curves.returns.mean(0) - protocol.initial_return) / rise), abs=6e-5)
+        auc = np.trapezoid(curve.mean, curve.steps) / curve.steps[-1]
+        assert auc == pytest.approx(row.estimates["auc"].value, abs=1e-4)
+    one = 5
+    values = (curves.returns[:, one] - protocol.initial_return) / rise
+    interval = bootstrap(lambda index: values[index].mean(-1), len(values), protocol)
+    assert (curve.low[one], curve.high[one]) == pytest.approx((interval.low, interval.high), abs=6e-5)
+
+
+def test_the_csv_holds_the_tables_numbers(table):
+    lines = list(csv.DictReader(to_csv(table).splitlines()))
+    assert [line["id"] for line in lines] == [row.id for row in table.rows]
+    for line, row in zip(lines, table.rows, strict=True):
+        assert float(line["auc"]) == row.estimates["auc"].value
+        assert float(line["steps_95_high"]) == row.estimates["steps_95"].high
+        for name, reference in (("tuned_adam", "tuned adam"), ("best_plain", "best plain"), ("control", "control")):
+            found = row.against.get(reference)
+            assert line[f"{name}_row"] == (found.other if found else "")
+            assert line[f"{name}_p"] == (str(found.p) if found else "")
+            assert line[f"{name}_auc_low"] == (str(found.estimates["auc"].low) if found else "")
 
 
 def copy_of(records, tmp_path):

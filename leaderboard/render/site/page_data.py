@@ -31,6 +31,7 @@ DETAILS = (
     "commands",
     "layers",
     "positions",
+    "trial_errors",
 )
 Json = dict[str, Any]
 
@@ -172,9 +173,10 @@ def _details(row: Row, place: Mapping[str, int]) -> Json:
                 "row": place[other.row],
                 "verdict": other.verdict,
                 "difference": _triple(other.difference),
+                "p": other.p,
                 "wins": _triple(other.win_rate),
                 "others": {
-                    name: {"verdict": pair.verdict, "difference": _triple(pair.difference)}
+                    name: {"verdict": pair.verdict, "p": pair.p, "difference": _triple(pair.difference)}
                     for name, pair in other.others.items()
                 },
             }
@@ -220,6 +222,7 @@ def _overall_row(entry: OverallRow, suffix: str, place: Mapping[str, int]) -> Js
             {
                 "label": other.label,
                 "verdict": other.verdict,
+                "p": other.p,
                 "difference": _triple(other.difference),
                 "share": _triple(other.share or UNDEFINED),
                 "error_ratio": _triple(other.error_ratio),

@@ -13,6 +13,7 @@ from typing import Any
 
 from ....utils.files import write_text
 from ...document.schema import LeaderboardDocument
+from ..citations import dataset_entry, suite_entries
 from ..escaping import html_json, script_call
 from .page_data import parts, summary
 
@@ -20,11 +21,12 @@ FOLDER = "parts"
 LISTENER = "leaderboardPart"
 """The page's global function that every script of `parts/` calls."""
 MAX_EMBEDDED_ROWS = 500
-NO_TRAINING: Mapping[str, Any] = {"introduction": "", "tables": ()}
+NO_TRAINING: Mapping[str, Any] = {"introduction": "", "metrics": {}, "tables": ()}
 STYLES = ("base", "controls", "table", "charts", "details")
 SCRIPTS = (
-    "text", "dom", "data", "loading", "state", "selection", "scales", "charts", "cost_chart", "horizon_chart",
-    "columns", "figure", "sections", "details", "table", "training", "controls", "theme", "page",
+    "text", "dom", "copying", "data", "loading", "state", "selection", "scales", "charts", "cost_chart",
+    "horizon_chart", "columns", "trial_chart", "curve_chart", "figure", "sections", "details", "compare",
+    "board_compare", "table", "files", "training_row", "training", "controls", "theme", "page",
 )  # fmt: skip
 """In this order: each may use those before it."""
 OWN_FILE = re.compile(r"(rows-\d{3,}|values-[a-z]+)\.js")
@@ -35,6 +37,7 @@ def render(
     out: Path,
     max_embedded_rows: int = MAX_EMBEDDED_ROWS,
     training: Mapping[str, Any] = NO_TRAINING,
+    files: Mapping[str, str] | None = None,
 ) -> list[Path]:
     """Write the site of a document; it works from `file://` and from any static host.
 
@@ -47,7 +50,9 @@ def render(
     max_embedded_rows
         With more rows than this, parts are scripts in `parts/` that the page reads on demand.
     training
-        The training track's tables as text: an `introduction`, and `tables` of `title`, `about`, `headings` and `rows`.
+        The training track, see `page_data` of `leaderboard.training.export`.
+    files
+        Files beside the page that hold a table as CSV: by board id, `overall-pN` and `training/ENVIRONMENT`.
 
     Returns
     -------
@@ -75,7 +80,14 @@ def render(
     if folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
     index = out / "index.html"
-    data = {**summary(document), "training": training, "lengths": lengths, "parts": embedded, "versions": versions}
+    citations = {
+        "suite": suite_entries(document.version),
+        "datasets": {board.id: dataset_entry(board) for board in document.boards},
+    }
+    data = {
+        **summary(document), "training": training, "files": files or {}, "citations": citations, "lengths": lengths,
+        "parts": embedded, "versions": versions,
+    }  # fmt: skip
     write_text(index, _page(data, beside=beside))
     return [*written, index]
 

@@ -14,7 +14,9 @@ from ....utils.errors import TiplBenchError, reason
 from .render import FOLDER, OWN_FILE
 
 HOST = "127.0.0.1"
-SITE = re.compile(rf"(index\.html|leaderboard\.(json|csv|parquet|bib)|{FOLDER}/{OWN_FILE.pattern})?(\?[^#]*)?")
+SITE = re.compile(
+    rf"(index\.html|leaderboard\.(json|csv|parquet|bib)|training\.json|{FOLDER}/{OWN_FILE.pattern}|tables/[a-z0-9.-]+\.csv)?(\?[^#]*)?"
+)
 BESIDE = re.compile(r"/(intervals|reference)\.md")
 """What is served: the site's own files and what it links to beside its folder, which may hold much else."""
 

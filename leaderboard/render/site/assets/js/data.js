@@ -29,13 +29,15 @@ const data = (() => {
       ties: entry.tied.length,
       fit: entry.rows.reduce((sum, index) => sum + rows[index].fit, 0),
       parameters: Math.max(0, ...entry.rows.map(index => rows[index].parameters)),
-      overall: view,
+      overall: view, named: entry.label,
     }));
     return [view, { ...comparison, view, entries, superseded: number > 0 }];
   }));
   const entries = [...across.values()].flatMap(comparison => comparison.entries);
 
-  const byId = new Map([...rows, ...entries].map(row => [row.id, row]));
+  // Rows of the training track.
+  const runs = about.training.tables.flatMap(table => table.details.map(row => ({ ...row, training: table.environment, table })));
+  const byId = new Map([...runs, ...rows, ...entries].map(row => [row.id, row]));
 
   function haystack(row) {
     const board = row.board ?? {};
@@ -62,5 +64,5 @@ const data = (() => {
   const ranking = metrics[0];
   const format = metric => (metric.unit === "return" ? text.points : metric.digits > 6 ? text.scientific : value => text.fixed(value, metric.digits));
 
-  return { about, metrics, referencesOf, ranking, format, boards, rows, across, byId, haystack, phasesOf, otherProtocols, version, label, headline: "learning" };
+  return { about, metrics, referencesOf, ranking, format, boards, rows, across, runs, entries, byId, haystack, phasesOf, otherProtocols, version, label, headline: "learning" };
 })();

@@ -4,7 +4,7 @@ const details = (() => {
 
   // Fills a place with a row's story; a new attempt can follow a failed one.
   async function fill(place, row, view) {
-    if (row.overall) return void place.replaceChildren(...members(row));
+    if (row.overall) return void place.replaceChildren(links(row), ...members(row));
     place.replaceChildren(html("p", { role: "status" }, "Reading the details…"));
     try {
       const phase = Object.hasOwn(row.board.phases, view.phase) ? view.phase : Object.keys(row.board.phases)[0];
@@ -15,17 +15,20 @@ const details = (() => {
     }
   }
 
+  const links = row => html("p", { class: "links" }, copying.link("Link to this row", state.rowLink(row)), " ",
+    html("button", { type: "button", onclick: () => page.compare(row) }, "Compare with another row"));
+
   function story(row, found, phase, place) {
     const width = panelWidth(place.clientWidth);
     const reasons = [["greyed", row.greyed], ["disputed", row.disputed]].filter(([, why]) => why);
     return [
+      links(row),
       reasons.map(([kind, why]) => html("p", { class: `notice ${kind}` }, html("b", {}, `${kind}: `), bdi(why))),
       found.tied.length > 0 && html("p", {}, "Tied with ", found.tied.slice(0, 12).map((index, number) => [number ? ", " : "",
         html("a", { href: state.rowLink(data.rows[index]) }, bdi(data.label(data.rows[index]), 60))]), found.tied.length > 12 ? ` and ${found.tied.length - 12} more` : "", "."),
       figure.draw(row, found, phase, width),
       html("div", { class: "sections" }, ["seeds", "cost", "options", "layers", "positions", "comparisons", "provenance", "evidence", "commands"]
         .map(name => sections[name](row, found, phase))),
-      html("p", {}, html("a", { href: state.rowLink(row) }, "Link to this row")),
     ].flat(2).filter(Boolean);
   }
 

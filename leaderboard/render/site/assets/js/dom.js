@@ -37,5 +37,13 @@ const dom = (() => {
   // Names and what stands for them.
   const list = pairs => html("dl", {}, pairs.map(([name, value]) => [html("dt", {}, name), html("dd", {}, value)]));
 
-  return { html, svg, bdi, code, unseen, identifier, table, list };
+  // Marks a table's line as the one that a link leads to, or no more.
+  function mark(line, marked) {
+    if (!line) return;
+    line.classList.toggle("linked", marked);
+    if (marked) line.setAttribute("aria-current", "true");
+    else line.removeAttribute("aria-current");
+  }
+
+  return { html, svg, bdi, code, unseen, identifier, table, list, mark };
 })();

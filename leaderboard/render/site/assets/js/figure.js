@@ -10,7 +10,7 @@ const figure = (() => {
       title: `${text.capital(metric.label)} by horizon, ${phase}`, series: details.series[metric.name], metric, width,
       beside: data.referencesOf(metric).map(({ name, label }) => [label, lineOf(name), references[name]?.by_horizon ?? []]),
     }));
-    return html("div", { class: "panels" }, panels, returns(details.returns, width, details.seeds[0]));
+    return html("div", { class: "panels" }, panels, trialChart.draw(row, details, width), returns(details.returns, width, details.seeds[0]));
   }
 
   const lineOf = name => (name.includes("persistence") ? "persistence" : name.includes("noise") ? "noise" : name.includes("branching") ? "branching" : "ceiling");

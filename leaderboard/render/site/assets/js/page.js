@@ -50,6 +50,9 @@ const page = (() => {
     place("count").textContent = view.rows.length === all ? text.plural(all, "row") : `${text.count(view.rows.length)} of ${text.plural(all, "row")}`;
     drawn = view;
     plots(true);
+    files.draw(now);
+    training.draw(now);
+    await boardCompare.draw(view);
     return true;
   }
 
@@ -121,19 +124,32 @@ const page = (() => {
       dom.table(title, ["predictor", ...values[rows[0].index].map((_, index) => String(index + 1))], lines.map(([who, at]) => [who, ...at.map(data.format(data.ranking))])));
   }
 
-  // A change by the reader; `replace` for what should not be a step back, `drawn` when the page shows it already.
-  async function change(changes, { replace = false, drawn: shown = false } = {}) {
+  // A change by the reader; `replace` for what should not be a step back, `drawn` when the page shows it already, `still` when only the training track changes.
+  async function change(changes, { replace = false, drawn: shown = false, still = false } = {}) {
     const before = state.address(now);
     now = state.parse(state.address({ ...now, ...changes }));
     const address = state.address(now);
     if (address !== before) history[replace ? "replaceState" : "pushState"](null, "", address);
-    if (shown && drawn) drawn.now = now;
+    if (drawn && (shown || still)) drawn.now = now;
     else await draw();
+    if (still) training.draw(now);
+  }
+
+  // A row as the first of two that are compared.
+  async function compared(row) {
+    await change({ view: row.overall || row.board.id, compare: [row.id] });
+    boardCompare.focus();
   }
 
   async function arrive(focused) {
     now = state.parse(location.hash);
-    if ((await draw()) && focused && now.open.length) table.focus(now.open[0]);
+    const [row, run, pair] = [now.open[0], now.run[0], now.compare[0]];
+    table.link(focused && row);
+    training.link(focused && !row && run);
+    if (!(await draw()) || !focused) return;
+    if (row) table.focus(row);
+    else if (run) training.focus(run);
+    else if (pair) (data.byId.get(pair).training ? training.compareFocus(pair) : boardCompare.focus());
   }
 
   let followed = false;
@@ -148,8 +164,10 @@ const page = (() => {
   });
   controls.listen(change);
   table.listen(change);
+  training.listen(change);
+  boardCompare.listen(change);
   new ResizeObserver(() => plots(false)).observe(place("plots"));
   place("version").textContent = text.clean(data.about.version, 40);
   arrive(true);
-  return { change };
+  return { change, compare: compared };
 })();

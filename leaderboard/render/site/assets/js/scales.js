@@ -5,10 +5,13 @@ const scales = (() => {
     return Object.assign(value => from + (value - low) * factor, { low, high, ticks: ticks(low, high) });
   }
 
-  function log([low, high], range) {
+  // `steps` are the values of a decade that are named.
+  function log([low, high], range, steps = [1]) {
     const place = linear([Math.log10(low), Math.log10(high)], range);
     const marks = [];
-    for (let power = Math.ceil(Math.log10(low)); power <= Math.log10(high) + 1e-9; power++) marks.push(10 ** power);
+    for (let power = Math.floor(Math.log10(low)); power <= Math.log10(high) + 1e-9; power++) {
+      for (const step of steps) if (step * 10 ** power >= low * (1 - 1e-9) && step * 10 ** power <= high * (1 + 1e-9)) marks.push(step * 10 ** power);
+    }
     return Object.assign(value => place(Math.log10(value)), { low, high, ticks: marks });
   }
 

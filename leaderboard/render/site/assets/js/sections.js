@@ -166,21 +166,7 @@ const sections = (() => {
   // A command as it is shown is what is copied: a hidden line break would run at once where it is pasted.
   function command(purpose, shown) {
     const place = html("code", { dir: "ltr" }, html("bdi", {}, shown));
-    const said = html("span", { role: "status", class: "soft" });
-    const copy = html("button", { type: "button", "aria-label": `Copy: ${purpose}`, onclick: async () => {
-      said.textContent = (await copied(shown, place)) ? "copied" : "select and copy it by hand";
-    } }, "Copy");
-    return html("div", { class: "command" }, html("p", {}, purpose), html("pre", { tabindex: "0", "aria-label": purpose }, place), copy, said);
-  }
-
-  async function copied(shown, place) {
-    try {
-      await navigator.clipboard.writeText(shown);
-      return true;
-    } catch {
-      getSelection().selectAllChildren(place);
-      return document.execCommand("copy");
-    }
+    return html("div", { class: "command" }, html("p", {}, purpose), html("pre", { tabindex: "0", "aria-label": purpose }, place), copying.button("Copy", `Copy: ${purpose}`, shown, place));
   }
 
   return { options, cost, seeds, layers, positions, judged, comparisons, provenance, evidence, commands };

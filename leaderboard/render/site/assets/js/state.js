@@ -7,16 +7,42 @@ const state = (() => {
   const CHOICES = { consumes: values("consumes"), budget: values("budget"), device: values("device"), state: STATES, flag: FLAGS };
 
   const firstView = data.across.get("overall")?.environments.length > 1 ? "overall" : data.about.boards[0]?.id ?? "rows";
-  const EMPTY = { view: firstView, phase: "", horizon: "mean", consumes: "", budget: "", device: "", state: "", flag: "", q: "", sort: "rank", page: 0, open: [] };
+  const EMPTY = { view: firstView, phase: "", horizon: "mean", consumes: "", budget: "", device: "", state: "", flag: "", q: "", sort: "rank", page: 0, open: [], run: [], compare: [] };
+  const LISTS = ["open", "run", "compare"]; // rows that are open, those of the training track, two rows side by side
 
   const knownView = view => view === "rows" || data.across.has(view) || data.boards.has(view);
 
+  // A row's own address: the dataset, or the track and its environment, and its name there.
+  const slug = name => name.toLowerCase().replace(/[^a-z0-9]+/g, "-").replace(/^-|-$/g, "").slice(0, 40);
+  const without = (id, prefix) => (id.startsWith(prefix) ? id.slice(prefix.length) : id);
+  function anchor(row) {
+    if (row.training) return `training/${row.training}/${without(row.id, `${row.training}__`).replace(/__test$/, "")}`;
+    return row.overall ? `overall/${without(row.id, "overall-")}` : `${row.board.dataset}/${without(row.id, `${slug(row.board.dataset)}-`)}`;
+  }
+  const anchors = new Map([...data.runs, ...data.entries, ...data.rows].map(row => [anchor(row), row]));
+  const encoded = name => name.split("/").map(part => encodeURIComponent(part.toWellFormed()).replaceAll("%2B", "+")).join("/");
+
+  function decoded(hash) {
+    try {
+      return decodeURIComponent(hash);
+    } catch {
+      return hash;
+    }
+  }
+
+  // The table that a row stands in: two rows of one are compared.
+  const tableOf = row => (row.training ? `training/${row.training}` : row.overall || row.board.id);
+
   // Parses an address; unknown parts are ignored.
   function parse(hash) {
-    const parameters = new URLSearchParams(hash.replace(/^#/, ""));
+    const named = anchors.get(decoded(hash.replace(/^#/, "")));
+    const parameters = named ? new URLSearchParams([[named.training ? "run" : "open", named.id]]) : new URLSearchParams(hash.replace(/^#/, ""));
+    const rowsOf = name => [...new Set(parameters.getAll(name))].filter(id => data.byId.has(id) && (name === "compare" || Boolean(data.byId.get(id).training) === (name === "run")));
     const one = (name, known) => (known.includes(parameters.get(name)) ? parameters.get(name) : EMPTY[name]);
-    const now = { ...EMPTY, q: (parameters.get("q") ?? "").slice(0, 200), open: parameters.getAll("open").filter(id => data.byId.has(id)).slice(0, 20) };
-    now.view = knownView(parameters.get("view")) ? parameters.get("view") : viewOf(now.open[0]);
+    const now = { ...EMPTY, q: (parameters.get("q") ?? "").slice(0, 200), open: rowsOf("open").slice(0, 20), run: rowsOf("run").slice(0, 20), compare: rowsOf("compare").slice(0, 2) };
+    now.view = knownView(parameters.get("view")) ? parameters.get("view") : viewOf(now.open[0] ?? now.compare[0]);
+    const tables = now.compare.map(id => tableOf(data.byId.get(id)));
+    if (tables.some(one => one !== tables[0] || (!one.startsWith("training/") && one !== now.view))) now.compare = [];
     const phases = data.phasesOf(data.boards.get(now.view));
     now.phase = data.across.has(now.view) || !phases.includes(parameters.get("phase")) ? phases[0] ?? data.headline : parameters.get("phase");
     now.horizon = data.across.has(now.view) ? "mean" : one("horizon", HORIZONS);
@@ -29,22 +55,22 @@ const state = (() => {
   // A row's address needs no view: its own board is meant.
   function viewOf(id) {
     const row = id && data.byId.get(id);
-    if (!row) return firstView;
+    if (!row || row.training) return firstView;
     return row.overall || row.board.id;
   }
 
   function address(now) {
     const parameters = new URLSearchParams();
     for (const [name, value] of Object.entries(now)) {
-      if (name === "open" || value === EMPTY[name] || (name === "phase" && value === data.phasesOf(data.boards.get(now.view))[0])) continue;
+      if (LISTS.includes(name) || value === EMPTY[name] || (name === "phase" && value === data.phasesOf(data.boards.get(now.view))[0])) continue;
       parameters.set(name, value);
     }
-    for (const id of now.open) parameters.append("open", id);
+    for (const name of LISTS) for (const id of now[name]) parameters.append(name, id);
     return "#" + parameters.toString();
   }
 
   const link = changes => address({ ...EMPTY, ...changes });
-  const rowLink = row => link({ view: row.overall || row.board.id, open: [row.id] });
+  const rowLink = row => (anchors.get(anchor(row)) === row ? `#${encoded(anchor(row))}` : link(row.training ? { run: [row.id] } : { view: tableOf(row), open: [row.id] }));
 
   return { parse, address, link, rowLink, EMPTY, HORIZONS, CHOICES };
 })();

@@ -4,7 +4,7 @@ const table = (() => {
   const PAGE = 100;
   const head = document.getElementById("head"), body = document.getElementById("body"), caption = document.getElementById("caption");
   const pager = document.getElementById("pager"), pageText = document.getElementById("page-text");
-  let headings = [], change = () => {}, filling = [];
+  let headings = [], change = () => {}, filling = [], linked = null;
 
   // `changed(changes, address kind)` is called with what the reader chose.
   function listen(changed) {
@@ -74,7 +74,9 @@ const table = (() => {
     const kind = [row.greyed && "greyed-row", row.disputed && "disputed-row"].filter(Boolean).join(" ");
     const cells = view.columns.map(column => html(column.key === "predictor" ? "th" : "td",
       { class: [column.numeric && "numeric", column.className].filter(Boolean).join(" "), scope: column.key === "predictor" ? "row" : null }, column.cell(row, view)));
-    return [html("tr", { class: kind, "data-row": row.id }, cells)];
+    const line = html("tr", { class: kind, "data-row": row.id }, cells);
+    dom.mark(line, row.id === linked);
+    return [line];
   }
 
   const openerOf = row => body.querySelector(`[data-opener="${CSS.escape(row.id)}"]`);
@@ -104,6 +106,9 @@ const table = (() => {
     filling.push(details.fill(place, row, view));
   }
 
+  // The row that a link leads to is marked whenever it is drawn.
+  const link = id => { linked = id; };
+
   // Goes to a row, at last when its details are there: before, the page may be too short to scroll so far.
   async function focus(id) {
     const button = body.querySelector(`[data-opener="${CSS.escape(id)}"]`);
@@ -112,5 +117,5 @@ const table = (() => {
     button?.closest("tr").scrollIntoView({ block: "start" });
   }
 
-  return { draw, opener, listen, focus };
+  return { draw, opener, listen, link, focus };
 })();

@@ -40,7 +40,9 @@ const text = (() => {
   const interval = (low, high, format) => (Number.isFinite(low) && Number.isFinite(high) ? `[${format(low)}, ${format(high)}]` : "");
   const plural = (number, word) => `${count(number)} ${word}${number === 1 ? "" : "s"}`;
 
+  const probability = value => (!Number.isFinite(value) ? NONE : value < 0.001 ? "<0.001" : value.toFixed(3));
+
   const capital = word => word.charAt(0).toUpperCase() + word.slice(1);
 
-  return { clean, capital, fixed, skill, points, count, seconds, scientific, bytes, interval, plural, NONE };
+  return { clean, capital, fixed, skill, points, count, seconds, scientific, bytes, interval, plural, probability, NONE };
 })();
