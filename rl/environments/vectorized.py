@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from ...utils.errors import TiplBenchError
 from ...utils.text import one_line
-from .batched import compiler_warnings_logged
+from .models import compiler_warnings_logged
 from .task import Bool, Float32, Float64
 
 Index = npt.NDArray[np.intp]
