@@ -186,7 +186,7 @@ def _described(view: DatasetView) -> dict[str, str]:
         "trials": f"{len(split.train)} train, {len(split.validation)} validation, {len(split.test)} test",
         "checkpoints": f"{manifest.checkpoints} a trial, one every {config.checkpoint_every_epochs} of "
         f"{config.hyperparameters.epochs} epochs of an iteration",
-        "policy": f"{' x '.join(map(str, manifest.layout.sizes))}, {manifest.activation}, P = "
+        "policy": f"{' x '.join(map(str, manifest.layout.sizes))}, {manifest.activation}, {manifest.distribution}, P = "
         f"{manifest.layout.parameter_count:,}",
         "tensors": ", ".join(f"{name} {list(t.shape)} {t.dtype}" for name, t in manifest.trials[0].tensors.items()),
         "algorithm": f"{config.algorithm}{f' with {config.method.label}' if config.method else ''}, "

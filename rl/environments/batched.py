@@ -53,6 +53,7 @@ class BatchedEnvironment:
         self.action_low, self.action_high = limits[:, 0].copy(), limits[:, 1].copy()
         self.action_size = int(model.nu)
         self.observation_size = task.observe(self._rows(np.arange(1))).shape[1]
+        self.discrete = False
         self._all: Index = np.arange(len(seeds))
 
     def __len__(self) -> int:

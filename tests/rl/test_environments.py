@@ -283,9 +283,20 @@ def test_a_restored_state_continues_as_the_original_did(environment_id):
         assert all(map(same_bits, a, b))
 
 
-def test_when_actions_are_discrete_then_the_error_says_what_works():
-    with pytest.raises(TiplBenchError, match=r"CartPole-v1 has action space Discrete\(2\).*continuous \(Box\)"):
-        make("CartPole-v1", [1])
+class ManyChoices(gymnasium.Env):
+    """An environment of several discrete actions at once."""
+
+    action_space = gymnasium.spaces.MultiDiscrete([2, 3])
+    observation_space = gymnasium.spaces.Box(-1, 1, (2,), np.float64)
+
+
+def test_when_actions_are_of_another_kind_then_the_error_says_what_works():
+    gymnasium.register("ManyChoices-v0", ManyChoices)
+    try:
+        with pytest.raises(TiplBenchError, match=r"action space MultiDiscrete.*continuous \(Box\).*single discrete"):
+            make("ManyChoices-v0", [1])
+    finally:
+        gymnasium.registry.pop("ManyChoices-v0")
 
 
 def test_when_an_environment_is_unknown_then_the_nearest_is_suggested():
