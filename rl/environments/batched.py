@@ -94,7 +94,8 @@ class BatchedEnvironment:
             self._batch.step(nstep=self.task.frame_skip)
             self.elapsed_steps += 1
             self._finish(self._all)
-            state, elapsed = self._state, self.elapsed_steps
+            state: State = self._state
+            elapsed = self.elapsed_steps
         else:
             before = {name: self._before(name)[ids] for name in self.task.before_fields}
             self._control[ids] = action
