@@ -67,7 +67,7 @@ def _kind(dataset: Dataset) -> dict[str, str]:
     spacing += [f"{name} {getattr(config.hyperparameters, name)}" for name in SPACING]
     return {
         "environment": dataset.environment,
-        "policy layout": f"{' x '.join(map(str, layout.sizes))}, {layout.activation}, {layout.distribution}",
+        "policy layout": f"{' x '.join(map(str, layout.sizes))}, {layout.activation}",
         "spacing of checkpoints": ", ".join(spacing),
     }
 
