@@ -80,9 +80,12 @@ def show(dataset: str, trial: int, checkpoint: int, as_json: bool) -> None:
         "observation mean": found.observation_mean.tolist(),
         "observation variance": found.observation_variance.tolist(),
         "normaliser": f"(observation - mean) / sqrt(variance + {NORMALIZER_EPSILON}), {cut}",
-        "action bounds": list(zip(found.action_low.tolist(), found.action_high.tolist(), strict=True)),
-        "standard deviation": found.log_std.exp().tolist(),
     }
+    if found.layout.categorical:
+        shown["actions"] = f"{found.layout.action_size} discrete ones, the likeliest is taken"
+    else:
+        shown["action bounds"] = list(zip(found.action_low.tolist(), found.action_high.tolist(), strict=True))
+        shown["standard deviation"] = found.log_std.exp().tolist()
     if as_json:
         click.echo(json.dumps(shown, indent=1))
         return
@@ -105,7 +108,7 @@ def _text(value: Any) -> str:
 @_seed_option("Seed of the first reset.")
 @json_option
 def evaluate(dataset: str, trial: int, checkpoint: int, episodes: int, seed: int, as_json: bool) -> None:
-    """Play episodes with the mean action, and print their returns.
+    """Play episodes with the mean or likeliest action, and print their returns.
 
     By default they are those of the protocol, and their mean is J.
     """

@@ -236,8 +236,10 @@ def _way_to_dataset(environment: str, defaults: Iterable[str]) -> str:
     if environment not in gymnasium.registry:
         return ""
     suggestion = f"Did you mean {near!r}? " if (near := nearest(environment, defaults)) else ""
-    words = re.findall(r"[A-Z]?[a-z0-9]+|[A-Z]+", environment.rpartition("-v")[0])
-    folder = "-".join(words).lower()
+    stem = environment.rpartition("-v")[0]
+    folder = "-".join(re.findall(r"[A-Z]?[a-z0-9]+|[A-Z]+", stem)).lower()
+    if any(entry.environment.rpartition("-v")[0] == stem for entry in catalog().values()):
+        folder += environment.removeprefix(stem)  # the name without a version is that of another version
     return (
         f"{suggestion}Gymnasium has it, but no dataset of it is known: collect one with "
         f"`tipl-bench datasets collect {folder}/ppo-v1 --config FILE`, where FILE says "

@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, model_serializer, model_validator
 
 from ..rl import PolicyLayout
 from ..utils.canonical import canonical_json, strict_json
@@ -39,6 +39,7 @@ _FORMAT_1: dict[str, Any] = {
     "observation_size": True,
     "action_size": True,
     "activation": True,
+    "distribution": True,
     "parameters": True,
     "collection": {
         "environment": True,
@@ -60,6 +61,7 @@ _FORMAT_1: dict[str, Any] = {
             "value_coefficient",
             "max_gradient_norm",
             "adam_epsilon",
+            "entropy_coefficient",
         },
         "version": True,
     },
@@ -77,7 +79,8 @@ COVERED: dict[int, dict[str, Any]] = {
     2: {field: inner for field, inner in _FORMAT_1.items() if field != "sidecars"},
 }
 """The fields that the digest covers, by manifest format. They are frozen: a field that a model gains later changes no
-digest, and one that decides what the data mean needs a new format. `version` is later: only documents of 2 name it."""
+digest, and one that decides what the data mean needs a new format. `version`, `distribution` and `entropy_coefficient`
+are later: a document names them only where it is not the default's."""
 COVERED_ON_ANY_PROCESSOR = {
     **{field: inner for field, inner in COVERED[2].items() if field not in ("versions", "cpu")},
     "collection": {
@@ -200,6 +203,9 @@ class Manifest(Document):
 
     Format 1 listed files derived by a protocol as `sidecars` and covered them with its digest; such manifests are
     still read, and identified as if they had been migrated to format 2.
+
+    `distribution` says what the policies' outputs are: the mean of a Gaussian, or the logits of a categorical
+    distribution over `action_size` discrete actions. Only manifests of the latter name it, in their digest too.
     """
 
     format: Literal[1, 2] = 2
@@ -210,6 +216,7 @@ class Manifest(Document):
     observation_size: Annotated[int, Field(ge=1, le=2**20)]
     action_size: Annotated[int, Field(ge=1, le=2**20)]
     activation: Literal["tanh"] = "tanh"
+    distribution: Literal["gaussian", "categorical"] = "gaussian"
     parameters: dict[str, tuple[int, ...]]
     collection: Collection
     trial_seeds: tuple[int, ...]
@@ -240,6 +247,14 @@ class Manifest(Document):
             raise ValueError("the parameters' names or shapes are not those of the layout")
         return self
 
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A field that came later is named only where it says something: published digests stay."""
+        fields: dict[str, Any] = serialize(self)
+        if self.distribution == "gaussian":
+            fields.pop("distribution", None)
+        return fields
+
     @property
     def files(self) -> tuple[FileEntry, ...]:
         """Trials, then sidecars."""
@@ -255,7 +270,12 @@ class Manifest(Document):
         """The policies' layout."""
         clip = self.collection.observation_clip
         return PolicyLayout(
-            self.observation_size, self.collection.hidden_sizes, self.action_size, self.activation, clip
+            self.observation_size,
+            self.collection.hidden_sizes,
+            self.action_size,
+            self.activation,
+            self.distribution,
+            clip,
         )
 
     @property

@@ -66,8 +66,9 @@ def evaluate_returns(
     """J of many policies.
 
     Each episode e of every policy starts from the reset that seed e gives, the same for all policies; actions are the
-    policy's mean, clipped to the action bounds. A policy's number depends on nothing but the policy, its normaliser
-    and the seeds: not on the policies beside it, nor on the number of threads (see `rl.forward`).
+    policy's mean, clipped to the action bounds, or the likeliest of discrete ones. A policy's number depends on nothing
+    but the policy, its normaliser and the seeds: not on the policies beside it, nor on the number of threads (see
+    `rl.forward`).
 
     Parameters
     ----------
@@ -173,7 +174,8 @@ def _evaluate_chunk(environment: str, layout: PolicyLayout, policies: Policies, 
         evaluation_actions(
             weights, sizes, policies.mean, policies.variance, clip, low, high, episodes, ids, observation, running
         )
-        observation, reward, terminated, truncated = simulation.step(running, None if ids is everyone else ids)
+        chosen = running.argmax(axis=1) if simulation.discrete else running
+        observation, reward, terminated, truncated = simulation.step(chosen, None if ids is everyone else ids)
         total[ids] += reward
         ended = terminated | truncated
         if ended.any():

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 if TYPE_CHECKING:
     from .optimizer import Adam
 
 
 class PPOHyperparameters(BaseModel):
-    """What CleanRL's `ppo_continuous_action` calls its `Args`; source: its published file, MIT licence."""
+    """What CleanRL's `ppo_continuous_action` calls its `Args`; source: its published file, MIT licence.
+
+    The defaults are the same for discrete actions; what its `ppo` has otherwise is for a collection to state.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -34,10 +37,20 @@ class PPOHyperparameters(BaseModel):
     """Clip range of the policy's ratio and of the value."""
     value_coefficient: float = Field(0.5, ge=0)
     """Weight of the value loss."""
+    entropy_coefficient: float = Field(0.0, ge=0)
+    """Weight of the entropy bonus, which `ppo_continuous_action` does without; CleanRL's `ppo` has 0.01."""
     max_gradient_norm: float = Field(0.5, gt=0)
     """Clip of the gradient's norm over actor and critic jointly."""
     adam_epsilon: float = Field(1e-5, gt=0)
     """Adam's epsilon."""
+
+    @model_serializer(mode="wrap")
+    def _without_later_defaults(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A field that came later is named only where it says something: published digests stay."""
+        fields: dict[str, Any] = serialize(self)
+        if not self.entropy_coefficient:
+            fields.pop("entropy_coefficient", None)
+        return fields
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ Float32 = npt.NDArray[np.float32]
 
 
 class PolicyNetwork(torch.nn.Module):
-    """A policy of one environment: observations in, actions within the environment's bounds out.
+    """A policy of one environment: observations in, actions within the environment's bounds out, or discrete ones.
 
     `act` computes as evaluations do, to the last bit. `forward` is torch's, so that gradients pass and the policy can
     be trained further or exported; it agrees with `act` up to float32 rounding.
@@ -68,11 +68,11 @@ class PolicyNetwork(torch.nn.Module):
                     "observations."
                 )
         simulation = make(environment, [0])
-        sizes = (simulation.observation_size, simulation.action_size)
-        if sizes != (layout.observation_size, layout.action_size):
+        own = PolicyLayout.of(simulation, layout.hidden_sizes)
+        if own != layout:
             raise DatasetArgumentError(
-                f"{environment} has {sizes[0]} observations and {sizes[1]} actions; the policy's layers are "
-                f"{layout.sizes}."
+                f"{environment} has {own.observation_size} observations and {own.action_size} actions of a "
+                f"{own.distribution} policy; the policy's layers are {layout.sizes}, and it is {layout.distribution}."
             )
         for name, value in {
             "observation_mean": np.asarray(mean, np.float64),
@@ -80,20 +80,27 @@ class PolicyNetwork(torch.nn.Module):
             "action_low": simulation.action_low,
             "action_high": simulation.action_high,
         }.items():
-            self.register_buffer(name, torch.from_numpy(np.array(value)))
+            stored = name.startswith("observation") or not layout.categorical  # logits have no bounds
+            self.register_buffer(name, torch.from_numpy(np.array(value)), persistent=stored)
         for number, (inputs, outputs) in enumerate(zip(layout.sizes[:-1], layout.sizes[1:], strict=True)):
             self.add_module(f"layer{number}", torch.nn.Linear(inputs, outputs))
-        self.log_std = torch.nn.Parameter(torch.empty(layout.action_size))
+        if not layout.categorical:
+            self.log_std = torch.nn.Parameter(torch.empty(layout.action_size))
         flat = torch.from_numpy(np.array(weights, np.float32))
-        own = {name: flat[part].view(layout.shapes[name]) for name, part in layout.slices.items()}
-        self.load_state_dict(own | dict(self.named_buffers()))
+        parts = {name: flat[part].view(layout.shapes[name]) for name, part in layout.slices.items()}
+        self.load_state_dict(self.state_dict() | parts)
 
     def forward(self, observation: Tensor) -> Tensor:
-        """The mean action [..., A], cut to the action bounds, for raw observations [..., O] of any float type."""
-        return self.mean(observation).clamp(self.action_low, self.action_high)
+        """The deterministic policy's actions for raw observations [..., O] of any float type.
 
-    def mean(self, observation: Tensor) -> Tensor:
-        """The mean action [..., A] before it is cut."""
+        They are the mean [..., A] cut to the action bounds, or of discrete actions the likeliest, [...] int64.
+        """
+        if self.layout.categorical:
+            return self.output(observation).argmax(-1)
+        return self.output(observation).clamp(self.action_low, self.action_high)
+
+    def output(self, observation: Tensor) -> Tensor:
+        """The mean action [..., A] before it is cut, or the logits [..., A] of A discrete actions."""
         scale = (self.observation_variance + NORMALIZER_EPSILON).sqrt()
         normalised = (observation.double() - self.observation_mean) / scale
         clip = self.layout.observation_clip
@@ -104,13 +111,18 @@ class PolicyNetwork(torch.nn.Module):
         found: Tensor = self.get_submodule(f"layer{last}")(hidden)
         return found
 
-    def distribution(self, observation: Tensor) -> torch.distributions.Normal:
-        """What actions are drawn from in training, before they are cut: a normal distribution for each of them."""
-        mean = self.mean(observation)
-        return torch.distributions.Normal(mean, self.log_std.exp().expand_as(mean))
+    def distribution(self, observation: Tensor) -> torch.distributions.Normal | torch.distributions.Categorical:
+        """What actions are drawn from in training: normal distributions of their components before they are cut.
 
-    def act(self, observation: npt.ArrayLike) -> Float32:
-        """The actions [..., A] of an evaluation, bit for bit, for raw observations [..., O]."""
+        Discrete actions are drawn from a categorical distribution.
+        """
+        output = self.output(observation)
+        if self.layout.categorical:
+            return torch.distributions.Categorical(logits=output)
+        return torch.distributions.Normal(output, self.log_std.exp().expand_as(output))
+
+    def act(self, observation: npt.ArrayLike) -> Float32 | npt.NDArray[np.int64]:
+        """The actions of an evaluation, bit for bit, for raw observations [..., O]: as `forward`'s, as arrays."""
         given, size = np.asarray(observation, np.float64), self.layout.observation_size
         if given.ndim == 0 or given.shape[-1] != size:
             raise DatasetArgumentError(f"Observations have shape {list(given.shape)}; the last axis must be {size}.")
@@ -126,7 +138,8 @@ class PolicyNetwork(torch.nn.Module):
             np.arange(len(rows)),
             *(rows, found),
         )
-        return found.reshape(*given.shape[:-1], self.layout.action_size)
+        found = found.reshape(*given.shape[:-1], self.layout.action_size)
+        return found.argmax(-1) if self.layout.categorical else found
 
     @property
     def stored(self) -> Policies:
@@ -142,6 +155,8 @@ class PolicyNetwork(torch.nn.Module):
 
     def to_onnx(self, path: str | Path) -> None:
         """Write the policy as an ONNX model: `observation` [batch, O] float64 in, `action` [batch, A] float32 out.
+
+        Discrete actions are [batch] int64.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""Parameter layouts: how a flat weight vector becomes a tanh Gaussian policy, or an agent of actor and critic."""
+"""Parameter layouts: how a flat weight vector becomes a tanh policy, or an agent of actor and critic."""
 
 from __future__ import annotations
 
@@ -6,15 +6,20 @@ import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ..utils.errors import DatasetError
 
+if TYPE_CHECKING:
+    from .environments import Environment
+
 OBSERVATION_CLIP = 10.0
 """Where normalised observations are cut, in CleanRL as in Stable-Baselines3."""
+GAUSSIAN, CATEGORICAL = DISTRIBUTIONS = ("gaussian", "categorical")
+"""What an action is drawn from in training."""
 
 
 class ParameterLayout(ABC):
@@ -42,17 +47,20 @@ class ParameterLayout(ABC):
 
 @dataclass(frozen=True)
 class PolicyLayout(ParameterLayout):
-    """Names and shapes of a policy's parameters in storage order: the actor's layers, then the log-std.
+    """Names and shapes of a policy's parameters in storage order: the actor's layers, then a Gaussian's log-std.
 
-    A policy is an MLP with tanh hidden units whose output is the mean of a Gaussian with a state-independent
-    standard deviation (CleanRL's `ppo_continuous_action`). Matrices are stored [out, in], as torch does.
+    A policy is an MLP with tanh hidden units. Its output is the mean of a Gaussian with a state-independent standard
+    deviation (CleanRL's `ppo_continuous_action`), or for discrete actions the logits of a categorical distribution over
+    them (CleanRL's `ppo`), which has no further parameters. Matrices are stored [out, in], as torch does.
 
     Parameters
     ----------
     observation_size, hidden_sizes, action_size
-        Widths of the layers, input to output.
+        Widths of the layers, input to output: A components of an action, or A actions to choose from.
     activation
         Of the hidden units.
+    distribution
+        "gaussian" or "categorical".
     observation_clip
         Where the policy cuts normalised observations; None if it does not.
     """
@@ -61,14 +69,31 @@ class PolicyLayout(ParameterLayout):
     hidden_sizes: tuple[int, ...]
     action_size: int
     activation: str = "tanh"
+    distribution: str = GAUSSIAN
     observation_clip: float | None = OBSERVATION_CLIP
 
     def __post_init__(self) -> None:
+        if self.distribution not in DISTRIBUTIONS:
+            raise DatasetError(
+                f"Unusable policy layout: unknown distribution of actions {self.distribution!r}; this version knows "
+                f"{' and '.join(DISTRIBUTIONS)}."
+            )
         if self.activation != "tanh" or not self.hidden_sizes or min(self.sizes) < 1:
             raise DatasetError(
                 f"Unusable policy layout {self.sizes} with activation {self.activation!r}: "
                 "this version knows tanh networks with at least one hidden layer and positive widths."
             )
+
+    @classmethod
+    def of(cls, environment: Environment, hidden_sizes: tuple[int, ...]) -> PolicyLayout:
+        """The layout of an environment's policies: categorical where its actions are discrete, else Gaussian."""
+        kind = CATEGORICAL if environment.discrete else GAUSSIAN
+        return cls(environment.observation_size, hidden_sizes, environment.action_size, distribution=kind)
+
+    @property
+    def categorical(self) -> bool:
+        """Whether a policy chooses one of A actions."""
+        return self.distribution == CATEGORICAL
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -78,7 +103,7 @@ class PolicyLayout(ParameterLayout):
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Parameter names and shapes in storage order."""
-        return {**_layer_shapes(self.sizes), "log_std": (self.action_size,)}
+        return {**_layer_shapes(self.sizes), **({} if self.categorical else {"log_std": (self.action_size,)})}
 
     @property
     def observation_bound(self) -> float:

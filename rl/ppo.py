@@ -1,10 +1,10 @@
 """PPO's update for many independent trials at once.
 
-The algorithm is CleanRL's `ppo_continuous_action`. All trials of a block share every tensor operation but no
-number: weights are one stack [N, P + C] (actor with log-std, then critic), gradients are written out by hand instead of
-recorded by autograd (a third of the operations, and these small tensors cost an operation each), and clipping, the
-optimizer and the normalisation of advantages act per trial. `tests/helpers/reference_ppo.py` is the plain single-trial
-version that it must agree with.
+The algorithm is CleanRL's `ppo_continuous_action`, and for discrete actions the loss of its `ppo`. All trials of a
+block share every tensor operation but no number: weights are one stack [N, P + C] (actor with its log-std, if it is
+Gaussian, then critic), gradients are written out by hand instead of recorded by autograd (a third of the operations,
+and these small tensors cost an operation each), and clipping, the optimizer and the normalisation of advantages act per
+trial. `tests/helpers/reference_ppo.py` is the plain single-trial version that it must agree with.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class StackedAgent:
         self.hyperparameters = hyperparameters
         self.optimizer = optimizer
         self.layout = AgentLayout(layout)
-        rows = [_initialize(layout.sizes, self.layout.critic_sizes, seed) for seed in seeds]
+        rows = [_initialize(layout, self.layout.critic_sizes, seed) for seed in seeds]
         self.parameters = torch.stack(rows)  # [N, P + C]
         self.optimizer_state = optimizer.init(self.parameters.clone(), self.layout, seeds)
         self.activations: list[Tensor] = []
@@ -93,12 +93,13 @@ class StackedAgent:
         """Make the layer views into `parameters`."""
         policy, blocks = self.layout.policy, self.layout.blocks
         self.actor = StackedMLP(self.parameters[:, blocks["actor"]], policy.sizes)
-        self.log_std = self.parameters[:, self.layout.slices["actor.log_std"]]  # [N, A]
+        if not policy.categorical:
+            self.log_std = self.parameters[:, self.layout.slices["actor.log_std"]]  # [N, A]
         self.critic = StackedMLP(self.parameters[:, blocks["critic"]], self.layout.critic_sizes)
 
     @property
     def policies(self) -> Tensor:
-        """The actors' weights [N, P], log-std included: what a checkpoint stores."""
+        """The actors' weights [N, P], a Gaussian's log-std included: what a checkpoint stores."""
         return self.parameters[:, self.layout.blocks["actor"]]
 
     @property
@@ -112,8 +113,11 @@ class StackedAgent:
         return self.critic.forward(observation)[-1][..., 0]
 
     def log_probability(self, observation: Tensor, action: Tensor) -> Tensor:
-        """Log-densities [N, B] of actions [N, B, A]."""
-        return _score(self.actor.forward(observation)[-1], self.log_std, action)[0]
+        """Log-densities [N, B] of actions [N, B, A], or log-probabilities of discrete ones, 1 at what is taken."""
+        output = self.actor.forward(observation)[-1]
+        if self.layout.policy.categorical:
+            return (torch.log_softmax(output, -1) * action).sum(-1)
+        return _score(output, self.log_std, action)[0]
 
     def objective(self, batch: Tensor, parameters: Tensor) -> Tensor:
         """PPO's clipped objective [N] of any weights [N, P + C] on an iteration's steps, as `epoch` takes them."""
@@ -134,7 +138,7 @@ class StackedAgent:
         Parameters
         ----------
         observation, action
-            [N, M, O] normalised, [N, M, A] unclipped.
+            [N, M, O] normalised, [N, M, A] unclipped or, of discrete actions, 1 where an action is taken.
         old, advantage, target, value
             [N, M]: log-density at collection, normalised advantage, return to fit, value at collection.
         """
@@ -142,23 +146,44 @@ class StackedAgent:
         actor, critic = self.actor.forward(observation), self.critic.forward(observation)
         if self.optimizer.wants_activations:
             self.activations = [layer.abs().mean(1) for layer in (*actor[1:], *critic[1:])]
-        log_probability, z, inverse_std = _score(actor[-1], self.log_std, action)
-        ratio = torch.exp(log_probability - old)
-        # max(-A r, -A clip(r)) is flat where the clipped ratio is the larger loss
-        flat = torch.where(advantage > 0, ratio > 1 + clip, ratio < 1 - clip)
-        d_log = (advantage * ratio).masked_fill_(flat, 0).mul_(-1 / count)[..., None]  # [N, M, 1]
-        z_slope = d_log * z
-        d_log_std = (z_slope * z - d_log).sum(1)
+
+        def d_log_probability(log_probability: Tensor) -> Tensor:
+            """The policy loss's gradient [N, M, 1]."""
+            ratio = torch.exp(log_probability - old)
+            # max(-A r, -A clip(r)) is flat where the clipped ratio is the larger loss
+            flat = torch.where(advantage > 0, ratio > 1 + clip, ratio < 1 - clip)
+            return (advantage * ratio).masked_fill_(flat, 0).mul_(-1 / count)[..., None]
+
+        if self.layout.policy.categorical:
+            logs = torch.log_softmax(actor[-1], -1)
+            d_log = d_log_probability((logs * action).sum(-1))
+            parts = self.actor.backward(actor, self._d_logits(logs, action, d_log))
+        else:
+            log_probability, z, inverse_std = _score(actor[-1], self.log_std, action)
+            d_log = d_log_probability(log_probability)
+            z_slope = d_log * z
+            parts = self.actor.backward(actor, z_slope * inverse_std)
+            d_log_std = (z_slope * z - d_log).sum(1)
+            if self.hyperparameters.entropy_coefficient:  # a Gaussian's entropy is the sum of its log-stds
+                d_log_std -= self.hyperparameters.entropy_coefficient
+            parts.append(d_log_std)
         # max((v - R)^2, (v_clipped - R)^2) / 2 likewise
         now = critic[-1][..., 0]
         change, residual = now - value, now - target
         clipped = value + change.clamp(-clip, clip) - target
         held = (change.abs() > clip) & (clipped * clipped > residual * residual)
         d_value = residual.masked_fill_(held, 0).mul_(self.hyperparameters.value_coefficient / count)
-        parts = self.actor.backward(actor, z_slope * inverse_std)
-        parts.append(d_log_std)
         parts += self.critic.backward(critic, d_value[..., None])
         return torch.cat(parts, dim=1)
+
+    def _d_logits(self, logs: Tensor, action: Tensor, d_log: Tensor) -> Tensor:
+        """The gradient [N, M, A] of policy loss and entropy bonus with respect to the logits."""
+        probability = torch.exp(logs)
+        gradient = d_log * (action - probability)
+        # the entropy H = -sum p log p falls by p (log p + H) a logit
+        surplus = logs - (probability * logs).sum(-1, keepdim=True)
+        weight = self.hyperparameters.entropy_coefficient / logs.shape[1]
+        return gradient.add_(probability * surplus, alpha=weight)
 
     def epoch(self, batch: Tensor, permutation: Tensor, *, learning_rate: float, iteration: int, epoch: int) -> None:
         """One pass over an iteration's steps, with an optimizer step after each minibatch.
@@ -257,16 +282,16 @@ def generalized_advantage(
     return advantage
 
 
-def _initialize(actor: tuple[int, ...], critic: tuple[int, ...], seed: int) -> Tensor:
+def _initialize(actor: PolicyLayout, critic: tuple[int, ...], seed: int) -> Tensor:
     """One trial's initial weights [P + C]: orthogonal matrices, zero biases and log-std."""
     normal = _normal_stream(seed)
     parts: list[Tensor] = []
-    for sizes, head_gain in ((actor, 0.01), (critic, 1.0)):
+    for sizes, head_gain in ((actor.sizes, 0.01), (critic, 1.0)):
         for layer, (inputs, outputs) in enumerate(pairwise(sizes)):
             gain = head_gain if layer == len(sizes) - 2 else math.sqrt(2)
             parts += [_orthogonal(normal(outputs, inputs), gain).flatten(), torch.zeros(outputs)]
-        if sizes is actor:
-            parts.append(torch.zeros(actor[-1]))
+        if head_gain < 1 and not actor.categorical:
+            parts.append(torch.zeros(actor.action_size))
     return torch.cat(parts)
 
 

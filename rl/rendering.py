@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from ..utils.errors import TiplBenchError, reason
 from .environments import TASKS
-from .environments.batched import compiler_warnings_logged
+from .environments.models import compiler_warnings_logged
 from .network import PolicyNetwork
 
 Frame = npt.NDArray[np.uint8]

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from .environments import Environment
+from .environments import Action, Environment
 from .forward import mean_actions
 from .normalizer import ObservationNormalizer, RewardNormalizer
 from .policy import PolicyLayout
@@ -57,34 +57,40 @@ class Rollout:
         policies
             Stacked weights [N, P].
         noise
-            Standard normal action noise [S, N, A].
+            Standard normal action noise [S, N, A], or for discrete actions Gumbel noise: the action with the largest
+            sum of logit and noise is a sample of the categorical distribution.
 
         Returns
         -------
         dict
-            `observation` [S + 1, N, O] normalised (the last one follows the last step), `action` [S, N, A]
-            unclipped, `reward` [S, N] scaled, `done` [S + 1, N] (1 where an observation begins an episode).
+            `observation` [S + 1, N, O] normalised (the last one follows the last step), `action` [S, N, A] unclipped
+            (of discrete ones 1 at the one taken, 0 elsewhere), `reward` [S, N] scaled, `done` [S + 1, N] (1 where an
+            observation begins an episode).
         """
         steps, trials, actions = noise.shape
         kernel = self.layout.as_kernel(policies.numpy())
         sizes = np.array(self.layout.sizes, dtype=np.int64)
-        std = torch.exp(policies[:, -actions:]).numpy()
         observation = np.empty((steps + 1, trials, self.layout.observation_size), dtype=np.float32)
         action = np.empty((steps, trials, actions), dtype=np.float32)
         reward = np.empty((steps, trials), dtype=np.float32)
         done = np.empty((steps + 1, trials), dtype=np.float32)
-        scaled_noise = noise * std
+        scaled_noise = noise if self.layout.categorical else noise * torch.exp(policies[:, -actions:]).numpy()
         low, high = self.environment.action_low, self.environment.action_high
         for step in range(steps):
             observation[step], done[step] = self.observation, self.done
             mean_actions(kernel, sizes, self.observation, action[step])
             action[step] += scaled_noise[step]
-            self._advance(np.minimum(np.maximum(action[step], low), high), reward[step])
+            if self.layout.categorical:
+                chosen = action[step].argmax(axis=1)
+                action[step] = chosen[:, None] == np.arange(actions)
+                self._advance(chosen, reward[step])
+            else:
+                self._advance(np.minimum(np.maximum(action[step], low), high), reward[step])
         observation[steps], done[steps] = self.observation, self.done
         arrays = {"observation": observation, "action": action, "reward": reward, "done": done}
         return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
-    def _advance(self, action: npt.NDArray[np.float32], reward_out: npt.NDArray[np.float32]) -> None:
+    def _advance(self, action: Action, reward_out: npt.NDArray[np.float32]) -> None:
         observation, reward, terminated, truncated = self.environment.step(action)
         self.episode_return += reward
         self.reward_normalizer(reward, terminated, reward_out)

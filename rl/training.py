@@ -74,7 +74,7 @@ class PPOTraining:
         self.seeds = list(seeds)
         self.optimizer = optimizer or config.adam()
         environment = make(config.environment, self.seeds, threads=threads)
-        self.layout = PolicyLayout(environment.observation_size, config.hidden_sizes, environment.action_size)
+        self.layout = PolicyLayout.of(environment, config.hidden_sizes)
         self.agent = StackedAgent(self.layout, self.seeds, config.hyperparameters, self.optimizer)
         self.rollout = Rollout(environment, self.layout, config.hyperparameters.gamma)
         spawned = [np.random.SeedSequence(seed).spawn(2) for seed in self.seeds]
@@ -135,7 +135,7 @@ class PPOTraining:
         """The iteration's steps as `StackedAgent.epoch` takes them, [N, S, O + A + 4]."""
         hyperparameters = self.config.hyperparameters
         shape = (hyperparameters.steps_per_iteration, self.layout.action_size)
-        noise = [stream.standard_normal(shape, dtype=np.float32) for stream in self.noise_streams]
+        noise = [_action_noise(stream, shape, categorical=self.layout.categorical) for stream in self.noise_streams]
         steps = self.rollout.collect(self.agent.policies, np.stack(noise, axis=1))
         observation = steps["observation"].transpose(0, 1).contiguous()  # [N, S + 1, O]
         action = steps["action"].transpose(0, 1).contiguous()
@@ -283,6 +283,13 @@ class PPOTraining:
 
     def _streams(self) -> dict[str, list[np.random.Generator]]:
         return {"noise": self.noise_streams, "order": self.order_streams, "environment": self._physics().streams}
+
+
+def _action_noise(stream: np.random.Generator, shape: tuple[int, int], *, categorical: bool) -> npt.NDArray[np.float32]:
+    """What action sampling adds to a policy's outputs: standard normal numbers, or Gumbel ones to logits."""
+    if categorical:
+        return stream.gumbel(size=shape).astype(np.float32)
+    return stream.standard_normal(shape, dtype=np.float32)
 
 
 def _rows(name: str, array: npt.NDArray[Any], trials: Sequence[int]) -> npt.NDArray[Any]:

@@ -87,5 +87,5 @@ def draw(
     rows = windows.sample(count, rng)
     weights = np.stack([windows.weights(row, columns) for row in rows])
     if flip:
-        weights *= flip_signs(sizes, count, rng)[:, None]
+        weights *= flip_signs(sizes, count, rng)[:, None, : len(columns)]  # a categorical policy has no log-stds
     return Batch.of(weights, windows.position[rows], windows.step(rows), sizes, device, windows.horizon)

@@ -135,14 +135,16 @@ class NeuronNetwork(nn.Module):
         nodes = [(self.input.weight + self.node_layer.weight[0]).expand(len(known), -1, -1) + everywhere]
         for layer, bias in enumerate(parts.biases, 1):
             nodes.append(self.bias(bias) + self.node_layer.weight[layer] + everywhere)
-        nodes[-1] = nodes[-1] + self.output.weight + self.log_std(parts.log_std)
+        nodes[-1] = nodes[-1] + self.output.weight
+        if deviations := parts.log_std.shape[1]:  # of a Gaussian policy
+            nodes[-1] = nodes[-1] + self.log_std(parts.log_std)
         for round_ in self.rounds:
             edges, nodes = round_(edges, nodes)
         return join(
             Values(
                 [self.edge_head(edge) for edge in edges],
                 [self.bias_head(node) for node in nodes[1:]],
-                self.log_std_head(nodes[-1]),
+                self.log_std_head(nodes[-1][:, :deviations]),
             )
         )
 

@@ -38,6 +38,7 @@ def export_policy(policy: PolicyNetwork, path: Path) -> None:
     described = {
         "environment": policy.environment,
         "activation": policy.layout.activation,
+        "distribution": policy.layout.distribution,
         "sizes": json.dumps(policy.layout.sizes),
         "normaliser_epsilon": str(NORMALIZER_EPSILON),
         "observation_clip": str(policy.layout.observation_bound),

@@ -75,7 +75,7 @@ def _described(view: DatasetView) -> dict[str, str]:
         "licence": manifest.licence,
         "trials": f"{len(split.train)} train, {len(split.validation)} validation, {len(split.test)} test",
         "checkpoints": f"{manifest.checkpoints} a trial, {_spacing(config)}",
-        "policy": f"{' x '.join(map(str, manifest.layout.sizes))}, {manifest.activation}, P = "
+        "policy": f"{' x '.join(map(str, manifest.layout.sizes))}, {manifest.activation}, {manifest.distribution}, P = "
         f"{manifest.layout.parameter_count:,}",
         "tensors": ", ".join(f"{name} {list(t.shape)} {t.dtype}" for name, t in manifest.trials[0].tensors.items()),
         **_training(manifest),

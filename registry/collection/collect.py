@@ -221,8 +221,7 @@ def _link_trials(base: Dataset, folder: Path) -> None:
 
 
 def _manifest(name: str, config: CollectionConfig, folder: Path, base: Dataset | None, split: Split) -> Manifest:
-    environment = make(config.environment, [0])
-    layout = PolicyLayout(environment.observation_size, config.hidden_sizes, environment.action_size)
+    layout = PolicyLayout.of(make(config.environment, [0]), config.hidden_sizes)
     return Manifest(
         name=name,
         licence=LICENCE,
@@ -230,6 +229,7 @@ def _manifest(name: str, config: CollectionConfig, folder: Path, base: Dataset |
         checkpoints=base.manifest.checkpoints if base else config.checkpoints,
         observation_size=layout.observation_size,
         action_size=layout.action_size,
+        distribution=layout.distribution,
         parameters=layout.shapes,
         collection=config,
         trial_seeds=tuple(config.seeds),

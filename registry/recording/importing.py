@@ -185,6 +185,10 @@ def _checkpoint_count(trials: Sequence[TrialSource], wanted: int | None, needed:
 def _check_environment(environment: str, layout: PolicyLayout) -> None:
     """Raise `DatasetError` unless the policies act in the environment."""
     simulation = make(environment, [0])
+    if simulation.discrete:
+        raise DatasetError(
+            f"{environment} has discrete actions; Gaussian policies of continuous actions can be imported so far."
+        )
     sizes = (simulation.observation_size, simulation.action_size)
     if sizes != (layout.observation_size, layout.action_size):
         raise DatasetError(

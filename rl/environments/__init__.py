@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import gymnasium
 import numpy as np
@@ -16,21 +16,28 @@ from .tasks import TASKS
 from .vectorized import VectorizedEnvironment
 
 Index = npt.NDArray[np.intp]
+Action = npt.NDArray[Any]
+"""Actions [n, A] float32 within the bounds, or discrete ones [n] int64."""
 
 
 class Environment(Protocol):
-    """N episodes of one environment, stepped together and reset by the caller."""
+    """N episodes of one environment, stepped together and reset by the caller.
+
+    Where actions are `discrete`, `action_size` is their number, `step` takes one of 0 .. action_size - 1 for each
+    episode, [n] int64, and the bounds [A] of a policy's outputs are infinite.
+    """
 
     observation_size: int
     action_size: int
     action_low: Float32
     action_high: Float32
+    discrete: bool
 
     def __len__(self) -> int: ...
 
     def reset(self, ids: Index | None = None) -> Float64: ...
 
-    def step(self, action: Float32, ids: Index | None = None) -> tuple[Float64, Float64, Bool, Bool]: ...
+    def step(self, action: Action, ids: Index | None = None) -> tuple[Float64, Float64, Bool, Bool]: ...
 
 
 def make(environment_id: str, seeds: Sequence[int], *, threads: int = 1) -> Environment:
@@ -39,7 +46,7 @@ def make(environment_id: str, seeds: Sequence[int], *, threads: int = 1) -> Envi
     Parameters
     ----------
     environment_id
-        A Gymnasium continuous-control id; those in `TASKS` run on batched physics.
+        A Gymnasium id with continuous or discrete actions; those in `TASKS` run on batched physics.
     seeds
         One seed per episode stream.
     threads
@@ -50,7 +57,7 @@ def make(environment_id: str, seeds: Sequence[int], *, threads: int = 1) -> Envi
     UnknownNameError
         If Gymnasium does not know the id.
     TiplBenchError
-        If the environment cannot be made here, or has other actions than continuous ones.
+        If the environment cannot be made here, or has actions of another kind.
     """
     if environment_id in TASKS:
         return BatchedEnvironment(TASKS[environment_id], seeds, threads=threads)
@@ -65,4 +72,4 @@ def is_gymnasiums_own(environment_id: str) -> bool:
     return environment_id in TASKS or (spec is not None and str(spec.entry_point).startswith("gymnasium."))
 
 
-__all__ = ["TASKS", "BatchedEnvironment", "Environment", "VectorizedEnvironment", "is_gymnasiums_own", "make"]
+__all__ = ["TASKS", "Action", "BatchedEnvironment", "Environment", "VectorizedEnvironment", "is_gymnasiums_own", "make"]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .task import Bool, Float32, Float64, State
+from .task import Bool, Float32, Float64, State, TaskDefaults
 
 
 def forward_velocity(before: Float64, after: Float64, dt: float) -> Float64:
@@ -30,14 +30,12 @@ def uniform_around(stream: np.random.Generator, qpos: Float64, qvel: Float64, sc
 
 
 @dataclass(frozen=True)
-class HalfCheetah:
-    """HalfCheetah-v4: run forward; reward is forward velocity less a control cost; episodes never end early."""
+class HalfCheetah(TaskDefaults):
+    """HalfCheetah: run forward; reward is forward velocity less a control cost; episodes never end early."""
 
     environment_id: str = "HalfCheetah-v4"
     model_file: str = "half_cheetah.xml"
     frame_skip: int = 5
-    time_limit: int = 1000
-    state_fields: tuple[str, ...] = ("qpos", "qvel")
 
     def initial_state(self, stream: np.random.Generator, qpos: Float64, qvel: Float64) -> tuple[Float64, Float64]:
         return (
@@ -48,8 +46,8 @@ class HalfCheetah:
     def observe(self, state: State) -> Float64:
         return np.concatenate([state["qpos"][:, 1:], state["qvel"]], axis=1)
 
-    def reward(self, before: Float64, state: State, action: Float32, dt: float) -> Float64:
-        reward: Float64 = forward_velocity(before, state["qpos"], dt) - control_cost(0.1, action)
+    def reward(self, before: State, state: State, action: Float32, dt: float, terminated: Bool) -> Float64:
+        reward: Float64 = forward_velocity(before["qpos"], state["qpos"], dt) - control_cost(0.1, action)
         return reward
 
     def terminated(self, state: State, observation: Float64) -> Bool:
@@ -57,14 +55,12 @@ class HalfCheetah:
 
 
 @dataclass(frozen=True)
-class Swimmer:
-    """Swimmer-v4: swim forward in a plane; reward is velocity less a control cost; episodes never end early."""
+class Swimmer(TaskDefaults):
+    """Swimmer: swim forward in a plane; reward is velocity less a control cost; episodes never end early."""
 
     environment_id: str = "Swimmer-v4"
     model_file: str = "swimmer.xml"
     frame_skip: int = 4
-    time_limit: int = 1000
-    state_fields: tuple[str, ...] = ("qpos", "qvel")
 
     def initial_state(self, stream: np.random.Generator, qpos: Float64, qvel: Float64) -> tuple[Float64, Float64]:
         return uniform_around(stream, qpos, qvel, 0.1)
@@ -72,16 +68,22 @@ class Swimmer:
     def observe(self, state: State) -> Float64:
         return np.concatenate([state["qpos"][:, 2:], state["qvel"]], axis=1)
 
-    def reward(self, before: Float64, state: State, action: Float32, dt: float) -> Float64:
-        reward: Float64 = forward_velocity(before, state["qpos"], dt) - control_cost(1e-4, action)
+    def reward(self, before: State, state: State, action: Float32, dt: float, terminated: Bool) -> Float64:
+        reward: Float64 = forward_velocity(before["qpos"], state["qpos"], dt) - control_cost(1e-4, action)
         return reward
 
     def terminated(self, state: State, observation: Float64) -> Bool:
         return np.zeros(len(observation), dtype=np.bool_)
 
 
-class _Upright:
-    """What Hopper and Walker2d share: velocities observed within ±10, and a reward of 1 for every step taken."""
+@dataclass(frozen=True)
+class _Upright(TaskDefaults):
+    """What Hopper and Walker2d share: velocities observed within ±10, and a reward of 1 a step.
+
+    In version 4 the failing step is worth its 1 too.
+    """
+
+    failing_step_rewarded: bool = True
 
     def initial_state(self, stream: np.random.Generator, qpos: Float64, qvel: Float64) -> tuple[Float64, Float64]:
         return uniform_around(stream, qpos, qvel, 5e-3)
@@ -89,24 +91,23 @@ class _Upright:
     def observe(self, state: State) -> Float64:
         return np.concatenate([state["qpos"][:, 1:], np.clip(state["qvel"], -10, 10)], axis=1)
 
-    def reward(self, before: Float64, state: State, action: Float32, dt: float) -> Float64:
-        reward: Float64 = forward_velocity(before, state["qpos"], dt) + 1.0 - control_cost(1e-3, action)
+    def reward(self, before: State, state: State, action: Float32, dt: float, terminated: Bool) -> Float64:
+        alive = 1.0 if self.failing_step_rewarded else (~terminated).astype(np.float64)
+        reward: Float64 = forward_velocity(before["qpos"], state["qpos"], dt) + alive - control_cost(1e-3, action)
         return reward
 
 
 @dataclass(frozen=True)
 class Hopper(_Upright):
-    """Hopper-v4: hop forward on one leg; reward 1 a step and forward velocity less a control cost.
+    """Hopper: hop forward on one leg; reward 1 a step and forward velocity less a control cost.
 
     An episode ends when the torso is at most 0.7 high or leans by 0.2 rad or more, or when a coordinate other than
-    the position, or an unclipped velocity, reaches 100. The failing step is worth its 1 too.
+    the position, or an unclipped velocity, reaches 100.
     """
 
     environment_id: str = "Hopper-v4"
     model_file: str = "hopper.xml"
     frame_skip: int = 4
-    time_limit: int = 1000
-    state_fields: tuple[str, ...] = ("qpos", "qvel")
 
     def terminated(self, state: State, observation: Float64) -> Bool:
         qpos, qvel = state["qpos"], state["qvel"]
@@ -120,16 +121,14 @@ class Hopper(_Upright):
 
 @dataclass(frozen=True)
 class Walker2d(_Upright):
-    """Walker2d-v4: walk forward on two legs; reward 1 a step and forward velocity less a control cost.
+    """Walker2d: walk forward on two legs; reward 1 a step and forward velocity less a control cost.
 
-    An episode ends when the torso's height leaves (0.8, 2) or its angle (-1, 1); the failing step is worth its 1 too.
+    An episode ends when the torso's height leaves (0.8, 2) or its angle (-1, 1).
     """
 
     environment_id: str = "Walker2d-v4"
     model_file: str = "walker2d.xml"
     frame_skip: int = 4
-    time_limit: int = 1000
-    state_fields: tuple[str, ...] = ("qpos", "qvel")
 
     def terminated(self, state: State, observation: Float64) -> Bool:
         height, angle = state["qpos"][:, 1], state["qpos"][:, 2]

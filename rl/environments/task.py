@@ -1,14 +1,13 @@
 """The contract of a task with batched physics: Gymnasium's environment class, as array functions.
 
-Each task restates one Gymnasium MuJoCo environment for a whole batch: how a state is observed, what a step is
-worth, when an episode ends, and how a reset is drawn from an episode's random stream. `rl.environments.tasks`
+Each task restates one Gymnasium MuJoCo environment, of one version, for a whole batch: how a state is observed, what a
+step is worth, when an episode ends, and how a reset is drawn from an episode's random stream. `rl.environments.tasks`
 holds the tasks there are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -54,6 +53,16 @@ class Task(Protocol):
         """The fields of MuJoCo's `mjData` that the task reads, derived ones included."""
         ...
 
+    @property
+    def before_fields(self) -> tuple[str, ...]:
+        """The fields of which a reward reads the values before the step too: `qpos`, or some of `state_fields`."""
+        ...
+
+    @property
+    def contact_forces(self) -> bool:
+        """Whether the task reads `cfrc_ext` [N, bodies, 6], which `mj_step` alone does not compute."""
+        ...
+
     def initial_state(self, stream: np.random.Generator, qpos: Float64, qvel: Float64) -> tuple[Float64, Float64]:
         """Draw one episode's initial ([nq], [nv]) around the model's own, in Gymnasium's order of draws."""
         ...
@@ -62,8 +71,8 @@ class Task(Protocol):
         """Observations [N, O] of states."""
         ...
 
-    def reward(self, before: Float64, state: State, action: Float32, dt: float) -> Float64:
-        """Rewards [N] of a step of `dt` seconds from positions `before` [N, nq] to `state` under `action` [N, A]."""
+    def reward(self, before: State, state: State, action: Float32, dt: float, terminated: Bool) -> Float64:
+        """Rewards [N] of a step of `dt` seconds from `before` to `state` under `action` [N, A]."""
         ...
 
     def terminated(self, state: State, observation: Float64) -> Bool:
@@ -71,9 +80,10 @@ class Task(Protocol):
         ...
 
 
-def model_path(task: Task) -> Path:
-    """Where Gymnasium keeps the task's MuJoCo model."""
-    # Found from the package's folder: importing gymnasium.envs.mujoco would pull in the renderers.
-    import gymnasium
+class TaskDefaults:
+    """What most tasks have in common."""
 
-    return Path(gymnasium.__file__).parent / "envs" / "mujoco" / "assets" / task.model_file
+    before_fields: tuple[str, ...] = ("qpos",)
+    contact_forces: bool = False
+    time_limit: int = 1000
+    state_fields: tuple[str, ...] = ("qpos", "qvel")

@@ -1,4 +1,4 @@
-"""Any other Gymnasium continuous-control environment, at Gymnasium's own speed."""
+"""Any other Gymnasium environment with continuous or discrete actions, at Gymnasium's own speed."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from ...utils.errors import TiplBenchError
 from ...utils.text import one_line
-from .batched import compiler_warnings_logged
-from .task import Bool, Float32, Float64
+from .models import compiler_warnings_logged
+from .task import Bool, Float64
 
 Index = npt.NDArray[np.intp]
 
@@ -41,14 +41,21 @@ class VectorizedEnvironment:
                 "Install what it asks for, or choose another."
             ) from error
         space = self._vector.single_action_space
-        if not isinstance(space, gymnasium.spaces.Box) or len(space.shape) != 1:
+        self.discrete = isinstance(space, gymnasium.spaces.Discrete)
+        if isinstance(space, gymnasium.spaces.Discrete):
+            self._first_action, self.action_size = int(space.start), int(space.n)
+            self.action_high = np.full(self.action_size, np.inf, dtype=np.float32)
+            self.action_low = -self.action_high
+        elif isinstance(space, gymnasium.spaces.Box) and len(space.shape) == 1:
+            self.action_low = space.low.astype(np.float32)
+            self.action_high = space.high.astype(np.float32)
+            self.action_size = space.shape[0]
+        else:
             raise TiplBenchError(
-                f"{environment_id} has action space {space}; only one-dimensional continuous (Box) actions work here."
+                f"{environment_id} has action space {space}; only one-dimensional continuous (Box) actions and single "
+                "discrete (Discrete) ones work here."
             )
         self._seeds: list[int | None] = [int(s) for s in seeds]
-        self.action_low = space.low.astype(np.float32)
-        self.action_high = space.high.astype(np.float32)
-        self.action_size = space.shape[0]
         observation_space = self._vector.single_observation_space
         assert observation_space.shape is not None
         self.observation_size = observation_space.shape[0]
@@ -68,8 +75,10 @@ class VectorizedEnvironment:
             self._seeds[i] = None
         return np.asarray(observation, dtype=np.float64)[ids]
 
-    def step(self, action: Float32, ids: Index | None = None) -> tuple[Float64, Float64, Bool, Bool]:
+    def step(self, action: npt.NDArray[Any], ids: Index | None = None) -> tuple[Float64, Float64, Bool, Bool]:
         """As `BatchedEnvironment.step`; simulations outside `ids` are left as they are."""
+        if self.discrete:
+            action = action + self._first_action
         if ids is None:
             stepped, reward, terminated, truncated, _ = self._vector.step(action)
             return np.asarray(stepped, dtype=np.float64), reward.copy(), terminated.copy(), truncated.copy()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gymnasium
 import numpy as np
 import pytest
 from tipl_bench.baselines.continuation import Continuation, ContinuationOptions
@@ -107,8 +108,11 @@ def test_an_environment_of_other_policies_is_refused(trials):
 
 
 def test_an_environment_whose_state_cannot_be_copied_is_refused(trials):
-    predictor = fitted(trials, windows=0, environment="InvertedPendulum-v5")
-    with pytest.raises(
-        PredictorError, match=r"the state of InvertedPendulum-v5 cannot be copied, only that of Inverted"
-    ):
-        predictor.predict(at(trials[0], EDGE), HORIZON)
+    entry = gymnasium.registry["InvertedPendulum-v5"]
+    gymnasium.register("OwnPendulum-v0", entry.entry_point, max_episode_steps=entry.max_episode_steps)
+    try:
+        predictor = fitted(trials, windows=0, environment="OwnPendulum-v0")
+        with pytest.raises(PredictorError, match="the state of OwnPendulum-v0 cannot be copied, only that of Inv"):
+            predictor.predict(at(trials[0], EDGE), HORIZON)
+    finally:
+        gymnasium.registry.pop("OwnPendulum-v0")

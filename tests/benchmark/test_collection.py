@@ -171,7 +171,7 @@ def test_more_cores_than_blocks_are_not_expected_to_help():
 
 
 def test_every_environment_of_a_shipped_collection_has_an_expected_cost():
-    assert SIMULATION.keys() == TASKS.keys()
+    assert SIMULATION.keys() == {environment.rpartition("-v")[0] for environment in TASKS}
     assert expected_seconds(preset("hopper/ppo-mini-v2").model_copy(update={"environment": "Pendulum-v1"})) is None
 
 

@@ -53,7 +53,11 @@ def test_a_broken_catalog_is_passed_over(broken, store):
 
 
 def test_environments_budgets_and_devices_are_completed():
-    assert completed("run", "--env", "Inverted") == ["InvertedDoublePendulum-v4", "InvertedPendulum-v4"]
+    assert completed("run", "--env", "Inverted") == [
+        "InvertedDoublePendulum-v4",
+        "InvertedPendulum-v4",
+        "InvertedPendulum-v5",
+    ]
     assert completed("run", "--budget", "") == ["smoke", "quick", "standard", "paper"]
     assert completed("run", "--device", "c") == ["cpu", "cuda"]
 

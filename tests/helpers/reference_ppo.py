@@ -51,17 +51,19 @@ class Iteration:
 
 
 class ReferencePPO:
+    learning_rate, entropy_coefficient = 3e-4, 0.0
+
     def __init__(self, environment_id, hidden, seed, iterations):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             self.env = gymnasium.make(environment_id)
-        o, a = self.env.observation_space.shape[0], self.env.action_space.shape[0]
+        o, a = self.env.observation_space.shape[0], self.actions()
         generator = torch.Generator().manual_seed(seed)
         self.actor = mlp((o, *hidden, a), 0.01, generator)
         self.critic = mlp((o, *hidden, 1), 1.0, generator)
-        self.log_std = nn.Parameter(torch.zeros(1, a))
-        self.parameters = [*self.actor.parameters(), self.log_std, *self.critic.parameters()]
-        self.adam = torch.optim.Adam(self.parameters, lr=3e-4, eps=1e-5)
+        self.spread = self.deviations(a)
+        self.parameters = [*self.actor.parameters(), *self.spread, *self.critic.parameters()]
+        self.adam = torch.optim.Adam(self.parameters, lr=self.learning_rate, eps=1e-5)
         noise, order = np.random.SeedSequence(seed).spawn(2)
         self.noise, self.order = np.random.default_rng(noise), np.random.default_rng(order)
         self.observation_moments, self.return_moments = RunningMoments(o), RunningMoments(())
@@ -76,13 +78,28 @@ class ReferencePPO:
         scaled = (observation - moments.mean) / np.sqrt(moments.var + 1e-8)
         return torch.tensor(np.clip(scaled, -10, 10), dtype=torch.float32)
 
+    def actions(self):
+        return self.env.action_space.shape[0]
+
+    def deviations(self, actions):
+        return [nn.Parameter(torch.zeros(1, actions))]
+
     def distribution(self, observation):
         mean = self.actor(observation)
-        return torch.distributions.Normal(mean, torch.exp(self.log_std.expand_as(mean)))
+        normal = torch.distributions.Normal(mean, torch.exp(self.spread[0].expand_as(mean)))
+        return torch.distributions.Independent(normal, 1)
+
+    def sample_noise(self, steps):
+        return self.noise.standard_normal((steps, self.actions()), dtype=np.float32)
+
+    def sample(self, pi, noise):
+        return pi.mean + pi.stddev * noise
+
+    def applied(self, action):
+        return np.clip(action, self.env.action_space.low, self.env.action_space.high)
 
     def act(self, action, out):
-        low, high = self.env.action_space.low, self.env.action_space.high
-        observation, reward, terminated, truncated, _ = self.env.step(np.clip(action, low, high))
+        observation, reward, terminated, truncated, _ = self.env.step(self.applied(action))
         self.episode_return += reward
         normalized = self.normalize(observation)
         self.discounted = self.discounted * 0.99 * (1 - terminated) + reward
@@ -95,15 +112,15 @@ class ReferencePPO:
         return normalized, scaled, float(terminated or truncated)
 
     def collect(self, steps, out):
-        noise = self.noise.standard_normal((steps, self.log_std.shape[1]), dtype=np.float32)
+        noise = self.sample_noise(steps)
         rows = {name: [] for name in ("observation", "action", "log", "reward", "done", "value")}
         for step in range(steps):
             rows["observation"].append(self.next_observation)
             rows["done"].append(self.next_done)
             with torch.no_grad():
                 pi = self.distribution(self.next_observation[None])
-                action = pi.mean + pi.stddev * torch.from_numpy(noise[step : step + 1])
-                rows["log"].append(pi.log_prob(action).sum())
+                action = self.sample(pi, torch.from_numpy(noise[step : step + 1]))
+                rows["log"].append(pi.log_prob(action)[0])
                 rows["value"].append(self.critic(self.next_observation[None])[0, 0])
             rows["action"].append(action[0])
             self.next_observation, reward, self.next_done = self.act(action[0].numpy(), out)
@@ -126,18 +143,18 @@ class ReferencePPO:
         return result
 
     def loss(self, batch, advantage, target):
-        log = self.distribution(batch["observation"]).log_prob(batch["action"]).sum(1)
-        ratio = (log - batch["log"]).exp()
+        pi = self.distribution(batch["observation"])
+        ratio = (pi.log_prob(batch["action"]) - batch["log"]).exp()
         advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
         policy = torch.max(-advantage * ratio, -advantage * torch.clamp(ratio, 0.8, 1.2)).mean()
         value = self.critic(batch["observation"])[:, 0]
         clipped = batch["value"] + torch.clamp(value - batch["value"], -0.2, 0.2)
         value_loss = 0.5 * torch.max((value - target) ** 2, (clipped - target) ** 2).mean()
-        return policy + 0.5 * value_loss
+        return policy + 0.5 * value_loss - self.entropy_coefficient * pi.entropy().mean()
 
     def iterate(self, steps=2048, epochs=10, minibatches=32):
         self.iteration += 1
-        self.adam.param_groups[0]["lr"] = (1 - (self.iteration - 1) / self.iterations) * 3e-4
+        self.adam.param_groups[0]["lr"] = (1 - (self.iteration - 1) / self.iterations) * self.learning_rate
         out = Iteration()
         data = self.collect(steps, out)
         advantage = self.advantages(data)
@@ -159,5 +176,29 @@ class ReferencePPO:
             self.adam.step()
 
     def policy(self):
-        parts = [*self.actor.parameters(), self.log_std]
+        parts = [*self.actor.parameters(), *self.spread]
         return torch.cat([p.detach().flatten() for p in parts]).numpy().copy()
+
+
+class CategoricalPPO(ReferencePPO):
+    """The same for discrete actions, with the loss and the learning rate of CleanRL's `ppo`."""
+
+    learning_rate, entropy_coefficient = 2.5e-4, 0.01
+
+    def actions(self):
+        return int(self.env.action_space.n)
+
+    def deviations(self, actions):
+        return []
+
+    def distribution(self, observation):
+        return torch.distributions.Categorical(logits=self.actor(observation))
+
+    def sample_noise(self, steps):
+        return self.noise.gumbel(size=(steps, self.actions())).astype(np.float32)
+
+    def sample(self, pi, noise):
+        return (pi.logits + noise).argmax(1)
+
+    def applied(self, action):
+        return int(action)

@@ -37,8 +37,7 @@ SMALL_2 = PROTOCOLS[2].model_copy(update={"version": 902, "origins_per_position"
 
 def layout_of(environment: str, hidden: tuple[int, ...]) -> PolicyLayout:
     """The layout of an environment's policies with these hidden widths."""
-    simulation = make(environment, [0])
-    return PolicyLayout(simulation.observation_size, hidden, simulation.action_size)
+    return PolicyLayout.of(make(environment, [0]), hidden)
 
 
 def random_walk(seed: int, checkpoints: int, parameters: int, step: float = 0.05) -> Array:

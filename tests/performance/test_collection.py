@@ -15,7 +15,7 @@ from tipl_bench.registry.collection.collect import blocks
 from tipl_bench.registry.collection.processes import collect_side_by_side
 from tipl_bench.registry.collection_config import CollectionConfig
 from tipl_bench.rl import PPOTraining
-from tipl_bench.rl.environments.batched import load_model
+from tipl_bench.rl.environments.models import load_model
 from tipl_bench.rl.environments.tasks import task
 from tipl_bench.rl.evaluation import usable_threads
 
@@ -34,7 +34,7 @@ def case(request):
 def test_limit_raw_physics(case, timed):
     name, environment, _, trials = case
     kind = task(environment)
-    model = load_model(kind)
+    model = load_model(kind.model_file)
     batch = Batch(model, trials, nthread=usable_threads())
     actions = np.random.default_rng(0).uniform(-1, 1, (STEPS, trials, model.nu))
 

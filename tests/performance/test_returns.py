@@ -11,7 +11,8 @@ import torch
 from mujoco.batch import Batch
 from tipl_bench.benchmark.protocol import CURRENT
 from tipl_bench.registry.loading import load_dataset
-from tipl_bench.rl.environments.batched import BatchedEnvironment, load_model
+from tipl_bench.rl.environments.batched import BatchedEnvironment
+from tipl_bench.rl.environments.models import load_model
 from tipl_bench.rl.environments.tasks import task
 from tipl_bench.rl.evaluation import Policies, evaluate_returns, usable_threads
 from tipl_bench.rl.forward import evaluation_actions
@@ -75,7 +76,7 @@ def test_limit_physics_with_precomputed_actions(case, timed):
     environment, layout, policies = case
     actions = recorded_actions(environment, layout, policies, EPISODE)
     kind = task(environment)
-    batch = Batch(load_model(kind), actions.shape[1], nthread=usable_threads())
+    batch = Batch(load_model(kind.model_file), actions.shape[1], nthread=usable_threads())
     control = batch.bind("ctrl")
     start = BatchedEnvironment(kind, list(SEEDS) * len(policies))
     start.reset()

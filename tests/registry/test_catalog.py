@@ -50,13 +50,15 @@ def test_an_environment_has_at_most_one_default():
 
 
 def test_an_environment_without_a_default_answers_with_those_that_have_one():
-    with pytest.raises(UnknownNameError, match="Did you mean 'InvertedPendulum-v4'"):
-        default_dataset("InvertedPendulum-v5")
+    with pytest.raises(UnknownNameError, match="Did you mean 'Hopper-v4'"):
+        default_dataset("Hopper-v5")
 
 
 def test_an_environment_that_only_gymnasium_has_answers_with_how_to_collect_a_dataset(smooth):
-    with pytest.raises(UnknownNameError, match=r"collect inverted-pendulum/ppo-v1 --config FILE.*InvertedPendulum-v5"):
-        default_dataset("InvertedPendulum-v5")
+    with pytest.raises(UnknownNameError, match=r"collect hopper-v5/ppo-v1 --config FILE.*Hopper-v5"):
+        default_dataset("Hopper-v5")
+    with pytest.raises(UnknownNameError, match=r"collect pendulum/ppo-v1 --config FILE.*Pendulum-v1"):
+        default_dataset("Pendulum-v1")
     with pytest.raises(UnknownNameError, match=r"`environment = \"Ant-v4\"`.*docs/hub\.md"):
         default_dataset("Ant-v4")
     with pytest.raises(UnknownNameError) as caught:

@@ -8,6 +8,7 @@ import pytest
 from helpers.small_collections import tiny_config
 from pydantic import ValidationError
 from tipl_bench.registry.collection.collect import blocks
+from tipl_bench.registry.collection.duration import UNBATCHED
 from tipl_bench.registry.collection.presets import Extension, Truncation, preset, presets, read_config
 from tipl_bench.registry.collection_config import CollectionConfig, CollectionMethod
 from tipl_bench.registry.loading import load_dataset
@@ -120,7 +121,7 @@ def test_every_shipped_collection_has_a_proper_name_and_a_source():
             base = known[entry.extends]
             assert entry.trials > (known[base.truncates] if isinstance(base, Truncation) else base).trials
         else:
-            assert entry.environment in TASKS
+            assert entry.environment in {*TASKS, *UNBATCHED}
 
 
 def test_the_bundled_head_is_the_first_401_checkpoints():

@@ -109,6 +109,7 @@ def test_a_file_holds_all_that_a_policy_needs(policy, tmp_path):
         assert file.metadata() == {
             "environment": "InvertedPendulum-v4",
             "activation": "tanh",
+            "distribution": "gaussian",
             "sizes": "[4, 8, 8, 1]",
             "normaliser_epsilon": "1e-08",
             "observation_clip": "10.0",

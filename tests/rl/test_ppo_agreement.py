@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from helpers.reference_ppo import ReferencePPO
+from helpers.reference_ppo import CategoricalPPO, ReferencePPO
 from tipl_bench.rl import Adam, PolicyLayout, PPOHyperparameters, PPOTraining, TrainingConfig
 from tipl_bench.rl.ppo import StackedAgent
 
@@ -13,15 +13,20 @@ ITERATIONS_PLANNED = 10
 """The learning rate falls over these; fewer are run."""
 
 
-def train(environment, hidden, seeds, *, steps, minibatches, iterations):
+def train(environment, hidden, seeds, *, steps, minibatches, iterations, kind=ReferencePPO):
     """Checkpoints of a block, row 0 first, and for each trial the reference's iterations."""
-    hyperparameters = PPOHyperparameters(steps_per_iteration=steps, minibatches=minibatches)
+    hyperparameters = PPOHyperparameters(
+        steps_per_iteration=steps,
+        minibatches=minibatches,
+        learning_rate=kind.learning_rate,
+        entropy_coefficient=kind.entropy_coefficient,
+    )
     config = TrainingConfig(environment, hidden, steps * ITERATIONS_PLANNED, hyperparameters=hyperparameters)
     block = PPOTraining(config, seeds, threads=1)
     checkpoints = [block.start()]
     for _ in range(iterations):
         checkpoints += block.iterate()
-    references = [ReferencePPO(environment, hidden, seed, ITERATIONS_PLANNED) for seed in seeds]
+    references = [kind(environment, hidden, seed, ITERATIONS_PLANNED) for seed in seeds]
     starts = [reference.policy() for reference in references]
     theirs = [[reference.iterate(steps, 10, minibatches) for _ in range(iterations)] for reference in references]
     return checkpoints, starts, theirs
@@ -59,6 +64,14 @@ def test_inverted_pendulum_trains_as_the_plain_implementation_does():
     assert all(len(iteration.finished_returns) > 100 for trial in theirs for iteration in trial)
 
 
+@pytest.mark.parametrize(("environment", "steps"), [("CartPole-v1", 512), ("Acrobot-v1", 600)])
+def test_discrete_actions_train_as_in_the_plain_implementation(environment, steps):
+    theirs = assert_agreement(
+        environment, (8, 8), [1, 2], steps=steps, minibatches=4, iterations=3, tolerance=2e-6, kind=CategoricalPPO
+    )
+    assert sum(len(iteration.finished_returns) for trial in theirs for iteration in trial) > 5
+
+
 def test_episodes_cut_by_the_time_limit_train_as_in_the_plain_implementation():
     theirs = assert_agreement("Pendulum-v1", (8, 8), [1, 2], steps=256, minibatches=4, iterations=3, tolerance=2e-6)
     assert all(len(trial[1].finished_returns) == 1 for trial in theirs)
@@ -89,7 +102,7 @@ def test_epochs_over_the_same_batch_agree_with_autograd_and_torchs_adam(sizes, e
             data = {
                 "observation": observation,
                 "action": action,
-                "log": pi.log_prob(action).sum(1) + 0.3 * normal(steps),
+                "log": pi.log_prob(action) + 0.3 * normal(steps),
                 "value": reference.critic(observation)[:, 0] + 0.3 * normal(steps),
             }
         advantage = 3 * normal(steps)

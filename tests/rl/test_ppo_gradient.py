@@ -13,6 +13,10 @@ from tipl_bench.rl.ppo import StackedAgent, clip_by_norm, generalized_advantage
 
 TRIALS, STEPS = 3, 40
 LAYOUTS = [PolicyLayout(4, (8, 8), 1), PolicyLayout(17, (32, 16), 6), PolicyLayout(3, (5,), 2)]
+DISCRETE = [
+    PolicyLayout(4, (8, 8), 2, distribution="categorical"),
+    PolicyLayout(6, (5,), 3, distribution="categorical"),
+]
 
 
 def network(flat, sizes, x):
@@ -28,12 +32,15 @@ def network(flat, sizes, x):
 
 def losses(flat, layout, settings, observation, action, old, advantage, target, value):
     """PPO's clipped losses of one trial and which of their branches are active, from the paper's definition."""
-    mean, rest = network(flat, layout.sizes, observation)
-    log_std, rest = rest[: layout.action_size], rest[layout.action_size :]
+    output, rest = network(flat, layout.sizes, observation)
+    if layout.distribution == "categorical":
+        pi, taken = torch.distributions.Categorical(logits=output), action.argmax(1)
+    else:
+        log_std, rest = rest[: layout.action_size], rest[layout.action_size :]
+        pi, taken = torch.distributions.Independent(torch.distributions.Normal(output, log_std.exp()), 1), action
     now, rest = network(rest, (layout.observation_size, *layout.hidden_sizes, 1), observation)
     assert not len(rest)
-    log_probability = torch.distributions.Normal(mean, log_std.exp()).log_prob(action).sum(1)
-    ratio = torch.exp(log_probability - old)
+    ratio = torch.exp(pi.log_prob(taken) - old)
     plain, clipped = advantage * ratio, advantage * torch.clamp(ratio, 1 - settings.clip, 1 + settings.clip)
     policy_loss = -torch.min(plain, clipped).mean()
     held = value + torch.clamp(now[:, 0] - value, -settings.clip, settings.clip)
@@ -49,7 +56,8 @@ def losses(flat, layout, settings, observation, action, old, advantage, target, 
         "value outside but not held": changed & (errors > held_errors),
         "value inside": ~changed,
     }
-    return policy_loss + settings.value_coefficient * value_loss, active
+    entropy = pi.entropy().mean()
+    return policy_loss + settings.value_coefficient * value_loss - settings.entropy_coefficient * entropy, active
 
 
 def case(layout, dtype):
@@ -59,12 +67,14 @@ def case(layout, dtype):
     def normal(*shape):
         return torch.randn(*shape, generator=stream, dtype=torch.float64).to(dtype)
 
-    settings = PPOHyperparameters(value_coefficient=0.7, clip=0.15)
+    settings = PPOHyperparameters(value_coefficient=0.7, clip=0.15, entropy_coefficient=0.3)
     agent = StackedAgent(layout, list(range(TRIALS)), settings, Adam())
     agent.parameters = (agent.parameters + 0.3 * normal(*agent.parameters.shape)).to(dtype)
     agent.bind()
     observation = normal(TRIALS, STEPS, layout.observation_size)
     action = 1.5 * normal(TRIALS, STEPS, layout.action_size)
+    if layout.categorical:
+        action = torch.nn.functional.one_hot(action.argmax(-1), layout.action_size).to(dtype)
     old = agent.log_probability(observation, action) + 0.3 * normal(TRIALS, STEPS)
     value = agent.value(observation) + 0.3 * normal(TRIALS, STEPS)
     batch = (observation, action, old, normal(TRIALS, STEPS), value + normal(TRIALS, STEPS), value)
@@ -72,7 +82,7 @@ def case(layout, dtype):
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-5)], ids=str)
-@pytest.mark.parametrize("layout", LAYOUTS, ids=str)
+@pytest.mark.parametrize("layout", [*LAYOUTS, *DISCRETE], ids=str)
 def test_the_gradient_is_autograds_with_every_clip_active(layout, dtype, tolerance):
     agent, settings, batch = case(layout, dtype)
     ours = agent.gradient(*batch)

@@ -53,7 +53,8 @@ class NeuralGraph:
         parts = []
         before = slice(0, layout.observation_size)
         for layer, size in enumerate(layout.sizes[1:]):
-            vectors = [f"layer{layer}.bias", *["log_std"] * (layer == len(layout.hidden_sizes))]
+            last = layer == len(layout.hidden_sizes)
+            vectors = [f"layer{layer}.bias", *["log_std"] * (last and not layout.categorical)]
             first = before.stop + len(vectors)
             neurons = slice(first, first + size)
             parts.append(Part(WEIGHT, layout.slices[f"layer{layer}.weight"], neurons, before))
