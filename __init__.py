@@ -23,6 +23,7 @@ _HOMES = {
     "Predictor": "baselines.predictor",
     "ProgressLines": "utils.progress",
     "Run": "benchmark.run",
+    "Selection": "registry.views.selection",
     "TiplBenchError": "utils.errors",
     "TrainingWindows": "baselines.fitting.windows",
     "TrainingRun": "benchmark.training.run",
@@ -31,6 +32,7 @@ _HOMES = {
     "check_predictor": "benchmark.conformance.check",
     "compare": "benchmark.compare",
     "compare_training": "benchmark.training.compare",
+    "concatenate": "registry.views.selection",
     "evaluate_returns": "rl.evaluation",
     "iteration_positions": "registry.trial",
     "load_dataset": "registry.loading",
@@ -39,6 +41,7 @@ _HOMES = {
     "meta_train": "benchmark.meta_training.run",
     "reproduce": "leaderboard.verify.reproduce",
     "run": "benchmark.run",
+    "stream_dataset": "registry.loading",
     "train": "benchmark.training.run",
     "verify": "leaderboard.verify.rescore",
 }
@@ -59,8 +62,9 @@ if TYPE_CHECKING:
     from .leaderboard.verify.reproduce import reproduce
     from .leaderboard.verify.rescore import verify
     from .registry.dataset import Dataset
-    from .registry.loading import load_dataset
+    from .registry.loading import load_dataset, stream_dataset
     from .registry.trial import Trial, iteration_positions
+    from .registry.views.selection import Selection, concatenate
     from .rl.evaluation import evaluate_returns
     from .rl.optimizer import Optimizer, OuterRule
     from .rl.policy import PolicyLayout
@@ -90,6 +94,7 @@ __all__ = [
     "Predictor",
     "ProgressLines",
     "Run",
+    "Selection",
     "TiplBenchError",
     "TrainingRun",
     "TrainingWindows",
@@ -99,6 +104,7 @@ __all__ = [
     "check_predictor",
     "compare",
     "compare_training",
+    "concatenate",
     "evaluate_returns",
     "iteration_positions",
     "load_dataset",
@@ -107,6 +113,7 @@ __all__ = [
     "meta_train",
     "reproduce",
     "run",
+    "stream_dataset",
     "train",
     "verify",
 ]

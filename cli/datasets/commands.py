@@ -14,6 +14,7 @@ from ..groups import Commands, examples
 from ..output import Bars, console, echo, print_fields, quiet_option
 from .ceiling import dataset_ceiling
 from .hub import download_dataset, publish_dataset, yank_dataset
+from .stored import print_store
 
 if TYPE_CHECKING:
     from ...registry.cleanup import Removal
@@ -32,13 +33,17 @@ def datasets() -> None:
     """List, show, verify, collect, download and publish trajectory datasets."""
 
 
-@datasets.command("list")
+@datasets.command("list", epilog=examples("datasets list", "datasets list --store"))
+@click.option("--store", "stored", is_flag=True, help="What the store holds, with sizes, digests and what is verified.")
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
-def list_datasets(as_json: bool) -> None:
+def list_datasets(stored: bool, as_json: bool) -> None:
     """List the catalog and the local store."""
     from ...registry.catalog import catalog
     from ...registry.store import local_names
 
+    if stored:
+        print_store(as_json=as_json)
+        return
     rows = [_listed(name) for name in sorted({*catalog(), *local_names()})]
     if as_json:
         click.echo(json.dumps(rows, indent=1))
@@ -194,6 +199,9 @@ def _described(view: DatasetView) -> dict[str, str]:
         f"{manifest.trial_seeds[0]} to {manifest.trial_seeds[-1]}",
         "hyperparameters": ", ".join(f"{k}={v}" for k, v in config.hyperparameters.model_dump().items()),
         **{what: f"{origin.name} ({origin.digest[:12]})" for what, origin in derived_from.items() if origin},
+        "made from": "; ".join(
+            f"trials {_numbers([*s.trials])} of {s.name} ({s.digest[:12]})" for s in manifest.made_from
+        ),
         "size": f"{size:,} bytes ({size / 1e6:,.1f} MB) in {len(view.files)} files{partly}",
         "collected with": ", ".join(f"{k} {v}" for k, v in manifest.versions.items()) + f" on {manifest.cpu}",
     }
@@ -209,7 +217,9 @@ def verify_dataset(name: str) -> None:
     """
     from ...registry.catalog import catalog, find_derived, identity_of
     from ...registry.derived import derived_protocols
+    from ...registry.files import note_verified
     from ...registry.loading import open_local, parse_reference
+    from ...registry.locations import cache_root
 
     dataset = open_local(parse_reference(name))
     here = dataset.trials_here
@@ -223,6 +233,8 @@ def verify_dataset(name: str) -> None:
             bars.stage("verify", done, total, path)
 
         dataset.verify(report, here)
+    if dataset.folder.is_relative_to(cache_root()):  # what comes with the package, or is the user's, stays as it is
+        note_verified(dataset.folder, dataset.contents(here))
     some = f"{len(here)} of {len(dataset)} trials are here ({_numbers(here)}); "
     partly = some if len(here) < len(dataset) else ""
     echo(f"{dataset.name}: {partly}{len(sizes)} files, {total:,} bytes, all intact; digest {identity_of(dataset)}")
