@@ -169,9 +169,7 @@ def test_the_command_fetches_some_tensors_of_some_trials(hub, dataset, place):
 
 
 def test_a_tensor_that_is_none_is_refused_with_those_there_are(hub, place):
-    with pytest.raises(
-        UnknownNameError, match=r"Unknown tensor 'bias'\. Known: environment_steps, "
-    ):
+    with pytest.raises(UnknownNameError, match=r"Unknown tensor 'bias'\. Known: environment_steps, "):
         stream_dataset(PLACE).trial(0).read("bias")
 
 
