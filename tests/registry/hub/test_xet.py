@@ -9,7 +9,6 @@ import pytest
 from helpers.hub import Hang, Status
 from helpers.hub_commands import PLACE, command, files, finished, leftovers
 from helpers.small_collections import contents
-from tipl_bench.registry.files import VERIFIED_NAME
 from tipl_bench.registry.loading import load_dataset
 from tipl_bench.registry.store import dataset_folder
 from tipl_bench.utils.errors import DatasetError, HubError
@@ -37,8 +36,7 @@ def test_what_is_in_xet_storage_comes_from_there_bit_for_bit(hub, dataset, place
     assert not hub.calls("lfs-objects")
     size = sum(entry.size for entry in dataset.manifest.files)
     assert reports[-1] == (size, size)
-    listed = {entry.path for entry in dataset.manifest.files}
-    assert contents(got.folder).keys() == {"manifest.json", VERIFIED_NAME, *listed}
+    assert contents(got.folder).keys() == {"manifest.json", *(entry.path for entry in dataset.manifest.files)}
 
 
 @pytest.mark.parametrize("kind", ["other bytes", "more bytes", "fewer bytes"])
