@@ -24,6 +24,7 @@ _HOMES = {
     "Predictor": "baselines.predictor",
     "ProgressLines": "utils.progress",
     "Run": "benchmark.run",
+    "Selection": "registry.views.selection",
     "TiplBenchError": "utils.errors",
     "TrainingWindows": "baselines.fitting.windows",
     "TrainingRun": "benchmark.training.run",
@@ -33,6 +34,7 @@ _HOMES = {
     "check_predictor": "benchmark.conformance.check",
     "compare": "benchmark.compare",
     "compare_training": "benchmark.training.compare",
+    "concatenate": "registry.views.selection",
     "evaluate_returns": "rl.evaluation",
     "import_dataset": "benchmark.collection",
     "iteration_positions": "registry.trial",
@@ -42,6 +44,7 @@ _HOMES = {
     "meta_train": "benchmark.meta_training.run",
     "reproduce": "leaderboard.verify.reproduce",
     "run": "benchmark.run",
+    "stream_dataset": "registry.loading",
     "train": "benchmark.training.run",
     "verify": "leaderboard.verify.rescore",
 }
@@ -63,9 +66,10 @@ if TYPE_CHECKING:
     from .leaderboard.verify.reproduce import reproduce
     from .leaderboard.verify.rescore import verify
     from .registry.dataset import Dataset
-    from .registry.loading import load_dataset
+    from .registry.loading import load_dataset, stream_dataset
     from .registry.recording.recorder import TrajectoryRecorder
     from .registry.trial import Trial, iteration_positions
+    from .registry.views.selection import Selection, concatenate
     from .rl.evaluation import evaluate_returns
     from .rl.optimizer import IterationSteps, Optimizer, OuterRule
     from .rl.policy import PolicyLayout
@@ -96,6 +100,7 @@ __all__ = [
     "Predictor",
     "ProgressLines",
     "Run",
+    "Selection",
     "TiplBenchError",
     "TrainingRun",
     "TrainingWindows",
@@ -106,6 +111,7 @@ __all__ = [
     "check_predictor",
     "compare",
     "compare_training",
+    "concatenate",
     "evaluate_returns",
     "import_dataset",
     "iteration_positions",
@@ -115,6 +121,7 @@ __all__ = [
     "meta_train",
     "reproduce",
     "run",
+    "stream_dataset",
     "train",
     "verify",
 ]

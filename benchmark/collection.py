@@ -12,7 +12,7 @@ from ..registry.catalog import catalog
 from ..registry.collection.presets import Extension, Preset, Truncation, preset, presets, read_config
 from ..registry.collection_config import CollectionConfig
 from ..registry.dataset import Dataset
-from ..registry.loading import load_dataset, parse_reference
+from ..registry.loading import as_reference, load_dataset
 from ..registry.manifest import MANIFEST_NAME, Split
 from ..registry.recording.importing import UNKNOWN_LICENCE, Statement, import_trials
 from ..registry.reference import DatasetRef, is_name
@@ -58,7 +58,7 @@ def load_or_collect(
     DatasetError, UnknownNameError
         If it cannot be found or collected.
     """
-    reference = parse_reference(reference) if isinstance(reference, str) else reference
+    reference = as_reference(reference)
     name, entry = reference.name, catalog().get(reference.name or "")
     folder = dataset_folder(name) if name else None
     missing = folder is not None and not is_file(folder / MANIFEST_NAME)

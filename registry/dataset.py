@@ -17,7 +17,8 @@ from ..utils.files import write_text
 from .derived import Derived, derived_folder, derived_protocols, open_derived
 from .files import FileEntry, check_size, describe_file, verify_file
 from .manifest import Identity, Manifest, read_manifest
-from .trial import Trial, trial_name, trial_tensors
+from .trial import TRIALS_FOLDER, Trial, trial_name, trial_tensors
+from .views.selection import Member, TrialSet
 
 if TYPE_CHECKING:
     import datasets
@@ -26,13 +27,12 @@ if TYPE_CHECKING:
     from .views.sequences import WindowDataset
     from .views.statistics import ReturnStatistics
 
-TRIALS_FOLDER = "trials"
 REQUESTED_NAME = ".trials.json"
 """In the folder of a dataset of which only some trials were downloaded: their numbers."""
 
 
 @dataclass(frozen=True)
-class Dataset:
+class Dataset(TrialSet):
     """A trajectory dataset in a folder; opening reads the manifest and looks at file sizes, nothing else.
 
     Parameters
@@ -137,6 +137,16 @@ class Dataset:
 
     def __len__(self) -> int:
         return len(self.manifest.trials)
+
+    @property
+    def members(self) -> list[Member]:
+        """The trials, each with the manifest."""
+        return [Member(trial, self.manifest) for trial in self.trials()]
+
+    @property
+    def described(self) -> str:
+        """What a message calls it."""
+        return self.name
 
     def trial(self, index: int) -> Trial:
         """Open one trial lazily."""

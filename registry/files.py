@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from ..utils.canonical import canonical_json, strict_json
 from ..utils.errors import DatasetError
 from ..utils.fields import Sha256
-from ..utils.files import sha256
+from ..utils.files import sha256, write_text
 from ..utils.tensorfile import HEADER_LIMIT, read_header, tensor_digests
 
 PATH_LIMIT = 200
 PART_PATTERN = r"[A-Za-z0-9_][A-Za-z0-9._-]*"
 """A folder or file of a listed path; what begins with a dot is the store's own."""
 SUFFIX = ".safetensors"
+VERIFIED_NAME = ".verified.json"
+"""In the folder of a dataset: which of its files were hashed, and when each was last written then."""
 REPAIR_HINT = "Download it again (`tipl-bench datasets download NAME`) or collect it again; nothing was removed."
 
 Count = Annotated[int, Field(ge=1, le=2**40)]
@@ -36,6 +41,11 @@ class TensorEntry(Document):
     dtype: Literal["float32", "float64", "int64"]
     shape: tuple[Annotated[int, Field(ge=0, le=2**40)], ...]
     sha256: Sha256
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
 
 
 class FileEntry(Document):
@@ -63,7 +73,7 @@ class FileEntry(Document):
     @model_validator(mode="after")
     def _accounts_for_its_size(self) -> FileEntry:
         """A file is its tensors and a small header; a larger claim is refused before anything is downloaded."""
-        content = sum(math.prod(t.shape) * np.dtype(t.dtype).itemsize for t in self.tensors.values())
+        content = sum(tensor.size for tensor in self.tensors.values())
         if not content < self.size <= content + HEADER_LIMIT + 8:
             raise ValueError(f"{self.path}: {self.size} bytes cannot be a header and tensors of {content} bytes")
         return self
@@ -120,3 +130,30 @@ def _check_header(path: Path, entry: FileEntry) -> None:
     if found != stated:
         wrong = sorted(name for name in {*found, *stated} if found.get(name) != stated.get(name))
         raise DatasetError(f"{path}: tensors {', '.join(wrong)} do not have the manifest's dtype and shape.")
+
+
+def note_verified(folder: Path, entries: Iterable[FileEntry]) -> None:
+    """Write down that files of a dataset's folder were hashed and are what their entries say.
+
+    A folder that cannot be written goes without; so does a file that is missing.
+    """
+    with contextlib.suppress(OSError):
+        times = {entry.path: [entry.sha256, (folder / entry.path).stat().st_mtime_ns] for entry in entries}
+        write_text(folder / VERIFIED_NAME, canonical_json(_verified(folder) | times))
+
+
+def is_verified(folder: Path, entries: Iterable[FileEntry]) -> bool:
+    """Whether files of a dataset's folder were all hashed, and none was written since."""
+    known = _verified(folder)
+    try:
+        return all(known[e.path] == [e.sha256, (folder / e.path).stat().st_mtime_ns] for e in entries)
+    except (KeyError, OSError):
+        return False
+
+
+def _verified(folder: Path) -> dict[str, Any]:
+    try:
+        found = strict_json((folder / VERIFIED_NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

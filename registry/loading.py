@@ -7,17 +7,18 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..utils.errors import DatasetError, HubError, UnknownNameError
+from ..utils.errors import DatasetArgumentError, DatasetError, HubError, UnknownNameError
 from ..utils.files import is_file
 from ..utils.progress import Progress, silent
 from ..utils.tensorfile import Array
 from .catalog import BUNDLED, catalog, identity_of
 from .dataset import Dataset
 from .derived import derived_protocols
-from .files import FileEntry
+from .files import FileEntry, is_verified
 from .manifest import MANIFEST_NAME, Identity, Manifest, read_manifest
 from .reference import HUB_PREFIX, DatasetRef, HubLocation, is_name, parse_hub, parse_name
-from .store import dataset_folder, local_names, snapshot_folder, staging_folder
+from .store import dataset_folder, local_names, snapshot_folder, staging_folder, stored_folders
+from .views.selection import Selection
 
 Columns = dict[int, dict[str, Array]]
 """Per-checkpoint scalars [T] by trial and name."""
@@ -26,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 
 def load_dataset(
-    reference: DatasetRef | str,
+    reference: DatasetRef | Path | str,
     *,
     trials: Iterable[int] | None = None,
     download: bool = True,
@@ -57,11 +58,71 @@ def load_dataset(
     DatasetError, UnknownNameError
         If it cannot be found, or is not what the catalog pins.
     """
-    reference = parse_reference(reference) if isinstance(reference, str) else reference
+    reference = as_reference(reference)
     trials = None if trials is None else list(trials)
     if download and reference.location and _is_missing(reference, trials):
         return download_dataset(reference, trials=trials, progress=progress)
     return _open(reference, trials)
+
+
+def stream_dataset(reference: DatasetRef | Path | str) -> Selection:
+    """The trials of a published dataset without downloading it: what is read of them comes by byte ranges.
+
+    Only the manifest and what protocols derived are fetched at once. A tensor of a trial comes when it is first read,
+    is compared with the manifest's sha256, and kept in the store: a second read asks the network for nothing. Trials
+    that are on this machine are read from there.
+
+    Parameters
+    ----------
+    reference
+        As for `load_dataset`.
+
+    Returns
+    -------
+    Selection
+        All trials; a view, on which nothing is run.
+
+    Raises
+    ------
+    DatasetError, UnknownNameError
+        As from `load_dataset`; from reading a trial, if a tensor cannot be fetched or is not what the manifest says.
+
+    Examples
+    --------
+    >>> trials = tipl_bench.stream_dataset("hf://datasets/OWNER/NAME@v1")
+    >>> solved = trials.filter(lambda trial: trial.final_return >= trials.solved_return)  # returns alone are read
+    >>> solved.trial(0).weights(0, 20)  # the weights of one trial
+    """
+    reference = as_reference(reference)
+    dataset = load_dataset(reference, trials=())
+    if reference.location is None:
+        return dataset.select(range(len(dataset)))
+    from .hub.stream import streamed  # the Hub's client is loaded only where the network is needed
+
+    pinned = reference.location.pinned
+    return streamed(
+        dataset, reference.location if pinned else HubLocation(reference.location.repo, dataset.folder.name)
+    )
+
+
+def as_reference(given: object) -> DatasetRef:
+    """What a dataset is referred to by, of a reference, a text or a folder's path.
+
+    Raises
+    ------
+    DatasetError, UnknownNameError
+        As `parse_reference`, and for what is neither of these.
+    """
+    if isinstance(given, DatasetRef):
+        return given
+    if isinstance(given, str | Path):
+        return parse_reference(str(given))
+    if isinstance(given, Selection):
+        raise DatasetArgumentError(
+            f"{given.described} is a view for code of your own: no digest identifies it, so no record could name it. "
+            "Use the dataset itself, or save the view (`.save(folder, name=...)`) and use that folder."
+        )
+    raise DatasetArgumentError(f"A {type(given).__name__} is no reference to a dataset: give a name, path or address.")
 
 
 def parse_reference(text: str) -> DatasetRef:
@@ -211,6 +272,55 @@ def open_local(reference: DatasetRef) -> Dataset:
     dataset = _open(reference, ())
     dataset.check_sizes(dataset.trials_here)
     return dataset
+
+
+@dataclass(frozen=True)
+class StoredDataset:
+    """What the store holds of a dataset.
+
+    Parameters
+    ----------
+    reference
+        How it is referred to: its name, or its address on the Hub at a commit.
+    bytes
+        Of all files in its folder; hard links count in each.
+    disk_bytes
+        What they take on the disk.
+    dataset
+        The dataset; None if its manifest is damaged.
+    verified
+        Whether every byte that is here was hashed and nothing was written since.
+    derived
+        Protocol versions whose returns of the true policies are here.
+    damage
+        Why it cannot be used; empty if it can.
+    """
+
+    reference: str
+    bytes: int
+    disk_bytes: int
+    dataset: Dataset | None
+    verified: bool = False
+    derived: tuple[int, ...] = ()
+    damage: str = ""
+
+
+def stored_datasets() -> list[StoredDataset]:
+    """Every dataset in the store, those with a name first, then snapshots of Hub repositories."""
+    return [_stored(reference, folder) for reference, folder in stored_folders()]
+
+
+def _stored(reference: str, folder: Path) -> StoredDataset:
+    stats = [path.lstat() for path in folder.rglob("*") if path.is_file()]
+    size, disk = sum(stat.st_size for stat in stats), sum(512 * stat.st_blocks for stat in stats)
+    try:
+        dataset = Dataset(folder, read_manifest(folder))
+        here = dataset.trials_here
+        dataset.check_sizes(here)
+        verified = is_verified(folder, dataset.contents(here))
+    except DatasetError as error:
+        return StoredDataset(reference, size, disk, None, damage=str(error))
+    return StoredDataset(reference, size, disk, dataset, verified, tuple(derived_protocols(folder)))
 
 
 def _open(reference: DatasetRef, trials: Iterable[int] | None) -> Dataset:

@@ -106,6 +106,9 @@ COVERED_OF_IMPORTS = {
 }
 """Those of imported datasets, frozen likewise."""
 
+_SELECTED = {"made_from": {"__all__": {*_ORIGIN, "trials"}}}
+"""Covered too, in manifests that state it."""
+
 
 class Identity(NamedTuple):
     """The digests that identify a dataset.
@@ -192,6 +195,12 @@ class Origin(Document):
     digest: Sha256
 
 
+class SourceTrials(Origin):
+    """Some trials of the dataset that others were made from."""
+
+    trials: tuple[Annotated[int, Field(ge=0, le=2**40)], ...] = Field(min_length=1)
+
+
 class Manifest(Document):
     """A dataset's whole description; unknown fields are refused.
 
@@ -199,7 +208,8 @@ class Manifest(Document):
     the sha256 of every trial file: one hash vouches for all trajectories. From version 3 of collections on it does not
     cover `versions` and `cpu`, which are then what the collector states. `extends` names the version whose trials come
     first here, bit for bit (of a set of fresh trials, those to fit on); `versions`, `cpu` and the `version` of the
-    collection are then those of the trials added, and its manifest has those of the others.
+    collection are then those of the trials added, and its manifest has those of the others. `made_from` names the
+    datasets that trials were picked out of (`Selection.save`), in their order; the digest covers it where it is stated.
 
     Format 1 listed files derived by a protocol as `sidecars` and covered them with its digest; such manifests are
     still read, and identified as if they had been migrated to format 2.
@@ -225,6 +235,7 @@ class Manifest(Document):
     cpu: Text
     cut_from: Origin | None = None
     extends: Origin | None = None
+    made_from: tuple[SourceTrials, ...] = ()
     trials: tuple[FileEntry, ...]
     sidecars: tuple[FileEntry, ...] = ()
 
@@ -243,6 +254,8 @@ class Manifest(Document):
             raise ValueError("a file is listed twice")
         if any(path.startswith(f"{DERIVED_FOLDER}/") for path in paths):
             raise ValueError(f"a file is listed in {DERIVED_FOLDER}/, which is kept for derived data")
+        if self.made_from and sum(len(source.trials) for source in self.made_from) != count:
+            raise ValueError(f"made_from does not name {count} trials")
         if self.parameters != self.layout.shapes:
             raise ValueError("the parameters' names or shapes are not those of the layout")
         return self
@@ -296,7 +309,7 @@ class Manifest(Document):
             covered = COVERED_OF_IMPORTS
         elif self.collection.any_processor:
             covered = COVERED_ON_ANY_PROCESSOR
-        return self._hash(covered, {"format": 2})
+        return self._hash(covered | (_SELECTED if self.made_from else {}), {"format": 2})
 
     @property
     def former_digest(self) -> str | None:
@@ -322,6 +335,7 @@ class Manifest(Document):
     def to_json(self) -> str:
         """The text of `manifest.json`."""
         absent = {"sidecars"} if self.format != 1 else {"extends"} if self.extends is None else set()
+        absent |= set() if self.made_from else {"made_from"}
         return self.model_dump_json(indent=1, exclude=absent) + "\n"
 
     def write(self, folder: Path) -> None:

@@ -16,7 +16,7 @@ from ..utils.errors import DatasetError, reason
 from ..utils.files import is_file, write_text
 from .locations import HOME_VARIABLE, cache_root
 from .manifest import MANIFEST_NAME
-from .reference import COMMIT_PATTERN, HubLocation, is_name
+from .reference import COMMIT_PATTERN, HubLocation, is_name, is_repo
 
 REVISIONS_NAME = "revisions.json"
 DEFAULT_BRANCH = "main"
@@ -62,6 +62,17 @@ def local_names() -> list[str]:
         found += root.glob(f"*/*/{MANIFEST_NAME}")
     names = (path.parent.relative_to(root).as_posix() for path in found)
     return sorted(name for name in names if is_name(name))
+
+
+def stored_folders() -> list[tuple[str, Path]]:
+    """Every dataset's folder in the store, with the name or the address that it is referred to by."""
+    found = [(name, dataset_folder(name)) for name in local_names()]
+    with contextlib.suppress(PermissionError):
+        for path in sorted((cache_root() / "hub").glob(f"*/*/{MANIFEST_NAME}")):
+            repo, commit = path.parent.parent.name.replace("--", "/", 1), path.parent.name
+            if is_repo(repo) and re.fullmatch(COMMIT_PATTERN, commit):
+                found.append((str(HubLocation(repo, commit)), path.parent))
+    return found
 
 
 def repo_folder(repo: str) -> Path:

@@ -14,12 +14,17 @@ import numpy.typing as npt
 from ..rl import PolicyLayout
 from ..utils.errors import DatasetArgumentError, DatasetError
 from ..utils.tensorfile import Array, Mapped, TensorSpan, read_header
+from .files import FileEntry, verify_file
 
 if TYPE_CHECKING:
     from ..rl.network import PolicyNetwork
 
+TRIALS_FOLDER = "trials"
+"""The folder of the trial files in a dataset's."""
 COLUMNS = ("environment_steps", "iteration", "epoch", "learning_rate", "episodic_return")
 """The per-checkpoint scalars."""
+FINAL_CHECKPOINTS = 25
+"""The end of a trial that its final return is the mean of: five PPO iterations as datasets are collected here."""
 
 
 def trial_name(trial: int) -> str:
@@ -41,6 +46,13 @@ def trial_tensors(checkpoints: int, parameters: int, observations: int) -> dict[
         "learning_rate": ("float32", (t,)),
         "episodic_return": ("float32", (t,)),
     }
+
+
+def final_return(episodic_return: Array) -> float:
+    """The mean training return over the last checkpoints of a trial, of its returns [T]; NaN where none is known."""
+    last = episodic_return[-FINAL_CHECKPOINTS:]
+    known = last[np.isfinite(last)]
+    return float(known.mean(dtype=np.float64)) if len(known) else float("nan")
 
 
 def iteration_positions(epoch: Array) -> npt.NDArray[np.int64]:
@@ -131,12 +143,17 @@ class Trial:
             raise DatasetError(f"{self.path}: tensors {', '.join(wrong)} do not have the format's dtype and shape.")
         return spans
 
+    def _located(self, name: str) -> tuple[Path, TensorSpan]:
+        """The file that holds a tensor, and where in it."""
+        return self.path, self._spans[name]
+
     @cached_property
     def tensors(self) -> dict[str, Mapped]:
         """All tensors, mapped read-only: for reading single columns of wide policies."""
+        located = {name: self._located(name) for name in trial_tensors(len(self), 0, 0)}
         return {
-            name: np.memmap(self.path, np.dtype(span.dtype), "r", span.start, span.shape)
-            for name, span in self._spans.items()
+            name: np.memmap(path, np.dtype(span.dtype), "r", span.start, span.shape)
+            for name, (path, span) in located.items()
         }
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> Array:
@@ -144,15 +161,15 @@ class Trial:
         stop = len(self) if stop is None else stop
         if not 0 <= start <= stop <= len(self):
             raise IndexError(f"{self.path.name}: rows {start}:{stop} are outside its {len(self)} checkpoints")
-        span = self._spans[name]
+        path, span = self._located(name)
         shape = span.shape[1:]
         row = math.prod(shape)
         # A plain read, not a copy out of a memory map: a map's pages count as this process's memory until they are
         # needed elsewhere, and a pass over 70 GB would look like 70 GB.
         itemsize = np.dtype(span.dtype).itemsize
-        flat = np.fromfile(self.path, span.dtype, (stop - start) * row, offset=span.start + start * row * itemsize)
+        flat = np.fromfile(path, span.dtype, (stop - start) * row, offset=span.start + start * row * itemsize)
         if len(flat) < (stop - start) * row:
-            raise DatasetError(f"{self.path}: became shorter while it was read. Fetch or collect it again.")
+            raise DatasetError(f"{path}: became shorter while it was read. Fetch or collect it again.")
         return flat.reshape(stop - start, *shape)
 
     def weights(self, start: int = 0, stop: int | None = None) -> npt.NDArray[np.float32]:
@@ -178,6 +195,16 @@ class Trial:
         parts = ("weights", "observation_mean", "observation_variance")
         found = (self.read(name, checkpoint, checkpoint + 1)[0] for name in parts)
         return PolicyNetwork(self.environment, self.layout, *found)
+
+    @property
+    def final_return(self) -> float:
+        """The mean training return over its last 25 checkpoints; NaN if no episode had ended by then."""
+        return final_return(self.columns["episodic_return"])
+
+    def whole_file(self, entry: FileEntry) -> Path:
+        """Its file, every byte compared with its manifest's entry; raises `DatasetError` if it is another."""
+        verify_file(self.path, entry)
+        return self.path
 
     @cached_property
     def columns(self) -> dict[str, Array]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import mmap
 import os
 import struct
 from collections.abc import Mapping
@@ -165,6 +166,21 @@ def map_tensors(path: Path, remedy: str = "Fetch or collect it again.") -> dict[
         name: np.memmap(path, np.dtype(span.dtype), "r", span.start, span.shape)
         for name, span in read_header(path, remedy).items()
     }
+
+
+def release_pages(array: Array) -> None:
+    """Take the pages of a mapped file out of this process's resident memory; of any other array, do nothing.
+
+    What was written to the file stays, and what is used again is mapped again. Otherwise a pass over a mapped file
+    keeps all of it resident for as long as its memory is not needed elsewhere.
+    """
+    owner: object = array
+    while isinstance(owner, np.ndarray):
+        if isinstance(owner, np.memmap) and owner.mode == "c":  # changes are in these pages alone
+            return
+        owner = owner.base
+    if isinstance(owner, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        owner.madvise(mmap.MADV_DONTNEED)
 
 
 def tensor_digests(path: Path) -> dict[str, str]:

@@ -16,7 +16,7 @@ from ...registry.trial import COLUMNS, Trial
 from ...utils.errors import DatasetError, PredictorError
 from ...utils.files import replace_atomically
 from ...utils.progress import Progress, silent
-from ...utils.tensorfile import TensorLayout, create_tensors, map_tensors
+from ...utils.tensorfile import TensorLayout, create_tensors, map_tensors, release_pages
 from ..protocol import Protocol
 from ..worker.messages import PredictorCrash
 from .windows import EvaluationWindow
@@ -117,6 +117,7 @@ def write_forecasts(
             contexts = build_contexts(trials, chosen, length)
             for output, forecast in forecast_batch(predictor, contexts, chosen, protocol).items():
                 files[output][rows] = forecast
+                release_pages(files[output])  # the forecasts of a whole run may be larger than memory
             done += len(rows)
             progress("forecast", done, len(windows), "")
         for rows_of_file in files.values():

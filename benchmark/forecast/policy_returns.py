@@ -127,6 +127,18 @@ def policy_returns(
     return PolicyReturns(np.array([found[key] for key in keys], dtype=np.float64), evaluated)
 
 
+def cached_returns() -> int:
+    """How many returns the store holds; 0 where there are none to be read."""
+    database = cache_root() / DATABASE_NAME
+    if not is_file(database):
+        return 0
+    try:
+        with _opened(database, "ro") as connection:
+            return int(connection.execute("SELECT count(*) FROM returns").fetchone()[0])
+    except sqlite3.Error:
+        return 0
+
+
 def _keys(environment: str, layout: PolicyLayout, policies: Policies, seeds: Sequence[int]) -> Iterator[bytes]:
     """The sha256 of everything that the return of each policy depends on."""
     shared = {

@@ -16,6 +16,7 @@ from ...registry.dataset import Dataset
 from ...rl import Policies
 from ...utils.errors import ProtocolError
 from ...utils.progress import Progress, silent
+from ...utils.tensorfile import release_pages
 from .. import metrics
 from ..protocol import Protocol
 from ..record import Result, ReturnPair
@@ -146,6 +147,7 @@ def window_rows(
             columns |= _return_columns(returns[number], reference, number, protocol)
         columns |= {f"{LAYER_PREFIX}{name}": error for name, error in layers.items()}
         frames.append(pd.DataFrame(columns))
+        release_pages(forecasts)
     return pd.concat(frames, ignore_index=True)
 
 

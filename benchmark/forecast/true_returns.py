@@ -74,7 +74,9 @@ def _report(progress: Callable[[int], None], before: int, done: int) -> None:
 def _policies(dataset: Dataset, checkpoints: Sequence[tuple[int, int]], normalisers: Sequence[int] | None) -> Policies:
     trials = {index: dataset.trial(index) for index in {trial for trial, _ in checkpoints}}
     acting = [t for _, t in checkpoints] if normalisers is None else normalisers
-    weights = np.concatenate([trials[trial].weights(t, t + 1) for trial, t in checkpoints])
+    weights = np.empty((len(checkpoints), dataset.layout.parameter_count), dtype=np.float32)
+    for row, (trial, t) in enumerate(checkpoints):  # a list of rows to be joined would take as much again
+        weights[row] = trials[trial].weights(t, t + 1)[0]
 
     def normaliser(name: str) -> Float64:
         return np.concatenate([trials[i].read(name, t, t + 1) for (i, _), t in zip(checkpoints, acting, strict=True)])

@@ -16,6 +16,7 @@ from .ceiling import dataset_ceiling
 from .hub import download_dataset, publish_dataset, yank_dataset
 from .importing import import_dataset
 from .show import as_runs, show_dataset
+from .stored import print_store
 
 if TYPE_CHECKING:
     from ...registry.cleanup import Removal
@@ -29,13 +30,17 @@ def datasets() -> None:
     """List, show, verify, collect, import, download and publish trajectory datasets."""
 
 
-@datasets.command("list")
+@datasets.command("list", epilog=examples("datasets list", "datasets list --store"))
+@click.option("--store", "stored", is_flag=True, help="What the store holds, with sizes, digests and what is verified.")
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
-def list_datasets(as_json: bool) -> None:
+def list_datasets(stored: bool, as_json: bool) -> None:
     """List the catalog and the local store."""
     from ...registry.catalog import catalog
     from ...registry.store import local_names
 
+    if stored:
+        print_store(as_json=as_json)
+        return
     rows = [_listed(name) for name in sorted({*catalog(), *local_names()})]
     if as_json:
         click.echo(json.dumps(rows, indent=1))
@@ -140,7 +145,9 @@ def verify_dataset(name: str) -> None:
     """
     from ...registry.catalog import catalog, find_derived, identity_of
     from ...registry.derived import derived_protocols
+    from ...registry.files import note_verified
     from ...registry.loading import open_local, parse_reference
+    from ...registry.locations import cache_root
 
     dataset = open_local(parse_reference(name))
     here = dataset.trials_here
@@ -154,6 +161,8 @@ def verify_dataset(name: str) -> None:
             bars.stage("verify", done, total, path)
 
         dataset.verify(report, here)
+    if dataset.folder.is_relative_to(cache_root()):  # what comes with the package, or is the user's, stays as it is
+        note_verified(dataset.folder, dataset.contents(here))
     some = f"{len(here)} of {len(dataset)} trials are here ({as_runs(here)}); "
     partly = some if len(here) < len(dataset) else ""
     echo(f"{dataset.name}: {partly}{len(sizes)} files, {total:,} bytes, all intact; digest {identity_of(dataset)}")

@@ -14,6 +14,9 @@ from ..completion import complete_datasets
 from ..groups import examples
 from ..output import Bars, echo, quiet_option
 
+MOST_TRIALS = 10**6
+"""Trials that a range may name; an end that was mistyped must not fill the memory."""
+
 
 def downloading(bars: Bars) -> Progress:
     """A progress report that adds size and rate to a download."""
@@ -31,41 +34,83 @@ def downloading(bars: Bars) -> Progress:
     return report
 
 
-def _trials(context: click.Context, option: click.Parameter, text: str | None) -> range | None:
-    """Parse `0:10` or `7`."""
+def _trials(context: click.Context, option: click.Parameter, text: str | None) -> list[int] | None:
+    """Parse `0:10`, `7` and lists of these."""
     if text is None:
         return None
-    found = re.fullmatch(r"(\d{1,9})(?::(\d{1,9}))?", text)
-    if found is None or (found[2] is not None and int(found[2]) <= int(found[1])):
-        raise click.BadParameter(f"{text!r} is not a range of trials; write FIRST:LAST+1, such as 0:10, or one number.")
-    first = int(found[1])
-    return range(first, int(found[2]) if found[2] is not None else first + 1)
+    chosen: list[int] = []
+    for part in text.split(","):
+        found = re.fullmatch(r"(\d{1,9})(?::(\d{1,9}))?", part)
+        if found is None or (found[2] is not None and int(found[2]) <= int(found[1])):
+            raise click.BadParameter(
+                f"{text!r} does not name trials; write numbers, or FIRST:LAST+1, with commas between: 3,7 or 0:10,20."
+            )
+        first, end = int(found[1]), int(found[2] or int(found[1]) + 1)
+        if end - first > MOST_TRIALS:
+            raise click.BadParameter(f"{part} is {end - first:,} trials, more than any dataset has.")
+        chosen += range(first, end)
+    if len({*chosen}) < len(chosen):
+        raise click.BadParameter(f"{text!r} names a trial twice.")
+    return chosen
+
+
+def _names(context: click.Context, option: click.Parameter, text: str | None) -> list[str] | None:
+    return None if text is None else list(dict.fromkeys(text.split(",")))
 
 
 @click.command(
     "download",
-    short_help="Download a dataset and verify every byte.",
-    epilog=examples("datasets download hopper/ppo-mini-v1", "datasets download hopper/ppo-mini-v1 --trials 0:10"),
+    short_help="Download a dataset, or a part of it, and verify it.",
+    epilog=examples(
+        "datasets download hopper/ppo-mini-v1",
+        "datasets download hopper/ppo-mini-v1 --trials 0:10",
+        "datasets download hopper/ppo-mini-v1 --trials 3 --tensors weights",
+    ),
 )
 @click.argument("name", metavar="DATASET", shell_complete=complete_datasets)
 @quiet_option
-@click.option("--trials", callback=_trials, metavar="FIRST:END", help="Only these trials; 0:10 is the first ten.")
+@click.option("--trials", callback=_trials, metavar="LIST", help="Only these trials: 3,7,11 or 0:10, the first ten.")
+@click.option("--tensors", callback=_names, metavar="LIST", help="Only these tensors of them, such as weights,epoch.")
 @click.option("--to", type=click.Path(path_type=Path), help="A folder to download into. [default: the store]")
-def download_dataset(name: str, trials: range | None, to: Path | None) -> None:
+def download_dataset(name: str, trials: list[int] | None, tensors: list[str] | None, to: Path | None) -> None:
     """Download a dataset and verify every byte; an interrupted download is continued.
 
     DATASET is a catalogued name (hopper/ppo-mini-v1, hopper/ppo-mini@v1 or hopper/ppo-mini-v1@COMMIT), or an
     address on the Hub: hf://datasets/OWNER/NAME[@REVISION].
+
+    With --tensors, only these come, by byte ranges; `tipl_bench.stream_dataset` reads them, and a run does not.
     """
     from ...registry.catalog import identity_of
     from ...registry.loading import download_dataset, parse_reference
 
+    if tensors is not None:
+        if to:
+            raise click.BadParameter("tensors are kept in the store, not in a folder.", param_hint="--to")
+        _download_tensors(name, trials, tensors)
+        return
     with Bars() as bars:
         dataset = download_dataset(parse_reference(name), trials=trials, to=to, progress=downloading(bars))
     size = sum(entry.size for entry in dataset.contents(trials))
     count = len(dataset) if trials is None else len(trials)
     echo(
         f"{dataset.name}: {count} trials, {size:,} bytes in {dataset.folder}, all intact; digest {identity_of(dataset)}"
+    )
+
+
+def _download_tensors(name: str, trials: list[int] | None, tensors: list[str]) -> None:
+    """Fetch some tensors of some trials into the store."""
+    from ...registry.hub.stream import fetch_tensors
+    from ...registry.loading import stream_dataset
+
+    selection = stream_dataset(name)
+    whole = sum(entry.size for member in selection.members[:1] for entry in member.manifest.files)
+    chosen = selection if trials is None else selection.select(trials)
+    with Bars() as bars:
+        fetched = fetch_tensors(chosen, tensors, downloading(bars))
+    size = sum(member.entry.tensors[tensor].size for member in chosen.members for tensor in tensors)
+    echo(
+        f"{chosen.described}: {', '.join(tensors)}, {size:,} bytes, all intact; {fetched:,} bytes of the dataset's "
+        f"{whole:,} were fetched now"
     )
 
 

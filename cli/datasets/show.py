@@ -80,6 +80,9 @@ def _described(view: DatasetView) -> dict[str, str]:
         "tensors": ", ".join(f"{name} {list(t.shape)} {t.dtype}" for name, t in manifest.trials[0].tensors.items()),
         **_training(manifest),
         **{what: f"{origin.name} ({origin.digest[:12]})" for what, origin in derived_from.items() if origin},
+        "made from": "; ".join(
+            f"trials {as_runs([*s.trials])} of {s.name} ({s.digest[:12]})" for s in manifest.made_from
+        ),
         "size": f"{size:,} bytes ({size / 1e6:,.1f} MB) in {len(view.files)} files{partly}",
         f"{'imported' if imported else 'collected'} with": ", ".join(f"{k} {v}" for k, v in manifest.versions.items())
         + f" on {manifest.cpu}",

@@ -19,12 +19,12 @@ from ...utils.progress import Progress
 from ...utils.tensorfile import create_tensors
 from ..catalog import origin_of
 from ..collection_config import CollectionConfig
-from ..dataset import TRIALS_FOLDER, Dataset, describe_trials
+from ..dataset import Dataset, describe_trials
 from ..files import verify_file
 from ..manifest import MANIFEST_NAME, Manifest, Split, read_manifest
 from ..reference import NAME_LENGTH, is_name
 from ..store import dataset_folder, exclusive, staging_folder
-from ..trial import trial_name, trial_tensors
+from ..trial import TRIALS_FOLDER, trial_name, trial_tensors
 from .block import collect_block
 from .processes import Worker, collect_side_by_side
 

@@ -9,10 +9,10 @@ from ...utils.files import link_or_copy, private_files
 from ...utils.machine import cpu_name, package_versions
 from ...utils.progress import Progress
 from ..catalog import origin_of
-from ..dataset import TRIALS_FOLDER, Dataset, describe_trials
+from ..dataset import Dataset, describe_trials
 from ..files import verify_file
 from ..manifest import MANIFEST_NAME, Manifest, Split
-from ..trial import trial_name
+from ..trial import TRIALS_FOLDER, trial_name
 from .collect import CONFIG_NAME, VERSIONS_NAME, claim_folder, train
 
 STAGING = "collecting"

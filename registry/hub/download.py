@@ -16,7 +16,7 @@ from ...utils.files import link_or_copy, write_text
 from ...utils.progress import Progress
 from ..dataset import Dataset, request_trials, requested_trials
 from ..derived import DERIVED_NAME, DerivedManifest, derived_folder, derived_lock
-from ..files import FileEntry, verify_file
+from ..files import FileEntry, note_verified, verify_file
 from ..manifest import MANIFEST_NAME, Identity, read_manifest
 from ..reference import DatasetRef, HubLocation, family
 from ..store import (
@@ -166,6 +166,7 @@ def _fetch(
     stated = read_manifest(folder)
     if remote.manifest.format != 1 and not all(is_valid(folder / entry.path, entry) for entry in stated.sidecars):
         remote.manifest.write(folder)  # published as derived data since: the Hub no longer has sidecars
+    note_verified(folder, needed)
 
 
 def _read_derived(remote: RemoteDataset, pinned: Mapping[str, str]) -> list[tuple[bytes, DerivedManifest]]:

@@ -47,6 +47,10 @@ Report = Callable[[int], None]
 logger = logging.getLogger(__name__)
 
 
+class WholeFileError(Exception):
+    """The server answered a request for a range of bytes with the whole file."""
+
+
 class CancelledError(Exception):
     """Raised by a progress report to stop a fetch."""
 
@@ -170,40 +174,68 @@ def _fetch_xet(location: HubLocation, entry: FileEntry, folder: Path, progress: 
 
 
 def _fetch_http(location: HubLocation, entry: FileEntry, folder: Path, progress: Report) -> Path:
-    """Bring a partial file to its full size, resuming as long as new bytes arrive."""
+    """Bring a partial file to its full size."""
     target = folder / entry.path
     part = target.with_name(f".{target.name}.{entry.sha256[:16]}.incomplete")
+    fetch_range(location, entry, part, progress, first=0, size=entry.size)
+    return part
+
+
+def fetch_range(
+    location: HubLocation, entry: FileEntry, part: Path, progress: Report, *, first: int, size: int
+) -> None:
+    """Bring a partial file to `size` bytes of a listed file from its byte `first` on, resuming while new bytes arrive.
+
+    Parameters
+    ----------
+    location, entry, progress
+        As for `fetch_file`.
+    part
+        The partial file; what it holds already is not asked for again.
+    first, size
+        Which bytes of the listed file.
+
+    Raises
+    ------
+    HubError
+        If the bytes cannot be fetched; what arrived stays in `part`.
+    WholeFileError
+        If the server does not send ranges, and `first` is not 0.
+    """
     backoff = Backoff(ATTEMPTS)
     with part.open("ab", buffering=0) as stream:  # what arrived is kept, whatever happens to this process
         progress(stream.tell())
-        while (have := stream.tell()) < entry.size:
+        while (have := stream.tell()) < size:
             failure: HubError | None = None
             try:
                 with translate_hub_errors(location):
-                    _append(location, entry, stream, progress)
+                    _append(location, entry.path, stream, progress, first, size)
             except HubError as error:
                 failure = error
                 if status_of(error) == RANGE_NOT_SATISFIABLE:
-                    raise _wrong_size(location, entry, have) from None
+                    raise _wrong_size(location, entry, first + have) from None
                 if not is_transient(error.__cause__):
                     raise
             if stream.tell() > have:
                 backoff = Backoff(ATTEMPTS)
             else:
-                backoff.pause(failure or _wrong_size(location, entry, have))
-    return part
+                backoff.pause(failure or _wrong_size(location, entry, first + have))
 
 
-def _append(location: HubLocation, entry: FileEntry, stream: IO[bytes], progress: Report) -> None:
+def _append(location: HubLocation, path: str, stream: IO[bytes], progress: Report, first: int, size: int) -> None:
     """Write the bytes that are missing, and not one more, however long the answer is."""
     have = stream.tell()
-    with streaming(location, entry.path, have) as (start, pieces):
-        if start != have:  # the server ignored the range
+    # The end of the range is left open where it is the file's: that is what caches of the Hub are asked for.
+    last = None if first == 0 else first + size - 1
+    with streaming(location, path, first + have, last) as (start, pieces):
+        if start != first + have:  # the server ignored the range
+            if first:
+                raise WholeFileError
             stream.truncate(start)
             stream.seek(start)
             progress(start - have)
         for piece in pieces:
-            wanted = piece[: entry.size - stream.tell()]
+            wanted = piece[: size - stream.tell()]
             stream.write(wanted)
             progress(len(wanted))
             if len(wanted) < len(piece):

@@ -12,9 +12,10 @@ from huggingface_hub.hf_api import RepoFile, RepoFolder
 
 from ...utils.errors import DatasetError, MissingFileError
 from ..catalog import catalog
-from ..dataset import TRIALS_FOLDER, Dataset
+from ..dataset import Dataset
 from ..manifest import DERIVED_FOLDER, MANIFEST_LIMIT, MANIFEST_NAME, Manifest, parse_manifest
 from ..reference import HubLocation, family
+from ..trial import TRIALS_FOLDER
 from .client import api, read_bytes, with_retries
 
 Content = str | bytes

@@ -136,7 +136,7 @@ class RemoteDataset:
             If the file's header or a column's bytes are not what the manifest says.
         """
         entry = self.manifest.trials[trial]
-        header = self._header(entry)
+        header = self.header(entry)
         columns = {}
         for name, raw in self._tensors(entry, {name: header[name] for name in names}).items():
             tensor = entry.tensors[name]
@@ -174,7 +174,7 @@ class RemoteDataset:
             stream.seek(first)
             return stream.read(limit if last is None else last - first + 1)
 
-    def _header(self, entry: FileEntry) -> dict[str, TensorSpan]:
+    def header(self, entry: FileEntry) -> dict[str, TensorSpan]:
         """Where every tensor lies in the remote file."""
         probe = self._read(entry.path, limit=HEADER_LIMIT + 8, first=0, last=4095)
         try:

@@ -42,6 +42,8 @@ class WindowDataset(TorchDataset[WindowSample]):
         L and H.
     stride
         Checkpoints from one origin to the next.
+    numbers
+        What windows call their trials; the trials' own numbers by default.
 
     Raises
     ------
@@ -54,10 +56,19 @@ class WindowDataset(TorchDataset[WindowSample]):
     >>> loader = torch.utils.data.DataLoader(windows, batch_size=64, shuffle=True)
     """
 
-    def __init__(self, trials: Sequence[Trial], *, context: int, horizon: int, stride: int = 1) -> None:
+    def __init__(
+        self,
+        trials: Sequence[Trial],
+        *,
+        context: int,
+        horizon: int,
+        stride: int = 1,
+        numbers: Sequence[int] | None = None,
+    ) -> None:
         if min(context, horizon, stride) < 1:
             raise DatasetError(f"context {context}, horizon {horizon} and stride {stride} must each be at least 1.")
         self.trials = trials
+        self.numbers = [trial.index for trial in trials] if numbers is None else numbers
         self.context, self.horizon, self.stride = context, horizon, stride
         checkpoints = min((len(trial) for trial in trials), default=context + horizon)
         starts = checkpoints - context - horizon + 1
@@ -81,6 +92,6 @@ class WindowDataset(TorchDataset[WindowSample]):
             target=weights[self.context :],
             iteration=counted["iteration"],
             epoch=counted["epoch"],
-            trial=trial.index,
+            trial=self.numbers[number],
             origin=start + self.context - 1,
         )

@@ -10,11 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ...utils.tensorfile import Array
+from ..trial import final_return
 
 Float64 = npt.NDArray[np.float64]
-
-FINAL_CHECKPOINTS = 25
-"""The end of a trial that its final return is the mean of: five PPO iterations as datasets are collected here."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,7 @@ class ReturnStatistics:
 
 def return_statistics(returns: Mapping[int, Array]) -> ReturnStatistics:
     """Statistics of training returns [T] by trial; NaN marks checkpoints before the first finished episode."""
-    finals = np.array([_mean(values[-FINAL_CHECKPOINTS:]) for values in returns.values()])
+    finals = np.array([final_return(values) for values in returns.values()])
     finals = finals[np.isfinite(finals)]
     known = [values[np.isfinite(values)] for values in returns.values()]
     deviation = float(np.std(finals, ddof=1)) if len(finals) > 1 else 0.0

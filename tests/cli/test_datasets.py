@@ -78,7 +78,8 @@ def test_when_no_return_is_known_here_then_only_the_facts_are_shown(lacking, tmp
         ":3",
         "",
         "1:2:3",
-        "1,2",
+        "1,,2",
+        "1,2,",
         "0:5\n",
         " 1",
         "1.0",
@@ -91,7 +92,16 @@ def test_when_no_return_is_known_here_then_only_the_facts_are_shown(lacking, tmp
 def test_when_trials_are_no_range_then_the_form_is_shown(trials):
     result = typed("download", "half-cheetah/ppo-mini-v1", "--trials", trials)
     assert result.exit_code == 2
-    assert f"{trials!r} is not a range of trials; write FIRST:LAST+1, such as 0:10, or one number." in result.stderr
+    assert f"{trials!r} does not name trials; write numbers, or FIRST:LAST+1, with commas between" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("trials", "said"), [("3,1:4", "'3,1:4' names a trial twice"), ("0:999999999", "0:999999999 is 999,999,999 trials")]
+)
+def test_when_trials_cannot_be_meant_then_that_is_said(trials, said):
+    result = typed("download", "half-cheetah/ppo-mini-v1", "--trials", trials)
+    assert result.exit_code == 2
+    assert said in result.stderr
 
 
 def test_when_what_is_here_is_asked_to_be_downloaded_then_it_is_said(smooth):

@@ -10,6 +10,7 @@ from typing import Any
 
 from tipl_bench.registry.catalog import CatalogEntry, entry_lines
 from tipl_bench.registry.dataset import Dataset
+from tipl_bench.registry.files import VERIFIED_NAME
 from tipl_bench.registry.hub.publish import publish
 from tipl_bench.registry.locations import cache_root
 from tipl_bench.registry.reference import HubLocation
@@ -60,7 +61,7 @@ def finished(process: subprocess.Popen[str]) -> str:
 
 def leftovers(folder: Path) -> list[str]:
     """Names of unfinished files below a folder."""
-    return sorted(path.name for path in folder.rglob(".*") if path.is_file())
+    return sorted(path.name for path in folder.rglob(".*") if path.is_file() and path.name != VERIFIED_NAME)
 
 
 def files(folder: Path) -> dict[str, str]:

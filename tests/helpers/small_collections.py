@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tipl_bench.registry.collection_config import CollectionConfig
+from tipl_bench.registry.files import VERIFIED_NAME
 
 TINY = "inverted-pendulum/tiny-v1"
 
@@ -31,8 +32,8 @@ def silent(*_: Any) -> None:
 
 
 def contents(folder: Path) -> dict[str, str]:
-    """The sha256 of every file below a folder, by relative path."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    """The sha256 of every file below a folder, by relative path; the store's note of what was verified left out."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != VERIFIED_NAME)
     return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 

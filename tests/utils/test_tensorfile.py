@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from safetensors.numpy import load_file, save_file
 from tipl_bench.utils.errors import DatasetError
-from tipl_bench.utils.tensorfile import create_tensors, map_tensors, read_header, tensor_digests
+from tipl_bench.utils.tensorfile import create_tensors, map_tensors, read_header, release_pages, tensor_digests
 
 shapes = array_shapes(min_dims=0, max_dims=3, min_side=1, max_side=5)
 some_arrays = st.sampled_from(["float32", "float64", "int64"]).flatmap(lambda dtype: arrays(dtype, shapes))
@@ -185,3 +185,24 @@ def test_a_header_is_written_as_compact_padded_json(tmp_path):
     header, _ = split_file(tmp_path / "a.safetensors")
     assert len(header) % 8 == 0
     assert json.loads(header) == {"a": {"dtype": "I64", "shape": [3], "data_offsets": [0, 24]}}
+
+
+def test_released_pages_hold_what_was_written(tmp_path):
+    written = create_tensors(tmp_path / "x.safetensors", {"a": ("float32", (50, 3000))})["a"]
+    for row in range(50):
+        written[row] = row
+        release_pages(written)
+    read = np.asarray(map_tensors(tmp_path / "x.safetensors")["a"]).reshape(25, 2, -1)
+    release_pages(read)
+    assert np.array_equal(read.reshape(50, -1), np.repeat(np.arange(50.0)[:, None], 3000, axis=1))
+
+
+def test_what_is_no_mapped_file_is_left_alone(tmp_path):
+    own = np.arange(5.0)
+    np.save(tmp_path / "x.npy", own)
+    changed = np.load(tmp_path / "x.npy", mmap_mode="c")
+    changed[:] = 7  # a private copy, of which the file knows nothing
+    for array in (own, own[1:], changed, changed[1:]):
+        release_pages(array)
+    assert own.tolist() == [0, 1, 2, 3, 4]
+    assert changed.tolist() == [7] * 5

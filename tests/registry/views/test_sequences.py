@@ -11,17 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.small_collections import safetensors_bytes
+from helpers.sparse_datasets import write_sparse
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import load_file
-from tipl_bench.registry.collection_config import CollectionConfig
-from tipl_bench.registry.files import FileEntry, TensorEntry
-from tipl_bench.registry.manifest import Manifest, Split
-from tipl_bench.registry.trial import trial_tensors
-from tipl_bench.rl.policy import PolicyLayout
 from tipl_bench.utils.errors import DatasetError
-from tipl_bench.utils.tensorfile import DTYPES
 from torch.utils.data import DataLoader
 
 CHECKPOINTS = 21
@@ -122,46 +116,6 @@ def test_shuffling_loses_and_repeats_nothing(collected):
     assert sorted(seen) == brute_force([0, 1], 5, 2, 1)
 
 
-WIDE = CollectionConfig(environment="HalfCheetah-v4", hidden_sizes=(256, 256), environment_steps=240 * 2048, trials=3)
-
-
-def sparse_dataset(folder):
-    """Three trials of 346 MB each, of zeros that take no room on the disk."""
-    layout = PolicyLayout(17, WIDE.hidden_sizes, 6)
-    tensors = trial_tensors(WIDE.checkpoints, layout.parameter_count, 17)
-    header, end = {}, 0
-    for name, (dtype, shape) in tensors.items():
-        start, end = end, end + int(np.prod(shape)) * np.dtype(dtype).itemsize
-        header[name] = {"dtype": DTYPES[dtype], "shape": list(shape), "data_offsets": [start, end]}
-    prefix = safetensors_bytes(header)
-    (folder / "trials").mkdir(parents=True)
-    for trial in range(3):
-        with (folder / f"trials/trial-{trial:04d}.safetensors").open("wb") as stream:
-            stream.write(prefix)
-            stream.truncate(len(prefix) + end)
-    entries = {n: TensorEntry(dtype=dtype, shape=shape, sha256="0" * 64) for n, (dtype, shape) in tensors.items()}
-    Manifest(
-        name="half-cheetah/zeros-v1",
-        licence="MIT",
-        environment=WIDE.environment,
-        checkpoints=WIDE.checkpoints,
-        observation_size=17,
-        action_size=6,
-        parameters=layout.shapes,
-        collection=WIDE,
-        trial_seeds=tuple(WIDE.seeds),
-        split=Split.proportional(3),
-        versions={},
-        cpu="none",
-        trials=tuple(
-            FileEntry(
-                path=f"trials/trial-{t:04d}.safetensors", size=len(prefix) + end, sha256="0" * 64, tensors=entries
-            )
-            for t in range(3)
-        ),
-    ).write(folder)
-
-
 PASS = """
 import json, sys
 from pathlib import Path
@@ -183,7 +137,7 @@ print(json.dumps({"read": read, "grown": peak() - before}))
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from Linux's /proc")
 def test_a_pass_over_a_file_of_hundreds_of_megabytes_takes_the_memory_of_a_few_windows(tmp_path):
     """In a process of its own; `ru_maxrss` would begin with the peak of this one, `VmHWM` does not."""
-    sparse_dataset(tmp_path / "zeros")
+    write_sparse(tmp_path / "zeros", 3, 1201)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     done = subprocess.run(
         [sys.executable, "-c", PASS, tmp_path / "zeros"], capture_output=True, text=True, env=environment, check=False
