@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -17,7 +16,6 @@ import pandas as pd
 
 from ..baselines import method_code
 from ..baselines.options import as_settings
-from ..baselines.predictor import FitTask
 from ..registry.dataset import Dataset
 from ..registry.reference import DatasetRef
 from ..rl import make
@@ -29,10 +27,10 @@ from ..utils.text import one_line
 from . import figures
 from . import protocol as protocols
 from .collection import load_or_collect
-from .fitting.curve import CURVE_NAME, write_curve
+from .fitting.curve import CURVE_NAME
+from .fitting.fit import fit, load
 from .fitting.training_state import TrainingStateFile
 from .forecast.contract import check_contract
-from .forecast.fit_set import verify_fit_set
 from .forecast.forecasting import is_complete, write_forecasts
 from .forecast.reference_returns import reference_returns
 from .forecast.run_folder import (
@@ -41,7 +39,6 @@ from .forecast.run_folder import (
     PREDICTOR_NAME,
     REMEDY,
     WINDOWS_NAME,
-    FittedState,
     claim,
     finished_record,
     keeps_forecasts,
@@ -83,7 +80,7 @@ class Run:
 
     @cached_property
     def forecasts(self) -> npt.NDArray[np.float32]:
-        """The forecasts [W, H, P], mapped into memory."""
+        """The forecasts [W, H, P] float32, mapped into memory."""
         return np.asarray(map_tensors(self.folder / FORECASTS_NAME, REMEDY)["forecasts"])
 
     @property
@@ -156,6 +153,11 @@ def run(
         trials of the same kind, or another environment's for a predictor that transfers. None of them may be a test
         trial. Recorded, and of the information class "more-trials" or "pretrained".
 
+    Returns
+    -------
+    Run
+        Its folder, record, windows and forecasts.
+
     Raises
     ------
     UnknownNameError, OptionError
@@ -164,6 +166,13 @@ def run(
         If the folder holds another run, or the dataset cannot be scored under the protocol.
     PredictorError
         If the predictor fails; the record in the folder then says at what, and running again tries again.
+
+    Examples
+    --------
+    >>> import tipl_bench
+    >>> run = tipl_bench.run("linear", "inverted-pendulum/ppo-head-v1", returns=False, limit=8)
+    >>> run.forecasts.shape  # [W, H, P]
+    (8, 10, 122)
     """
     chosen, limits = protocols.protocol(protocol), limits or Limits()
 
@@ -279,59 +288,6 @@ def _recording_failure(
         raise
 
 
-def _fit(
-    predictor: PredictorProcess,
-    request: RunRequest,
-    device: str,
-    path: Path,
-    training: TrainingStateFile,
-    progress: Progress,
-) -> float:
-    """Fit the predictor, or load what an interrupted run had fitted; the seconds that fitting took.
-
-    An interrupted fit that had kept its state goes on there; its seconds count.
-    """
-    if request.fitted is not None and not path.exists():
-        request.fitted.copy_to(path)
-    if path.exists():
-        training.remove()
-        _load(predictor, path, device, request.fitted)
-        return 0.0
-    resume, before = training.read()
-    started = time.perf_counter() - before
-    split, dataset = request.fit_set.manifest.split, request.fit_set
-    task = FitTask(
-        train=dataset.trials(split.train),
-        validation=dataset.trials(split.validation),
-        horizon=request.protocol.horizon,
-        context=request.protocol.context,
-        device=device,
-        seed=request.seed,
-        progress=lambda done, total, word: progress("fit", done, total, word),
-        resume=resume,
-        keep=lambda state: training.write(state, time.perf_counter() - started),
-    )
-    if request.fit_on:
-        verify_fit_set(request.fit_on)  # its digest is recorded
-    progress("fit", 0, 1, "")  # predictors may take long before they report, or report nothing
-    with attribute_errors(predictor.name, "fitting"):
-        seconds = predictor.fit(task)
-    if predictor.curve is not None:
-        write_curve(predictor.name, predictor.curve, path.parent)
-    predictor.save(path)
-    training.remove()
-    return before + seconds
-
-
-def _load(predictor: PredictorProcess, path: Path, device: str, fitted: FittedState | None) -> None:
-    try:
-        with attribute_errors(predictor.name, "loading its fitted state"):
-            predictor.load(path, device)
-    except PredictorError as error:
-        way_out = f"so is {fitted.path}: make that again" if fitted else "remove it, and the same command fits again"
-        raise PredictorError(f"{error} If {path} is damaged, {way_out}.") from None
-
-
 def _forecast(
     predictor: PredictorProcess,
     contract: PredictorProcess,
@@ -348,7 +304,7 @@ def _forecast(
 
     def check(fresh: PredictorProcess, *, resumed: bool = False) -> None:
         timings.stage = "contract"
-        _load(fresh, state, device, request.fitted)
+        load(fresh, state, device, request.fitted)
         check_contract(fresh, dataset, windows, protocol, path, progress, resumed=resumed)
 
     if state.exists() and is_complete(path, dataset, windows, protocol, normaliser=predictor.forecasts_normaliser):
@@ -356,7 +312,7 @@ def _forecast(
         return
     (folder / WINDOWS_NAME).unlink(missing_ok=True)  # rows of earlier forecasts
     timings.stage = "fit"
-    timings.add("fit_seconds", _fit(predictor, request, device, state, training, progress))
+    timings.add("fit_seconds", fit(predictor, request, device, state, training, progress))
     progress("forecast", 0, len(windows), "")
     with timings.of("forecast"):
         write_forecasts(predictor, dataset, windows, protocol, path, progress)

@@ -33,14 +33,35 @@ CODE_NAME = "code.json"
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """A finished training run: its folder, its record, and whether it had been finished before."""
+    """A finished training run.
+
+    Parameters
+    ----------
+    folder
+        The run folder.
+    record
+        What it records.
+    repeated
+        Whether it was finished before.
+    """
 
     folder: Path
     record: TrainingRecord
     repeated: bool = False
 
     def curves(self) -> Curves:
-        """The returns of its trials over the iterations."""
+        """Read the returns of its trials over the iterations.
+
+        Returns
+        -------
+        Curves
+            `returns` [N, E] at the E iterations `evaluated`, and `training_returns` [N, K] of all K iterations.
+
+        Raises
+        ------
+        ProtocolError
+            If the file is not this run's.
+        """
         return read_curves(self.folder, self.record.key)
 
 
@@ -95,6 +116,11 @@ def train(
     progress
         Receives the progress.
 
+    Returns
+    -------
+    TrainingRun
+        Its folder and record.
+
     Raises
     ------
     UnknownNameError, OptionError
@@ -103,6 +129,13 @@ def train(
         If the folder holds another run.
     PredictorError
         If the method fails; finished blocks of trials are kept.
+
+    Examples
+    --------
+    >>> import tipl_bench
+    >>> run = tipl_bench.train("adam", "InvertedPendulum-v4", trials=1, iterations=1)
+    >>> run.curves().training_returns.shape  # [N, K]
+    (1, 1)
     """
     settings = as_settings(options) if isinstance(options, Mapping) else several("options", options)
     rules = several("outer", outer)

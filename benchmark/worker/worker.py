@@ -157,7 +157,7 @@ class Worker:
         """Import the predictor, set its options, and describe it."""
         from ...baselines import predictor_type
         from ...baselines.options import build_options, expand_settings
-        from ...baselines.predictor import options_dict
+        from ...baselines.saving import options_dict
         from .messages import Description
 
         kind = predictor_type(request.model)
