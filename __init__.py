@@ -15,6 +15,7 @@ _HOMES = {
     "Contexts": "baselines.predictor",
     "Dataset": "registry.dataset",
     "FitTask": "baselines.predictor",
+    "Logger": "benchmark.tracking.loggers",
     "NoOptions": "baselines.predictor",
     "Optimizer": "rl.optimizer",
     "Options": "baselines.predictor",
@@ -23,10 +24,12 @@ _HOMES = {
     "Predictor": "baselines.predictor",
     "ProgressLines": "utils.progress",
     "Run": "benchmark.run",
+    "TensorBoardLogger": "benchmark.tracking.loggers",
     "TiplBenchError": "utils.errors",
     "TrainingWindows": "baselines.fitting.windows",
     "TrainingRun": "benchmark.training.run",
     "Trial": "registry.trial",
+    "WandbLogger": "benchmark.tracking.loggers",
     "check_optimizer": "benchmark.conformance.optimizer",
     "check_predictor": "benchmark.conformance.check",
     "compare": "benchmark.compare",
@@ -53,6 +56,7 @@ if TYPE_CHECKING:
     from .benchmark.fitted.states import load_predictor
     from .benchmark.meta_training.run import meta_train
     from .benchmark.run import Run, run
+    from .benchmark.tracking.loggers import Logger, TensorBoardLogger, WandbLogger
     from .benchmark.training.compare import compare_training
     from .benchmark.training.run import TrainingRun, train
     from .leaderboard.store.results import load_results
@@ -82,6 +86,7 @@ __all__ = [
     "Contexts",
     "Dataset",
     "FitTask",
+    "Logger",
     "NoOptions",
     "Optimizer",
     "Options",
@@ -90,10 +95,12 @@ __all__ = [
     "Predictor",
     "ProgressLines",
     "Run",
+    "TensorBoardLogger",
     "TiplBenchError",
     "TrainingRun",
     "TrainingWindows",
     "Trial",
+    "WandbLogger",
     "__version__",
     "check_optimizer",
     "check_predictor",

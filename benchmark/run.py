@@ -51,6 +51,8 @@ from .protocol import CURRENT, Protocol
 from .provenance import Provenance, provenance
 from .record import Record, RunKey, Status
 from .request import Model, RunRequest, attribute_errors, default_folder, resolved_model
+from .tracking.loggers import Logger, open_logger
+from .tracking.logs import RunLog
 from .worker.predictor_process import PredictorProcess
 from .worker.usage import Limits
 
@@ -111,6 +113,7 @@ def run(
     limit: int | None = None,
     collect: bool = False,
     fit_on: Dataset | DatasetRef | str | None = None,
+    logger: Logger | str | None = None,
 ) -> Run:
     """Train, forecast and score a predictor; write the run folder, or go on with what it holds.
 
@@ -152,6 +155,9 @@ def run(
         Another dataset, whose training and validation trials are fitted on in place of the dataset's own: one with more
         trials of the same kind, or another environment's for a predictor that transfers. None of them may be a test
         trial. Recorded, and of the information class "more-trials" or "pretrained".
+    logger
+        Where to log losses while fitting and the results: "tensorboard", "wandb" (offline) or a `Logger`; nowhere by
+        default. The results do not depend on it.
 
     Returns
     -------
@@ -161,7 +167,8 @@ def run(
     Raises
     ------
     UnknownNameError, OptionError
-        If the predictor, dataset, budget, device, seed, limit, fit set or an option is not known or not valid.
+        If the predictor, dataset, budget, device, seed, limit, fit set, logger or an option is not known or not valid,
+        or the logger's package is not installed.
     ProtocolError
         If the folder holds another run, or the dataset cannot be scored under the protocol.
     PredictorError
@@ -174,6 +181,7 @@ def run(
     >>> run.forecasts.shape  # [W, H, P]
     (8, 10, 122)
     """
+    log = open_logger(logger)  # what is not installed is met before any work
     chosen, limits = protocols.protocol(protocol), limits or Limits()
 
     def opened(one: Dataset | DatasetRef | str) -> Dataset:
@@ -185,14 +193,23 @@ def run(
     with resolved_model(model, budget) as (name, own):
         settings = (*(setting for setting in own if setting.partition("=")[0] not in named), *given)
         request = RunRequest(name, data, budget, settings, seed, device, chosen, limits, on, limit, returns, fit_set)
-        return execute(request, Path(out) if out else default_folder(request), progress)
+        return execute(request, Path(out) if out else default_folder(request), progress, log)
 
 
-def execute(request: RunRequest, folder: Path, progress: Progress = silent) -> Run:
+def execute(request: RunRequest, folder: Path, progress: Progress = silent, logger: Logger | None = None) -> Run:
     """Carry out a request in a folder; see `run`."""
+    with RunLog(logger) as log:
+        finished = _execute(request, folder, progress, log)
+        log.fitted(folder)
+        log.forecast_results(finished.record.results)
+    return finished
+
+
+def _execute(request: RunRequest, folder: Path, progress: Progress, log: RunLog) -> Run:
     with contextlib.ExitStack() as stack, _start(request, folder) as predictor:
         key = request.key(predictor)
         claim(folder, key)
+        log.begin(folder, key.model_dump(mode="json"))
         record = finished_record(folder, key)
         standing = record if record and keeps_forecasts(folder, record) else None
         if standing and (standing.has_returns or not request.returns):
@@ -210,7 +227,7 @@ def execute(request: RunRequest, folder: Path, progress: Progress = silent) -> R
         with attempt():
             windows = request.windows(progress)
             training = TrainingStateFile(folder, key.model_dump(mode="json"), circumstances)
-            _forecast(predictor, contract, request, key.device, windows, folder, training, timings, progress)
+            _forecast(predictor, contract, request, key.device, windows, folder, training, timings, progress, log)
     with attempt():
         rows = _evaluated(request, windows, folder, timings, progress)
         record = Record(
@@ -298,6 +315,7 @@ def _forecast(
     training: TrainingStateFile,
     timings: Timings,
     progress: Progress,
+    log: RunLog,
 ) -> None:
     """Fit, forecast, and ask for some forecasts again in a new process, as far as that is still to be done."""
     path, state, dataset, protocol = folder / FORECASTS_NAME, folder / PREDICTOR_NAME, request.dataset, request.protocol
@@ -312,7 +330,7 @@ def _forecast(
         return
     (folder / WINDOWS_NAME).unlink(missing_ok=True)  # rows of earlier forecasts
     timings.stage = "fit"
-    timings.add("fit_seconds", fit(predictor, request, device, state, training, progress))
+    timings.add("fit_seconds", fit(predictor, request, device, state, training, progress, log.curve))
     progress("forecast", 0, len(windows), "")
     with timings.of("forecast"):
         write_forecasts(predictor, dataset, windows, protocol, path, progress)

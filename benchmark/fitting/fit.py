@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from ...baselines.predictor import FitTask
+from ...baselines.predictor import FitCurve, FitTask
 from ...utils.errors import PredictorError
 from ...utils.progress import Progress
 from ..forecast.fit_set import verify_fit_set
@@ -23,6 +23,7 @@ def fit(
     path: Path,
     training: TrainingStateFile,
     progress: Progress,
+    curve: FitCurve,
 ) -> float:
     """Fit the predictor, or load what an interrupted run had fitted; the seconds that fitting took.
 
@@ -45,6 +46,7 @@ def fit(
         device=device,
         seed=request.seed,
         progress=lambda done, total, word: progress("fit", done, total, word),
+        curve=curve,
         resume=resume,
         keep=lambda state: training.write(state, time.perf_counter() - started),
     )
