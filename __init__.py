@@ -16,6 +16,7 @@ _HOMES = {
     "Dataset": "registry.dataset",
     "FitTask": "baselines.predictor",
     "IterationSteps": "rl.optimizer",
+    "Logger": "benchmark.tracking.loggers",
     "NoOptions": "baselines.predictor",
     "Optimizer": "rl.optimizer",
     "Options": "baselines.predictor",
@@ -25,11 +26,13 @@ _HOMES = {
     "ProgressLines": "utils.progress",
     "Run": "benchmark.run",
     "Selection": "registry.views.selection",
+    "TensorBoardLogger": "benchmark.tracking.loggers",
     "TiplBenchError": "utils.errors",
     "TrainingWindows": "baselines.fitting.windows",
     "TrainingRun": "benchmark.training.run",
     "TrajectoryRecorder": "registry.recording.recorder",
     "Trial": "registry.trial",
+    "WandbLogger": "benchmark.tracking.loggers",
     "check_optimizer": "benchmark.conformance.optimizer",
     "check_predictor": "benchmark.conformance.check",
     "compare": "benchmark.compare",
@@ -60,6 +63,7 @@ if TYPE_CHECKING:
     from .benchmark.fitted.states import load_predictor
     from .benchmark.meta_training.run import meta_train
     from .benchmark.run import Run, run
+    from .benchmark.tracking.loggers import Logger, TensorBoardLogger, WandbLogger
     from .benchmark.training.compare import compare_training
     from .benchmark.training.run import TrainingRun, train
     from .leaderboard.store.results import load_results
@@ -92,6 +96,7 @@ __all__ = [
     "Dataset",
     "FitTask",
     "IterationSteps",
+    "Logger",
     "NoOptions",
     "Optimizer",
     "Options",
@@ -101,11 +106,13 @@ __all__ = [
     "ProgressLines",
     "Run",
     "Selection",
+    "TensorBoardLogger",
     "TiplBenchError",
     "TrainingRun",
     "TrainingWindows",
     "TrajectoryRecorder",
     "Trial",
+    "WandbLogger",
     "__version__",
     "check_optimizer",
     "check_predictor",

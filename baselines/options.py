@@ -13,7 +13,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from ..utils.errors import OptionError, TiplBenchError, UnknownNameError
 from .plugins.discovery import BUDGETS
-from .predictor import Predictor, options_dict
+from .predictor import Predictor
+from .saving import options_dict
 
 NONE = "none"
 MAX_CONFIGURATIONS = 1000

@@ -21,20 +21,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, ClassVar, Generic, Literal, TypeVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, TypeAdapter
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from pydantic import BaseModel, ConfigDict
 
 from ..registry.trial import Trial
 from ..rl import PolicyLayout
-from ..utils.canonical import canonical_json, strict_json
-from ..utils.errors import PredictorError, reason
-from ..utils.files import replace_atomically
+from ..utils.errors import PredictorError
+from .saving import OptionsT, Saveable
 
 Weights = npt.NDArray[np.float32]
 Array = npt.NDArray[Any]
@@ -53,15 +49,21 @@ INFORMATION_CLASSES = {
 """What forecasts rest on, from least to most; a predictor states in `consumes` the last class that applies to it."""
 MORE_TRIALS, PRETRAINED = "more-trials", "pretrained"
 
-LABEL, NOTHING = "tipl_bench", "tipl_bench.nothing"
-"""Names in a saved state: the header's entry, and the tensor that stands for an empty state."""
-
 
 class Options(BaseModel):
     """Base of a predictor's options: a frozen model whose fields `--set name=value` sets.
 
     Values are bool, int, float, str or None; ranges are `Field` constraints, and a line under a field describes it. A
     plain frozen dataclass will do as well.
+
+    Examples
+    --------
+    >>> from pydantic import Field
+    >>> from tipl_bench import Options
+    >>> class Damped(Options):
+    ...     damping: float = Field(0.5, ge=0, le=1)
+    >>> Damped(damping=0.25)
+    Damped(damping=0.25)
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
@@ -78,15 +80,6 @@ def class_with_fit_set(consumes: str, *, elsewhere: bool = False) -> str:
     """
     classes, least = [*INFORMATION_CLASSES], PRETRAINED if elsewhere else MORE_TRIALS
     return least if consumes in classes[: classes.index(least)] else consumes
-
-
-def options_dict(options: Any) -> dict[str, Any]:
-    """Options, a model or a dataclass, as a dictionary."""
-    values: dict[str, Any] = TypeAdapter(type(options)).dump_python(options, warnings=False)
-    return values
-
-
-OptionsT = TypeVar("OptionsT")
 
 
 @dataclass(frozen=True)
@@ -126,7 +119,18 @@ class Contexts:
         return np.stack([self.observation_mean, self.observation_variance], axis=2)
 
     def take(self, rows: npt.NDArray[np.intp]) -> Contexts:
-        """Some of the windows, by number."""
+        """Some of the windows.
+
+        Parameters
+        ----------
+        rows
+            Their numbers, [b] integers.
+
+        Returns
+        -------
+        Contexts
+            The pasts of those b windows.
+        """
         return Contexts(
             weights=self.weights[rows],
             observation_mean=self.observation_mean[rows],
@@ -216,66 +220,8 @@ class FitTask:
     keep: Callable[[TrainingState], None] = lambda state: None
 
 
-class Saveable(Generic[OptionsT]):
-    """What is fitted and saved: its name, version and options, and what it has learned."""
-
-    name: ClassVar[str]
-    version: ClassVar[int]
-
-    def __init__(self, options: OptionsT) -> None:
-        self.options = options
-        self.device = "cpu"
-        """The torch device to run on: set by the harness before a state is loaded, and by `fit` from its task."""
-
-    def state(self) -> dict[str, Array]:
-        """What `fit` learned, as named arrays; empty by default."""
-        return {}
-
-    def load_state(self, state: Mapping[str, Array]) -> None:
-        """Restore what `state` gave."""
-        return
-
-    @property
-    def parameter_count(self) -> int:
-        """The number of learned parameters."""
-        return sum(array.size for array in self.state().values())
-
-    def _label(self) -> dict[str, Any]:
-        """What a saved state must agree with."""
-        return {"predictor": self.name, "version": self.version, "options": options_dict(self.options)}
-
-    def save(self, path: Path) -> None:
-        """Write the fitted state as safetensors, with name, version and options in its header."""
-        state = {name: np.asarray(array, order="C") for name, array in self.state().items()}
-        with replace_atomically(path) as temporary:
-            # A file needs at least one tensor, and some predictors learn nothing. There is one header entry because the
-            # order of several is not fixed, and the same state must give the same bytes.
-            save_file(
-                state or {NOTHING: np.zeros(1, dtype=np.uint8)}, temporary, {LABEL: canonical_json(self._label())}
-            )
-
-    def load(self, path: Path) -> None:
-        """Read a state written by `save` of the same predictor, version and options.
-
-        Raises
-        ------
-        PredictorError
-            If the file is another predictor's or not readable.
-        """
-        try:
-            with safe_open(path, framework="numpy") as file:
-                found = strict_json((file.metadata() or {}).get(LABEL, "{}"))
-                state = {name: file.get_tensor(name) for name in file.keys() if name != NOTHING}  # noqa: SIM118
-        except (SafetensorError, OSError, ValueError) as error:
-            raise PredictorError(f"{path}: not a saved predictor ({reason(error)}).") from None
-        for key, value in self._label().items():
-            if found.get(key) != value:
-                raise PredictorError(f"{path}: saved with {key} {found.get(key)}, not {value}.")
-        self.load_state(state)
-
-
 class Predictor(Saveable[OptionsT], ABC):
-    """A forecaster of policy weights; see the module for the shortest one.
+    """A forecaster of policy weights: subclass it and define `predict`.
 
     Class attributes describe it: `name`; `version`, raised when its forecasts change; `summary`, one line;
     `options_type`, an `Options` model or a frozen dataclass; `budgets`, option values by budget name;
@@ -283,6 +229,23 @@ class Predictor(Saveable[OptionsT], ABC):
     `consumes`, its information class, one of `INFORMATION_CLASSES`; where an option adds to it, override the property
     `information_class`; `transfers`, whether what is fitted on the policies of one environment forecasts those of
     another, whatever their layout.
+
+    Parameters
+    ----------
+    options
+        An instance of `options_type`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tipl_bench import NoOptions, Predictor
+    >>> class Persistence(Predictor[NoOptions]):
+    ...     name, version, summary = "my-persistence", 1, "The last weights, again"
+    ...
+    ...     def predict(self, contexts, horizon):
+    ...         return np.repeat(contexts.weights[:, -1:], horizon, axis=1)
+    >>> Persistence(NoOptions()).parameter_count
+    0
     """
 
     summary: ClassVar[str]
@@ -294,7 +257,19 @@ class Predictor(Saveable[OptionsT], ABC):
 
     @classmethod
     def resolve_options(cls, options: OptionsT, context: int) -> OptionsT:
-        """Options for contexts of `context` checkpoints: set defaults that depend on it; as they are by default.
+        """Set defaults that depend on the length of contexts; options stay as they are by default.
+
+        Parameters
+        ----------
+        options
+            The options that were chosen.
+        context
+            L, in checkpoints.
+
+        Returns
+        -------
+        Options
+            The options to run with.
 
         Raises
         ------
@@ -304,17 +279,46 @@ class Predictor(Saveable[OptionsT], ABC):
         return options
 
     def fit(self, task: FitTask) -> None:
-        """Learn from the training trials; the default learns nothing."""
+        """Learn from the training trials; the default learns nothing.
+
+        Parameters
+        ----------
+        task
+            The trials to learn from, the lengths of context and horizon, the device, and the seed of all randomness.
+        """
         return
 
     @abstractmethod
     def predict(self, contexts: Contexts, horizon: int) -> Weights:
-        """Forecast the next `horizon` checkpoints, [B, H, P] float32; each window by itself."""
+        """Forecast the next checkpoints, each window by itself.
+
+        Parameters
+        ----------
+        contexts
+            The pasts of B windows.
+        horizon
+            H, how many checkpoints to forecast.
+
+        Returns
+        -------
+        ndarray
+            The weights at the checkpoints after the origin, [B, H, P] float32.
+        """
 
     def predict_normaliser(self, contexts: Contexts, horizon: int) -> Array:
-        """Forecast the observation normaliser at the same checkpoints: its mean and variance, [B, H, 2, O] floats.
+        """Forecast the observation normaliser at the same checkpoints, each window by itself.
 
-        Optional: a forecast policy acts with its normaliser at the origin, or with this. Each window by itself.
+        Optional: a forecast policy acts with its normaliser at the origin, or with this.
+
+        Parameters
+        ----------
+        contexts, horizon
+            As for `predict`.
+
+        Returns
+        -------
+        ndarray
+            Mean and variance of each observation, [B, H, 2, O] float64, in units of the observation and its square.
         """
         raise NotImplementedError(f"{self.name} forecasts no normaliser: it defines no predict_normaliser.")
 

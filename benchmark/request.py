@@ -17,7 +17,8 @@ from pydantic import ValidationError
 from ..baselines import model_of, predictor_type
 from ..baselines.options import as_settings, build_options, describe_options
 from ..baselines.plugins.sources import SCRIPT, module_sources
-from ..baselines.predictor import NoOptions, Predictor, class_with_fit_set, options_dict
+from ..baselines.predictor import NoOptions, Predictor, class_with_fit_set
+from ..baselines.saving import options_dict
 from ..registry.catalog import identity_of
 from ..registry.dataset import Dataset
 from ..utils.canonical import canonical_json

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -17,7 +16,6 @@ import pandas as pd
 
 from ..baselines import method_code
 from ..baselines.options import as_settings
-from ..baselines.predictor import FitTask
 from ..registry.dataset import Dataset
 from ..registry.reference import DatasetRef
 from ..rl import make
@@ -29,10 +27,10 @@ from ..utils.text import one_line
 from . import figures
 from . import protocol as protocols
 from .collection import load_or_collect
-from .fitting.curve import CURVE_NAME, write_curve
+from .fitting.curve import CURVE_NAME
+from .fitting.fit import fit, load
 from .fitting.training_state import TrainingStateFile
 from .forecast.contract import check_contract
-from .forecast.fit_set import verify_fit_set
 from .forecast.forecasting import is_complete, write_forecasts
 from .forecast.reference_returns import reference_returns
 from .forecast.run_folder import (
@@ -41,7 +39,6 @@ from .forecast.run_folder import (
     PREDICTOR_NAME,
     REMEDY,
     WINDOWS_NAME,
-    FittedState,
     claim,
     finished_record,
     keeps_forecasts,
@@ -54,6 +51,8 @@ from .protocol import CURRENT, Protocol
 from .provenance import Provenance, provenance
 from .record import Record, RunKey, Status
 from .request import Model, RunRequest, attribute_errors, default_folder, resolved_model
+from .tracking.loggers import Logger, open_logger
+from .tracking.logs import RunLog
 from .worker.predictor_process import PredictorProcess
 from .worker.usage import Limits
 
@@ -83,7 +82,7 @@ class Run:
 
     @cached_property
     def forecasts(self) -> npt.NDArray[np.float32]:
-        """The forecasts [W, H, P], mapped into memory."""
+        """The forecasts [W, H, P] float32, mapped into memory."""
         return np.asarray(map_tensors(self.folder / FORECASTS_NAME, REMEDY)["forecasts"])
 
     @property
@@ -114,6 +113,7 @@ def run(
     limit: int | None = None,
     collect: bool = False,
     fit_on: Dataset | DatasetRef | str | None = None,
+    logger: Logger | str | None = None,
 ) -> Run:
     """Train, forecast and score a predictor; write the run folder, or go on with what it holds.
 
@@ -155,16 +155,33 @@ def run(
         Another dataset, whose training and validation trials are fitted on in place of the dataset's own: one with more
         trials of the same kind, or another environment's for a predictor that transfers. None of them may be a test
         trial. Recorded, and of the information class "more-trials" or "pretrained".
+    logger
+        Where to log losses while fitting and the results: "tensorboard", "wandb" (offline) or a `Logger`; nowhere by
+        default. The results do not depend on it.
+
+    Returns
+    -------
+    Run
+        Its folder, record, windows and forecasts.
 
     Raises
     ------
     UnknownNameError, OptionError
-        If the predictor, dataset, budget, device, seed, limit, fit set or an option is not known or not valid.
+        If the predictor, dataset, budget, device, seed, limit, fit set, logger or an option is not known or not valid,
+        or the logger's package is not installed.
     ProtocolError
         If the folder holds another run, or the dataset cannot be scored under the protocol.
     PredictorError
         If the predictor fails; the record in the folder then says at what, and running again tries again.
+
+    Examples
+    --------
+    >>> import tipl_bench
+    >>> run = tipl_bench.run("linear", "inverted-pendulum/ppo-head-v1", returns=False, limit=8)
+    >>> run.forecasts.shape  # [W, H, P]
+    (8, 10, 122)
     """
+    log = open_logger(logger)  # what is not installed is met before any work
     chosen, limits = protocols.protocol(protocol), limits or Limits()
 
     def opened(one: Dataset | DatasetRef | str) -> Dataset:
@@ -176,14 +193,23 @@ def run(
     with resolved_model(model, budget) as (name, own):
         settings = (*(setting for setting in own if setting.partition("=")[0] not in named), *given)
         request = RunRequest(name, data, budget, settings, seed, device, chosen, limits, on, limit, returns, fit_set)
-        return execute(request, Path(out) if out else default_folder(request), progress)
+        return execute(request, Path(out) if out else default_folder(request), progress, log)
 
 
-def execute(request: RunRequest, folder: Path, progress: Progress = silent) -> Run:
+def execute(request: RunRequest, folder: Path, progress: Progress = silent, logger: Logger | None = None) -> Run:
     """Carry out a request in a folder; see `run`."""
+    with RunLog(logger) as log:
+        finished = _execute(request, folder, progress, log)
+        log.fitted(folder)
+        log.forecast_results(finished.record.results)
+    return finished
+
+
+def _execute(request: RunRequest, folder: Path, progress: Progress, log: RunLog) -> Run:
     with contextlib.ExitStack() as stack, _start(request, folder) as predictor:
         key = request.key(predictor)
         claim(folder, key)
+        log.begin(folder, key.model_dump(mode="json"))
         record = finished_record(folder, key)
         standing = record if record and keeps_forecasts(folder, record) else None
         if standing and (standing.has_returns or not request.returns):
@@ -201,7 +227,7 @@ def execute(request: RunRequest, folder: Path, progress: Progress = silent) -> R
         with attempt():
             windows = request.windows(progress)
             training = TrainingStateFile(folder, key.model_dump(mode="json"), circumstances)
-            _forecast(predictor, contract, request, key.device, windows, folder, training, timings, progress)
+            _forecast(predictor, contract, request, key.device, windows, folder, training, timings, progress, log)
     with attempt():
         rows = _evaluated(request, windows, folder, timings, progress)
         record = Record(
@@ -279,59 +305,6 @@ def _recording_failure(
         raise
 
 
-def _fit(
-    predictor: PredictorProcess,
-    request: RunRequest,
-    device: str,
-    path: Path,
-    training: TrainingStateFile,
-    progress: Progress,
-) -> float:
-    """Fit the predictor, or load what an interrupted run had fitted; the seconds that fitting took.
-
-    An interrupted fit that had kept its state goes on there; its seconds count.
-    """
-    if request.fitted is not None and not path.exists():
-        request.fitted.copy_to(path)
-    if path.exists():
-        training.remove()
-        _load(predictor, path, device, request.fitted)
-        return 0.0
-    resume, before = training.read()
-    started = time.perf_counter() - before
-    split, dataset = request.fit_set.manifest.split, request.fit_set
-    task = FitTask(
-        train=dataset.trials(split.train),
-        validation=dataset.trials(split.validation),
-        horizon=request.protocol.horizon,
-        context=request.protocol.context,
-        device=device,
-        seed=request.seed,
-        progress=lambda done, total, word: progress("fit", done, total, word),
-        resume=resume,
-        keep=lambda state: training.write(state, time.perf_counter() - started),
-    )
-    if request.fit_on:
-        verify_fit_set(request.fit_on)  # its digest is recorded
-    progress("fit", 0, 1, "")  # predictors may take long before they report, or report nothing
-    with attribute_errors(predictor.name, "fitting"):
-        seconds = predictor.fit(task)
-    if predictor.curve is not None:
-        write_curve(predictor.name, predictor.curve, path.parent)
-    predictor.save(path)
-    training.remove()
-    return before + seconds
-
-
-def _load(predictor: PredictorProcess, path: Path, device: str, fitted: FittedState | None) -> None:
-    try:
-        with attribute_errors(predictor.name, "loading its fitted state"):
-            predictor.load(path, device)
-    except PredictorError as error:
-        way_out = f"so is {fitted.path}: make that again" if fitted else "remove it, and the same command fits again"
-        raise PredictorError(f"{error} If {path} is damaged, {way_out}.") from None
-
-
 def _forecast(
     predictor: PredictorProcess,
     contract: PredictorProcess,
@@ -342,13 +315,14 @@ def _forecast(
     training: TrainingStateFile,
     timings: Timings,
     progress: Progress,
+    log: RunLog,
 ) -> None:
     """Fit, forecast, and ask for some forecasts again in a new process, as far as that is still to be done."""
     path, state, dataset, protocol = folder / FORECASTS_NAME, folder / PREDICTOR_NAME, request.dataset, request.protocol
 
     def check(fresh: PredictorProcess, *, resumed: bool = False) -> None:
         timings.stage = "contract"
-        _load(fresh, state, device, request.fitted)
+        load(fresh, state, device, request.fitted)
         check_contract(fresh, dataset, windows, protocol, path, progress, resumed=resumed)
 
     if state.exists() and is_complete(path, dataset, windows, protocol, normaliser=predictor.forecasts_normaliser):
@@ -356,7 +330,7 @@ def _forecast(
         return
     (folder / WINDOWS_NAME).unlink(missing_ok=True)  # rows of earlier forecasts
     timings.stage = "fit"
-    timings.add("fit_seconds", _fit(predictor, request, device, state, training, progress))
+    timings.add("fit_seconds", fit(predictor, request, device, state, training, progress, log.curve))
     progress("forecast", 0, len(windows), "")
     with timings.of("forecast"):
         write_forecasts(predictor, dataset, windows, protocol, path, progress)

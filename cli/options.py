@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
+    from ..benchmark.tracking.loggers import Logger
     from ..benchmark.worker.usage import Limits
 
 protocol_option = click.option(
@@ -38,3 +41,27 @@ def build_limits(timeout: float | None, memory: float | None) -> Limits:
     if not math.isfinite(memory):
         raise click.BadParameter(f"{memory} is not a finite number.", param_hint="--memory")
     return Limits(timeout, int(memory * 2**30))
+
+
+def log_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`--log` and `--log-dir`; see `build_logger`."""
+    log = click.option(
+        "--log",
+        type=click.Choice(["tensorboard", "wandb"]),
+        help="Log curves and results there; off by default. wandb logs offline.",
+    )
+    folder = click.option(
+        "--log-dir", type=click.Path(path_type=Path, file_okay=False), help="Folder of logs. [default: the run folder]"
+    )
+    return log(folder(command))
+
+
+def build_logger(log: str | None, log_dir: Path | None) -> Logger | None:
+    """The logger that was asked for; raises `OptionError` if its package is not installed."""
+    if log is None:
+        if log_dir is not None:
+            raise click.UsageError("--log-dir is where --log writes: give --log tensorboard or --log wandb too.")
+        return None
+    from ..benchmark.tracking.loggers import open_logger
+
+    return open_logger(log, log_dir)

@@ -15,7 +15,7 @@ import click
 
 from .completion import complete_budgets, complete_optimizers, complete_outer_rules
 from .groups import ListingCommands, as_options, examples
-from .options import json_option
+from .options import build_logger, json_option, log_options
 from .output import Bars, console, echo, print_descriptions, quiet_option
 
 
@@ -62,6 +62,7 @@ from .output import Bars, console, echo, print_descriptions, quiet_option
 @click.option("--iterations", type=click.IntRange(1), metavar="N", help="Train N PPO iterations alone.")
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder. [default: runs/training/<environment>/...]")
 @click.option("--threads", type=click.IntRange(1), metavar="N", help="Processes at once. [default: all cores]")
+@log_options
 @quiet_option
 @click.option("--json", "as_json", is_flag=True, help="Print the record as JSON instead of the table.")
 def train(
@@ -74,6 +75,8 @@ def train(
     iterations: int | None,
     out: Path | None,
     threads: int | None,
+    log: str | None,
+    log_dir: Path | None,
     as_json: bool,
 ) -> None:
     """Train policies with an optimizer inside PPO, score them, write the run folder and print a table.
@@ -87,6 +90,7 @@ def train(
     from ..benchmark.training import table
     from ..benchmark.training.run import train as train_with
 
+    logger = build_logger(log, log_dir)
     with Bars() as bars:
         finished = train_with(
             optimizer,
@@ -99,6 +103,7 @@ def train(
             out=out,
             threads=threads,
             progress=bars.stage,
+            logger=logger,
         )
     if as_json:
         click.echo(finished.record.model_dump_json(indent=1))

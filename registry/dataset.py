@@ -62,6 +62,11 @@ class Dataset(TrialSet):
         trials
             The trials that will be used; files of others may be missing. All by default.
 
+        Returns
+        -------
+        Dataset
+            Its trials are read lazily.
+
         Raises
         ------
         DatasetError
@@ -81,12 +86,33 @@ class Dataset(TrialSet):
         return dataset
 
     def check_sizes(self, trials: Iterable[int] | None = None) -> None:
-        """Look at the size of each file that the trials need (all by default); raises `DatasetError`."""
+        """Look at the size of each file that the trials need.
+
+        Parameters
+        ----------
+        trials
+            Numbers of trials; all by default.
+
+        Raises
+        ------
+        DatasetError
+            If a file is missing or of another size.
+        """
         for entry in self.files(trials):
             check_size(self.folder / entry.path, entry)
 
     def files(self, trials: Iterable[int] | None = None) -> list[FileEntry]:
-        """The files that the given trials need (all by default), sidecars included.
+        """The files that some trials need, sidecars included.
+
+        Parameters
+        ----------
+        trials
+            Numbers of trials; all by default.
+
+        Returns
+        -------
+        list of FileEntry
+            Path, size in bytes and sha256 of each file.
 
         Raises
         ------
@@ -102,14 +128,17 @@ class Dataset(TrialSet):
 
     @property
     def name(self) -> str:
+        """Its name, `<environment>/<collection>-v<N>`."""
         return self.manifest.name
 
     @property
     def environment(self) -> str:
+        """The Gymnasium id of the environment that its policies were trained in."""
         return self.manifest.environment
 
     @property
     def layout(self) -> PolicyLayout:
+        """Names and shapes of its policies' parameters within P."""
         return self.manifest.layout
 
     @cached_property
@@ -132,7 +161,18 @@ class Dataset(TrialSet):
         return Identity(self.digest, former_digest=former)
 
     def matches(self, digest: str) -> bool:
-        """Whether a digest, of whichever format, identifies this dataset."""
+        """Whether a digest, of whichever format, identifies this dataset.
+
+        Parameters
+        ----------
+        digest
+            64 hexadecimal digits.
+
+        Returns
+        -------
+        bool
+            Whether it does.
+        """
         return digest == self.digest or digest == self.former_digest
 
     def __len__(self) -> int:
@@ -149,18 +189,56 @@ class Dataset(TrialSet):
         return self.name
 
     def trial(self, index: int) -> Trial:
-        """Open one trial lazily."""
+        """Open one trial lazily.
+
+        Parameters
+        ----------
+        index
+            Its number, from 0.
+
+        Returns
+        -------
+        Trial
+            Its tensors are read when asked for.
+
+        Raises
+        ------
+        IndexError
+            If there is no such trial.
+        """
         if not 0 <= index < len(self):
             raise IndexError(f"{self.name} has trials 0 to {len(self) - 1}, not {index}")
         entry = self.manifest.trials[index]
         return Trial(self.folder / entry.path, index, self.layout, self.manifest.checkpoints, self.environment)
 
     def trials(self, indices: Iterable[int] | None = None) -> list[Trial]:
-        """Open the given trials lazily (all by default)."""
+        """Open some trials lazily.
+
+        Parameters
+        ----------
+        indices
+            Numbers of trials; all by default.
+
+        Returns
+        -------
+        list of Trial
+            In the order given.
+        """
         return [self.trial(index) for index in (range(len(self)) if indices is None else indices)]
 
     def make_env(self, **arguments: Any) -> gymnasium.Env[Any, Any]:
-        """The environment that the policies were trained in, as `gymnasium.make` makes it with these arguments."""
+        """The environment that the policies were trained in.
+
+        Parameters
+        ----------
+        **arguments
+            For `gymnasium.make`, such as `render_mode="rgb_array"`.
+
+        Returns
+        -------
+        gymnasium.Env
+            As `gymnasium.make` makes it.
+        """
         from ..rl.rendering import gymnasium_environment
 
         return gymnasium_environment(self.environment, **arguments)
@@ -168,14 +246,41 @@ class Dataset(TrialSet):
     def windows(
         self, trials: Iterable[int] | None = None, *, context: int = 20, horizon: int = 10, stride: int = 1
     ) -> WindowDataset:
-        """Windows of some trials (the training trials by default) as a torch `Dataset`; see `WindowDataset`."""
+        """Windows of some trials as a torch `Dataset`.
+
+        Parameters
+        ----------
+        trials
+            Numbers of trials; the training trials by default.
+        context, horizon
+            L and H, in checkpoints.
+        stride
+            Checkpoints between two origins.
+
+        Returns
+        -------
+        WindowDataset
+            An item is a dictionary of tensors: `context` [L, P] and `target` [H, P] float32, `iteration` and `epoch`
+            [L + H] int64; and of numbers: `trial` and `origin`.
+        """
         from .views.sequences import WindowDataset
 
         opened = self.trials(self.manifest.split.train if trials is None else trials)
         return WindowDataset(opened, context=context, horizon=horizon, stride=stride)
 
     def index(self, trials: Iterable[int] | None = None) -> datasets.Dataset:
-        """One row a checkpoint, with everything but the tensors, as a Hugging Face `datasets.Dataset`."""
+        """One row a checkpoint, with everything but the tensors.
+
+        Parameters
+        ----------
+        trials
+            Numbers of trials; all by default.
+
+        Returns
+        -------
+        datasets.Dataset
+            A Hugging Face dataset; `to_pandas()` makes it a data frame.
+        """
         import datasets
 
         from .views.index import index_table
@@ -183,13 +288,35 @@ class Dataset(TrialSet):
         return datasets.Dataset(index_table(self.manifest, {t.index: t.columns for t in self.trials(trials)}))
 
     def statistics(self, trials: Iterable[int] | None = None) -> ReturnStatistics:
-        """Final and best training returns over some trials (all by default)."""
+        """Final and best training returns over some trials.
+
+        Parameters
+        ----------
+        trials
+            Numbers of trials; all by default.
+
+        Returns
+        -------
+        ReturnStatistics
+            In units of return.
+        """
         from .views.statistics import return_statistics
 
         return return_statistics({t.index: t.columns["episodic_return"] for t in self.trials(trials)})
 
     def derived(self, protocol: int) -> Derived | None:
-        """What a protocol version derived from this dataset, if it is here; see `open_derived`."""
+        """What a protocol version derived from this dataset: returns of its policies, phases.
+
+        Parameters
+        ----------
+        protocol
+            The version.
+
+        Returns
+        -------
+        Derived or None
+            None if it is not here.
+        """
         return open_derived(self.folder, self.manifest, protocol)
 
     @property
@@ -202,7 +329,18 @@ class Dataset(TrialSet):
         return sorted(here | {trial for trial in requested if trial < len(self)})
 
     def contents(self, trials: Iterable[int] | None = None) -> list[FileEntry]:
-        """Every file that a manifest vouches for: the given trials (all by default), sidecars, derived data."""
+        """Every file that a manifest vouches for: some trials', sidecars, derived data.
+
+        Parameters
+        ----------
+        trials
+            Numbers of trials; all by default.
+
+        Returns
+        -------
+        list of FileEntry
+            Path, size in bytes and sha256 of each file.
+        """
         entries = self.files(trials)
         for protocol in derived_protocols(self.folder):
             derived = self.derived(protocol)

@@ -57,6 +57,13 @@ def load_dataset(
     ------
     DatasetError, UnknownNameError
         If it cannot be found, or is not what the catalog pins.
+
+    Examples
+    --------
+    >>> import tipl_bench
+    >>> dataset = tipl_bench.load_dataset("inverted-pendulum/ppo-head-v1")
+    >>> len(dataset), dataset.trial(0).weights().shape  # [T, P]
+    (50, (401, 122))
     """
     reference = as_reference(reference)
     trials = None if trials is None else list(trials)

@@ -65,6 +65,18 @@ def iteration_positions(epoch: Array) -> npt.NDArray[np.int64]:
     ----------
     epoch
         The `epoch` column [..., T] of a trial, or of any part of it that holds a whole iteration.
+
+    Returns
+    -------
+    ndarray
+        The places, [..., T] int64.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tipl_bench import iteration_positions
+    >>> iteration_positions(np.array([0, 2, 4, 6, 2, 4, 6]))
+    array([2, 0, 1, 2, 0, 1, 2])
     """
     checkpointed = np.unique(epoch[epoch > 0])
     last = checkpointed[-1] if len(checkpointed) else 0
@@ -157,7 +169,27 @@ class Trial:
         }
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> Array:
-        """Rows start..stop of a tensor as a new array; `weights` rows are [P] float32."""
+        """Read rows of a tensor, as a new array.
+
+        Parameters
+        ----------
+        name
+            `weights`, `observation_mean`, `observation_variance`, `observation_count` or one of `columns`.
+        start, stop
+            The first checkpoint and the one after the last; all by default.
+
+        Returns
+        -------
+        ndarray
+            [n, ...], n = stop - start; `weights` are [n, P] float32, moments of observations [n, O] float64.
+
+        Raises
+        ------
+        IndexError
+            If the rows are outside the trial.
+        DatasetError
+            If the file is not a trial of the dataset's format, or became shorter.
+        """
         stop = len(self) if stop is None else stop
         if not 0 <= start <= stop <= len(self):
             raise IndexError(f"{self.path.name}: rows {start}:{stop} are outside its {len(self)} checkpoints")
@@ -173,11 +205,32 @@ class Trial:
         return flat.reshape(stop - start, *shape)
 
     def weights(self, start: int = 0, stop: int | None = None) -> npt.NDArray[np.float32]:
-        """Rows start..stop of the weights, [n, P] float32."""
+        """Read weights.
+
+        Parameters
+        ----------
+        start, stop
+            The first checkpoint and the one after the last; all by default.
+
+        Returns
+        -------
+        ndarray
+            [n, P] float32, n = stop - start.
+        """
         return self.read("weights", start, stop)
 
     def policy(self, checkpoint: int) -> PolicyNetwork:
         """A checkpoint as a torch module that acts: weights, normaliser and clipping of that moment.
+
+        Parameters
+        ----------
+        checkpoint
+            Its number, from 0, the initialisation.
+
+        Returns
+        -------
+        PolicyNetwork
+            From observations [..., O] as the environment gives them to mean actions, clipped to its bounds.
 
         Raises
         ------

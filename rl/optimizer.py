@@ -99,6 +99,11 @@ class OuterRule:
             The blocks of P (actor and critic) with the names and shapes of their tensors.
         seeds
             One seed for each trial, the only source of randomness.
+
+        Returns
+        -------
+        dict
+            Tensors by name, on the device of `parameters`.
         """
         return {}
 
@@ -124,17 +129,43 @@ class OuterRule:
         return parameters
 
     def start_of_iteration(self, parameters: Tensor, state: State) -> None:
-        """Take note of the weights [N, P] that the next PPO iteration begins with, after all rules have changed them.
+        """Take note of the weights that the next PPO iteration begins with, after all rules have changed them.
 
-        They are not to be changed here. Those of the first iteration are what `init` is given.
+        Those of the first iteration are what `init` is given.
+
+        Parameters
+        ----------
+        parameters
+            Weights [N, P], not to be changed here.
+        state
+            What `init` made.
         """
 
     def evaluation_parameters(self, parameters: Tensor, state: State) -> Tensor:
-        """Weights [N, P] to evaluate the policies with, where they are not those in training (an average, say)."""
+        """Weights to evaluate the policies with, where they are not those in training (an average, say).
+
+        Parameters
+        ----------
+        parameters
+            Weights [N, P] in training.
+        state
+            What `init` made.
+
+        Returns
+        -------
+        Tensor
+            Weights [N, P].
+        """
         return parameters
 
     def describe(self) -> dict[str, Any]:
-        """Name and settings, JSON-able: the attributes above, and a dataclass's fields or an instance's attributes."""
+        """Describe the rule, for the record.
+
+        Returns
+        -------
+        dict
+            Name, history and settings (a dataclass's fields, or an instance's attributes), as JSON has them.
+        """
         settings = dataclasses.asdict(self) if dataclasses.is_dataclass(self) else vars(self)
         return {"name": self.name, "history": self.history, **settings}
 
@@ -145,6 +176,20 @@ class Optimizer(OuterRule, ABC):
     Further attributes: `learning_rate`, its base rate before annealing; `clips_gradients`, whether it is given the
     gradients as they are, to clip them itself; `wants_activations`, whether `step` is given `activations` as well: the
     mean absolute outputs [N, units] of each layer on the minibatch, the actor's layers and then the critic's.
+
+    Examples
+    --------
+    >>> from pydantic.dataclasses import dataclass
+    >>> from tipl_bench import Optimizer
+    >>> @dataclass(frozen=True)
+    ... class SGD(Optimizer):
+    ...     name = "my-sgd"
+    ...     learning_rate: float = 1e-2
+    ...
+    ...     def step(self, parameters, gradient, state, *, learning_rate, iteration, epoch, minibatch):
+    ...         return parameters.sub_(gradient, alpha=learning_rate)
+    >>> SGD(learning_rate=0.1).describe()
+    {'learning_rate': 0.1, 'name': 'my-sgd', 'history': 0}
     """
 
     learning_rate: float = 3e-4
@@ -183,7 +228,13 @@ class Optimizer(OuterRule, ABC):
         """
 
     def describe(self) -> dict[str, Any]:
-        """See `OuterRule.describe`; with the learning rate."""
+        """Describe the optimizer, for the record.
+
+        Returns
+        -------
+        dict
+            As of an outer rule, with the learning rate.
+        """
         return {"learning_rate": self.learning_rate, **super().describe()}
 
 

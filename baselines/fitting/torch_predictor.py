@@ -18,7 +18,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from ..predictor import Array, FitTask, Options, OptionsT, Predictor
+from ..predictor import Array, FitTask, Options, Predictor
+from ..saving import OptionsT
 from .replay import ReplayedStep
 from .resuming import Loop, Stream
 

@@ -60,6 +60,18 @@ class TrainingWindows:
     def of(cls, trials: Sequence[Trial], context: int, horizon: int) -> TrainingWindows:
         """List the windows of trials, by trial and origin.
 
+        Parameters
+        ----------
+        trials
+            The trials.
+        context, horizon
+            L and H, in checkpoints.
+
+        Returns
+        -------
+        TrainingWindows
+            All W windows.
+
         Raises
         ------
         ValueError
@@ -93,10 +105,21 @@ class TrainingWindows:
         return self.trials[0].layout.parameter_count
 
     def sample(self, count: int, rng: np.random.Generator) -> Integers:
-        """The numbers of `count` windows, drawn with replacement in proportion to their `squared_step`.
+        """Draw windows with replacement, in proportion to their `squared_step`.
 
-        A loss in units of a window's own step then weighs windows as the squared error in weight space does. The same
-        generator state gives the same numbers.
+        A loss in units of a window's own step then weighs windows as the squared error in weight space does.
+
+        Parameters
+        ----------
+        count
+            B, how many.
+        rng
+            The source of randomness; the same state gives the same windows.
+
+        Returns
+        -------
+        ndarray
+            Their numbers, [B] int64.
 
         Raises
         ------
@@ -117,19 +140,50 @@ class TrainingWindows:
         converged
             The weight of windows whose origin is where the trial's training return has levelled; 1 for all others.
         smoothing, fraction
-            See `converged_from`.
+            Width of the trailing mean of the return, in checkpoints, and how much of its rise counts as levelled.
+
+        Returns
+        -------
+        TrainingWindows
+            The same windows with a `weight`.
         """
         levelled = [converged_from(trial.columns["episodic_return"], smoothing, fraction) for trial in self.trials]
         weight = np.where(self.origin < np.array(levelled)[self.trial], 1.0, converged)
         return replace(self, weight=weight)
 
     def step(self, rows: Integers) -> Float64:
-        """The root mean square of a weight's differences in the contexts of some windows, [B]."""
+        """How far weights move in the contexts of some windows.
+
+        Parameters
+        ----------
+        rows
+            Numbers of B windows.
+
+        Returns
+        -------
+        ndarray
+            The root mean square of a weight's differences between successive checkpoints, [B] float64.
+        """
         step: Float64 = np.sqrt(self.squared_step[rows] / self.parameter_count)
         return step
 
     def sample_weights(self, count: int, weights: int, rng: np.random.Generator) -> tuple[Integers, Weights]:
-        """`count` windows as `sample` draws them, [B], and `weights` random weights of each, [B, L + H, K]."""
+        """Draw windows, and single weights of each.
+
+        Parameters
+        ----------
+        count, rng
+            As for `sample`.
+        weights
+            K, how many weights of a window.
+
+        Returns
+        -------
+        rows
+            The windows' numbers, [B] int64.
+        values
+            The weights over their checkpoints, [B, L + H, K] float32.
+        """
         rows = self.sample(count, rng)
         values = np.empty((count, self.context + self.horizon, weights), dtype=np.float32)
         for slot, row in enumerate(rows):
@@ -137,13 +191,37 @@ class TrainingWindows:
         return rows, values
 
     def weights(self, row: int, columns: Integers | slice = slice(None)) -> Weights:
-        """The checkpoints of one window, context first, [L + H, P] float32; of some columns of P alone if given."""
+        """Read the checkpoints of one window, its context first.
+
+        Parameters
+        ----------
+        row
+            The window's number.
+        columns
+            Which of the P weights; all by default.
+
+        Returns
+        -------
+        ndarray
+            [L + H, P] float32, or of the chosen weights alone.
+        """
         first = self.origin[row] - self.context + 1
         rows = slice(first, first + self.context + self.horizon)
         return np.array(self.trials[self.trial[row]].tensors["weights"][rows, columns])
 
     def contexts(self, row: int) -> Contexts:
-        """What a predictor would be shown of one window: a batch of it alone."""
+        """Read what a predictor would be shown of one window.
+
+        Parameters
+        ----------
+        row
+            The window's number.
+
+        Returns
+        -------
+        Contexts
+            A batch of it alone, B = 1.
+        """
         trial, origin = self.trials[self.trial[row]], int(self.origin[row])
         rows = slice(origin - self.context + 1, origin + 1)
 

@@ -13,7 +13,8 @@ from ...utils.errors import PredictorError, reason
 from ...utils.text import one_line
 from ..options import build_options
 from ..plugins.lookup import predictor_type
-from ..predictor import LABEL, Predictor
+from ..predictor import Predictor
+from ..saving import LABEL
 
 CONTEXT = 20
 """Checkpoints of the past that a predictor is shown, as in the forecast track."""

@@ -24,7 +24,8 @@ from pydantic import Field
 
 from ...registry.trial import Trial
 from ..fitting.torch_predictor import TorchPredictor
-from ..predictor import Array, Contexts, FitTask, Saveable, Weights, check_reach
+from ..predictor import Array, Contexts, FitTask, Weights, check_reach
+from ..saving import Saveable
 from .backbone import Backbone
 from .basis import Basis, pooled_basis, trajectory_basis
 from .design import Design

@@ -109,6 +109,12 @@ def check_predictor(
     ------
     UnknownNameError, OptionError
         If there is no such predictor, budget or option.
+
+    Examples
+    --------
+    >>> import tipl_bench
+    >>> tipl_bench.check_predictor("linear").passed
+    True
     """
     limits = limits or Limits(TIMEOUT)
     with (

@@ -51,6 +51,11 @@ def check_optimizer(
     progress
         Called with the name of each check as it begins.
 
+    Returns
+    -------
+    Report
+        The checks, and whether all `passed`.
+
     Raises
     ------
     UnknownNameError, OptionError

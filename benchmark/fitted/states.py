@@ -93,12 +93,18 @@ def load_predictor(place: str | Path, device: str = "auto") -> Predictor[Any]:
     device
         "auto", "cpu" or "cuda".
 
+    Returns
+    -------
+    Predictor
+        Fitted; call its `predict`.
+
     Raises
     ------
     UnknownNameError
         If there is no such state, or its predictor is not installed.
     ProtocolError
-        As for `fitted_state`.
+        If the run is not finished or failed, its predictor is in no installed package, a file is missing or not
+        readable, or a shipped one is not the one that was pinned.
     OptionError
         If the device is unavailable, or the installed predictor has other options.
     PredictorError

@@ -13,7 +13,8 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from ...baselines.predictor import LABEL, Array, TrainingState
+from ...baselines.predictor import Array, TrainingState
+from ...baselines.saving import LABEL
 from ...utils.canonical import canonical_json, strict_json
 from ...utils.errors import reason
 from ...utils.files import replace_atomically

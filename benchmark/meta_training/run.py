@@ -18,7 +18,7 @@ from ...baselines.optimizers.optim4rl.optimizer import GivenRule, Optim4RL
 from ...baselines.optimizers.optim4rl.parameters import MetaParameters, shipped_parameters
 from ...baselines.optimizers.optim4rl.settings import MetaOptions
 from ...baselines.options import Configurable, as_settings, build_options
-from ...baselines.predictor import options_dict
+from ...baselines.saving import options_dict
 from ...registry.collection.block import one_thread
 from ...utils.canonical import strict_json
 from ...utils.errors import ProtocolError, UnknownNameError, reason
@@ -79,6 +79,11 @@ def meta_train(
         The run folder; `runs/meta-training/<optimizer>-<budget>[-settings]-seed<N>` by default.
     progress
         Receives the progress.
+
+    Returns
+    -------
+    MetaRun
+        Its folder, its record, and the file of the kept meta-parameters.
 
     Raises
     ------

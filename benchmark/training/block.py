@@ -40,13 +40,18 @@ def train_block(task: Message, send: Send) -> None:
             training = PPOTraining(protocol.collection("test").training, seeds, optimizer, threads=1)
             block = _Block(training, protocol, task["iterations"], Path(task["folder"]), number)
             with one_thread():
-                block.run(lambda done, word, n=number: send({"block": n, "done": done, "word": word}))
+                block.run(lambda done, word, returns, n=number: send(_message(n, done, word, returns)))
         except TiplBenchError as error:
             send({"error": str(error)})
             return
         except Exception as error:  # an optimizer of anyone's
             send({"error": f"Training failed ({type(error).__name__}: {reason(error)})."})
             return
+
+
+def _message(block: int, done: int, word: str, returns: list[float] | None) -> Message:
+    """How far a block is, and J of its trials if they were just evaluated."""
+    return {"block": block, "done": done, "word": word, "returns": returns}
 
 
 def curves_of(folder: Path, block: int) -> Path:
@@ -83,7 +88,8 @@ class _Block:
             self.curves.training_returns[:, self.training.iteration - 1] = checkpoint.episodic_return
             self._evaluate()
             known = self.curves.returns[:, self.curves.evaluated <= self.training.iteration]
-            report(self.training.iteration, f"mean J {known[:, -1].mean():.0f}")
+            now = known[:, -1].tolist() if self.training.iteration in self.curves.evaluated else None
+            report(self.training.iteration, f"mean J {known[:, -1].mean():.0f}", now)
             if self.training.resumable and time.monotonic() - saved >= SNAPSHOT_SECONDS:
                 save_snapshot(self.training, self.snapshot, self._beside())
                 saved = time.monotonic()

@@ -16,7 +16,19 @@ Comparable = TrainingRun | TrainingRecord | Path | str
 
 
 def compare_training(runs: Sequence[Comparable], against: Comparable) -> dict[str, dict[str, Estimate]]:
-    """The paired differences of runs to another one of the same trials, by the runs' labels; see `metrics.paired`.
+    """The paired differences of runs to another one of the same trials.
+
+    Parameters
+    ----------
+    runs
+        Runs, records, run folders or record files.
+    against
+        The run that each is compared with, likewise.
+
+    Returns
+    -------
+    dict
+        By a run's label, and then by metric: the estimate with its interval.
 
     Raises
     ------

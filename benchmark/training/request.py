@@ -12,7 +12,7 @@ from ...baselines.optimizers.jump import Jump
 from ...baselines.optimizers.lookup import build_optimizer
 from ...baselines.optimizers.optim4rl.parameters import shipped_parameters
 from ...baselines.options import as_settings
-from ...baselines.predictor import options_dict
+from ...baselines.saving import options_dict
 from ...registry.collection.child import Message
 from ...rl import Composed, OuterRule
 from ...utils.errors import OptionError, ProtocolError, UnknownNameError

@@ -21,6 +21,8 @@ from ..forecast.run_folder import claim_folder
 from ..provenance import Provenance, provenance
 from ..record import RECORD_NAME, Status, parse
 from ..request import check_whole, several
+from ..tracking.loggers import Logger, open_logger
+from ..tracking.logs import RunLog
 from . import figures
 from .curves import CURVES_NAME, Curves
 from .metrics import estimates, trial_columns
@@ -33,14 +35,35 @@ CODE_NAME = "code.json"
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """A finished training run: its folder, its record, and whether it had been finished before."""
+    """A finished training run.
+
+    Parameters
+    ----------
+    folder
+        The run folder.
+    record
+        What it records.
+    repeated
+        Whether it was finished before.
+    """
 
     folder: Path
     record: TrainingRecord
     repeated: bool = False
 
     def curves(self) -> Curves:
-        """The returns of its trials over the iterations."""
+        """Read the returns of its trials over the iterations.
+
+        Returns
+        -------
+        Curves
+            `returns` [N, E] at the E iterations `evaluated`, and `training_returns` [N, K] of all K iterations.
+
+        Raises
+        ------
+        ProtocolError
+            If the file is not this run's.
+        """
         return read_curves(self.folder, self.record.key)
 
 
@@ -70,6 +93,7 @@ def train(
     out: str | Path | None = None,
     threads: int | None = None,
     progress: Progress = silent,
+    logger: Logger | str | None = None,
 ) -> TrainingRun:
     """Train with an optimizer inside PPO and score it by return per environment step, or continue where a run was.
 
@@ -94,29 +118,60 @@ def train(
         Processes that train blocks of trials at once; all usable cores by default. The results do not depend on it.
     progress
         Receives the progress.
+    logger
+        Where to log the return of each trial while it trains and the final metrics: "tensorboard", "wandb" (offline) or
+        a `Logger`; nowhere by default. The results do not depend on it.
+
+    Returns
+    -------
+    TrainingRun
+        Its folder and record.
 
     Raises
     ------
     UnknownNameError, OptionError
-        If a name, a setting or a number is not known or not valid.
+        If a name, a setting or a number is not known or not valid, or the logger's package is not installed.
     ProtocolError
         If the folder holds another run.
     PredictorError
         If the method fails; finished blocks of trials are kept.
+
+    Examples
+    --------
+    >>> import tipl_bench
+    >>> run = tipl_bench.train("adam", "InvertedPendulum-v4", trials=1, iterations=1)
+    >>> run.curves().training_returns.shape  # [N, K]
+    (1, 1)
     """
+    log = open_logger(logger)  # what is not installed is met before any work
     settings = as_settings(options) if isinstance(options, Mapping) else several("options", options)
     rules = several("outer", outer)
     request = TrainingRequest.of(optimizer, environment, rules, settings, on, trials, iterations)
     folder = Path(out) if out else default_folder(request)
     processes = usable_threads() if threads is None else threads
     check_whole("number of threads", processes, 1)
-    return execute(request, folder, processes, progress)
+    return execute(request, folder, processes, progress, log)
 
 
-def execute(request: TrainingRequest, folder: Path, threads: int, progress: Progress = silent) -> TrainingRun:
+def execute(
+    request: TrainingRequest, folder: Path, threads: int, progress: Progress = silent, logger: Logger | None = None
+) -> TrainingRun:
     """Carry out a request in a folder; see `train`."""
     key = request.key()
     _claim(folder, key)
+    with RunLog(logger) as log:
+        log.begin(folder, key.model_dump(mode="json"))
+        finished = _execute(request, key, folder, threads, progress, log)
+        if logger is not None:
+            curves, steps = finished.curves(), key.protocol.iteration_steps
+            log.training_results(curves.evaluated.tolist(), curves.returns, curves.training_returns, steps)
+            log.final(finished.record.estimates)
+    return finished
+
+
+def _execute(
+    request: TrainingRequest, key: TrainingKey, folder: Path, threads: int, progress: Progress, log: RunLog
+) -> TrainingRun:
     finished = _finished(folder, key)
     if finished:
         _tidy(folder, key)
@@ -124,9 +179,12 @@ def execute(request: TrainingRequest, folder: Path, threads: int, progress: Prog
     code = rule_code((request.optimizer, *request.outer))
     began, circumstances = time.perf_counter(), provenance("cpu", "none", code)
     _check_code(folder, circumstances)
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(_recording_failure(folder, key, circumstances))
-        curves, cost = train_blocks(request, key, folder, threads=threads, progress=progress)
+
+    def observe(places: list[int], returns: list[float], iteration: int) -> None:
+        log.returns(places, returns, iteration * key.protocol.iteration_steps)
+
+    with _recording_failure(folder, key, circumstances):
+        curves, cost = train_blocks(request, key, folder, threads=threads, progress=progress, observe=observe)
     curves.write(folder / CURVES_NAME)
     columns = trial_columns(curves, key.protocol)
     record = TrainingRecord(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -38,6 +38,7 @@ def train_blocks(
     only: Collection[int] | None = None,
     threads: int,
     progress: Progress = silent,
+    observe: Callable[[list[int], list[float], int], None] = lambda places, returns, iteration: None,
 ) -> tuple[Curves, TrainingCost]:
     """Train the blocks of a run that are not finished in its folder.
 
@@ -53,6 +54,8 @@ def train_blocks(
         Processes at once.
     progress
         Receives the progress.
+    observe
+        Called with the places of trials in the run, their J, and after which iteration that was.
 
     Returns
     -------
@@ -85,6 +88,8 @@ def train_blocks(
                 raise PredictorError(f"{key.label}: {error} Finished trials are kept.")
             else:
                 done[message["block"]] = message["done"] * len(groups[message["block"]])
+                if message["returns"] is not None:
+                    observe(blocks_of(key)[message["block"]], message["returns"], message["done"])
                 progress("train", sum(done.values()), total, message["word"])
     found = [Curves.read(curves_of(folder, n), len(group), evaluated(key)) for n, group in groups.items()]
     training, evaluation = np.sum([beside[SECONDS] for _, beside in found], axis=0)

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, TypeAdapter, ValidationError
 
 from ...baselines.options import MAX_CONFIGURATIONS
 from ...baselines.predictor import Output
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 MAX_TEXT = 2000
 """Characters of an error's or a status message that the worker sends."""
 MAX_CHOICES = 1000
+MAX_POINTS = 1000
 """Valid choices that an error about an unknown name may list."""
 KNOWN_ERRORS = {
     kind.__name__
@@ -188,6 +189,14 @@ class Probed(Answer):
     opened: bool
 
 
+class CurvePoint(NamedTuple):
+    """A point of a fit's curve, on its way to a log; the whole curve comes with `Fitted`."""
+
+    step: Annotated[int, Field(ge=0, le=2**53)]
+    training: FiniteFloat | None
+    validation: FiniteFloat | None
+
+
 class Progress(Message):
     """Progress of the current request; any number of these precede the answer."""
 
@@ -195,6 +204,8 @@ class Progress(Message):
     done: Annotated[int, Field(ge=-(2**53), le=2**53)]
     total: Annotated[int, Field(ge=-(2**53), le=2**53)]
     status: Text
+    points: Annotated[tuple[CurvePoint, ...], Field(max_length=MAX_POINTS)] = ()
+    """New points of a fit's curve."""
 
 
 class Kept(Message):

@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...baselines import find_plugin, is_target
-from ...baselines.predictor import OUTPUT_DTYPES, Contexts, FitTask, Output, TrainingState, forecast_shape
+from ...baselines.predictor import OUTPUT_DTYPES, Contexts, FitCurve, FitTask, Output, TrainingState, forecast_shape
 from ...utils.errors import OptionError
 from ...utils.files import remove_tree, replace_atomically
 from ...utils.text import one_line
@@ -213,6 +213,7 @@ class PredictorProcess:
             limit=min(STATE_LIMIT, self.limits.memory // 2),
             progress=task.progress,
             keep=task.keep,
+            curve=task.curve,
         )
         seconds = time.perf_counter() - started
         if "state" not in arrays:
@@ -266,13 +267,14 @@ class PredictorProcess:
         limit: int = 0,
         progress: Callable[[int, int, str], None] = lambda done, total, status: None,
         keep: Callable[[TrainingState], None] = lambda state: None,
+        curve: FitCurve | None = None,
     ) -> tuple[AnswerT, dict[str, Array]]:
         """Send a request and wait for its answer, forwarding progress and what is to be kept."""
         deadline = self._deadline()
         with self._attribute_errors():
             self._channel.end.settimeout(None if deadline is None else max(1e-3, deadline - time.monotonic()))
             self._channel.send(request.head(), arrays)
-        return self._receive(request, expected, deadline, limit, progress, keep)
+        return self._receive(request, expected, deadline, limit, progress, keep, curve)
 
     def _deadline(self) -> float | None:
         allowed = self.limits.timeout
@@ -287,7 +289,9 @@ class PredictorProcess:
         limit: int = 0,
         progress: Callable[[int, int, str], None] = lambda done, total, status: None,
         keep: Callable[[TrainingState], None] = lambda state: None,
+        curve: FitCurve | None = None,
     ) -> tuple[AnswerT, dict[str, Array]]:
+        curve = curve or FitCurve()
         while True:
             with self._attribute_errors():
                 head, results = self._channel.receive(limit, deadline)
@@ -298,6 +302,8 @@ class PredictorProcess:
                 keep(TrainingState(results, reply.values))
             elif isinstance(reply, Progress):
                 progress(reply.done, reply.total, one_line(reply.status, 200))
+                for point in reply.points:
+                    curve.add(point.step, training=point.training, validation=point.validation)
             else:
                 return reply, results
 

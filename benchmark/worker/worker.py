@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ...baselines.predictor import FitCurve, TrainingState
     from . import messages
     from .channel import Array, Channel
+    from .messages import CurvePoint
 
     Reply = tuple[messages.Answer, Mapping[str, Array] | None]
     Arrays = dict[str, Array]
@@ -157,7 +158,7 @@ class Worker:
         """Import the predictor, set its options, and describe it."""
         from ...baselines import predictor_type
         from ...baselines.options import build_options, expand_settings
-        from ...baselines.predictor import options_dict
+        from ...baselines.saving import options_dict
         from .messages import Description
 
         kind = predictor_type(request.model)
@@ -180,13 +181,14 @@ class Worker:
         """Fit on trials; the arrays are the saved state, and the curve's points if there are any."""
         import numpy as np
 
-        from ...baselines.predictor import FitTask, TrainingState
+        from ...baselines.predictor import FitCurve, FitTask, TrainingState
         from ...registry.trial import Trial
         from .messages import Fitted
 
         def trials(files: tuple[messages.TrialFile, ...]) -> list[Trial]:
             return [Trial(Path(file.path), file.index, request.layout, file.checkpoints) for file in files]
 
+        curve = FitCurve()
         task = FitTask(
             trials(request.train),
             trials(request.validation),
@@ -194,7 +196,8 @@ class Worker:
             context=request.context,
             device=request.device,
             seed=request.seed,
-            progress=self._progress(),
+            progress=self._progress(curve),
+            curve=curve,
             resume=None if request.resume is None else TrainingState(arrays, request.resume),
             keep=self._keep,
         )
@@ -250,22 +253,41 @@ class Worker:
 
         self.channel.send(Kept.model_construct(values=dict(state.values)).head(), state.arrays)
 
-    def _progress(self) -> Callable[[int, int, str], None]:
-        """A progress callback that sends at most ten messages a second."""
+    def _progress(self, curve: FitCurve) -> Callable[[int, int, str], None]:
+        """A progress callback that sends at most ten messages a second, with the curve's new points."""
         import time
 
         from .messages import Progress
 
-        last = 0.0
+        last, sent = 0.0, 0
 
         def report(done: int, total: int, status: str) -> None:
-            nonlocal last
+            nonlocal last, sent
             now = time.monotonic()
             if done == total or now - last > 0.1:
+                points, sent = _latest(curve, sent), len(curve.points)
                 last = now
-                self.channel.send(Progress(done=int(done), total=int(total), status=str(status)[:200]).head())
+                self.channel.send(
+                    Progress(done=int(done), total=int(total), status=str(status)[:200], points=points).head()
+                )
 
         return report
+
+
+def _latest(curve: FitCurve, sent: int) -> tuple[CurvePoint, ...]:
+    """The points of a curve since the first `sent`, as far as a message takes them; unusable numbers are left out."""
+    import math
+
+    from .messages import MAX_POINTS, CurvePoint
+
+    def number(value: Any) -> float | None:
+        return float(value) if value is not None and math.isfinite(value) else None
+
+    try:
+        latest = curve.points[sent:][-MAX_POINTS:]
+        return tuple(CurvePoint(int(step), number(one), number(other)) for step, one, other, _ in latest)
+    except Exception:  # whatever the predictor put there
+        return ()
 
 
 def _points(curve: FitCurve) -> Mapping[str, Array]:

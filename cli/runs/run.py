@@ -15,7 +15,7 @@ import click
 
 from ..completion import complete_predictors
 from ..groups import as_options, examples
-from ..options import build_limits, memory_option, protocol_option, timeout_option
+from ..options import build_limits, build_logger, log_options, memory_option, protocol_option, timeout_option
 from ..output import Bars, console, echo, quiet_option
 from .options import (
     budget_option,
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from ...benchmark.record import Record
     from ...benchmark.request import RunRequest
     from ...benchmark.run import Run
+    from ...benchmark.tracking.loggers import Logger
 
 MAX_SEEDS = 1000
 
@@ -108,6 +109,7 @@ class Seeds(click.ParamType[tuple[int, ...]]):
 @collect_option
 @timeout_option
 @memory_option
+@log_options
 @quiet_option
 @click.option("--json", "as_json", is_flag=True, help="Print the record as JSON instead of the table.")
 def run(
@@ -128,6 +130,8 @@ def run(
     collect: bool,
     timeout: float | None,
     memory: float | None,
+    log: str | None,
+    log_dir: Path | None,
     as_json: bool,
 ) -> None:
     """Train, forecast and score a predictor; write the run folder and print a table.
@@ -141,7 +145,7 @@ def run(
     from ...benchmark.protocol import CURRENT, protocol
     from ...benchmark.request import RunRequest, resolved_model
 
-    limits = build_limits(timeout, memory)
+    limits, logger = build_limits(timeout, memory), build_logger(log, log_dir)
     chosen = protocol(CURRENT if version is None else version)
     if seed is not None and seeds:
         raise click.UsageError("Give --seed or --seeds, not both.")
@@ -162,10 +166,12 @@ def run(
             returns=returns,
             fit_on=fit_set,
         )
-        _run_all(request, seeds or (request.seed,), out, as_json)
+        _run_all(request, seeds or (request.seed,), out, logger, as_json)
 
 
-def _run_all(request: RunRequest, seeds: tuple[int, ...], out: Path | None, as_json: bool) -> None:
+def _run_all(
+    request: RunRequest, seeds: tuple[int, ...], out: Path | None, logger: Logger | None, as_json: bool
+) -> None:
     """Carry out a request with each of its configurations and seeds."""
     from ...benchmark.request import default_folder
 
@@ -175,22 +181,23 @@ def _run_all(request: RunRequest, seeds: tuple[int, ...], out: Path | None, as_j
         for one in seeds
     ]
     if len(requests) == 1:
-        _run_one(requests[0], out or default_folder(requests[0]), as_json)
+        _run_one(requests[0], out or default_folder(requests[0]), logger, as_json)
         return
     _run_several(
         requests,
         lambda one: out / default_folder(one).name if out else default_folder(one),
+        logger=logger,
         as_json=as_json,
         command=test_command(click.get_current_context()),
     )
 
 
-def _run_one(request: RunRequest, folder: Path, as_json: bool) -> None:
+def _run_one(request: RunRequest, folder: Path, logger: Logger | None, as_json: bool) -> None:
     """Carry out a request, and print its record or table."""
     from ...benchmark.run import execute
 
     with Bars() as bars:
-        finished = execute(request, folder, bars.stage)
+        finished = execute(request, folder, bars.stage, logger)
     print_run(finished, as_json)
 
 
@@ -215,7 +222,12 @@ def print_run(finished: Run, as_json: bool) -> None:
 
 
 def _run_several(
-    requests: Sequence[RunRequest], folder_of: Callable[[RunRequest], Path], *, as_json: bool, command: list[str]
+    requests: Sequence[RunRequest],
+    folder_of: Callable[[RunRequest], Path],
+    *,
+    logger: Logger | None,
+    as_json: bool,
+    command: list[str],
 ) -> None:
     """Carry out requests that differ in seeds and options one after another, and print a line each and a summary.
 
@@ -227,6 +239,8 @@ def _run_several(
         What to run, the seeds of one configuration together.
     folder_of
         The run folder of a request.
+    logger
+        Where each run is logged.
     as_json
         Print all records as JSON instead.
     command
@@ -241,7 +255,7 @@ def _run_several(
         label = f"[{number}/{len(requests)}] {' '.join((*request.settings, f'seed {request.seed}'))}"
         try:
             with Bars() as bars:
-                finished = execute(request, folder_of(request), bars.stage)
+                finished = execute(request, folder_of(request), bars.stage, logger)
         except (PredictorError, OptionError) as error:
             failures += 1
             echo(f"{label}: failed: {as_options(str(error))}", err=True)

@@ -17,7 +17,7 @@ import pandas as pd
 
 from ...baselines import predictor_type
 from ...baselines.options import as_settings, build_options
-from ...baselines.predictor import options_dict
+from ...baselines.saving import options_dict
 from ...benchmark.metrics import METRICS
 from ...benchmark.protocol import CURRENT, ROW_SEEDS
 from ...benchmark.record import Record, Result

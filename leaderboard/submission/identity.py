@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from ...baselines import IN_TREE, predictor_type
 from ...baselines.plugins.discovery import SEES_THE_FUTURE
-from ...baselines.predictor import class_with_fit_set, options_dict
+from ...baselines.predictor import class_with_fit_set
+from ...baselines.saving import options_dict
 from ...benchmark.protocol import ROW_SEEDS
 from ...benchmark.record import Record
 from ...benchmark.request import stated_predictor

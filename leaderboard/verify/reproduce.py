@@ -78,6 +78,11 @@ def reproduce(
     limits, progress
         As for a run.
 
+    Returns
+    -------
+    ReproductionResult
+        Both records, and how far they agree.
+
     Raises
     ------
     ProtocolError

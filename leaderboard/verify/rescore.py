@@ -100,6 +100,11 @@ def verify(
     fresh
         Evaluate every return now, also those that the store holds.
 
+    Returns
+    -------
+    RescoreResult
+        Whether every number `agrees`, and those that differ.
+
     Raises
     ------
     ProtocolError

@@ -14,7 +14,8 @@ from tipl_bench.baselines.field.nowcasting import nowcaster
 from tipl_bench.baselines.field.nowcasting.calibration import Calibration, interpolation
 from tipl_bench.baselines.field.nowcasting.graph import NeuralGraph
 from tipl_bench.baselines.options import build_options
-from tipl_bench.baselines.predictor import Contexts, FitTask, options_dict
+from tipl_bench.baselines.predictor import Contexts, FitTask
+from tipl_bench.baselines.saving import options_dict
 from tipl_bench.rl.policy import PolicyLayout
 from tipl_bench.utils.errors import OptionError, PredictorError
 

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from helpers.suites import BOARD, NAMES, SUITE, artifacts, collect_board, suite_file
 from tipl_bench.baselines import predictor_type
 from tipl_bench.baselines.options import build_options
-from tipl_bench.baselines.predictor import options_dict
+from tipl_bench.baselines.saving import options_dict
 from tipl_bench.benchmark.protocol import CURRENT
 from tipl_bench.benchmark.record import read_record
 from tipl_bench.benchmark.suites.engine import LocalEngine, Waiting

@@ -20,7 +20,7 @@ from helpers.small_collections import contents, silent
 from helpers.training_records import small_protocol
 from safetensors.numpy import load_file, save_file
 from tipl_bench.baselines.optimizers.jump import Jump
-from tipl_bench.baselines.predictor import options_dict
+from tipl_bench.baselines.saving import options_dict
 from tipl_bench.benchmark.ceiling.compute import branching_ceiling
 from tipl_bench.benchmark.collection import collect_named
 from tipl_bench.benchmark.protocol import CURRENT
