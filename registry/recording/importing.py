@@ -21,11 +21,11 @@ from ...utils.progress import Progress
 from ...utils.tensorfile import Array, create_tensors
 from ...utils.text import first_error
 from ..collection_config import ImportedCollection
-from ..dataset import TRIALS_FOLDER, Dataset, describe_trials
+from ..dataset import Dataset, describe_trials
 from ..manifest import Manifest, Split
 from ..reference import NAME_LENGTH, is_name
 from ..store import dataset_folder, exclusive
-from ..trial import trial_name, trial_tensors
+from ..trial import TRIALS_FOLDER, trial_name, trial_tensors
 from .checkpoint import RecordedCheckpoint
 from .names import PolicyNames
 from .source import TrialSource, find_trials
