@@ -8,17 +8,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import NonNegativeInt, TypeAdapter, ValidationError
-
 from ..rl import PolicyLayout
-from ..utils.canonical import canonical_json
 from ..utils.errors import DatasetArgumentError, DatasetError
-from ..utils.files import write_text
 from .derived import Derived, derived_folder, derived_protocols, open_derived
-from .files import FileEntry, check_size, describe_file, verify_file
+from .files import FileEntry, check_size, describe_file, requested_trials, verify_file
 from .manifest import Identity, Manifest, read_manifest
 from .trial import TRIALS_FOLDER, Trial, trial_name, trial_tensors
-from .views.selection import Member, TrialSet
+from .views.saving import Member
+from .views.selection import TrialSet
 
 if TYPE_CHECKING:
     import datasets
@@ -26,9 +23,6 @@ if TYPE_CHECKING:
 
     from .views.sequences import WindowDataset
     from .views.statistics import ReturnStatistics
-
-REQUESTED_NAME = ".trials.json"
-"""In the folder of a dataset of which only some trials were downloaded: their numbers."""
 
 
 @dataclass(frozen=True)
@@ -367,25 +361,6 @@ class Dataset(TrialSet):
         for entry in self.contents(trials):
             verify_file(self.folder / entry.path, entry)
             progress(entry.path, entry.size)
-
-
-def requested_trials(folder: Path) -> list[int] | None:
-    """The trials that were downloaded into a dataset's folder, if not all were; None otherwise."""
-    path = folder / REQUESTED_NAME
-    if not path.is_file():
-        return None
-    try:
-        return TypeAdapter(list[NonNegativeInt]).validate_json(path.read_bytes())
-    except ValidationError:
-        raise DatasetError(f"{path}: not a list of trials; download the dataset again.") from None
-
-
-def request_trials(folder: Path, trials: Iterable[int] | None) -> None:
-    """Write down which trials, besides those of earlier downloads, are downloaded into a folder; all if None."""
-    if trials is None:
-        (folder / REQUESTED_NAME).unlink(missing_ok=True)
-    else:
-        write_text(folder / REQUESTED_NAME, canonical_json(sorted({*trials, *(requested_trials(folder) or ())})))
 
 
 def check_trials(manifest: Manifest, where: str) -> None:

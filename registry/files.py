@@ -10,7 +10,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from ..utils.canonical import canonical_json, strict_json
 from ..utils.errors import DatasetError
@@ -24,6 +33,8 @@ PART_PATTERN = r"[A-Za-z0-9_][A-Za-z0-9._-]*"
 SUFFIX = ".safetensors"
 VERIFIED_NAME = ".verified.json"
 """In the folder of a dataset: which of its files were hashed, and when each was last written then."""
+REQUESTED_NAME = ".trials.json"
+"""In the folder of a dataset of which only some trials were downloaded: their numbers."""
 REPAIR_HINT = "Download it again (`tipl-bench datasets download NAME`) or collect it again; nothing was removed."
 
 Count = Annotated[int, Field(ge=1, le=2**40)]
@@ -157,3 +168,22 @@ def _verified(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def requested_trials(folder: Path) -> list[int] | None:
+    """The trials that were downloaded into a dataset's folder, if not all were; None otherwise."""
+    path = folder / REQUESTED_NAME
+    if not path.is_file():
+        return None
+    try:
+        return TypeAdapter(list[NonNegativeInt]).validate_json(path.read_bytes())
+    except ValidationError:
+        raise DatasetError(f"{path}: not a list of trials; download the dataset again.") from None
+
+
+def request_trials(folder: Path, trials: Iterable[int] | None) -> None:
+    """Write down which trials, besides those of earlier downloads, are downloaded into a folder; all if None."""
+    if trials is None:
+        (folder / REQUESTED_NAME).unlink(missing_ok=True)
+    else:
+        write_text(folder / REQUESTED_NAME, canonical_json(sorted({*trials, *(requested_trials(folder) or ())})))

@@ -255,7 +255,18 @@ class Trial:
         return final_return(self.columns["episodic_return"])
 
     def whole_file(self, entry: FileEntry) -> Path:
-        """Its file, every byte compared with its manifest's entry; raises `DatasetError` if it is another."""
+        """Its file, every byte compared with what its manifest says of it.
+
+        Parameters
+        ----------
+        entry
+            The manifest's entry.
+
+        Returns
+        -------
+        Path
+            The file; raises `DatasetError` if it is another.
+        """
         verify_file(self.path, entry)
         return self.path
 

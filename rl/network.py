@@ -69,7 +69,7 @@ class PolicyNetwork(torch.nn.Module):
                 )
         simulation = make(environment, [0])
         own = PolicyLayout.of(simulation, layout.hidden_sizes)
-        if own != layout:
+        if (own.sizes, own.distribution) != (layout.sizes, layout.distribution):
             raise DatasetArgumentError(
                 f"{environment} has {own.observation_size} observations and {own.action_size} actions of a "
                 f"{own.distribution} policy; the policy's layers are {layout.sizes}, and it is {layout.distribution}."

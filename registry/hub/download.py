@@ -14,9 +14,9 @@ from pathlib import Path
 from ...utils.errors import DatasetError
 from ...utils.files import link_or_copy, write_text
 from ...utils.progress import Progress
-from ..dataset import Dataset, request_trials, requested_trials
+from ..dataset import Dataset
 from ..derived import DERIVED_NAME, DerivedManifest, derived_folder, derived_lock
-from ..files import FileEntry, note_verified, verify_file
+from ..files import FileEntry, note_verified, request_trials, requested_trials, verify_file
 from ..manifest import MANIFEST_NAME, Identity, read_manifest
 from ..reference import DatasetRef, HubLocation, family
 from ..store import (

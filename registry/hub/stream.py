@@ -24,7 +24,8 @@ from ..files import FileEntry
 from ..reference import HubLocation
 from ..store import exclusive
 from ..trial import Trial
-from ..views.selection import Member, Selection
+from ..views.saving import Member
+from ..views.selection import Selection
 from .download import ByteProgress, cancel_on_error, check_free_space
 from .fetch import FRESH_STARTS, Report, WholeFileError, fetch_file, fetch_range
 from .remote import WORKERS, RemoteDataset

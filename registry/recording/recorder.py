@@ -139,9 +139,14 @@ class TrajectoryRecorder:
         self._checkpoints.append(checkpoint)
 
     def save(self) -> Path:
-        """Write what was recorded so far, atomically, over what the file held; returns its path.
+        """Write what was recorded so far, atomically, over what the file held.
 
         May be called as often as one likes, to lose nothing if training is killed.
+
+        Returns
+        -------
+        Path
+            The file.
 
         Raises
         ------

@@ -5,26 +5,20 @@ from __future__ import annotations
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import groupby
 from operator import index as as_index
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from ...rl import PolicyLayout
-from ...utils.errors import DatasetArgumentError, DatasetError
+from ...utils.errors import DatasetArgumentError
 from ...utils.files import link_or_copy
-from ..files import FileEntry
-from ..manifest import PROPORTIONS, Manifest, SourceTrials, Split
-from ..reference import is_name
-from ..trial import TRIALS_FOLDER, Trial, trial_name
+from ..manifest import SourceTrials
+from ..trial import TRIALS_FOLDER, Trial
+from .saving import Member, saved_manifest, sources_of
 
 if TYPE_CHECKING:
     from .sequences import WindowDataset
     from .statistics import ReturnStatistics
-
-OWN_OF_TRIALS = {"trials", "first_seed"}
-"""Fields of a collection in which datasets may differ whose trials are saved as one."""
 
 
 class DatasetSize(NamedTuple):
@@ -37,25 +31,6 @@ class DatasetSize(NamedTuple):
     """P, of each policy."""
     bytes: int
     """Of the trial files."""
-
-
-@dataclass(frozen=True)
-class Member:
-    """One trial with the manifest that vouches for it."""
-
-    trial: Trial
-    manifest: Manifest
-
-    @property
-    def entry(self) -> FileEntry:
-        """Its file, as the manifest lists it."""
-        return self.manifest.trials[self.trial.index]
-
-    @property
-    def part(self) -> str:
-        """Its part of the split: train, validation or test."""
-        split = self.manifest.split
-        return next(part for part in PROPORTIONS if self.trial.index in getattr(split, part))
 
 
 class TrialSet(ABC):
@@ -88,6 +63,11 @@ class TrialSet(ABC):
         trials
             Places from 0 in this dataset or selection, each at most once.
 
+        Returns
+        -------
+        Selection
+            Those trials.
+
         Raises
         ------
         DatasetArgumentError
@@ -108,6 +88,16 @@ class TrialSet(ABC):
 
     def filter(self, condition: Callable[[Trial], object]) -> Selection:
         """The trials that a condition holds for.
+
+        Parameters
+        ----------
+        condition
+            Takes a `Trial`; what it returns is taken as true or false.
+
+        Returns
+        -------
+        Selection
+            Those trials, in their order.
 
         Examples
         --------
@@ -196,7 +186,23 @@ class Selection(TrialSet):
         return f"Selection({len(self)} trials of {self.environment}; {sources or 'none'})"
 
     def trial(self, place: int) -> Trial:
-        """The trial at a place, from 0; it keeps the number that it has in its own dataset."""
+        """The trial at a place.
+
+        Parameters
+        ----------
+        place
+            From 0 in this selection.
+
+        Returns
+        -------
+        Trial
+            It keeps the number that it has in its own dataset.
+
+        Raises
+        ------
+        IndexError
+            If there is no such place.
+        """
         if not 0 <= place < len(self):
             raise IndexError(f"{self.described} has no trial at place {place}")
         return self.members[place].trial
@@ -204,20 +210,35 @@ class Selection(TrialSet):
     @property
     def sources(self) -> tuple[SourceTrials, ...]:
         """The datasets that the trials are of, and their numbers there, in order."""
-        runs = groupby(self.members, lambda member: (member.manifest.name, member.manifest.digest))
-        return tuple(
-            SourceTrials(name=name, digest=digest, trials=tuple(member.trial.index for member in run))
-            for (name, digest), run in runs
-        )
+        return sources_of(self.members)
 
     def windows(self, *, context: int = 20, horizon: int = 10, stride: int = 1) -> WindowDataset:
-        """Windows of all its trials as a torch `Dataset`; `trial` of a window is the place in this selection."""
+        """Windows of all its trials as a torch `Dataset`.
+
+        Parameters
+        ----------
+        context, horizon
+            L and H, in checkpoints.
+        stride
+            Checkpoints between two origins.
+
+        Returns
+        -------
+        WindowDataset
+            As `Dataset.windows`; `trial` of a window is the place in this selection.
+        """
         from .sequences import WindowDataset
 
         return WindowDataset(tuple(self), context=context, horizon=horizon, stride=stride, numbers=range(len(self)))
 
     def statistics(self) -> ReturnStatistics:
-        """Final and best training returns over its trials."""
+        """Final and best training returns over its trials.
+
+        Returns
+        -------
+        ReturnStatistics
+            In units of return.
+        """
         from .statistics import return_statistics
 
         return return_statistics({n: trial.columns["episodic_return"] for n, trial in enumerate(self)})
@@ -251,7 +272,7 @@ class Selection(TrialSet):
         folder = Path(folder).absolute()
         if folder.exists():
             raise DatasetArgumentError(f"{folder} exists already; choose a folder that does not.")
-        manifest = self._manifest(name, split)
+        manifest = saved_manifest(self.members, name, split, self.described)
         partial = folder.with_name(f".{folder.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
         (partial / TRIALS_FOLDER).mkdir(parents=True)
@@ -264,54 +285,19 @@ class Selection(TrialSet):
             shutil.rmtree(partial, ignore_errors=True)
         return folder
 
-    def _manifest(self, name: str, split: Literal["keep", "proportional"]) -> Manifest:
-        """What the saved dataset states about itself."""
-        if not is_name(name):
-            raise DatasetArgumentError(f"{name!r} is not a dataset's name; one looks like my-env/solved-v1.")
-        if name in (source.name for source in self.sources):
-            raise DatasetArgumentError(f"{name} is what the trials are taken from; give the new dataset another name.")
-        manifests = list({member.manifest.digest: member.manifest for member in self.members}.values())
-        _check_saved_alike(manifests)
-        first = manifests[0] if manifests else None
-        parts = self._split(split)
-        assert first is not None  # an empty selection has no split
-        seeds = tuple(member.manifest.trial_seeds[member.trial.index] for member in self.members)
-        changes = {
-            "format": 2,
-            "name": name,
-            "collection": first.collection.model_copy(update={"trials": len(self), "first_seed": seeds[0]}),
-            "trial_seeds": seeds,
-            "split": parts,
-            "versions": {key: _joined(m.versions.get(key, "none") for m in manifests) for key in first.versions},
-            "cpu": _joined(m.cpu for m in manifests),
-            "cut_from": first.cut_from if all(m.cut_from == first.cut_from for m in manifests) else None,
-            "extends": None,
-            "made_from": self.sources,
-            "trials": tuple(
-                member.entry.model_copy(update={"path": f"{TRIALS_FOLDER}/{trial_name(place)}"})
-                for place, member in enumerate(self.members)
-            ),
-            "sidecars": (),
-        }
-        return Manifest.model_validate(first.model_copy(update=changes).model_dump())
-
-    def _split(self, split: Literal["keep", "proportional"]) -> Split:
-        if split == "proportional":
-            return Split.proportional(len(self))
-        if split != "keep":
-            raise DatasetArgumentError(f'split is {split!r}; it can be "keep" or "proportional".')
-        parts = {part: tuple(n for n, m in enumerate(self.members) if m.part == part) for part in PROPORTIONS}
-        lacking = [part for part, trials in parts.items() if not trials]
-        if lacking:
-            raise DatasetArgumentError(
-                f"{self.described} cannot keep its split: there is no {' and no '.join(lacking)} trial among them. "
-                'Select one of each, or save with split="proportional".'
-            )
-        return Split(**parts)
-
 
 def concatenate(*parts: TrialSet) -> Selection:
     """Put datasets and selections of one environment and policy layout together, in order.
+
+    Parameters
+    ----------
+    *parts
+        Datasets and selections.
+
+    Returns
+    -------
+    Selection
+        All of their trials.
 
     Raises
     ------
@@ -344,24 +330,3 @@ def concatenate(*parts: TrialSet) -> Selection:
 
 def _layout_text(layout: PolicyLayout) -> str:
     return f"{' x '.join(map(str, layout.sizes))} units"
-
-
-def _check_saved_alike(manifests: Sequence[Manifest]) -> None:
-    """The manifests' trials make one dataset; raises `DatasetError` naming the first difference."""
-    for other in manifests[1:]:
-        first = manifests[0]
-        collections = (m.collection.model_dump(mode="json", exclude=OWN_OF_TRIALS) for m in (other, first))
-        fields = [{"licence": m.licence, "checkpoints": m.checkpoints} for m in (other, first)]
-        theirs, own = ({**one, **collection} for one, collection in zip(fields, collections, strict=True))
-        for what in dict.fromkeys((*own, *theirs)):
-            if theirs.get(what) != own.get(what):
-                raise DatasetError(
-                    f"Trials of {other.name} and of {first.name} do not make one dataset: {what} is "
-                    f"{theirs.get(what)} of the one and {own.get(what)} of the other. A selection of both can be read, "
-                    "but not saved."
-                )
-
-
-def _joined(values: Iterable[str]) -> str:
-    """What the sources state, each once."""
-    return " or ".join(dict.fromkeys(values))

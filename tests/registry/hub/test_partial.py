@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from helpers.hub_commands import PLACE, TRIAL, catalogue
 from helpers.small_collections import TINY
 from tipl_bench.cli import main
-from tipl_bench.registry.dataset import REQUESTED_NAME
+from tipl_bench.registry.files import REQUESTED_NAME
 from tipl_bench.registry.loading import load_dataset
 from tipl_bench.registry.store import dataset_folder
 
