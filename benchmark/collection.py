@@ -263,6 +263,12 @@ def _extended(extension: Extension) -> tuple[CollectionConfig, Dataset, Split]:
     base = load_dataset(extension.extends, download=False)
     if extension.trials <= len(base):
         raise DatasetError(f"{base.name} has {len(base)} trials already; an extension to {extension.trials} adds none.")
+    config = base.manifest.configuration
+    if [*base.manifest.trial_seeds] != config.seeds:
+        raise DatasetError(
+            f"{base.name} was made of selected trials, whose seeds do not follow one another: it cannot be extended. "
+            f"Extend what they were taken from ({', '.join(one.name for one in base.manifest.made_from)})."
+        )
     changes = {"trials": extension.trials} | ({"version": extension.version} if extension.version else {})
     split = base.manifest.split.extend(extension.trials, train_only=extension.train_only)
-    return base.manifest.configuration.model_copy(update=changes), base, split
+    return config.model_copy(update=changes), base, split

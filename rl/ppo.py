@@ -114,19 +114,22 @@ class StackedAgent:
 
     def log_probability(self, observation: Tensor, action: Tensor) -> Tensor:
         """Log-densities [N, B] of actions [N, B, A], or log-probabilities of discrete ones, 1 at what is taken."""
-        output = self.actor.forward(observation)[-1]
-        if self.layout.policy.categorical:
+        return self._log_probability(self.parameters, observation, action)
+
+    def _log_probability(self, parameters: Tensor, observation: Tensor, action: Tensor) -> Tensor:
+        """The same under any weights [N, P + C]."""
+        policy = self.layout.policy
+        output = StackedMLP(parameters[:, self.layout.blocks["actor"]], policy.sizes).forward(observation)[-1]
+        if policy.categorical:
             return (torch.log_softmax(output, -1) * action).sum(-1)
-        return _score(output, self.log_std, action)[0]
+        return _score(output, parameters[:, self.layout.slices["actor.log_std"]], action)[0]
 
     def objective(self, batch: Tensor, parameters: Tensor) -> Tensor:
         """PPO's clipped objective [N] of any weights [N, P + C] on an iteration's steps, as `epoch` takes them."""
         policy, clip = self.layout.policy, self.hyperparameters.clip
         observation, action, columns = torch.split(batch, [policy.observation_size, policy.action_size, 4], dim=2)
         old, advantage = columns[..., 0], columns[..., 1]
-        mean = StackedMLP(parameters[:, self.layout.blocks["actor"]], policy.sizes).forward(observation)[-1]
-        log_std = parameters[:, self.layout.slices["actor.log_std"]]
-        ratio = torch.exp(_score(mean, log_std, action)[0] - old)
+        ratio = torch.exp(self._log_probability(parameters, observation, action) - old)
         advantage = _normalized(advantage)
         return torch.minimum(advantage * ratio, advantage * ratio.clamp(1 - clip, 1 + clip)).mean(1)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 
 from ...registry.catalog import identity_of
@@ -12,6 +13,8 @@ from ...utils.errors import OptionError
 from ..protocol import Protocol
 from .windows import Split
 
+FIRST = 30
+"""Checkpoints by which a trial is known; every dataset that can be forecast has as many."""
 LENGTH_AND_ARITHMETIC = {"trials", "first_seed", "environment_steps", "iterations_trained", "version"}
 """Fields of a collection in which two may differ whose trials of one seed are yet the same, up to rounding and the
 schedule's end."""
@@ -70,10 +73,11 @@ def _kind(dataset: Dataset) -> dict[str, str]:
 
 def _check_apart(start: str, fit_set: Dataset, fitted: Iterable[int], dataset: Dataset, part: Split) -> None:
     """Refuse trials to fit on that are trials of a part of the forecast dataset: by seed, or by their weights."""
-    known = {mark: trial for trial in getattr(dataset.manifest.split, part) for mark in _marks(dataset, trial)}
+    read = any("seed" in one.manifest.collection.absent for one in (dataset, fit_set))
+    known = {mark: trial for trial in getattr(dataset.manifest.split, part) for mark in _marks(dataset, trial, read)}
     shared = {}
     for trial in fitted:
-        for mark in (mark for mark in _marks(fit_set, trial) if mark in known):
+        for mark in (mark for mark in _marks(fit_set, trial, read) if mark in known):
             shared[trial] = known[mark]
     if shared:
         trial, other = next(iter(shared.items()))
@@ -82,12 +86,20 @@ def _check_apart(start: str, fit_set: Dataset, fitted: Iterable[int], dataset: D
         raise OptionError(f"{start}: its {own} trial {trial} is {part} trial {other} of {dataset.name}{more}.")
 
 
-def _marks(dataset: Dataset, trial: int) -> list[str]:
-    """What the same trial has in any dataset: the hash of its weights, and its seed under its configuration."""
+def _marks(dataset: Dataset, trial: int, read: bool) -> list[str]:
+    """What the same trial has in any dataset: the hash of its weights, and its seed under its configuration.
+
+    Where seeds are not stated, it is also known by its first checkpoints, which are read: trials may differ in length.
+    """
     manifest = dataset.manifest
     marks = [manifest.trials[trial].tensors["weights"].sha256]
+    if read:
+        first = dataset.trial(trial).weights(0, min(FIRST, manifest.checkpoints))
+        marks.append(hashlib.sha256(first.tobytes()).hexdigest())
     if "seed" not in manifest.collection.absent:
-        config = manifest.collection.model_dump(mode="json", exclude=LENGTH_AND_ARITHMETIC | {"environment"})
+        config = manifest.collection.model_dump(
+            mode="json", exclude=LENGTH_AND_ARITHMETIC | {"environment", "absent", "description"}
+        )
         # An environment of another name may be the same one.
         marks.append(canonical_json([config, dataset.layout.sizes, manifest.trial_seeds[trial]]))
     return marks

@@ -120,7 +120,8 @@ class RayEngine:
                 pending[reference] = (name, Path(message["out"]))
             ended, _ = self.ray.wait([*pending], num_returns=1, timeout=PROGRESS_SECONDS)
             for name, said in self.ray.get(heard.take.remote()).items():
-                report(name, said)
+                if any(name == one for one, _ in pending.values()):
+                    report(name, said)
             for one in ended:
                 name, folder = pending.pop(one)
                 try:

@@ -120,7 +120,7 @@ class WandbLogger(Logger):
     project
         The project's name.
     mode
-        "offline" or "online"; by default the environment variable `WANDB_MODE`, else "offline".
+        "offline", "online" or "disabled"; by default the environment variable `WANDB_MODE`, else "offline".
 
     Raises
     ------
@@ -132,8 +132,8 @@ class WandbLogger(Logger):
         self, folder: Path | str | None = None, *, project: str = "tipl-bench", mode: str | None = None
     ) -> None:
         self.mode = mode or os.environ.get("WANDB_MODE") or "offline"
-        if self.mode not in ("offline", "online"):
-            raise OptionError(f"Weights & Biases has no mode {self.mode!r}; use offline or online (WANDB_MODE).")
+        if self.mode not in ("offline", "online", "disabled"):
+            raise OptionError(f"mode (or WANDB_MODE) is {self.mode!r}; it can be offline, online or disabled.")
         if self.mode == "offline":
             os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # its crash reports are requests as well
         try:

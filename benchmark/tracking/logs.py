@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...baselines.predictor import FitCurve
+from ...utils.errors import reason
 from ..fitting.curve import LOSSES, read_curve
 from ..intervals import Estimate
 from ..metrics import BY_NAME
@@ -18,6 +20,8 @@ from ..record import Result
 from .loggers import Logger
 
 Float64 = npt.NDArray[np.float64]
+
+module_logger = logging.getLogger(__name__)
 
 
 class RunLog:
@@ -39,13 +43,21 @@ class RunLog:
 
     def __exit__(self, *failure: object) -> None:
         if self.logger is not None and self._begun:
-            self.logger.end()
+            self._tell(self.logger.end)
 
     def begin(self, folder: Path, config: Mapping[str, Any]) -> None:
         """Begin, once the run folder is the run's."""
         if self.logger is not None:
-            self.logger.begin(folder, config)
             self._begun = True
+            self._tell(self.logger.begin, folder, config)
+
+    def _tell(self, what: Callable[..., None], *told: Any) -> None:
+        """Call the logger; one that fails is told nothing more, and the run goes on without it."""
+        try:
+            what(*told)
+        except Exception as error:  # whatever a logger of the user's own raises
+            module_logger.warning("Logging stopped (%s: %s); the run goes on.", type(error).__name__, reason(error))
+            self.logger = None
 
     def add(self, values: Mapping[str, float | None], step: int, axis: str) -> None:
         """Log what is known, finite, and not logged at this step already."""
@@ -58,7 +70,7 @@ class RunLog:
         }
         if known:
             self._logged |= {(name, step) for name in known}
-            self.logger.log(known, step, axis)
+            self._tell(self.logger.log, known, step, axis)
 
     @property
     def curve(self) -> FitCurve:

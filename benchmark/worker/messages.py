@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 MAX_TEXT = 2000
 """Characters of an error's or a status message that the worker sends."""
 MAX_CHOICES = 1000
-MAX_POINTS = 1000
 """Valid choices that an error about an unknown name may list."""
+MAX_POINTS = 1000
+"""New points of a curve that a message of progress may hold."""
 KNOWN_ERRORS = {
     kind.__name__
     for kind in vars(errors).values()

@@ -75,7 +75,7 @@ class StreamedTrial(Trial):
         return self._kept(name), TensorSpan(tensor.dtype, tensor.shape, 0, tensor.size)
 
     def _kept(self, name: str) -> Path:
-        return self.folder / TENSORS_FOLDER / self.path.stem / name
+        return self.folder / TENSORS_FOLDER / str(self.index) / f"{name}.{self._stated(name)[:16]}"
 
     def missing(self, names: Iterable[str]) -> list[str]:
         """Those of some tensors that are not on this machine; raises `UnknownNameError` for what is no tensor."""

@@ -15,6 +15,8 @@ from ...utils.errors import DatasetError
 from ...utils.tensorfile import Array
 from .names import POSITION, PolicyNames
 
+LARGEST = float(np.finfo(np.float32).max)
+
 Float64 = npt.NDArray[np.float64]
 
 
@@ -81,15 +83,17 @@ def read_checkpoint(tensors: Mapping[str, Array], names: PolicyNames, where: str
             f"{where}: iteration {iteration}, epoch {epoch}; both count from 1, and both are 0 before the first."
         )
     learning_rate = _number(tensors, "learning_rate", where)
-    if learning_rate < 0:
-        raise DatasetError(f"{where}: learning_rate is {learning_rate}, below 0.")
+    count = _number(tensors, "observation_count", where)
+    for name, value in (("learning_rate", learning_rate), ("observation_count", count)):
+        if value < 0:
+            raise DatasetError(f"{where}: {name} is {value}, below 0.")
     return RecordedCheckpoint(
         np.concatenate([part.reshape(-1) for part in parts]),
         steps,
         iteration,
         epoch,
         _moments(tensors, names.layout, where),
-        _number(tensors, "observation_count", where),
+        count,
         learning_rate,
         _number(tensors, "episodic_return", where),
     )
@@ -173,8 +177,10 @@ def _number(tensors: Mapping[str, Array], name: str, where: str) -> float:
     if name not in tensors:
         return math.nan
     value = _float64(tensors[name], name, where)
-    if value.size != 1 or np.isinf(value).any():
-        raise DatasetError(f"{where}: {name} has shape {list(value.shape)} or is infinite; it is one number, or NaN.")
+    if value.size != 1 or (np.abs(value) > LARGEST).any():
+        raise DatasetError(
+            f"{where}: {name} has shape {list(value.shape)} or is too large for float32; it is one number, or NaN."
+        )
     return value.item()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,9 +20,10 @@ from ...utils.errors import DatasetArgumentError, DatasetError, reason
 from ...utils.machine import cpu_name, package_versions
 from ...utils.progress import Progress
 from ...utils.tensorfile import Array, create_tensors
-from ...utils.text import first_error
+from ...utils.text import first_error, one_line
 from ..collection_config import ImportedCollection
 from ..dataset import Dataset, describe_trials
+from ..files import FileEntry
 from ..manifest import Manifest, Split
 from ..reference import NAME_LENGTH, is_name
 from ..store import dataset_folder, exclusive
@@ -33,6 +35,8 @@ from .source import TrialSource, find_trials
 IDENTITY_VARIANCE = 1.0 - NORMALIZER_EPSILON
 """With a mean of 0, the variance by which normalising leaves an observation as it is, to the last bit."""
 UNKNOWN_LICENCE = "unknown"
+LICENCE_PATTERN = r"[A-Za-z0-9][A-Za-z0-9.+-]{0,63}"
+"""SPDX's identifiers."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,10 @@ class Statement:
             clip = OBSERVATION_CLIP if self.normaliser else math.inf
         if not self.description.strip():
             raise DatasetArgumentError("description is empty; say how the policies were trained.")
+        if not re.fullmatch(LICENCE_PATTERN, self.licence):
+            raise DatasetArgumentError(
+                f"licence is {one_line(self.licence, 80)!r}; give an SPDX identifier, such as MIT."
+            )
         if rate is not None and not 0 <= rate < math.inf:
             raise DatasetArgumentError(f"learning_rate is {rate}; it is a finite number from 0.")
         try:
@@ -111,6 +119,8 @@ def import_trials(
     _check_environment(statement.environment, names.layout)
     with exclusive(name, required=to is None), _new_folder(target) as partial:
         absent, steps = _write_trials(trials, names, count, statement, partial, progress)
+        files = describe_trials(partial, range(len(trials)))
+        _check_distinct(trials, files)
         known = {
             "hidden_sizes": names.layout.hidden_sizes,
             "environment_steps": steps,
@@ -130,7 +140,7 @@ def import_trials(
             split=split,
             versions=package_versions(),
             cpu=cpu_name(),
-            trials=describe_trials(partial, range(len(trials))),
+            trials=files,
         ).write(partial)
     return Dataset.open(target)
 
@@ -270,6 +280,15 @@ def _place(checkpoint: RecordedCheckpoint, row: int, first: RecordedCheckpoint) 
         return checkpoint.iteration, checkpoint.epoch
     iteration = row + (first.environment_steps > 0)
     return iteration, min(iteration, 1)
+
+
+def _check_distinct(trials: Sequence[TrialSource], files: Sequence[FileEntry]) -> None:
+    """Raise `DatasetError` for a trial that is there twice: it could be trained on and tested on."""
+    known: dict[str, Path] = {}
+    for trial, file in zip(trials, files, strict=True):
+        same = known.setdefault(file.tensors["weights"].sha256, trial.path)
+        if same != trial.path:
+            raise DatasetError(f"{trial.path} has the same policies as {same}; leave one of them out.")
 
 
 def _seeds(trials: Sequence[TrialSource]) -> tuple[int, ...]:

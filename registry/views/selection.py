@@ -329,4 +329,5 @@ def concatenate(*parts: TrialSet) -> Selection:
 
 
 def _layout_text(layout: PolicyLayout) -> str:
-    return f"{' x '.join(map(str, layout.sizes))} units"
+    cut = "not cut" if layout.observation_clip is None else f"cut at {layout.observation_clip:g}"
+    return f"{' x '.join(map(str, layout.sizes))} units, {layout.distribution}, observations {cut}"

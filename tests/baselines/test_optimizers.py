@@ -25,7 +25,9 @@ from tipl_bench.rl import (
     Optimizer,
     OuterRule,
     PolicyLayout,
+    PPOHyperparameters,
     PPOTraining,
+    TrainingConfig,
 )
 from tipl_bench.utils.errors import OptionError, PredictorError, UnknownNameError
 
@@ -306,6 +308,14 @@ def test_backtracking_shortens_outer_steps_that_the_objective_speaks_against():
         for one in (guarded, loose)
     ]
     assert 0 < reach[0] < 0.5 * reach[1]
+
+
+def test_backtracking_judges_discrete_actions_too():
+    config = TrainingConfig("CartPole-v1", (4,), 512, hyperparameters=PPOHyperparameters(steps_per_iteration=64))
+    training = PPOTraining(config, SEEDS, build_optimizer("adam", ["outer-step", "backtracking"]), threads=1)
+    training.start()
+    training.iterate()
+    assert torch.isfinite(training.agent.parameters).all()
 
 
 def test_a_rule_sees_what_the_one_before_it_left():

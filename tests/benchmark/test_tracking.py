@@ -116,6 +116,17 @@ def test_training_logs_every_trial_while_it_trains_and_the_record_at_the_end(tra
     assert logger.ended == 1
 
 
+def test_a_logger_that_fails_stops_no_run(trained, tmp_path, caplog):
+    class Full(Recorder):
+        def log(self, values, step, axis):
+            raise OSError("no space left")
+
+    logged = tipl_bench.train(out=tmp_path / "adam", threads=1, logger=Full())
+    assert logged.record.status.state == "finished"
+    assert logged.record.artifacts == trained.record.artifacts
+    assert "Logging stopped (OSError: no space left)" in caplog.text
+
+
 def test_weights_and_biases_is_offline_by_default(trained, tmp_path, monkeypatch):
     monkeypatch.delenv("WANDB_MODE", raising=False)
     run = tipl_bench.train(out=trained.folder, logger=tipl_bench.WandbLogger(tmp_path / "logs"))
@@ -145,7 +156,7 @@ def test_when_a_package_is_missing_then_one_sentence_names_the_command_before_an
 def test_mistakes_are_named(monkeypatch):
     with pytest.raises(UnknownNameError, match=r"Unknown logger 'tensorbord'. Did you mean 'tensorboard'\?"):
         tipl_bench.train(logger="tensorbord")
-    with pytest.raises(OptionError, match="no mode 'onlin'; use offline or online"):
+    with pytest.raises(OptionError, match="is 'onlin'; it can be offline, online or disabled"):
         tipl_bench.WandbLogger(mode="onlin")
     result = CliRunner().invoke(main, ["train", "--env", ENVIRONMENT, "--log-dir", "logs"])
     assert "give --log tensorboard or --log wandb too" in result.output

@@ -86,7 +86,7 @@ def test_a_catalogued_name_is_streamed_at_its_commit_into_its_own_folder(hub, da
     catalogue(dataset, place)
     trials = stream_dataset(TINY)
     trials.trial(3).weights()
-    assert (dataset_folder(TINY) / "tensors" / "trial-0003" / "weights").is_file()
+    assert list((dataset_folder(TINY) / "tensors" / "3").glob("weights.*"))
     with pytest.raises(DatasetError, match=r"\.safetensors: listed in the manifest but missing"):
         load_dataset(TINY, download=False)
     assert load_dataset(TINY).digest == dataset.digest

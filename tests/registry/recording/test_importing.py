@@ -18,6 +18,7 @@ from tipl_bench import FitTask, TiplBenchError, import_dataset, load_dataset, ru
 from tipl_bench.baselines.continuation import Continuation, ContinuationOptions
 from tipl_bench.baselines.field.adam_moments import AdamMoments, AdamMomentsOptions
 from tipl_bench.benchmark.ceiling.compute import branching_ceiling
+from tipl_bench.benchmark.forecast.fit_set import check_fit_set
 from tipl_bench.benchmark.protocol import CURRENT
 from tipl_bench.cli import main
 from tipl_bench.registry.collection_config import ImportedCollection
@@ -26,7 +27,7 @@ from tipl_bench.registry.hub.card import render_card
 from tipl_bench.registry.hub.publish import publish
 from tipl_bench.registry.manifest import COVERED_OF_IMPORTS
 from tipl_bench.registry.recording.source import TrialSource
-from tipl_bench.utils.errors import DatasetError
+from tipl_bench.utils.errors import DatasetError, OptionError
 
 OWN = {"layers": MAPPINGS["own"][:3], "log_std": MAPPINGS["own"][3]}
 
@@ -101,6 +102,37 @@ def test_an_imported_dataset_is_forecast_like_any_other(imported):
     assert finished.record.status.state == "finished"
     assert finished.windows["repw"].notna().all()
     assert finished.record.key.dataset.digest == imported.digest
+
+
+def test_a_shorter_import_of_the_same_trials_is_not_fitted_on_to_forecast_them(tmp_path):
+    trials = [random_trial(seed, count=COUNT + 8) for seed in range(5)]
+    whole = import_dataset(write_trials(tmp_path / "a", *trials), NAME, to=tmp_path / "whole", **STATED)
+    turned = write_trials(tmp_path / "b", *trials[::-1])
+    shorter = import_dataset(turned, "inverted-pendulum/other-v1", checkpoints=COUNT, to=tmp_path / "shorter", **STATED)
+    for dataset, fit_set in ((whole, shorter), (shorter, whole)):
+        with pytest.raises(OptionError, match=r"trial . is test trial . of"):
+            check_fit_set(fit_set, dataset, CURRENT, "test")
+
+
+def test_a_trial_is_imported_once(tmp_path):
+    folder = write_trials(tmp_path / "in", *(random_trial(seed) for seed in (0, 1, 2, 1)))
+    with pytest.raises(DatasetError, match=r"t3\.safetensors has the same policies as .*t1\.safetensors"):
+        import_dataset(folder, NAME, to=tmp_path / "out", **STATED)
+    assert not list(tmp_path.glob("*out*"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "stated", "said"),
+    [
+        ({"episodic_return": np.full(COUNT, 1e300)}, {}, "episodic_return .* too large for float32"),
+        ({"observation_count": np.full(COUNT, -5.0)}, {}, "observation_count is -5.0, below 0"),
+        ({}, {"licence": "MIT\n---\x1b[31m"}, "give an SPDX identifier"),
+    ],
+)
+def test_numbers_and_licences_that_cannot_be_are_refused(tmp_path, changes, stated, said):
+    folder = write_trials(tmp_path / "in", *(random_trial(seed, **changes) for seed in range(3)))
+    with pytest.raises(TiplBenchError, match=said):
+        import_dataset(folder, NAME, to=tmp_path / "out", **STATED, **stated)
 
 
 @pytest.mark.parametrize("predictor", [AdamMoments(AdamMomentsOptions()), Continuation(ContinuationOptions())])

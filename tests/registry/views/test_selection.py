@@ -108,7 +108,10 @@ def test_concatenation_keeps_the_order_and_says_what_is_of_which(rising, walking
 
 def test_what_is_not_alike_is_not_put_together(smooth, tmp_path):
     other = synthetic.smooth_dataset(tmp_path / "wider", 3, hidden=(4, 3))
-    with pytest.raises(DatasetArgumentError, match="its layout is 4 x 4 x 3 x 1 units, not 4 x 3 x 3 x 1 units"):
+    with pytest.raises(
+        DatasetArgumentError,
+        match=r"its layout is 4 x 4 x 3 x 1 units, .*, not 4 x 3 x 3 x 1 units, gaussian, observations cut at 10",
+    ):
         tipl_bench.concatenate(smooth, other)
     cheetah = synthetic.smooth_dataset(tmp_path / "cheetah", 3, environment=synthetic.CHEETAH)
     with pytest.raises(DatasetArgumentError, match="its environment is HalfCheetah-v4, not InvertedPendulum-v4"):
@@ -143,6 +146,15 @@ def test_a_saved_selection_is_a_dataset_that_names_what_it_was_made_from(smooth,
     assert len({saved.digest, elsewhere.digest, smooth.digest}) == 3, "the digest covers what it was made from"
     shown = CliRunner().invoke(main, ["datasets", "show", str(folder)], env={"COLUMNS": "1000"}).output
     assert f"made from  trials 7, 1, 5, 0 of {smooth.name} ({smooth.digest[:12]})" in shown
+
+
+def test_a_saved_selection_is_not_extended_with_seeds_that_it_has(collected, tmp_path, monkeypatch):
+    monkeypatch.setenv("TIPL_BENCH_HOME", str(tmp_path / "store"))
+    folder = collected.select([0, 2, 4]).save(tmp_path / "picked", name="my-pendulum/picked-v1", split="proportional")
+    (tmp_path / "more.toml").write_text(f'extends = "{folder}"\ntrials = 6\n')
+    result = CliRunner().invoke(main, ["datasets", "collect", "a/b-v1", "--config", str(tmp_path / "more.toml")])
+    assert result.exit_code == 1
+    assert "it cannot be extended" in " ".join(result.output.split())
 
 
 def test_a_manifest_must_name_as_many_sources_as_trials(smooth, tmp_path):
