@@ -209,9 +209,12 @@ def test_the_command_lists_states_and_forecasts_with_one(fitted, smooth, tmp_pat
         assert CliRunner().invoke(main, ["forecast", *wrong]).exit_code == 2
 
 
-@pytest.mark.parametrize("name", shipped_states())
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow) if "double-pendulum" in name else name for name in shipped_states()],
+)
 def test_every_state_that_ships_has_the_skill_that_its_record_states(name, tmp_path):
-    """On the windows of its record if their dataset is bundled, on two of its test trials otherwise."""
+    """On the windows of its record if their dataset is bundled, on two of its test trials, trained anew, otherwise."""
     state = fitted_state(name)
     assert state.path.stat().st_size <= 5e6
     key = state.record.key
