@@ -111,11 +111,11 @@ def test_a_name_that_would_hide_an_installed_module_is_refused(name):
 
 
 def test_a_folder_with_content_is_never_written_into():
-    Path("mine").mkdir()
-    Path("mine/notes.txt").write_text("keep me")
-    result = CliRunner().invoke(main, ["models", "new", "mine"])
+    Path("my-notes").mkdir()
+    Path("my-notes/notes.txt").write_text("keep me")
+    result = CliRunner().invoke(main, ["models", "new", "my-notes"])
     assert result.exit_code == 1
     assert "--out" in result.output
-    assert [path.name for path in Path("mine").iterdir()] == ["notes.txt"]
-    new("mine", "--out", "elsewhere")
-    assert Path("elsewhere/mine.py").exists()
+    assert [path.name for path in Path("my-notes").iterdir()] == ["notes.txt"]
+    new("my-notes", "--out", "elsewhere")
+    assert Path("elsewhere/my_notes.py").exists()
