@@ -19,7 +19,8 @@ def _plain(text: str) -> str:
 
 
 # A document may be a stranger's: whatever it holds has a form and a size.
-Text = Annotated[str, Field(max_length=500), AfterValidator(_plain)]
+TEXT_LENGTH = 500
+Text = Annotated[str, Field(max_length=TEXT_LENGTH), AfterValidator(_plain)]
 # Without a user before the host's name, which would be read as the host.
 Address = Annotated[
     str, Field(pattern=r"^https?://[A-Za-z0-9.:-]+([/?#][A-Za-z0-9._~:/?#@!$&*+,;=%-]*)?$", max_length=300)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
 import os
 import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+
+from .errors import DatasetError, reason
 
 CHUNK = 1 << 20
 
@@ -28,6 +31,31 @@ def replace_atomically(path: Path) -> Iterator[Path]:
         sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def new_folder(target: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `target`, which gets that name on success and is removed otherwise.
+
+    Raises
+    ------
+    DatasetError
+        If there is something of the name, or the folder cannot be written.
+    """
+    if target.exists():
+        raise DatasetError(f"{target} exists already; remove it, or choose another name or folder.")
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    for left in (partial, *target.parent.glob(f".{glob.escape(target.name)}.*.partial")):
+        if left == partial or not is_being_written(left):
+            shutil.rmtree(left, ignore_errors=True)
+    try:
+        partial.mkdir(parents=True)
+        yield partial
+        partial.replace(target)
+    except OSError as error:
+        raise DatasetError(f"{target}: cannot be written ({reason(error)}).") from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def clear_leftovers(folder: Path, *, held: bool = False) -> None:

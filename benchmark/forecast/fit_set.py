@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterable
 
 from ...registry.catalog import identity_of
+from ...registry.collection_config import ImportedCollection
 from ...registry.dataset import Dataset
 from ...registry.files import verify_file
 from ...utils.canonical import canonical_json
@@ -73,11 +74,12 @@ def _kind(dataset: Dataset) -> dict[str, str]:
 
 def _check_apart(start: str, fit_set: Dataset, fitted: Iterable[int], dataset: Dataset, part: Split) -> None:
     """Refuse trials to fit on that are trials of a part of the forecast dataset: by seed, or by their weights."""
-    read = any("seed" in one.manifest.collection.absent for one in (dataset, fit_set))
-    known = {mark: trial for trial in getattr(dataset.manifest.split, part) for mark in _marks(dataset, trial, read)}
+    imported = any(isinstance(one.manifest.collection, ImportedCollection) for one in (dataset, fit_set))
+    tested = getattr(dataset.manifest.split, part)
+    known = {mark: trial for trial in tested for mark in _marks(dataset, trial, imported=imported)}
     shared = {}
     for trial in fitted:
-        for mark in (mark for mark in _marks(fit_set, trial, read) if mark in known):
+        for mark in (mark for mark in _marks(fit_set, trial, imported=imported) if mark in known):
             shared[trial] = known[mark]
     if shared:
         trial, other = next(iter(shared.items()))
@@ -86,20 +88,18 @@ def _check_apart(start: str, fit_set: Dataset, fitted: Iterable[int], dataset: D
         raise OptionError(f"{start}: its {own} trial {trial} is {part} trial {other} of {dataset.name}{more}.")
 
 
-def _marks(dataset: Dataset, trial: int, read: bool) -> list[str]:
+def _marks(dataset: Dataset, trial: int, *, imported: bool) -> list[str]:
     """What the same trial has in any dataset: the hash of its weights, and its seed under its configuration.
 
-    Where seeds are not stated, it is also known by its first checkpoints, which are read: trials may differ in length.
+    Where trials were imported, seeds say nothing for sure: they are known by their first checkpoints, which are read.
     """
     manifest = dataset.manifest
     marks = [manifest.trials[trial].tensors["weights"].sha256]
-    if read:
+    if imported:
         first = dataset.trial(trial).weights(0, min(FIRST, manifest.checkpoints))
         marks.append(hashlib.sha256(first.tobytes()).hexdigest())
-    if "seed" not in manifest.collection.absent:
-        config = manifest.collection.model_dump(
-            mode="json", exclude=LENGTH_AND_ARITHMETIC | {"environment", "absent", "description"}
-        )
+    else:
+        config = manifest.collection.model_dump(mode="json", exclude=LENGTH_AND_ARITHMETIC | {"environment"})
         # An environment of another name may be the same one.
         marks.append(canonical_json([config, dataset.layout.sizes, manifest.trial_seeds[trial]]))
     return marks

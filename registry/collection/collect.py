@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from pydantic_core import to_json
 
 from ...rl import PolicyLayout, make
 from ...utils.errors import DatasetArgumentError, DatasetError
-from ...utils.files import clear_leftovers, link_or_copy, write_text
+from ...utils.files import clear_leftovers, link_or_copy, new_folder, write_text
 from ...utils.machine import cpu_name, package_versions
 from ...utils.progress import Progress
 from ...utils.tensorfile import create_tensors
@@ -255,22 +254,18 @@ def truncate(source: Dataset, name: str, checkpoints: int, target: Path) -> Data
     target
         The new dataset's folder; must not exist.
     """
-    if target.exists():
-        raise DatasetError(f"{target} exists already; remove it to truncate {source.name} anew.")
     if not 0 < checkpoints <= source.manifest.checkpoints:
         raise DatasetError(f"{source.name} has {source.manifest.checkpoints} checkpoints, not {checkpoints}.")
-    source.verify()  # new digests must not vouch for damaged bytes
-    partial = target.with_name(f".{target.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    (partial / TRIALS_FOLDER).mkdir(parents=True, exist_ok=True)
     tensors = trial_tensors(checkpoints, source.layout.parameter_count, source.layout.observation_size)
-    for trial in source.trials():
-        files = create_tensors(partial / TRIALS_FOLDER / trial_name(trial.index), tensors)
-        for tensor, rows in files.items():
-            rows[:] = trial.read(tensor, 0, checkpoints)
-            rows.flush()
-    manifest = source.manifest.model_copy(
-        update={
+    with new_folder(target) as partial:
+        source.verify()  # new digests must not vouch for damaged bytes
+        (partial / TRIALS_FOLDER).mkdir()
+        for trial in source.trials():
+            files = create_tensors(partial / TRIALS_FOLDER / trial_name(trial.index), tensors)
+            for tensor, rows in files.items():
+                rows[:] = trial.read(tensor, 0, checkpoints)
+                rows.flush()
+        changes = {
             "name": name,
             "checkpoints": checkpoints,
             "format": 2,
@@ -278,7 +273,5 @@ def truncate(source: Dataset, name: str, checkpoints: int, target: Path) -> Data
             "trials": describe_trials(partial, range(len(source))),
             "sidecars": (),
         }
-    )
-    manifest.write(partial)
-    partial.replace(target)
+        source.manifest.model_copy(update=changes).write(partial)
     return Dataset.open(target)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import re
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +14,8 @@ from pydantic import ValidationError
 from ...rl import PolicyLayout, make
 from ...rl.forward import NORMALIZER_EPSILON
 from ...rl.policy import OBSERVATION_CLIP
-from ...utils.errors import DatasetArgumentError, DatasetError, reason
+from ...utils.errors import DatasetArgumentError, DatasetError
+from ...utils.files import new_folder
 from ...utils.machine import cpu_name, package_versions
 from ...utils.progress import Progress
 from ...utils.tensorfile import Array, create_tensors
@@ -117,7 +116,8 @@ def import_trials(
     names = trials[0].names(statement.layers, statement.log_std)
     count = _checkpoint_count(trials, statement.checkpoints, needed)
     _check_environment(statement.environment, names.layout)
-    with exclusive(name, required=to is None), _new_folder(target) as partial:
+    with exclusive(name, required=to is None), new_folder(target) as partial:
+        (partial / TRIALS_FOLDER).mkdir()
         absent, steps = _write_trials(trials, names, count, statement, partial, progress)
         files = describe_trials(partial, range(len(trials)))
         _check_distinct(trials, files)
@@ -143,23 +143,6 @@ def import_trials(
             trials=files,
         ).write(partial)
     return Dataset.open(target)
-
-
-@contextlib.contextmanager
-def _new_folder(target: Path) -> Iterator[Path]:
-    """A folder to write a dataset into, renamed `target` if all goes well and removed if not."""
-    if target.exists():
-        raise DatasetError(f"{target} exists already; remove it, or choose another name or folder.")
-    partial = target.with_name(f".{target.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        (partial / TRIALS_FOLDER).mkdir(parents=True)
-        yield partial
-        partial.replace(target)
-    except OSError as error:
-        raise DatasetError(f"{target}: cannot be written ({reason(error)}).") from None
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _split(trials: Sequence[TrialSource], folder: Path) -> Split:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from safetensors.numpy import save_file
 
-from ...utils.errors import DatasetArgumentError, DatasetError
+from ...utils.errors import DatasetArgumentError, DatasetError, reason
 from ...utils.files import replace_atomically
 from ...utils.tensorfile import SUFFIX, Array
 from .checkpoint import RecordedCheckpoint, check_follows, read_checkpoint
@@ -43,7 +43,7 @@ class TrajectoryRecorder:
     Raises
     ------
     DatasetArgumentError
-        If the path does not end in `.safetensors`, or the seed is negative.
+        If the path does not end in `.safetensors`, or the seed is no whole number from 0.
 
     Examples
     --------
@@ -65,8 +65,8 @@ class TrajectoryRecorder:
         self.path, self.seed = Path(path), seed
         if self.path.suffix != SUFFIX:
             raise DatasetArgumentError(f"{path}: the name of a trial's file ends in {SUFFIX}.")
-        if seed is not None and not 0 <= seed < 2**63:
-            raise DatasetArgumentError(f"seed is {seed}; a trial's seed is a whole number from 0.")
+        if seed is not None and (type(seed) is not int or not 0 <= seed < 2**63):
+            raise DatasetArgumentError(f"seed is {seed!r}; a trial's seed is a whole number from 0.")
         self._layers, self._log_std = tuple(layers), log_std
         self._names: PolicyNames | None = None
         self._checkpoints: list[RecordedCheckpoint] = []
@@ -125,8 +125,7 @@ class TrajectoryRecorder:
             "learning_rate": learning_rate,
             "episodic_return": episodic_return,
         }
-        given = {name: np.asarray(value) for name, value in stated.items() if value is not None}
-        tensors = _arrays(policy) | given
+        tensors = _arrays(policy) | {name: _array(name, one) for name, one in stated.items() if one is not None}
         names = self._names
         if names is None:
             shapes = {name: np.shape(value) for name, value in tensors.items()}
@@ -187,7 +186,14 @@ def _arrays(policy: Any) -> dict[str, Array]:
             "Stable-Baselines3 algorithm it is `model.policy`."
         )
     detached = {name: value.detach().cpu() if hasattr(value, "detach") else value for name, value in state.items()}
-    return {name: np.asarray(value) for name, value in detached.items() if name not in STATED}
+    return {name: _array(name, value) for name, value in detached.items() if name not in STATED}
+
+
+def _array(name: str, value: Any) -> Array:
+    try:
+        return np.asarray(value)
+    except (TypeError, ValueError) as error:
+        raise DatasetArgumentError(f"{name} is no array ({reason(error)}).") from None
 
 
 def _check_activations(policy: Any, names: PolicyNames, where: str) -> None:

@@ -8,6 +8,7 @@ from itertools import groupby
 from typing import Literal
 
 from ...utils.errors import DatasetArgumentError, DatasetError
+from ...utils.fields import TEXT_LENGTH
 from ..collection_config import CollectionConfig
 from ..files import FileEntry
 from ..manifest import PROPORTIONS, Manifest, SourceTrials, Split
@@ -116,5 +117,5 @@ def _check_saved_alike(manifests: Sequence[Manifest]) -> None:
 
 
 def _joined(values: Iterable[str]) -> str:
-    """What the sources state, each once."""
-    return " or ".join(dict.fromkeys(values))
+    """What the sources state, each once, as far as a manifest has room for it."""
+    return " or ".join(dict.fromkeys(values))[:TEXT_LENGTH]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import index as as_index
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from ...rl import PolicyLayout
 from ...utils.errors import DatasetArgumentError
-from ...utils.files import link_or_copy
+from ...utils.files import link_or_copy, new_folder
 from ..manifest import SourceTrials
 from ..trial import TRIALS_FOLDER, Trial
 from .saving import Member, saved_manifest, sources_of
@@ -267,22 +266,15 @@ class Selection(TrialSet):
         Raises
         ------
         DatasetError
-            If the trials do not make one dataset, one of them is damaged, or the folder exists.
+            If the trials do not make one dataset, one of them is damaged, or the folder exists or cannot be written.
         """
         folder = Path(folder).absolute()
-        if folder.exists():
-            raise DatasetArgumentError(f"{folder} exists already; choose a folder that does not.")
         manifest = saved_manifest(self.members, name, split, self.described)
-        partial = folder.with_name(f".{folder.name}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        (partial / TRIALS_FOLDER).mkdir(parents=True)
-        try:
+        with new_folder(folder) as partial:
+            (partial / TRIALS_FOLDER).mkdir()
             for member, entry in zip(self.members, manifest.trials, strict=True):
                 link_or_copy(member.trial.whole_file(member.entry).resolve(), partial / entry.path)
             manifest.write(partial)
-            partial.replace(folder)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
         return folder
 
 

@@ -3,66 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
 import resource
 import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import tipl_bench
-from tipl_bench.registry.collection_config import CollectionConfig
-from tipl_bench.registry.dataset import TRIALS_FOLDER
-from tipl_bench.registry.files import FileEntry, TensorEntry
-from tipl_bench.registry.manifest import Manifest, Split
-from tipl_bench.registry.trial import trial_name, trial_tensors
-from tipl_bench.rl.policy import PolicyLayout
-from tipl_bench.utils import tensorfile
+from helpers.sparse_datasets import LAYOUT, write_sparse
 
-LAYOUT = PolicyLayout(17, (256, 256), 6)
 TRIALS, PER_ITERATION = 5, 5
-NO_DIGEST = "0" * 64
-
-
-def create(folder: Path, size: int) -> None:
-    """A dataset of about `size` bytes whose files are holes."""
-    checkpoints = 1 + PER_ITERATION * round(size / TRIALS / (4 * LAYOUT.parameter_count) / PER_ITERATION)
-    tensors = trial_tensors(checkpoints, LAYOUT.parameter_count, LAYOUT.observation_size)
-    tensorfile._allocate = os.ftruncate  # holes take no room on the disk
-    (folder / TRIALS_FOLDER).mkdir(parents=True)
-    entries = []
-    for trial in range(TRIALS):
-        path = folder / TRIALS_FOLDER / trial_name(trial)
-        tensorfile.create_tensors(path, tensors)
-        stated = {n: TensorEntry(dtype=d, shape=s, sha256=NO_DIGEST) for n, (d, s) in tensors.items()}
-        relative = path.relative_to(folder).as_posix()
-        entries.append(FileEntry(path=relative, size=path.stat().st_size, sha256=NO_DIGEST, tensors=stated))
-    config = CollectionConfig(
-        environment="HalfCheetah-v4",
-        hidden_sizes=LAYOUT.hidden_sizes,
-        environment_steps=2048 * (checkpoints // PER_ITERATION),
-        trials=TRIALS,
-    )
-    Manifest(
-        name="half-cheetah/sparse-v1",
-        licence="MIT",
-        environment=config.environment,
-        checkpoints=checkpoints,
-        observation_size=LAYOUT.observation_size,
-        action_size=LAYOUT.action_size,
-        parameters=LAYOUT.shapes,
-        collection=config,
-        trial_seeds=tuple(config.seeds),
-        split=Split.proportional(TRIALS),
-        versions={"numpy": np.__version__},
-        cpu="none",
-        trials=tuple(entries),
-    ).write(folder)
 
 
 def main(folder: Path, size: int) -> None:
     """Do each step and tell."""
-    create(folder, size)
+    iterations = round(size / TRIALS / (4 * LAYOUT.parameter_count) / PER_ITERATION)
+    write_sparse(folder, TRIALS, 1 + PER_ITERATION * iterations)
     results: dict[str, list[float]] = {}
 
     def step(name: str, started: float, count: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -22,7 +23,11 @@ def test_memory_does_not_grow_with_the_dataset(timed, tmp_path):
         folder = tmp_path / f"of-{len(results)}"
         size = SIZES[min(len(results), len(SIZES) - 1)]
         done = subprocess.run(
-            [sys.executable, str(SCRIPT), str(folder), str(size)], capture_output=True, text=True, check=True
+            [sys.executable, str(SCRIPT), str(folder), str(size)],
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            capture_output=True,
+            text=True,
+            check=True,
         )
         results[len(results)] = json.loads(done.stdout)
 

@@ -126,3 +126,16 @@ def test_nothing_recorded_is_nothing_saved(tmp_path):
     with pytest.raises(TiplBenchError, match="no checkpoint was recorded"):
         TrajectoryRecorder(tmp_path / "a.safetensors").save()
     assert not list(tmp_path.glob("*.safetensors"))
+
+
+@pytest.mark.parametrize("seed", ["a", 1.5, True, -1])
+def test_a_seed_is_a_whole_number(tmp_path, seed):
+    with pytest.raises(TiplBenchError, match="a trial's seed is a whole number from 0"):
+        TrajectoryRecorder(tmp_path / "t.safetensors", seed=seed)
+
+
+def test_what_is_no_array_is_named_and_not_recorded(tmp_path):
+    recorder = TrajectoryRecorder(tmp_path / "t.safetensors")
+    with pytest.raises(TiplBenchError, match="observation_mean is no array"):
+        recorder.record(Agent(), environment_steps=0, observation_mean=[1, [2]], observation_variance=np.ones(4))
+    assert len(recorder) == 0

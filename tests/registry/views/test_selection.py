@@ -182,8 +182,11 @@ def test_what_makes_no_dataset_is_not_saved(smooth, tmp_path):
         smooth.select([0, 5, 7]).save(tmp_path / "new", name=smooth.name)
     with pytest.raises(DatasetArgumentError, match="is not a dataset's name"):
         smooth.select([0, 5, 7]).save(tmp_path / "new", name="Mine")
-    with pytest.raises(DatasetArgumentError, match="exists already"):
+    with pytest.raises(DatasetError, match="exists already"):
         smooth.select([0, 5, 7]).save(tmp_path, name=NAME)
+    (tmp_path / "file").touch()
+    with pytest.raises(DatasetError, match="cannot be written"):
+        smooth.select([0, 5, 7]).save(tmp_path / "file" / "new", name=NAME)
     shorter = synthetic.write_dataset(tmp_path / "short", [synthetic.random_walk(i + 90, 31, 32) for i in range(3)])
     with pytest.raises(DatasetError, match="checkpoints is 31 of the one and 81 of the other"):
         tipl_bench.concatenate(smooth, shorter).save(tmp_path / "new", name=NAME)
