@@ -25,7 +25,8 @@ from .forecast.reference_returns import derive_reference_returns
 from .protocol import CURRENT, PROTOCOLS, Protocol
 
 if TYPE_CHECKING:
-    from ..registry.collection.processes import Worker
+    from ..utils.engines.cluster import Cluster
+    from ..utils.engines.work import Function
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +38,7 @@ def load_or_collect(
     progress: Progress,
     *,
     announce: Callable[[str], None] = logger.info,
+    cluster: Cluster | None = None,
 ) -> Dataset:
     """Open a dataset as `load_dataset` does; collect a shipped one first if it is neither here nor published.
 
@@ -52,6 +54,8 @@ def load_or_collect(
         Called with the progress of every stage.
     announce
         Called with a sentence before a collection: what is collected, and how long that takes.
+    cluster
+        As for `collect_named`.
 
     Raises
     ------
@@ -69,7 +73,7 @@ def load_or_collect(
             f"{name} is not on this machine. `collect=True` collects it first, as `tipl-bench datasets collect {name}` "
             f"does: {_expected(preset(name))}."
         )
-    return collect_named(name, None, None, progress, protocol, announce=announce)
+    return collect_named(name, None, None, progress, protocol, announce=announce, cluster=cluster)
 
 
 def _expected(chosen: Preset, threads: int | None = None) -> str:
@@ -98,6 +102,7 @@ def collect_named(
     protocol: Protocol = CURRENT,
     *,
     announce: Callable[[str], None] = logger.info,
+    cluster: Cluster | None = None,
 ) -> Dataset:
     """Collect a dataset into the store, or continue an interrupted collection.
 
@@ -115,6 +120,9 @@ def collect_named(
         What is derived for it.
     announce
         Called with a sentence before a collection: how long that takes.
+    cluster
+        Where its blocks are trained, each on one core; this machine by default, and for version 1 of a collection,
+        whose blocks take all of one.
 
     Raises
     ------
@@ -140,10 +148,13 @@ def collect_named(
             with exclusive(name):
                 truncate(load_dataset(wanted.truncates, download=False), name, wanted.checkpoints, folder)
         else:
-            threads = threads or usable_threads()
+            cluster = cluster if wanted.version > 1 else None
+            threads = cluster.cores if cluster else threads or usable_threads()
             announce(f"{name} is not on this machine and is collected now: {_expected(chosen, threads)}.")
             worker = _checked_worker(wanted)
-            collect(name, wanted, threads=threads, progress=progress, base=base, split=split, worker=worker)
+            collect(
+                name, wanted, threads=threads, progress=progress, base=base, split=split, worker=worker, cluster=cluster
+            )
     dataset = Dataset.open(folder)
     if isinstance(wanted, CollectionConfig) and dataset.manifest.collection != wanted:
         raise DatasetError(f"{folder} holds {name} collected with another configuration; remove it to collect it anew.")
@@ -222,7 +233,7 @@ def import_dataset(
     return dataset
 
 
-def _checked_worker(config: CollectionConfig) -> Worker | None:
+def _checked_worker(config: CollectionConfig) -> Function | None:
     """What trains the blocks of a collection with a method, which is built once to see that it can be."""
     if config.method is None:
         return None

@@ -20,6 +20,13 @@ protocol_option = click.option(
     metavar="N",
     help="Version of the protocol: 1 or 2. [default: the current one]",
 )
+engine_option = click.option(
+    "--engine",
+    default="local",
+    show_default=True,
+    metavar="NAME",
+    help="Where it is done: local, ray (the cluster that Ray finds), or HOST:PORT of one.",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 timeout_option = click.option(
     "--timeout",

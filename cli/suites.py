@@ -12,7 +12,7 @@ import click
 
 from .completion import complete_suites
 from .groups import Commands, examples
-from .options import json_option
+from .options import engine_option, json_option
 from .output import Bars, console, echo, quiet_option
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def list_suites(as_json: bool) -> None:
 @suite.command(
     "run",
     short_help="Run what is not finished.",
-    epilog=examples("suite run smoke", "suite run my-board.toml --only '*tipl*'"),
+    epilog=examples("suite run smoke", "suite run my-board.toml --only '*tipl*'", "suite run board --engine ray"),
 )
 @_of_a_suite
 @click.option(
@@ -69,13 +69,7 @@ def list_suites(as_json: bool) -> None:
     show_default=True,
     help="Tasks at once, each on its share of the cores.",
 )
-@click.option(
-    "--engine",
-    default="local",
-    show_default=True,
-    metavar="NAME",
-    help="What performs the tasks: local, ray (the cluster that Ray finds here), or a cluster's address.",
-)
+@engine_option
 @quiet_option
 @json_option
 def run_tasks(name: str, out: Path | None, only: tuple[str, ...], engine: str, jobs: int, as_json: bool) -> None:

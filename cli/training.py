@@ -15,7 +15,7 @@ import click
 
 from .completion import complete_budgets, complete_optimizers, complete_outer_rules
 from .groups import ListingCommands, as_options, examples
-from .options import build_logger, json_option, log_options
+from .options import build_logger, engine_option, json_option, log_options
 from .output import Bars, console, echo, print_descriptions, quiet_option
 
 
@@ -25,6 +25,7 @@ from .output import Bars, console, echo, print_descriptions, quiet_option
         "train --env InvertedPendulum-v4",
         "train --env InvertedPendulum-v4 --set learning_rate=9e-4",
         "train --env InvertedPendulum-v4 --outer lawa --set lawa.count=5",
+        "train --env HalfCheetah-v4 --engine ray",
     ),
 )
 @click.option(
@@ -62,6 +63,7 @@ from .output import Bars, console, echo, print_descriptions, quiet_option
 @click.option("--iterations", type=click.IntRange(1), metavar="N", help="Train N PPO iterations alone.")
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder. [default: runs/training/<environment>/...]")
 @click.option("--threads", type=click.IntRange(1), metavar="N", help="Processes at once. [default: all cores]")
+@engine_option
 @log_options
 @quiet_option
 @click.option("--json", "as_json", is_flag=True, help="Print the record as JSON instead of the table.")
@@ -75,6 +77,7 @@ def train(
     iterations: int | None,
     out: Path | None,
     threads: int | None,
+    engine: str,
     log: str | None,
     log_dir: Path | None,
     as_json: bool,
@@ -102,6 +105,7 @@ def train(
             iterations=iterations,
             out=out,
             threads=threads,
+            engine=engine,
             progress=bars.stage,
             logger=logger,
         )

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from functools import partial
 
-from ...registry.collection.child import Message, Send
 from ...registry.collection.processes import train_blocks
 from ...registry.collection_config import CollectionConfig, CollectionMethod
 from ...rl import Optimizer
+from ...utils.engines.work import Message, Send
 from .lookup import build_optimizer
 
 

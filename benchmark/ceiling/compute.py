@@ -8,12 +8,13 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from ...registry.catalog import catalog
-from ...registry.collection.child import ChildProcess, Message, Send
 from ...registry.collection.collect import blocks
 from ...registry.collection.processes import ANY_PROCESSOR
 from ...registry.dataset import Dataset
 from ...registry.locations import cache_root
 from ...registry.store import exclusive
+from ...utils.engines.child import ChildProcess
+from ...utils.engines.work import Message, Send, Work, program_of
 from ...utils.errors import DatasetError, OptionError, TiplBenchError
 from ...utils.files import private_files, write_text
 from ...utils.machine import cpu_name, package_versions
@@ -107,7 +108,7 @@ def _compute_elsewhere(
         "copies": copies,
         "seed": seed,
     }
-    with ChildProcess(compute_task, task, messages.put, ANY_PROCESSOR) as child:
+    with ChildProcess(Work(program_of(compute_task), task, ANY_PROCESSOR), messages.put) as child:
         while message := messages.get():
             if "error" in message:
                 raise DatasetError(message["error"])

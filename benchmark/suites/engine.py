@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from queue import SimpleQueue
-from typing import Protocol
 
-from ...registry.collection.child import ChildProcess, Message
+from ...utils.engines.child import ChildProcess
+from ...utils.engines.work import Message, Process, Receive, Work, into, program_of
 from .tasks import perform
 
 
@@ -24,13 +24,6 @@ class Outcome:
 
 Report = Callable[[str, Message], None]
 """Called with a task's name and what it says of its progress: `stage`, `done` and `total`."""
-
-
-class Engine(Protocol):
-    """Performs tasks, in their order as far as there is room."""
-
-    def perform(self, tasks: Sequence[tuple[str, Message]], report: Report) -> Iterator[Outcome]:
-        """Perform tasks by their names, and give each one's outcome as it ends."""
 
 
 class Waiting:
@@ -69,7 +62,46 @@ class Waiting:
             yield from self.end(other, failed=True)
 
 
-class LocalEngine:
+class Engine(ABC):
+    """Performs tasks, in their order as far as there is room."""
+
+    def perform(self, tasks: Sequence[tuple[str, Message]], report: Report) -> Iterator[Outcome]:
+        """Perform tasks by their names, and give each one's outcome as it ends."""
+        waiting, free = Waiting(tasks), self.places(len(tasks))
+        messages: SimpleQueue[tuple[str, Message | None]] = SimpleQueue()
+        running: dict[str, tuple[Process, list[int], contextlib.ExitStack]] = {}
+        errors: dict[str, str] = {}
+        with contextlib.ExitStack() as everything:
+            while waiting or running:
+                while free and (task := waiting.next()):
+                    name, message = task
+                    cores, own = free.pop(), everything.enter_context(contextlib.ExitStack())
+                    process = own.enter_context(self.start(message, cores, into(messages, name)))
+                    running[name] = (process, cores, own)
+                name, answer = messages.get()
+                if answer is None:
+                    process, cores, own = running.pop(name)
+                    how = process.failure()
+                    own.close()
+                    free.append(cores)
+                    error = errors.pop(name, None) or (f"The process {how}." if how else None)
+                    yield Outcome(name, error)
+                    yield from waiting.end(name, failed=error is not None)
+                elif "error" in answer:
+                    errors[name] = answer["error"]
+                else:
+                    report(name, answer)
+
+    @abstractmethod
+    def places(self, tasks: int) -> list[list[int]]:
+        """As many as there can be tasks at once: the cores of each, none named where they are all one task's."""
+
+    @abstractmethod
+    def start(self, message: Message, cores: list[int], receive: Receive) -> Process:
+        """Begin a task."""
+
+
+class LocalEngine(Engine):
     """Processes of this machine, each on its share of the cores.
 
     Parameters
@@ -81,43 +113,14 @@ class LocalEngine:
     def __init__(self, jobs: int = 1) -> None:
         self.jobs = jobs
 
-    def perform(self, tasks: Sequence[tuple[str, Message]], report: Report) -> Iterator[Outcome]:
-        """See `Engine.perform`."""
-        waiting, free = Waiting(tasks), self._shares()
-        messages: SimpleQueue[tuple[str, Message | None]] = SimpleQueue()
-        running: dict[str, tuple[ChildProcess, list[int], contextlib.ExitStack]] = {}
-        errors: dict[str, str] = {}
-        with contextlib.ExitStack() as everything:
-            while waiting or running:
-                while free and (task := waiting.next()):
-                    name, message = task
-                    cores, own = free.pop(), everything.enter_context(contextlib.ExitStack())
-                    threads = {"OMP_NUM_THREADS": str(len(cores))} if cores else {}
-                    child = ChildProcess(
-                        perform, {**message, "cores": cores}, partial(_pass_on, messages, name), threads
-                    )
-                    running[name] = (own.enter_context(child), cores, own)
-                name, answer = messages.get()
-                if answer is None:
-                    child, cores, own = running.pop(name)
-                    how = child.failure()
-                    own.close()
-                    free.append(cores)
-                    error = errors.pop(name, None) or (f"The process {how}." if how else None)
-                    yield Outcome(name, error)
-                    yield from waiting.end(name, failed=error is not None)
-                elif "error" in answer:
-                    errors[name] = answer["error"]
-                else:
-                    report(name, answer)
-
-    def _shares(self) -> list[list[int]]:
-        """The cores of each task; none named where they are all one task's."""
+    def places(self, tasks: int) -> list[list[int]]:
+        """See `Engine`."""
         if self.jobs == 1 or not hasattr(os, "sched_getaffinity"):
             return [[] for _ in range(self.jobs)]
         cores = sorted(os.sched_getaffinity(0))
         return [cores[place :: self.jobs] or [cores[place % len(cores)]] for place in range(self.jobs)]
 
-
-def _pass_on(messages: SimpleQueue[tuple[str, Message | None]], name: str, message: Message | None) -> None:
-    messages.put((name, message))
+    def start(self, message: Message, cores: list[int], receive: Receive) -> Process:
+        """See `Engine`."""
+        threads = {"OMP_NUM_THREADS": str(len(cores))} if cores else {}
+        return ChildProcess(Work(program_of(perform), {**message, "cores": cores}, threads), receive)

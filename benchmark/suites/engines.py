@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ...utils.errors import OptionError, UnknownNameError
+from ...utils.engines.cluster import LOCAL, open_cluster
+from ...utils.errors import OptionError
 from .engine import Engine, LocalEngine
 from .ray_engine import RayEngine
 
@@ -12,17 +13,12 @@ def build_engine(name: str, jobs: int = 1) -> Engine:
 
     Raises
     ------
-    UnknownNameError
-        If it is none of these.
     OptionError
         For several jobs of another engine than the local one.
-    TiplBenchError
-        See `RayEngine`.
+    UnknownNameError, TiplBenchError
+        See `open_cluster`.
     """
-    if name == "local":
-        return LocalEngine(jobs)
-    if jobs != 1:
+    if jobs != 1 and name != LOCAL:
         raise OptionError(f"The number of jobs is the local engine's; {name} performs a task on each node.")
-    if name != "ray" and ":" not in name:
-        raise UnknownNameError("engine", name, ["local", "ray", "HOST:PORT", "ray://HOST:PORT"])
-    return RayEngine(None if name == "ray" else name)
+    cluster = open_cluster(name)
+    return RayEngine(cluster) if cluster else LocalEngine(jobs)

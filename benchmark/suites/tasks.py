@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,9 +13,10 @@ from ...baselines import predictor_type
 from ...baselines.optimizers.lookup import build_optimizer
 from ...baselines.options import build_options
 from ...registry.catalog import catalog
-from ...registry.collection.child import Message, Send
 from ...registry.collection.presets import presets
-from ...registry.store import local_names
+from ...registry.store import exclusive, local_names
+from ...utils.engines.cluster import LOCAL, open_cluster
+from ...utils.engines.work import Message, Send
 from ...utils.errors import OptionError, ProtocolError, TiplBenchError, UnknownNameError
 from ...utils.progress import Progress
 from ..collection import load_or_collect
@@ -203,11 +205,14 @@ def _seconds(record: Record | TrainingRecord) -> float:
 
 def message_of(task: Task, folder: Path) -> Message:
     """What a process is given to perform a task."""
+    runs, arguments = str(folder.absolute()), task.arguments
+    if "settings" in arguments:
+        arguments = arguments | {"settings": [one.replace(RUNS, runs) for one in arguments["settings"]]}
     return {
         "kind": task.kind,
-        "arguments": task.arguments,
+        "arguments": arguments,
         "needs": [*task.needs],
-        "runs": str(folder.absolute()),
+        "runs": runs,
         "out": str((folder / task.name).absolute()),
     }
 
@@ -229,9 +234,12 @@ def perform(message: Message, send: Send) -> None:
 def _perform(message: Message, report: Progress) -> None:
     given = dict(message["arguments"])
     if message["kind"] == "dataset":
-        load_or_collect(given["name"], True, protocol(given["protocol"]), report)
+        cluster = open_cluster(message.get("engine", LOCAL))
+        # one after another: this machine's part of each takes all its cores
+        with exclusive("a suite's collection", wait=True) if cluster else contextlib.nullcontext():
+            load_or_collect(given["name"], True, protocol(given["protocol"]), report, cluster=cluster)
         return
-    settings = [setting.replace(RUNS, message["runs"]) for setting in given.pop("settings")]
+    settings = given.pop("settings")
     if message["kind"] == "run":
         run(given.pop("model"), given.pop("dataset"), options=settings, out=message["out"], progress=report, **given)
         return

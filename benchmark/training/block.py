@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from safetensors.numpy import save_file
 
-from ...baselines.optimizers.lookup import build_optimizer
+from ...baselines.optimizers.lookup import build_optimizer, rule_code
 from ...registry.collection.block import one_thread, restore_snapshot, save_snapshot
-from ...registry.collection.child import Message, Send
 from ...rl import PPOTraining, evaluate_returns
+from ...utils.engines.work import Message, Send
 from ...utils.errors import TiplBenchError, reason
 from ...utils.files import replace_atomically
 from .curves import Curves
@@ -30,9 +30,15 @@ the optimizer remembers of each trial."""
 def train_block(task: Message, send: Send) -> None:
     """Train and score the blocks of a task one after another; what a worker process does.
 
-    The task has `protocol`, `optimizer`, `outer`, `settings`, `iterations`, `folder`, and `blocks`: their numbers and
-    seeds. Each block leaves the file that `curves_of` names.
+    The task has `protocol`, `optimizer`, `outer`, `settings`, `code` (the sha256 of the source files of a method that
+    an installed package brings), `iterations`, `folder`, and `blocks`: their numbers and seeds. Each block leaves the
+    file that `curves_of` names.
     """
+    code = rule_code((task["optimizer"], *task["outer"]))
+    if (code and code.files) != task["code"]:
+        which = f"{code.distribution} {code.version}" if code else "this package's"
+        send({"error": f"The method's code is another on the node ({which}). Install the same on all nodes."})
+        return
     protocol = TrainingProtocol.model_validate(task["protocol"])
     for number, seeds in task["blocks"]:
         try:
@@ -59,6 +65,11 @@ def curves_of(folder: Path, block: int) -> Path:
     return folder / f"block-{block}.safetensors"
 
 
+def snapshot_name(block: int) -> str:
+    """The file that an interrupted block goes on from."""
+    return f"block-{block}.snapshot"
+
+
 class _Block:
     """The training of a block's trials, and what is known of their returns."""
 
@@ -66,7 +77,7 @@ class _Block:
         self, training: PPOTraining, protocol: TrainingProtocol, iterations: int, folder: Path, number: int
     ) -> None:
         self.training, self.protocol, self.iterations = training, protocol, iterations
-        self.snapshot, self.path = folder / f"block-{number}.snapshot", curves_of(folder, number)
+        self.snapshot, self.path = folder / snapshot_name(number), curves_of(folder, number)
         self.curves = Curves.empty(len(training.seeds), protocol.evaluated_until(iterations))
         self.initial = training.agent.parameters.clone()
         self.seconds = np.zeros(2)

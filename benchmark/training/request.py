@@ -9,17 +9,19 @@ from typing import Any
 
 from ...baselines import predictor_names
 from ...baselines.optimizers.jump import Jump
-from ...baselines.optimizers.lookup import build_optimizer
+from ...baselines.optimizers.lookup import build_optimizer, rule_code
 from ...baselines.optimizers.optim4rl.parameters import shipped_parameters
 from ...baselines.options import as_settings
 from ...baselines.saving import options_dict
-from ...registry.collection.child import Message
+from ...registry.collection.processes import ANY_PROCESSOR, ONE_THREAD
 from ...rl import Composed, OuterRule
+from ...utils.engines.work import Work, program_of
 from ...utils.errors import OptionError, ProtocolError, UnknownNameError
 from ...utils.files import sha256
 from ..fitted.states import fitted_state, shipped_states
 from ..forecast.run_folder import FittedState
 from ..request import as_file_name, check_whole
+from .block import snapshot_name, train_block
 from .protocol import TrainingProtocol, training_protocol
 from .record import RuleIdentity, Split, TrainingKey
 
@@ -158,17 +160,29 @@ class TrainingRequest:
             iterations=self.iterations,
         )
 
-    def task(self, key: TrainingKey, folder: Path, blocks: Sequence[tuple[int, Sequence[int]]]) -> Message:
-        """What a worker process is given; see `block.train_block`."""
-        return {
+    def work(self, key: TrainingKey, folder: Path, blocks: Sequence[tuple[int, Sequence[int]]]) -> Work:
+        """What a process is given; see `block.train_block`."""
+        settings, files = [], []
+        for setting in self.settings:
+            name, _, text = setting.partition("=")
+            released = name.rpartition(".")[2] == WEIGHTS and text not in shipped_parameters()
+            if text in self.states or (released and Path(text).is_file()):
+                files.append(Path(text).absolute())
+                setting = f"{name}={files[-1]}"
+            settings.append(setting)
+        code = rule_code((self.optimizer, *self.outer))
+        task = {
             "protocol": key.protocol.model_dump(mode="json"),
             "optimizer": self.optimizer,
             "outer": self.outer,
-            "settings": self.settings,
+            "settings": settings,
+            "code": code and code.files,
             "iterations": key.iterations,
             "folder": str(folder.absolute()),
             "blocks": blocks,
         }
+        resumed_from = (snapshot_name(blocks[0][0]),) if len(blocks) == 1 else ()
+        return Work(program_of(train_block), task, ONE_THREAD | ANY_PROCESSOR, folder, tuple(files), resumed_from)
 
 
 def _identity(name: str, rule: OuterRule, states: Mapping[str, FittedState]) -> RuleIdentity:

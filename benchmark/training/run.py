@@ -13,6 +13,7 @@ from typing import Any
 from ...baselines.optimizers.lookup import rule_code
 from ...baselines.options import as_settings
 from ...rl import usable_threads
+from ...utils.engines.cluster import LOCAL, Cluster, open_cluster
 from ...utils.errors import ProtocolError, TiplBenchError
 from ...utils.files import sha256, write_text
 from ...utils.progress import Progress, silent
@@ -92,6 +93,7 @@ def train(
     iterations: int | None = None,
     out: str | Path | None = None,
     threads: int | None = None,
+    engine: str = LOCAL,
     progress: Progress = silent,
     logger: Logger | str | None = None,
 ) -> TrainingRun:
@@ -115,7 +117,11 @@ def train(
     out
         The run folder; `runs/training/<environment>/<method>` by default.
     threads
-        Processes that train blocks of trials at once; all usable cores by default. The results do not depend on it.
+        Processes of this machine that train blocks of trials at once; all usable cores by default. The results do not
+        depend on it.
+    engine
+        What trains the blocks: "local", these processes; "ray", the Ray cluster that Ray finds; or a cluster's
+        `HOST:PORT`. The results do not depend on it.
     progress
         Receives the progress.
     logger
@@ -131,6 +137,8 @@ def train(
     ------
     UnknownNameError, OptionError
         If a name, a setting or a number is not known or not valid, or the logger's package is not installed.
+    TiplBenchError
+        If no cluster answers.
     ProtocolError
         If the folder holds another run.
     PredictorError
@@ -150,18 +158,23 @@ def train(
     folder = Path(out) if out else default_folder(request)
     processes = usable_threads() if threads is None else threads
     check_whole("number of threads", processes, 1)
-    return execute(request, folder, processes, progress, log)
+    return execute(request, folder, processes, progress, log, open_cluster(engine))
 
 
 def execute(
-    request: TrainingRequest, folder: Path, threads: int, progress: Progress = silent, logger: Logger | None = None
+    request: TrainingRequest,
+    folder: Path,
+    threads: int,
+    progress: Progress = silent,
+    logger: Logger | None = None,
+    cluster: Cluster | None = None,
 ) -> TrainingRun:
     """Carry out a request in a folder; see `train`."""
     key = request.key()
     _claim(folder, key)
     with RunLog(logger) as log:
         log.begin(folder, key.model_dump(mode="json"))
-        finished = _execute(request, key, folder, threads, progress, log)
+        finished = _execute(request, key, folder, threads, cluster, progress, log)
         if logger is not None:
             curves, steps = finished.curves(), key.protocol.iteration_steps
             log.training_results(curves.evaluated.tolist(), curves.returns, curves.training_returns, steps)
@@ -170,7 +183,13 @@ def execute(
 
 
 def _execute(
-    request: TrainingRequest, key: TrainingKey, folder: Path, threads: int, progress: Progress, log: RunLog
+    request: TrainingRequest,
+    key: TrainingKey,
+    folder: Path,
+    threads: int,
+    cluster: Cluster | None,
+    progress: Progress,
+    log: RunLog,
 ) -> TrainingRun:
     finished = _finished(folder, key)
     if finished:
@@ -184,7 +203,9 @@ def _execute(
         log.returns(places, returns, iteration * key.protocol.iteration_steps)
 
     with _recording_failure(folder, key, circumstances):
-        curves, cost = train_blocks(request, key, folder, threads=threads, progress=progress, observe=observe)
+        curves, cost = train_blocks(
+            request, key, folder, threads=threads, cluster=cluster, progress=progress, observe=observe
+        )
     curves.write(folder / CURVES_NAME)
     columns = trial_columns(curves, key.protocol)
     record = TrainingRecord(

@@ -9,12 +9,13 @@ from queue import SimpleQueue
 
 import numpy as np
 
-from ...registry.collection.child import ChildProcess, Message
 from ...registry.collection.collect import blocks
-from ...registry.collection.processes import ANY_PROCESSOR, ONE_THREAD
+from ...utils.engines.child import ChildProcess
+from ...utils.engines.cluster import Cluster
+from ...utils.engines.work import Message, Process, Start, into
 from ...utils.errors import PredictorError, ProtocolError
 from ...utils.progress import Progress, silent
-from .block import SECONDS, STATE_BYTES, curves_of, train_block
+from .block import SECONDS, STATE_BYTES, curves_of
 from .curves import Curves
 from .record import TrainingCost, TrainingKey
 from .request import TrainingRequest
@@ -37,6 +38,7 @@ def train_blocks(
     *,
     only: Collection[int] | None = None,
     threads: int,
+    cluster: Cluster | None = None,
     progress: Progress = silent,
     observe: Callable[[list[int], list[float], int], None] = lambda places, returns, iteration: None,
 ) -> tuple[Curves, TrainingCost]:
@@ -52,6 +54,8 @@ def train_blocks(
         The blocks wanted; all by default.
     threads
         Processes at once.
+    cluster
+        Where blocks are trained instead, each on a core of its own.
     progress
         Receives the progress.
     observe
@@ -73,17 +77,19 @@ def train_blocks(
     done = {n: key.iterations * len(group) for n, group in groups.items()}
     total = sum(done.values())
     done |= dict.fromkeys(dict(pending), 0)
-    messages: SimpleQueue[tuple[ChildProcess, Message | None]] = SimpleQueue()
+    messages: SimpleQueue[tuple[int, Message | None]] = SimpleQueue()
+    running = dict[int, Process]()
     with contextlib.ExitStack() as stack:
-        running = min(threads, len(pending))
-        for place in range(running):
-            stack.enter_context(_Worker(request.task(key, folder, pending[place::running]), messages))
+        start: Start = cluster.start if cluster else ChildProcess
+        processes = len(pending) if cluster else min(threads, len(pending))
+        for place in range(processes):
+            work = request.work(key, folder, pending[place::processes])
+            running[place] = stack.enter_context(start(work, into(messages, place)))
         while running:
-            worker, message = messages.get()
+            place, message = messages.get()
             if message is None:
-                if how := worker.failure():
+                if how := running.pop(place).failure():
                     raise PredictorError(f"The process that trained {how}. Finished trials are kept.")
-                running -= 1
             elif error := message.get("error"):
                 raise PredictorError(f"{key.label}: {error} Finished trials are kept.")
             else:
@@ -109,10 +115,3 @@ def is_finished(path: Path, key: TrainingKey, trials: int) -> bool:
     except ProtocolError:
         return False
     return {SECONDS, STATE_BYTES} <= {*beside}
-
-
-class _Worker(ChildProcess):
-    """A process that trains blocks; its messages go to a queue, None at its end."""
-
-    def __init__(self, task: Message, messages: SimpleQueue[tuple[ChildProcess, Message | None]]) -> None:
-        super().__init__(train_block, task, lambda message: messages.put((self, message)), ONE_THREAD | ANY_PROCESSOR)

@@ -11,6 +11,7 @@ import click
 
 from ..completion import complete_datasets
 from ..groups import Commands, examples
+from ..options import engine_option
 from ..output import Bars, console, echo, print_fields, quiet_option
 from .ceiling import dataset_ceiling
 from .hub import download_dataset, publish_dataset, yank_dataset
@@ -176,22 +177,32 @@ def verify_dataset(name: str) -> None:
 @datasets.command(
     "collect",
     short_help="Collect a dataset by training its policies.",
-    epilog=examples("datasets collect hopper/ppo-mini-v1", "datasets collect my-env/ppo-v1 --config collection.toml"),
+    epilog=examples(
+        "datasets collect hopper/ppo-mini-v1",
+        "datasets collect my-env/ppo-v1 --config collection.toml",
+        "datasets collect hopper/ppo-mini-v3 --engine ray",
+    ),
 )
 @click.argument("name", metavar="DATASET", shell_complete=complete_datasets)
 @quiet_option
 @click.option("--config", type=click.Path(path_type=Path), help="TOML file with your own collection's configuration.")
 @click.option("--threads", type=click.IntRange(1), help="Threads, or processes of one each. [default: all cores]")
-def collect_dataset(name: str, config: Path | None, threads: int | None) -> None:
+@engine_option
+def collect_dataset(name: str, config: Path | None, threads: int | None, engine: str) -> None:
     """Collect a dataset by training its policies, or continue an interrupted collection.
 
     DATASET is that of a shipped collection, or with --config a new name such as my-env/ppo-v1. A configuration with
-    `extends = "my-env/ppo-v1"` and more `trials` makes a version that shares the old one's trials.
+    `extends = "my-env/ppo-v1"` and more `trials` makes a version that shares the old one's trials. On a Ray cluster
+    each block of trials is a task on one core.
     """
     from ...benchmark.collection import collect_named
+    from ...utils.engines.cluster import open_cluster
 
     with Bars() as bars:
-        dataset = collect_named(name, config, threads, bars.stage, announce=lambda text: echo(text, err=True))
+        cluster = open_cluster(engine)
+        dataset = collect_named(
+            name, config, threads, bars.stage, announce=lambda text: echo(text, err=True), cluster=cluster
+        )
     echo(f"{dataset.name}: {len(dataset)} trials in {dataset.folder}, digest {dataset.digest}")
 
 

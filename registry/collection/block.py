@@ -70,11 +70,12 @@ def collect_block(
         Least time between snapshots.
     """
     finished = [folder / trial_name(trial) for trial in trials]
-    snapshot = folder / f"block-{trials[0]:04d}-{trials[-1]:04d}.snapshot"
+    *unfinished_names, snapshot_name = resumable_names(trials)
+    snapshot = folder / snapshot_name
     if all(path.exists() for path in finished):
         snapshot.unlink(missing_ok=True)
         return
-    partial = [path.with_name(f"{path.name}.partial") for path in finished]
+    partial = [folder / name for name in unfinished_names]
     for path, unfinished in zip(finished, partial, strict=True):
         if path.exists():  # killed between two renames: the snapshot still needs this trial's rows
             path.replace(unfinished)
@@ -88,6 +89,11 @@ def collect_block(
         _record(training, recorder, snapshot, snapshot_seconds, progress)
     recorder.finish(finished)
     snapshot.unlink(missing_ok=True)
+
+
+def resumable_names(trials: Sequence[int]) -> tuple[str, ...]:
+    """Names of the files that an interrupted block goes on from: its trials' unfinished files, and the snapshot."""
+    return (*(f"{trial_name(n)}.partial" for n in trials), f"block-{trials[0]:04d}-{trials[-1]:04d}.snapshot")
 
 
 @contextlib.contextmanager

@@ -11,6 +11,9 @@ import numpy as np
 from pydantic_core import to_json
 
 from ...rl import PolicyLayout, make
+from ...utils.engines.child import ChildProcess
+from ...utils.engines.cluster import Cluster
+from ...utils.engines.work import Function
 from ...utils.errors import DatasetArgumentError, DatasetError
 from ...utils.files import clear_leftovers, link_or_copy, new_folder, write_text
 from ...utils.machine import cpu_name, package_versions
@@ -24,8 +27,8 @@ from ..manifest import MANIFEST_NAME, Manifest, Split, read_manifest
 from ..reference import NAME_LENGTH, is_name
 from ..store import dataset_folder, exclusive, staging_folder
 from ..trial import TRIALS_FOLDER, trial_name, trial_tensors
-from .block import collect_block
-from .processes import Worker, collect_side_by_side
+from .block import collect_block, resumable_names
+from .processes import collect_side_by_side
 
 LICENCE = "MIT"
 CONFIG_NAME, VERSIONS_NAME = "config.json", "versions.json"
@@ -61,7 +64,8 @@ def collect(
     progress: Progress,
     base: Dataset | None = None,
     split: Split | None = None,
-    worker: Worker | None = None,
+    worker: Function | None = None,
+    cluster: Cluster | None = None,
 ) -> Dataset:
     """Collect a dataset into the store, or continue one that was interrupted.
 
@@ -82,11 +86,14 @@ def collect(
         What each trial is for; in proportion by default.
     worker
         As for `collect_side_by_side`.
+    cluster
+        Where blocks are trained, as many at once as it has cores; by default in processes of this machine.
 
     Raises
     ------
     DatasetError
-        If the dataset exists already, another process collects it, or an unfinished collection has another config.
+        If the dataset exists already, another process collects it, or an unfinished collection has another config; on a
+        cluster, also for a configuration of version 1, whose blocks take all of a machine.
     """
     if not is_name(name):
         raise DatasetArgumentError(
@@ -94,6 +101,11 @@ def collect(
             "characters."
         )
     split = split or Split.proportional(config.trials)  # raises for too few trials before they are trained
+    if cluster is not None and config.version == 1:
+        raise DatasetError(
+            f"{name}: blocks of collection version 1 take all threads of a machine; collect it without a cluster, or "
+            "as version 3."
+        )
     checkpoints = base.manifest.checkpoints if base else config.checkpoints
     with exclusive(name):
         target = dataset_folder(name)
@@ -106,7 +118,16 @@ def collect(
         if base:
             _link_trials(base, folder)
         first = len(base) if base else 0
-        train(config, trials, first, threads=threads, progress=progress, checkpoints=checkpoints, worker=worker)
+        train(
+            config,
+            trials,
+            first,
+            threads=threads,
+            progress=progress,
+            checkpoints=checkpoints,
+            worker=worker,
+            cluster=cluster,
+        )
         # From here on the manifest says what this is, whenever the process may end.
         _manifest(name, config, folder, base, split).write(folder)
         for claim in (CONFIG_NAME, VERSIONS_NAME):
@@ -125,19 +146,22 @@ def train(
     progress: Progress,
     seeds: Sequence[int] | None = None,
     checkpoints: int | None = None,
-    worker: Worker | None = None,
+    worker: Function | None = None,
+    cluster: Cluster | None = None,
 ) -> None:
     """Train the trials from `first` on that are not finished: block after block, or from version 2 on side by side.
 
     Version 3 is always trained in processes of their own, which are told what instructions to use as they start.
 
-    Seeds and checkpoints are as for `collect_block`, the worker as for `collect_side_by_side`.
+    Seeds and checkpoints are as for `collect_block`, the worker as for `collect_side_by_side`, the cluster as for
+    `collect`.
     """
     rows = checkpoints or config.checkpoints
     length = math.ceil((rows - 1) / config.training.checkpoints_per_iteration)
     groups = blocks(config, range(first, config.trials))
     pending = [block for block in groups if not all((folder / trial_name(trial)).exists() for trial in block)]
-    groups.sort(key=lambda block: block not in pending)  # finished ones last, only to be cleared up
+    for name in (name for block in groups if block not in pending for name in resumable_names(block)):
+        (folder / name).unlink(missing_ok=True)  # killed between the last rename and this
     finished = config.trials - sum(map(len, pending))
     done = [0] * config.trials  # iterations of each block, by its first trial
 
@@ -145,21 +169,22 @@ def train(
         done[block[0]] = iterations * len(block)
         progress("collect", finished * length + sum(done), config.trials * length, word)
 
-    processes = min(threads, len(pending)) if config.version > 1 else 1
-    if processes > 1 or (pending and config.any_processor):
+    processes = len(pending) if cluster else min(threads, len(pending)) if config.version > 1 else 1
+    if pending and (cluster or processes > 1 or config.any_processor):
         collect_side_by_side(
             config,
-            groups,
+            pending,
             folder,
             processes=processes,
-            threads=threads // processes,
+            threads=1 if cluster else threads // processes,
             report=report,
             seeds=seeds,
             checkpoints=checkpoints,
             worker=worker,
+            start=cluster.start if cluster else ChildProcess,
         )
         return
-    for block in groups:
+    for block in pending:
 
         def one(stage: str, iterations: int, total: int, word: str, block: list[int] = block) -> None:
             report(block, iterations, word)

@@ -8,16 +8,17 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from ...rl import Optimizer
+from ...utils.engines.child import ChildProcess
+from ...utils.engines.work import Function, Message, Process, Send, Start, Work, into, program_of
 from ...utils.errors import DatasetError, TiplBenchError, reason
+from ...utils.machine import cpu_name
 from ..collection_config import CollectionConfig
-from .block import collect_block
-from .child import ChildProcess, Message, Send
+from .block import collect_block, resumable_names
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 ANY_PROCESSOR = {"MKL_CBWR": "COMPATIBLE", "ATEN_CPU_CAPABILITY": "default"}
 """Environment of a process that sums in one order on every x86-64 processor: in MKL, and in torch's own loops. Both
 choose by the processor otherwise, once, as they are loaded."""
-Worker = Callable[[Message, Send], None]
 Report = Callable[[list[int], int, str], None]
 """Called with a block, its iterations done, and a word on how it goes."""
 
@@ -32,7 +33,8 @@ def collect_side_by_side(
     report: Report,
     seeds: Sequence[int] | None = None,
     checkpoints: int | None = None,
-    worker: Worker | None = None,
+    worker: Function | None = None,
+    start: Start = ChildProcess,
 ) -> None:
     """Train blocks as `collect_block` does, in several processes.
 
@@ -54,58 +56,56 @@ def collect_side_by_side(
         As for `collect_block`.
     worker
         What a process does with its task, instead of `train_blocks`: for a collection whose config names a method.
+    start
+        What starts the processes, here or on a cluster.
 
     Raises
     ------
     DatasetError
         If a block could not be trained; the other processes are ended then.
     """
-    messages: SimpleQueue[tuple[_Process, Message | None]] = SimpleQueue()
+    messages: SimpleQueue[tuple[int, Message | None]] = SimpleQueue()
+    at_work, running = dict[int, list[int]](), dict[int, Process]()
     with contextlib.ExitStack() as stack:
         for place in range(processes):
+            own = blocks[place::processes]
             task = {
                 "config": config.model_dump(mode="json"),
-                "blocks": blocks[place::processes],
-                "folder": str(folder),
+                "blocks": own,
+                "folder": str(folder.absolute()),
                 "threads": threads,
                 "seeds": seeds,
                 "checkpoints": checkpoints,
             }
-            environment = ONE_THREAD | (ANY_PROCESSOR if config.any_processor else {})
-            stack.enter_context(_Process(worker or train_blocks, task, messages, environment))
-        running = processes
+            work = Work(
+                program_of(worker or train_blocks),
+                task,
+                ONE_THREAD | (ANY_PROCESSOR if config.any_processor else {}),
+                folder,
+                resumed_from=resumable_names(own[0]) if len(own) == 1 else (),
+                versions={} if config.any_processor else {"cpu": cpu_name()},
+            )
+            at_work[place] = own[0]
+            running[place] = stack.enter_context(start(work, into(messages, place)))
         while running:
-            process, message = messages.get()
+            place, message = messages.get()
             if message is None:
-                process.check()
-                running -= 1
+                _check(running.pop(place), at_work[place], here=start is ChildProcess)
             elif error := message.get("error"):
                 raise DatasetError(error)
             else:
-                process.block = message["block"]
+                at_work[place] = message["block"]
                 report(message["block"], message["done"], message["word"])
 
 
-class _Process(ChildProcess):
-    """A process that trains blocks; its messages go to a queue, None at its end."""
-
-    def __init__(
-        self,
-        worker: Worker,
-        task: Message,
-        messages: SimpleQueue[tuple[_Process, Message | None]],
-        environment: dict[str, str],
-    ) -> None:
-        self.block: list[int] = task["blocks"][0]
-        super().__init__(worker, task, lambda message: messages.put((self, message)), environment)
-
-    def check(self) -> None:
-        """Raise `DatasetError` if the process ended without finishing its work."""
-        if how := self.failure():
-            raise DatasetError(
-                f"The process that trained {_trials(self.block)} {how}. What is finished stays: the same command "
-                "goes on from there; with --threads 1 it needs the least memory."
-            )
+def _check(process: Process, block: Sequence[int], *, here: bool) -> None:
+    """Raise `DatasetError` if the process ended without finishing its work."""
+    if how := process.failure():
+        less = "; with --threads 1 it needs the least memory" if here else ""
+        raise DatasetError(
+            f"The process that trained {_trials(block)} {how}. What is finished stays: the same command "
+            f"goes on from there{less}."
+        )
 
 
 def _trials(block: Sequence[int]) -> str:

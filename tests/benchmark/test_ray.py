@@ -1,24 +1,37 @@
-"""Suites on a Ray cluster of two nodes, on this machine: the same records, whatever is lost on the way."""
+"""A Ray cluster of two nodes, on this machine: the same bytes as without one, whatever is lost on the way."""
 
 from __future__ import annotations
 
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
-from contextlib import nullcontext
 
 import pytest
+from click.testing import CliRunner
+from helpers.small_collections import contents, silent, tiny_config
 from helpers.suites import BOARD, NAMES, artifacts, collect_board, suite_file
-from tipl_bench.benchmark.suites import ray_engine
+from helpers.suites import CONFIG as BOARD_CONFIG
+from tipl_bench.benchmark import collection
+from tipl_bench.benchmark.collection import collect_named
 from tipl_bench.benchmark.suites.engines import build_engine
-from tipl_bench.benchmark.suites.ray_engine import RayEngine, here, perform_away, receive, write_files
+from tipl_bench.benchmark.suites.ray_engine import receive
 from tipl_bench.benchmark.suites.run import run_suite
+from tipl_bench.benchmark.suites.tasks import perform
+from tipl_bench.benchmark.training.run import train
+from tipl_bench.cli import main
+from tipl_bench.registry.collection.collect import collect
+from tipl_bench.registry.collection.presets import preset
 from tipl_bench.registry.dataset import Dataset
 from tipl_bench.registry.store import dataset_folder
-from tipl_bench.utils.errors import DatasetError, OptionError, TiplBenchError, UnknownNameError
+from tipl_bench.utils.engines.cluster import Cluster
+from tipl_bench.utils.errors import DatasetError, OptionError
+
+NAME = "my-pendulum/blocks-v1"
+CONFIG = tiny_config(trials=6, environment_steps=20480, hyperparameters={"steps_per_iteration": 512})
+STATE = "inverted-pendulum/tipl-neuron-v1"
+LOSSES = ["nothing", "a worker", "a node"]
 
 
 @pytest.fixture
@@ -63,19 +76,87 @@ def soon(act):
     return thread
 
 
+def lose(cluster, what):
+    """Lose a worker or a node, or nothing."""
+    if what == "a worker":
+        os.kill(workers()[0], signal.SIGKILL)
+    elif what == "a node":
+        cluster.remove_node(cluster.second, allow_graceful=False)
+
+
+def losing(cluster, what):
+    """A progress callback that loses it when the first iteration is done, and what it heard."""
+    heard = []
+
+    def report(stage, done, total, word):
+        if not heard:
+            lose(cluster, what)
+        heard.append((done, total))
+
+    return report, heard
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("lost", ["nothing", "a worker", "a node"])
+@pytest.mark.parametrize(("lost", "version"), [*((lost, 3) for lost in LOSSES), ("a worker", 2)])
+def test_a_collection_has_the_bytes_of_this_machine(store, cluster, tmp_path, monkeypatch, lost, version):
+    config = CONFIG.model_copy(update={"version": version})
+    report, heard = losing(cluster, lost)
+    there = collect(NAME, config, threads=1, progress=report, cluster=Cluster(cluster.address))
+    assert heard[-1][0] == heard[-1][1]
+    monkeypatch.setenv("TIPL_BENCH_HOME", str(tmp_path / "alone"))
+    here = collect(NAME, config, threads=2, progress=silent)
+    assert there.digest == here.digest
+    assert contents(there.folder) == contents(here.folder)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lost", LOSSES)
+def test_a_training_run_has_the_curves_of_this_machine(store, cluster, tmp_path, lost):
+    method = {"outer": ["jump"], "options": [f"jump.predictor={STATE}"], "on": "tuning", "trials": 4, "iterations": 8}
+    report, heard = losing(cluster, lost)
+    there = train(**method, out=tmp_path / "there", engine=cluster.address, progress=report)
+    assert heard[-1][0] == heard[-1][1]
+    here = train(**method, out=tmp_path / "here")
+    assert there.record.artifacts == here.record.artifacts
+    assert {path.name for path in there.folder.iterdir()} == {path.name for path in here.folder.iterdir()}
+
+
+@pytest.mark.slow
+def test_the_command_collects_on_a_cluster(store, cluster, tmp_path, monkeypatch):
+    config = tmp_path / "config.toml"
+    config.write_text(BOARD_CONFIG + "version = 3\n")
+    command = ["datasets", "collect", BOARD, "--config", str(config), "--engine", cluster.address, "-q"]
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 0, result.output
+    there = Dataset.open(dataset_folder(BOARD))
+    monkeypatch.setenv("TIPL_BENCH_HOME", str(tmp_path / "alone"))
+    assert collect_named(BOARD, config, 1, silent).digest == there.digest
+
+
+@pytest.mark.slow
+def test_a_suite_collects_a_missing_dataset_on_the_cluster(store, cluster, monkeypatch):
+    """The task of a process of this machine, which the cluster's address is given."""
+    name = "cart-pole/ppo-mini-v1"
+    tiny = preset(name).model_copy(update={"trials": 4, "environment_steps": 8192})
+    monkeypatch.setattr(collection, "preset", lambda _: tiny)
+    monkeypatch.setattr(collection, "_compare_with_catalog", lambda _: None)
+    begun, said = [], []
+    start = Cluster.start
+    monkeypatch.setattr(Cluster, "start", lambda own, work, receive: begun.append(work) or start(own, work, receive))
+    arguments = {"name": name, "protocol": 2}
+    perform({"kind": "dataset", "arguments": arguments, "engine": cluster.address}, said.append)
+    assert [one for one in said if "error" in one] == []
+    assert len(begun) == 2, "two blocks"
+    assert len(Dataset.open(dataset_folder(name))) == 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lost", LOSSES)
 def test_a_cluster_gives_what_this_machine_gives(board, cluster, tmp_path, lost):
     path = suite_file(tmp_path)
-    act = {
-        "nothing": lambda: None,
-        "a worker": lambda: os.kill(workers()[0], signal.SIGKILL),
-        "a node": lambda: cluster.remove_node(cluster.second, allow_graceful=False),
-    }[lost]
-    acting = soon(act)
-    words = []
+    acting, words = soon(lambda: lose(cluster, lost)), []
     status = run_suite(
-        path, tmp_path / "there", engine=RayEngine(cluster.address), progress=lambda *said: words.append(said[3])
+        path, tmp_path / "there", engine=build_engine(cluster.address), progress=lambda *said: words.append(said[3])
     )
     acting.join()
     assert {word.partition(":")[0] for word in words if ": " in word} == {*NAMES}, "every task told of its progress"
@@ -98,18 +179,11 @@ def test_what_fails_on_a_cluster_is_recorded(board, cluster, tmp_path):
         "        raise ValueError('not here')\n"
     )
     path.write_text(path.read_text().replace("file.py", str(tmp_path / "file.py")))
-    status = run_suite(path, tmp_path / "there", only=["*Missing*"], engine=RayEngine(cluster.address))
+    status = run_suite(path, tmp_path / "there", only=["*Missing*"], engine=build_engine(cluster.address))
     (failed,) = status.pending()
     state = status.states[failed.name]
     assert state.state == "failed"
     assert "not here" in state.reason
-
-
-def test_versions_that_differ_are_refused_and_named():
-    versions = here() | {"numpy": "1.0"}
-    files, error = perform_away({"kind": "run"}, versions, {}, {})
-    assert files == {}
-    assert f"numpy {here()['numpy']} there, 1.0 here" in error
 
 
 def test_what_arrives_is_verified(board, tmp_path, monkeypatch):
@@ -132,27 +206,6 @@ def test_what_arrives_is_verified(board, tmp_path, monkeypatch):
     assert not dataset_folder(BOARD).exists()
 
 
-def test_a_run_without_its_record_is_not_whole(tmp_path):
-    """What is written last says that the rest is there."""
-    written = []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ray_engine, "replace_atomically", lambda path: written.append(path.name) or nullcontext(path))
-        write_files({"record.json": b"{}", "forecasts.safetensors": b"", "windows.parquet": b""}, tmp_path)
-    assert written[-1] == "record.json"
-    assert len(written) == 3
-
-
-def test_an_engine_that_is_not_there_is_named(monkeypatch):
-    with pytest.raises(UnknownNameError, match="Unknown engine 'raay'"):
-        build_engine("raay")
+def test_jobs_are_refused_on_a_cluster():
     with pytest.raises(OptionError, match="jobs is the local engine's"):
         build_engine("ray", jobs=2)
-    monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(TiplBenchError, match=r"pip install 'tipl-bench\[ray\]'"):
-        build_engine("ray")
-
-
-@pytest.mark.slow
-def test_an_address_that_nobody_answers_is_named():
-    with pytest.raises(TiplBenchError, match=r"No Ray cluster answers at 127\.0\.0\.1:1"):
-        ray_engine.RayEngine("127.0.0.1:1")

@@ -181,7 +181,9 @@ def in_this_process(folder, optimizer="adam", outer=(), settings=(), seeds=(1, 2
     """The curves of a block that is trained here."""
     request = TrainingRequest.of(optimizer, ENVIRONMENT, outer, settings, iterations=iterations)
     errors = []
-    train_block(request.task(request.key(), folder, [(0, seeds)]), lambda message: errors.append(message.get("error")))
+    train_block(
+        request.work(request.key(), folder, [(0, seeds)]).task, lambda message: errors.append(message.get("error"))
+    )
     assert not any(errors), errors
     return Curves.read(curves_of(folder, 0), len(seeds), [*SMALL.evaluated])[0]
 

@@ -11,57 +11,45 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
+
+from .work import Message, Receive, Work
 
 BOOT = f"import json, sys; sys.path[:] = json.loads(sys.argv[1]); from {__name__} import work; work()"
 
-Message = dict[str, Any]
-Send = Callable[[Message], None]
-
 
 class ChildProcess:
-    """A process that calls a function, ended when the context is left.
+    """A process that does a piece of work, ended when the context is left.
 
     It has one line of JSON on its standard input, which stays open: when the parent ends, for whatever reason, so does
     it. It answers with lines of JSON.
 
     Parameters
     ----------
-    function
-        Called there with the task and a function that sends a message; of a module's top level.
-    task
-        What JSON can hold.
+    work
+        What it does.
     receive
-        Called in a thread of this process with every message, and with None at the end.
-    environment
-        Variables besides those of this process.
+        Called in a thread of this process.
     """
 
-    def __init__(
-        self,
-        function: Callable[[Message, Send], None],
-        task: Message,
-        receive: Callable[[Message | None], None],
-        environment: Mapping[str, str],
-    ) -> None:
+    def __init__(self, work: Work, receive: Receive) -> None:
         self._receive = receive
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed by __exit__
         path = [str(Path(entry).absolute()) for entry in sys.path]
         self._process = subprocess.Popen(
-            [sys.executable, "-I", "-X", "utf8", "-c", BOOT, json.dumps(path), function.__module__, function.__name__],
+            [sys.executable, "-I", "-X", "utf8", "-c", BOOT, json.dumps(path), work.program],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            env={**os.environ, **environment},
+            env={**os.environ, **work.environment},
             encoding="utf-8",
             start_new_session=True,  # Ctrl-C goes to the parent alone
         )
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         with contextlib.suppress(BrokenPipeError):  # it has ended already, as `failure` will tell
-            self._process.stdin.write(json.dumps(task) + "\n")
+            self._process.stdin.write(json.dumps(work.task) + "\n")
             self._process.stdin.flush()
         self._relay = threading.Thread(target=self._pass_on, args=[self._process.stdout], daemon=True)
         self._relay.start()
@@ -82,6 +70,11 @@ class ChildProcess:
         how = f"was killed ({signal.Signals(-code).name}), perhaps for want of memory" if code < 0 else "ended early"
         return f"{how}{last}"
 
+    @property
+    def killed(self) -> bool:
+        """Whether a signal ended the process; known once it has ended."""
+        return (self._process.returncode or 0) < 0
+
     def __enter__(self) -> ChildProcess:
         return self
 
@@ -93,7 +86,7 @@ class ChildProcess:
 
 def work() -> None:
     """The process's program: call the function that the arguments name with the task that standard input holds."""
-    module, name = sys.argv[2:]
+    module, _, name = sys.argv[2].partition(":")
     task = json.loads(sys.stdin.readline())
     threading.Thread(target=_end_with_parent, daemon=True).start()
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
