@@ -25,7 +25,7 @@ from .output import Bars, console, echo, print_descriptions, quiet_option
         "train --env InvertedPendulum-v4",
         "train --env InvertedPendulum-v4 --set learning_rate=9e-4",
         "train --env InvertedPendulum-v4 --outer lawa --set lawa.count=5",
-        "train --env HalfCheetah-v4 --engine ray",
+        "train --env InvertedDoublePendulum-v4 --engine ray",
     ),
 )
 @click.option(
