@@ -25,7 +25,7 @@ def write_excerpt(readme: Path, document: LeaderboardDocument, training: Sequenc
     _, last, after = rest.partition(LAST)
     if not (first and last and document.boards):
         return []
-    tables = "\n".join((*_forecast(document), "", *_training(training)))
+    tables = "\n".join((*_forecast(document), *_training(training)))
     write_text(readme, f"{before}{FIRST}\n\n{tables}\n\n{LAST}{after}")
     return [readme]
 
@@ -51,8 +51,10 @@ def _forecast(document: LeaderboardDocument) -> Iterator[str]:
 
 def _training(tables: Sequence[TrainingTable]) -> Iterator[str]:
     """Of each environment the best row, the best without a forecast, and tuned Adam."""
-    yield "| training track | method | AUC | steps to 95%, of tuned Adam's | 95% interval |"
-    yield "|---|---|---|---|---|"
+    if tables:
+        yield ""
+        yield "| training track | method | AUC | steps to 95%, of tuned Adam's | 95% interval |"
+        yield "|---|---|---|---|---|"
     for table in tables:
         shown = {table.rows[0].id, table.references["best plain"], table.references["tuned adam"]}
         for row in table.rows:
