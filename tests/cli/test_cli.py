@@ -395,10 +395,3 @@ def test_when_a_predictor_fails_then_it_and_the_window_are_named(third_party_pre
     message = error_of("run", "--model", "raising", "--dataset", smooth.folder, "--out", tmp_path / "run")
     assert re.search(r"raising at trial [67], origin \d", message)
     assert "LookupError('no idea')" in message
-
-
-def test_when_one_trial_is_scored_then_the_table_says_why_there_are_no_intervals(tmp_path):
-    synthetic.smooth_dataset(tmp_path / "set", trials=4)
-    result = invoke("run", "--model", "linear", "--dataset", tmp_path / "set", "--on", "validation", "--no-returns")
-    assert result.exit_code == 0, result.output
-    assert "of 1 trial, hence no intervals" in result.output

@@ -314,3 +314,12 @@ def test_the_times_beside_a_bar_are_whole_on_a_narrow_terminal_however_long_a_pr
         report("fit", 10, 10, "validation skill 0.217, best 0.217")
         time.sleep(0.15)  # bars are drawn ten times a second
     assert re.search(r"fit .* 100% 0:00:00 left 0:00:00 validation", terminal.file.getvalue())
+
+
+def test_when_one_trial_is_scored_then_the_table_says_why_there_are_no_intervals(tmp_path):
+    synthetic.smooth_dataset(tmp_path / "set", trials=4)
+    result = CliRunner().invoke(
+        main, ["run", "--model", "linear", "--dataset", str(tmp_path / "set"), "--on", "validation", "--no-returns"]
+    )
+    assert result.exit_code == 0, result.output
+    assert "of 1 trial, hence no intervals" in " ".join(result.output.split())
