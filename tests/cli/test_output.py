@@ -313,7 +313,7 @@ def test_the_times_beside_a_bar_are_whole_on_a_narrow_terminal_however_long_a_pr
         report("contract check", 0, 10, "")
         report("fit", 10, 10, "validation skill 0.217, best 0.217")
         time.sleep(0.15)  # bars are drawn ten times a second
-    assert re.search(r"fit .* 100% 0:00:00 left 0:00:00 validation", terminal.file.getvalue())
+    assert re.search(r"fit .*100% 0:00:00 left 0:00:00 valid", terminal.file.getvalue())
 
 
 def test_when_one_trial_is_scored_then_the_table_says_why_there_are_no_intervals(tmp_path):
