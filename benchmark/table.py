@@ -49,9 +49,7 @@ def render(record: Record) -> RenderableType:
             cells = [_cells(metric, result) for metric in shown]
             table.add_row(str(result.horizon), cells, end_section=row == len(results) - 1)
     learning = next(iter(sections["learning"]), None)
-    counts = ", ".join(
-        f"{phase}: {rows[0].windows} windows of {rows[0].trials} trials" for phase, rows in sections.items() if rows
-    )
+    counts = ", ".join(f"{phase}: {_spell_counts(rows[0])}" for phase, rows in sections.items() if rows)
     of_returns = " REPW (with persistence's), the reset noise and gain are in units of return."
     if "repw_perfect" in measured:
         of_returns += (
@@ -79,6 +77,8 @@ def _by_position(record: Record) -> list[RenderableType]:
     if not results:
         return []
     skills = [result.at_positions(HEADLINE) for result in results]
+    if len(skills[0]) == 1:
+        return []
     table = FoldedTable("h", [ColumnGroup((str(position),), HEADLINE) for position in range(len(skills[0]))])
     for result, values in zip(results, skills, strict=True):
         cells: list[list[Cell]] = [[number(value, BY_NAME[HEADLINE].digits)] for value in values]
@@ -88,8 +88,13 @@ def _by_position(record: Record) -> list[RenderableType]:
     return ["", Text(title, "dim"), table]
 
 
+def _spell_counts(result: Result) -> str:
+    windows = f"{result.windows} window{'s' if result.windows > 1 else ''}"
+    return f"{windows} of {result.trials} trials" if result.trials > 1 else f"{windows} of 1 trial, hence no intervals"
+
+
 def _spell_tuning(validation_runs: int | None) -> str:
-    if validation_runs is None:
+    if not validation_runs:
         return ""
     return f"\nvalidation runs of this predictor before this run: {validation_runs:,}"
 

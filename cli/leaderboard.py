@@ -237,7 +237,9 @@ def report_checked(
     return results
 
 
-@leaderboard.command("export", short_help="Write .eval_results files for the Hub, or CSV.")
+@leaderboard.command(
+    "export", short_help="Write results for the Hub, or CSV.", epilog=examples("leaderboard export --out exported")
+)
 @records_option
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write.")
 @click.option("--csv", "as_csv", is_flag=True, help="Write each table as CSV, and the citations as BibTeX.")
@@ -257,7 +259,11 @@ def export_results(records: Path | None, out: Path, as_csv: bool) -> None:
         echo("Nothing to write: no ranked board has a dataset on the Hub.")
 
 
-@leaderboard.command("dispute", short_help="Mark a row as disputed, or its disputes as resolved.")
+@leaderboard.command(
+    "dispute",
+    short_help="Mark a row as disputed, or its disputes as resolved.",
+    epilog=examples("leaderboard dispute leaderboard/results/NAME.json --reason 'why'"),
+)
 @click.argument("record", type=click.Path(path_type=Path))
 @click.option("--reason", required=True, help="The reason, in one line.")
 @click.option("--resolve", is_flag=True, help="Resolve the row's open disputes instead of opening one.")
@@ -273,26 +279,22 @@ def dispute_row(record: Path, reason: str, resolve: bool) -> None:
     echo(f"kept in {append(record, found, maintainer_note('resolved' if resolve else 'disputed', found, reason))}")
 
 
-@leaderboard.command("build", short_help="Build the board's pages and files from the records.")
+@leaderboard.command("build", short_help="Build the board's pages and files.", epilog=examples("leaderboard build"))
 @records_option
 @click.option(
     "--out", type=click.Path(path_type=Path), default=Path(), show_default="this folder", help="Folder to write."
 )
 def build_board(records: Path | None, out: Path) -> None:
-    """Build leaderboard/README.md and docs/board/ (page, JSON, CSV and parquet) from the records."""
+    """Build leaderboard/README.md, the best rows in README.md, and docs/board/ (page, data) from the records."""
     from ..leaderboard.build import build
 
     for path in build(records, out):
         echo(f"wrote {path}")
 
 
-@leaderboard.command("serve", short_help="Serve the built site until Ctrl-C.")
+@leaderboard.command("serve", short_help="Serve the built site.", epilog=examples("leaderboard serve --port 0"))
 @click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    default=Path("docs/board"),
-    show_default=True,
-    help="Folder of the built site.",
+    "--out", type=click.Path(path_type=Path), default=Path("docs/board"), show_default=True, help="The built site."
 )
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="Port; 0 chooses a free one."

@@ -95,7 +95,7 @@ def _description(kind: Any) -> dict[str, Any]:
     }
 
 
-@models.command("show")
+@models.command("show", epilog=examples("models show tipl"))
 @click.argument("name", shell_complete=complete_predictors)
 @json_option
 def show_model(name: str, as_json: bool) -> None:
@@ -126,7 +126,7 @@ def show_model(name: str, as_json: bool) -> None:
         echo("\nA budget sets what stands under it, and leaves the rest at the default; --set sets on top.")
 
 
-@models.command("new", short_help="Create a package with a predictor.")
+@models.command("new", epilog=examples("models new my-forecaster"), short_help="Create a package with a predictor.")
 @click.argument("name")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder to write. [default: NAME]")
 @click.option("--url", help="Web address of its code; records and the leaderboard show it.")

@@ -202,7 +202,7 @@ class Bars:
         if self.meta.get(QUIET):
             self.report = silent
         elif console.is_terminal and not console.is_dumb_terminal:
-            self.report = self.stop.enter_context(_drawn(console))
+            self.report = self.stop.enter_context(draw_bars(console))
         return self
 
     def stage(self, name: str, done: int, total: int, status: str) -> None:
@@ -217,17 +217,22 @@ class Bars:
 
 
 @contextlib.contextmanager
-def _drawn(console: Console) -> Iterator[Progress]:
+def draw_bars(console: Console) -> Iterator[Progress]:
     """Bars on a terminal."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.table import Column
+
+    def whole(width: int) -> Column:
+        """A column that a narrow terminal does not cut."""
+        return Column(min_width=width, no_wrap=True)
 
     columns = (
-        TextColumn("{task.description:>10}", markup=False),
+        TextColumn("{task.description}", justify="right", markup=False, table_column=whole(10)),
         BarColumn(),
-        TextColumn("{task.percentage:>3.0f}%"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
+        TextColumn("{task.percentage:>3.0f}%", table_column=whole(4)),
+        TimeElapsedColumn(table_column=whole(7)),
+        TextColumn("left", table_column=whole(4)),
+        TimeRemainingColumn(table_column=whole(7)),
         TextColumn("{task.fields[status]}", style="dim", markup=False),  # from the predictor
     )
     tasks: dict[str, TaskID] = {}

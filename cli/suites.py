@@ -38,7 +38,7 @@ def _of_a_suite(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-@suite.command("list", short_help="List the suites of this package.")
+@suite.command("list", epilog=examples("suite list"), short_help="List the suites of this package.")
 @json_option
 def list_suites(as_json: bool) -> None:
     """List the suites of this package."""
@@ -88,7 +88,7 @@ def run_tasks(name: str, out: Path | None, only: tuple[str, ...], engine: str, j
         sys.exit(1)
 
 
-@suite.command("status", short_help="Say what is finished and what is not.")
+@suite.command("status", epilog=examples("suite status smoke"), short_help="Say what is finished and what is not.")
 @_of_a_suite
 @json_option
 def show_status(name: str, out: Path | None, only: tuple[str, ...], as_json: bool) -> None:

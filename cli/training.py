@@ -189,7 +189,7 @@ def _description(name: str) -> dict[str, Any]:
     return found
 
 
-@optimizers.command("show")
+@optimizers.command("show", epilog=examples("optimizers show outer-step"))
 @click.argument("name", shell_complete=complete_optimizers)
 @json_option
 def show_optimizer(name: str, as_json: bool) -> None:
@@ -216,7 +216,11 @@ def show_optimizer(name: str, as_json: bool) -> None:
         print_descriptions((setting, one_line(info["description"])) for setting, info in options.items())
 
 
-@optimizers.command("new", short_help="Create a package with one.")
+@optimizers.command(
+    "new",
+    epilog=examples("optimizers new my-optimizer", "optimizers new my-rule --outer"),
+    short_help="Create a package with one.",
+)
 @click.argument("name")
 @click.option("--outer", is_flag=True, help="An outer rule, which acts between iterations, instead of an optimizer.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder to write. [default: NAME]")

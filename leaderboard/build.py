@@ -11,6 +11,7 @@ from pydantic_core import to_json
 from ..utils.files import write_text
 from .document.build import document
 from .document.schema import LeaderboardDocument, read_document
+from .excerpt import write_excerpt
 from .render import markdown, predictors, reference, site, table
 from .render.citations import bibliography
 from .store.records import committed_folder
@@ -37,7 +38,8 @@ def build(records: Path | None, out: Path) -> list[Path]:
     out
         The clone's root, or any folder. `leaderboard/README.md`, `docs/reference.md` (all columns) and
         `docs/predictors.md` are written into it, and into `docs/board/` the site and `leaderboard.json`, `.csv`,
-        `.parquet` and `.bib`, `training.json`, and in `tables/` a CSV file a table.
+        `.parquet` and `.bib`, `training.json`, and in `tables/` a CSV file a table. The best rows are written into
+        the clone's own `README.md`.
     """
     board, site_folder = document(records), out / SITE
     site_folder.mkdir(parents=True, exist_ok=True)
@@ -58,7 +60,8 @@ def build(records: Path | None, out: Path) -> list[Path]:
     write_text(predictors_path, predictors.render(board))
     csv_files = write_tables(board, training, site_folder / TABLES)
     files = {key: path.relative_to(site_folder).as_posix() for key, path in csv_files.items()}
-    return [*paths, *csv_files.values(), *site.render(board, site_folder, training=page_data(training), files=files)]
+    pages = site.render(board, site_folder, training=page_data(training), files=files)
+    return [*paths, *csv_files.values(), *pages, *write_excerpt(out / "README.md", board, training)]
 
 
 def export_tables(records: Path | None, out: Path) -> list[Path]:

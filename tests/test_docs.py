@@ -63,6 +63,7 @@ def test_the_readme_begins_with_its_two_commands():
     assert len(COMMANDS) > 8
     assert "run --model tipl --env InvertedPendulum-v4" in COMMANDS
     assert "<!-- tests -->\n```bash\npython3 -m venv" in text
+    assert text.count("\n") <= 90, "what is no beginning belongs to docs/"
 
 
 def test_the_commands_of_the_hub_page_run_in_order_against_a_stand_in(hub, store, monkeypatch):
@@ -83,11 +84,11 @@ def test_the_commands_of_the_hub_page_run_in_order_against_a_stand_in(hub, store
     assert result.exit_code == 0, result.output
 
 
-def test_the_python_of_the_readme_and_of_the_hub_page_runs(smooth):
-    Path("leaderboard").mkdir()  # the working folder looks like the clone that the README is read in
+def test_the_python_of_the_documents_runs(smooth):
+    Path("leaderboard").mkdir()  # the working folder looks like the clone
     Path("leaderboard/results").symlink_to(ROOT / "leaderboard" / "results")
     Path("pyproject.toml").symlink_to(ROOT / "pyproject.toml")
-    for name in ("README.md", "docs/hub.md", "docs/training-track.md"):
+    for name in ("docs/datasets.md", "docs/python.md", "docs/hub.md", "docs/your-own-optimizer.md"):
         for block in re.findall(r"```python\n(.+?)```", (ROOT / name).read_text(encoding="utf-8"), re.DOTALL):
             if "tipl_bench.run(" in block:  # on a small dataset, which takes seconds
                 block = block.replace("inverted-pendulum/ppo-head-v1", str(smooth.folder))

@@ -39,7 +39,7 @@ class Jump(OuterRule):
     summary: ClassVar[str] = "Move the actor to where a predictor forecasts it"
 
     predictor: str
-    """Predictor that needs no fitting, by name, or the file of a fitted one's state."""
+    """A fitted state by its name, or the run folder of one; or a predictor that needs no fitting, by its name."""
     horizon: Annotated[int, Field(ge=1, le=1000)] = 10
     """Checkpoints ahead that are forecast; an iteration has five."""
     factor: Annotated[float, Field(gt=0)] = 1.0

@@ -9,9 +9,10 @@ from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
 
 from ...utils.canonical import strict_json
-from ...utils.errors import PredictorError, reason
+from ...utils.errors import PredictorError, UnknownNameError, reason
 from ...utils.text import one_line
 from ..options import build_options
+from ..plugins.discovery import predictor_names
 from ..plugins.lookup import predictor_type
 from ..predictor import Predictor
 from ..saving import LABEL
@@ -32,6 +33,11 @@ def load_state_file(place: str) -> Predictor[Any]:
     """
     path = Path(place)
     if not path.is_file():
+        if "/" in place and ":" not in place:
+            way_out = (
+                "It is no folder of a run with a fitted state, nor the name of one (`tipl-bench forecast` lists them)"
+            )
+            raise UnknownNameError("predictor", place, predictor_names(), way_out)
         kind = predictor_type(place)
         unfitted: Predictor[Any] = kind(build_options(kind, "quick", (), CONTEXT))
         return unfitted

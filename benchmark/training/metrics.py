@@ -69,8 +69,12 @@ def _worst_quarter(values: Float64) -> Any:
 
 METRICS = (
     TrainingMetric("auc", "AUC", "mean normalised return over the steps", "auc", _mean, "higher", 3),
-    TrainingMetric("steps_50", "steps to 50%", "until half of the rise", "steps_50", _mean, "lower", 0, ratio=True),
-    TrainingMetric("steps_95", "steps to 95%", "until solved", "steps_95", _mean, "lower", 0, ratio=True),
+    TrainingMetric(
+        "steps_50", "steps to 50%", "until half of the rise, else all steps", "steps_50", _mean, "lower", 0, ratio=True
+    ),
+    TrainingMetric(
+        "steps_95", "steps to 95%", "until solved, else all steps", "steps_95", _mean, "lower", 0, ratio=True
+    ),
     TrainingMetric("solved", "solved", "share of the trials", "solved", _mean, "higher", 2),
     TrainingMetric("final", "final J", "in the last tenth of the training", "final", _mean, "higher", 1),
     TrainingMetric("final_iqm", "IQM", "the middle half's final J", "final", _interquartile_mean, "higher", 1),

@@ -35,7 +35,9 @@ def render(record: TrainingRecord) -> RenderableType:
     for metric in METRICS:
         estimate = record[metric.name]
         value = "-" if estimate.value is None else f"{estimate.value:,.{metric.digits}f}"
-        table.add_row(metric.heading, [[value, interval(estimate, metric.digits), Text(metric.meaning, "dim")]])
+        bounds = estimate.low, estimate.high
+        between = "-" if None in bounds else f"[{', '.join(f'{bound:,.{metric.digits}f}' for bound in bounds)}]"
+        table.add_row(metric.heading, [[value, between, Text(metric.meaning, "dim")]])
     millions = key.trials * steps / 1e6
     foot = Text(
         f"normalised return: 0 is J = {whole.initial_return:g}, 1 is J = {whole.reference_return:g}\n"

@@ -136,7 +136,11 @@ def _listed(name: str) -> dict[str, Any]:
     }
 
 
-@datasets.command("verify", short_help="Hash every byte of a dataset.")
+@datasets.command(
+    "verify",
+    epilog=examples("datasets verify inverted-pendulum/ppo-head-v1"),
+    short_help="Hash every byte of a dataset.",
+)
 @click.argument("name", metavar="DATASET", shell_complete=complete_datasets)
 @quiet_option
 def verify_dataset(name: str) -> None:
@@ -210,7 +214,11 @@ yes_option = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 dry_run_option = click.option("--dry-run", is_flag=True, help="Print what would be removed, and remove nothing.")
 
 
-@datasets.command("delete", short_help="Delete a dataset from the store.")
+@datasets.command(
+    "delete",
+    epilog=examples("datasets delete hopper/ppo-mini-v1 --dry-run"),
+    short_help="Delete a dataset from the store.",
+)
 @click.argument("name", shell_complete=complete_datasets)
 @yes_option
 @dry_run_option
@@ -225,7 +233,9 @@ def delete_dataset(name: str, yes: bool, dry_run: bool) -> None:
     _remove(find_dataset(parse_stored(name)), yes, dry_run)
 
 
-@datasets.command("prune", short_help="Remove from the store what nothing refers to.")
+@datasets.command(
+    "prune", epilog=examples("datasets prune --dry-run"), short_help="Remove from the store what nothing refers to."
+)
 @yes_option
 @dry_run_option
 def prune_datasets(yes: bool, dry_run: bool) -> None:
@@ -273,7 +283,11 @@ def _megabytes(size: int) -> str:
     return f"{size / 1e6:,.1f} MB"
 
 
-@datasets.command("index", short_help="Write a dataset's index as parquet.")
+@datasets.command(
+    "index",
+    epilog=examples("datasets index inverted-pendulum/ppo-head-v1 --out index.parquet"),
+    short_help="Write a dataset's index as parquet.",
+)
 @click.argument("name", metavar="DATASET", shell_complete=complete_datasets)
 @click.option(
     "--out", type=click.Path(path_type=Path), default=Path("index.parquet"), show_default=True, help="File to write."
@@ -291,7 +305,11 @@ def index_dataset(name: str, out: Path) -> None:
     echo(f"wrote {out}: {table.num_rows:,} checkpoints of {view.manifest.name}{partly}")
 
 
-@datasets.command("diff", short_help="List what changed between two datasets.")
+@datasets.command(
+    "diff",
+    epilog=examples("datasets diff hopper/ppo-mini-v1 hopper/ppo-mini-v2"),
+    short_help="List what changed between two datasets.",
+)
 @click.argument("a", metavar="A", shell_complete=complete_datasets)
 @click.argument("b", metavar="B", shell_complete=complete_datasets)
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")

@@ -145,7 +145,11 @@ def publish_dataset(name: str, repo: str, dry_run: bool) -> None:
         click.echo(catalog_lines(dataset, location), nl=False)
 
 
-@click.command("yank", short_help="Withdraw a version of a dataset.")
+@click.command(
+    "yank",
+    epilog=examples("datasets yank my-env/ppo-v1 --reason 'wrong seeds'"),
+    short_help="Withdraw a version of a dataset.",
+)
 @click.argument("name", metavar="DATASET", shell_complete=complete_datasets)
 @click.option("--reason", required=True, help="The reason, in one line.")
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")

@@ -57,7 +57,8 @@ def _at(series: Sequence[Any], horizon: int, otherwise: Any) -> Any:
     return series[horizon - 1] if horizon <= len(series) else otherwise
 
 
-def _title(row: Row | OverallRow) -> str:
+def title(row: Row | OverallRow) -> str:
+    """A predictor with its options and, where it reads more than weights, its information class."""
     consumes = "" if row.consumes == "weights" else f"({row.consumes})"
     return " ".join(filter(None, (row.method, row.variant, consumes)))
 
@@ -70,7 +71,7 @@ def _board(board: EnvironmentBoard, document: LeaderboardDocument) -> Cells:
     headline = document.scores[0]
     about = board.phases[board.headline]
     own = [row for row in document.rows if row.board == board.id]
-    titles = {row.id: _title(row) for row in own}
+    titles = {row.id: title(row) for row in own}
     averaged = {metric.name for metric in document.scores if metric.averaged}
     metrics = [metric for metric in document.scores if any(_mean(row, metric, board).value is not None for row in own)]
     ceilings = next(metric for metric in document.references if metric.beside == headline.name)
@@ -109,7 +110,7 @@ def _positions(own: Sequence[Row], board: EnvironmentBoard, document: Leaderboar
     references = board.phases[phase].positions
     for metric in document.scores:
         rows = [
-            (_title(row), row.positions[phase][metric.name].mean)
+            (title(row), row.positions[phase][metric.name].mean)
             for row in own
             if metric.name in row.positions.get(phase, {})
         ]
@@ -138,7 +139,7 @@ def _row(row: Row, board: EnvironmentBoard, metrics: Sequence[MetricInfo], title
         "about": row,
         "rank": row.rank if row.rank is not None else "-",
         "tied": _names([titles[other] for other in row.tied]),
-        "title": _title(row),
+        "title": title(row),
         "means": {
             metric.name: (
                 number(_mean(row, metric, board).value, metric.digits),
@@ -161,7 +162,7 @@ def _overall(comparison: Overall, document: LeaderboardDocument) -> Cells:
     headline = document.scores[0]
     boards = {board.id: board for board in document.boards}
     rows = {row.id: row for row in document.rows}
-    titles = {row.label: _title(row) for row in comparison.rows}
+    titles = {row.label: title(row) for row in comparison.rows}
     return {
         "about": comparison,
         "shares": any(row.share for row in comparison.rows),

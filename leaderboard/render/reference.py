@@ -29,19 +29,21 @@ TERMS = {
     "origin": "the index of the last checkpoint that it is shown",
     "horizon": "how many checkpoints ahead a forecast is, from 1 to H",
     "window": "context and targets at one origin",
-    "phase": "learning, until the smoothed return is near its best, and converged from then on; protocol 1 goes by the "
-    "training return, protocol 2 by J of the true policies",
+    "phase": "learning, until the smoothed return has covered 95% of its rise, and converged from then on; protocol 1 "
+    "goes by the training return, protocol 2 by J of the true policies",
     "J": "the mean return of a policy without exploration noise, on reset seeds that the protocol fixes",
     "WPE": "weight prediction error: the mean squared error of forecast weights",
     "REPW": "return error of predicted weights: the absolute error of a forecast policy's J",
     "persistence": "the forecast that weights stay as they are at the origin",
     "skill": "1 - WPE / WPE of persistence",
-    "span ceiling": "the skill of the best point in the span of the context",
+    "gain": "J of the forecast policy minus J of the policy at the origin",
+    "span ceiling": "the skill of the best point in the affine span of the context; a forecast above it uses more than "
+    "a combination of past checkpoints",
     "branching ceiling": "the skill of the best forecast that knows the whole training state at the origin, the "
     "current batch included, measured by continuations with fresh random streams; see ceilings.md",
     "reset noise": "the difference of a true policy's J on other reset seeds; REPW shares resets, so it is no floor",
     "perfect forecast": "the true weights, acting with the normaliser at the origin as a forecast does, unless its "
-    "predictor forecasts the normaliser too",
+    "predictor forecasts the normaliser too; its REPW is the floor of those that do",
     "moving": "where the true J differs from the origin's by 2% of the trial's rise over training, or more",
     "interval": "a nominal 95% interval by bootstrap over test trials, from protocol 2 on wider by what seeds differ, "
     "see intervals.md",
@@ -52,7 +54,7 @@ TERMS = {
     "position": "the origin's place among the checkpoints of its PPO iteration, from the first to the last",
     "greyed": "not ranked: superseded, of a dataset that was withdrawn, or not confirmed",
     "fresh trials": "trials of the dataset's own configuration with secret seeds, collected to confirm rows",
-    "fresh skill": "the skill on fresh trials",
+    "fresh skill": "the skill on fresh trials, collected after the predictor was written",
     "disputed": "doubted by a maintainer or by a reproduction that drifted, until a maintainer resolves it",
 }
 GRADES = {

@@ -104,6 +104,15 @@ def test_every_example_parses(line):
     found.make_context(name, words, parent=context.parent)
 
 
+def test_every_command_has_an_example_of_its_own():
+    without = [
+        words
+        for words, command in ALL.items()
+        if not isinstance(command, click.Group) and f"tipl-bench {words}" not in (command.epilog or "")
+    ]
+    assert without == []
+
+
 def test_an_example_stands_on_its_own_line():
     shown = CliRunner().invoke(main, ["compare", "--help"]).output
     assert re.search(r"(?m)^  tipl-bench compare runs/A runs/B$|^    tipl-bench compare runs/A runs/B$", shown)

@@ -6,8 +6,10 @@ import io
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
+import time
 import warnings
 from pathlib import Path
 
@@ -22,7 +24,7 @@ from tipl_bench.benchmark.record import read_record
 from tipl_bench.benchmark.table import render
 from tipl_bench.cli import main
 from tipl_bench.cli.groups import MainCommands, as_options
-from tipl_bench.cli.output import Bars, console, plain_output, quiet_option
+from tipl_bench.cli.output import Bars, console, draw_bars, plain_output, quiet_option
 from tipl_bench.registry.catalog import catalog
 
 ENCODINGS = ("utf-8", "cp1252", "latin-1", "ascii", "cp437")
@@ -302,3 +304,22 @@ def test_without_a_terminal_a_run_has_lines_of_its_stages_also_where_a_predictor
 def test_from_python_a_run_prints_the_same_lines(smooth, tmp_path, capsys):
     run("persistence", smooth, out=tmp_path / "run", progress=ProgressLines())
     assert capsys.readouterr().err.startswith("phases started\nphases done in 0:0")
+
+
+@pytest.mark.parametrize("width", [80, 60, 50])
+def test_the_times_beside_a_bar_are_whole_on_a_narrow_terminal_however_long_a_predictors_status(width):
+    terminal = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
+    with draw_bars(terminal) as report:
+        report("contract check", 0, 10, "")
+        report("fit", 10, 10, "validation skill 0.217, best 0.217")
+        time.sleep(0.15)  # bars are drawn ten times a second
+    assert re.search(r"fit .*100% 0:00:00 left 0:00:00 valid", terminal.file.getvalue())
+
+
+def test_when_one_trial_is_scored_then_the_table_says_why_there_are_no_intervals(tmp_path):
+    synthetic.smooth_dataset(tmp_path / "set", trials=4)
+    result = CliRunner().invoke(
+        main, ["run", "--model", "linear", "--dataset", str(tmp_path / "set"), "--on", "validation", "--no-returns"]
+    )
+    assert result.exit_code == 0, result.output
+    assert "of 1 trial, hence no intervals" in " ".join(result.output.split())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 import unicodedata
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from tipl_bench.leaderboard.build import MARKDOWN, build
 from tipl_bench.leaderboard.document import entries as entries_module
 from tipl_bench.leaderboard.document.build import document
 from tipl_bench.leaderboard.document.schema import LeaderboardDocument, read_document
+from tipl_bench.leaderboard.excerpt import FIRST, LAST
 from tipl_bench.leaderboard.render import markdown, site, table
 from tipl_bench.leaderboard.render.escaping import csv_text
 from tipl_bench.leaderboard.store.evidence import RowStatus
@@ -256,18 +258,48 @@ def test_when_a_record_is_wrong_then_no_file_is_written(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_the_board_in_the_readme_is_the_first_of_the_leaderboard_that_of_the_bundled_dataset():
+def test_the_readme_shows_the_best_rows_of_both_tracks_as_the_whole_leaderboard_has_them():
     readme, board = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "leaderboard/README.md"))
     first = re.split(r"(?m)^## (?!Overall)", board)[1]
     assert first.startswith("InvertedPendulum-v4: inverted-pendulum/ppo-head-v1")
-    (shown,) = [table for table in tables(readme) if table[0][0] == "rank"]
-    whole = tables(first)[0]
-    columns = [whole[0].index(name) for name in shown[0]]
-    assert len(columns) > 10
-    assert shown == [[row[column] for column in columns] for row in whole]
+    (head, *whole), training = tables(first)[0], board.partition("# Training track")[2]
+    forecasts, trained = (table for table in tables(readme) if "track" in table[0][0])
+    columns = [head.index(name) for name in ("predictor", *forecasts[0][1:])]
+    rows = [[row[column] for column in columns] for row in whole]
+    assert forecasts[1:] == [row for row in rows if row in forecasts]
+    assert (forecasts[1], forecasts[-1][0]) == (rows[0], "persistence")
+    for environment in {row[0] for row in trained[1:]}:
+        (all_rows,) = [
+            table
+            for part in re.split(r"(?m)^## ", training)
+            if part.startswith(f"{environment}, ")
+            for table in tables(part)
+        ]
+        best = next(row[1:] for row in trained if row[0] == environment)
+        assert best == [all_rows[1][place] for place in (0, 3, 8, 9)]
+
+
+def test_a_folder_without_the_marked_readme_gets_none_and_text_around_the_marks_stays(tmp_path):
+    records = write(tmp_path / "records", record("tipl", 0.5), record("mlp", 0.8, text=EVIL))
+    build(records, tmp_path / "out")
+    readme = tmp_path / "out" / "README.md"
+    assert not readme.exists()
+    readme.write_text("# Mine\n")
+    build(records, tmp_path / "out")
+    assert readme.read_text() == "# Mine\n"
+    readme.write_text(f"# Mine\n\n{FIRST}\nold\n{LAST}\n\nAfter\n")
+    assert readme in build(records, tmp_path / "out")
+    text = readme.read_text()
+    assert text.startswith(f"# Mine\n\n{FIRST}\n\n|")
+    assert text.endswith(f"|\n\n{LAST}\n\nAfter\n")
+    assert "old" not in text
+    assert "<script>" not in text
+    build(records, tmp_path / "out")
+    assert readme.read_text() == text
 
 
 def test_the_committed_files_are_what_the_committed_records_give(tmp_path):
+    shutil.copy(ROOT / "README.md", tmp_path)
     stale = [
         path.name
         for path in build(RESULTS, tmp_path)

@@ -234,7 +234,11 @@ def test_runs_of_the_same_trials_are_compared_by_trial(adam, tmp_path):
         ({"trials": 5}, OptionError, "at most 4"),
         ({"iterations": 0}, OptionError, "whole number from 1"),
         ({"outer": ["jump"]}, OptionError, "predictor: field required"),
-        ({"outer": ["jump"], "options": ["jump.predictor=no/such"]}, UnknownNameError, "predictor 'no/such'"),
+        (
+            {"outer": ["jump"], "options": ["jump.predictor=no/such"]},
+            UnknownNameError,
+            "predictor 'no/such'.*no folder of a run",
+        ),
         ({"outer": ["jump"], "options": ["jump.predictor=mlp"]}, PredictorError, "cannot forecast with mlp"),
         ({"threads": 0}, OptionError, "Invalid number of threads 0"),
         ({"threads": -1}, OptionError, "Invalid number of threads -1"),
