@@ -121,12 +121,32 @@ def collect_named(
     DatasetError, UnknownNameError
         If the name is malformed or unknown, or the dataset is there with another configuration.
     """
-    from ..registry.collection.collect import collect, truncate  # torch's import takes a second
-
     if not is_name(name):
         raise DatasetArgumentError(f"{name!r} is not a dataset name; one looks like inverted-pendulum/ppo-v1.")
     chosen = read_config(config) if config else preset(name)
-    wanted, base, split = _extended(chosen) if isinstance(chosen, Extension) else (chosen, None, None)
+    dataset = collect_as(name, chosen, threads, progress, protocol, announce=announce)
+    if config is None:
+        _compare_with_catalog(dataset)
+    return dataset
+
+
+def collect_as(
+    name: str,
+    chosen: Preset,
+    threads: int | None,
+    progress: Progress,
+    protocol: Protocol = CURRENT,
+    *,
+    split: Split | None = None,
+    announce: Callable[[str], None] = logger.info,
+) -> Dataset:
+    """Collect what is chosen under a name, or continue with it; see `collect_named`.
+
+    What each trial is for is as `split` says, and by default in proportion; an extension has its own.
+    """
+    from ..registry.collection.collect import collect, truncate  # torch's import takes a second
+
+    wanted, base, split = _extended(chosen) if isinstance(chosen, Extension) else (chosen, None, split)
     needed, checkpoints = protocol.context + protocol.horizon, (base.manifest if base else wanted).checkpoints
     if checkpoints < needed:
         raise ProtocolError(
@@ -148,8 +168,6 @@ def collect_named(
     if isinstance(wanted, CollectionConfig) and dataset.manifest.collection != wanted:
         raise DatasetError(f"{folder} holds {name} collected with another configuration; remove it to collect it anew.")
     _derive(dataset, protocol, progress)
-    if config is None:
-        _compare_with_catalog(dataset)
     return dataset
 
 

@@ -15,6 +15,7 @@ import click
 
 from .completion import complete_budgets, complete_optimizers, complete_outer_rules
 from .groups import ListingCommands, as_options, examples
+from .jumps import fit_optimizer
 from .options import build_logger, json_option, log_options
 from .output import Bars, console, echo, print_descriptions, quiet_option
 
@@ -302,3 +303,6 @@ def train_optimizer(
     )
     echo(f"{record.environment_steps:,} environment steps, {record.cpu_seconds:.0f} CPU seconds")
     console().print(f"weights: {run.parameters}\ncurve: {run.folder / 'curve.svg'}", style="dim", soft_wrap=True)
+
+
+optimizers.add_command(fit_optimizer)
