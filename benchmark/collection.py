@@ -137,16 +137,16 @@ def collect_as(
     progress: Progress,
     protocol: Protocol = CURRENT,
     *,
-    split: Split | None = None,
+    derive: bool = True,
     announce: Callable[[str], None] = logger.info,
 ) -> Dataset:
     """Collect what is chosen under a name, or continue with it; see `collect_named`.
 
-    What each trial is for is as `split` says, and by default in proportion; an extension has its own.
+    Unless something is to be derived, a run evaluates J of the true policies where it needs that.
     """
     from ..registry.collection.collect import collect, truncate  # torch's import takes a second
 
-    wanted, base, split = _extended(chosen) if isinstance(chosen, Extension) else (chosen, None, split)
+    wanted, base, split = _extended(chosen) if isinstance(chosen, Extension) else (chosen, None, None)
     needed, checkpoints = protocol.context + protocol.horizon, (base.manifest if base else wanted).checkpoints
     if checkpoints < needed:
         raise ProtocolError(
@@ -167,7 +167,8 @@ def collect_as(
     dataset = Dataset.open(folder)
     if isinstance(wanted, CollectionConfig) and dataset.manifest.collection != wanted:
         raise DatasetError(f"{folder} holds {name} collected with another configuration; remove it to collect it anew.")
-    _derive(dataset, protocol, progress)
+    if derive:
+        _derive(dataset, protocol, progress)
     return dataset
 
 

@@ -19,7 +19,6 @@ from ...baselines.plugins.lookup import predictor_type
 from ...baselines.saving import options_dict
 from ...registry.catalog import catalog
 from ...registry.collection_config import CollectionConfig, CollectionMethod
-from ...registry.manifest import Split
 from ...registry.reference import is_name
 from ...rl import Composed
 from ...utils.canonical import canonical_json
@@ -31,8 +30,9 @@ from ..training.protocol import MAX_CONFIGURATIONS, TrainingProtocol, training_p
 from ..training.request import PREDICTOR, WEIGHTS
 from .record import JUMP, JumpFitKey
 
-TRIALS, SPLIT_TRIALS = 100, 50
-"""Trials that are collected by default, and how many of them are split in proportion: all others are for training."""
+TRIALS, FIRST_TRIALS = 100, 50
+"""Trials that are collected by default, and how many of them are a dataset by themselves, split in proportion: those
+after them extend it, all for training, as in the shipped collections."""
 FIRST_SEED = 100_001
 """That of the first collected trial by default: beyond the seeds of the training track and of catalogued datasets."""
 ITERATIONS = {"InvertedPendulum-v4": 24}
@@ -75,7 +75,7 @@ def request_key(
             raise OptionError(f"{dataset} is catalogued, and fitted on as it is: leave out `{several[0]}=`.")
     else:
         collection = _collection(protocol, method, trials, iterations, first_seed)
-        dataset = dataset or _name(collection)
+        dataset = dataset or collection_name(collection)
         if not is_name(dataset):
             raise DatasetArgumentError(
                 f"{dataset!r} is not a dataset name; one looks like inverted-pendulum/ppo-outer-v1."
@@ -95,10 +95,11 @@ def request_key(
     )
 
 
-def split_of(trials: int) -> Split:
-    """What each collected trial is for: the first 50 in proportion, all others for training."""
-    first = Split.proportional(min(trials, SPLIT_TRIALS))
-    return first.extend(trials, train_only=True) if trials > SPLIT_TRIALS else first
+def collection_name(config: CollectionConfig) -> str:
+    """A name for a collection that nobody named: `<environment>/ppo-method-<trials>-<hash>-v1`."""
+    environment = re.sub(r"(?<=[a-z])(?=[A-Z])", "-", config.environment.rpartition("-v")[0]).lower()
+    digest = hashlib.sha256(canonical_json(config.model_dump(mode="json")).encode()).hexdigest()[:8]
+    return f"{environment}/ppo-method-{config.trials}-{digest}-v1"
 
 
 def check_seeds(protocol: TrainingProtocol, seeds: Iterable[int], whose: str) -> None:
@@ -205,10 +206,3 @@ def _collection(
         raise OptionError(f"Nothing can be collected so: {first_error(error)}.") from None
     check_seeds(protocol, config.seeds, "A trial to collect")
     return config
-
-
-def _name(config: CollectionConfig) -> str:
-    """A name for a collection that nobody named: `<environment>/ppo-method-<trials>-<hash>-v1`."""
-    environment = re.sub(r"(?<=[a-z])(?=[A-Z])", "-", config.environment.rpartition("-v")[0]).lower()
-    digest = hashlib.sha256(canonical_json(config.model_dump(mode="json")).encode()).hexdigest()[:8]
-    return f"{environment}/ppo-method-{config.trials}-{digest}-v1"

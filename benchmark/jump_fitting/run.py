@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ...baselines.options import as_settings
 from ...registry.catalog import is_shipped
+from ...registry.collection.presets import Extension, Preset
 from ...registry.collection_config import CollectionMethod
 from ...registry.dataset import Dataset
 from ...utils.canonical import strict_json
@@ -27,7 +28,7 @@ from ..training.metrics import HEADLINE, paired
 from ..training.request import PREDICTOR
 from ..training.run import TrainingRun, train
 from .record import JUMP, JumpFitKey, JumpFitRecord, Tuned, best_of
-from .request import check_seeds, default_folder, request_key, split_of
+from .request import FIRST_TRIALS, check_seeds, collection_name, default_folder, request_key
 
 logger = logging.getLogger(__name__)
 STATE_FOLDER = "predictor"
@@ -108,7 +109,7 @@ def fit_jump(
         A catalogued dataset to fit on instead of collecting one, or a name for what is collected.
     trials, iterations, first_seed
         How many trials are collected (100), for how many PPO iterations (until nearly all are solved), and the seed of
-        the first (100,001). Of the first 50, three tenths are for testing and one tenth for validation; all others are
+        the first (100,001). The first 50 are a dataset with validation and test trials, which the others extend, all
         for training.
     out
         The folder; `runs/jumps/<environment>/...` by default.
@@ -172,9 +173,13 @@ def fit_jump(
 
 def _dataset(key: JumpFitKey, threads: int | None, progress: Progress, announce: Callable[[str], None]) -> Dataset:
     """The dataset to fit on, collected first if it is not here."""
-    if key.collection is not None:
-        split = split_of(key.collection.trials)
-        return collect_as(key.dataset, key.collection, threads, progress, split=split, announce=announce)
+    if (config := key.collection) is not None:
+        chosen: Preset = config
+        if config.trials > FIRST_TRIALS:
+            first = config.model_copy(update={"trials": FIRST_TRIALS})
+            base = collect_as(collection_name(first), first, threads, progress, derive=False, announce=announce)
+            chosen = Extension(extends=base.name, trials=config.trials, train_only=True)
+        return collect_as(key.dataset, chosen, threads, progress, derive=False, announce=announce)
     data = load_or_collect(key.dataset, True, CURRENT, progress, announce=announce)
     _collected_steps(data)  # raises for imported trials, whose seeds say nothing
     seeds = [data.manifest.trial_seeds[trial] for trial in data.manifest.split.fitted]

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from helpers.small_collections import untouched
 from helpers.training_records import small_protocol, training_run
 from tipl_bench.benchmark.jump_fitting import run as fitting
-from tipl_bench.benchmark.jump_fitting.request import check_seeds, split_of
+from tipl_bench.benchmark.jump_fitting.request import check_seeds
 from tipl_bench.benchmark.jump_fitting.run import read_jump_fit
 from tipl_bench.benchmark.training import protocol as protocols
 from tipl_bench.benchmark.training import run as running
@@ -21,7 +21,6 @@ from tipl_bench.benchmark.training.request import TrainingRequest
 from tipl_bench.benchmark.training.run import TrainingRun
 from tipl_bench.cli import main
 from tipl_bench.registry.collection import collect as collecting
-from tipl_bench.registry.manifest import Split
 from tipl_bench.utils.errors import DatasetArgumentError, OptionError, ProtocolError, UnknownNameError
 
 ENVIRONMENT = "InvertedPendulum-v4"
@@ -79,7 +78,7 @@ def fit(tmp_path_factory, small):
 
 
 @pytest.fixture
-def finished(finished, monkeypatch):
+def finished(fit, monkeypatch):
     """The same, with its store and its working folder."""
     monkeypatch.setenv("TIPL_BENCH_HOME", str(fit[0] / "store"))
     monkeypatch.chdir(fit[0])
@@ -174,11 +173,6 @@ def test_what_cannot_be_fitted_is_refused_before_anything_is_trained(arguments, 
     assert not (store / "collecting").exists()
 
 
-def test_only_the_first_trials_are_held_out():
-    assert split_of(400) == Split.proportional(50).extend(400, train_only=True)
-    assert [len(part) for part in (split_of(20).train, split_of(20).validation, split_of(20).test)] == [12, 2, 6]
-
-
 def test_a_catalogued_dataset_with_the_tracks_seeds_is_none_to_fit_on(smooth):
     """Its training trials' seeds, not those of its test trials, decide."""
     trained = [smooth.manifest.trial_seeds[trial] for trial in smooth.manifest.split.fitted]
@@ -194,14 +188,17 @@ def test_other_rules_have_no_predictor_to_fit():
 
 
 @pytest.mark.slow
-def test_all_stages_are_real(tmp_path):
-    """With processes that train; the tuning trials of the jump are those of `train`."""
-    fit = tipl_bench.fit_jump(ENVIRONMENT, options=[*OPTIONS[:1], *OPTIONS[2:], "jump.period=5"], **METHOD)
+def test_all_stages_are_real(tmp_path, monkeypatch):
+    """Trials past the first are for training; the tuning trials are those of `train`."""
+    monkeypatch.setattr(fitting, "FIRST_TRIALS", 3)
+    options = [OPTIONS[0], *OPTIONS[2:], "jump.period=5"]
+    fit = tipl_bench.fit_jump(ENVIRONMENT, options=options, **METHOD | {"trials": 5})
     assert fit.folder.parent.as_posix() == f"runs/jumps/{ENVIRONMENT}"
-    for one, outer, options in ((fit.record.plain, [], []), (fit.record.best, ["jump"], fit.options[1:])):
-        rules, settings = ["outer-step", *outer], [*OPTIONS[:1], *options]
-        again = tipl_bench.train(
-            "adam", ENVIRONMENT, outer=rules, options=settings, on="tuning", out=tmp_path / one.folder
-        )
-        kept = (fit.folder / one.folder / "curves.safetensors").read_bytes()
-        assert (again.folder / "curves.safetensors").read_bytes() == kept
+    manifest = tipl_bench.load_dataset(fit.record.dataset.name).manifest
+    assert (manifest.split.train, manifest.split.validation, manifest.split.test) == ((0, 3, 4), (1,), (2,))
+    assert tipl_bench.load_dataset(manifest.extends.name).manifest.trial_seeds == manifest.trial_seeds[:3]
+    for one, outer, settings in ((fit.record.plain, (), options[:1]), (fit.record.best, ("jump",), fit.options)):
+        rules, out = ("outer-step", *outer), tmp_path / one.folder
+        tipl_bench.train("adam", ENVIRONMENT, outer=rules, options=settings, on="tuning", out=out)
+        kept = fit.folder / one.folder / "curves.safetensors"
+        assert (out / "curves.safetensors").read_bytes() == kept.read_bytes()
