@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .completion import (
+from ..completion import (
     complete_budgets,
     complete_datasets,
     complete_optimizers,
     complete_outer_rules,
     complete_predictors,
 )
-from .groups import examples
-from .options import json_option
-from .output import Bars, console, echo, quiet_option
+from ..groups import examples
+from ..options import json_option
+from ..output import Bars, console, echo, quiet_option
 
 if TYPE_CHECKING:
-    from ..benchmark.jump_fitting.run import JumpFit
+    from ...benchmark.jump_fitting.run import JumpFit
 
 
 @click.command(
@@ -100,10 +100,10 @@ def fit_optimizer(name: str, environment: str, settings: tuple[str, ...], as_jso
     highest AUC is kept, and the commands for the test trials are printed. Repeating the command resumes an interrupted
     one.
     """
-    from ..benchmark.jump_fitting import table
-    from ..benchmark.jump_fitting.record import JUMP
-    from ..benchmark.jump_fitting.run import fit_jump
-    from ..utils.errors import UnknownNameError
+    from ...benchmark.jump_fitting import table
+    from ...benchmark.jump_fitting.record import JUMP
+    from ...benchmark.jump_fitting.run import fit_jump
+    from ...utils.errors import UnknownNameError
 
     if name != JUMP:
         raise UnknownNameError("outer rule with a predictor to fit", name, [JUMP])
