@@ -16,30 +16,31 @@ DIGITS = 3
 def render(record: JumpFitRecord) -> RenderableType:
     """What was fitted, and what each configuration had on the tuning trials."""
     key, best = record.key, record.best
+    other = "" if record.trained_with == key.method.label else f", trained with {record.trained_with}"
     head = Text.assemble(
-        (f"{key.predictor} for jumps on {key.method.label}", "bold"),
-        f", {key.protocol.environment}\n",
-        (
-            f"fitted on {record.fitted_trials} training trials of {record.dataset.name} (digest "
-            f"{record.dataset.digest[:12]}), trained with {record.trained_with}",
-            "dim",
-        ),
+        (f"{key.predictor} for jumps on {key.protocol.environment}", "bold"),
+        (f"\nmethod: {key.method.label}", "dim"),
+        (f"\nfitted on {record.fitted_trials} training trials of {record.dataset.name}{other}", "dim"),
     )
     table = FoldedTable(
         "tuning trials",
         [ColumnGroup(("AUC", "95% interval")), ColumnGroup(("more than without", "95% interval"))],
+        justify="left",
     )
-    table.add_row("without jumps", [_cells(record.plain.auc), ["", ""]], end_section=True)
+    table.add_row("without jumps", [_cells(record.plain.auc), ["", ""]])
     for one in record.tuned:
-        style = "bold" if one is best else ""
         label = " ".join(setting.removeprefix(f"{JUMP}.") for setting in one.settings)
-        cells = [_cells(one.auc), _cells(one.gain, sign=True)]
-        table.add_row(Text(f"{label}{' *' if one is best else ''}", style), cells)
-    foot = Text(
-        f"* kept: the highest AUC of {len(record.tuned)} configurations, which flatters it; the test trials tell.\n"
-        f"cost: {record.collected_steps:,} environment steps collected, {record.fit_seconds:.0f} s of fitting, "
-        f"{record.tuning_steps:,} steps of tuning",
-        "dim",
+        name = Text(f"{label} *", "bold") if one is best else label
+        table.add_row(name, [_cells(one.auc), _cells(one.gain, sign=True)])
+    worse = (best.gain.value or 0.0) <= 0 if best.gain else False
+    foot = Text.assemble(
+        ("None of these jumps is better than none on the tuning trials.\n" if worse else "", "yellow"),
+        ("* kept: the highest AUC, which choosing flatters; the test trials tell\n", "dim"),
+        (
+            f"cost: {record.collected_steps:,} environment steps collected, {record.tuning_steps:,} of tuning, "
+            f"{record.fit_seconds:.0f} s of fitting",
+            "dim",
+        ),
     )
     return Group(head, "", table, "", foot)
 

@@ -11,9 +11,12 @@ import tipl_bench
 from click.testing import CliRunner
 from helpers.small_collections import untouched
 from helpers.training_records import small_protocol, training_run
+from rich.console import Console
+from tipl_bench.benchmark.intervals import Estimate
 from tipl_bench.benchmark.jump_fitting import run as fitting
 from tipl_bench.benchmark.jump_fitting.request import check_seeds
 from tipl_bench.benchmark.jump_fitting.run import read_jump_fit
+from tipl_bench.benchmark.jump_fitting.table import render
 from tipl_bench.benchmark.training import protocol as protocols
 from tipl_bench.benchmark.training import run as running
 from tipl_bench.benchmark.training.record import read_training_record
@@ -127,6 +130,13 @@ def test_the_command_prints_how_to_train_the_test_trials_and_what_a_row_needs(fi
         "outer-step.scale=2", "jump.predictor=out/predictor", *finished.record.best.settings
     )  # fmt: skip
     TrainingRequest.of("adam", ENVIRONMENT, asked["outer"], asked["options"]).key()
+
+
+def test_a_table_says_where_no_jump_is_better_than_none(finished, capsys):
+    tuned = [one.model_copy(update={"gain": Estimate(value=-0.1, low=-0.2, high=0.0)}) for one in finished.record.tuned]
+    for record, said in ((finished.record, False), (finished.record.model_copy(update={"tuned": tuple(tuned)}), True)):
+        Console(width=80).print(render(record))
+        assert ("None of these jumps is better than none" in capsys.readouterr().out) == said
 
 
 def test_a_folder_holds_one_fit_and_what_is_lost_is_made_again(finished, monkeypatch):
