@@ -39,6 +39,7 @@ _HOMES = {
     "compare_training": "benchmark.training.compare",
     "concatenate": "registry.views.selection",
     "evaluate_returns": "rl.evaluation",
+    "fit_jump": "benchmark.jump_fitting.run",
     "import_dataset": "benchmark.collection",
     "iteration_positions": "registry.trial",
     "load_dataset": "registry.loading",
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
     from .benchmark.conformance.check import check_predictor
     from .benchmark.conformance.optimizer import check_optimizer
     from .benchmark.fitted.states import load_predictor
+    from .benchmark.jump_fitting.run import fit_jump
     from .benchmark.meta_training.run import meta_train
     from .benchmark.run import Run, run
     from .benchmark.tracking.loggers import Logger, TensorBoardLogger, WandbLogger
@@ -120,6 +122,7 @@ __all__ = [
     "compare_training",
     "concatenate",
     "evaluate_returns",
+    "fit_jump",
     "import_dataset",
     "iteration_positions",
     "load_dataset",

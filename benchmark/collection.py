@@ -129,11 +129,32 @@ def collect_named(
     DatasetError, UnknownNameError
         If the name is malformed or unknown, or the dataset is there with another configuration.
     """
-    from ..registry.collection.collect import collect, truncate  # torch's import takes a second
-
     if not is_name(name):
         raise DatasetArgumentError(f"{name!r} is not a dataset name; one looks like inverted-pendulum/ppo-v1.")
     chosen = read_config(config) if config else preset(name)
+    dataset = collect_as(name, chosen, threads, progress, protocol, announce=announce, cluster=cluster)
+    if config is None:
+        _compare_with_catalog(dataset)
+    return dataset
+
+
+def collect_as(
+    name: str,
+    chosen: Preset,
+    threads: int | None,
+    progress: Progress,
+    protocol: Protocol = CURRENT,
+    *,
+    derive: bool = True,
+    announce: Callable[[str], None] = logger.info,
+    cluster: Cluster | None = None,
+) -> Dataset:
+    """Collect what is chosen under a name, or continue with it; see `collect_named`.
+
+    Unless something is to be derived, a run evaluates J of the true policies where it needs that.
+    """
+    from ..registry.collection.collect import collect, truncate  # torch's import takes a second
+
     wanted, base, split = _extended(chosen) if isinstance(chosen, Extension) else (chosen, None, None)
     needed, checkpoints = protocol.context + protocol.horizon, (base.manifest if base else wanted).checkpoints
     if checkpoints < needed:
@@ -158,9 +179,8 @@ def collect_named(
     dataset = Dataset.open(folder)
     if isinstance(wanted, CollectionConfig) and dataset.manifest.collection != wanted:
         raise DatasetError(f"{folder} holds {name} collected with another configuration; remove it to collect it anew.")
-    _derive(dataset, protocol, progress)
-    if config is None:
-        _compare_with_catalog(dataset)
+    if derive:
+        _derive(dataset, protocol, progress)
     return dataset
 
 

@@ -9,6 +9,7 @@ from .datasets import datasets
 from .groups import MainCommands, print_unexpected
 from .leaderboard import leaderboard
 from .models import models
+from .optimizers import optimizers
 from .policies import policy, watch
 from .runs.compare import compare
 from .runs.forecast import forecast
@@ -16,7 +17,7 @@ from .runs.run import run
 from .runs.tune import tune
 from .submission import submit
 from .suites import suite
-from .training import optimizers, train
+from .training import train
 from .verification import reproduce, verify
 
 

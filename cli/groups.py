@@ -18,7 +18,7 @@ from .output import WORKING, echo, plain_output
 
 RESUMABLE = (
     "run", "forecast", "tune", "train", "suite run", "reproduce", "leaderboard confirm", "datasets collect",
-    "datasets ceiling", "datasets download", "datasets publish",
+    "datasets ceiling", "datasets download", "datasets publish", "optimizers fit",
 )  # fmt: skip
 """Commands that continue from finished work when they are repeated."""
 

@@ -9,6 +9,8 @@ from ...utils.errors import UnknownNameError
 
 TEST_SEED, TUNING_SEED, TUNING_TRIALS = 2001, 3001, 16
 """First seeds of the test and tuning trials, which no dataset has, and how many tuning trials there are."""
+MAX_CONFIGURATIONS = 8
+"""Configurations of a method that its tuning may try."""
 
 
 class TrainingProtocol(BaseModel):

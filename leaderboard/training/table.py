@@ -15,6 +15,7 @@ from ...benchmark.intervals import Estimate
 from ...benchmark.meta_training.run import shipped_records
 from ...benchmark.record import DatasetIdentity
 from ...benchmark.training.metrics import HEADLINE, paired
+from ...benchmark.training.protocol import MAX_CONFIGURATIONS
 from ...benchmark.training.record import RuleIdentity, TrainingRecord
 from ...benchmark.training.run import read_curves
 from ...registry.catalog import catalog
@@ -25,8 +26,6 @@ from ..statistics.pairs import holm
 from .curves import MeanCurve, mean_curve
 from .store import load
 
-MAX_CONFIGURATIONS = 8
-"""Configurations of a method that its tuning may try."""
 JUMP, CONTROL = "jump", "last-change"
 NO_SETTINGS = {(JUMP, "direction"), ("optim4rl", "trained")}
 """What a rule's control differs in: which way a jump goes, whether an update rule is trained."""

@@ -21,6 +21,7 @@ PROGRESS = {
     "watch",
     "suite run",
     "optimizers check",
+    "optimizers fit",
     "optimizers train",
     "verify",
     "reproduce",

@@ -1,0 +1,5 @@
+"""`tipl-bench optimizers`."""
+
+from .commands import optimizers
+
+__all__ = ["optimizers"]
