@@ -279,7 +279,7 @@ def dispute_row(record: Path, reason: str, resolve: bool) -> None:
     "--out", type=click.Path(path_type=Path), default=Path(), show_default="this folder", help="Folder to write."
 )
 def build_board(records: Path | None, out: Path) -> None:
-    """Build leaderboard/README.md and docs/board/ (page, JSON, CSV and parquet) from the records."""
+    """Build leaderboard/README.md, docs/board/ (page, JSON, CSV and parquet) and the suite `board` from the records."""
     from ..leaderboard.build import build
 
     for path in build(records, out):

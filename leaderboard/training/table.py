@@ -90,8 +90,12 @@ class TrainingTable(Document):
 
 def tables(records: Path) -> tuple[TrainingTable, ...]:
     """The tables of all environments with committed runs; see `store.load`, and `table` for what it raises."""
+    return tables_of(load(records))
+
+
+def tables_of(runs: Mapping[Path, TrainingRecord]) -> tuple[TrainingTable, ...]:
+    """The tables of runs by their files; see `tables`."""
     groups: dict[str, dict[str, TrainingRecord]] = defaultdict(dict)
-    runs = load(records)
     for path, record in runs.items():
         groups[record.key.protocol.environment][path.stem] = record
     curves = {

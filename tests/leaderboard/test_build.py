@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from helpers.board_records import PROTOCOL_2, RESULTS, record, write
 from markdown_it import MarkdownIt
-from tipl_bench.leaderboard.build import MARKDOWN, build
+from tipl_bench.leaderboard.build import MARKDOWN, SUITE, build
 from tipl_bench.leaderboard.document import entries as entries_module
 from tipl_bench.leaderboard.document.build import document
 from tipl_bench.leaderboard.document.schema import LeaderboardDocument, read_document
@@ -268,9 +268,11 @@ def test_the_board_in_the_readme_is_the_first_of_the_leaderboard_that_of_the_bun
 
 
 def test_the_committed_files_are_what_the_committed_records_give(tmp_path):
+    written = build(RESULTS, tmp_path)
+    assert tmp_path / SUITE in written, "nobody edits the suite `board` by hand"
     stale = [
         path.name
-        for path in build(RESULTS, tmp_path)
+        for path in written
         if path.suffix != ".parquet" and path.read_bytes() != (ROOT / path.relative_to(tmp_path)).read_bytes()
     ]
     assert stale == [], "run `tipl-bench leaderboard build` and commit what it writes"
