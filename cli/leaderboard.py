@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ..benchmark.worker.usage import Limits
     from ..leaderboard.confirm.confirm import ConfirmationResult
     from ..leaderboard.submission.check import CheckResult
+    from ..leaderboard.training.check import TrainingRunCheck
     from ..registry.dataset import Dataset
 
 
@@ -37,9 +38,7 @@ def leaderboard() -> None:
 @records_option
 @quiet_option
 @click.option(
-    "--claimed",
-    is_flag=True,
-    help="Add the record unchecked, as its author claims it; not for predictors of this package.",
+    "--claimed", is_flag=True, help="Add the record unchecked, as claimed; not for this package's predictors."
 )
 @click.option("--reviewed", is_flag=True, help="Add it although `leaderboard check` says that it needs review.")
 @click.option(
@@ -77,10 +76,10 @@ def add_records(
     predictor of this package is run again as well, unless --no-rerun. What can
     be added is added, in turn, up to the first that cannot.
 
-    A run of the training track is trained again whole (with --no-rerun, some of
-    its trials for ten iterations), and added with its curves if they are the
-    same bit for bit: runs of the test trials, and those of the tuning trials
-    that settings were chosen by.
+    A run of the training track is trained again whole, and its row is then
+    reproduced (with --no-rerun, some of its trials for ten iterations: it is
+    replayed). It is added with its curves if they are the same bit for bit: runs
+    of the test trials, and those of the tuning trials that settings were chosen by.
     """
     from ..benchmark.training.record import is_training_record
     from ..leaderboard.store.records import committed_folder
@@ -110,11 +109,10 @@ def add_records(
 
 def _add_training(run_folder: Path, records: Path, states: tuple[Path, ...], whole: bool) -> Path:
     """Train a training run again, or a part of it, and add it if that gives the same."""
-    from ..leaderboard.training.store import add
+    from ..leaderboard.training.check import accept
 
-    if not report_training([run_folder], None, states, whole=whole):
-        raise click.ClickException(f"{run_folder} is not what it says.")
-    return add(run_folder, records)
+    (checked,) = report_training([run_folder], None, states, whole=whole)
+    return accept(checked, records)
 
 
 @leaderboard.command(
@@ -169,7 +167,7 @@ def check_submission(
         folders = fetch(request, Path(scratch)) if request else run_folders(Path(submission))
         known = records or find_committed_folder()
         training = [folder for folder in folders if is_training_record(folder)]
-        passed = report_training(training, known, states) if training else True
+        passed = not any(one.problems for one in report_training(training, known, states)) if training else True
         others = [folder for folder in folders if folder not in training]
         if others or not training:
             checked = report_checked(others, known, dataset_name, fresh=fresh, limits=limits)
@@ -178,8 +176,10 @@ def check_submission(
         sys.exit(1)
 
 
-def report_training(folders: list[Path], records: Path | None, states: tuple[Path, ...], *, whole: bool = True) -> bool:
-    """Check runs of the training track, and print what is wrong with each; whether nothing is."""
+def report_training(
+    folders: list[Path], records: Path | None, states: tuple[Path, ...], *, whole: bool = True
+) -> list[TrainingRunCheck]:
+    """Check runs of the training track, and print what is wrong with each."""
     from ..leaderboard.training.check import check_training
 
     with Bars() as bars:
@@ -188,10 +188,10 @@ def report_training(folders: list[Path], records: Path | None, states: tuple[Pat
         echo(f"{'REFUSED' if one.problems else 'ok'}: {one.folder.name}")
         for problem in one.problems[:SHOWN]:
             echo(f"  {problem}")
-        if not one.problems:
+        if one.found and not one.problems:
             again = "all trials trained again" if whole else "some trials trained again, for some iterations"
-            echo(f"  {one.numbers:,} numbers recomputed from the curves, {again}; all agree")
-    return not any(one.problems for one in results)
+            echo(f"  {one.found.numbers:,} numbers recomputed from the curves, {again}; all agree")
+    return results
 
 
 def rerun_limits(timeout: float | None, memory: float | None) -> Limits:
@@ -285,7 +285,7 @@ def dispute_row(record: Path, reason: str, resolve: bool) -> None:
     "--out", type=click.Path(path_type=Path), default=Path(), show_default="this folder", help="Folder to write."
 )
 def build_board(records: Path | None, out: Path) -> None:
-    """Build leaderboard/README.md, the best rows in README.md, and docs/board/ (page, data) from the records."""
+    """Build leaderboard/README.md, README.md's best rows, docs/board/ and the suite `board` from the records."""
     from ..leaderboard.build import build
 
     for path in build(records, out):

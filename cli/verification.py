@@ -108,9 +108,9 @@ def verify(
     from ..leaderboard.verify.rescore import compare_numbers
 
     if is_training_record(run_folder):
-        if attest or dataset_name:
-            raise click.UsageError("--attest and --dataset are not for runs of the training track.")
-        _verify_training(run_folder, states, as_json)
+        if dataset_name:
+            raise click.UsageError("--dataset is not for runs of the training track.")
+        _verify_training(run_folder, states, as_json, attest=attest, records=records)
         return
     run = open_checked(run_folder, dataset_name)
     if attest:
@@ -133,10 +133,18 @@ def verify(
         echo(f"kept in {evidence.append(record_path, kept, evidence.rescored(found, kept))}", err=as_json)
 
 
-def _verify_training(folder: Path, states: tuple[Path, ...], as_json: bool, *, whole: bool = False) -> None:
+def _verify_training(
+    folder: Path, states: tuple[Path, ...], as_json: bool, *, whole: bool = False, attest: bool, records: Path | None
+) -> None:
     """Verify a training run, or train all of it again, and print what differs; exits with 1 if anything does."""
+    from ..benchmark.training.record import read_training_record
     from ..benchmark.training.verify import REPLAYED, verify_training
+    from ..leaderboard.store.records import committed_folder
+    from ..leaderboard.training import evidence
+    from ..leaderboard.training.store import find
 
+    if attest:
+        find(read_training_record(folder), records := records or committed_folder())  # before the hours
     with Bars() as bars:
         iterations = None if whole else REPLAYED
         found = verify_training(folder, iterations=iterations, states=states, progress=bars.stage)
@@ -153,6 +161,8 @@ def _verify_training(folder: Path, states: tuple[Path, ...], as_json: bool, *, w
         echo(f"{found.numbers:,} numbers recomputed from the curves, {again}: {how}.")
     if not found.agrees:
         sys.exit(1)
+    if attest and records:
+        echo(f"kept in {evidence.attest(found, records)}", err=as_json)
 
 
 def _report(found: RescoreResult) -> None:
@@ -228,9 +238,9 @@ def reproduce(
     from ..leaderboard.verify.reproduce import reproduce as run_again
 
     if is_training_record(run_folder):
-        if attest or dataset_name or out or device:
-            raise click.UsageError("--attest, --dataset, --out and --device are not for runs of the training track.")
-        _verify_training(run_folder, states, as_json=False, whole=True)
+        if dataset_name or out or device:
+            raise click.UsageError("--dataset, --out and --device are not for runs of the training track.")
+        _verify_training(run_folder, states, as_json=False, whole=True, attest=attest, records=records)
         return
     limits = build_limits(timeout, memory)
     record = stated_record(run_folder)

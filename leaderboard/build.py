@@ -9,20 +9,23 @@ from pathlib import Path
 from pydantic_core import to_json
 
 from ..utils.files import write_text
-from .document.build import document
+from .document.build import document, document_of
 from .document.schema import LeaderboardDocument, read_document
 from .excerpt import write_excerpt
 from .render import markdown, predictors, reference, site, table
 from .render.citations import bibliography
-from .store.records import committed_folder
+from .store.records import committed_folder, load
+from .suite import render as render_suite
 from .training import presentation
 from .training.export import page_data
 from .training.export import to_csv as training_csv
-from .training.table import TrainingTable, tables
+from .training.store import load as load_training
+from .training.table import TrainingTable, tables, tables_of
 
 MARKDOWN = "leaderboard/README.md"
 REFERENCE, PREDICTORS = "docs/reference.md", "docs/predictors.md"
 SITE = "docs/board"
+SUITE = "benchmark/suites/board.toml"
 TRAINING, TABLES, BIBLIOGRAPHY = "training.json", "tables", "leaderboard.bib"
 OWN_TABLE = re.compile(r"(board|overall|training)-[a-z0-9.-]+\.csv")
 DOWNLOADS = ("json", "csv", "parquet", "bib")
@@ -37,20 +40,26 @@ def build(records: Path | None, out: Path) -> list[Path]:
         Folder of records; those of `records.committed_folder` by default.
     out
         The clone's root, or any folder. `leaderboard/README.md`, `docs/reference.md` (all columns) and
-        `docs/predictors.md` are written into it, and into `docs/board/` the site and `leaderboard.json`, `.csv`,
-        `.parquet` and `.bib`, `training.json`, and in `tables/` a CSV file a table. The best rows are written into
-        the clone's own `README.md`.
+        `docs/predictors.md` are written into it, `benchmark/suites/board.toml`, and into `docs/board/` the site and
+        `leaderboard.json`, `.csv`, `.parquet` and `.bib`, `training.json`, and in `tables/` a CSV file a table. The
+        best rows are written into the clone's own `README.md`.
     """
-    board, site_folder = document(records), out / SITE
+    folder, site_folder = records or committed_folder(), out / SITE
+    runs, training_runs = load(folder), load_training(folder)
+    board = document_of(runs)
     site_folder.mkdir(parents=True, exist_ok=True)
     downloads = [site_folder / f"leaderboard.{suffix}" for suffix in DOWNLOADS]
-    paths = [out / MARKDOWN, out / REFERENCE, out / PREDICTORS, *downloads, site_folder / TRAINING]
-    markdown_path, reference_path, predictors_path, json_path, csv_path, parquet_path, bibliography_path, *_ = paths
+    json_path, csv_path, parquet_path, bibliography_path = downloads
+    paths = [out / MARKDOWN, out / REFERENCE, out / PREDICTORS, out / SUITE, *downloads, site_folder / TRAINING]
+    markdown_path, reference_path, predictors_path, suite_path = paths[:4]
     training_path = paths[-1]
     write_text(json_path, board.to_json())
     board = read_document(json_path)  # all else is made from what readers of the file get
-    markdown_path.parent.mkdir(parents=True, exist_ok=True)
-    training = tables(records or committed_folder())
+    for one in (markdown_path, suite_path):
+        one.parent.mkdir(parents=True, exist_ok=True)
+    training = tables_of(training_runs)
+    keys = [record.key for record in training_runs.values()]
+    write_text(suite_path, render_suite([record.key for record in runs.values()], keys))
     write_text(training_path, to_json(training, indent=1).decode() + "\n")
     write_text(markdown_path, "\n".join(filter(None, (markdown.render(board), presentation.markdown(training)))))
     table.write_csv(board, csv_path)

@@ -91,16 +91,20 @@ def find_dataset(reference: DatasetRef) -> list[Removal]:
 def find_unreferenced() -> list[Removal]:
     """What nothing in the store refers to.
 
-    Partial files of downloads and writes that were killed; snapshots of the Hub that no tag or branch stands for here,
-    no catalog pins and nobody asked for by their commit; caches of earlier versions. Collections that were not finished
-    are kept, and so is what is damaged, which is listed with its `damage`.
+    Partial files of downloads and writes that were killed, and folders of datasets that they began; snapshots of the
+    Hub that no tag or branch stands for here, no catalog pins and nobody asked for by their commit; caches of earlier
+    versions. Collections that were not finished are kept, and so is what is damaged, which is listed with its `damage`.
     """
     root = cache_root()
     partial = (path for path in _entries(root) if PARTIAL_PATTERN.fullmatch(path.name))
     found = [_removal(path, "partial file") for path in partial if not is_being_written(path)]  # no lock is on these
     for folder in (path for owner in _folders(root / "datasets") for path in _folders(owner)):
         name = folder.relative_to(root / "datasets").as_posix()
-        found += _partial(folder, name, name)
+        if not PARTIAL_PATTERN.fullmatch(folder.name):
+            found += _partial(folder, name, name)
+        elif not is_being_written(folder):
+            lock = f"{folder.parent.name}/{folder.name.removeprefix('.').rsplit('.', 2)[0]}"
+            found.append(_removal(folder, "dataset that a killed process began", lock))
     for folder in _folders(root / "hub"):
         repo = folder.name.replace("--", "/", 1)
         if is_repo(repo):

@@ -241,9 +241,9 @@ def delete_dataset(name: str, yes: bool, dry_run: bool) -> None:
 def prune_datasets(yes: bool, dry_run: bool) -> None:
     """Remove from the store what nothing refers to.
 
-    That is: what killed downloads and writes left, snapshots of the Hub that no tag or branch stands for here, no
-    catalog pins and nobody downloaded by their commit, and caches of earlier versions. Datasets with a name and
-    unfinished collections are kept. What is damaged is listed with the way out, and kept.
+    That is: what killed downloads, imports and writes left, snapshots of the Hub that no tag or branch stands for
+    here, no catalog pins and nobody downloaded by their commit, and caches of earlier versions. Datasets with a name
+    and unfinished collections are kept. What is damaged is listed with the way out, and kept.
     """
     from ...registry.cleanup import find_unreferenced
 

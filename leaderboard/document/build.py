@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from ..._version import __version__
+from ...benchmark.record import Record
 from ...registry.catalog import catalog
 from ..store import records as stored
 from .entries import boards as grouped
@@ -32,7 +34,12 @@ def document(records: Path | None = None) -> LeaderboardDocument:
     ProtocolError
         If there are no records, one is not valid, or records of one board cannot be compared; the message names it.
     """
-    groups = grouped(stored.load(records))
+    return document_of(stored.load(records))
+
+
+def document_of(records: Mapping[Path, Record]) -> LeaderboardDocument:
+    """The document of records by their files; see `document`."""
+    groups = grouped(records)
     listed = catalog()
     newest: dict[tuple[str, str], int] = {}
     for entries in groups.values():

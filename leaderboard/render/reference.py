@@ -84,8 +84,9 @@ DOCUMENT = {
 TABLES = """Each table is a file of its own too, a line a row. `tables/board-*.csv` has these columns of a board's
 headline phase, means over horizons, and the skill at each horizon as `skill_h1`, `skill_h1_low`, `skill_h1_high` and
 so on. `tables/overall-*.csv` has the fields of `overall.rows`, and each environment's skill. `tables/training-*.csv`
-has the training track's metrics, and the differences to tuned Adam, the best plain method and a forecast's control as
-`tuned_adam_*`, `best_plain_*` and `control_*`; `training.json` has the same with the mean learning curves.
+has the training track's metrics, how a row was checked (`state`), and the differences to tuned Adam, the best plain
+method and a forecast's control as `tuned_adam_*`, `best_plain_*` and `control_*`; `training.json` has the same with the
+mean learning curves and the evidence.
 """
 HEAD = """# Reference
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 from pydantic import BeforeValidator, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
+from pydantic_core import to_json
 
 from ...benchmark.metrics import FORMER_NAMES
 from ...benchmark.provenance import provenance
@@ -26,6 +28,7 @@ FOLDER = "evidence"
 LIMIT = 1 << 20
 State = Literal["not confirmed", "claimed", "rescored", "reproduced", "confirmed"]
 Kind = Literal["rescored", "reproduced", "confirmed", "not confirmed", "disputed", "resolved"]
+PieceT = TypeVar("PieceT", bound=Document)
 ORDER = get_args(State)
 """From the least to the most that is known in favour of a row."""
 _RESULT = {
@@ -223,7 +226,7 @@ def evidence_path(record_path: Path) -> Path:
 
 def read(record_path: Path, record: Record) -> list[Evidence]:
     """All evidence of this very record, and what its row is disputed for; `ProtocolError` if the file is not valid."""
-    everything = _everything(record_path)
+    everything = read_pieces(evidence_path(record_path), Evidence)
     own = _names(record_path, record) if everything else set()
     for piece in everything:
         if piece.record in own and piece.confirmation and not piece.confirmation.is_of(record):
@@ -241,13 +244,17 @@ def append(record_path: Path, record: Record, evidence: Evidence) -> Path:
     ProtocolError
         If what is kept is not valid, or would no longer be read.
     """
-    path = evidence_path(record_path)
+    return append_piece(evidence_path(record_path), evidence, _stands)
+
+
+def append_piece(path: Path, piece: PieceT, stands: Callable[[PieceT, Sequence[PieceT]], bool]) -> Path:
+    """Add a piece of evidence to a file unless it `stands` there already; raises as `append`."""
     place = hashlib.sha256(str(path.absolute()).encode()).hexdigest()[:16]
     with exclusive(f"evidence--{place}", wait=True, required=False):  # what another process adds must not be lost
-        everything = _everything(record_path)
-        if _stands(evidence, everything):
+        everything = read_pieces(path, type(piece))
+        if stands(piece, everything):
             return path
-        text = TypeAdapter(list[Evidence]).dump_json([*everything, evidence], indent=1).decode() + "\n"
+        text = to_json([*everything, piece], indent=1).decode() + "\n"
         if len(text.encode()) > LIMIT:
             raise ProtocolError(f"{path}: would be larger than {LIMIT} bytes; nothing was added.")
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -283,22 +290,22 @@ def is_rescored(record_path: Path, record: Record) -> bool:
     return any(piece.kind == "rescored" for piece in read(record_path, record))
 
 
-def _everything(record_path: Path) -> list[Evidence]:
-    """What a file of evidence holds, of whatever records."""
-    path = evidence_path(record_path)
+def read_pieces(path: Path, kind: type[PieceT]) -> list[PieceT]:
+    """What a file of evidence holds, of whatever records; `ProtocolError` if it is not valid."""
     if not path.exists():
         return []
     try:
         if path.stat().st_size > LIMIT:
             raise ValueError(f"larger than {LIMIT} bytes")
-        return TypeAdapter(list[Evidence]).validate_json(
+        found: list[PieceT] = TypeAdapter(list[kind]).validate_json(  # type: ignore[valid-type]
             canonical_json(strict_json(path.read_text(encoding="utf-8"))), strict=True
         )
     except (OSError, ValueError, ValidationError) as error:
         raise ProtocolError(f"{path}: not valid evidence ({str(error)[:200]}).") from None
+    return found
 
 
-def _stands(evidence: Evidence, everything: list[Evidence]) -> bool:
+def _stands(evidence: Evidence, everything: Sequence[Evidence]) -> bool:
     """Whether the same was stated already, and nothing since that it would answer."""
     statement = evidence.model_dump(exclude={"largest"})
     for piece in reversed(everything):

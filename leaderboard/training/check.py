@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...benchmark.training.record import read_training_record
-from ...benchmark.training.verify import REPLAYED, verify_training
-from ...utils.errors import TiplBenchError
+from ...benchmark.training.verify import REPLAYED, TrainingCheck, verify_training
+from ...utils.errors import ProtocolError, TiplBenchError
 from ...utils.progress import Progress, silent
 from ...utils.text import one_line
-from .store import check_whole, file_name, load
+from .evidence import attest
+from .store import add, check_whole, file_name, load
 from .table import table
 
 
@@ -25,13 +26,13 @@ class TrainingRunCheck:
         The run.
     problems
         Why it is refused, a sentence each.
-    numbers
-        Numbers that were recomputed from its curves.
+    found
+        What verifying it gave, if it could be verified.
     """
 
     folder: Path
     problems: tuple[str, ...]
-    numbers: int = 0
+    found: TrainingCheck | None = None
 
 
 def check_training(
@@ -70,7 +71,7 @@ def check_training(
         name, problems = file_name(checked.record).removesuffix(".json"), [*checked.differences]
         if name in taken and taken[name].artifacts != checked.record.artifacts:
             problems.append("another result of the same run is there; a row is never changed")
-        found.append(TrainingRunCheck(folder, tuple(problems), checked.numbers))
+        found.append(TrainingRunCheck(folder, tuple(problems), checked))
         if not problems:
             places[name] = len(found) - 1
             taken[name] = checked.record
@@ -81,5 +82,20 @@ def check_training(
         except TiplBenchError as error:
             for name in places.keys() & group.keys():
                 one = found[places[name]]
-                found[places[name]] = TrainingRunCheck(one.folder, (one_line(error, 500),), one.numbers)
+                found[places[name]] = TrainingRunCheck(one.folder, (one_line(error, 500),), one.found)
     return found
+
+
+def accept(checked: TrainingRunCheck, records: Path) -> Path:
+    """Add a run with the evidence of its check to the records; returns the record's file.
+
+    Raises
+    ------
+    ProtocolError
+        If the check found a problem, or another result of the run is there.
+    """
+    if checked.problems or checked.found is None:
+        raise ProtocolError(f"{checked.folder} is not what it says: {'; '.join(checked.problems[:3])}")
+    path = add(checked.folder, records)
+    attest(checked.found, records)
+    return path

@@ -8,13 +8,14 @@ from typing import Any
 from ...benchmark.intervals import UNDEFINED, Estimate
 from ...benchmark.training.metrics import METRICS
 from ..render.escaping import csv_line
+from .evidence import TrainingEvidence
 from .presentation import INTRODUCTION, LEVEL, presented
 from .table import COMPARED, Comparison, TrainingRow, TrainingTable
 
 REFERENCES = ("tuned adam", "best plain", "control")
 OF_ROW = (
     "id", "method", "role", "configurations", "rests_on", "fitted_steps", "diverged", "seconds_per_million",
-    "state_bytes",
+    "state_bytes", "state",
 )  # fmt: skip
 BETTER = {"label": "share of the trials with the higher AUC", "digits": 2, "direction": "higher", "ratio": False}
 """How the page shows the share of trials that are better."""
@@ -62,10 +63,17 @@ def _details(row: TrainingRow) -> dict[str, Any]:
     return {
         "id": row.id,
         "method": row.method,
+        "state": row.state,
+        "evidence": [_spell(one) for one in row.evidence],
         "estimates": {name: _triple(one) for name, one in row.estimates.items()},
         "curve": curve and [curve.mean, curve.low, curve.high],
         "against": {reference: _against(one) for reference, one in row.against.items()},
     }
+
+
+def _spell(evidence: TrainingEvidence) -> str:
+    where = [evidence.tipl_bench and f"tipl-bench {evidence.tipl_bench}", evidence.cpu, evidence.platform]
+    return f"{evidence.text} ({', '.join(filter(None, where)) or 'where is not kept'})"
 
 
 def _against(found: Comparison) -> dict[str, Any]:

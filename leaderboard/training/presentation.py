@@ -32,6 +32,7 @@ HEADINGS = (
     "state, bytes",
     "rests on",
     "its M steps",
+    "checked",
 )
 COMPARED = (
     "forecast",
@@ -49,7 +50,9 @@ INTRODUCTION = (
     "Holm's correction over the table's rows. Tried: how many configurations of the method ran on the tuning trials. "
     "Tuned: the one that was best there, by AUC. Control: with the settings of a forecast's jump, along the last "
     "iteration's change exactly as far as the predictor forecasts there, on its own path. Its M steps: environment "
-    "steps, in millions, of the datasets or the meta-training that a method rests on."
+    "steps, in millions, of the datasets or the meta-training that a method rests on. Checked: reproduced, where all "
+    "trials were trained again to the end with the same curves bit for bit; replayed, where that is known of one block "
+    "of trials for ten iterations."
 )
 
 
@@ -93,7 +96,7 @@ def markdown(tables: Sequence[TrainingTable]) -> str:
     """The section of `leaderboard/README.md`; empty without tables."""
     if not tables:
         return ""
-    lines = ["# Training track", "", markdown_text(INTRODUCTION, longest=1000), ""]
+    lines = ["# Training track", "", markdown_text(INTRODUCTION, longest=2000), ""]
     lines += ["[docs/training-track.md](../docs/training-track.md) explains protocol and metrics.", ""]
     for one in (part for table in tables for part in presented(table)):
         cells = (
@@ -127,6 +130,7 @@ def _cells(row: TrainingRow) -> tuple[str, ...]:
         f"{row.state_bytes:,}",
         row.rests_on,
         "?" if row.fitted_steps is None else f"{row.fitted_steps / 1e6:.0f}",
+        row.state,
     )
 
 

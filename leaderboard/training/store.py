@@ -52,6 +52,16 @@ def add(run: Path, records: Path) -> Path:
     return target
 
 
+def find(record: TrainingRecord, records: Path) -> Path:
+    """Where the records have a run; raises `ProtocolError` if they do not, or have another result of it."""
+    path = records / FOLDER / file_name(record)
+    if not path.is_file():
+        raise ProtocolError(f"{path} is not there; add the run first (`leaderboard add RUN`).")
+    if read_training_record(path).artifacts != record.artifacts:
+        raise ProtocolError(f"{path} is another result; evidence of this one would say nothing of it.")
+    return path
+
+
 def load(records: Path) -> dict[Path, TrainingRecord]:
     """All committed runs by their files, in order of file names; none where there is no such folder.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from scipy.special import stdtr
@@ -24,6 +24,7 @@ from ...utils.errors import ProtocolError
 from ...utils.fields import Count, Document, Text
 from ..statistics.pairs import holm
 from .curves import MeanCurve, mean_curve
+from .evidence import State, TrainingEvidence, read, state_of
 from .store import load
 
 JUMP, CONTROL = "jump", "last-change"
@@ -70,6 +71,10 @@ class TrainingRow(Document):
     """CPU seconds of training a million environment steps, as the run had them."""
     state_bytes: Count
     """What it remembers of each trial."""
+    state: State = "replayed"
+    """How its run was checked: reproduced, or replayed where no evidence says more."""
+    evidence: tuple[TrainingEvidence, ...] = ()
+    """The checks of its run that are known, oldest first."""
     curve: MeanCurve | None = None
     """Its mean learning curve."""
 
@@ -89,17 +94,20 @@ class TrainingTable(Document):
 
 def tables(records: Path) -> tuple[TrainingTable, ...]:
     """The tables of all environments with committed runs; see `store.load`, and `table` for what it raises."""
+    return tables_of(load(records))
+
+
+def tables_of(runs: Mapping[Path, TrainingRecord]) -> tuple[TrainingTable, ...]:
+    """The tables of runs by their files; see `tables`."""
     groups: dict[str, dict[str, TrainingRecord]] = defaultdict(dict)
-    runs = load(records)
     for path, record in runs.items():
         groups[record.key.protocol.environment][path.stem] = record
-    curves = {
-        path.stem: mean_curve(read_curves(path, record.key), record.key.protocol)
-        for path, record in runs.items()
-        if record.key.split == "test"
-    }
     found = (table(environment, group) for environment, group in sorted(groups.items()))
-    return tuple(_with_curves(one, curves) for one in found)
+    beside = {path.stem: _beside(path, record) for path, record in runs.items() if record.key.split == "test"}
+    return tuple(
+        one.model_copy(update={"rows": tuple(row.model_copy(update=beside[row.id]) for row in one.rows)})
+        for one in found
+    )
 
 
 def table(environment: str, records: Mapping[str, TrainingRecord]) -> TrainingTable:
@@ -153,9 +161,11 @@ def table(environment: str, records: Mapping[str, TrainingRecord]) -> TrainingTa
     )
 
 
-def _with_curves(table: TrainingTable, curves: Mapping[str, MeanCurve]) -> TrainingTable:
-    rows = tuple(row.model_copy(update={"curve": curves[row.id]}) for row in table.rows)
-    return table.model_copy(update={"rows": rows})
+def _beside(path: Path, record: TrainingRecord) -> dict[str, Any]:
+    """What files beside a record say of its row."""
+    evidence = read(path, record)
+    curve = mean_curve(read_curves(path, record.key), record.key.protocol)
+    return {"state": state_of(evidence), "evidence": evidence, "curve": curve}
 
 
 def _references(

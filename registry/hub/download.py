@@ -16,7 +16,7 @@ from ...utils.files import link_or_copy, write_text
 from ...utils.progress import Progress
 from ..dataset import Dataset
 from ..derived import DERIVED_NAME, DerivedManifest, derived_folder, derived_lock
-from ..files import FileEntry, note_verified, request_trials, requested_trials, verify_file
+from ..files import FileEntry, note_verified, request_trials, requested_trials
 from ..manifest import MANIFEST_NAME, Identity, read_manifest
 from ..reference import DatasetRef, HubLocation, family
 from ..store import (
@@ -28,7 +28,7 @@ from ..store import (
     remember_revision,
     repo_folder,
 )
-from .fetch import STAGING_NAME, CancelledError, fetch_file, stored_in_xet
+from .fetch import STAGING_NAME, CancelledError, fetch_file, is_valid, stored_in_xet
 from .remote import WORKERS, RemoteDataset, cached_snapshot
 
 logger = logging.getLogger(__name__)
@@ -182,15 +182,6 @@ def _read_derived(remote: RemoteDataset, pinned: Mapping[str, str]) -> list[tupl
                 f"the catalog pins {expected}. Nothing was fetched."
             )
     return found
-
-
-def is_valid(path: Path, entry: FileEntry) -> bool:
-    """Whether a file is here and has the manifest's bytes."""
-    try:
-        verify_file(path, entry)
-    except DatasetError:
-        return False
-    return True
 
 
 def _shared(entry: FileEntry, folder: Path, others: Iterable[Path]) -> bool:

@@ -12,6 +12,7 @@ Over plain HTTP (no hf_xet, `HF_HUB_DISABLE_XET`, a mirror) the bytes are stream
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib.util
 import logging
 from collections.abc import Callable, Sequence
@@ -27,6 +28,7 @@ from ...utils.errors import DatasetError, HubError
 from ...utils.files import sync
 from ..files import FileEntry, verify_file
 from ..reference import HubLocation
+from ..store import exclusive
 from .client import api, streaming, with_retries
 from .errors import is_transient, status_of, translate_hub_errors
 from .waiting import Backoff
@@ -58,6 +60,8 @@ class CancelledError(Exception):
 def fetch_file(location: HubLocation, entry: FileEntry, folder: Path, progress: Report, *, xet: bool) -> None:
     """Fetch a listed file into a dataset's folder, continuing an interrupted download.
 
+    One process at a time fetches a file; what another one brought in the meantime is not fetched again.
+
     Parameters
     ----------
     location
@@ -78,7 +82,31 @@ def fetch_file(location: HubLocation, entry: FileEntry, folder: Path, progress: 
     """
     target = folder / entry.path
     target.parent.mkdir(parents=True, exist_ok=True)
-    fetch = _fetch_xet if xet else _fetch_http
+    place = hashlib.sha256(str(target.absolute()).encode()).hexdigest()[:16]
+    with exclusive(f"fetch--{place}", wait=True, required=False):
+        if is_valid(target, entry):
+            progress(entry.size)
+        else:
+            _fetch_verified(location, entry, folder, progress, _fetch_xet if xet else _fetch_http)
+
+
+def is_valid(path: Path, entry: FileEntry) -> bool:
+    """Whether a file is here and has the manifest's bytes."""
+    try:
+        verify_file(path, entry)
+    except DatasetError:
+        return False
+    return True
+
+
+def _fetch_verified(
+    location: HubLocation,
+    entry: FileEntry,
+    folder: Path,
+    progress: Report,
+    fetch: Callable[[HubLocation, FileEntry, Path, Report], Path],
+) -> None:
+    target = folder / entry.path
     for start in range(1 + FRESH_STARTS):
         fetched = fetch(location, entry, folder, progress)
         try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
@@ -13,6 +12,7 @@ from tipl_bench.benchmark.training import verify as verifying
 from tipl_bench.benchmark.training.run import TrainingRun
 from tipl_bench.cli import main
 from tipl_bench.leaderboard.training import check as checking
+from tipl_bench.leaderboard.training.evidence import read, state_of
 
 
 @pytest.fixture(scope="module")
@@ -107,23 +107,33 @@ def test_a_wrong_command_line_is_one_sentence(words, message):
 def test_a_training_run_is_verified_before_it_is_added(runs, tmp_path, monkeypatch, agrees):
     differences = () if agrees else ("J of seed 2001 after iteration 3: 1.0 kept, 2.0 trained again",)
     record = running.read_training_record(runs / "adam")
-    found = SimpleNamespace(
-        agrees=agrees, differences=differences, record=record, numbers=3, trials=(0, 1), iterations=10
-    )
     trained = []
+
+    def verify(*_, iterations=verifying.REPLAYED, **__):
+        trained.append(iterations)
+        whole = (range(record.key.trials), record.key.iterations) if iterations is None else ((0,), 1)
+        return verifying.TrainingCheck(record, differences, 3, *whole)
+
     for place in (verifying, checking):
-        monkeypatch.setattr(
-            place,
-            "verify_training",
-            lambda *_, iterations=verifying.REPLAYED, **__: trained.append(iterations) or found,
-        )
+        monkeypatch.setattr(place, "verify_training", verify)
     in_part = invoke("leaderboard", "add", runs / "adam", "--no-rerun", "--records", tmp_path / "in part")
     assert not agrees or "some trials trained again" in in_part.output
     added = invoke("leaderboard", "add", runs / "adam", "--records", tmp_path / "whole")
     assert trained == [verifying.REPLAYED, None]
     assert (added.exit_code == 0) == agrees
-    assert len([*tmp_path.rglob("*__test.json")]) == 2 * agrees
+    states = {"in part": "replayed", "whole": "reproduced"}
+    for name in states if agrees else ():
+        (path,) = (tmp_path / name / "training").glob("*__test.json")
+        assert state_of(read(path, record)) == states[name]
+    assert agrees or not [*tmp_path.rglob("*__test.json")]
     assert agrees or "trained again" in added.output
     verified = invoke("verify", runs / "adam")
     assert verified.exit_code == (0 if agrees else 1)
     assert ("all agree, the trials bit for bit" if agrees else "1 things differ") in " ".join(verified.output.split())
+    attested = invoke("reproduce", runs / "adam", "--attest", "--records", tmp_path / "in part")
+    assert attested.exit_code == (0 if agrees else 1)
+    if agrees:
+        (path,) = (tmp_path / "in part" / "training").glob("*__test.json")
+        assert [one.kind for one in read(path, record)] == ["replayed", "reproduced"]
+    else:
+        assert "add the run first" in attested.output

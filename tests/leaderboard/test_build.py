@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from helpers.board_records import PROTOCOL_2, RESULTS, record, write
 from markdown_it import MarkdownIt
-from tipl_bench.leaderboard.build import MARKDOWN, build
+from tipl_bench.leaderboard.build import MARKDOWN, SUITE, build
 from tipl_bench.leaderboard.document import entries as entries_module
 from tipl_bench.leaderboard.document.build import document
 from tipl_bench.leaderboard.document.schema import LeaderboardDocument, read_document
@@ -300,9 +300,11 @@ def test_a_folder_without_the_marked_readme_gets_none_and_text_around_the_marks_
 
 def test_the_committed_files_are_what_the_committed_records_give(tmp_path):
     shutil.copy(ROOT / "README.md", tmp_path)
+    written = build(RESULTS, tmp_path)
+    assert tmp_path / SUITE in written, "nobody edits the suite `board` by hand"
     stale = [
         path.name
-        for path in build(RESULTS, tmp_path)
+        for path in written
         if path.suffix != ".parquet" and path.read_bytes() != (ROOT / path.relative_to(tmp_path)).read_bytes()
     ]
     assert stale == [], "run `tipl-bench leaderboard build` and commit what it writes"

@@ -14,9 +14,13 @@ from scipy import stats
 from tipl_bench.baselines.optimizers.optim4rl.parameters import MetaParameters, shipped_parameters
 from tipl_bench.benchmark.intervals import bootstrap
 from tipl_bench.benchmark.meta_training.run import shipped_records
+from tipl_bench.benchmark.training.record import read_training_record
 from tipl_bench.benchmark.training.run import curves_path, read_curves
+from tipl_bench.benchmark.training.verify import TrainingCheck
 from tipl_bench.leaderboard.render.site import render
+from tipl_bench.leaderboard.store.evidence import append_piece, evidence_path
 from tipl_bench.leaderboard.training import presentation
+from tipl_bench.leaderboard.training.evidence import attest, of_check
 from tipl_bench.leaderboard.training.export import page_data, to_csv
 from tipl_bench.leaderboard.training.store import add, load
 from tipl_bench.leaderboard.training.table import family, tables
@@ -164,6 +168,51 @@ def test_the_csv_holds_the_tables_numbers(table):
             assert line[f"{name}_row"] == (found.other if found else "")
             assert line[f"{name}_p"] == (str(found.p) if found else "")
             assert line[f"{name}_auc_low"] == (str(found.estimates["auc"].low) if found else "")
+
+
+def test_a_row_says_how_its_run_was_checked(records, tmp_path):
+    """Replayed, unless there is evidence of these very curves that says more; nothing else of the row changes."""
+    folder = copy_of(records, tmp_path)
+    (before,) = tables(folder)
+    assert {row.state for row in before.rows} == {"replayed"}, "records without evidence"
+    best, second = (folder / "training" / f"{row.id}.json" for row in before.rows[:2])
+    for path, kept, trials, iterations in ((best, best, 50, 50), (second, best, 50, 50), (second, second, 16, 10)):
+        found = TrainingCheck(read_training_record(kept), (), 7, tuple(range(trials)), iterations)
+        append_piece(evidence_path(path), of_check(found), lambda one, known: one in known)
+    (after,) = tables(folder)
+    assert [row.state for row in after.rows] == ["reproduced", *["replayed"] * (len(after.rows) - 1)]
+    assert after.rows[0].evidence[0].text.startswith("50 of 50 trials trained again to the end")
+    (part,) = after.rows[1].evidence
+    assert part.text.startswith("16 of 50 trials trained again for 10 of 50 iterations")
+    plain = [row.model_copy(update={"state": "replayed", "evidence": ()}) for row in after.rows]
+    assert plain == [*before.rows]
+    assert [line["state"] for line in csv.DictReader(to_csv(after).splitlines())] == [row.state for row in after.rows]
+    shown = [row[-1] for row in presentation.presented(after)[0].rows]
+    assert shown == [row.state for row in after.rows]
+    assert page_data([after])["tables"][0]["details"][0]["evidence"][0].startswith(after.rows[0].evidence[0].text)
+
+
+@pytest.mark.parametrize("text", ["{}", '[{"kind": "believed"}]', "[NaN", '[{"kind": "reproduced"}]'])
+def test_evidence_that_is_not_valid_is_refused(records, tmp_path, text):
+    folder = copy_of(records, tmp_path)
+    path = evidence_path(next(path for path, one in load(folder).items() if one.key.split == "test"))
+    path.parent.mkdir()
+    path.write_text(text)
+    with pytest.raises(ProtocolError, match="not valid evidence"):
+        tables(folder)
+
+
+def test_only_a_check_of_this_result_that_agreed_is_kept(runs, records, tmp_path):
+    folder = copy_of(records, tmp_path)
+    record = read_training_record(runs / "adam")
+    with pytest.raises(ProtocolError, match="nothing was kept"):
+        attest(TrainingCheck(record, ("J of seed 2001",), 7, (0,), 10), folder)
+    training_run(tmp_path / "other", 5.0)
+    with pytest.raises(ProtocolError, match="another result"):
+        attest(TrainingCheck(read_training_record(tmp_path / "other"), (), 7, (0,), 10), folder)
+    with pytest.raises(ProtocolError, match="add the run first"):
+        attest(TrainingCheck(record, (), 7, (0,), 10), tmp_path)
+    assert not [*folder.rglob("evidence/*")]
 
 
 def copy_of(records, tmp_path):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -102,6 +104,24 @@ def test_links_in_a_dataset_are_not_followed(stored, tmp_path):
     (stored.folder / "notes.txt").symlink_to(thesis / "draft.txt")
     assert typed("delete", TINY, "--yes").exit_code == 0
     assert (thesis / "draft.txt").read_text() == "mine"
+
+
+def test_the_folder_of_a_dataset_that_a_killed_process_began_is_pruned_and_a_running_ones_stays(stored, store):
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    left, running = (stored.folder.with_name(f".mine-v1.{pid}.partial") for pid in (gone.pid, os.getppid()))
+    for folder in (left, running):
+        (folder / "trials").mkdir(parents=True)
+        (folder / "trials" / ".trial-0000.safetensors.999999.partial").write_bytes(b"half")
+        (folder / "manifest.json").write_text("{")
+    assert found() == {left: "dataset that a killed process began"}
+    with exclusive(f"{stored.folder.parent.name}/mine-v1"):
+        assert "Another process is working on" in typed("prune", "--yes").stderr
+    assert left.exists()
+    assert typed("prune", "--yes").exit_code == 0
+    assert not left.exists()
+    assert (running / "trials").is_dir()
+    assert load_dataset(TINY).digest == stored.digest
 
 
 @pytest.mark.parametrize("level", ["datasets", "datasets/inverted-pendulum"])

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -11,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 from helpers import synthetic
 from helpers.hub import Cut, Flip, Slow, Status
+from helpers.hub.client import environment
 from helpers.hub.protocol import Reply
 from helpers.hub_commands import PLACE, catalogue, leftovers, published
 from helpers.small_collections import TINY
@@ -147,6 +151,43 @@ def test_a_streamed_selection_is_saved_whole_and_nothing_is_run_on_it(hub, datas
     saved.verify()
     assert [trial.path.read_bytes() for trial in saved] == [dataset.trial(i).path.read_bytes() for i in (4, 0, 2)]
     assert len(concatenate(trials.select([1]), saved)) == 4
+
+
+WAITING = """
+import pathlib, sys
+from tipl_bench import stream_dataset
+trials = stream_dataset(sys.argv[1]).select([4, 0, 2])
+print("ready", flush=True)
+sys.stdin.readline()
+trials.save(pathlib.Path(sys.argv[2]), name="inverted-pendulum/mine-v1")
+"""
+
+
+def test_two_processes_that_need_one_whole_file_fetch_it_once(hub, dataset, place, tmp_path):
+    folders, entries = [tmp_path / "one", tmp_path / "two"], [dataset.manifest.trials[place] for place in (4, 0, 2)]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", WAITING, str(place), folder],
+            env={**os.environ, **environment(hub)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for folder in folders
+    ]
+    assert [one.stdout.readline() for one in processes] == ["ready\n"] * 2
+    hub.forget()
+    hub.faults.add("GET /lfs-objects/", Slow(0.05, chunk=-(-entries[0].size // 8)))
+    for one in processes:
+        one.stdin.write("\n")
+        one.stdin.flush()
+    for one in processes:
+        one.communicate()
+        assert one.returncode == 0
+    assert hub.bytes_sent < 1.2 * sum(entry.size for entry in entries)
+    for folder in folders:
+        saved = [trial.path.read_bytes() for trial in load_dataset(folder)]
+        assert saved == [dataset.trial(place).path.read_bytes() for place in (4, 0, 2)]
 
 
 def test_the_command_fetches_some_tensors_of_some_trials(hub, dataset, place):

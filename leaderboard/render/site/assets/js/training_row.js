@@ -21,7 +21,8 @@ const trainingRow = (() => {
           dom.table("This row beside others, paired by trial", ["against", "row", "difference in AUC, 95% interval", "p", "this row is"], against.map(([reference, found]) => [
             reference, html("a", { href: state.rowLink(data.byId.get(found.other)) }, bdi(data.byId.get(found.other).method, 90)),
             columns.plain(found.estimates.auc, format(named("auc"))), text.probability(found.p), sections.judged(found.verdict)]))),
-        html("section", {}, html("h3", {}, "Record"), html("p", {}, dom.code(`leaderboard/results/training/${text.clean(row.id, 200)}.json`)))));
+        html("section", {}, html("h3", {}, "Record"), html("p", {}, dom.code(`leaderboard/results/training/${text.clean(row.id, 200)}.json`)),
+          html("p", {}, `State: ${text.clean(row.state, 20)}. `, row.evidence.length ? bdi(row.evidence.join("; "), 1000) : "A block of its trials was trained again for ten iterations when it was added; no more is kept."))));
   }
 
   // The known difference of two rows, in the direction in which it is stored.
