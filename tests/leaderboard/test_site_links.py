@@ -190,7 +190,7 @@ def test_rows_of_the_training_track_are_compared_as_their_table_compares_them(vi
     place.locator("summary").first.click()
     place.get_by_label("First row").select_option(identifier(SGD))
     choices = place.get_by_label("Second row").locator("option").evaluate_all("all => all.map(one => one.value)")
-    assert choices == ["", identifier(PLAIN), identifier(ADAM)]
+    assert choices == ["", *map(identifier, (FORECAST, PLAIN, CONTROL, ADAM))]
     place.get_by_label("First row").select_option(identifier(CONTROL))
     place.get_by_label("Second row").select_option(identifier(FORECAST))
     page.wait_for_selector("#training .compare .answer table")
@@ -203,6 +203,22 @@ def test_rows_of_the_training_track_are_compared_as_their_table_compares_them(vi
     again = visit(site).go(page.evaluate("location.hash"))
     again.wait_for_selector("#training .compare .answer table")
     assert in_view(again, "#training .compare")
+
+
+def test_a_pair_of_the_training_track_without_a_stored_difference_shows_the_means_and_names_the_command(visit, site):
+    page = visit(site).go()
+    place = page.locator("#training .compare")
+    place.locator("summary").first.click()
+    place.get_by_label("First row").select_option(identifier(SGD))
+    place.get_by_label("Second row").select_option(identifier(CONTROL))
+    page.wait_for_selector("#training .compare .answer table")
+    words = place.locator("[role=status]").first.inner_text()
+    assert words == "sgd beside adam + jump: difference in AUC \u22120.400, of which the page has no interval."
+    lines = {line[0]: line[-1] for line in cells(page, "#training .compare")}
+    assert (lines["AUC"], lines["steps to 95% (ratio)"]) == ("\u22120.400", "0.50")
+    assert "and of a forecast to its control" in place.inner_text()
+    first, second = (f"leaderboard/results/training/{identifier(short)}.json" for short in (SGD, CONTROL))
+    assert place.locator(".command code").inner_text() == f"tipl-bench compare {second} {first}"
 
 
 def test_each_table_offers_its_file_and_how_to_cite_its_dataset(visit, site):

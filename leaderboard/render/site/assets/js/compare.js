@@ -3,8 +3,8 @@ const compare = (() => {
   const { html, bdi } = dom;
   const CHOOSE = "choose a row";
 
-  // A widget: `change` is called with the ids chosen, `partners(row, rows)` are the rows that a difference to is known
-  // of, and `result(one, other)` makes the answer, its sentence first.
+  // A widget: `change` is called with the ids chosen, `partners(row, rows)` are the rows that it can stand beside,
+  // and `result(one, other)` makes the answer, its sentence first.
   function widget({ change, partners, result }) {
     const element = html("details", { class: "compare" }), said = html("div", { role: "status" }), answer = html("div", { class: "answer" });
     const [first, second] = ["First row", "Second row"].map(name => html("select", { "aria-label": name }));

@@ -22,7 +22,7 @@ const training = (() => {
     plots.push({ curves, table, rows });
     const widget = compare.widget({
       change: ids => change({ compare: ids }, { replace: true, still: true }),
-      partners: (row, all) => all.filter(other => other !== row && trainingRow.difference(row, other)),
+      partners: (row, all) => all.filter(other => other !== row),
       result: async (one, other) => trainingRow.compared(one, other, Math.min(660, place.clientWidth)),
     });
     widgets.set(table.environment, { widget, rows });

@@ -21,7 +21,7 @@ const trainingRow = (() => {
           dom.table("This row beside others, paired by trial", ["against", "row", "difference in AUC, 95% interval", "p", "this row is"], against.map(([reference, found]) => [
             reference, html("a", { href: state.rowLink(data.byId.get(found.other)) }, bdi(data.byId.get(found.other).method, 90)),
             columns.plain(found.estimates.auc, format(named("auc"))), text.probability(found.p), sections.judged(found.verdict)]))),
-        html("section", {}, html("h3", {}, "Record"), html("p", {}, dom.code(`leaderboard/results/training/${text.clean(row.id, 200)}.json`)),
+        html("section", {}, html("h3", {}, "Record"), html("p", {}, dom.code(file(row))),
           html("p", {}, `State: ${text.clean(row.state, 20)}. `, row.evidence.length ? bdi(row.evidence.join("; "), 1000) : "A block of its trials was trained again for ten iterations when it was added; no more is kept."))));
   }
 
@@ -34,18 +34,40 @@ const trainingRow = (() => {
     return null;
   }
 
+  const STORED = "The page has paired differences, with interval and p, of each row to tuned Adam and to the best plain method, and of a forecast to its control.";
+  const file = row => `leaderboard/results/training/${text.clean(row.id, 200)}.json`;
+
+  function line(name, first, second, difference) {
+    const metric = named(name), own = row => (row.estimates[name] ? columns.plain(row.estimates[name], format(metric)) : "");
+    return [metric.ratio ? `${metric.label} (ratio)` : metric.label, own(first), own(second), difference];
+  }
+
+  // Of another pair what follows from the rows' means, and the command that gives the rest.
+  function unstored(one, other, width) {
+    const between = name => {
+      const [ours, theirs] = [one, other].map(row => row.estimates[name]?.[0] ?? NaN);
+      return format(named(name), true)(named(name).ratio ? ours / theirs : ours - theirs);
+    };
+    const names = Object.keys(one.estimates).filter(name => other.estimates[name]);
+    return [
+      html("p", { class: "verdict" }, html("b", {}, bdi(one.method, 120)), " beside ", html("b", {}, bdi(other.method, 120)), `: difference in AUC ${between("auc")}, of which the page has no interval.`),
+      dom.table("The row named first minus the second; of steps the ratio", ["", "first row", "second row", "difference"], names.map(name => line(name, one, other, between(name)))),
+      html("p", { class: "soft" }, STORED, " Those of this pair, in a clone of the project:"),
+      copying.block("Command that compares the two rows", `tipl-bench compare ${file(other)} ${file(one)}`),
+      curveChart.draw([one, other], one.table.steps, "Mean curves", width),
+      compare.permalink(state.EMPTY.view, one, other),
+    ];
+  }
+
   function compared(one, other, width) {
     const known = difference(one, other);
-    if (!known) return [html("p", {}, "The leaderboard has no difference of these two rows.")];
+    if (!known) return unstored(one, other, width);
     const { first, second, found } = known;
-    const lines = Object.entries(found.estimates).map(([name, estimate]) => {
-      const metric = named(name), own = row => (row.estimates[name] ? columns.plain(row.estimates[name], format(metric)) : "");
-      return [metric.ratio ? `${metric.label} (ratio)` : metric.label, own(first), own(second), columns.plain(estimate, format(metric, true))];
-    });
+    const lines = Object.entries(found.estimates).map(([name, estimate]) => line(name, first, second, columns.plain(estimate, format(named(name), true))));
     return [
       compare.sentence(first, second, found.verdict, ["difference in AUC ", ...columns.plain(found.estimates.auc, format(named("auc"))), `, p ${text.probability(found.p)}`]),
       dom.table("The row named first minus the second, paired by trial; of steps the ratio", ["", "first row", "second row", "difference, 95% interval"], lines),
-      html("p", { class: "soft" }, "p is of the difference in AUC, corrected over the table's rows (Holm). Differences are known to tuned Adam, to the best plain method, and of a forecast to its control."),
+      html("p", { class: "soft" }, "p is of the difference in AUC, corrected over the table's rows (Holm)."),
       curveChart.draw([first, second], first.table.steps, "Mean curves", width),
       compare.permalink(state.EMPTY.view, one, other),
     ];
