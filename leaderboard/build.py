@@ -46,7 +46,7 @@ def build(records: Path | None, out: Path) -> list[Path]:
     """
     folder, site_folder = records or committed_folder(), out / SITE
     runs, training_runs = load(folder), load_training(folder)
-    board = document_of(runs)
+    board, training = document_of(runs), tables_of(training_runs)  # nothing is written if either cannot be
     site_folder.mkdir(parents=True, exist_ok=True)
     downloads = [site_folder / f"leaderboard.{suffix}" for suffix in DOWNLOADS]
     json_path, csv_path, parquet_path, bibliography_path = downloads
@@ -57,7 +57,6 @@ def build(records: Path | None, out: Path) -> list[Path]:
     board = read_document(json_path)  # all else is made from what readers of the file get
     for one in (markdown_path, suite_path):
         one.parent.mkdir(parents=True, exist_ok=True)
-    training = tables_of(training_runs)
     keys = [record.key for record in training_runs.values()]
     write_text(suite_path, render_suite([record.key for record in runs.values()], keys))
     write_text(training_path, to_json(training, indent=1).decode() + "\n")
