@@ -114,14 +114,19 @@ def check_seeds(protocol: TrainingProtocol, seeds: Iterable[int], whose: str) ->
 
 
 def default_folder(key: JumpFitKey) -> Path:
-    """`runs/jumps/<environment>/<method>[-settings]-<predictor>[-options]-<budget>-on-<dataset>-seed<N>`."""
+    """`runs/jumps/<environment>/<method>[-settings]-<predictor>[-options]-<budget>-on-<dataset>-seed<N>-<hash>`.
+
+    The hash is of the jumps that are tried and of what is collected.
+    """
 
     def spelt(settings: Iterable[str]) -> str:
         return "".join(f"-{as_file_name(one.replace('=', '-', 1).replace('/', '--'))}" for one in settings)
 
     method = "+".join((key.optimizer, *key.outer)) + spelt(key.settings)
     fitted = f"{key.predictor}{spelt(key.options)}-{key.budget}-on-{key.dataset.replace('/', '--')}"
-    return Path("runs") / "jumps" / key.protocol.environment / f"{method}-{fitted}-seed{key.seed}"
+    rest = key.model_dump(mode="json", include={"jumps", "collection"})
+    digest = hashlib.sha256(canonical_json(rest).encode()).hexdigest()[:8]
+    return Path("runs") / "jumps" / key.protocol.environment / f"{method}-{fitted}-seed{key.seed}-{digest}"
 
 
 def _sorted_out(
@@ -204,5 +209,11 @@ def _collection(
         )
     except ValidationError as error:
         raise OptionError(f"Nothing can be collected so: {first_error(error)}.") from None
+    needed, per_iteration = CURRENT.context + CURRENT.horizon, config.training.checkpoints_per_iteration
+    if config.checkpoints < needed:
+        raise OptionError(
+            f"{wanted['iterations']} iterations give {config.checkpoints} checkpoints a trial, and a window has "
+            f"{needed}: give at least {math.ceil((needed - 1) / per_iteration)} (`iterations=`)."
+        )
     check_seeds(protocol, config.seeds, "A trial to collect")
     return config

@@ -165,6 +165,7 @@ def fit_jump(
         out=folder / STATE_FOLDER,
         limit=WINDOWS,
         returns=False,
+        device="cpu",  # the key has no device, and one key gives the same numbers
         progress=progress,
     )
     plain, tuned = _tune(key, folder, threads, progress)

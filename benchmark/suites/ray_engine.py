@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Mapping
 from functools import partial
@@ -98,7 +99,7 @@ def receive(name: str, digest: str, files: Mapping[str, Any]) -> None:
 
     with exclusive(name, wait=True):
         target = dataset_folder(name)
-        staging = target.with_name(f".{target.name}.received")
+        staging = target.with_name(f".{target.name}.{os.getpid()}.partial")
         if not target.exists():
             shutil.rmtree(staging, ignore_errors=True)
             for place, reference in files.items():

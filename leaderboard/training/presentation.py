@@ -51,8 +51,8 @@ INTRODUCTION = (
     "Tuned: the one that was best there, by AUC. Control: with the settings of a forecast's jump, along the last "
     "iteration's change exactly as far as the predictor forecasts there, on its own path. Its M steps: environment "
     "steps, in millions, of the datasets or the meta-training that a method rests on. Checked: reproduced, where all "
-    "trials were trained again to the end with the same curves bit for bit; replayed, where that is known of one block "
-    "of trials for ten iterations."
+    "trials were trained again to the end with the same curves bit for bit; replayed, where that was done with one "
+    "block of trials for ten iterations, or nothing is recorded of it."
 )
 
 

@@ -60,6 +60,7 @@ def test_a_suite_is_run_once_and_reported(board, tmp_path):
     assert {name: (tmp_path / "runs" / name / "record.json").read_bytes() for name in NAMES} == before
 
 
+@pytest.mark.slow
 def test_what_fails_stops_no_other_and_is_tried_again(board, tmp_path):
     predictor = tmp_path / "mine.py"
     predictor.write_text(
@@ -183,7 +184,9 @@ def test_a_task_waits_for_what_it_needs_and_is_not_begun_if_that_fails():
 def test_runs_that_differ_are_rows_of_their_own():
     tasks = tasks_of(read_suite("board")[1])
     groups = {task.group for task in tasks if task.kind == "run"}
-    double = [group for group in groups if group.startswith("autoregression quick inverted-double-pendulum")]
+    double = [
+        group for group in groups if group.startswith("autoregression quick inverted-double-pendulum/ppo-mini-v2")
+    ]
     assert len(double) == 2, "fitted on its own trials, and on Hopper's"
 
 
@@ -238,7 +241,9 @@ def test_the_board_is_what_its_suite_gives():
         for one in trained
     ]
     assert {canonical_json(request.key().model_dump(mode="json")) for request in requests} == {
-        canonical_json(record.key.model_dump(mode="json")) for record in load(RECORDS).values()
+        canonical_json(record.key.model_dump(mode="json"))
+        for record in load(RECORDS).values()
+        if record.key.optimizer.name != "open"  # released weights too
     }
 
 

@@ -48,12 +48,13 @@ def open_cluster(engine: str) -> Cluster | None:
         return None
     if engine != RAY and ":" not in engine:
         raise UnknownNameError("engine", engine, [LOCAL, RAY, "HOST:PORT"])
-    if engine.startswith("ray://"):
+    address = os.environ.get("RAY_ADDRESS") if engine == RAY else engine
+    if address and address.startswith("ray://"):
         raise OptionError(
-            f"{engine}: Ray's client sends no files part by part. Run the command on a machine of the cluster and "
+            f"{address}: Ray's client sends no files part by part. Run the command on a machine of the cluster and "
             "name the cluster's own HOST:PORT."
         )
-    return Cluster(None if engine == RAY else engine)
+    return Cluster(address if address and ":" in address else None)
 
 
 class Cluster:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import io
 import json
@@ -27,6 +28,7 @@ from .work import Message, Work
 
 PROGRESS_SECONDS = 1.0
 """How often a node sends what a piece of work tells."""
+CODE = ("baselines", "benchmark", "registry", "rl", "utils")
 PART_BYTES = 16 << 20
 RESUMABLE_BYTES = 256 << 20
 """Most bytes of the files that interrupted work goes on from: larger ones stay on their node, and are lost with it."""
@@ -37,8 +39,17 @@ are all there is (`whole`); how the process was `lost`, killed by a signal, or `
 
 
 def machine_versions() -> dict[str, str]:
-    """The versions that all machines of a cluster must share."""
-    return {"tipl-bench": __version__, **package_versions()}
+    """The versions that all machines of a cluster must share, and the digest of this package's sources."""
+    return {"tipl-bench": __version__, "tipl-bench's sources": _sources(), **package_versions()}
+
+
+@functools.cache
+def _sources() -> str:
+    """Of what trains, forecasts and scores: a version stays the same between two commits."""
+    digest, root = hashlib.sha256(), Path(__file__).parents[2]
+    for path in sorted(path for folder in CODE for path in (root / folder).rglob("*.py")):
+        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:12]
 
 
 def perform_away(

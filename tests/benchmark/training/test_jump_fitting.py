@@ -160,7 +160,7 @@ def test_a_folder_holds_one_fit_and_what_is_lost_is_made_again(finished, monkeyp
         ({"first_seed": 3002}, OptionError, "seed 3002, which is of a tuning trial"),
         ({"trials": 2}, OptionError, "whole number from 3"),
         ({"iterations": 11}, OptionError, "iterations_trained is 11, and the steps make 10"),
-        ({"iterations": 5}, ProtocolError, "would have 26 checkpoints"),
+        ({"iterations": 5}, OptionError, "5 iterations give 26 checkpoints.*at least 6 .`iterations=`"),
         ({"seed": -1}, OptionError, "Invalid seed"),
         ({"budget": "huge"}, UnknownNameError, "huge"),
         ({"threads": 0}, OptionError, "number of threads 0"),
