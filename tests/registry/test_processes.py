@@ -41,7 +41,8 @@ def is_running(pid):
         return False
 
 
-@pytest.mark.parametrize("version", [pytest.param(2, marks=pytest.mark.slow), 3])
+@pytest.mark.slow
+@pytest.mark.parametrize("version", [2, 3])
 def test_when_a_collection_in_two_processes_is_killed_then_both_end_and_it_is_finished_to_the_same_bytes(
     version, store, monkeypatch
 ):
