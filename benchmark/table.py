@@ -260,16 +260,17 @@ def _cells(metric: Metric, result: Result) -> list[Cell]:
     return [value, interval(estimate, metric.digits)] if metric.interval else [value]
 
 
-def number(value: float | None, digits: int, *, sign: bool = False) -> str:
+def number(value: float | None, digits: int, *, sign: bool = False, thousands: bool = False) -> str:
     """A number, or a dash where it is undefined."""
     if value is None:
         return "-"
     value = round(value, digits) + 0.0  # no negative zero
-    return f"{value:+.{digits}f}" if sign else f"{value:.{digits}f}"
+    return f"{value:{'+' if sign else ''}{',' if thousands else ''}.{digits}f}"
 
 
-def interval(estimate: Estimate, digits: int) -> str:
+def interval(estimate: Estimate, digits: int, *, thousands: bool = False) -> str:
     """An interval in brackets, or a dash."""
     if estimate.low is None or estimate.high is None:
         return "-"
-    return f"[{estimate.low:.{digits}f}, {estimate.high:.{digits}f}]"
+    spec = f"{',' if thousands else ''}.{digits}f"
+    return f"[{estimate.low:{spec}}, {estimate.high:{spec}}]"

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .completion import complete_budgets, complete_optimizers, complete_outer_rules
+
 if TYPE_CHECKING:
     from ..benchmark.tracking.loggers import Logger
     from ..benchmark.worker.usage import Limits
@@ -19,6 +21,32 @@ protocol_option = click.option(
     type=click.IntRange(1),
     metavar="N",
     help="Version of the protocol: 1 or 2. [default: the current one]",
+)
+budget_option = click.option(
+    "--budget",
+    default="quick",
+    show_default=True,
+    metavar="NAME",
+    shell_complete=complete_budgets,
+    help="Training budget: smoke, quick, standard or paper.",
+)
+optimizer_option = click.option(
+    "--optimizer",
+    default="adam",
+    show_default=True,
+    metavar="NAME",
+    shell_complete=complete_optimizers,
+    help="What makes the steps; `tipl-bench optimizers` lists them.",
+)
+outer_option = click.option(
+    "--outer",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=complete_outer_rules,
+    help="What acts between two PPO iterations: an outer step, an average, a jump; repeatable, in this order.",
+)
+track_environment_option = click.option(
+    "--env", "environment", required=True, metavar="ID", help="Gymnasium environment of the training track."
 )
 engine_option = click.option(
     "--engine",

@@ -9,9 +9,15 @@ from typing import Literal
 
 import click
 
-from .completion import complete_optimizers, complete_outer_rules
 from .groups import examples
-from .options import build_logger, engine_option, log_options
+from .options import (
+    build_logger,
+    engine_option,
+    log_options,
+    optimizer_option,
+    outer_option,
+    track_environment_option,
+)
 from .output import Bars, console, echo, quiet_option
 
 
@@ -24,22 +30,9 @@ from .output import Bars, console, echo, quiet_option
         "train --env InvertedDoublePendulum-v4 --engine ray",
     ),
 )
-@click.option(
-    "--optimizer",
-    default="adam",
-    show_default=True,
-    metavar="NAME",
-    shell_complete=complete_optimizers,
-    help="What makes the steps; `tipl-bench optimizers` lists them.",
-)
-@click.option(
-    "--outer",
-    multiple=True,
-    metavar="NAME",
-    shell_complete=complete_outer_rules,
-    help="What acts between two PPO iterations: an outer step, an average, a jump; repeatable, in this order.",
-)
-@click.option("--env", "environment", required=True, metavar="ID", help="Gymnasium environment of the training track.")
+@optimizer_option
+@outer_option
+@track_environment_option
 @click.option(
     "--set",
     "settings",

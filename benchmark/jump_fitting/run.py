@@ -108,9 +108,9 @@ def fit_jump(
     dataset
         A catalogued dataset to fit on instead of collecting one, or a name for what is collected.
     trials, iterations, first_seed
-        How many trials are collected (100), for how many PPO iterations (until nearly all are solved), and the seed of
-        the first (100,001). The first 50 are a dataset with validation and test trials, which the others extend, all
-        for training.
+        How many trials are collected (100), for how many PPO iterations (the protocol's, or 24 of InvertedPendulum,
+        when nearly all are solved), and the seed of the first (100,001). The first 50 are a dataset with validation and
+        test trials, which the others extend, all for training.
     out
         The folder; `runs/jumps/<environment>/...` by default.
     threads

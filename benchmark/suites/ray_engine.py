@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -16,6 +14,7 @@ from ...utils.engines.child import ChildProcess
 from ...utils.engines.cluster import Cluster
 from ...utils.engines.work import Message, Process, Receive, Work, program_of
 from ...utils.errors import DatasetError
+from ...utils.files import new_folder
 from ..forecast.run_folder import PREDICTOR_NAME
 from ..record import RECORD_NAME
 from .engine import Engine
@@ -99,15 +98,12 @@ def receive(name: str, digest: str, files: Mapping[str, Any]) -> None:
 
     with exclusive(name, wait=True):
         target = dataset_folder(name)
-        staging = target.with_name(f".{target.name}.{os.getpid()}.partial")
         if not target.exists():
-            shutil.rmtree(staging, ignore_errors=True)
-            for place, reference in files.items():
-                path = staging / place
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(ray.get(reference))
-            dataset = Dataset.open(staging)
-            dataset.verify()
-            staging.replace(target)
+            with new_folder(target) as staging:
+                for place, reference in files.items():
+                    path = staging / place
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.write_bytes(ray.get(reference))
+                Dataset.open(staging).verify()
         if (found := Dataset.open(target).digest) != digest:
             raise DatasetError(f"{target} is another {name} (digest {found[:12]}, not {digest[:12]}); remove it there.")

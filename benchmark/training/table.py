@@ -34,9 +34,8 @@ def render(record: TrainingRecord) -> RenderableType:
     table = FoldedTable("metric", [ColumnGroup(("value", "95% interval", ""))], justify="left")
     for metric in METRICS:
         estimate = record[metric.name]
-        value = "-" if estimate.value is None else f"{estimate.value:,.{metric.digits}f}"
-        bounds = estimate.low, estimate.high
-        between = "-" if None in bounds else f"[{', '.join(f'{bound:,.{metric.digits}f}' for bound in bounds)}]"
+        value = number(estimate.value, metric.digits, thousands=True)
+        between = interval(estimate, metric.digits, thousands=True)
         table.add_row(metric.heading, [[value, between, Text(metric.meaning, "dim")]])
     millions = key.trials * steps / 1e6
     foot = Text(

@@ -12,9 +12,9 @@ from typing import Any
 
 import click
 
-from ..completion import complete_budgets, complete_optimizers
+from ..completion import complete_optimizers
 from ..groups import ListingCommands, as_options, examples
-from ..options import json_option
+from ..options import budget_option, json_option
 from ..output import Bars, console, echo, print_descriptions, quiet_option
 from .fit import fit_optimizer
 
@@ -153,14 +153,7 @@ def check(name: str, settings: tuple[str, ...], as_json: bool) -> None:
     ),
 )
 @click.argument("name")
-@click.option(
-    "--budget",
-    default="quick",
-    show_default=True,
-    metavar="NAME",
-    shell_complete=complete_budgets,
-    help="Amount of training: smoke, quick, standard or paper.",
-)
+@budget_option
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Meta-seed.")
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Set an option; repeatable.")
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder. [default: runs/meta-training/...]")

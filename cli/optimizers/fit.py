@@ -8,15 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..completion import (
-    complete_budgets,
-    complete_datasets,
-    complete_optimizers,
-    complete_outer_rules,
-    complete_predictors,
-)
+from ..completion import complete_datasets, complete_predictors
 from ..groups import examples
-from ..options import json_option
+from ..options import budget_option, json_option, optimizer_option, outer_option, track_environment_option
 from ..output import Bars, console, echo, quiet_option
 
 if TYPE_CHECKING:
@@ -33,22 +27,9 @@ if TYPE_CHECKING:
     ),
 )
 @click.argument("name")
-@click.option("--env", "environment", required=True, metavar="ID", help="Gymnasium environment of the training track.")
-@click.option(
-    "--optimizer",
-    default="adam",
-    show_default=True,
-    metavar="NAME",
-    shell_complete=complete_optimizers,
-    help="What makes the steps.",
-)
-@click.option(
-    "--outer",
-    multiple=True,
-    metavar="NAME",
-    shell_complete=complete_outer_rules,
-    help="What acts between two PPO iterations beside the jump, which comes last unless it is named; repeatable.",
-)
+@track_environment_option
+@optimizer_option
+@outer_option
 @click.option(
     "--set",
     "settings",
@@ -65,21 +46,14 @@ if TYPE_CHECKING:
     shell_complete=complete_predictors,
     help="What is fitted.",
 )
-@click.option(
-    "--budget",
-    default="quick",
-    show_default=True,
-    metavar="NAME",
-    shell_complete=complete_budgets,
-    help="Training budget of the predictor: smoke, quick, standard or paper.",
-)
+@budget_option
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the predictor.")
 @click.option("--trials", type=click.IntRange(3), metavar="N", help="Trials to collect. [default: 100]")
 @click.option(
     "--iterations",
     type=click.IntRange(1),
     metavar="N",
-    help="PPO iterations of each. [default: until nearly all are solved]",
+    help="PPO iterations of each. [default: the protocol's; 24 of InvertedPendulum-v4]",
 )
 @click.option("--first-seed", type=click.IntRange(0), metavar="N", help="Seed of the first. [default: 100001]")
 @click.option(
@@ -95,10 +69,10 @@ if TYPE_CHECKING:
 def fit_optimizer(name: str, environment: str, settings: tuple[str, ...], as_json: bool, **rest: Any) -> None:
     """Fit the predictor of a jump on trials of the method that it rides on.
 
-    NAME is `jump`. Trials are collected under the method, the predictor is fitted on their training trials, and the
-    tuning trials are trained with every configuration of the jump, at most eight, and without jumps. The one with the
-    highest AUC is kept, and the commands for the test trials are printed. Repeating the command resumes an interrupted
-    one.
+    NAME is `jump`, which acts after the outer rules unless `--outer jump` is among them. Trials are collected under the
+    method, the predictor is fitted on their training trials, and the tuning trials are trained with every configuration
+    of the jump, at most eight, and without jumps. The one with the highest AUC is kept, and the commands for the test
+    trials are printed. Repeating the command resumes an interrupted one.
     """
     from ...benchmark.jump_fitting import table
     from ...benchmark.jump_fitting.record import JUMP

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..completion import complete_budgets, complete_datasets, complete_devices, complete_environments
+from ..completion import complete_datasets, complete_devices, complete_environments
 from ..datasets.hub import downloading
 from ..output import Bars, echo
 
@@ -28,14 +28,6 @@ dataset_option = click.option(
     metavar="DATASET",
     shell_complete=complete_datasets,
     help="Dataset name, hf:// address or folder, instead of --env; `tipl-bench datasets list` lists names.",
-)
-budget_option = click.option(
-    "--budget",
-    default="quick",
-    show_default=True,
-    metavar="NAME",
-    shell_complete=complete_budgets,
-    help="Training budget: smoke, quick, standard or paper.",
 )
 device_option = click.option(
     "--device",

@@ -15,10 +15,17 @@ import click
 
 from ..completion import complete_predictors
 from ..groups import as_options, examples
-from ..options import build_limits, build_logger, log_options, memory_option, protocol_option, timeout_option
+from ..options import (
+    budget_option,
+    build_limits,
+    build_logger,
+    log_options,
+    memory_option,
+    protocol_option,
+    timeout_option,
+)
 from ..output import Bars, console, echo, quiet_option
 from .options import (
-    budget_option,
     collect_option,
     dataset_options,
     device_option,

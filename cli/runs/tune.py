@@ -10,10 +10,9 @@ import click
 
 from ..completion import complete_predictors
 from ..groups import as_options, examples
-from ..options import build_limits, memory_option, protocol_option, timeout_option
+from ..options import budget_option, build_limits, memory_option, protocol_option, timeout_option
 from ..output import Bars, echo, quiet_option
 from .options import (
-    budget_option,
     collect_option,
     dataset_options,
     device_option,

@@ -28,10 +28,12 @@ from .work import Message, Work
 
 PROGRESS_SECONDS = 1.0
 """How often a node sends what a piece of work tells."""
-CODE = ("baselines", "benchmark", "registry", "rl", "utils")
 PART_BYTES = 16 << 20
 RESUMABLE_BYTES = 256 << 20
 """Most bytes of the files that interrupted work goes on from: larger ones stay on their node, and are lost with it."""
+
+CODE = ("baselines", "benchmark", "registry", "rl", "utils")
+"""Folders of this package that decide what a piece of work gives."""
 
 Part = dict[str, Any]
 """One of: `messages`; a piece of a file (`name`, `bytes`); the sha256 of the `files` that came before, and whether they

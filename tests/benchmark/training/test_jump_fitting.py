@@ -14,7 +14,6 @@ from helpers.training_records import small_protocol, training_run
 from rich.console import Console
 from tipl_bench.benchmark.intervals import Estimate
 from tipl_bench.benchmark.jump_fitting import run as fitting
-from tipl_bench.benchmark.jump_fitting.request import check_seeds
 from tipl_bench.benchmark.jump_fitting.run import read_jump_fit
 from tipl_bench.benchmark.jump_fitting.table import render
 from tipl_bench.benchmark.training import protocol as protocols
@@ -183,12 +182,17 @@ def test_what_cannot_be_fitted_is_refused_before_anything_is_trained(arguments, 
     assert not (store / "collecting").exists()
 
 
-def test_a_catalogued_dataset_with_the_tracks_seeds_is_none_to_fit_on(smooth):
-    """Its training trials' seeds, not those of its test trials, decide."""
-    trained = [smooth.manifest.trial_seeds[trial] for trial in smooth.manifest.split.fitted]
-    check_seeds(SMALL, trained, smooth.name)
-    with pytest.raises(OptionError, match="seed 2002"):
-        check_seeds(SMALL, [*trained, 2002], smooth.name)
+@pytest.mark.parametrize("fitted", [True, False])
+def test_a_catalogued_dataset_with_the_tracks_seeds_is_none_to_fit_on(fitted, smooth, monkeypatch):
+    """The seeds of the trials that are fitted on, not those of its test trials, decide."""
+    split = smooth.manifest.split
+    trial = split.fitted[0] if fitted else split.test[0]
+    monkeypatch.setattr(protocols, "TEST_SEED", smooth.manifest.trial_seeds[trial])
+    monkeypatch.setitem(protocols.PROTOCOLS, ENVIRONMENT, SMALL.model_copy(update={"trials": 1}))
+    monkeypatch.setattr(fitting, "load_or_collect", lambda *_, **__: smooth)
+    monkeypatch.setattr(fitting, "run", stop)
+    with pytest.raises(OptionError if fitted else KeyboardInterrupt, match="of a test trial" if fitted else None):
+        tipl_bench.fit_jump(ENVIRONMENT, predictor="autoregression", dataset="inverted-pendulum/ppo-head-v1")
 
 
 def test_other_rules_have_no_predictor_to_fit():
