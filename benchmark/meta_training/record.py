@@ -23,6 +23,8 @@ class MetaKey(Document):
     """How it is meta-trained."""
     seed: Seed
     """The meta-seed."""
+    device: Text = "cpu"
+    """The type of device that it is computed on: a GPU rounds otherwise."""
 
 
 class Validation(Document):

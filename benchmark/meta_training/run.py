@@ -27,7 +27,7 @@ from ...utils.progress import Progress, silent
 from ..forecast.run_folder import claim_folder
 from ..provenance import provenance
 from ..record import RECORD_NAME, parse
-from ..request import as_file_name, check_whole, several
+from ..request import as_file_name, check_whole, resolve_device, several
 from . import figures
 from .record import MetaKey, MetaRecord, Validation
 
@@ -60,6 +60,7 @@ def meta_train(
     budget: str = "quick",
     seed: int = 0,
     options: Mapping[str, object] | Sequence[str] = (),
+    device: str = "cpu",
     out: str | Path | None = None,
     progress: Progress = silent,
 ) -> MetaRun:
@@ -75,6 +76,8 @@ def meta_train(
         The meta-seed: of the meta-parameters, the agents and all that they do.
     options
         Settings by name or as `name=value`; see `MetaOptions`.
+    device
+        Where agents and the rule are computed: `cpu`, `cuda`, or `auto`. The gridworlds are played on the processor.
     out
         The run folder; `runs/meta-training/<optimizer>-<budget>[-settings]-seed<N>` by default.
     progress
@@ -97,7 +100,13 @@ def meta_train(
     settings = as_settings(options) if isinstance(options, Mapping) else several("options", options)
     chosen: MetaOptions = build_options(LEARNED, budget, settings, 0)
     check_whole("seed", seed, 0)
-    key = MetaKey(optimizer=optimizer, version=Optim4RL.version, options=options_dict(chosen), seed=seed)
+    key = MetaKey(
+        optimizer=optimizer,
+        version=Optim4RL.version,
+        options=options_dict(chosen),
+        seed=seed,
+        device=resolve_device(device),
+    )
     given = "".join(f"-{as_file_name(one.replace('=', '-', 1))}" for one in sorted(settings))
     folder = Path(out) if out else Path("runs") / "meta-training" / f"{optimizer}-{budget}{given}-seed{seed}"
     claim_folder(folder, key, lambda document: None if parse(MetaKey, document) == key else "of other settings")
@@ -139,8 +148,8 @@ class _Run:
 
     def __init__(self, options: MetaOptions, key: MetaKey, folder: Path) -> None:
         self.options, self.key, self.folder = options, key, folder
-        self.circumstances = provenance("cpu", "none", None)
-        self.training = meta_training(options, key.seed)
+        self.circumstances = provenance(key.device, "none", None)
+        self.training = meta_training(options, key.seed, key.device)
         self.kept = self.training.vector
         self.rewards: list[float] = []
         self.validations: list[Validation] = []
@@ -171,7 +180,8 @@ class _Run:
         """Measure the meta-parameters of now on validation agents, and keep them if they are the best trained ones."""
         options, seeds = self.options, [VALIDATION_SEED + n for n in range(self.options.probes)]
         rule = GivenRule(self.training.rule, self.training.vector, options.rate)
-        found = [life(rule, world, seeds, options.lifetime, options.a2c) for world in options.gridworlds]
+        device = self.key.device
+        found = [life(rule, world, seeds, options.lifetime, options.a2c, device) for world in options.gridworlds]
         rewards = np.concatenate([one[options.lifetime // 2 :].mean(0) for one in found])
         now = Validation(iteration=self.training.iteration, rewards=tuple(rewards.tolist()))
         trained = [one for one in self.validations if one.iteration]

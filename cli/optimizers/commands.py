@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from ..completion import complete_optimizers
+from ..completion import complete_devices, complete_optimizers
 from ..groups import ListingCommands, as_options, examples
 from ..options import budget_option, json_option
 from ..output import Bars, console, echo, print_descriptions, quiet_option
@@ -156,21 +156,29 @@ def check(name: str, settings: tuple[str, ...], as_json: bool) -> None:
 @budget_option
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Meta-seed.")
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Set an option; repeatable.")
+@click.option(
+    "--device",
+    default="cpu",
+    show_default=True,
+    metavar="NAME",
+    shell_complete=complete_devices,
+    help="Where it is computed: auto, cpu or cuda.",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder. [default: runs/meta-training/...]")
 @quiet_option
 @json_option
 def train_optimizer(
-    name: str, budget: str, seed: int, settings: tuple[str, ...], out: Path | None, as_json: bool
+    name: str, budget: str, seed: int, settings: tuple[str, ...], device: str, out: Path | None, as_json: bool
 ) -> None:
     """Meta-train a learned optimizer on gridworlds, from scratch, and keep what was best on validation agents.
 
-    One process on one thread; run several seeds beside each other. Repeating the command resumes an interrupted run.
-    `tipl-bench optimizers NAME` lists the options.
+    One process on one thread, or with a GPU; run several seeds beside each other. Repeating the command resumes an
+    interrupted run. `tipl-bench optimizers NAME` lists the options.
     """
     from ...benchmark.meta_training.run import meta_train
 
     with Bars() as bars:
-        run = meta_train(name, budget=budget, seed=seed, options=settings, out=out, progress=bars.stage)
+        run = meta_train(name, budget=budget, seed=seed, options=settings, device=device, out=out, progress=bars.stage)
     record = run.record
     if as_json:
         click.echo(record.model_dump_json(indent=1))

@@ -64,16 +64,19 @@ class GridAgents:
         One seed an agent, of its initialisation and its episodes.
     settings
         A2C's.
+    device
+        Where networks are computed; the gridworlds themselves are played on the processor.
     """
 
-    def __init__(self, world: World, seeds: Sequence[int], settings: A2CHyperparameters) -> None:
+    def __init__(self, world: World, seeds: Sequence[int], settings: A2CHyperparameters, device: str = "cpu") -> None:
         self.layout, self.settings, self.size = GridAgentLayout(world), settings, len(seeds)
+        self.device = torch.device(device)
         streams = np.concatenate([_streams(seed, settings.environments) for seed in seeds])
         self.worlds = Gridworlds(world, streams)
 
     def initial(self, seeds: Sequence[int]) -> Tensor:
         """Initialisations [N, P]."""
-        return torch.stack([self.layout.initial(seed) for seed in seeds])
+        return torch.stack([self.layout.initial(seed) for seed in seeds]).to(self.device)
 
     def restart(self, agent: int, seed: int) -> Tensor:
         """Begin an agent's episodes anew with another seed; its initialisation [P]."""
@@ -87,8 +90,8 @@ class GridAgents:
     def rollout(self, parameters: Tensor) -> Rollout:
         """Let agents with parameters [N, P] act."""
         shape = (self.size, self.settings.rollout, self.settings.environments)
-        planes = torch.empty(self.size, shape[1] + 1, shape[2], *self.layout.world.planes)
-        actions = torch.empty(shape, dtype=torch.int64)
+        planes = torch.empty(self.size, shape[1] + 1, shape[2], *self.layout.world.planes, device=self.device)
+        actions = torch.empty(shape, dtype=torch.int64, device=self.device)
         rewards, ended = torch.empty(shape), torch.empty(shape, dtype=torch.bool)
         now = np.empty((len(self.worlds), *self.layout.world.planes), dtype=np.float32)
         for step in range(shape[1] + 1):
@@ -97,11 +100,12 @@ class GridAgents:
             if step == shape[1]:
                 break
             logits = self.layout.forward(parameters, planes[:, step])[0]
-            actions[:, step] = select(logits, torch.from_numpy(self.worlds.draws()).view(self.size, -1))
-            gained, over = self.worlds.step(actions[:, step].reshape(-1).numpy())
+            draws = torch.from_numpy(self.worlds.draws()).view(self.size, -1).to(self.device)
+            actions[:, step] = select(logits, draws)
+            gained, over = self.worlds.step(actions[:, step].reshape(-1).numpy(force=True))
             rewards[:, step] = torch.from_numpy(gained).view(self.size, -1)
             ended[:, step] = torch.from_numpy(over).view(self.size, -1)
-        return Rollout(planes, actions, rewards, ended)
+        return Rollout(planes, actions, rewards.to(self.device), ended.to(self.device))
 
     def gradient(self, parameters: Tensor, rollout: Rollout) -> Tensor:
         """Gradients [N, P] of A2C's loss: policy gradient with TD(lambda) errors, their squares, and entropy."""
@@ -146,12 +150,19 @@ class A2CTraining:
         Turns gradients into new weights; its rate is not annealed.
     settings
         A2C's.
+    device
+        See `GridAgents`.
     """
 
     def __init__(
-        self, world: World, seeds: Sequence[int], optimizer: Optimizer, settings: A2CHyperparameters | None = None
+        self,
+        world: World,
+        seeds: Sequence[int],
+        optimizer: Optimizer,
+        settings: A2CHyperparameters | None = None,
+        device: str = "cpu",
     ) -> None:
-        self.agents = GridAgents(world, seeds, settings or A2CHyperparameters())
+        self.agents = GridAgents(world, seeds, settings or A2CHyperparameters(), device)
         self.optimizer = optimizer
         self.parameters = self.agents.initial(seeds)
         layout: Any = self.agents.layout  # of an optimizer that reads no more of it than names and shapes
@@ -168,7 +179,7 @@ class A2CTraining:
         self.updates += 1
         place: dict[str, Any] = {"learning_rate": self.optimizer.learning_rate, "iteration": self.updates}
         self.parameters = self.optimizer.step(self.parameters, gradient, self.state, **place, epoch=1, minibatch=0)
-        return rollout.rewards.double().mean((1, 2)).numpy()
+        return rollout.rewards.double().mean((1, 2)).numpy(force=True)
 
 
 def _streams(seed: int, count: int) -> npt.NDArray[np.uint64]:

@@ -9,10 +9,16 @@ from helpers import synthetic
 from tipl_bench.baselines import predictor_type
 from tipl_bench.baselines.fitting import torch_predictor
 from tipl_bench.baselines.fitting.torch_predictor import Schedule, seeded, train
+from tipl_bench.baselines.optimizers.lookup import build_optimizer
+from tipl_bench.baselines.optimizers.optim4rl.meta_training import meta_training
+from tipl_bench.baselines.optimizers.optim4rl.settings import MetaOptions
 from tipl_bench.baselines.options import build_options
 from tipl_bench.baselines.predictor import FitTask, TrainingState
+from tipl_bench.benchmark.meta_training import run as meta_run
+from tipl_bench.benchmark.meta_training.run import meta_train
 from tipl_bench.benchmark.request import RunRequest, resolve_device
 from tipl_bench.benchmark.run import execute
+from tipl_bench.rl.gridworlds import WORLDS, A2CHyperparameters, A2CTraining
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
 
@@ -119,6 +125,53 @@ def test_when_a_replayed_training_is_resumed_then_it_ends_as_it_does_uninterrupt
     resumed, again = noisy_training(replay=True, resume=kept[30])
     torch.testing.assert_close(resumed, whole, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(torch.tensor(again), torch.tensor(curve), rtol=1e-3, atol=1e-4)
+
+
+WORLD = pytest.mark.parametrize("world", ["small_dense_long", "big_dense_long"])
+
+
+@WORLD
+@pytest.mark.parametrize("normalised", [False, True])
+def test_when_meta_gradients_are_taken_on_the_device_then_they_are_the_processors(world, normalised):
+    options = MetaOptions(worlds=world, agents=4, environments=4, normalised=normalised)
+    (gradient, reward), (other, other_reward) = (
+        training.populations[0].iterate(training.vector, 0, training.draw(0))
+        for training in (meta_training(options, 3, device) for device in ("cuda", "cpu"))
+    )
+    torch.testing.assert_close(reward.cpu(), other_reward)  # all actions were the same
+    torch.testing.assert_close(gradient, other, rtol=1e-2, atol=1e-3 * float(other.abs().max()))
+
+
+@pytest.mark.parametrize("objective", ["loss", "reward"])
+def test_when_meta_training_on_the_device_is_interrupted_then_it_ends_with_the_same_bytes(
+    objective, tmp_path, monkeypatch
+):
+    settings = {"budget": "smoke", "options": {"objective": objective, "iterations": 4}, "device": "cuda"}
+    whole = meta_train(**settings, out=tmp_path / "whole")
+    monkeypatch.setattr(meta_run, "SNAPSHOT_SECONDS", 0.0)
+
+    def stop(stage, done, total, word):
+        if done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        meta_train(**settings, out=tmp_path / "stopped", progress=stop)
+    again = meta_train(**settings, out=tmp_path / "stopped")
+    assert again.parameters.read_bytes() == whole.parameters.read_bytes()
+    assert again.record.provenance.gpu == torch.cuda.get_device_name()
+
+
+@WORLD
+@pytest.mark.parametrize("optimizer", ["adam", "rmsprop"])
+def test_when_a2c_is_computed_on_the_device_then_agents_learn_as_on_the_processor(world, optimizer):
+    settings = A2CHyperparameters(environments=4)
+    on_device, here = (
+        A2CTraining(WORLDS[world], range(4), build_optimizer(optimizer, (), ()), settings, device)
+        for device in ("cuda", "cpu")
+    )
+    for _ in range(3):
+        np.testing.assert_array_equal(on_device.update(), here.update())
+    torch.testing.assert_close(on_device.parameters.cpu(), here.parameters, rtol=1e-3, atol=1e-5)
 
 
 def test_when_there_is_a_device_then_auto_takes_it():

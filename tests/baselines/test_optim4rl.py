@@ -245,7 +245,7 @@ def test_the_evolution_strategy_climbs(monkeypatch):
     goal = training.vector.clone()
     goal[training.trained] += 0.5
 
-    def reward(optimizer, world, seeds, updates, settings):
+    def reward(optimizer, world, seeds, updates, settings, device):
         assert seeds[: len(seeds) // 2] == seeds[len(seeds) // 2 :]
         return np.repeat(-(optimizer.vector - goal).square().sum(1)[None].numpy(), updates, axis=0)
 

@@ -83,7 +83,7 @@ def test_the_best_on_validation_agents_is_kept(tmp_path, monkeypatch):
     """By rewards that are made up: of the beginning 9, then 1, 3, 2."""
     made_up, vectors = iter([9.0, 1.0, 3.0, 2.0]), []
 
-    def life(rule, world, seeds, updates, settings):
+    def life(rule, world, seeds, updates, settings, device):
         vectors.append(rule.vector.clone())
         return np.full((updates, len(seeds)), next(made_up))
 
@@ -198,7 +198,7 @@ def test_the_rate_is_chosen_on_validation_agents_of_all_meta_seeds(tmp_path, mon
     method = Method("both", "adam", (("epsilon=1e-8",), ("epsilon=1e-5",)), 1e-3, (None, None))
     scores = {(0, 1e-3): 1.0, (1, 1e-3): 2.0, (0, 1e-2): 5.0, (1, 1e-2): -3.0}
 
-    def made_up(optimizer, settings, world, seeds, protocol):
+    def made_up(optimizer, settings, world, seeds, protocol, device):
         assert seeds[0] == RATE_SEED
         return np.full((12, 3), scores[int(settings[0] == "epsilon=1e-5"), float(settings[-1].partition("=")[2])])
 

@@ -17,7 +17,7 @@ from ....rl.gridworlds.training import GridAgents, Rollout
 from ....rl.gridworlds.worlds import ABSENT
 from ....utils.errors import PredictorError
 from .optimizer import CLIP, GivenRule
-from .rule import CHUNK, Rule, scales
+from .rule import CHUNKS, Rule, scales
 from .settings import MetaOptions
 
 Arrays = dict[str, npt.NDArray[Any]]
@@ -33,13 +33,15 @@ class MetaTraining(ABC):
         How it is trained.
     seed
         Of the meta-parameters, the agents and all that they do.
+    device
+        Where agents and the rule are computed; the meta-parameters stay on the processor.
     """
 
     decays = (0.9, 0.999)
     """Adam's, for the meta-parameters."""
 
-    def __init__(self, options: MetaOptions, seed: int) -> None:
-        self.options, self.seed, self.rule = options, seed, options.rule
+    def __init__(self, options: MetaOptions, seed: int, device: str = "cpu") -> None:
+        self.options, self.seed, self.rule, self.device = options, seed, options.rule, device
         self.vector = self.rule.initial(seed)
         """Meta-parameters [L]."""
         self.moments = torch.zeros(2, len(self.vector))
@@ -95,10 +97,11 @@ class MetaTraining(ABC):
 class LossTraining(MetaTraining):
     """The source's meta-training: agents of all ages, and the gradient of their loss a few updates on."""
 
-    def __init__(self, options: MetaOptions, seed: int) -> None:
-        super().__init__(options, seed)
+    def __init__(self, options: MetaOptions, seed: int, device: str = "cpu") -> None:
+        super().__init__(options, seed, device)
         self.populations = [
-            _Population(self.rule, options, world, self.draw(place)) for place, world in enumerate(options.gridworlds)
+            _Population(self.rule, options, world, self.draw(place), device)
+            for place, world in enumerate(options.gridworlds)
         ]
 
     @property
@@ -130,8 +133,7 @@ class LossTraining(MetaTraining):
             low, high = known["objects"].min(), max(known["objects"].max(), known["agents"].max())
             if known["agents"].min() < 0 or low < ABSENT or high >= cells:
                 raise ValueError("a cell is outside its gridworld")
-            for name, array in one.arrays().items():
-                array[...] = known[name]
+            one.restore(known)
 
 
 class _Population:
@@ -142,31 +144,38 @@ class _Population:
     the sum over updates and coordinates of v * update: no derivative goes through A2C.
     """
 
-    def __init__(self, rule: Rule, options: MetaOptions, world: World, draw: np.random.Generator) -> None:
+    def __init__(self, rule: Rule, options: MetaOptions, world: World, draw: np.random.Generator, device: str) -> None:
         self.rule, self.options = rule, options
         seeds = draw.integers(SEEDS, size=options.agents).tolist()
-        self.agents = GridAgents(world, seeds, options.a2c)
+        self.agents = GridAgents(world, seeds, options.a2c, device)
         self.parameters = self.agents.initial(seeds)
-        self.hidden = torch.zeros(*self.parameters.shape, rule.hidden_size)
+        self.hidden = self.parameters.new_zeros(*self.parameters.shape, rule.hidden_size)
         self.tensors = [*self.agents.layout.slices.values()]
         self.interval = max(1, options.lifetime // options.unroll)
         self.turns = np.linspace(0, self.interval - 1, options.agents).astype(int)
 
     def arrays(self) -> Arrays:
-        """All that later meta-iterations depend on; they may be written to."""
-        return {
-            "parameters": self.parameters.numpy(), "hidden": self.hidden.numpy(), **self.agents.worlds.arrays
-        }  # fmt: skip
+        """All that later meta-iterations depend on."""
+        kept = {"parameters": self.parameters, "hidden": self.hidden}
+        return {**{name: tensor.numpy(force=True) for name, tensor in kept.items()}, **self.agents.worlds.arrays}
+
+    def restore(self, arrays: Arrays) -> None:
+        """Go on from what `arrays` gave."""
+        for name, tensor in (("parameters", self.parameters), ("hidden", self.hidden)):
+            tensor.copy_(torch.from_numpy(arrays[name]))
+        for name, array in self.agents.worlds.arrays.items():
+            array[...] = arrays[name]
 
     def iterate(self, vector: Tensor, iteration: int, draw: np.random.Generator) -> tuple[Tensor, Tensor]:
         """The meta-gradient [L] of the mean loss, and the rewards [N] that a step brought on average."""
-        options = self.options
+        options, vector = self.options, vector.to(self.agents.device)
         if options.pipeline and iteration:
             for agent in np.flatnonzero(self.turns == iteration % self.interval):
                 self.parameters[agent] = self.agents.restart(int(agent), int(draw.integers(SEEDS)))
                 self.hidden[agent] = 0
         count = self.parameters.shape[1]
         chosen = torch.from_numpy(draw.permutation(count)[: max(1, round(count * options.coordinates))])
+        chosen = chosen.to(vector.device)
         before = self.hidden[:, chosen].clone()
         gradients, updates, rewards = [], [], []
         for _ in range(options.unroll):
@@ -183,7 +192,7 @@ class _Population:
         cotangents = [self._cotangent(loss, *one)[:, chosen] for one in updates]
         weight = -options.rate * count / len(chosen) / options.agents
         found = weight * pull_back(self.rule, vector, gradients, before, cotangents)
-        return found, torch.stack([*rewards, reward]).mean(0)
+        return found.cpu(), torch.stack([*rewards, reward]).mean(0)
 
     def _leave_out_diverged(
         self,
@@ -231,10 +240,11 @@ def pull_back(
     leaf = vector.detach().clone().requires_grad_()
     flat = [(one.reshape(1, -1), other.reshape(1, -1)) for one, other in zip(gradients, cotangents, strict=True)]
     state = hidden.reshape(1, -1, hidden.shape[-1])
-    for start in range(0, state.shape[1], CHUNK):
-        part = slice(start, start + CHUNK)
+    width = CHUNKS[state.device.type]
+    for start in range(0, state.shape[1], width):
+        part = slice(start, start + width)
         with torch.enable_grad():
-            known, total = state[:, part], torch.zeros(())
+            known, total = state[:, part], state.new_zeros(())
             for gradient, cotangent in flat:
                 update, known = rule.apply(leaf[None], gradient[:, part], known)
                 total = total + (update * cotangent[:, part]).sum()
@@ -252,8 +262,8 @@ class RewardTraining(MetaTraining):
 
     decays = (0.9, 0.99)
 
-    def __init__(self, options: MetaOptions, seed: int) -> None:
-        super().__init__(options, seed)
+    def __init__(self, options: MetaOptions, seed: int, device: str = "cpu") -> None:
+        super().__init__(options, seed, device)
         last = f".head{len(self.rule.head)}."
         self.trained = torch.cat(
             [
@@ -279,7 +289,8 @@ class RewardTraining(MetaTraining):
             vectors = self.vector.repeat(options.agents, 1)
             vectors[:, self.trained] += options.deviation * noise
             seeds = draw.integers(SEEDS, size=options.agents // 2).tolist() * 2
-            reward = life(GivenRule(self.rule, vectors, options.rate), world, seeds, options.lifetime, options.a2c)
+            rule = GivenRule(self.rule, vectors, options.rate)
+            reward = life(rule, world, seeds, options.lifetime, options.a2c, self.device)
             score = reward[options.lifetime // 2 :].mean(0)
             ranks = torch.from_numpy((rankdata(score) - 1) / (options.agents - 1) - 0.5).float()
             found = torch.zeros_like(self.vector)
@@ -291,14 +302,19 @@ class RewardTraining(MetaTraining):
 
 
 def life(
-    optimizer: GivenRule, world: World, seeds: Sequence[int], updates: int, settings: A2CHyperparameters
+    optimizer: GivenRule,
+    world: World,
+    seeds: Sequence[int],
+    updates: int,
+    settings: A2CHyperparameters,
+    device: str = "cpu",
 ) -> npt.NDArray[np.float64]:
     """The mean reward of a step [updates, N], of agents that begin and are trained by an optimizer."""
-    training = A2CTraining(world, seeds, optimizer, settings)
+    training = A2CTraining(world, seeds, optimizer, settings, device)
     return np.stack([training.update() for _ in range(updates)])
 
 
-def meta_training(options: MetaOptions, seed: int) -> MetaTraining:
+def meta_training(options: MetaOptions, seed: int, device: str = "cpu") -> MetaTraining:
     """The meta-training that the options ask for."""
     kind = LossTraining if options.objective == "loss" else RewardTraining
-    return kind(options, seed)
+    return kind(options, seed, device)

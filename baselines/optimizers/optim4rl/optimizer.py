@@ -7,7 +7,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-import torch
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
@@ -46,7 +45,8 @@ class GivenRule(Optimizer):
     def init(self, parameters: Tensor, layout: AgentLayout, seeds: Sequence[int]) -> State:
         """See `OuterRule.init`."""
         self._tensors = [*layout.slices.values()]
-        return {"hidden": torch.zeros(*parameters.shape, self.rule.hidden_size)}
+        self.vector = self.vector.to(parameters.device)
+        return {"hidden": parameters.new_zeros(*parameters.shape, self.rule.hidden_size)}
 
     def step(self, parameters: Tensor, gradient: Tensor, state: State, *, learning_rate: float, **place: Any) -> Tensor:
         """See `Optimizer.step`."""

@@ -15,8 +15,8 @@ from ....rl.policy import ParameterLayout
 
 UNITS = 8
 """Units of each GRU."""
-CHUNK = 4096
-"""Coordinates computed at once: what stays in a processor's cache."""
+CHUNKS = {"cpu": 4096, "cuda": 1 << 20}
+"""Coordinates computed at once, by type of device: what stays in a processor's cache, and what keeps a GPU busy."""
 TINY = 1e-18
 
 
@@ -136,7 +136,7 @@ class Rule(ParameterLayout):
         rules = vector.shape[0] if vector.ndim == 2 else 1
         flat, into = gradient.reshape(rules, -1), found.view(rules, -1)
         known = hidden.view(rules, -1, hidden.shape[-1])
-        width = max(1, CHUNK // rules)
+        width = max(1, CHUNKS[gradient.device.type] // rules)
         for start in range(0, flat.shape[1], width):
             part = slice(start, start + width)
             into[:, part], known[:, part] = self.apply(vector.view(rules, -1), flat[:, part], known[:, part])
