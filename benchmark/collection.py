@@ -172,9 +172,17 @@ def collect_as(
             cluster = cluster if wanted.version > 1 else None
             threads = cluster.cores if cluster else threads or usable_threads()
             announce(f"{name} is not on this machine and is collected now: {_expected(chosen, threads)}.")
-            worker = _checked_worker(wanted)
+            worker, code = _checked_worker(wanted)
             collect(
-                name, wanted, threads=threads, progress=progress, base=base, split=split, worker=worker, cluster=cluster
+                name,
+                wanted,
+                threads=threads,
+                progress=progress,
+                base=base,
+                split=split,
+                worker=worker,
+                code=code,
+                cluster=cluster,
             )
     dataset = Dataset.open(folder)
     if isinstance(wanted, CollectionConfig) and dataset.manifest.collection != wanted:
@@ -253,14 +261,18 @@ def import_dataset(
     return dataset
 
 
-def _checked_worker(config: CollectionConfig) -> Function | None:
-    """What trains the blocks of a collection with a method, which is built once to see that it can be."""
+def _checked_worker(config: CollectionConfig) -> tuple[Function | None, dict[str, str]]:
+    """What trains the blocks of a collection with a method, which is built once to see that it can be, and its code."""
     if config.method is None:
-        return None
-    from ..baselines.optimizers.collecting import build_method, train_with_method  # torch's import takes a second
+        return None, {}
+    from ..baselines.optimizers.collecting import (  # torch's import takes a second
+        build_method,
+        code_versions,
+        train_with_method,
+    )
 
     build_method(config.method)
-    return train_with_method
+    return train_with_method, code_versions(config.method)
 
 
 def _derive(dataset: Dataset, protocol: Protocol, progress: Progress) -> None:

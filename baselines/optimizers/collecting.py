@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
 from functools import partial
 
 from ...registry.collection.processes import train_blocks
 from ...registry.collection_config import CollectionConfig, CollectionMethod
 from ...rl import Optimizer
+from ...utils.canonical import canonical_json
 from ...utils.engines.work import Message, Send
-from .lookup import build_optimizer
+from .lookup import build_optimizer, rule_code
 
 
 def build_method(method: CollectionMethod) -> Optimizer:
     """The optimizer, with its outer rules, that a collection names; raises as `build_optimizer`."""
     return build_optimizer(method.optimizer, method.outer, method.settings)
+
+
+def code_versions(method: CollectionMethod) -> dict[str, str]:
+    """The package that a method comes from, its version and a digest of its files; empty for one of this package's."""
+    code = rule_code((method.optimizer, *method.outer))
+    if code is None or code.distribution is None:
+        return {}
+    digest = hashlib.sha256(canonical_json(code.files).encode()).hexdigest()
+    return {code.distribution: f"{code.version}, files {digest[:12]}"}
 
 
 def train_with_method(task: Message, send: Send) -> None:

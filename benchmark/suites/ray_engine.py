@@ -15,7 +15,7 @@ from ...utils.engines.cluster import Cluster
 from ...utils.engines.work import Message, Process, Receive, Work, program_of
 from ...utils.errors import DatasetError
 from ...utils.files import new_folder
-from ..forecast.run_folder import PREDICTOR_NAME
+from ..forecast.run_folder import KEY_NAME, PREDICTOR_NAME
 from ..record import RECORD_NAME
 from .engine import Engine
 from .tasks import perform
@@ -52,11 +52,13 @@ class RayEngine(Engine):
         if message["kind"] == "dataset":
             return ChildProcess(Work(program_of(perform), {**message, "engine": self.cluster.address}), receive)
         needed = message["needs"] if message["kind"] == "train" else []
+        folder = Path(message["out"])
+        begun = [folder / KEY_NAME] if (folder / KEY_NAME).is_file() else []  # so that the node refuses another run's
         work = Work(
             program_of(perform),
             message,
-            folder=Path(message["out"]),
-            inputs=tuple(Path(message["runs"]) / place / name for place in needed for name in FITTED),
+            folder=folder,
+            inputs=(*begun, *(Path(message["runs"]) / place / name for place in needed for name in FITTED)),
             last=RECORD_NAME,
             whole_node=True,
         )

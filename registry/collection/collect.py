@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +65,7 @@ def collect(
     base: Dataset | None = None,
     split: Split | None = None,
     worker: Function | None = None,
+    code: Mapping[str, str] | None = None,
     cluster: Cluster | None = None,
 ) -> Dataset:
     """Collect a dataset into the store, or continue one that was interrupted.
@@ -86,14 +87,17 @@ def collect(
         What each trial is for; in proportion by default.
     worker
         As for `collect_side_by_side`.
+    code
+        Versions of what the worker runs that no version of this package covers, by name; the manifest records them.
     cluster
         Where blocks are trained, as many at once as it has cores; by default in processes of this machine.
 
     Raises
     ------
     DatasetError
-        If the dataset exists already, another process collects it, or an unfinished collection has another config; on a
-        cluster, also for a configuration of version 1, whose blocks take all of a machine.
+        If the dataset exists already, another process collects it, or an unfinished collection has another
+        configuration or other versions; on a cluster, also for a configuration of version 1, whose blocks take all of
+        a machine.
     """
     if not is_name(name):
         raise DatasetArgumentError(
@@ -114,7 +118,7 @@ def collect(
         folder = staging_folder(name)
         trials = folder / TRIALS_FOLDER
         trials.mkdir(parents=True, exist_ok=True)
-        claim_folder(folder, name, config, base)
+        claim_folder(folder, name, config, base, code or {})
         if base:
             _link_trials(base, folder)
         first = len(base) if base else 0
@@ -129,7 +133,7 @@ def collect(
             cluster=cluster,
         )
         # From here on the manifest says what this is, whenever the process may end.
-        _manifest(name, config, folder, base, split).write(folder)
+        _manifest(name, config, folder, base, split, code or {}).write(folder)
         for claim in (CONFIG_NAME, VERSIONS_NAME):
             (folder / claim).unlink()
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -192,7 +196,9 @@ def train(
         collect_block(config, block, folder, threads=threads, progress=one, seeds=seeds, checkpoints=checkpoints)
 
 
-def claim_folder(folder: Path, name: str, config: CollectionConfig, base: Dataset | None) -> None:
+def claim_folder(
+    folder: Path, name: str, config: CollectionConfig, base: Dataset | None, code: Mapping[str, str]
+) -> None:
     """Record configuration and versions of a collection, or compare them with those of the interrupted one.
 
     Raises `DatasetError` if they differ.
@@ -202,6 +208,7 @@ def claim_folder(folder: Path, name: str, config: CollectionConfig, base: Datase
     """
     extends = origin_of(base) if base else None
     wanted = config.model_dump(mode="json") | ({"extends": extends.model_dump()} if extends else {})
+    here = {**circumstances(config), **code}
     for place in (folder, folder / TRIALS_FOLDER):
         clear_leftovers(place, held=True)
     if (folder / MANIFEST_NAME).exists():
@@ -209,7 +216,6 @@ def claim_folder(folder: Path, name: str, config: CollectionConfig, base: Datase
         same_base = (
             base.matches(begun.extends.digest) if base and begun.extends else begun.extends is None and base is None
         )
-        here = circumstances(config)
         there = {name: value for name, value in {**begun.versions, "cpu": begun.cpu}.items() if name in here}
         if not same_base or begun.collection != config or there != here:
             raise DatasetError(
@@ -218,7 +224,7 @@ def claim_folder(folder: Path, name: str, config: CollectionConfig, base: Datase
             )
     for file, text, what in (
         (CONFIG_NAME, to_json(wanted, indent=1).decode(), "with another configuration"),
-        (VERSIONS_NAME, json.dumps(circumstances(config), indent=1), f"begun {config.other_bytes}"),
+        (VERSIONS_NAME, json.dumps(here, indent=1), f"begun {config.other_bytes}"),
     ):
         path = folder / file
         if not path.exists():
@@ -244,7 +250,9 @@ def _link_trials(base: Dataset, folder: Path) -> None:
             link_or_copy(base.folder / entry.path, target)
 
 
-def _manifest(name: str, config: CollectionConfig, folder: Path, base: Dataset | None, split: Split) -> Manifest:
+def _manifest(
+    name: str, config: CollectionConfig, folder: Path, base: Dataset | None, split: Split, code: Mapping[str, str]
+) -> Manifest:
     layout = PolicyLayout.of(make(config.environment, [0]), config.hidden_sizes)
     return Manifest(
         name=name,
@@ -258,7 +266,7 @@ def _manifest(name: str, config: CollectionConfig, folder: Path, base: Dataset |
         collection=config,
         trial_seeds=tuple(config.seeds),
         split=split,
-        versions=package_versions(),
+        versions={**package_versions(), **code},
         cpu=cpu_name(),
         extends=origin_of(base) if base else None,
         trials=describe_trials(folder, range(config.trials)),

@@ -55,7 +55,7 @@ def collect_fresh(
     trials = staging / TRIALS_FOLDER
     with private_files():
         trials.mkdir(parents=True, exist_ok=True)
-        claim_folder(staging, name, config, base)
+        claim_folder(staging, name, config, base, {})
         for index, source in enumerate(kept):
             _link(base, source, trials / trial_name(index))
         known = (*(base.manifest.trial_seeds[index] for index in kept), *seeds)

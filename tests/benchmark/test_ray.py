@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import threading
@@ -15,6 +16,7 @@ from helpers.suites import BOARD, NAMES, artifacts, collect_board, suite_file
 from helpers.suites import CONFIG as BOARD_CONFIG
 from tipl_bench.benchmark import collection
 from tipl_bench.benchmark.collection import collect_named
+from tipl_bench.benchmark.run import run
 from tipl_bench.benchmark.suites.engines import build_engine
 from tipl_bench.benchmark.suites.ray_engine import receive
 from tipl_bench.benchmark.suites.run import run_suite
@@ -184,6 +186,16 @@ def test_what_fails_on_a_cluster_is_recorded(board, cluster, tmp_path):
     state = status.states[failed.name]
     assert state.state == "failed"
     assert "not here" in state.reason
+    run("autoregression", BOARD, returns=False, on="validation", out=tmp_path / "other")
+    (key,) = ((tmp_path / "there" / name / "key.json") for name in NAMES if "linear" in name)
+    key.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(tmp_path / "other" / "key.json", key)
+    status = run_suite(
+        suite_file(tmp_path), tmp_path / "there", only=["*linear*"], engine=build_engine(cluster.address)
+    )
+    assert [*key.parent.iterdir()] == [key]
+    assert key.read_bytes() == (tmp_path / "other" / "key.json").read_bytes()
+    assert any("holds another run" in state.reason for state in status.states.values())
 
 
 def test_what_arrives_is_verified(board, tmp_path, monkeypatch):

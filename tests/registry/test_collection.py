@@ -212,6 +212,17 @@ def test_an_unfinished_collection_is_not_continued_under_other_package_versions(
     assert str(versions) in str(caught.value)
 
 
+def test_an_unfinished_collection_is_not_continued_by_other_code_of_its_method():
+    with pytest.raises(KeyboardInterrupt):
+        collect(TINY, tiny_config(), threads=1, progress=interrupted_after(2), code={"my-rule": "1.0, files 1234"})
+    for other in ({"my-rule": "1.0, files 5678"}, None):
+        with pytest.raises(DatasetError, match="begun on another processor or with other package versions"):
+            collect(TINY, tiny_config(), threads=1, progress=silent, code=other)
+    done = collect(TINY, tiny_config(), threads=1, progress=silent, code={"my-rule": "1.0, files 1234"})
+    assert done.manifest.versions["my-rule"] == "1.0, files 1234"
+    assert Dataset.open(done.folder).manifest == done.manifest
+
+
 def test_what_was_collected_under_other_versions_is_not_finished_under_these(collected):
     # Killed right before the last rename, a collection stands in its folder with its manifest and nothing else.
     folder = shutil.copytree(collected.folder, staging_folder(TINY))
