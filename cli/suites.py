@@ -59,7 +59,11 @@ def list_suites(as_json: bool) -> None:
 @suite.command(
     "run",
     short_help="Run what is not finished.",
-    epilog=examples("suite run smoke", "suite run my-board.toml --only '*tipl*'", "suite run board --engine ray"),
+    epilog=examples(
+        "suite run smoke",
+        "suite run my-board.toml --only '*tipl*'",
+        "suite run board --engine ray --results s3://bucket/board",
+    ),
 )
 @_of_a_suite
 @click.option(
@@ -70,9 +74,23 @@ def list_suites(as_json: bool) -> None:
     help="Tasks at once, each on its share of the cores.",
 )
 @engine_option
+@click.option(
+    "--results",
+    metavar="ADDRESS",
+    help="Also keep finished runs there (a folder, or an address of fsspec such as s3://bucket/board), and fetch those "
+    "that are there instead of running them.",
+)
 @quiet_option
 @json_option
-def run_tasks(name: str, out: Path | None, only: tuple[str, ...], engine: str, jobs: int, as_json: bool) -> None:
+def run_tasks(
+    name: str,
+    out: Path | None,
+    only: tuple[str, ...],
+    engine: str,
+    jobs: int,
+    results: str | None,
+    as_json: bool,
+) -> None:
     """Run the tasks of a suite that are not finished.
 
     Repeating the command goes on where it was. A run that fails is recorded and tried again the next time; the others
@@ -82,7 +100,8 @@ def run_tasks(name: str, out: Path | None, only: tuple[str, ...], engine: str, j
     from ..benchmark.suites.run import run_suite
 
     with Bars() as bars:
-        status = run_suite(name, out, only=only, engine=build_engine(engine, jobs), progress=bars.stage)
+        chosen = build_engine(engine, jobs)
+        status = run_suite(name, out, only=only, engine=chosen, results=results, progress=bars.stage)
     _print_status(status, as_json)
     if status.counts()["finished"] < len(status.tasks):
         sys.exit(1)

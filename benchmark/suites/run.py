@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
-from ...utils.errors import OptionError
+from ...utils.errors import OptionError, TiplBenchError
 from ...utils.progress import Progress, clock_time, silent
 from ..protocol import CURRENT
 from ..training.record import TrainingRecord
 from .engine import Engine, LocalEngine
+from .remote import RemoteResults
 from .suite import read_suite
 from .tasks import Progressed, Task, message_of, progressed, tasks_of
 
@@ -112,6 +113,7 @@ def run_suite(
     *,
     only: Sequence[str] = (),
     engine: Engine | None = None,
+    results: str | None = None,
     progress: Progress = silent,
 ) -> SuiteStatus:
     """Perform the tasks of a suite that are not finished; what fails is recorded, and the others go on.
@@ -125,12 +127,33 @@ def run_suite(
         As for `suite_status`.
     engine
         What performs the tasks; one at a time on this machine by default.
+    results
+        An address that fsspec knows, such as `s3://bucket/board`: finished runs are sent there too, and those that are
+        there and not here are fetched instead of run.
     progress
         Receives the seconds that are done and all that are expected, with the task at work.
+
+    Raises
+    ------
+    UnknownNameError, OptionError
+        As for `suite_status`, or see `RemoteResults`.
+    TiplBenchError
+        If the address cannot be read, before anything is run; if some runs could not be sent there, after all are.
     """
     status = suite_status(suite, folder, only)
+    remote = RemoteResults(results) if results else None
+    if remote:
+        status = _fetched(status, remote)
     states, pending = dict(status.states), status.pending()
     by_name = {task.name: task for task in pending}
+    unsent: dict[str, str] = {}
+
+    def send(name: str) -> None:
+        if remote and states[name].record is not None:
+            try:
+                remote.send(name, status.folder / name)
+            except TiplBenchError as error:
+                unsent[name] = str(error)
 
     def now() -> SuiteStatus:
         return SuiteStatus(status.name, status.folder, status.tasks, states)
@@ -140,6 +163,8 @@ def run_suite(
         beside = f", {unknown} tasks whose time is not known" if unknown else ""
         progress("suite", *now().work(), f"{name}: {message['stage']}{beside}")
 
+    for task in status.tasks:
+        send(task.name)
     progress("suite", *now().work(), "")
     chosen = engine or LocalEngine()
     for outcome in chosen.perform([(task.name, message_of(task, status.folder)) for task in pending], report):
@@ -147,8 +172,24 @@ def run_suite(
         if outcome.error and found.state != "finished":
             found = Progressed("failed", reason=outcome.error)
         states[outcome.name] = found
+        send(outcome.name)
         progress("suite", *now().work(), outcome.name)
+    if unsent:
+        raise TiplBenchError(
+            f"{next(iter(unsent.values()))} Finished runs that are in {status.folder} alone: {len(unsent)}. Repeat the "
+            "command to send them."
+        )
     return now()
+
+
+def _fetched(status: SuiteStatus, remote: RemoteResults) -> SuiteStatus:
+    """The suite with the runs that had not begun here and are finished there."""
+    states = dict(status.states)
+    for task in status.tasks:
+        if states[task.name].state == "waiting" and task.name in remote.names:
+            remote.fetch(task.name, status.folder / task.name)
+            states[task.name] = progressed(task, status.folder)
+    return SuiteStatus(status.name, status.folder, status.tasks, states)
 
 
 def describe_time_left(status: SuiteStatus) -> str:

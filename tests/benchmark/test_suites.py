@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from fsspec.core import url_to_fs
+from helpers.small_collections import contents
 from helpers.suites import BOARD, NAMES, SUITE, artifacts, collect_board, suite_file
 from tipl_bench.baselines import predictor_type
 from tipl_bench.baselines.options import build_options
@@ -27,7 +29,7 @@ from tipl_bench.benchmark.training.request import TrainingRequest
 from tipl_bench.cli import main
 from tipl_bench.leaderboard.training.store import load
 from tipl_bench.utils.canonical import canonical_json
-from tipl_bench.utils.errors import OptionError, UnknownNameError
+from tipl_bench.utils.errors import OptionError, TiplBenchError, UnknownNameError
 
 RECORDS = Path(__file__).parents[2] / "leaderboard" / "results"
 
@@ -118,6 +120,42 @@ def test_a_killed_suite_goes_on_to_the_same_bytes(board, tmp_path):
     assert suite_status(path, tmp_path / "killed").counts()["finished"] < len(NAMES)
     run_suite(path, tmp_path / "killed")
     assert artifacts(tmp_path / "killed") == artifacts(tmp_path / "whole")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["file", "memory"])
+def test_finished_runs_are_kept_at_an_address_and_fetched_on_another_machine(board, tmp_path, scheme):
+    path, chosen, address = suite_file(tmp_path), {"only": ["*linear*"]}, f"{scheme}://{tmp_path}/kept"
+    (name,) = (one for one in NAMES if "linear" in one)
+    run_suite(path, tmp_path / "here", results=address, **chosen)
+    there = [run_suite(path, tmp_path / "there", results=address, **chosen) for _ in range(2)]
+    assert {*there[1].counts()} == {"finished"}
+    assert contents(tmp_path / "there" / name) == contents(tmp_path / "here" / name), "its times are those of the other"
+    system, root = url_to_fs(address)
+    listing = json.loads(system.cat_file(f"{root}/{name}/files.json"))
+    assert listing == contents(tmp_path / "here" / name)
+
+    system.pipe_file(f"{root}/{name}/forecasts.safetensors", b"other bytes")
+    with pytest.raises(TiplBenchError, match=r"forecasts\.safetensors: not the file that was sent there"):
+        run_suite(path, tmp_path / "third", results=address, **chosen)
+    for names in ({"../record.json": "0" * 64}, {".hidden": "0" * 64}, ["record.json"]):
+        system.pipe_file(f"{root}/{name}/files.json", json.dumps(names).encode())
+        with pytest.raises(TiplBenchError, match=r"files\.json: not a run's files"):
+            run_suite(path, tmp_path / "third", results=address, **chosen)
+    assert not (tmp_path / "third" / name).exists()
+
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / name.partition("/")[0]).write_text("in the way of a folder")
+    with pytest.raises(TiplBenchError, match=r"cannot be written .* alone: 1\. Repeat the command"):
+        run_suite(path, tmp_path / "here", results=f"{tmp_path}/full", **chosen)
+
+
+@pytest.mark.parametrize(("address", "message"), [("s4://bucket/board", "s4"), ("s3://bucket/board", "s3fs")])
+def test_an_address_that_fsspec_cannot_reach_is_refused_before_anything_is_run(board, tmp_path, address, message):
+    result = CliRunner().invoke(main, ["suite", "run", str(suite_file(tmp_path)), "--results", address])
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.slow
