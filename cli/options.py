@@ -53,7 +53,8 @@ engine_option = click.option(
     default="local",
     show_default=True,
     metavar="NAME",
-    help="Where it is done: local, ray (the cluster that Ray finds), or HOST:PORT of one.",
+    help="Where it is done: local, ray (the cluster that Ray finds), HOST:PORT of one, or, from a machine outside it, "
+    "ray://HOST:PORT.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 timeout_option = click.option(

@@ -120,8 +120,8 @@ def train(
         Processes of this machine that train blocks of trials at once; all usable cores by default. The results do not
         depend on it.
     engine
-        What trains the blocks: "local", these processes; "ray", the Ray cluster that Ray finds; or a cluster's
-        `HOST:PORT`. The results do not depend on it.
+        What trains the blocks: "local", these processes; "ray", the Ray cluster that Ray finds; a cluster's
+        `HOST:PORT`; or from outside it `ray://HOST:PORT`. The results do not depend on it.
     progress
         Receives the progress.
     logger

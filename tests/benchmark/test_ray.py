@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
-import subprocess
-import threading
-import time
 
 import pytest
 from click.testing import CliRunner
+from helpers.ray_clusters import lose, losing, soon, two_nodes
 from helpers.small_collections import contents, silent, tiny_config
 from helpers.suites import BOARD, NAMES, artifacts, collect_board, suite_file
 from helpers.suites import CONFIG as BOARD_CONFIG
@@ -45,57 +41,8 @@ def board(store, tmp_path):
 @pytest.fixture
 def cluster(tmp_path):
     """Two nodes of one core, each with a store of its own."""
-    import ray
-    from ray.cluster_utils import Cluster
-
-    def node(name):
-        return {"num_cpus": 1, "env_vars": {"TIPL_BENCH_HOME": str(tmp_path / name), "OMP_NUM_THREADS": "1"}}
-
-    found = Cluster(initialize_head=True, head_node_args={**node("first"), "include_dashboard": False})
-    found.second = found.add_node(**node("second"))
-    yield found
-    ray.shutdown()
-    found.shutdown()
-
-
-def workers():
-    """Process ids of workers that are at a task."""
-    lines = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout.splitlines()
-    return [int(line.split()[0]) for line in lines if "ray::perform_away" in line]
-
-
-def soon(act):
-    """Do something as soon as a worker is at a task."""
-
-    def wait():
-        while not workers():
-            time.sleep(0.05)
-        time.sleep(0.5)
-        act()
-
-    thread = threading.Thread(target=wait, daemon=True)
-    thread.start()
-    return thread
-
-
-def lose(cluster, what):
-    """Lose a worker or a node, or nothing."""
-    if what == "a worker":
-        os.kill(workers()[0], signal.SIGKILL)
-    elif what == "a node":
-        cluster.remove_node(cluster.second, allow_graceful=False)
-
-
-def losing(cluster, what):
-    """A progress callback that loses it when the first iteration is done, and what it heard."""
-    heard = []
-
-    def report(stage, done, total, word):
-        if not heard:
-            lose(cluster, what)
-        heard.append((done, total))
-
-    return report, heard
+    with two_nodes(tmp_path) as found:
+        yield found
 
 
 @pytest.mark.slow

@@ -9,13 +9,16 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Callable, Mapping
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import OptionError, TiplBenchError, UnknownNameError, reason
+from ..errors import TiplBenchError, UnknownNameError, reason
 from ..files import sync
-from .node import Part, machine_versions, perform_away, resumable_files
+from ..text import one_line
+from .node import Part, WorkActor, machine_versions, resumable_files
 from .work import Receive, Work
 
 logger = logging.getLogger(__name__)
@@ -26,7 +29,18 @@ CONNECT_SECONDS = 10.0
 """How long a cluster may take to answer."""
 PARTS_AHEAD = 8
 """Parts that a node sends before this process has taken them."""
-LOCAL, RAY = "local", "ray"
+LOCAL, RAY, CLIENT = "local", "ray", "ray://"
+"""Names of engines, and what the address of Ray's client begins with."""
+CLIENT_PORT = 10001
+SETTINGS = {
+    "RAY_ENABLE_AUTO_CONNECT": "0",
+    "RAY_CLIENT_INITIAL_CONNECTION_TIMEOUT_S": "3",
+    "RAY_CLIENT_MAX_CONNECTION_TIMEOUT_S": "3",
+}
+"""Of Ray, unless they are set: a connection that is lost starts no cluster here; the client's three attempts to connect
+take ten seconds."""
+MISMATCH = "Version mismatch: "
+"""What Ray's error of versions begins with."""
 
 
 def open_cluster(engine: str) -> Cluster | None:
@@ -35,25 +49,20 @@ def open_cluster(engine: str) -> Cluster | None:
     Parameters
     ----------
     engine
-        `local`, `ray` for the cluster that Ray finds, or the address of one.
+        `local`, `ray` for the cluster that Ray finds, or the address of one; see `Cluster`.
 
     Raises
     ------
-    UnknownNameError, OptionError
-        If it is none of these, or the address of Ray's client.
+    UnknownNameError
+        If it is none of these.
     TiplBenchError
         See `Cluster`.
     """
     if engine == LOCAL:
         return None
     if engine != RAY and ":" not in engine:
-        raise UnknownNameError("engine", engine, [LOCAL, RAY, "HOST:PORT"])
+        raise UnknownNameError("engine", engine, [LOCAL, RAY, "HOST:PORT", f"{CLIENT}HOST:PORT"])
     address = os.environ.get("RAY_ADDRESS") if engine == RAY else engine
-    if address and address.startswith("ray://"):
-        raise OptionError(
-            f"{address}: Ray's client sends no files part by part. Run the command on a machine of the cluster and "
-            "name the cluster's own HOST:PORT."
-        )
     return Cluster(address if address and ":" in address else None)
 
 
@@ -63,16 +72,18 @@ class Cluster:
     Parameters
     ----------
     address
-        `HOST:PORT`; without one, that which Ray finds (`RAY_ADDRESS`, or one of this machine), or a new one on this
-        machine.
+        `HOST:PORT` on a machine of the cluster; `ray://HOST:PORT`, the port of Ray's client, on any other. Without one,
+        that which Ray finds (`RAY_ADDRESS`, or one of this machine), or a new one on this machine.
 
     Raises
     ------
     TiplBenchError
-        If Ray is not installed, or no cluster answers.
+        If Ray is not installed, no cluster answers, or Ray's client has other versions than the cluster.
     """
 
     def __init__(self, address: str | None = None) -> None:
+        for name, value in SETTINGS.items():  # before the import, which reads them
+            os.environ.setdefault(name, value)
         try:
             ray: Any = importlib.import_module("ray")
         except ImportError:
@@ -80,23 +91,9 @@ class Cluster:
                 "The engine ray needs Ray, which is not installed: pip install 'tipl-bench[ray]'."
             ) from None
         if not ray.is_initialized():
-            try:
-                if address is not None:  # Ray itself tries for minutes
-                    host, _, port = address.rpartition(":")
-                    socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
-                ray.init(
-                    address=address,
-                    log_to_driver=False,
-                    logging_level=logging.ERROR,
-                    include_dashboard=False if address is None else None,
-                )
-            except (OSError, ValueError, RuntimeError) as error:
-                raise TiplBenchError(
-                    f"No Ray cluster answers at {address or os.environ.get('RAY_ADDRESS', 'this machine')} "
-                    f"({reason(error)}). Start one with `ray start --head`, or name another address."
-                ) from None
+            _connect(ray, address)
         self.ray = ray
-        self.address: str = ray.get_runtime_context().gcs_address
+        self.address: str = address or ray.get_runtime_context().gcs_address
         alive = [node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]]
         self.cores, self.node_cores = max(1, int(sum(alive))), int(min((one for one in alive if one >= 1), default=1))
         """Of all nodes, and what work reserves that uses all of a node."""
@@ -112,6 +109,29 @@ class Cluster:
         if key not in self._known:
             self._known[key] = self.ray.put(path.read_bytes())
         return self._known[key]
+
+
+def _connect(ray: Any, address: str | None) -> None:
+    """Connect this process; raises `TiplBenchError` if that does not succeed."""
+    given = {} if address else {"include_dashboard": False}
+    try:
+        if address is not None:  # Ray itself tries for minutes
+            host, _, port = address.removeprefix(CLIENT).rpartition(":")
+            socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+        with warnings.catch_warnings(action="ignore"):  # the error says the same
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **given)
+    except (OSError, ValueError, RuntimeError, ImportError) as error:
+        where, why = address or os.environ.get("RAY_ADDRESS", "this machine"), one_line(reason(error), 300)
+        if MISMATCH in why:
+            raise TiplBenchError(
+                f"The cluster at {where} has another version of Ray or Python than this machine. Install the same "
+                f"({why.removeprefix(MISMATCH)})."
+            ) from None
+        client = f"; the port of Ray's client is {CLIENT_PORT} unless its --ray-client-server-port names another"
+        raise TiplBenchError(
+            f"No Ray cluster answers at {where} ({why}). Start one with `ray start --head`, or name another address"
+            f"{client if where.startswith(CLIENT) else ''}."
+        ) from None
 
 
 class ClusterProcess:
@@ -134,7 +154,7 @@ class ClusterProcess:
     ) -> None:
         self._cluster, self._work, self._receive, self._prepare = cluster, work, receive, prepare
         self._failure: str | None = None
-        self._running: Any = None
+        self._actor: Any = None
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._follow, daemon=True)
         self._thread.start()
@@ -149,9 +169,14 @@ class ClusterProcess:
 
     def __exit__(self, *failure: object) -> None:
         self._ended.set()
-        if self._running is not None and self._thread.is_alive():
-            self._cluster.ray.cancel(self._running, force=True)
+        self._kill()
         self._thread.join()
+
+    def _kill(self) -> None:
+        """End the actor, and with it its child process."""
+        if self._actor is not None:
+            with contextlib.suppress(Exception):  # of a connection that is lost: the cluster ends it
+                self._cluster.ray.kill(self._actor)
 
     def _follow(self) -> None:
         """Do the work to its end, however often it takes."""
@@ -175,18 +200,12 @@ class ClusterProcess:
         resumed = {path: ray.put(path.read_bytes()) for path in resumable_files(self._work)}
         inputs = {path: self._cluster.put(path) for path in self._work.inputs}
         versions = {**machine_versions(), **self._work.versions}
-        remote = ray.remote(
-            num_cpus=self._cluster.node_cores if self._work.whole_node else 1,
-            num_returns="streaming",
-            max_retries=0,
-            _generator_backpressure_num_objects=PARTS_AHEAD,
-        )(perform_away)
+        cores = self._cluster.node_cores if self._work.whole_node else 1
         try:
-            self._running = remote.remote(self._work, versions, inputs, resumed, self._prepare)
+            self._actor = ray.remote(num_cpus=cores, max_restarts=0)(WorkActor).remote()
             if self._ended.is_set():
-                ray.cancel(self._running, force=True)
-            for reference in self._running:
-                part = ray.get(reference)
+                return "was ended"
+            for part in self._parts(versions, inputs, resumed):
                 if how := part.get("failed"):
                     raise _Failed(how)
                 if how := part.get("lost"):
@@ -200,8 +219,17 @@ class ClusterProcess:
         except ray.exceptions.RayError as error:
             return f"was lost on the cluster ({reason(error).splitlines()[0]})"
         finally:
+            self._kill()
             arrived.clear()
         return None
+
+    def _parts(self, *given: Any) -> Iterator[Part]:
+        """What the actor gives, asked for ahead; its futures keep no thread of Ray's client's server waiting."""
+        self._actor.begin.remote(self._work, *given, self._prepare).future().result()
+        ahead = deque(self._actor.next_part.remote() for _ in range(PARTS_AHEAD))
+        while (part := ahead.popleft().future().result()) is not None:
+            ahead.append(self._actor.next_part.remote())
+            yield part
 
 
 class _Failed(Exception):  # noqa: N818 - how the process ended

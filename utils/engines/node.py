@@ -101,6 +101,28 @@ def perform_away(
             yield part
 
 
+class WorkActor:
+    """An actor of Ray that does a piece of work on its node and gives the parts of `perform_away` one by one.
+
+    A method that gives the next part works over any connection to a cluster; Ray's client has no generators.
+    """
+
+    def begin(
+        self,
+        work: Work,
+        versions: Mapping[str, str],
+        inputs: Mapping[Path, Any],
+        resumed: Mapping[Path, Any],
+        prepare: Callable[[], None] | None = None,
+    ) -> None:
+        """Take the work; see `perform_away`."""
+        self._parts = perform_away(work, versions, inputs, resumed, prepare)
+
+    def next_part(self) -> Part | None:
+        """Work until there is another part; None at the end."""
+        return next(self._parts, None)
+
+
 @contextlib.contextmanager
 def scratch_folder() -> Iterator[Path]:
     """A folder of this process; those of killed ones are removed."""
