@@ -46,6 +46,7 @@ _HOMES = {
     "load_predictor": "benchmark.fitted.states",
     "load_results": "leaderboard.store.results",
     "meta_train": "benchmark.meta_training.run",
+    "meta_train_seeds": "benchmark.meta_training.seeds",
     "reproduce": "leaderboard.verify.reproduce",
     "run": "benchmark.run",
     "stream_dataset": "registry.loading",
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
     from .benchmark.fitted.states import load_predictor
     from .benchmark.jump_fitting.run import fit_jump
     from .benchmark.meta_training.run import meta_train
+    from .benchmark.meta_training.seeds import meta_train_seeds
     from .benchmark.run import Run, run
     from .benchmark.tracking.loggers import Logger, TensorBoardLogger, WandbLogger
     from .benchmark.training.compare import compare_training
@@ -129,6 +131,7 @@ __all__ = [
     "load_predictor",
     "load_results",
     "meta_train",
+    "meta_train_seeds",
     "reproduce",
     "run",
     "stream_dataset",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,33 @@ from .completion import complete_budgets, complete_optimizers, complete_outer_ru
 if TYPE_CHECKING:
     from ..benchmark.tracking.loggers import Logger
     from ..benchmark.worker.usage import Limits
+
+MAX_SEEDS = 1000
+
+
+class Seeds(click.ParamType[tuple[int, ...]]):
+    """Seeds as numbers and ranges, `0-2` or `0,1,2`."""
+
+    name = "seeds"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        """The seeds, each once."""
+        if not isinstance(value, str):
+            return tuple(value)
+        seeds: dict[int, None] = {}
+        for part in value.split(","):
+            match = re.fullmatch(r"\s*(\d{1,18})(?:-(\d{1,18}))?\s*", part, re.ASCII)
+            first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, -1)
+            if not first <= last < first + MAX_SEEDS:
+                self.fail(
+                    f"{value!r} is not a list of seeds: use whole numbers from 0 and rising ranges of at most "
+                    f"{MAX_SEEDS:,}, such as 0-2 or 0,1,2.",
+                    param,
+                    ctx,
+                )
+            seeds |= dict.fromkeys(range(first, last + 1))
+        return tuple(seeds)
+
 
 protocol_option = click.option(
     "--protocol",

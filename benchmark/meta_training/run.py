@@ -95,25 +95,67 @@ def meta_train(
     ProtocolError
         If the folder holds another run, or its snapshot is damaged.
     """
-    if optimizer != LEARNED.name:
-        raise UnknownNameError("optimizer that can be meta-trained", optimizer, [LEARNED.name])
-    settings = as_settings(options) if isinstance(options, Mapping) else several("options", options)
-    chosen: MetaOptions = build_options(LEARNED, budget, settings, 0)
-    check_whole("seed", seed, 0)
-    key = MetaKey(
-        optimizer=optimizer,
-        version=Optim4RL.version,
-        options=options_dict(chosen),
-        seed=seed,
-        device=resolve_device(device),
-    )
-    given = "".join(f"-{as_file_name(one.replace('=', '-', 1))}" for one in sorted(settings))
-    folder = Path(out) if out else Path("runs") / "meta-training" / f"{optimizer}-{budget}{given}-seed{seed}"
-    claim_folder(folder, key, lambda document: None if parse(MetaKey, document) == key else "of other settings")
-    if finished := _finished(folder, key):
-        return MetaRun(folder, finished)
+    request = MetaRequest.of(optimizer, budget, seed, options, device, out)
+    request.claim()
+    if finished := request.finished():
+        return MetaRun(request.folder, finished)
     with one_thread():
-        return _Run(chosen, key, folder).finish(progress)
+        return _Run(request.options, request.key, request.folder).finish(progress)
+
+
+@dataclass(frozen=True)
+class MetaRequest:
+    """What to meta-train, and where; see `meta_train`."""
+
+    budget: str
+    settings: tuple[str, ...]
+    options: MetaOptions
+    key: MetaKey
+    folder: Path
+
+    @classmethod
+    def of(
+        cls,
+        optimizer: str,
+        budget: str,
+        seed: int,
+        options: Mapping[str, object] | Sequence[str] = (),
+        device: str = "cpu",
+        out: str | Path | None = None,
+    ) -> MetaRequest:
+        """A request; raises `UnknownNameError` or `OptionError` for what no run can have."""
+        if optimizer != LEARNED.name:
+            raise UnknownNameError("optimizer that can be meta-trained", optimizer, [LEARNED.name])
+        settings = as_settings(options) if isinstance(options, Mapping) else several("options", options)
+        chosen: MetaOptions = build_options(LEARNED, budget, settings, 0)
+        check_whole("seed", seed, 0)
+        key = MetaKey(
+            optimizer=optimizer,
+            version=Optim4RL.version,
+            options=options_dict(chosen),
+            seed=seed,
+            device=resolve_device(device),
+        )
+        given = "".join(f"-{as_file_name(one.replace('=', '-', 1))}" for one in sorted(settings))
+        folder = Path(out) if out else Path("runs") / "meta-training" / f"{optimizer}-{budget}{given}-seed{seed}"
+        return cls(budget, tuple(settings), chosen, key, folder)
+
+    def claim(self) -> None:
+        """Write the key into the folder; raises `ProtocolError` if the folder is another run's."""
+        claim_folder(
+            self.folder,
+            self.key,
+            lambda document: None if parse(MetaKey, document) == self.key else "of other settings",
+        )
+
+    def finished(self) -> MetaRecord | None:
+        """The record of a run that came to its end before, and still has its meta-parameters."""
+        try:
+            record = read_meta_record(self.folder / RECORD_NAME)
+            same = record.key == self.key and record.artifacts["parameters"] == sha256(self.folder / PARAMETERS_NAME)
+        except (ProtocolError, OSError, KeyError):
+            return None  # it is made again
+        return record if same else None
 
 
 def read_meta_record(path: Path) -> MetaRecord:
@@ -131,16 +173,6 @@ def shipped_records() -> dict[str, MetaRecord]:
         if record.artifacts.get("parameters") != sha256(shipped_parameters()[name]):
             raise ProtocolError(f"{shipped_parameters()[name]}: not the meta-parameters that its record is of.")
     return found
-
-
-def _finished(folder: Path, key: MetaKey) -> MetaRecord | None:
-    """The record of a run that came to its end before, and still has its meta-parameters."""
-    try:
-        record = read_meta_record(folder / RECORD_NAME)
-        same = record.key == key and record.artifacts["parameters"] == sha256(folder / PARAMETERS_NAME)
-    except (ProtocolError, OSError, KeyError):
-        return None  # it is made again
-    return record if same else None
 
 
 class _Run:

@@ -12,11 +12,12 @@ from typing import Any
 
 import click
 
-from ..completion import complete_devices, complete_optimizers
+from ..completion import complete_optimizers
 from ..groups import ListingCommands, as_options, examples
-from ..options import budget_option, json_option
+from ..options import json_option
 from ..output import Bars, console, echo, print_descriptions, quiet_option
 from .fit import fit_optimizer
+from .meta_training import train_optimizer
 
 
 @click.group(cls=ListingCommands, invoke_without_command=True, short_help="List, check, create, train, fit optimizers.")
@@ -144,52 +145,5 @@ def check(name: str, settings: tuple[str, ...], as_json: bool) -> None:
         sys.exit(1)
 
 
-@optimizers.command(
-    "train",
-    short_help="Meta-train a learned optimizer.",
-    epilog=examples(
-        "optimizers train optim4rl --budget quick",
-        "optimizers train optim4rl --set objective=reward --seed 1",
-    ),
-)
-@click.argument("name")
-@budget_option
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Meta-seed.")
-@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Set an option; repeatable.")
-@click.option(
-    "--device",
-    default="cpu",
-    show_default=True,
-    metavar="NAME",
-    shell_complete=complete_devices,
-    help="Where it is computed: auto, cpu or cuda.",
-)
-@click.option("--out", type=click.Path(path_type=Path), help="Run folder. [default: runs/meta-training/...]")
-@quiet_option
-@json_option
-def train_optimizer(
-    name: str, budget: str, seed: int, settings: tuple[str, ...], device: str, out: Path | None, as_json: bool
-) -> None:
-    """Meta-train a learned optimizer on gridworlds, from scratch, and keep what was best on validation agents.
-
-    One process on one thread, or with a GPU; run several seeds beside each other. Repeating the command resumes an
-    interrupted run. `tipl-bench optimizers NAME` lists the options.
-    """
-    from ...benchmark.meta_training.run import meta_train
-
-    with Bars() as bars:
-        run = meta_train(name, budget=budget, seed=seed, options=settings, device=device, out=out, progress=bars.stage)
-    record = run.record
-    if as_json:
-        click.echo(record.model_dump_json(indent=1))
-        return
-    before, kept = map(record.validation, (0, record.selected))
-    echo(
-        f"reward of a step, validation agents: {kept.mean:.4f} after {record.selected} meta-iterations, "
-        f"{before.mean:.4f} before"
-    )
-    echo(f"{record.environment_steps:,} environment steps, {record.cpu_seconds:.0f} CPU seconds")
-    console().print(f"weights: {run.parameters}\ncurve: {run.folder / 'curve.svg'}", style="dim", soft_wrap=True)
-
-
+optimizers.add_command(train_optimizer)
 optimizers.add_command(fit_optimizer)

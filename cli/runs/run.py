@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
 import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from ..completion import complete_predictors
 from ..groups import as_options, examples
 from ..options import (
+    Seeds,
     budget_option,
     build_limits,
     build_logger,
@@ -41,32 +41,6 @@ if TYPE_CHECKING:
     from ...benchmark.request import RunRequest
     from ...benchmark.run import Run
     from ...benchmark.tracking.loggers import Logger
-
-MAX_SEEDS = 1000
-
-
-class Seeds(click.ParamType[tuple[int, ...]]):
-    """Seeds as numbers and ranges, `0-2` or `0,1,2`."""
-
-    name = "seeds"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
-        """The seeds, each once."""
-        if not isinstance(value, str):
-            return tuple(value)
-        seeds: dict[int, None] = {}
-        for part in value.split(","):
-            match = re.fullmatch(r"\s*(\d{1,18})(?:-(\d{1,18}))?\s*", part, re.ASCII)
-            first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, -1)
-            if not first <= last < first + MAX_SEEDS:
-                self.fail(
-                    f"{value!r} is not a list of seeds: use whole numbers from 0 and rising ranges of at most "
-                    f"{MAX_SEEDS:,}, such as 0-2 or 0,1,2.",
-                    param,
-                    ctx,
-                )
-            seeds |= dict.fromkeys(range(first, last + 1))
-        return tuple(seeds)
 
 
 @click.command(

@@ -26,6 +26,7 @@ from tipl_bench.benchmark.meta_training.gridworlds import (
 )
 from tipl_bench.benchmark.meta_training.page import BEGIN, render
 from tipl_bench.benchmark.meta_training.run import meta_train, read_meta_record, shipped_records
+from tipl_bench.benchmark.meta_training.seeds import meta_train_seeds
 from tipl_bench.cli import main
 from tipl_bench.utils.errors import OptionError, ProtocolError, UnknownNameError
 from tipl_bench.utils.files import sha256
@@ -158,6 +159,27 @@ def test_the_command_prints_what_came_out(tmp_path):
     assert f"{record.validation(record.selected).mean:.4f} after {record.selected} meta-iterations" in result.output
     again = CliRunner().invoke(main, [*words, "--json"])
     assert json.loads(again.output)["selected"] == record.selected
+
+
+@pytest.mark.slow
+def test_seeds_side_by_side_have_the_bytes_of_each_alone(tmp_path):
+    words = ["optimizers", "train", "optim4rl", "--budget", "smoke", "--seeds", "0,3", "--out", str(tmp_path), "-q"]
+    result = CliRunner().invoke(main, [*words, "--json"])
+    assert result.exit_code == 0, result.output
+    assert [one["key"]["seed"] for one in json.loads(result.output)] == [0, 3]
+    for seed in (0, 3):
+        alone = meta_train(budget="smoke", seed=seed, out=tmp_path / "alone" / str(seed))
+        assert (tmp_path / f"seed{seed}" / "optim4rl.safetensors").read_bytes() == alone.parameters.read_bytes()
+        assert not (tmp_path / f"seed{seed}" / meta_run.SNAPSHOT_NAME).exists()
+
+
+def test_seeds_that_no_runs_can_have_are_refused(tmp_path):
+    for seeds in ([], [1, 1]):
+        with pytest.raises(OptionError, match="each once"):
+            meta_train_seeds(seeds=seeds, out=tmp_path / "run")
+    result = CliRunner().invoke(main, ["optimizers", "train", "optim4rl", "--seed", "0", "--seeds", "1,2"])
+    assert "Give --seed or --seeds, not both." in result.output
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_damaged_record_is_refused(tmp_path):

@@ -13,6 +13,8 @@ from click.testing import CliRunner
 from helpers.ray_clusters import lose, losing, soon, two_nodes, working
 from helpers.small_collections import contents, silent, tiny_config
 from helpers.suites import BOARD, NAMES, artifacts, collect_board, suite_file
+from tipl_bench.benchmark.meta_training.run import meta_train
+from tipl_bench.benchmark.meta_training.seeds import meta_train_seeds
 from tipl_bench.benchmark.suites.engines import build_engine
 from tipl_bench.benchmark.suites.run import run_suite
 from tipl_bench.benchmark.training.run import train
@@ -26,6 +28,8 @@ NAME = "my-pendulum/blocks-v1"
 CONFIG = tiny_config(trials=4, environment_steps=8192, hyperparameters={"steps_per_iteration": 512})
 STATE = "inverted-pendulum/tipl-neuron-v1"
 METHOD = {"outer": ["jump"], "options": [f"jump.predictor={STATE}"], "on": "tuning", "trials": 4, "iterations": 8}
+
+TIMING = {"cpu_seconds", "provenance"}
 
 
 @pytest.fixture
@@ -70,6 +74,22 @@ def test_a_suite_has_the_results_of_this_machine(store, cluster, tmp_path):
     assert len([*(tmp_path / "there").rglob("record.json")]) == len(NAMES)
     received = [tmp_path / node / "datasets" / BOARD for node in ("first", "second")]
     assert {Dataset.open(folder).digest for folder in received if folder.exists()} == {board.digest}
+
+
+@pytest.mark.slow
+def test_meta_training_has_the_bytes_of_this_machine(store, cluster, tmp_path):
+    report, heard = losing(cluster, "a worker")
+    options = {"iterations": 40, "validate_every": 20}
+    there = meta_train_seeds(
+        seeds=[0, 1], budget="smoke", options=options, out=tmp_path, engine=cluster.client, progress=report
+    )
+    assert heard[-1] == (80, 80)
+    for run in there:
+        seed = run.record.key.seed
+        here = meta_train(budget="smoke", seed=seed, options=options, out=tmp_path / "here" / str(seed))
+        assert run.parameters.read_bytes() == here.parameters.read_bytes()
+        assert run.record.model_dump(exclude=TIMING) == here.record.model_dump(exclude=TIMING)
+        assert {path.name for path in run.folder.iterdir()} == {path.name for path in here.folder.iterdir()}
 
 
 @pytest.mark.slow
