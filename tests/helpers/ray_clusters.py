@@ -7,17 +7,55 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+READY = "ready"
+
+
+class TwoNodes:
+    """Nodes of one core, each with a store of its own below a folder, in a process that shares nothing with this one.
+
+    Parameters
+    ----------
+    folder
+        Where the stores are.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        command = [sys.executable, __file__, str(folder)]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout is not None
+        ready = next(line for line in self.process.stdout if line.startswith(READY))
+        self.address, self.client = ready.split()[1:]
+        """As its own machines name it, and that of Ray's client."""
+
+    def lose_a_node(self) -> None:
+        """Kill the second one."""
+        assert self.process.stdin is not None
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+
 
 @contextlib.contextmanager
-def two_nodes(folder: Path) -> Iterator[Any]:
-    """Nodes of one core, each with a store of its own below a folder; `client` is the address of Ray's client."""
+def two_nodes(folder: Path) -> Iterator[TwoNodes]:
+    """A cluster as long as the context lasts."""
     import ray
+
+    found = TwoNodes(folder)
+    try:
+        yield found
+    finally:
+        ray.shutdown()
+        found.process.communicate(timeout=60)
+
+
+def _serve(folder: Path) -> None:
+    """Start the nodes; lose the second at a line of standard input, and end at its end."""
     from ray.cluster_utils import Cluster
 
     def node(name: str) -> dict[str, Any]:
@@ -26,13 +64,11 @@ def two_nodes(folder: Path) -> Iterator[Any]:
     port = free_port()
     head = {**node("first"), "include_dashboard": False, "ray_client_server_port": port}
     found: Any = Cluster(initialize_head=True, head_node_args=head)
-    found.client = f"ray://127.0.0.1:{port}"
-    found.second = found.add_node(**node("second"))
-    try:
-        yield found
-    finally:
-        ray.shutdown()
-        found.shutdown()
+    second = found.add_node(**node("second"))
+    print(READY, found.address, f"ray://127.0.0.1:{port}", flush=True)
+    for _ in sys.stdin:
+        found.remove_node(second, allow_graceful=False)
+    found.shutdown()
 
 
 def free_port() -> int:
@@ -76,15 +112,15 @@ def soon(act: Callable[[], None]) -> threading.Thread:
     return thread
 
 
-def lose(cluster: Any, what: str) -> None:
+def lose(cluster: TwoNodes, what: str) -> None:
     """Lose a worker or a node, or nothing."""
     if what == "a worker":
         os.kill(workers()[0], signal.SIGKILL)
     elif what == "a node":
-        cluster.remove_node(cluster.second, allow_graceful=False)
+        cluster.lose_a_node()
 
 
-def losing(cluster: Any, what: str) -> tuple[Callable[[str, int, int, str], None], list[tuple[int, int]]]:
+def losing(cluster: TwoNodes, what: str) -> tuple[Callable[[str, int, int, str], None], list[tuple[int, int]]]:
     """A progress callback that loses it when the first iteration is done, and what it heard."""
     heard: list[tuple[int, int]] = []
 
@@ -94,3 +130,7 @@ def losing(cluster: Any, what: str) -> tuple[Callable[[str, int, int, str], None
         heard.append((done, total))
 
     return report, heard
+
+
+if __name__ == "__main__":
+    _serve(Path(sys.argv[1]))

@@ -39,6 +39,9 @@ SETTINGS = {
 }
 """Of Ray, unless they are set: a connection that is lost starts no cluster here; the client's three attempts to connect
 take ten seconds."""
+NOT_STARTED, STARTS = "Starting Ray client server failed", 3
+"""What Ray's client says when its process on the cluster ended as it began, as one on a busy machine may, and how often
+it is asked for."""
 MISMATCH = "Version mismatch: "
 """What Ray's error of versions begins with."""
 
@@ -118,15 +121,23 @@ def _connect(ray: Any, address: str | None) -> None:
         if address is not None:  # Ray itself tries for minutes
             host, _, port = address.removeprefix(CLIENT).rpartition(":")
             socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
-        with warnings.catch_warnings(action="ignore"):  # the error says the same
-            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **given)
+        for again in range(STARTS - 1, -1, -1):
+            try:
+                with warnings.catch_warnings(action="ignore"):  # the error says the same
+                    ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **given)
+                break
+            except (OSError, RuntimeError) as error:
+                if NOT_STARTED not in str(error) or not again:
+                    raise
     except (OSError, ValueError, RuntimeError, ImportError) as error:
-        where, why = address or os.environ.get("RAY_ADDRESS", "this machine"), one_line(reason(error), 300)
+        where, why = address or os.environ.get("RAY_ADDRESS", "this machine"), reason(error).strip()
         if MISMATCH in why:
+            versions = " ".join(why.partition(MISMATCH)[2].split())
             raise TiplBenchError(
                 f"The cluster at {where} has another version of Ray or Python than this machine. Install the same "
-                f"({why.removeprefix(MISMATCH)})."
+                f"({one_line(versions, 300)})."
             ) from None
+        why = one_line(why.splitlines()[-1], 300)  # the last line of a traceback says most
         client = f"; the port of Ray's client is {CLIENT_PORT} unless its --ray-client-server-port names another"
         raise TiplBenchError(
             f"No Ray cluster answers at {where} ({why}). Start one with `ray start --head`, or name another address"
