@@ -112,11 +112,12 @@ def _as_click(error: OptionError | UnknownNameError, ctx: click.Context) -> clic
 
 def as_options(message: str) -> str:
     """A message of the library with its parameters, `out=`, `device="cpu"` or `collect=True`, spelt as options."""
-    return re.sub(
-        r'`(\w+)=(?:"([^"`]*)"|True)?`',
-        lambda found: f"--{found[1].replace('_', '-')}" + (f" {found[2]}" if found[2] else ""),
-        message,
-    )
+
+    def spelt(found: re.Match[str]) -> str:
+        name, value, text = found.groups()
+        return f"--{'no-' if value == 'False' else ''}{name.replace('_', '-')}" + (f" {text}" if text else "")
+
+    return re.sub(r'`(\w+)=("([^"`]*)"|True|False)?`', spelt, message)
 
 
 def _resume_hint(ctx: click.Context) -> str:

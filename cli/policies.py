@@ -48,8 +48,14 @@ def _of_a_checkpoint(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _open(dataset: str, trial: int, checkpoint: int) -> tuple[Dataset, PolicyNetwork]:
+    from ..benchmark.record import RECORD_NAME
     from .verification import open_dataset_of
 
+    if (Path(dataset) / RECORD_NAME).is_file():
+        raise click.UsageError(
+            f"{dataset} is a run, not a dataset. `tipl-bench watch {dataset}` films a policy that it forecast beside "
+            "the true one."
+        )
     opened = open_dataset_of(dataset)
     opened.files([trial])  # says which trials there are
     return opened, opened.trial(trial).policy(checkpoint)
@@ -131,11 +137,12 @@ def evaluate(dataset: str, trial: int, checkpoint: int, episodes: int, seed: int
 )
 @_of_a_checkpoint
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="File to write: .onnx or .safetensors.")
-def export(dataset: str, trial: int, checkpoint: int, out: Path) -> None:
+@click.option("--opset", type=int, metavar="N", help="Opset of an ONNX model. [default: torch's usual one]")
+def export(dataset: str, trial: int, checkpoint: int, out: Path, opset: int | None) -> None:
     """Write a policy, with normaliser and clipping, to a file."""
     from ..benchmark.policies.files import export_policy
 
-    export_policy(_open(dataset, trial, checkpoint)[1], out)
+    export_policy(_open(dataset, trial, checkpoint)[1], out, opset)
     echo(f"wrote {out}")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -24,13 +25,22 @@ def suite() -> None:
     """Run what a file names: datasets, methods, budgets and seeds of both tracks."""
 
 
+def _folder(ctx: click.Context, parameter: click.Parameter, value: Path | None) -> Path | None:
+    if re.match(r"\w{2,}:/", str(value)):  # such as s3://bucket, whose two slashes a path makes one
+        raise click.BadParameter("runs are made in a folder here; `suite run --results` takes an address beside it.")
+    return value
+
+
 def _of_a_suite(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
         click.option(
             "--only", multiple=True, metavar="PATTERN", help="Tasks whose names fit, such as '*tipl*'; repeatable."
         ),
         click.option(
-            "--out", type=click.Path(path_type=Path), help="Folder of its runs. [default: runs/suites/<name>]"
+            "--out",
+            type=click.Path(path_type=Path),
+            callback=_folder,
+            help="Folder of its runs. [default: runs/suites/<name>]",
         ),
         click.argument("name", metavar="SUITE", shell_complete=complete_suites),
     ):

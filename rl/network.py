@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ..utils.errors import DatasetArgumentError, TiplBenchError
+from ..utils.errors import DatasetArgumentError, OptionError, TiplBenchError
 from ..utils.files import replace_atomically
 from .environments import make
 from .evaluation import Policies, evaluate_returns
@@ -22,6 +22,8 @@ from .policy import PolicyLayout
 
 Float64 = npt.NDArray[np.float64]
 Float32 = npt.NDArray[np.float32]
+OLDEST_OPSET = 18
+"""Of ONNX, that torch's exporter writes."""
 
 
 class PolicyNetwork(torch.nn.Module):
@@ -153,23 +155,38 @@ class PolicyNetwork(torch.nn.Module):
         """J: the mean return of the deterministic policy over episodes from the resets of these seeds."""
         return float(evaluate_returns(self.environment, self.layout, self.stored, seeds)[0])
 
-    def to_onnx(self, path: str | Path) -> None:
+    def to_onnx(self, path: str | Path, opset: int | None = None) -> None:
         """Write the policy as an ONNX model: `observation` [batch, O] float64 in, `action` [batch, A] float32 out.
 
         Discrete actions are [batch] int64.
 
+        Parameters
+        ----------
+        path
+            The file.
+        opset
+            The version of ONNX's operators; torch's usual one by default.
+
         Raises
         ------
+        OptionError
+            If it is older than `OLDEST_OPSET`, or newer than the installed onnx knows.
         TiplBenchError
             If onnx and onnxscript are not installed (`pip install 'tipl-bench[onnx]'`).
         """
         try:
-            import onnx  # noqa: F401
+            import onnx
             import onnxscript  # noqa: F401
         except ImportError as error:
             raise TiplBenchError(
                 f"An ONNX model needs {error.name}, which is not installed: pip install 'tipl-bench[onnx]'."
             ) from None
+        newest = onnx.defs.onnx_opset_version()
+        if opset is not None and not OLDEST_OPSET <= opset <= newest:
+            raise OptionError(
+                f"Opset {opset}: torch's exporter and onnx {onnx.__version__}, which is installed, write opsets "
+                f"{OLDEST_OPSET} to {newest}."
+            )
         example = torch.zeros(2, self.layout.observation_size, dtype=torch.float64)
         exporter = logging.getLogger("torch.onnx")  # it says which packages it could export from if they were here
         level = exporter.level
@@ -183,6 +200,7 @@ class PolicyNetwork(torch.nn.Module):
                 temporary,
                 input_names=["observation"],
                 output_names=["action"],
+                opset_version=opset,
                 dynamic_shapes={"observation": {0: torch.export.Dim("batch")}},
                 dynamo=True,
                 external_data=False,

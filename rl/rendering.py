@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..utils.errors import TiplBenchError, reason
+from ..utils.text import one_line
 from .environments import TASKS
 from .environments.models import compiler_warnings_logged
 from .network import PolicyNetwork
@@ -22,7 +24,11 @@ from .network import PolicyNetwork
 Frame = npt.NDArray[np.uint8]
 HEADLESS = ("egl", "osmesa")
 """MuJoCo's renderers that need no display, the faster one first."""
-PROBE = "import mujoco; mujoco.GLContext(16, 16).make_current()"
+PROBE = (
+    "import mujoco; model = mujoco.MjModel.from_xml_string('<mujoco/>'); renderer = mujoco.Renderer(model, 16, 16); "
+    "renderer.update_scene(mujoco.MjData(model)); renderer.render()"
+)
+"""A picture of nothing; a context alone says little, as GLFW makes one without a display."""
 BACK = 1.3
 """How much further away the camera is than Gymnasium has it."""
 
@@ -84,26 +90,37 @@ def frames_per_second(environment_id: str) -> float:
 def choose_renderer() -> None:
     """Choose what MuJoCo renders with, a display if one works, unless the environment variable MUJOCO_GL does.
 
-    The choice is made once in a process, so it is tried in another one first.
-
     Raises
     ------
     TiplBenchError
-        If none of the renderers works here.
+        If none of the renderers works here, or the one that MUJOCO_GL names does not.
     """
-    if os.environ.get("MUJOCO_GL") or sys.platform != "linux":
+    if sys.platform != "linux":
+        return
+    if chosen := os.environ.get("MUJOCO_GL"):
+        if not _renders(chosen, PROBE):
+            raise TiplBenchError(
+                f"MuJoCo cannot render here with MUJOCO_GL={one_line(chosen, 80)}. Set it to one of "
+                f"{', '.join(HEADLESS)}, or leave it unset."
+            )
         return
     displays = [name for name in ("DISPLAY", "WAYLAND_DISPLAY") if os.environ.get(name)]
     for name in [*(["glfw"] if displays else []), *HEADLESS]:  # a display may be named that is gone
-        tried = subprocess.run(
-            [sys.executable, "-c", PROBE], env={**os.environ, "MUJOCO_GL": name}, capture_output=True, check=False
-        )
-        if tried.returncode == 0:
+        if _renders(name, PROBE):
             os.environ["MUJOCO_GL"] = name
             return
     raise TiplBenchError(
         "Nothing here can render: there is no display, and MuJoCo can use neither EGL nor OSMesa. Install one, on "
         "Debian and Ubuntu by `apt-get install libegl1` or `apt-get install libosmesa6`."
+    )
+
+
+@functools.cache
+def _renders(name: str, probe: str) -> bool:
+    """Whether MuJoCo can render with this; tried in another process, as a process chooses once."""
+    environment = {**os.environ, "MUJOCO_GL": name}
+    return (
+        subprocess.run([sys.executable, "-c", probe], env=environment, capture_output=True, check=False).returncode == 0
     )
 
 
@@ -126,9 +143,10 @@ def _rendered(environment: gymnasium.Env[Any, Any]) -> Frame:
         if viewer is not None:  # Gymnasium leaves current what another environment drew last
             viewer.make_context_current()
         found = environment.render()
-    except Exception as error:  # of OpenGL, which raises many kinds
+    except Exception as error:  # of OpenGL, which raises many kinds, or for want of pygame
+        way_out = f"set MUJOCO_GL to one of {', '.join(HEADLESS)}" if viewer else "pip install 'tipl-bench[video]'"
         raise TiplBenchError(
             f"{environment.spec.id if environment.spec else 'The environment'} cannot be rendered here "
-            f"({reason(error)}). If that is MuJoCo's, set MUJOCO_GL to one of {', '.join(HEADLESS)}."
+            f"({reason(error)}). A way out: {way_out}."
         ) from None
     return np.asarray(found, np.uint8)

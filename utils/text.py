@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 SLUG_PATTERN, SLUG_LENGTH = r"^[A-Za-z0-9]+([._-][A-Za-z0-9]+)*$", 50
 """A predictor's name, a budget's or an option's: short enough that several fit into one file name."""
+_WORDS = {"extra_forbidden": "no such field", "missing": "is missing"}
+"""What pydantic says in words of its own."""
 MAX_LENGTH = 500
 """Characters of an untrusted text that a message shows."""
 
@@ -46,7 +48,9 @@ def first_error(error: ValidationError, root: str = "") -> str:
     root
         Stands for the field where the problem is the value as a whole.
     """
-    first = error.errors()[0]
+    errors = error.errors()
+    # An unknown name comes before a missing one, which is often what it was meant to be.
+    first = next((one for one in errors if one["type"] == "extra_forbidden"), errors[0])
     field = ".".join(str(part).encode("unicode_escape").decode()[:80] for part in first["loc"]) or root
-    message = one_line(first["msg"]).removeprefix("Value error, ")
+    message = _WORDS.get(first["type"]) or one_line(first["msg"]).removeprefix("Value error, ")
     return f"{field}: {message}" if field else message

@@ -15,7 +15,7 @@ from ...utils.files import replace_atomically
 SUFFIXES = (".onnx", ".safetensors")
 
 
-def export_policy(policy: PolicyNetwork, path: Path) -> None:
+def export_policy(policy: PolicyNetwork, path: Path, opset: int | None = None) -> None:
     """Write a policy in the form that the file's suffix asks for.
 
     A safetensors file holds the module's state, matrices as [out, in], and in its metadata the environment, the
@@ -24,15 +24,18 @@ def export_policy(policy: PolicyNetwork, path: Path) -> None:
     Raises
     ------
     OptionError
-        For a suffix that is not among `SUFFIXES`, or a folder that is not there.
+        For a suffix that is not among `SUFFIXES`, a folder that is not there, or an opset that no ONNX model can have;
+        see `PolicyNetwork.to_onnx`.
     TiplBenchError
         If an ONNX model cannot be written for want of a package.
     """
     if not path.absolute().parent.is_dir():
         raise OptionError(f"{path}: there is no folder {path.parent}.")
     if path.suffix == ".onnx":
-        policy.to_onnx(path)
+        policy.to_onnx(path, opset)
         return
+    if opset is not None:
+        raise OptionError(f"{path}: only an ONNX model has an opset; leave out `opset=`, or name a .onnx file.")
     if path.suffix != ".safetensors":
         raise OptionError(f"{path}: the name of a policy's file ends in {' or '.join(SUFFIXES)}.")
     described = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -47,22 +48,36 @@ class SuiteStatus:
         """Tasks that are not finished: failed ones are tried again."""
         return [task for task in self.tasks if self.states[task.name].state != "finished"]
 
-    def work(self) -> tuple[int, int]:
-        """Seconds that finished tasks took, and that all take; one of a kind not timed yet counts as the mean."""
+    def work(self, elapsed: Mapping[str, float]) -> tuple[int, int]:
+        """Seconds that tasks took so far, and that all take; one of a kind not timed yet counts as the mean.
+
+        Parameters
+        ----------
+        elapsed
+            Seconds since tasks at work began, by name. They count up to what such a task takes; as long as none was
+            timed, nothing counts, and nobody can say how long the rest takes.
+        """
         known = [one.seconds for one in self.states.values() if one.seconds is not None]
-        left, unknown = self.time_left()
-        done = sum(known)
-        usual = done / len(known) if known else 1.0
-        return round(done), max(1, round(done + left + unknown * usual))
+        if not known:
+            return 0, max(1, len(self.tasks))
+        done, usual = sum(known), sum(known) / len(known)
+        rests = {name: usual if one is None else one for name, one in self._expected().items()}
+        begun = sum(min(elapsed.get(name, 0.0), rest) for name, rest in rests.items())
+        return round(done + begun), max(1, round(done + sum(rests.values())))
 
     def time_left(self) -> tuple[float, int]:
         """Seconds that pending tasks take, one after another, by those of their groups; how many have none timed."""
+        rests = self._expected().values()
+        return sum(one for one in rests if one is not None), sum(one is None for one in rests)
+
+    def _expected(self) -> dict[str, float | None]:
+        """Seconds that each pending task takes, by those of its group; None if none of them was timed."""
         known: dict[str, list[float]] = defaultdict(list)
         for task in self.tasks:
             if (seconds := self.states[task.name].seconds) is not None:
                 known[task.group].append(seconds)
-        rests = [known.get(task.group) for task in self.pending()]
-        return sum(sum(one) / len(one) for one in rests if one), sum(one is None for one in rests)
+        means = {group: sum(seconds) / len(seconds) for group, seconds in known.items()}
+        return {task.name: means.get(task.group) for task in self.pending()}
 
 
 def suite_status(suite: str | Path, folder: Path | None = None, only: Sequence[str] = ()) -> SuiteStatus:
@@ -147,6 +162,7 @@ def run_suite(
     states, pending = dict(status.states), status.pending()
     by_name = {task.name: task for task in pending}
     unsent: dict[str, str] = {}
+    begun: dict[str, float] = {}
 
     def send(name: str) -> None:
         if remote and states[name].record is not None:
@@ -158,22 +174,27 @@ def run_suite(
     def now() -> SuiteStatus:
         return SuiteStatus(status.name, status.folder, status.tasks, states)
 
+    def work() -> tuple[int, int]:
+        return now().work({name: time.monotonic() - start for name, start in begun.items()})
+
     def report(name: str, message: dict[str, object]) -> None:
+        begun.setdefault(name, time.monotonic())
         unknown = now().time_left()[1]
-        beside = f", {unknown} tasks whose time is not known" if unknown else ""
-        progress("suite", *now().work(), f"{name}: {message['stage']}{beside}")
+        beside = f"; tasks whose time is not known: {unknown}" if unknown else ""
+        progress("suite", *work(), f"{name}: {message['stage']}{beside}")
 
     for task in status.tasks:
         send(task.name)
-    progress("suite", *now().work(), "")
+    progress("suite", *work(), "")
     chosen = engine or LocalEngine()
     for outcome in chosen.perform([(task.name, message_of(task, status.folder)) for task in pending], report):
         found = progressed(by_name[outcome.name], status.folder)
         if outcome.error and found.state != "finished":
             found = Progressed("failed", reason=outcome.error)
         states[outcome.name] = found
+        begun.pop(outcome.name, None)
         send(outcome.name)
-        progress("suite", *now().work(), outcome.name)
+        progress("suite", *work(), outcome.name)
     if unsent:
         raise TiplBenchError(
             f"{next(iter(unsent.values()))} Finished runs that are in {status.folder} alone: {len(unsent)}. Repeat the "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
@@ -76,6 +77,17 @@ def read_suite(place: str | Path) -> tuple[str, Suite]:
     try:
         return path.stem, Suite.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except ValidationError as error:
-        raise OptionError(f"{path}: {first_error(error, 'suite')}.") from None
+        raise OptionError(f"{path}: {_in_words(first_error(error, 'suite'))}.") from None
     except (OSError, ValueError) as error:
         raise OptionError(f"{path}: not a suite ({reason(error)}).") from None
+
+
+def _in_words(problem: str) -> str:
+    """A problem of an entry's field, counted from 1 as entries are elsewhere, and the fields that there are."""
+    found = re.match(r"(forecast|training)\.(\d+)\.(.*)", problem, re.DOTALL)
+    if not found:
+        return problem
+    track, place, rest = found.groups()
+    kind = ForecastEntry if track == "forecast" else TrainingEntry
+    known = f" (known: {', '.join(kind.model_fields)})" if rest.endswith("no such field") else ""
+    return f"{track} entry {int(place) + 1}: {rest}{known}"

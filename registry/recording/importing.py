@@ -162,7 +162,7 @@ def _checkpoint_count(trials: Sequence[TrialSource], wanted: int | None, needed:
         longest = max(counts, key=lambda path: counts[path])
         raise DatasetError(
             f"{longest} has {counts[longest]} checkpoints, {shortest} {counts[shortest]}; all trials of a dataset have "
-            f"equally many. Import the first {counts[shortest]} of each (`checkpoints`), or record the others further."
+            f"equally many. Import the first {counts[shortest]} of each (`checkpoints=`), or record the others further."
         )
     count = counts[shortest] if wanted is None else wanted
     if count > counts[shortest]:

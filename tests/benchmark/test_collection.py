@@ -200,7 +200,7 @@ def test_when_a_collection_is_unknown_then_the_nearest_is_suggested():
     ("text", "complaint"),
     [
         ("environment = ", "config.toml: "),
-        ("trials = 3", "environment: Field required"),
+        ("trials = 3", "environment: is missing"),
         ('truncates = "a/b-v1"', "checkpoi"),
     ],
 )

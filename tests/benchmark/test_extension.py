@@ -236,12 +236,12 @@ def test_the_file_of_an_extension_is_read(tmp_path):
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ('extends = "a/b-v1"', "trials: Field required"),
+        ('extends = "a/b-v1"', "trials: is missing"),
         ('extends = "a/b-v1"\ntrials = 0', "trials: "),
         ('extends = "a/b-v1"\ntrials = "many"', "trials: "),
         ("extends = 3\ntrials = 4", "extends: "),
-        ('extends = "a/b-v1"\ntrials = 4\nenvironment = "E-v1"', "environment: Extra inputs"),
-        ('extends = "a/b-v1"\ntrials = 4\ntruncates = "a/b-v1"\ncheckpoints = 3', "Extra inputs|only shipped"),
+        ('extends = "a/b-v1"\ntrials = 4\nenvironment = "E-v1"', "environment: no such field"),
+        ('extends = "a/b-v1"\ntrials = 4\ntruncates = "a/b-v1"\ncheckpoints = 3', "no such field|only shipped"),
     ],
 )
 def test_a_file_of_an_extension_that_is_wrong_is_refused_with_its_name_and_field(text, complaint, tmp_path):

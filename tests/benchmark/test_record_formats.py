@@ -107,7 +107,7 @@ def test_when_a_record_names_no_format_then_migrating_says_so(former):
     former.write_text(json.dumps(document))
     done = subprocess.run([sys.executable, SCRIPT, former.parent], capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert done.stderr.startswith(f"{former}: field format: Field required.")
+    assert done.stderr.startswith(f"{former}: field format: is missing.")
     assert json.loads(former.read_text()) == document
 
 

@@ -150,6 +150,14 @@ def test_finished_runs_are_kept_at_an_address_and_fetched_on_another_machine(boa
         run_suite(path, tmp_path / "here", results=f"{tmp_path}/full", **chosen)
 
 
+@pytest.mark.parametrize("command", ["run", "status", "report"])
+def test_a_folder_of_runs_is_no_address(command):
+    result = CliRunner().invoke(main, ["suite", command, "smoke", "--out", "memory://runs"])
+    assert result.exit_code == 2
+    assert "--results" in result.stderr
+    assert not Path("memory:").exists()
+
+
 @pytest.mark.parametrize(("address", "message"), [("s4://bucket/board", "s4"), ("s3://bucket/board", "s3fs")])
 def test_an_address_that_fsspec_cannot_reach_is_refused_before_anything_is_run(board, tmp_path, address, message):
     result = CliRunner().invoke(main, ["suite", "run", str(suite_file(tmp_path)), "--results", address])
@@ -170,13 +178,19 @@ def test_two_at_once_give_what_one_after_the_other_gives(board, tmp_path):
     ("old", "new", "message"),
     [
         ("MODEL", "liner", r"forecast entry 2: Unknown predictor 'liner'"),
+        (
+            "[[forecast]]\nmodel",
+            "[[forecast]]\nmodell",
+            r"forecast entry 1: modell: no such field \(known: model, datasets",
+        ),
+        ("summary", "sumary", "sumary: no such field"),
         ("tiny-v1", "none-v1", r"forecast entry 1: Unknown dataset 'my-pendulum/none-v1'"),
         ("outer-step.scale=3", "outer-step.size=3", "training entry 2: "),
         ('on = "tuning"', 'on = "train"', "training"),
         ("InvertedPendulum-v4", "CartPole-v1", "training entry 1: Unknown environment"),
         ("summary", "[summary", "not a suite"),
-        ("seeds = [0, 1]", "seed = 0", "forecast.0.seed"),
-        ("seeds = [0, 1]", "seeds = [-1]", "forecast.0.seeds.0"),
+        ("seeds = [0, 1]", "seed = 0", "forecast entry 1: seed: no such field"),
+        ("seeds = [0, 1]", "seeds = [-1]", "forecast entry 1: seeds.0"),
         ("trials = 2", "trials = 99", "training entry 1: Invalid number of trials 99"),
         ("outer-step.scale=3", "outer-step.scale=-3", "training entry 2: "),
     ],

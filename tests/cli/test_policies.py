@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 
 import numpy as np
 import pytest
@@ -17,7 +18,8 @@ from tipl_bench.cli import main
 from tipl_bench.leaderboard.verify.folder import open_run
 from tipl_bench.leaderboard.verify.policies import policies_of_window
 from tipl_bench.registry.loading import load_dataset
-from tipl_bench.rl import rendering
+from tipl_bench.rl import PolicyLayout, rendering
+from tipl_bench.rl.network import PolicyNetwork
 from tipl_bench.rl.rendering import choose_renderer, rendered_episode
 from tipl_bench.utils.errors import OptionError, TiplBenchError
 
@@ -161,3 +163,31 @@ def test_without_a_renderer_the_way_to_one_is_named(monkeypatch):
     with pytest.raises(TiplBenchError, match="apt-get install libegl1"):
         choose_renderer()
     assert "MUJOCO_GL" not in os.environ
+
+
+def test_a_renderer_that_does_not_work_here_is_named(monkeypatch):
+    for name in ("nonsense", "glfw"):
+        monkeypatch.setenv("MUJOCO_GL", name)
+        monkeypatch.delenv("DISPLAY", raising=False)
+        with pytest.raises(TiplBenchError, match=f"MUJOCO_GL={name}. Set it to one of egl, osmesa, or leave it unset"):
+            choose_renderer()
+
+
+def test_a_policy_that_mujoco_does_not_play_is_filmed_with_pygame(monkeypatch):
+    layout = PolicyLayout(4, (3,), 2, distribution="categorical")
+    weights = np.zeros(layout.parameter_count, np.float32)
+    policy = PolicyNetwork("CartPole-v1", layout, weights, np.zeros(4), np.ones(4))
+    step = next(iter(rendered_episode(policy, 1)))
+    assert step.reward == 1
+    assert step.frame.ndim == 3
+    monkeypatch.setitem(sys.modules, "pygame", None)
+    with pytest.raises(
+        TiplBenchError, match=r"CartPole-v1 cannot be rendered here .* pip install 'tipl-bench\[video\]'"
+    ):
+        next(iter(rendered_episode(policy, 1)))
+
+
+def test_a_run_is_no_dataset_but_can_be_watched(linear):
+    refused = invoke("policy", "record", linear.folder, 0, 40)
+    assert refused.exit_code == 2
+    assert f"`tipl-bench watch {linear.folder}`" in plain(refused.output).replace("/ ", "/")

@@ -152,6 +152,15 @@ def test_what_is_no_policy_is_refused(bundled, policy, tmp_path):
         export_policy(policy, tmp_path / "policy.pt")
 
 
+@pytest.mark.parametrize("opset", [9, 17, 10_000])
+def test_an_opset_that_no_exporter_writes_is_refused(policy, tmp_path, opset):
+    with pytest.raises(OptionError, match=rf"Opset {opset}: .* write opsets 18 to \d+"):
+        policy.to_onnx(tmp_path / "policy.onnx", opset)
+    with pytest.raises(OptionError, match="only an ONNX model has an opset"):
+        export_policy(policy, tmp_path / "policy.safetensors", 18)
+    assert not [*tmp_path.glob("*.*")]
+
+
 def test_without_onnx_the_way_to_it_is_named(policy, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(TiplBenchError, match=r"pip install 'tipl-bench\[onnx\]'"):

@@ -109,10 +109,10 @@ TEXTS = {
     rf"record\.json is larger than {RECORD_LIMIT} bytes": written(lambda text: text + " " * RECORD_LIMIT),
     "not a readable record": written(""),
     r"field Input should be ": written("[]"),
-    r"field extra: Extra inputs are not permitted": inserted('"extra": 1'),
-    r"field \\n\\x1b\[31mok: run: Extra inputs": inserted(r'"\n\u001b[31mok: run": 1'),
-    r"field x{80}: Extra inputs": inserted(f'"{"x" * 1_000_000}": 1'),
-    r"field results\.0\.windows: Field required": replaced(["results"], [{}] * 9999),
+    r"field extra: no such field": inserted('"extra": 1'),
+    r"field \\n\\x1b\[31mok: run: no such field": inserted(r'"\n\u001b[31mok: run": 1'),
+    r"field x{80}: no such field": inserted(f'"{"x" * 1_000_000}": 1'),
+    r"field results\.0\.windows: is missing": replaced(["results"], [{}] * 9999),
 }
 for reason, apply in TEXTS.items():
     expect(reason)(apply)

@@ -210,7 +210,7 @@ REFUSED = {
     "another environment": ([*map(wide, range(3))], {}, "has 4 observations and 1 actions; the policies have 6 and 1"),
     "an unknown environment": ([*GOOD, GOOD[0]], {"environment": "Pendulum-v99"}, "Unknown environment 'Pendulum-v99'"),
     "too few": ([random_trial(s, count=29) for s in range(3)], {}, "29 checkpoints .* needs at least 30"),
-    "one shorter": ([*GOOD, random_trial(2, count=31)], {}, r"31; .* Import the first 31 of each \(`checkpoints`\)"),
+    "one shorter": ([*GOOD, random_trial(2, count=31)], {}, r"31; .* Import the first 31 of each \(`checkpoints=`\)"),
     "fewer than wanted": ([*GOOD, random_trial(2)], {"checkpoints": 40}, "has 32 checkpoints, not 40"),
     "no steps": ([random_trial(0, environment_steps=None)] * 3, {}, r"has environment_steps of shape \[T\]"),
     "no normaliser": ([random_trial(0, observation_mean=None, observation_variance=None)] * 3, {},
