@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -154,12 +154,18 @@ def _described(status: SuiteStatus, name: str) -> dict[str, Any]:
 @suite.command(
     "report",
     short_help="Show what the finished runs found.",
-    epilog=examples("suite report smoke", "suite report smoke --folders"),
+    epilog=examples("suite report smoke", "suite report smoke --folders", "suite report board --page runs/board"),
 )
 @_of_a_suite
 @click.option("--folders", is_flag=True, help="Print the folders of finished runs, for `leaderboard add`.")
+@click.option(
+    "--page",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Write the leaderboard of these runs into a folder: records, page and tables.",
+)
 @json_option
-def report(name: str, out: Path | None, only: tuple[str, ...], folders: bool, as_json: bool) -> None:
+def report(name: str, out: Path | None, only: tuple[str, ...], folders: bool, page: Path | None, as_json: bool) -> None:
     """Show the mean skill or AUC of each method of a suite, as far as its runs are finished."""
     import dataclasses
 
@@ -168,7 +174,9 @@ def report(name: str, out: Path | None, only: tuple[str, ...], folders: bool, as
 
     status = suite_status(name, out, only)
     rows = report_rows(status)
-    if folders:
+    if page is not None:
+        _write_page(finished_folders(status), page)
+    elif folders:
         for folder in finished_folders(status):
             click.echo(folder)
     elif as_json:
@@ -182,3 +190,12 @@ def report(name: str, out: Path | None, only: tuple[str, ...], folders: bool, as
             echo()
         if not rows:
             echo(f"{status.name}: no run is finished.")
+
+
+def _write_page(folders: Iterable[Path], page: Path) -> None:
+    from ..leaderboard.build import SITE, build_of_runs
+
+    written, left_out = build_of_runs(folders, page)
+    for reason in left_out:
+        echo(f"left out: {reason}", indent=2)
+    echo(f"wrote {len(written)} files; the page is {page / SITE / 'index.html'}")

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pydantic_core import to_json
 
+from ..benchmark.record import RECORD_NAME, read_record
+from ..benchmark.training.record import is_training_record
+from ..utils.errors import ProtocolError
 from ..utils.files import write_text
 from .document.build import document, document_of
 from .document.schema import LeaderboardDocument, read_document
 from .excerpt import write_excerpt
 from .render import markdown, predictors, reference, site, table
 from .render.citations import bibliography
-from .store.records import committed_folder, load
+from .store.records import COMMITTED, add, committed_folder, is_clone, load
 from .suite import render as render_suite
 from .training import presentation
 from .training.export import page_data
 from .training.export import to_csv as training_csv
+from .training.store import add as add_training
 from .training.store import load as load_training
 from .training.table import TrainingTable, tables, tables_of
 
@@ -70,6 +74,40 @@ def build(records: Path | None, out: Path) -> list[Path]:
     files = {key: path.relative_to(site_folder).as_posix() for key, path in csv_files.items()}
     pages = site.render(board, site_folder, training=page_data(training), files=files)
     return [*paths, *csv_files.values(), *pages, *write_excerpt(out / "README.md", board, training)]
+
+
+def build_of_runs(runs: Iterable[Path], out: Path) -> tuple[list[Path], list[str]]:
+    """The leaderboard of run folders by themselves: their records, as claims that nobody has checked, and its files.
+
+    Parameters
+    ----------
+    runs
+        Run folders of either track.
+    out
+        A folder: new, or one that this wrote before. The records are put into it, and all that `build` writes.
+
+    Returns
+    -------
+    list of Path, list of str
+        The files that `build` wrote; and the runs that are left out, with the reason.
+
+    Raises
+    ------
+    ProtocolError
+        If the folder is a clone of the project, holds another result of a run, or no run of the forecast track is left.
+    """
+    if is_clone(out):
+        raise ProtocolError(f"{out} is a clone of the project, whose rows enter by `leaderboard add`; choose another.")
+    records, left_out = out / COMMITTED, []
+    for run in runs:
+        try:
+            if is_training_record(run):
+                add_training(run, records)
+            else:
+                add(read_record(run / RECORD_NAME), records)
+        except ProtocolError as error:
+            left_out.append(str(error))
+    return build(records, out), left_out
 
 
 def export_tables(records: Path | None, out: Path) -> list[Path]:

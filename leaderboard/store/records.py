@@ -33,10 +33,11 @@ def find_committed_folder() -> Path | None:
     An installed package is no clone, whatever it holds: nothing is written into it.
     """
     clones = (Path(__file__).parents[2], Path.cwd())
-    return next((clone / COMMITTED for clone in clones if _is_clone(clone)), None)
+    return next((clone / COMMITTED for clone in clones if is_clone(clone)), None)
 
 
-def _is_clone(folder: Path) -> bool:
+def is_clone(folder: Path) -> bool:
+    """Whether a folder is a clone of the project."""
     return (folder / "pyproject.toml").is_file() and (folder / COMMITTED).is_dir()
 
 

@@ -60,6 +60,14 @@ def test_a_suite_is_run_once_and_reported(board, tmp_path):
     again = run_suite(path, tmp_path / "runs")
     assert {*again.counts()} == {"finished"}
     assert {name: (tmp_path / "runs" / name / "record.json").read_bytes() for name in NAMES} == before
+    for _ in range(2):
+        words = ["suite", "report", path, "--out", tmp_path / "runs", "--page", tmp_path / "page"]
+        result = CliRunner().invoke(main, [*map(str, words)])
+        assert result.exit_code == 0, result.output
+    assert result.output.count("left out: ") == 2, "training runs of two trials are no rows"
+    rows = json.loads((tmp_path / "page/docs/board/leaderboard.json").read_text())["rows"]
+    assert {row["method"]: row["state"] for row in rows} == {"autoregression": "claimed", "linear": "claimed"}
+    assert (tmp_path / "page/docs/board/index.html").is_file()
 
 
 @pytest.mark.slow

@@ -79,8 +79,16 @@ def free_port() -> int:
 
 
 def workers() -> list[int]:
-    """Process ids of workers that are at a piece of work."""
-    return [own for own, _, words in _processes() if "ray::WorkActor.next_part" in words]
+    """Process ids of workers that are at a piece of work, of clusters that this process started."""
+    found = _processes()
+    parents = {own: parent for own, parent, _ in found}
+
+    def is_ours(own: int) -> bool:
+        while own in parents and own != os.getpid():
+            own = parents[own]
+        return own == os.getpid()
+
+    return [own for own, _, words in found if "ray::WorkActor.next_part" in words and is_ours(own)]
 
 
 def working(begun: set[int]) -> set[int]:

@@ -116,11 +116,12 @@ class Cluster:
 
 def _connect(ray: Any, address: str | None) -> None:
     """Connect this process; raises `TiplBenchError` if that does not succeed."""
-    given = {} if address else {"include_dashboard": False}
+    given, answered = {} if address else {"include_dashboard": False}, False
     try:
         if address is not None:  # Ray itself tries for minutes
             host, _, port = address.removeprefix(CLIENT).rpartition(":")
             socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+            answered = True
         for again in range(STARTS - 1, -1, -1):
             try:
                 with warnings.catch_warnings(action="ignore"):  # the error says the same
@@ -129,7 +130,7 @@ def _connect(ray: Any, address: str | None) -> None:
             except (OSError, RuntimeError) as error:
                 if NOT_STARTED not in str(error) or not again:
                     raise
-    except (OSError, ValueError, RuntimeError, ImportError) as error:
+    except (OSError, ValueError, RuntimeError, ImportError, ray.exceptions.RayError) as error:
         where, why = address or os.environ.get("RAY_ADDRESS", "this machine"), reason(error).strip()
         if MISMATCH in why:
             versions = " ".join(why.partition(MISMATCH)[2].split())
@@ -139,9 +140,13 @@ def _connect(ray: Any, address: str | None) -> None:
             ) from None
         why = one_line(why.splitlines()[-1], 300)  # the last line of a traceback says most
         client = f"; the port of Ray's client is {CLIENT_PORT} unless its --ray-client-server-port names another"
+        token = (
+            " If one does, it may have a token, and this machine another or none: give it the cluster's, as the file "
+            "~/.ray/auth_token, or as RAY_AUTH_TOKEN with RAY_AUTH_MODE=token."
+        )
         raise TiplBenchError(
             f"No Ray cluster answers at {where} ({why}). Start one with `ray start --head`, or name another address"
-            f"{client if where.startswith(CLIENT) else ''}."
+            f"{client if where.startswith(CLIENT) else ''}.{token if answered else ''}"
         ) from None
 
 
@@ -194,7 +199,8 @@ class ClusterProcess:
         try:
             for attempt in range(1 + RETRIES):
                 if attempt:
-                    logger.info("%s %s; begun anew (%d of %d)", self._work.program, self._failure, attempt, RETRIES)
+                    what = self._work.folder or self._work.program
+                    logger.warning("%s: %s; begun anew (%d of %d).", what, self._failure, attempt, RETRIES)
                 self._failure = self._attempt()
                 if self._failure is None or self._ended.is_set():
                     break
