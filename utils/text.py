@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -49,8 +50,11 @@ def first_error(error: ValidationError, root: str = "") -> str:
         Stands for the field where the problem is the value as a whole.
     """
     errors = error.errors()
-    # An unknown name comes before a missing one, which is often what it was meant to be.
-    first = next((one for one in errors if one["type"] == "extra_forbidden"), errors[0])
+    first = errors[0]
+    if first["type"] == "missing":  # a name like it beside it is what it was meant to be
+        *parent, name = first["loc"]
+        beside = [one for one in errors if one["type"] == "extra_forbidden" and [*one["loc"][:-1]] == parent]
+        first = next((one for one in beside if get_close_matches(str(one["loc"][-1]), [str(name)])), first)
     field = ".".join(str(part).encode("unicode_escape").decode()[:80] for part in first["loc"]) or root
     message = _WORDS.get(first["type"]) or one_line(first["msg"]).removeprefix("Value error, ")
     return f"{field}: {message}" if field else message
