@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .groups import examples
-from .leaderboard import report_checked, report_training
+from .leaderboard.submissions import report_checked, report_training
 from .output import echo, quiet_option
 from .verification import dataset_option, open_checked, records_option, run_argument, state_option
 

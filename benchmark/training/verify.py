@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ...rl import usable_threads
+from ...utils.engines.cluster import Cluster
 from ...utils.errors import ProtocolError
 from ...utils.files import sha256
 from ...utils.progress import Progress, silent
@@ -62,6 +63,7 @@ def verify_training(
     states: Iterable[Path | str] = (),
     threads: int | None = None,
     progress: Progress = silent,
+    cluster: Cluster | None = None,
 ) -> TrainingCheck:
     """Recompute every number of a run from its curves, and train trials of it again.
 
@@ -78,6 +80,8 @@ def verify_training(
         Processes at once; all usable cores by default.
     progress
         Receives the progress.
+    cluster
+        What trains the blocks; processes here without one.
 
     Raises
     ------
@@ -105,6 +109,7 @@ def verify_training(
             only=chosen,
             threads=threads or usable_threads(),
             progress=progress,
+            cluster=cluster,
         )
     trials = tuple(trial for block in chosen for trial in whole[block])
     if cost.state_bytes != record.cost.state_bytes:

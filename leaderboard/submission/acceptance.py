@@ -62,7 +62,7 @@ def accept(checked: CheckResult, records: Path | None = None, *, reviewed: bool 
     if checked.reproduced is not None and "reproduced" not in known:
         found.append(evidence.reproduced(replace(checked.reproduced, record=kept)))
     for piece in found:
-        evidence.append(path, kept, piece)
+        evidence.append(path, kept, piece.model_copy(update=dict(checked.machine)))
     return path, bool(found)
 
 

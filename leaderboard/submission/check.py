@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,18 +14,11 @@ from ...utils.errors import ProtocolError, TiplBenchError
 from ...utils.progress import Progress, silent
 from ...utils.text import join_first
 from ..store.records import differing_fields, file_name, load
-from ..verify.folder import RunFolder, open_record, open_run
+from ..verify.folder import open_record, open_run
 from ..verify.reproduce import ReproductionResult, rerun_request
-from ..verify.rescore import RescoreResult, rescore
-from .identity import (
-    find_identity_problems,
-    find_near_copies,
-    find_near_names,
-    is_in_tree,
-    normaliser_problem,
-    reproduction_problem,
-    run_again,
-)
+from ..verify.rescore import RescoreResult
+from .examination import Examine, NotExaminedError, examine
+from .identity import find_identity_problems, find_near_copies, find_near_names, is_in_tree
 from .review_flags import find_review_flags
 
 MAX_RUNS = 100
@@ -57,6 +49,8 @@ class CheckResult:
         What re-scoring found, if it came to that.
     reproduced
         What running it again gave: of every run under the name of a predictor of this package that got so far.
+    machine
+        Processor and platform of the machine that examined it; empty for this one.
     """
 
     folder: Path
@@ -65,6 +59,7 @@ class CheckResult:
     review_flags: list[str] = field(default_factory=list)
     rescored: RescoreResult | None = None
     reproduced: ReproductionResult | None = None
+    machine: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def passed(self) -> bool:
@@ -98,6 +93,7 @@ def check(
     fresh: bool = False,
     rerun: bool = True,
     limits: Limits | None = None,
+    examine_run: Examine | None = None,
 ) -> list[CheckResult]:
     """Check the runs of a submission, each by itself and against each other and the board.
 
@@ -117,6 +113,13 @@ def check(
         Run predictors of this package again. Without it, that is one more thing to review.
     limits
         Time and memory of a predictor of this package that is run again; `RERUN_SECONDS` for fitting by default.
+    examine_run
+        Examines a run, as `ClusterExaminations.examine` does; by default it is done here, as `fresh` and `limits` say.
+
+    Raises
+    ------
+    NotExaminedError
+        If a cluster could not examine a run.
     """
     limits = limits or Limits(RERUN_SECONDS)
     results: list[CheckResult] = []
@@ -135,15 +138,23 @@ def check(
             rerun_request(record, run.dataset)  # refuses what a run may not be fitted on
             others = {**board, **{one.folder: one.rescored.recomputed for one in results if one.rescored}}
             run_again_too = rerun and is_in_tree(record)
-            found = rescore(run, partial(_report, progress, name), fresh=fresh)
-            _check_numbers(checked, board, others, found, is_known=run_again_too)
+            wanted = run_again_too and not checked.problems
+            if examine_run:
+                found = examine_run(run, progress, rerun=wanted)
+            else:
+                found = examine(run, partial(_report, progress, name), rerun=wanted, fresh=fresh, limits=limits)
+            checked.machine = found.machine
+            _check_numbers(checked, board, others, found.rescored, is_known=run_again_too)
             if is_in_tree(record) and not rerun:
                 checked.review_flags.append(
                     f"{record.key.method.name} is a predictor of this package and is not run again: only for a run of "
                     "your own"
                 )
             if run_again_too and not checked.problems:
-                _check_reproduction(checked, run, limits, progress)
+                checked.reproduced = found.reproduced
+                checked.problems += [found.problem] if found.problem else []
+        except NotExaminedError:
+            raise
         except TiplBenchError as error:
             checked.problems.append(str(error))
         results.append(checked)
@@ -151,7 +162,7 @@ def check(
 
 
 def _report(progress: Progress, name: str, stage: str, done: int, total: int, word: str) -> None:
-    progress(name, done, total, word)
+    progress(f"{name}: {stage}", done, total, word)
 
 
 def _check_numbers(
@@ -175,15 +186,6 @@ def _check_numbers(
         checked.review_flags += find_near_names(found.record.key.method.name, others)
     if not is_known:
         checked.review_flags += find_near_copies(found.recomputed, others)
-
-
-def _check_reproduction(checked: CheckResult, run: RunFolder, limits: Limits, progress: Progress) -> None:
-    """Run it again: forecasts under the name of a predictor of this package are that predictor's, or refused."""
-    with tempfile.TemporaryDirectory(prefix="tipl-bench-") as scratch:
-        checked.reproduced = run_again(run, Path(scratch) / "again", limits, progress)
-        again = RunFolder(Path(scratch) / "again", checked.reproduced.again, run.dataset)
-        problem = reproduction_problem(checked.reproduced) or normaliser_problem(run, again)
-    checked.problems += [problem] if problem else []
 
 
 def _against_others(checked: CheckResult, record: Record, records: Path | None, taken: dict[str, Path]) -> None:

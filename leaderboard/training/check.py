@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ...benchmark.training.record import read_training_record
 from ...benchmark.training.verify import REPLAYED, TrainingCheck, verify_training
+from ...utils.engines.cluster import Cluster
 from ...utils.errors import ProtocolError, TiplBenchError
 from ...utils.progress import Progress, silent
 from ...utils.text import one_line
@@ -42,6 +43,7 @@ def check_training(
     progress: Progress = silent,
     *,
     whole: bool = True,
+    cluster: Cluster | None = None,
 ) -> list[TrainingRunCheck]:
     """Train runs again, and see whether a table could be made of them and the rows that are there.
 
@@ -57,6 +59,8 @@ def check_training(
         Receives the progress.
     whole
         Train all trials to their ends; otherwise a part of each run, as `verify_training` draws it.
+    cluster
+        What trains the blocks; processes here without one.
     """
     found, known = [], load(records) if records else {}
     taken = {path.stem: record for path, record in known.items()}
@@ -64,7 +68,8 @@ def check_training(
     for folder in folders:
         try:
             check_whole(folder, read_training_record(folder))
-            checked = verify_training(folder, iterations=None if whole else REPLAYED, states=states, progress=progress)
+            iterations = None if whole else REPLAYED
+            checked = verify_training(folder, iterations=iterations, states=states, progress=progress, cluster=cluster)
         except TiplBenchError as error:
             found.append(TrainingRunCheck(folder, (one_line(error, 500),)))
             continue

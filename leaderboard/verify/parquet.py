@@ -40,8 +40,7 @@ def read_numbers(path: Path, columns: Sequence[str], numbers: Sequence[str], row
     ProtocolError
         If it has another form, or cannot be read.
     """
-    if path.stat().st_size > LIMIT:
-        raise ProtocolError(f"{path}: larger than {LIMIT} bytes.")
+    check_size(path)
     wanted = json.dumps({"path": str(path.absolute()), "columns": columns, "numbers": numbers, "rows": rows})
     command = [sys.executable, "-P", __file__]
     try:
@@ -55,6 +54,12 @@ def read_numbers(path: Path, columns: Sequence[str], numbers: Sequence[str], row
     if sorted(found) != sorted(numbers) or any(len(values) != rows for values in found.values()):
         raise ProtocolError(f"{path}: not readable as Parquet; the reader process crashed.")
     return found
+
+
+def check_size(path: Path) -> None:
+    """Raise `ProtocolError` for a file that is too large to be read."""
+    if path.stat().st_size > LIMIT:
+        raise ProtocolError(f"{path}: larger than {LIMIT} bytes.")
 
 
 def _problem(facts: Any, wanted: dict[str, Any]) -> str | None:

@@ -14,7 +14,7 @@ from tipl_bench.benchmark import collection
 from tipl_bench.benchmark.collection import collect_named
 from tipl_bench.benchmark.run import run
 from tipl_bench.benchmark.suites.engines import build_engine
-from tipl_bench.benchmark.suites.ray_engine import receive
+from tipl_bench.benchmark.suites.handing_over import receive
 from tipl_bench.benchmark.suites.run import run_suite
 from tipl_bench.benchmark.suites.tasks import perform
 from tipl_bench.benchmark.training.run import train

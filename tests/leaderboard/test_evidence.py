@@ -13,7 +13,7 @@ from helpers.attesting import recomputed, rerun, state
 from tipl_bench.leaderboard.store import evidence
 from tipl_bench.leaderboard.store.evidence import append, fingerprint, maintainer_note, row_status
 from tipl_bench.leaderboard.store.records import add, file_name, load
-from tipl_bench.leaderboard.submission import check
+from tipl_bench.leaderboard.submission import examination
 from tipl_bench.leaderboard.verify.folder import open_run
 from tipl_bench.leaderboard.verify.rescore import rescore
 from tipl_bench.registry.store import cache_root
@@ -81,7 +81,7 @@ def test_when_a_maintainers_run_is_added_without_a_rerun_then_it_is_rescored_unt
     assert both.exit_code == 2
     assert "not both" in both.output
     with monkeypatch.context() as patch:
-        patch.setattr(check, "run_again", lambda *_: pytest.fail("run again"))
+        patch.setattr(examination, "run_again", lambda *_: pytest.fail("run again"))
         for expected in ("added", "it was checked already"):
             result = workspace.typed(*command, "--no-rerun", "--reviewed")
             assert result.exit_code == 0, result.output

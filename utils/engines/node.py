@@ -32,7 +32,7 @@ PART_BYTES = 16 << 20
 RESUMABLE_BYTES = 256 << 20
 """Most bytes of the files that interrupted work goes on from: larger ones stay on their node, and are lost with it."""
 
-CODE = ("baselines", "benchmark", "registry", "rl", "utils")
+CODE = ("baselines", "benchmark", "leaderboard", "registry", "rl", "utils")
 """Folders of this package that decide what a piece of work gives."""
 
 Part = dict[str, Any]

@@ -1,0 +1,68 @@
+"""Datasets for the nodes of a cluster: handed over by digest, verified where they land."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ...registry.dataset import Dataset
+from ...registry.store import dataset_folder, exclusive
+from ...utils.engines.cluster import Cluster
+from ...utils.errors import DatasetError
+from ...utils.files import new_folder
+
+Sent = tuple[str, Mapping[str, Any]]
+"""A dataset's digest, and references to its files in Ray's object store, by their places in its folder."""
+
+
+class SentDatasets:
+    """Datasets in a cluster's object store, each put there once.
+
+    Parameters
+    ----------
+    cluster
+        The cluster.
+    """
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._sent: dict[Path, Sent] = {}
+
+    def send(self, folder: Path) -> Sent:
+        """What `receive_all` takes of the dataset in a folder."""
+        if folder not in self._sent:
+            dataset = Dataset.open(folder)
+            files = [path for path in folder.rglob("*") if path.is_file()]
+            sent = {path.relative_to(folder).as_posix(): self._cluster.put(path) for path in files}
+            self._sent[folder] = (dataset.digest, sent)
+        return self._sent[folder]
+
+
+def receive_all(datasets: Mapping[str, Sent]) -> None:
+    """Put datasets into this node's store; see `receive`."""
+    for name, (digest, files) in datasets.items():
+        receive(name, digest, files)
+
+
+def receive(name: str, digest: str, files: Mapping[str, Any]) -> None:
+    """Put a dataset into this node's store, verified byte for byte, unless it is there.
+
+    Raises
+    ------
+    DatasetError
+        If another dataset of its name is there, or what arrives is not what was sent.
+    """
+    import ray
+
+    with exclusive(name, wait=True):
+        target = dataset_folder(name)
+        if not target.exists():
+            with new_folder(target) as staging:
+                for place, reference in files.items():
+                    path = staging / place
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.write_bytes(ray.get(reference))
+                Dataset.open(staging).verify()
+        if (found := Dataset.open(target).digest) != digest:
+            raise DatasetError(f"{target} is another {name} (digest {found[:12]}, not {digest[:12]}); remove it there.")

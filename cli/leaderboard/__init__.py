@@ -1,0 +1,5 @@
+"""`tipl-bench leaderboard`."""
+
+from .commands import leaderboard
+
+__all__ = ["leaderboard"]
