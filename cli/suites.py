@@ -27,7 +27,7 @@ def suite() -> None:
 
 def _folder(ctx: click.Context, parameter: click.Parameter, value: Path | None) -> Path | None:
     if re.match(r"\w{2,}:/", str(value)):  # such as s3://bucket, whose two slashes a path makes one
-        raise click.BadParameter("runs are made in a folder here; `suite run --results` takes an address beside it.")
+        raise click.BadParameter("this is a folder here; `suite run --results` takes an address.")
     return value
 
 
@@ -161,8 +161,9 @@ def _described(status: SuiteStatus, name: str) -> dict[str, Any]:
 @click.option(
     "--page",
     type=click.Path(path_type=Path),
+    callback=_folder,
     metavar="FOLDER",
-    help="Write the leaderboard of these runs into a folder: records, page and tables.",
+    help="Write the leaderboard of these runs into a folder: its page and tables.",
 )
 @json_option
 def report(name: str, out: Path | None, only: tuple[str, ...], folders: bool, page: Path | None, as_json: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from .document.schema import LeaderboardDocument, read_document
 from .excerpt import write_excerpt
 from .render import markdown, predictors, reference, site, table
 from .render.citations import bibliography
-from .store.records import COMMITTED, add, committed_folder, is_clone, load
+from .store.records import add, committed_folder, is_clone, load
 from .suite import render as render_suite
 from .training import presentation
 from .training.export import page_data
@@ -77,37 +78,41 @@ def build(records: Path | None, out: Path) -> list[Path]:
 
 
 def build_of_runs(runs: Iterable[Path], out: Path) -> tuple[list[Path], list[str]]:
-    """The leaderboard of run folders by themselves: their records, as claims that nobody has checked, and its files.
+    """The leaderboard of run folders by themselves, as claims that nobody has checked.
 
     Parameters
     ----------
     runs
         Run folders of either track.
     out
-        A folder: new, or one that this wrote before. The records are put into it, and all that `build` writes.
+        A folder: new, empty, or with a leaderboard that this wrote before. All that `build` writes is put into it.
 
     Returns
     -------
     list of Path, list of str
-        The files that `build` wrote; and the runs that are left out, with the reason.
+        The files that were written; and the runs that are left out, with the reason.
 
     Raises
     ------
     ProtocolError
-        If the folder is a clone of the project, holds another result of a run, or no run of the forecast track is left.
+        If the folder is something else, or no run of the forecast track is left.
     """
-    if is_clone(out):
-        raise ProtocolError(f"{out} is a clone of the project, whose rows enter by `leaderboard add`; choose another.")
-    records, left_out = out / COMMITTED, []
-    for run in runs:
-        try:
-            if is_training_record(run):
-                add_training(run, records)
-            else:
-                add(read_record(run / RECORD_NAME), records)
-        except ProtocolError as error:
-            left_out.append(str(error))
-    return build(records, out), left_out
+    if is_clone(out) or (out.exists() and any(out.iterdir()) and not (out / SITE / "leaderboard.json").is_file()):
+        raise ProtocolError(f"{out} is no folder of a leaderboard's page, and not empty; choose a new one.")
+    left_out = []
+    with tempfile.TemporaryDirectory(prefix="tipl-bench-") as scratch:
+        records = Path(scratch)
+        for run in runs:
+            try:
+                if is_training_record(run):
+                    add_training(run, records)
+                else:
+                    add(read_record(run / RECORD_NAME), records)
+            except ProtocolError as error:
+                left_out.append(str(error))
+        if not any(records.glob("*.json")):
+            raise ProtocolError("None of the runs is a finished one of all test windows, which a leaderboard needs.")
+        return build(records, out), left_out
 
 
 def export_tables(records: Path | None, out: Path) -> list[Path]:

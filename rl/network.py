@@ -206,3 +206,6 @@ class PolicyNetwork(torch.nn.Module):
                 external_data=False,
                 verbose=False,
             )
+            written = {one.domain: one.version for one in onnx.load(temporary).opset_import}[""]
+            if opset not in (None, written):
+                raise OptionError(f"Opset {opset}: torch's exporter writes {written} instead; ask for that.")

@@ -144,7 +144,8 @@ def _rendered(environment: gymnasium.Env[Any, Any]) -> Frame:
             viewer.make_context_current()
         found = environment.render()
     except Exception as error:  # of OpenGL, which raises many kinds, or for want of pygame
-        way_out = f"set MUJOCO_GL to one of {', '.join(HEADLESS)}" if viewer else "pip install 'tipl-bench[video]'"
+        mujoco = hasattr(environment.unwrapped, "mujoco_renderer")
+        way_out = f"set MUJOCO_GL to one of {', '.join(HEADLESS)}" if mujoco else "pip install 'tipl-bench[video]'"
         raise TiplBenchError(
             f"{environment.spec.id if environment.spec else 'The environment'} cannot be rendered here "
             f"({reason(error)}). A way out: {way_out}."

@@ -1,7 +1,7 @@
 """Write the numbers of docs/optim4rl.md from what is kept of meta-training and of the comparison on gridworlds.
 
     python scripts/optim4rl.py
-    python scripts/optim4rl.py --run [--worlds small_dense_long,small_dense_short] [--device cuda]
+    python scripts/optim4rl.py --run [--worlds small_dense_long,small_dense_short]
 
 The first renders the page in seconds. The second first makes the results that are not kept yet, which takes minutes a
 gridworld, and keeps them; it goes on where it was interrupted.
@@ -19,12 +19,11 @@ from tipl_bench.utils.errors import TiplBenchError
 @click.command()
 @click.option("--run", is_flag=True, help="Make the results that are missing first.")
 @click.option("--worlds", default=",".join((TRAINING, *TRANSFER)), show_default=True)
-@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), default=Path("docs"), show_default=True)
-def main(run: bool, worlds: str, device: str, out: Path) -> None:
+def main(run: bool, worlds: str, out: Path) -> None:
     """Make results and render."""
     try:
-        for done in complete(out, worlds.split(","), device) if run else ():
+        for done in complete(out, worlds.split(",")) if run else ():
             click.echo(done, err=True)
         click.echo(render(out))
     except TiplBenchError as error:

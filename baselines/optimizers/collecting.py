@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import platform
 from functools import partial
 
 from ...registry.collection.processes import train_blocks
@@ -30,4 +31,8 @@ def code_versions(method: CollectionMethod) -> dict[str, str]:
 def train_with_method(task: Message, send: Send) -> None:
     """What a process does that collects trials under a method; see `collect_side_by_side`."""
     method = CollectionConfig.model_validate(task["config"]).method
+    wanted, here = task.get("code"), code_versions(method) if method else {}
+    if wanted is not None and here != wanted:
+        send({"error": f"The method's code is another on {platform.node()}: {here or 'none'} there, {wanted} here."})
+        return
     train_blocks(task, send, partial(build_method, method) if method else None)

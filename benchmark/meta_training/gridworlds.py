@@ -72,8 +72,6 @@ class GridworldResult(Document):
     """Mean reward of a step of each agent in the last sixth of its life."""
     lives: tuple[Finite, ...]
     """The same over the whole life."""
-    device: Text = "cpu"
-    """The type of device that computed it."""
 
 
 @dataclass(frozen=True)
@@ -116,12 +114,10 @@ class Study:
         The file.
     protocol
         Lives of the agents.
-    device
-        What computes results that are not there yet.
     """
 
-    def __init__(self, path: Path, protocol: GridworldProtocol, device: str = "cpu") -> None:
-        self.path, self.protocol, self.device = path, protocol, device
+    def __init__(self, path: Path, protocol: GridworldProtocol) -> None:
+        self.path, self.protocol = path, protocol
         self.results = self._read()
 
     def _read(self) -> dict[tuple[Any, ...], GridworldResult]:
@@ -153,8 +149,7 @@ class Study:
             raise UnknownNameError("gridworld", world, WORLDS)
         settings = (*method.settings[seed], f"learning_rate={rate}")
         first = TEST_SEED if split == "test" else RATE_SEED
-        seeds = range(first, first + self.protocol.agents)
-        rewards = evaluate(method.optimizer, settings, world, seeds, self.protocol, self.device)
+        rewards = evaluate(method.optimizer, settings, world, range(first, first + self.protocol.agents), self.protocol)
         made = GridworldResult(
             world=world,
             optimizer=method.optimizer,
@@ -165,7 +160,6 @@ class Study:
             split=split,
             scores=tuple(rewards[-(len(rewards) // 6) :].mean(0).tolist()),
             lives=tuple(rewards.mean(0).tolist()),
-            device=self.device,
         )
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(self.path.with_suffix(".lock")):  # another process may have added results
@@ -204,18 +198,12 @@ def _place(row: GridworldResult) -> tuple[Any, ...]:
 
 
 def evaluate(
-    optimizer: str,
-    settings: Sequence[str],
-    world: str,
-    seeds: Sequence[int],
-    protocol: GridworldProtocol,
-    device: str = "cpu",
+    optimizer: str, settings: Sequence[str], world: str, seeds: Sequence[int], protocol: GridworldProtocol
 ) -> Float64:
     """The mean reward of a step [updates, N] of agents trained by an optimizer."""
     with one_thread():
         built = build_optimizer(optimizer, (), settings)
-        settings_of_a2c = A2CHyperparameters(environments=protocol.environments)
-        training = A2CTraining(WORLDS[world], seeds, built, settings_of_a2c, device)
+        training = A2CTraining(WORLDS[world], seeds, built, A2CHyperparameters(environments=protocol.environments))
         return np.stack([training.update() for _ in range(protocol.updates)])
 
 

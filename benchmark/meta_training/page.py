@@ -57,9 +57,9 @@ def learned(shipped: Mapping[str, MetaRecord]) -> tuple[Method, ...]:
     return tuple(found)
 
 
-def complete(folder: Path, worlds: Sequence[str] = (TRAINING, *TRANSFER), device: str = "cpu") -> Iterator[str]:
-    """Run what the page's tables lack, one result after another, on a device; yields what was run."""
-    study = Study(folder / "optim4rl" / "results.json", GridworldProtocol(), device)
+def complete(folder: Path, worlds: Sequence[str] = (TRAINING, *TRANSFER)) -> Iterator[str]:
+    """Run what the page's tables lack, one result after another; yields what was run."""
+    study = Study(folder / "optim4rl" / "results.json", GridworldProtocol())
     for world in worlds:
         for method in (*HAND_MADE, *learned(shipped_records())):
             rate = study.tuned(world, method)

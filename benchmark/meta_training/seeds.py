@@ -82,7 +82,7 @@ def meta_train_seeds(
     if pending := {seed: one for seed, one in requests.items() if one.finished() is None}:
         cluster = open_cluster(engine)
         start: Start = cluster.start if cluster else ChildProcess
-        _train(pending, len(requests), start, len(pending) if cluster else processes, progress)
+        _train(pending, len(requests), start, cluster.cores if cluster else processes, progress)
     return [MetaRun(one.folder, read_meta_record(one.folder / RECORD_NAME)) for one in requests.values()]
 
 
@@ -90,16 +90,20 @@ def _train(pending: Mapping[int, MetaRequest], seeds: int, start: Start, at_once
     """Train the seeds that are not finished, so many at once."""
     length = next(iter(pending.values())).options.iterations
     done = dict.fromkeys(pending, 0)
-    waiting, running = list(pending), dict[int, Process]()
+    waiting, running = list(pending), dict[int, tuple[Process, contextlib.ExitStack]]()
     messages: SimpleQueue[tuple[int, Message | None]] = SimpleQueue()
     with contextlib.ExitStack() as stack:
         while waiting or running:
             while waiting and len(running) < at_once:
                 seed = waiting.pop(0)
-                running[seed] = stack.enter_context(start(_work(pending[seed]), into(messages, seed)))
+                own = stack.enter_context(contextlib.ExitStack())  # left when it ends: a process holds open files
+                running[seed] = own.enter_context(start(_work(pending[seed]), into(messages, seed))), own
             seed, message = messages.get()
             if message is None:
-                if how := running.pop(seed).failure():
+                process, own = running.pop(seed)
+                how = process.failure()
+                own.close()
+                if how:
                     raise TiplBenchError(
                         f"The process of meta-seed {seed} {how}. Finished runs and snapshots are kept."
                     )

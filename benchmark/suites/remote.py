@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -40,21 +40,26 @@ class RemoteResults:
         from fsspec.core import url_to_fs
 
         self.address = address
-        try:
-            self._system, root = url_to_fs(address)
-        except (ImportError, ValueError) as error:
-            raise OptionError(
-                f"{address}: {reason(error)}. Use a folder, or an address like s3://bucket/board."
-            ) from None
-        self._root = str(root).rstrip("/")
-        with self._told("read"):
-            found = self._system.find(self._root) if self._system.exists(self._root) else []
-        ends = f"/{LISTING_NAME}"
-        self.names = {one.removesuffix(ends)[len(self._root) + 1 :] for one in found if one.endswith(ends)}
+        self.names: set[str] = set()
         """The runs that are there."""
+        with self._told("read"):
+            try:
+                self._system, root = url_to_fs(address)
+            except (ImportError, ValueError) as error:
+                raise OptionError(
+                    f"{address}: {reason(error)}. Use a folder, or an address like s3://bucket/board."
+                ) from None
+            self._root = str(root).rstrip("/")
+            with contextlib.suppress(FileNotFoundError):  # nothing was sent there yet
+                self._system.info(self._root)
+                for folder, _, files in self._system.walk(self._root, on_error="raise"):
+                    if LISTING_NAME in files:
+                        self.names.add(str(folder).rstrip("/")[len(self._root) + 1 :])
 
     def fetch(self, name: str, folder: Path) -> None:
-        """Put a run that is there into a folder that is not, each file compared with its sha256."""
+        """Put a run that is there into a folder that is not, or is empty, each file compared with its sha256."""
+        with contextlib.suppress(OSError):
+            folder.rmdir()
         with self._told("read"):
             listed = self._system.cat_file(self._place(name, LISTING_NAME))
         try:
@@ -72,8 +77,8 @@ class RemoteResults:
                     )
 
     def send(self, name: str, folder: Path) -> None:
-        """Send a run's files, unless the run is there."""
-        if name in self.names:
+        """Send a run's files, unless the run is there, which another machine may have sent meanwhile."""
+        if name in self.names or self._is_there(name):
             return
         files = [path for path in sorted(folder.iterdir()) if path.is_file() and not path.name.startswith(".")]
         with self._told("written"):
@@ -84,13 +89,24 @@ class RemoteResults:
             self._system.pipe_file(self._place(name, LISTING_NAME), listing.encode())
         self.names.add(name)
 
+    def _is_there(self, name: str) -> bool:
+        with self._told("read"):
+            self._system.invalidate_cache()
+            try:
+                self._system.info(self._place(name, LISTING_NAME))
+            except FileNotFoundError:
+                return False
+        return True
+
     def _place(self, *parts: str) -> str:
         return "/".join((self._root, *parts))
 
-    @contextmanager
+    @contextlib.contextmanager
     def _told(self, what: str) -> Iterator[Any]:
         """Say of any error of a file system, whose kinds nobody can list, where it was."""
         try:
             yield
+        except TiplBenchError:
+            raise
         except Exception as error:
             raise TiplBenchError(f"{self.address}: cannot be {what} ({reason(error)}).") from error

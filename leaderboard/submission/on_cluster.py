@@ -13,6 +13,7 @@ from ...benchmark.forecast.run_folder import WINDOWS_NAME
 from ...benchmark.suites.handing_over import SentDatasets, receive_all
 from ...benchmark.worker.usage import Limits
 from ...registry.catalog import catalog
+from ...registry.store import dataset_folder
 from ...utils.engines.cluster import Cluster, ClusterProcess
 from ...utils.engines.work import Message, Work, into, program_of
 from ...utils.errors import ProtocolError, TiplBenchError
@@ -111,12 +112,16 @@ class ClusterExaminations:
             "memory": None if self._limits.memory == Limits().memory else self._limits.memory,
         }
         work = Work(program_of(perform), task, inputs=files, whole_node=True)
-        known = catalog()
-        sent = {
-            dataset.name: self._datasets.send(dataset.folder)
-            for dataset in (run.dataset, fit_set)
-            if dataset and not (dataset.name in known and known[dataset.name].bundled)
-        }
+        known, sent = catalog(), {}
+        for dataset in (run.dataset, fit_set):
+            if dataset is None or (dataset.name in known and known[dataset.name].bundled):
+                continue
+            if dataset.folder.absolute() != dataset_folder(dataset.name).absolute():  # a node keeps it by its name
+                raise NotExaminedError(
+                    f"{run.folder}: its dataset, {dataset.folder}, is not the {dataset.name} of this machine's store. "
+                    "Check it on this machine alone, without a cluster."
+                )
+            sent[dataset.name] = self._datasets.send(dataset.folder)
         process = self._cluster.start(work, into(self._messages, run.folder), partial(receive_all, sent))
         self._names[run.folder] = name
         self._processes[run.folder] = self._stack.enter_context(process)

@@ -130,6 +130,7 @@ def collect(
             progress=progress,
             checkpoints=checkpoints,
             worker=worker,
+            code=code,
             cluster=cluster,
         )
         # From here on the manifest says what this is, whenever the process may end.
@@ -151,14 +152,15 @@ def train(
     seeds: Sequence[int] | None = None,
     checkpoints: int | None = None,
     worker: Function | None = None,
+    code: Mapping[str, str] | None = None,
     cluster: Cluster | None = None,
 ) -> None:
     """Train the trials from `first` on that are not finished: block after block, or from version 2 on side by side.
 
     Version 3 is always trained in processes of their own, which are told what instructions to use as they start.
 
-    Seeds and checkpoints are as for `collect_block`, the worker as for `collect_side_by_side`, the cluster as for
-    `collect`.
+    Seeds and checkpoints are as for `collect_block`, the worker and its code as for `collect_side_by_side`, the cluster
+    as for `collect`.
     """
     rows = checkpoints or config.checkpoints
     length = math.ceil((rows - 1) / config.training.checkpoints_per_iteration)
@@ -185,6 +187,7 @@ def train(
             seeds=seeds,
             checkpoints=checkpoints,
             worker=worker,
+            code=code,
             start=cluster.start if cluster else ChildProcess,
         )
         return

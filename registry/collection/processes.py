@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -34,6 +34,7 @@ def collect_side_by_side(
     seeds: Sequence[int] | None = None,
     checkpoints: int | None = None,
     worker: Function | None = None,
+    code: Mapping[str, str] | None = None,
     start: Start = ChildProcess,
 ) -> None:
     """Train blocks as `collect_block` does, in several processes.
@@ -56,6 +57,8 @@ def collect_side_by_side(
         As for `collect_block`.
     worker
         What a process does with its task, instead of `train_blocks`: for a collection whose config names a method.
+    code
+        Versions of the worker's own code, which it compares with those that it finds.
     start
         What starts the processes, here or on a cluster.
 
@@ -76,6 +79,7 @@ def collect_side_by_side(
                 "threads": threads,
                 "seeds": seeds,
                 "checkpoints": checkpoints,
+                "code": code,
             }
             work = Work(
                 program_of(worker or train_blocks),

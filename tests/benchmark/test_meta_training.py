@@ -220,7 +220,7 @@ def test_the_rate_is_chosen_on_validation_agents_of_all_meta_seeds(tmp_path, mon
     method = Method("both", "adam", (("epsilon=1e-8",), ("epsilon=1e-5",)), 1e-3, (None, None))
     scores = {(0, 1e-3): 1.0, (1, 1e-3): 2.0, (0, 1e-2): 5.0, (1, 1e-2): -3.0}
 
-    def made_up(optimizer, settings, world, seeds, protocol, device):
+    def made_up(optimizer, settings, world, seeds, protocol):
         assert seeds[0] == RATE_SEED
         return np.full((12, 3), scores[int(settings[0] == "epsilon=1e-5"), float(settings[-1].partition("=")[2])])
 

@@ -152,6 +152,15 @@ def test_what_is_no_policy_is_refused(bundled, policy, tmp_path):
         export_policy(policy, tmp_path / "policy.pt")
 
 
+def test_the_opset_is_the_one_that_is_asked_for(policy, tmp_path):
+    import onnx
+
+    for opset in (18, 20):
+        policy.to_onnx(tmp_path / "policy.onnx", opset)
+        written = {one.domain: one.version for one in onnx.load(tmp_path / "policy.onnx").opset_import}
+        assert written[""] == opset
+
+
 @pytest.mark.parametrize("opset", [9, 17, 10_000])
 def test_an_opset_that_no_exporter_writes_is_refused(policy, tmp_path, opset):
     with pytest.raises(OptionError, match=rf"Opset {opset}: .* write opsets 18 to \d+"):
