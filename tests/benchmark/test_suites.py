@@ -154,7 +154,7 @@ def test_finished_runs_are_kept_at_an_address_and_fetched_on_another_machine(boa
 
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / name.partition("/")[0]).write_text("in the way of a folder")
-    with pytest.raises(TiplBenchError, match=r"cannot be written .* alone: 1\. Repeat the command"):
+    with pytest.raises(TiplBenchError, match=r"cannot be read .* alone: 1\. Repeat the command"):
         run_suite(path, tmp_path / "here", results=f"{tmp_path}/full", **chosen)
 
 
