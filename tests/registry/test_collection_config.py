@@ -231,7 +231,7 @@ def test_a_file_of_ones_own_is_read(tmp_path):
     ("text", "message"),
     [
         ("environment = ", "mine.toml"),
-        ('environment = "Pendulum-v1"\nhidden_sizes = [8]\ntrials = 3\n', "environment_steps: Field required"),
+        ('environment = "Pendulum-v1"\nhidden_sizes = [8]\ntrials = 3\n', "environment_steps: is missing"),
         ('truncates = "inverted-pendulum/ppo-v1"\ncheckpoints = 3\n', "only shipped collections"),
     ],
 )

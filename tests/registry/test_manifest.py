@@ -227,13 +227,13 @@ def other_trial(manifest, **changes):
 
 
 REFUSED = {
-    "an unknown field": (lambda m: m.update(note="hello"), "field note: Extra inputs"),
-    "an unknown field of a file": (lambda m: other_trial(m, url="x"), "field trials.1.url: Extra inputs"),
+    "an unknown field": (lambda m: m.update(note="hello"), "field note: no such field"),
+    "an unknown field of a file": (lambda m: other_trial(m, url="x"), "field trials.1.url: no such field"),
     "an unknown hyperparameter": (
         lambda m: m["collection"]["hyperparameters"].update(entropy=0.1),
-        "field collection.hyperparameters.entropy: Extra inputs",
+        "field collection.hyperparameters.entropy: no such field",
     ),
-    "a missing field": (lambda m: m.pop("licence"), "field licence: Field required"),
+    "a missing field": (lambda m: m.pop("licence"), "field licence: is missing"),
     "another format": (lambda m: m.update(format=3), "field format"),
     "another activation": (lambda m: m.update(activation="relu"), "field activation"),
     "a name with capitals": (lambda m: m.update(name="InvertedPendulum/ppo-v1"), "field name"),
