@@ -25,8 +25,8 @@ from .forecast.reference_returns import derive_reference_returns
 from .protocol import CURRENT, PROTOCOLS, Protocol
 
 if TYPE_CHECKING:
+    from ..registry.collection.processes import Trainer
     from ..utils.engines.cluster import Cluster
-    from ..utils.engines.work import Function
 
 logger = logging.getLogger(__name__)
 
@@ -172,7 +172,7 @@ def collect_as(
             cluster = cluster if wanted.version > 1 else None
             threads = cluster.cores if cluster else threads or usable_threads()
             announce(f"{name} is not on this machine and is collected now: {_expected(chosen, threads)}.")
-            worker, code = _checked_worker(wanted)
+            trainer = _checked_trainer(wanted)
             collect(
                 name,
                 wanted,
@@ -180,8 +180,7 @@ def collect_as(
                 progress=progress,
                 base=base,
                 split=split,
-                worker=worker,
-                code=code,
+                trainer=trainer,
                 cluster=cluster,
             )
     dataset = Dataset.open(folder)
@@ -261,18 +260,14 @@ def import_dataset(
     return dataset
 
 
-def _checked_worker(config: CollectionConfig) -> tuple[Function | None, dict[str, str]]:
-    """What trains the blocks of a collection with a method, which is built once to see that it can be, and its code."""
+def _checked_trainer(config: CollectionConfig) -> Trainer | None:
+    """What trains the blocks of a collection with a method, which is built once to see that it can be."""
     if config.method is None:
-        return None, {}
-    from ..baselines.optimizers.collecting import (  # torch's import takes a second
-        build_method,
-        code_versions,
-        train_with_method,
-    )
+        return None
+    from ..baselines.optimizers.collecting import build_method, method_trainer  # torch's import takes a second
 
     build_method(config.method)
-    return train_with_method, code_versions(config.method)
+    return method_trainer(config.method)
 
 
 def _derive(dataset: Dataset, protocol: Protocol, progress: Progress) -> None:

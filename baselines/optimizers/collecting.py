@@ -6,7 +6,7 @@ import hashlib
 import platform
 from functools import partial
 
-from ...registry.collection.processes import train_blocks
+from ...registry.collection.processes import Trainer, train_blocks
 from ...registry.collection_config import CollectionConfig, CollectionMethod
 from ...rl import Optimizer
 from ...utils.canonical import canonical_json
@@ -28,11 +28,16 @@ def code_versions(method: CollectionMethod) -> dict[str, str]:
     return {code.distribution: f"{code.version}, files {digest[:12]}"}
 
 
+def method_trainer(method: CollectionMethod) -> Trainer:
+    """What trains the blocks of a collection with a method."""
+    return Trainer(train_with_method, code_versions(method))
+
+
 def train_with_method(task: Message, send: Send) -> None:
     """What a process does that collects trials under a method; see `collect_side_by_side`."""
     method = CollectionConfig.model_validate(task["config"]).method
-    wanted, here = task.get("code"), code_versions(method) if method else {}
-    if wanted is not None and here != wanted:
+    wanted, here = task["code"], code_versions(method) if method else {}
+    if here != wanted:
         send({"error": f"The method's code is another on {platform.node()}: {here or 'none'} there, {wanted} here."})
         return
     train_blocks(task, send, partial(build_method, method) if method else None)

@@ -100,7 +100,7 @@ def meta_train(
     if finished := request.finished():
         return MetaRun(request.folder, finished)
     with one_thread():
-        return _Run(request.options, request.key, request.folder).finish(progress)
+        return _Run(request).finish(progress)
 
 
 @dataclass(frozen=True)
@@ -178,15 +178,15 @@ def shipped_records() -> dict[str, MetaRecord]:
 class _Run:
     """A run in progress."""
 
-    def __init__(self, options: MetaOptions, key: MetaKey, folder: Path) -> None:
-        self.options, self.key, self.folder = options, key, folder
-        self.circumstances = provenance(key.device, "none", None)
-        self.training = meta_training(options, key.seed, key.device)
+    def __init__(self, request: MetaRequest) -> None:
+        self.options, self.key, self.folder = request.options, request.key, request.folder
+        self.circumstances = provenance(self.key.device, "none", None)
+        self.training = meta_training(self.options, self.key.seed, self.key.device)
         self.kept = self.training.vector
         self.rewards: list[float] = []
         self.validations: list[Validation] = []
         self.seconds = 0.0
-        self.snapshot = folder / SNAPSHOT_NAME
+        self.snapshot = self.folder / SNAPSHOT_NAME
 
     def finish(self, progress: Progress) -> MetaRun:
         """Train to the end, and write what came out."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ...registry.catalog import catalog
 from ...registry.dataset import Dataset
-from ...registry.store import dataset_folder, exclusive
+from ...registry.store import dataset_folder, exclusive, local_names
 from ...utils.engines.cluster import Cluster
 from ...utils.errors import DatasetError
 from ...utils.files import new_folder
@@ -27,16 +27,24 @@ class SentDatasets:
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
-        self._sent: dict[Path, Sent] = {}
+        self._sent: dict[str, Sent] = {}
 
-    def send(self, folder: Path) -> Sent:
-        """What `receive_all` takes of the dataset in a folder."""
-        if folder not in self._sent:
-            dataset = Dataset.open(folder)
-            files = [path for path in folder.rglob("*") if path.is_file()]
-            sent = {path.relative_to(folder).as_posix(): self._cluster.put(path) for path in files}
-            self._sent[folder] = (dataset.digest, sent)
-        return self._sent[folder]
+    def send(self, names: Iterable[str]) -> dict[str, Sent]:
+        """What `receive_all` takes of those datasets that this machine's store holds; packages bring the others."""
+        known = catalog()
+        return {
+            name: self._send(name)
+            for name in names
+            if name in local_names() and not (name in known and known[name].bundled)
+        }
+
+    def _send(self, name: str) -> Sent:
+        if name not in self._sent:
+            dataset = Dataset.open(dataset_folder(name))
+            files = [path for path in dataset.folder.rglob("*") if path.is_file()]
+            sent = {path.relative_to(dataset.folder).as_posix(): self._cluster.put(path) for path in files}
+            self._sent[name] = (dataset.digest, sent)
+        return self._sent[name]
 
 
 def receive_all(datasets: Mapping[str, Sent]) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from ...registry.catalog import catalog
-from ...registry.store import dataset_folder, local_names
 from ...utils.engines.child import ChildProcess
 from ...utils.engines.cluster import Cluster
 from ...utils.engines.work import Message, Process, Receive, Work, program_of
@@ -55,12 +53,6 @@ class RayEngine(Engine):
             last=RECORD_NAME,
             whole_node=True,
         )
-        datasets = {name: self._sent.send(dataset_folder(name)) for name in _datasets_of(message)}
+        given = message["arguments"]
+        datasets = self._sent.send(given[name] for name in ("dataset", "fit_on") if given.get(name))
         return self.cluster.start(work, receive, partial(receive_all, datasets))
-
-
-def _datasets_of(message: Message) -> list[str]:
-    """Datasets that a task needs and that no package brings."""
-    given, known = message["arguments"], catalog()
-    named = [given[name] for name in ("dataset", "fit_on") if given.get(name)]
-    return [name for name in named if not (name in known and known[name].bundled) and name in local_names()]

@@ -112,16 +112,16 @@ class ClusterExaminations:
             "memory": None if self._limits.memory == Limits().memory else self._limits.memory,
         }
         work = Work(program_of(perform), task, inputs=files, whole_node=True)
-        known, sent = catalog(), {}
-        for dataset in (run.dataset, fit_set):
-            if dataset is None or (dataset.name in known and known[dataset.name].bundled):
-                continue
-            if dataset.folder.absolute() != dataset_folder(dataset.name).absolute():  # a node keeps it by its name
+        known = catalog()
+        datasets = [dataset for dataset in (run.dataset, fit_set) if dataset]
+        for dataset in datasets:
+            bundled = dataset.name in known and known[dataset.name].bundled
+            if not bundled and dataset.folder.absolute() != dataset_folder(dataset.name).absolute():
                 raise NotExaminedError(
                     f"{run.folder}: its dataset, {dataset.folder}, is not the {dataset.name} of this machine's store. "
                     "Check it on this machine alone, without a cluster."
                 )
-            sent[dataset.name] = self._datasets.send(dataset.folder)
+        sent = self._datasets.send(dataset.name for dataset in datasets)
         process = self._cluster.start(work, into(self._messages, run.folder), partial(receive_all, sent))
         self._names[run.folder] = name
         self._processes[run.folder] = self._stack.enter_context(process)

@@ -13,7 +13,6 @@ from pydantic_core import to_json
 from ...rl import PolicyLayout, make
 from ...utils.engines.child import ChildProcess
 from ...utils.engines.cluster import Cluster
-from ...utils.engines.work import Function
 from ...utils.errors import DatasetArgumentError, DatasetError
 from ...utils.files import clear_leftovers, link_or_copy, new_folder, write_text
 from ...utils.machine import cpu_name, package_versions
@@ -28,7 +27,7 @@ from ..reference import NAME_LENGTH, is_name
 from ..store import dataset_folder, exclusive, staging_folder
 from ..trial import TRIALS_FOLDER, trial_name, trial_tensors
 from .block import collect_block, resumable_names
-from .processes import collect_side_by_side
+from .processes import Trainer, collect_side_by_side
 
 LICENCE = "MIT"
 CONFIG_NAME, VERSIONS_NAME = "config.json", "versions.json"
@@ -64,8 +63,7 @@ def collect(
     progress: Progress,
     base: Dataset | None = None,
     split: Split | None = None,
-    worker: Function | None = None,
-    code: Mapping[str, str] | None = None,
+    trainer: Trainer | None = None,
     cluster: Cluster | None = None,
 ) -> Dataset:
     """Collect a dataset into the store, or continue one that was interrupted.
@@ -85,10 +83,8 @@ def collect(
         many checkpoints as it has.
     split
         What each trial is for; in proportion by default.
-    worker
-        As for `collect_side_by_side`.
-    code
-        Versions of what the worker runs that no version of this package covers, by name; the manifest records them.
+    trainer
+        As for `collect_side_by_side`; the manifest records its code.
     cluster
         Where blocks are trained, as many at once as it has cores; by default in processes of this machine.
 
@@ -111,6 +107,7 @@ def collect(
             "as version 3."
         )
     checkpoints = base.manifest.checkpoints if base else config.checkpoints
+    code = trainer.code if trainer else {}
     with exclusive(name):
         target = dataset_folder(name)
         if target.exists():
@@ -118,7 +115,7 @@ def collect(
         folder = staging_folder(name)
         trials = folder / TRIALS_FOLDER
         trials.mkdir(parents=True, exist_ok=True)
-        claim_folder(folder, name, config, base, code or {})
+        claim_folder(folder, name, config, base, code)
         if base:
             _link_trials(base, folder)
         first = len(base) if base else 0
@@ -129,12 +126,11 @@ def collect(
             threads=threads,
             progress=progress,
             checkpoints=checkpoints,
-            worker=worker,
-            code=code,
+            trainer=trainer,
             cluster=cluster,
         )
         # From here on the manifest says what this is, whenever the process may end.
-        _manifest(name, config, folder, base, split, code or {}).write(folder)
+        _manifest(name, config, folder, base, split, code).write(folder)
         for claim in (CONFIG_NAME, VERSIONS_NAME):
             (folder / claim).unlink()
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -151,16 +147,15 @@ def train(
     progress: Progress,
     seeds: Sequence[int] | None = None,
     checkpoints: int | None = None,
-    worker: Function | None = None,
-    code: Mapping[str, str] | None = None,
+    trainer: Trainer | None = None,
     cluster: Cluster | None = None,
 ) -> None:
     """Train the trials from `first` on that are not finished: block after block, or from version 2 on side by side.
 
     Version 3 is always trained in processes of their own, which are told what instructions to use as they start.
 
-    Seeds and checkpoints are as for `collect_block`, the worker and its code as for `collect_side_by_side`, the cluster
-    as for `collect`.
+    Seeds and checkpoints are as for `collect_block`, the trainer as for `collect_side_by_side`, the cluster as for
+    `collect`.
     """
     rows = checkpoints or config.checkpoints
     length = math.ceil((rows - 1) / config.training.checkpoints_per_iteration)
@@ -186,8 +181,7 @@ def train(
             report=report,
             seeds=seeds,
             checkpoints=checkpoints,
-            worker=worker,
-            code=code,
+            trainer=trainer,
             start=cluster.start if cluster else ChildProcess,
         )
         return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -23,6 +24,22 @@ Report = Callable[[list[int], int, str], None]
 """Called with a block, its iterations done, and a word on how it goes."""
 
 
+@dataclass(frozen=True)
+class Trainer:
+    """What trains the blocks of a collection whose config names a method.
+
+    Parameters
+    ----------
+    program
+        What a process does with its task; it compares the task's `code` with the code that it finds.
+    code
+        Versions of the method's code that no version of this package covers, by name.
+    """
+
+    program: Function
+    code: Mapping[str, str] = field(default_factory=dict)
+
+
 def collect_side_by_side(
     config: CollectionConfig,
     blocks: Sequence[list[int]],
@@ -33,8 +50,7 @@ def collect_side_by_side(
     report: Report,
     seeds: Sequence[int] | None = None,
     checkpoints: int | None = None,
-    worker: Function | None = None,
-    code: Mapping[str, str] | None = None,
+    trainer: Trainer | None = None,
     start: Start = ChildProcess,
 ) -> None:
     """Train blocks as `collect_block` does, in several processes.
@@ -55,10 +71,8 @@ def collect_side_by_side(
         Called after every iteration of every block, in the calling thread.
     seeds, checkpoints
         As for `collect_block`.
-    worker
-        What a process does with its task, instead of `train_blocks`: for a collection whose config names a method.
-    code
-        Versions of the worker's own code, which it compares with those that it finds.
+    trainer
+        What trains, of a collection whose config names a method; `train_blocks` by default.
     start
         What starts the processes, here or on a cluster.
 
@@ -79,10 +93,10 @@ def collect_side_by_side(
                 "threads": threads,
                 "seeds": seeds,
                 "checkpoints": checkpoints,
-                "code": code,
+                "code": dict(trainer.code) if trainer else {},
             }
             work = Work(
-                program_of(worker or train_blocks),
+                program_of(trainer.program if trainer else train_blocks),
                 task,
                 ONE_THREAD | (ANY_PROCESSOR if config.any_processor else {}),
                 folder,

@@ -29,6 +29,7 @@ from tipl_bench.leaderboard.verify.rescore import verify
 from tipl_bench.registry.catalog import catalog
 from tipl_bench.registry.collection.collect import train as collect_trials
 from tipl_bench.registry.collection.presets import preset
+from tipl_bench.registry.collection.processes import Trainer
 from tipl_bench.registry.manifest import Split
 from tipl_bench.registry.store import dataset_folder
 from tipl_bench.registry.trial import Trial, trial_name
@@ -247,7 +248,7 @@ def two_test_trials(name, folder):
     config = preset(name)
     first = Split.proportional(config.trials).test[0]
     config = config.model_copy(update={"trials": 2, "first_seed": config.seeds[first], "iterations_trained": 8})
-    collect_trials(config, folder, 0, threads=2, progress=lambda *_: None, worker=train_with_method)
+    collect_trials(config, folder, 0, threads=2, progress=lambda *_: None, trainer=Trainer(train_with_method))
     environment = make(config.environment, [0])
     layout = tipl_bench.PolicyLayout(environment.observation_size, config.hidden_sizes, environment.action_size)
     return {trial: Trial(folder / trial_name(trial), trial, layout, config.checkpoints) for trial in range(2)}

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 from helpers.ray_clusters import lose, losing, soon, two_nodes, working
 from helpers.small_collections import contents, silent, tiny_config
-from helpers.suites import BOARD, NAMES, artifacts, collect_board, suite_file
+from helpers.suites import assert_same_results, collect_board, suite_file
 from tipl_bench.benchmark.meta_training.run import meta_train
 from tipl_bench.benchmark.meta_training.seeds import meta_train_seeds
 from tipl_bench.benchmark.suites.engines import build_engine
@@ -20,7 +20,6 @@ from tipl_bench.benchmark.suites.run import run_suite
 from tipl_bench.benchmark.training.run import train
 from tipl_bench.cli import main
 from tipl_bench.registry.collection.collect import collect
-from tipl_bench.registry.dataset import Dataset
 from tipl_bench.utils.engines.cluster import Cluster
 from tipl_bench.utils.errors import TiplBenchError
 
@@ -70,10 +69,7 @@ def test_a_suite_has_the_results_of_this_machine(store, cluster, tmp_path):
     acting.join()
     assert {*status.counts()} == {"finished"}, [one.reason for one in status.states.values()]
     run_suite(path, tmp_path / "here")
-    assert artifacts(tmp_path / "there") == artifacts(tmp_path / "here")
-    assert len([*(tmp_path / "there").rglob("record.json")]) == len(NAMES)
-    received = [tmp_path / node / "datasets" / BOARD for node in ("first", "second")]
-    assert {Dataset.open(folder).digest for folder in received if folder.exists()} == {board.digest}
+    assert_same_results(tmp_path / "there", tmp_path / "here", [tmp_path / "first", tmp_path / "second"], board)
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from tipl_bench.benchmark.collection import collect_named
@@ -70,6 +71,14 @@ def read_artifacts(folder: Path) -> dict[str, str]:
     is_training = folder.parent.parent.name == "training"
     record = read_training_record(folder) if is_training else read_record(folder / "record.json")
     return record.artifacts
+
+
+def assert_same_results(there: Path, here: Path, nodes: Iterable[Path], board: Dataset) -> None:
+    """Runs on a cluster found what those of this machine did, and its nodes have the dataset that was handed over."""
+    assert artifacts(there) == artifacts(here)
+    assert len([*there.rglob("record.json")]) == len(NAMES)
+    received = [node / "datasets" / BOARD for node in nodes]
+    assert {Dataset.open(folder).digest for folder in received if folder.exists()} == {board.digest}
 
 
 def artifacts(folder: Path) -> dict[str, dict[str, str]]:

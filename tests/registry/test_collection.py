@@ -17,6 +17,7 @@ import torch
 from helpers.small_collections import TINY, contents, edit_manifest, silent, tiny_config, untouched
 from safetensors.numpy import load_file
 from tipl_bench.registry.collection.collect import blocks, collect
+from tipl_bench.registry.collection.processes import Trainer, train_blocks
 from tipl_bench.registry.dataset import Dataset
 from tipl_bench.registry.store import dataset_folder, staging_folder
 from tipl_bench.rl import FusedAdam, PPOTraining
@@ -213,12 +214,13 @@ def test_an_unfinished_collection_is_not_continued_under_other_package_versions(
 
 
 def test_an_unfinished_collection_is_not_continued_by_other_code_of_its_method():
+    trainer = Trainer(train_blocks, {"my-rule": "1.0, files 1234"})
     with pytest.raises(KeyboardInterrupt):
-        collect(TINY, tiny_config(), threads=1, progress=interrupted_after(2), code={"my-rule": "1.0, files 1234"})
-    for other in ({"my-rule": "1.0, files 5678"}, None):
+        collect(TINY, tiny_config(), threads=1, progress=interrupted_after(2), trainer=trainer)
+    for other in (Trainer(train_blocks, {"my-rule": "1.0, files 5678"}), None):
         with pytest.raises(DatasetError, match="begun on another processor or with other package versions"):
-            collect(TINY, tiny_config(), threads=1, progress=silent, code=other)
-    done = collect(TINY, tiny_config(), threads=1, progress=silent, code={"my-rule": "1.0, files 1234"})
+            collect(TINY, tiny_config(), threads=1, progress=silent, trainer=other)
+    done = collect(TINY, tiny_config(), threads=1, progress=silent, trainer=trainer)
     assert done.manifest.versions["my-rule"] == "1.0, files 1234"
     assert Dataset.open(done.folder).manifest == done.manifest
 

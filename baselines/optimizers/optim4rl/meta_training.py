@@ -156,15 +156,19 @@ class _Population:
 
     def arrays(self) -> Arrays:
         """All that later meta-iterations depend on."""
-        kept = {"parameters": self.parameters, "hidden": self.hidden}
-        return {**{name: tensor.numpy(force=True) for name, tensor in kept.items()}, **self.agents.worlds.arrays}
+        own = {name: tensor.numpy(force=True) for name, tensor in self._kept.items()}
+        return {**own, **self.agents.worlds.arrays}
 
     def restore(self, arrays: Arrays) -> None:
         """Go on from what `arrays` gave."""
-        for name, tensor in (("parameters", self.parameters), ("hidden", self.hidden)):
+        for name, tensor in self._kept.items():
             tensor.copy_(torch.from_numpy(arrays[name]))
         for name, array in self.agents.worlds.arrays.items():
             array[...] = arrays[name]
+
+    @property
+    def _kept(self) -> dict[str, Tensor]:
+        return {"parameters": self.parameters, "hidden": self.hidden}
 
     def iterate(self, vector: Tensor, iteration: int, draw: np.random.Generator) -> tuple[Tensor, Tensor]:
         """The meta-gradient [L] of the mean loss, and the rewards [N] that a step brought on average."""
