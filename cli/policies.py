@@ -163,7 +163,10 @@ def _film_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @_of_a_checkpoint
 @_film_options
 def record(dataset: str, trial: int, checkpoint: int, out: Path | None, seed: int, steps: int | None) -> None:
-    """Film one episode of a policy, in real time."""
+    """Film one episode of a policy, in real time.
+
+    The forecasts of a run are filmed by `tipl-bench watch RUN`, beside the true policy.
+    """
     found = _open(dataset, trial, checkpoint)[1]
     _film({f"trial {trial}, checkpoint {checkpoint}": found}, out or Path("policy.gif"), seed, steps)
 

@@ -164,7 +164,7 @@ def check_submission(
     of the forecast track at the same time; the outcome is the same.
 
     SUBMISSION is a run folder, a folder of run folders, or a pull request (hf://datasets/OWNER/NAME@refs/pr/N, or its
-    address). Exits with 1 if it is refused or needs review.
+    address). Exits with 1 if a run is refused, needs review, or could not be examined on the cluster.
     """
     import tempfile
 
@@ -277,11 +277,13 @@ def report_checked(
             examine_run=away.examine if away else None,
         )
     for one in results:
-        echo(f"{'ok' if one.passed else 'REFUSED' if one.problems else 'NEEDS REVIEW'}: {one.folder.name}")
+        echo(f"{_verdict(one)}: {one.folder.name}")
         for problem in one.problems:
             echo(f"  {problem}")
         for flag in one.review_flags:
             echo(f"  needs review: {flag}")
+        if one.not_examined:
+            echo(f"  {one.not_examined}")
         for achievement in one.rescored.above_span_ceiling if one.rescored else ():
             echo(f"  {achievement}")
         if one.rescored and one.rescored.agrees:
@@ -293,3 +295,11 @@ def report_checked(
         if one.reproduced and not one.problems:
             echo(f"  run again, as a predictor of this package: {one.reproduced.grade}")
     return results
+
+
+def _verdict(checked: CheckResult) -> str:
+    if checked.problems:
+        return "REFUSED"
+    if checked.not_examined:
+        return "NOT EXAMINED"
+    return "ok" if checked.passed else "NEEDS REVIEW"

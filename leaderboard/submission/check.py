@@ -51,6 +51,8 @@ class CheckResult:
         What running it again gave: of every run under the name of a predictor of this package that got so far.
     machine
         Processor and platform of the machine that examined it; empty for this one.
+    not_examined
+        Why a cluster could not examine it, which says nothing of the run; empty otherwise.
     """
 
     folder: Path
@@ -60,11 +62,12 @@ class CheckResult:
     rescored: RescoreResult | None = None
     reproduced: ReproductionResult | None = None
     machine: Mapping[str, str] = field(default_factory=dict)
+    not_examined: str = ""
 
     @property
     def passed(self) -> bool:
         """Whether it may be accepted as it is."""
-        return not self.problems and not self.review_flags
+        return not (self.problems or self.review_flags or self.not_examined)
 
 
 def run_folders(folder: Path) -> list[Path]:
@@ -115,11 +118,6 @@ def check(
         Time and memory of a predictor of this package that is run again; `RERUN_SECONDS` for fitting by default.
     examine_run
         Examines a run, as `ClusterExaminations.examine` does; by default it is done here, as `fresh` and `limits` say.
-
-    Raises
-    ------
-    NotExaminedError
-        If a cluster could not examine a run.
     """
     limits = limits or Limits(RERUN_SECONDS)
     results: list[CheckResult] = []
@@ -153,8 +151,8 @@ def check(
             if run_again_too and not checked.problems:
                 checked.reproduced = found.reproduced
                 checked.problems += [found.problem] if found.problem else []
-        except NotExaminedError:
-            raise
+        except NotExaminedError as error:
+            checked.not_examined = str(error)
         except TiplBenchError as error:
             checked.problems.append(str(error))
         results.append(checked)

@@ -24,7 +24,7 @@ from tipl_bench.registry.collection.presets import preset
 from tipl_bench.registry.dataset import Dataset
 from tipl_bench.registry.store import dataset_folder
 from tipl_bench.utils.engines.cluster import Cluster
-from tipl_bench.utils.errors import DatasetError, OptionError
+from tipl_bench.utils.errors import DatasetError, OptionError, TiplBenchError
 
 NAME = "my-pendulum/blocks-v1"
 CONFIG = tiny_config(trials=6, environment_steps=20480, hyperparameters={"steps_per_iteration": 512})
@@ -68,6 +68,17 @@ def test_a_training_run_has_the_curves_of_this_machine(store, cluster, tmp_path,
     here = train(**method, out=tmp_path / "here")
     assert there.record.artifacts == here.record.artifacts
     assert {path.name for path in there.folder.iterdir()} == {path.name for path in here.folder.iterdir()}
+
+
+@pytest.mark.slow
+def test_without_the_node_that_connects_it_a_command_ends_and_goes_on_later(store, cluster, tmp_path):
+    method = {"on": "tuning", "trials": 4, "iterations": 8, "out": tmp_path / "there"}
+    report, _ = losing(cluster, "this process's node")
+    with pytest.raises(TiplBenchError, match="the node that connects this command to the cluster has ended"):
+        train(**method, engine=cluster.address, progress=report)
+    there = train(**method)
+    here = train(**method | {"out": tmp_path / "here"})
+    assert there.record.artifacts == here.record.artifacts
 
 
 @pytest.mark.slow

@@ -121,9 +121,15 @@ def soon(act: Callable[[], None]) -> threading.Thread:
 
 
 def lose(cluster: TwoNodes, what: str) -> None:
-    """Lose a worker or a node, or nothing."""
+    """Lose a worker, a node or the node that connects this process, or nothing."""
     if what == "a worker":
         os.kill(workers()[0], signal.SIGKILL)
+    elif what == "this process's node":
+        import ray
+
+        own = f"--node_id={ray.get_runtime_context().get_node_id()}"
+        (raylet,) = (found for found, _, words in _processes() if own in words)
+        os.kill(raylet, signal.SIGKILL)
     elif what == "a node":
         cluster.lose_a_node()
 

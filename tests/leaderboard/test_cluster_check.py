@@ -103,7 +103,7 @@ def test_a_training_run_is_trained_again_on_a_cluster(store, cluster, tmp_path, 
 
 
 @pytest.mark.slow
-def test_when_a_cluster_cannot_examine_a_run_then_the_run_is_not_refused(submission, cluster, tmp_path):
+def test_when_a_cluster_cannot_examine_a_run_then_it_is_not_refused_and_the_others_are_checked(submission, cluster, tmp_path):
     for node in ("first", "second"):
         other = tmp_path / node / "datasets" / BOARD
         shutil.copytree(cache_root() / "datasets" / BOARD, other)
@@ -111,8 +111,12 @@ def test_when_a_cluster_cannot_examine_a_run_then_the_run_is_not_refused(submiss
         text = manifest.read_text()
         digest = re.findall(r'"([0-9a-f]{64})"', text)[0]
         manifest.write_text(text.replace(digest, digest[::-1]))
-    command = ["leaderboard", "check", submission / "good", "--records", tmp_path, "--engine", cluster.client]
-    result = CliRunner().invoke(main, [*map(str, command)])
-    assert result.exit_code == 1
-    assert "not examined on the cluster" in result.stderr
-    assert "REFUSED" not in result.output
+    status, said = typed("check", submission, "--records", tmp_path, "--engine", cluster.client)
+    assert status == 1
+    assert re.search(r"^NOT EXAMINED: good\n  .*: not examined on the cluster\. ", said, re.MULTILINE)
+    assert "REFUSED: good" not in said
+    assert "REFUSED: tampered\n" in said
+    status, said = typed("add", submission / "good", "--records", tmp_path, "--reviewed", "--engine", cluster.client)
+    assert status == 1
+    assert "added" not in said
+    assert not [*tmp_path.glob("*.json")]

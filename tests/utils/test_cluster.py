@@ -180,6 +180,21 @@ def test_errors_name_paths_of_this_machine_and_scratch_folders_of_killed_workers
     assert [name for name in names(tmp_path) if name.startswith(".")] == []
 
 
+def test_work_on_a_cluster_that_this_process_is_cut_off_from_ends(monkeypatch):
+    monkeypatch.setattr(cluster, "CHECK_SECONDS", 0.01)
+    answers, told = [False, False, True], []
+    actor = SimpleNamespace(begin=SimpleNamespace(remote=lambda *given: SimpleNamespace(future=Future)))
+    ray = SimpleNamespace(
+        exceptions=InProcess.exceptions,
+        remote=lambda **options: lambda kind: SimpleNamespace(remote=lambda: actor),
+        kill=lambda actor: None,
+    )
+    where = SimpleNamespace(ray=ray, cores=2, node_cores=1, put=Path.read_bytes, is_lost=lambda: answers.pop(0))
+    with ClusterProcess(where, Work(program_of(fail), {}), told.append) as process:
+        assert "the node that connects this command to the cluster has ended" in process.failure()
+    assert (answers, told) == ([], [None])
+
+
 def test_data_that_does_not_arrive_is_said(tmp_path, perform):
     def prepare():
         raise DatasetError("the store is another's")

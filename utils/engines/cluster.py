@@ -9,9 +9,11 @@ import logging
 import os
 import socket
 import threading
+import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import wait
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,8 @@ RETRIES = 5
 """Times that a piece of work begins anew on another worker when its worker or node is lost."""
 CONNECT_SECONDS = 10.0
 """How long a cluster may take to answer."""
+CHECK_SECONDS = 10.0
+"""How often work that waits for the cluster looks whether the node is there that connects this process to it."""
 PARTS_AHEAD = 8
 """Parts that a node sends before this process has taken them."""
 LOCAL, RAY, CLIENT = "local", "ray", "ray://"
@@ -42,6 +46,10 @@ take ten seconds."""
 NOT_STARTED, STARTS = "Starting Ray client server failed", 3
 """What Ray's client says when its process on the cluster ended as it began, as one on a busy machine may, and how often
 it is asked for."""
+NODE_LOST = (
+    "could not go on, since the node that connects this command to the cluster has ended (`ray start` begins another; "
+    "the same command goes on from what arrived)"
+)
 MISMATCH = "Version mismatch: "
 """What Ray's error of versions begins with."""
 
@@ -101,6 +109,8 @@ class Cluster:
         self.cores, self.node_cores = max(1, int(sum(alive))), int(min((one for one in alive if one >= 1), default=1))
         """Of all nodes, and what work reserves that uses all of a node."""
         self._known: dict[tuple[Path, int], Any] = {}
+        self._node = ray.get_runtime_context().get_node_id()
+        self._checking, self._checked, self._lost = threading.Lock(), time.monotonic(), False
 
     def start(self, work: Work, receive: Receive, prepare: Callable[[], None] | None = None) -> ClusterProcess:
         """Begin a piece of work on the next free core, or node; `prepare` is called there before."""
@@ -112,6 +122,20 @@ class Cluster:
         if key not in self._known:
             self._known[key] = self.ray.put(path.read_bytes())
         return self._known[key]
+
+    def is_lost(self) -> bool:
+        """Whether the node is gone that connects this process to the cluster: nothing can be begun without it.
+
+        Ray waits for such a node for good. The cluster is asked every `CHECK_SECONDS`, however many threads ask.
+        """
+        with self._checking:
+            if not self._lost and time.monotonic() - self._checked >= CHECK_SECONDS:
+                try:
+                    self._lost = all(node["NodeID"] != self._node or not node["Alive"] for node in self.ray.nodes())
+                except Exception:  # of whichever layer of Ray finds nobody
+                    self._lost = True
+                self._checked = time.monotonic()
+            return self._lost
 
 
 def _connect(ray: Any, address: str | None) -> None:
@@ -205,7 +229,7 @@ class ClusterProcess:
                 if self._failure is None or self._ended.is_set():
                     break
         except _Failed as error:
-            self._failure = f"{error} on the cluster"
+            self._failure = str(error)
         except Exception as error:  # of the node's part of this, or of this machine's disk
             self._failure = f"failed on the cluster ({reason(error)})"
         finally:
@@ -224,7 +248,7 @@ class ClusterProcess:
                 return "was ended"
             for part in self._parts(versions, inputs, resumed):
                 if how := part.get("failed"):
-                    raise _Failed(how)
+                    raise _Failed(f"{how} on the cluster")
                 if how := part.get("lost"):
                     return f"{how} on the cluster"
                 for message in part.get("messages", ()):
@@ -242,15 +266,23 @@ class ClusterProcess:
 
     def _parts(self, *given: Any) -> Iterator[Part]:
         """What the actor gives, asked for ahead; its futures keep no thread of Ray's client's server waiting."""
-        self._actor.begin.remote(self._work, *given, self._prepare).future().result()
+        self._result(self._actor.begin.remote(self._work, *given, self._prepare))
         ahead = deque(self._actor.next_part.remote() for _ in range(PARTS_AHEAD))
-        while (part := ahead.popleft().future().result()) is not None:
+        while (part := self._result(ahead.popleft())) is not None:
             ahead.append(self._actor.next_part.remote())
             yield part
 
+    def _result(self, reference: Any) -> Any:
+        """What a method of the actor gave, as soon as it is there."""
+        future = reference.future()
+        while not wait([future], timeout=CHECK_SECONDS).done:
+            if self._cluster.is_lost():
+                raise _Failed(NODE_LOST)
+        return future.result()
+
 
 class _Failed(Exception):  # noqa: N818 - how the process ended
-    """A process of its own accord ended without finishing its work."""
+    """Work ended in a way that beginning anew does not mend, such as an error of its own."""
 
 
 class _Arrivals:
