@@ -72,7 +72,7 @@ def test_a_training_run_has_the_curves_of_this_machine(store, cluster, tmp_path,
 
 @pytest.mark.slow
 def test_without_the_node_that_connects_it_a_command_ends_and_goes_on_later(store, cluster, tmp_path):
-    method = {"on": "tuning", "trials": 4, "iterations": 8, "out": tmp_path / "there"}
+    method = {"on": "tuning", "trials": 8, "iterations": 50, "out": tmp_path / "there"}
     report, _ = losing(cluster, "this process's node")
     with pytest.raises(TiplBenchError, match="the node that connects this command to the cluster has ended"):
         train(**method, engine=cluster.address, progress=report)

@@ -99,7 +99,7 @@ def working(begun: set[int]) -> set[int]:
 
 def _processes() -> list[tuple[int, int, str]]:
     """Id, the parent's id, and command of every process of this machine."""
-    lines = subprocess.run(["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True).stdout
+    lines = subprocess.run(["ps", "-ww", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True).stdout
     return [
         (int(own), int(parent), words)
         for own, parent, words in (line.split(None, 2) for line in lines.splitlines()[1:])
