@@ -146,29 +146,35 @@ def export(dataset: str, trial: int, checkpoint: int, out: Path, opset: int | No
     echo(f"wrote {out}")
 
 
-def _film_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    for option in (
-        quiet_option,
-        click.option("--steps", type=click.IntRange(1), metavar="N", help="Film so many steps at most."),
-        _seed_option("Seed of the reset."),
-        click.option("--out", type=click.Path(path_type=Path), help="A .gif or .mp4 file. [default: policy.gif]"),
-    ):
-        command = option(command)
-    return command
+def _film_options(default: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The options of a film, which goes into a file of the name `default` by default."""
+
+    def add(command: Callable[..., Any]) -> Callable[..., Any]:
+        path = click.Path(path_type=Path)
+        for option in (
+            quiet_option,
+            click.option("--steps", type=click.IntRange(1), metavar="N", help="Film so many steps at most."),
+            _seed_option("Seed of the reset."),
+            click.option("--out", type=path, default=default, show_default=True, help="A .gif or .mp4 file."),
+        ):
+            command = option(command)
+        return command
+
+    return add
 
 
 @policy.command(
     "record", short_help="Film an episode.", epilog=examples("policy record hopper/ppo-mini-v3 0 730 --out hopper.gif")
 )
 @_of_a_checkpoint
-@_film_options
-def record(dataset: str, trial: int, checkpoint: int, out: Path | None, seed: int, steps: int | None) -> None:
+@_film_options("policy.gif")
+def record(dataset: str, trial: int, checkpoint: int, out: Path, seed: int, steps: int | None) -> None:
     """Film one episode of a policy, in real time.
 
     The forecasts of a run are filmed by `tipl-bench watch RUN`, beside the true policy.
     """
     found = _open(dataset, trial, checkpoint)[1]
-    _film({f"trial {trial}, checkpoint {checkpoint}": found}, out or Path("policy.gif"), seed, steps)
+    _film({f"trial {trial}, checkpoint {checkpoint}": found}, out, seed, steps)
 
 
 def _film(policies: dict[str, PolicyNetwork], out: Path, seed: int, steps: int | None) -> None:
@@ -192,8 +198,8 @@ def _film(policies: dict[str, PolicyNetwork], out: Path, seed: int, steps: int |
 @click.argument("run_folder", metavar="RUN", type=click.Path(path_type=Path))
 @click.option("--window", type=click.IntRange(0), default=0, show_default=True, help="Which of the run's windows.")
 @click.option("--horizon", type=click.IntRange(1), metavar="H", help="Checkpoints ahead. [default: the furthest]")
-@_film_options
-def watch(run_folder: Path, window: int, horizon: int | None, out: Path | None, seed: int, steps: int | None) -> None:
+@_film_options("forecast.gif")
+def watch(run_folder: Path, window: int, horizon: int | None, out: Path, seed: int, steps: int | None) -> None:
     """Film the true policy, its forecast, and the policy at the origin, side by side.
 
     All begin at one reset. The true policy acts with its own normaliser, the others with that of the origin, as in the
@@ -209,4 +215,4 @@ def watch(run_folder: Path, window: int, horizon: int | None, out: Path | None, 
         )
     opened = open_checked(run_folder, None)
     chosen = policies_of_window(opened, window, horizon)
-    _film(chosen, out or Path("policy.gif"), seed, steps)
+    _film(chosen, out, seed, steps)

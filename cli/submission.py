@@ -40,7 +40,8 @@ def submit(
 
     Outside a clone of the project the run is not compared with the rows that are there; the maintainers' check is.
     A run that fails the check is not sent. One that only needs review is: what to review is printed, and the
-    maintainers decide. A run of the training track is trained again whole; submit those that it was tuned by as well.
+    maintainers decide. A run of the training track is trained again whole, and one of a predictor of this package is
+    run again, which take as long as they did; submit those that a training run was tuned by as well.
     """
     from ..benchmark.training.record import is_training_record, read_training_record
     from ..leaderboard.store.records import find_committed_folder
@@ -59,10 +60,7 @@ def submit(
         checked = report_checked([run_folder], known, dataset_name)
         record, refused, files = checked[0].record, bool(checked[0].problems), SUBMITTED
     if refused or record is None:
-        raise click.ClickException(
-            "This run cannot be submitted, for the reasons above; nothing was sent. Give a folder that "
-            "`tipl-bench run` or `train` wrote, unchanged; `tipl-bench verify RUN` names every number that differs."
-        )
+        raise click.ClickException("This run cannot be submitted, for the reasons above; nothing was sent.")
     for name in files:
         size = (run_folder / name).stat().st_size
         echo(f"+ {pull_request.FOLDER}/{pull_request.submission_name(record)}/{name} ({size:,} bytes)")

@@ -233,9 +233,11 @@ def _way_to_dataset(environment: str, defaults: Iterable[str]) -> str:
     named += [name for name, folder in here.items() if read_manifest(folder).environment == environment]
     if named:
         return f"It has no default dataset; name one (`dataset=`): {', '.join(sorted({*named}))}"
+    bundled = [entry.environment for entry in catalog().values() if entry.default and entry.bundled]
+    near = nearest(environment, bundled) or nearest(environment, defaults)  # what needs no collecting comes first
+    suggestion = f"Did you mean {near!r}? " if near else ""
     if environment not in gymnasium.registry:
-        return ""
-    suggestion = f"Did you mean {near!r}? " if (near := nearest(environment, defaults)) else ""
+        return suggestion.rstrip()
     stem = environment.rpartition("-v")[0]
     folder = "-".join(re.findall(r"[A-Z]?[a-z0-9]+|[A-Z]+", stem)).lower()
     if any(entry.environment.rpartition("-v")[0] == stem for entry in catalog().values()):

@@ -107,9 +107,11 @@ def _listed(name: str) -> dict[str, Any]:
     from ...registry.store import local_names
     from ...utils.errors import DatasetError
 
-    entry = catalog().get(name)
+    entry, described = catalog().get(name), "collected here"
     try:
         dataset = open_local(parse_reference(name))
+        config = dataset.manifest.collection
+        described = f"imported: {config.description}" if config.algorithm == "external" else described
         where = "bundled" if entry and entry.bundled else "local"
         if (here := len(dataset.trials_here)) < len(dataset):
             where = f"local, {here} of {len(dataset)} trials"
@@ -132,7 +134,7 @@ def _listed(name: str) -> dict[str, Any]:
         "where": where,
         "repo": entry.repo if entry else None,
         "yanked": entry.yanked if entry else None,
-        "summary": entry.summary if entry else "collected here",
+        "summary": entry.summary if entry else described,
     }
 
 

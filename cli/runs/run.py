@@ -186,6 +186,7 @@ def print_run(finished: Run, as_json: bool) -> None:
     """Print a run's record, or its table, files and what can be done next."""
     from rich.text import Text
 
+    from ...baselines import IN_TREE
     from ...benchmark import table
 
     if as_json:
@@ -198,7 +199,9 @@ def print_run(finished: Run, as_json: bool) -> None:
     lines += [f"{path.stem}: {path}" for path in drawings if path.exists()]
     if not finished.record.scope:  # only whole test runs can be submitted
         place = shlex.quote(str(finished.folder))
-        lines += ["next:", f"  tipl-bench verify {place}", f"  tipl-bench submit {place}"]
+        in_tree = finished.record.key.method.name in IN_TREE  # whose rows are there, or come from the maintainers
+        then = "models new my-forecaster" if in_tree else f"submit {place}"
+        lines += ["next:", f"  tipl-bench verify {place}", f"  tipl-bench {then}"]
     console().print(Text("\n".join(lines), "dim"), soft_wrap=True)  # paths and commands, to be copied whole
 
 

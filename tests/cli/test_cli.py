@@ -210,7 +210,7 @@ def test_when_a_run_finishes_then_its_table_and_folder_are_printed_and_its_files
     assert "damping=0.5" in shown
     assert f"{record.result('converged', 1)['skill'].value:.3f}" in shown
     assert f"written: {out}\nfigure: {out / 'figure.svg'}\n" in shown
-    assert f"next:\n  tipl-bench verify '{out}'\n  tipl-bench submit '{out}'\n" in shown
+    assert f"next:\n  tipl-bench verify '{out}'\n  tipl-bench models new my-forecaster\n" in shown
     names = {path.name for path in out.iterdir()}
     assert {"record.json", "forecasts.safetensors", "windows.parquet", "figure.svg", "figure.png"} <= names
 
@@ -366,6 +366,7 @@ def test_when_a_status_looks_like_markup_then_it_is_printed_literally(
     result = invoke("run", "--model", "markup-in-progress", "--dataset", smooth.folder, "--out", tmp_path / "run")
     assert result.exit_code == 0, result.output
     assert "loss [/bold] [0.3]" in result.stderr
+    assert f"  tipl-bench submit {tmp_path / 'run'}" in result.stdout
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")

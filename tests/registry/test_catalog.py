@@ -52,6 +52,8 @@ def test_an_environment_has_at_most_one_default():
 def test_an_environment_without_a_default_answers_with_those_that_have_one():
     with pytest.raises(UnknownNameError, match="Did you mean 'Hopper-v4'"):
         default_dataset("Hopper-v5")
+    with pytest.raises(UnknownNameError, match=r"'InvertedPendulum'\. Did you mean 'InvertedPendulum-v4'\? Known: "):
+        default_dataset("InvertedPendulum")  # of two that are as near, that whose dataset is bundled
 
 
 def test_an_environment_that_only_gymnasium_has_answers_with_how_to_collect_a_dataset(smooth):

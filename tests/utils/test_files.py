@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from pathlib import Path
 
+import numpy as np
 import pytest
 from helpers.small_collections import contents
+from safetensors.numpy import save_file
 from tipl_bench.utils.files import replace_atomically, sha256, write_text
 
 
@@ -83,3 +86,14 @@ def test_a_files_sha256_is_that_of_all_its_bytes(folder, size):
     content = os.urandom(size)
     (folder / "file").write_bytes(content)
     assert sha256(folder / "file") == hashlib.sha256(content).hexdigest()
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o077])
+def test_a_file_gets_the_mode_of_any_new_file_whatever_writes_it(folder, mask):
+    before = os.umask(mask)
+    try:
+        with replace_atomically(folder / "weights.safetensors") as temporary:
+            save_file({"weights": np.zeros(3)}, temporary)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((folder / "weights.safetensors").stat().st_mode) == 0o666 & ~mask
