@@ -103,7 +103,7 @@ def test_a_training_run_is_trained_again_on_a_cluster(store, cluster, tmp_path, 
 
 
 @pytest.mark.slow
-def test_when_a_cluster_cannot_examine_a_run_then_it_is_not_refused_and_the_others_are_checked(submission, cluster, tmp_path):
+def test_a_run_that_a_cluster_cannot_examine_is_not_refused_and_the_others_are_checked(submission, cluster, tmp_path):
     for node in ("first", "second"):
         other = tmp_path / node / "datasets" / BOARD
         shutil.copytree(cache_root() / "datasets" / BOARD, other)
