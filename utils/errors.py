@@ -19,7 +19,8 @@ class UnknownNameError(TiplBenchError, KeyError):
     def __init__(self, kind: str, name: str, choices: Iterable[str], way_out: str = "") -> None:
         self.kind, self.name, self.choices = kind, name, sorted(choices)
         near = nearest(name, self.choices)
-        hint = f" {way_out}." if way_out else f" Did you mean {near!r}?" if near else ""
+        ending = "" if way_out.endswith("?") else "."
+        hint = f" {way_out}{ending}" if way_out else f" Did you mean {near!r}?" if near else ""
         known = ", ".join(self.choices) or "(none)"
         self.message = f"Unknown {kind} {name!r}.{hint} Known: {known}."
         super().__init__(self.message)

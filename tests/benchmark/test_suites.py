@@ -91,6 +91,9 @@ def test_what_fails_stops_no_other_and_is_tried_again(board, tmp_path):
     assert "cannot forecast" in status.states[failed.name].reason
     shown = CliRunner().invoke(main, ["suite", "status", str(path), "--out", str(tmp_path / "runs")])
     assert "1 failed, 3 finished, 2 waiting" in shown.output
+    assert sorted(line.split()[0] for line in shown.output.splitlines() if line[:1].isalpha() and "  " in line) == [
+        "failed", *["finished"] * 3, *["waiting"] * 2
+    ], "each task that is counted is named"  # fmt: skip
     assert "cannot forecast" in " ".join(shown.output.split())
     command = ["suite", "run", str(path), "--out", str(tmp_path / "runs"), "--only", "*Failing*", "-q"]
     refused = CliRunner().invoke(main, command)
@@ -265,8 +268,10 @@ def test_two_classes_of_one_name_are_not_taken_for_each_other(board, tmp_path):
 
 def test_a_suite_that_is_not_there_is_named():
     with pytest.raises(
-        UnknownNameError, match=r"Unknown suite 'smok'\. It is neither a suite's name nor a file. Known: .*smoke"
+        UnknownNameError, match=r"Unknown suite 'mine\.toml'\. It is neither a suite's name nor a file. Known: .*smoke"
     ):
+        read_suite("mine.toml")
+    with pytest.raises(UnknownNameError, match=r"Unknown suite 'smok'\. Did you mean 'smoke'\? Known: .*smoke"):
         read_suite("smok")
 
 
