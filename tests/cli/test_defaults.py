@@ -88,8 +88,9 @@ def test_help_does_not_need_the_file(configured):
 def test_a_value_that_only_the_command_can_refuse_is_named_with_its_place(configured):
     configured.write_text("[run]\ndevice = 'gpu'\nseed = 3\n")
     words = ("run", "--model", "linear", "--env", "InvertedPendulum-v4", "--limit", 3)
-    taken = f"Unknown device 'gpu'. Known: auto, cpu, cuda. Taken from {configured}: [run] device = \"gpu\", [run] seed = 3."
-    assert taken in " ".join(invoke(*words).output.split())
+    said = " ".join(invoke(*words).output.split())
+    assert "Unknown device 'gpu'. Known: auto, cpu, cuda. Taken from " in said
+    assert f'{configured}: [run] device = "gpu", [run] seed = 3.' in said
     typed = " ".join(invoke(*words, "--device", "gpo", "--seed", 1).output.split())
     assert "Unknown device 'gpo'" in typed
     assert "Taken from" not in typed
@@ -99,7 +100,4 @@ def test_a_value_that_only_the_command_can_refuse_is_named_with_its_place(config
     assert "Did you mean 'adam'?" in refused.output
     assert '[train] optimizer = "adm".' in " ".join(refused.output.split())
     excluded = " ".join(invoke(*words).output.split())
-    assert (
-        f"--log-dir is where --log writes: give --log tensorboard or --log wandb too. Taken from {configured}: "
-        in excluded
-    )
+    assert f"give --log tensorboard or --log wandb too. Taken from {configured}: [run] log-dir" in excluded
