@@ -106,7 +106,7 @@ def test_only_what_is_wanted_is_run(board, tmp_path):
     assert suite_status(path, tmp_path / "runs").counts() == {"waiting": 4, "finished": 2}
     said = CliRunner().invoke(main, ["suite", "status", str(path), "--out", str(tmp_path / "runs")]).output
     for task in (BOARD, *NAMES):
-        assert f"{'finished' if task in (BOARD, NAMES[2]) else 'waiting'}  {task}" in said
+        assert f"{'finished' if task in (BOARD, NAMES[2]) else 'waiting':8}  {task}" in said
     assert "2 finished, 4 waiting" in said
     with pytest.raises(OptionError, match="no task's name fits"):
         suite_status(path, only=["*tipl*"])
