@@ -171,6 +171,8 @@ BY_NAME = {metric.name: metric for metric in METRICS}
 OF_RETURNS = frozenset(metric.name for metric in METRICS if metric.of_returns)
 FORMER_NAMES = {"noise_floor": "reset_noise"}
 """What metrics were called before. (REPW shares its resets, the reset noise does not: it is no floor of REPW.)"""
+TABLES = ("estimates", "by_trial", "by_position")
+"""Fields of a result that have a value or a column for each metric."""
 HEADLINE = "skill"
 """What rows are ranked by."""
 
@@ -198,3 +200,19 @@ def position_columns(metrics: Iterable[Metric]) -> list[str]:
 def _columns(metrics: Iterable[Metric]) -> list[str]:
     columns = dict.fromkeys(column for metric in metrics for column in metric.columns)
     return [*(column for column in columns if column != WINDOWS), WINDOWS]
+
+
+def check_tables(
+    name: str, found: Mapping[str, Sequence[str]], protocol: Protocol, *, with_returns: bool, stratified: bool
+) -> None:
+    """The columns of each table of a forecast result are those of its protocol; raises `ValueError`, naming it."""
+    known = [metric for metric in of_protocol(protocol) if with_returns or not metric.of_returns]
+    required = [metric for metric in known if metric.required or metric.needs]
+    positions = position_columns(known) if stratified else []
+    asked = ([metric.name for metric in required], kept_columns(required), positions)
+    allowed = ([metric.name for metric in known], kept_columns(known), positions)
+    for field, needed, possible in zip(TABLES, asked, allowed, strict=True):
+        for missing in (one for one in needed if one not in found[field]):
+            raise ValueError(f"{name}.{field}.{missing} is missing")
+        for unknown in (one for one in found[field] if one not in possible):
+            raise ValueError(f"{name}.{field}.{unknown} is not known; known are {', '.join(possible) or 'none'}")

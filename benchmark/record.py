@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
@@ -12,7 +12,7 @@ from ..baselines.predictor import INFORMATION_CLASSES, class_with_fit_set
 from ..registry.reference import NAME_PATTERN
 from ..utils.canonical import canonical_json, flatten, strict_json
 from ..utils.errors import ProtocolError, reason
-from ..utils.fields import Count, Document, Finite, Seed, Sha256, Slug, Text, later
+from ..utils.fields import Count, Document, Finite, Model, Seed, Sha256, Slug, Text, later, parse
 from ..utils.files import write_text
 from ..utils.text import first_error
 from . import metrics
@@ -22,7 +22,7 @@ from .protocol import Protocol
 from .provenance import Cost, Provenance
 from .record_v1 import upgrade
 
-RECORD_NAME = "record.json"
+RECORD_NAME, KEY_NAME = "record.json", "key.json"
 RECORD_LIMIT = 4 << 20
 IDENTIFYING = ("dataset.name", "method.name", "method.fitted_on.name", "protocol.version")
 """Fields of a key from which the others of their group follow."""
@@ -31,7 +31,6 @@ ROUNDING = 1e-9
 
 
 Option = bool | Annotated[int, Field(ge=-(2**63), lt=2**63)] | float | Text | None
-Model = TypeVar("Model", bound=Document)
 
 
 class DatasetIdentity(Document):
@@ -362,20 +361,9 @@ class Record(Document):
 
 def _check_forecast_result(name: str, result: Result, protocol: Protocol, *, with_returns: bool) -> None:
     """A result of the forecast track has its place, and what the table of metrics says; raises `ValueError`."""
-    known = [metric for metric in metrics.of_protocol(protocol) if with_returns or not metric.of_returns]
-    required = [metric for metric in known if metric.required or metric.needs]
+    found = {field: [*getattr(result, field)] for field in metrics.TABLES}
     stratified = protocol.origins_per_position is not None and result.phase != "all"
-    positions = metrics.position_columns(known) if stratified else []
-    for field, asked, allowed in (
-        ("estimates", [metric.name for metric in required], [metric.name for metric in known]),
-        ("by_trial", metrics.kept_columns(required), metrics.kept_columns(known)),
-        ("by_position", positions, positions),
-    ):
-        found = getattr(result, field)
-        for missing in (one for one in asked if one not in found):
-            raise ValueError(f"{name}.{field}.{missing} is missing")
-        for unknown in (one for one in found if one not in allowed):
-            raise ValueError(f"{name}.{field}.{unknown} is not known; known are {', '.join(allowed) or 'none'}")
+    metrics.check_tables(name, found, protocol, with_returns=with_returns, stratified=stratified)
     for field in ("phase", "horizon"):
         if getattr(result, field) is None:
             raise ValueError(f"{name}.{field} is missing")
@@ -383,18 +371,30 @@ def _check_forecast_result(name: str, result: Result, protocol: Protocol, *, wit
         raise ValueError(f"{name}.environment is only for the training track")
 
 
-def parse(model: type[Model], document: Any) -> Model:
-    """Validate parsed JSON as it stands, no text or truth value taken for a number; raises `ValidationError`."""
-    return model.model_validate_json(json.dumps(document), strict=True)
-
-
 def read_record(path: Path) -> Record:
     """Read and validate a record file; raises `ProtocolError` saying where it is missing, oversized or not valid."""
+    return read_document(path, lambda document: parse(Record, upgrade(document)))
+
+
+def read_document(path: Path, form: Callable[[Any], Model]) -> Model:
+    """Read a record file of either track, whose parsed JSON `form` validates; raises as `read_record`."""
+    if why := unfinished(path.parent):
+        raise ProtocolError(why)
     try:
         if path.stat().st_size > RECORD_LIMIT:
             raise ProtocolError(f"{path}: larger than {RECORD_LIMIT} bytes; this is not a record.")
-        return parse(Record, upgrade(strict_json(path.read_text(encoding="utf-8"))))
+        return form(strict_json(path.read_text(encoding="utf-8")))
     except ValidationError as error:
         raise ProtocolError(f"{path}: field {first_error(error)}.") from None
     except (OSError, ValueError) as error:
         raise ProtocolError(f"{path}: not a readable record ({reason(error)}).") from None
+
+
+def unfinished(folder: Path) -> str | None:
+    """That a folder's run was begun and not finished, and what to do; None for any other folder."""
+    if (folder / RECORD_NAME).exists() or not (folder / KEY_NAME).is_file():
+        return None
+    return (
+        f"{folder}: {RECORD_NAME} is missing, the run was not finished. Repeat the command that began it, which goes "
+        "on from there."
+    )

@@ -35,7 +35,6 @@ from .forecast.forecasting import is_complete, write_forecasts
 from .forecast.reference_returns import reference_returns
 from .forecast.run_folder import (
     FORECASTS_NAME,
-    KEY_NAME,
     PREDICTOR_NAME,
     REMEDY,
     WINDOWS_NAME,
@@ -49,7 +48,7 @@ from .forecast.validation_log import log_validation_run
 from .forecast.windows import EvaluationWindow, Split
 from .protocol import CURRENT, Protocol
 from .provenance import Provenance, provenance
-from .record import Record, RunKey, Status
+from .record import KEY_NAME, Record, RunKey, Status
 from .request import Model, RunRequest, attribute_errors, default_folder, resolved_model
 from .tracking.loggers import Logger, open_logger
 from .tracking.logs import RunLog

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 
 def complete_predictors(context: click.Context, option: click.Parameter, typed: str) -> list[str]:
@@ -78,7 +79,10 @@ def _entries() -> dict[str, dict[str, Any]]:
     return found
 
 
-def complete_suites(context: click.Context, option: click.Parameter, typed: str) -> list[str]:
-    """Suites of this package."""
+def complete_suites(context: click.Context, option: click.Parameter, typed: str) -> list[CompletionItem]:
+    """Suites of this package, and files; where no suite's name fits, the shell completes files as it does elsewhere."""
     folder = Path(__file__).parents[1] / "benchmark" / "suites"
-    return sorted(path.stem for path in folder.glob("*.toml") if path.stem.startswith(typed))
+    names = sorted(path.stem for path in folder.glob("*.toml") if path.stem.startswith(typed))
+    if not names:
+        return [CompletionItem(typed, type="file")]
+    return [CompletionItem(name) for name in (*names, *sorted(map(str, Path().glob(f"{typed}*.toml"))))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tomllib
 from pathlib import Path
@@ -11,6 +12,7 @@ import click
 import platformdirs
 
 from ..utils.errors import OptionError, UnknownNameError, reason
+from .output import numbers_in_words
 
 VARIABLE = "TIPL_BENCH_CONFIG"
 FILE_NAME = "config.toml"
@@ -47,6 +49,36 @@ def read_defaults(group: click.Group) -> dict[str, Any]:
         raise OptionError(f"{path}: {error}") from None
 
 
+def defaults_taken(group: click.Context, name: str, command: click.Command, words: list[str]) -> list[str]:
+    """The defaults that a command took from the file, each as `[table] option = value`.
+
+    Parameters
+    ----------
+    group, name
+        The context of the command's group, and its name there.
+    command
+        The command.
+    words
+        What was typed behind its name.
+    """
+    values, table = group.lookup_default(name), [name]
+    while group.parent is not None:
+        table.insert(0, str(group.info_name))
+        group = group.parent
+    if not isinstance(values, dict):
+        return []
+    try:
+        typed, _, _ = command.make_parser(click.Context(command)).parse_args([*words])
+    except click.UsageError:
+        return []
+    options = {parameter.name: parameter.opts[0].lstrip("-") for parameter in command.params}
+    return [
+        f"[{'.'.join(table)}] {options[name]} = {json.dumps(value, default=str)}"
+        for name, value in values.items()
+        if name not in typed
+    ]
+
+
 def _of_group(group: click.Group, tables: dict[str, Any], *above: str) -> dict[str, Any]:
     found = {}
     for name, table in tables.items():
@@ -79,7 +111,7 @@ def _of_command(command: click.Command, table: dict[str, Any], where: str) -> di
         try:
             parameter.type_cast_value(click.Context(command), value)
         except (click.BadParameter, TypeError, ValueError) as error:
-            why = error.message if isinstance(error, click.ClickException) else reason(error)
+            why = numbers_in_words(error.message) if isinstance(error, click.ClickException) else reason(error)
             raise OptionError(f"[{where}] {name} = {value!r}: {why.rstrip('.')}.") from None
         assert parameter.name is not None
         found[parameter.name] = value

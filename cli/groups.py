@@ -9,12 +9,12 @@ import re
 import sys
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
 from ..utils.errors import OptionError, TiplBenchError, UnknownNameError, reason
-from .output import WORKING, echo, plain_output
+from .output import WORKING, echo, numbers_in_words, plain_output
 
 RESUMABLE = (
     "run", "forecast", "tune", "train", "suite run", "reproduce", "leaderboard confirm", "datasets collect",
@@ -24,8 +24,18 @@ RESUMABLE = (
 
 
 TYPED = "tipl_bench.typed"
-"""Key of the click context: the words of the command line."""
+COMMAND = "tipl_bench.command"
+"""Keys of the click context: the words of the command line; the command among them, as a `Call`."""
 UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+class Call(NamedTuple):
+    """A command of a command line: the group's context, its name there, the command, and the words behind it."""
+
+    context: click.Context
+    name: str
+    command: click.Command
+    words: list[str]
 
 
 class Commands(click.Group):
@@ -35,7 +45,10 @@ class Commands(click.Group):
         """Find a subcommand; the error for an unknown one suggests the nearest and lists all."""
         if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
             raise click.UsageError(str(UnknownNameError("command", args[0], self.list_commands(ctx))), ctx)
-        return super().resolve_command(ctx, args)
+        name, command, words = super().resolve_command(ctx, args)
+        if name is not None and command is not None:
+            ctx.meta[COMMAND] = Call(ctx, name, command, [*words])
+        return name, command, words
 
 
 class ListingCommands(Commands):
@@ -74,13 +87,19 @@ class MainCommands(Commands):
         except click.ClickException as error:
             text = io.StringIO()
             error.show(text)
-            echo(text.getvalue().rstrip("\n"), err=True)
+            shown = numbers_in_words(text.getvalue()) if isinstance(error, click.BadParameter) else text.getvalue()
+            echo(shown.rstrip("\n"), err=True)
             raise click.exceptions.Exit(error.exit_code) from error
 
     def _invoke(self, ctx: click.Context) -> Any:
         """Run, turning expected errors into a message and an exit status: 2 for names and values that cannot be."""
         try:
             return super().invoke(ctx)
+        except click.UsageError as error:
+            # Of options that exclude each other, say; click's own errors are of what was typed.
+            if type(error) is not click.UsageError or not (origins := _origins(ctx)):
+                raise
+            raise click.UsageError(error.message + origins, error.ctx) from error
         except (OptionError, UnknownNameError) as error:
             raise _as_click(error, ctx) from error
         except TiplBenchError as error:
@@ -94,7 +113,7 @@ class MainCommands(Commands):
         except MemoryError as error:
             raise click.ClickException(f"This machine is out of memory.{_resume_hint(ctx)}") from error
         except KeyboardInterrupt:
-            echo(f"Interrupted.{_resume_hint(ctx)}", err=True)
+            echo(f"Interrupted.{_resume_hint(ctx) or _begin_hint(ctx)}", err=True)
             sys.exit(130)
 
 
@@ -105,9 +124,24 @@ def _written(name: str | bytes) -> str:
 
 
 def _as_click(error: OptionError | UnknownNameError, ctx: click.Context) -> click.ClickException:
-    """The error of a wrong command line; of a name that nobody typed, as a record's may be, that of a failure."""
-    typed = not isinstance(error, UnknownNameError) or any(error.name in word for word in ctx.meta[TYPED])
-    return (click.UsageError if typed else click.ClickException)(as_options(str(error)))
+    """The error of a wrong command line; of a name that nobody gave, as a record's may be, that of a failure."""
+    message = as_options(str(error))
+    if isinstance(error, UnknownNameError):
+        if any(error.name in word for word in ctx.meta[TYPED]):
+            return click.UsageError(message)
+        if error.name not in (origins := _origins(ctx)):
+            return click.ClickException(message)
+        return click.UsageError(message + origins)
+    return click.UsageError(message + _origins(ctx))
+
+
+def _origins(ctx: click.Context) -> str:
+    """Which options of the command a configuration file gave, as a sentence; empty for none."""
+    from .defaults import configuration, defaults_taken
+
+    call = ctx.meta.get(COMMAND)
+    taken = defaults_taken(*call) if call else []
+    return f" Taken from {configuration()}: {', '.join(taken)}." if taken else ""
 
 
 def as_options(message: str) -> str:
@@ -122,8 +156,19 @@ def as_options(message: str) -> str:
 
 def _resume_hint(ctx: click.Context) -> str:
     """Tell that finished work is kept, if some was reported and the command can be resumed."""
-    resumable = str(ctx.meta.get(WORKING)).endswith(tuple(f" {command}" for command in RESUMABLE))
-    return " Finished work is kept; run the same command to continue." if resumable else ""
+    return " Finished work is kept; run the same command to continue." if _resumable(ctx.meta.get(WORKING)) else ""
+
+
+def _begin_hint(ctx: click.Context) -> str:
+    """Tell what a repetition does if no work was reported: there is none yet, or only that of an earlier time."""
+    call = ctx.meta.get(COMMAND)
+    if call is None or not _resumable(f"{call.context.command_path} {call.name}"):
+        return ""
+    return " Run the same command again: it continues what an earlier one kept, or begins anew if nothing is kept yet."
+
+
+def _resumable(command: str | None) -> bool:
+    return str(command).endswith(tuple(f" {one}" for one in RESUMABLE))
 
 
 def print_unexpected(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:

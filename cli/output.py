@@ -11,6 +11,7 @@ import contextlib
 import io
 import logging
 import os
+import re
 import sys
 import textwrap
 import warnings
@@ -126,6 +127,12 @@ class MessageHandler(logging.Handler):
 def echo(text: object = "", *, err: bool = False, indent: int | None = None) -> None:
     """Print text, folded (see `fold`) to the width of the terminal, or to `COLUMNS`; elsewhere each line stays one."""
     click.echo(fold(str(text), _width(sys.stderr if err else sys.stdout), indent), err=err)
+
+
+def numbers_in_words(message: str) -> str:
+    """What click says of a text that is not a number, without its names of types."""
+    message = re.sub(r"is not a valid integer(?: range)?\.", "is not a whole number.", message)
+    return re.sub(r"is not a valid float(?: range)?\.", "is not a number.", message)
 
 
 def fold(text: str, width: int | None, indent: int | None = None) -> str:

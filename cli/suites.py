@@ -139,8 +139,7 @@ def _print_status(status: SuiteStatus, as_json: bool) -> None:
         return
     for task in status.tasks:
         found = status.states[task.name]
-        if found.state != "finished":
-            echo(f"{found.state:8}  {task.name}{f': {found.reason}' if found.reason else ''}", indent=12)
+        echo(f"{found.state:8}  {task.name}{f': {found.reason}' if found.reason else ''}", indent=12)
     counts = ", ".join(f"{count} {state}" for state, count in sorted(status.counts().items()))
     left = f"; {describe_time_left(status)}" if status.pending() else ""
     echo(f"{status.name}: {counts}{left}")

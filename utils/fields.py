@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import unicodedata
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -44,3 +45,11 @@ class Document(BaseModel):
     """Base of what is written and read back: immutable, of known fields and finite numbers only."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+Model = TypeVar("Model", bound=Document)
+
+
+def parse(model: type[Model], document: Any) -> Model:
+    """Validate parsed JSON as it stands, no text or truth value taken for a number; raises `ValidationError`."""
+    return model.model_validate_json(json.dumps(document), strict=True)

@@ -15,10 +15,19 @@ from ..plugins.sources import MethodCode, plugin_code
 from . import OPTIMIZERS, OUTER_RULES
 
 IN_TREE = OPTIMIZERS | OUTER_RULES
+OPTIMIZER, OUTER_RULE, EITHER = "optimizer", "outer rule", "optimizer or outer rule"
+"""What a name is looked for as."""
 
 
-def rule_type(name: str) -> type[OuterRule]:
+def rule_type(name: str, kind: str = EITHER) -> type[OuterRule]:
     """The class of an optimizer or an outer rule, imported now.
+
+    Parameters
+    ----------
+    name
+        Its name.
+    kind
+        What is looked for: the error for a name that nothing has lists only those. One of the other kind is found too.
 
     Raises
     ------
@@ -29,11 +38,12 @@ def rule_type(name: str) -> type[OuterRule]:
     """
     if name in IN_TREE:
         module, _, attribute = IN_TREE[name].partition(":")
-        kind: type[OuterRule] = getattr(importlib.import_module(module, __package__), attribute)
-        return kind
+        own: type[OuterRule] = getattr(importlib.import_module(module, __package__), attribute)
+        return own
     found = next((one for one in plugins(IN_TREE, OPTIMIZER_ENTRY_POINTS) if one.name == name), None)
     if found is None:
-        raise UnknownNameError("optimizer or outer rule", name, optimizer_names())
+        way_out = "One of your own is an installed package (`tipl-bench optimizers new`), not a file"
+        raise UnknownNameError(kind, name, _names_of(kind), way_out if ":" in name else "")
     if found.problem:
         raise PredictorError(f"{one_line(name)}: {found.problem}.")
     module, _, attribute = found.target.partition(":")
@@ -44,6 +54,18 @@ def rule_type(name: str) -> type[OuterRule]:
     if not (isinstance(loaded, type) and issubclass(loaded, OuterRule)) or getattr(loaded, "name", None) != name:
         raise PredictorError(f"{name}: {one_line(repr(loaded))} is not an optimizer or outer rule of that name.")
     return loaded
+
+
+def _names_of(kind: str) -> list[str]:
+    """The names of one kind; which of them an installed package's is, its class says."""
+
+    def fits(name: str) -> bool:
+        try:
+            return kind == EITHER or issubclass(rule_type(name), Optimizer) == (kind == OPTIMIZER)
+        except PredictorError:
+            return False  # that of a package which does not load
+
+    return [name for name in optimizer_names() if fits(name)]
 
 
 def rule_code(names: Sequence[str]) -> MethodCode | None:
@@ -84,13 +106,26 @@ def build_optimizer(name: str, rules: Sequence[str] = (), settings: Sequence[str
         if rule not in own:
             raise UnknownNameError("outer rule", rule, rules, f"{setting!r} sets an option of a rule that is not used")
         own[rule].append(f"{rest}{setting[len(rule) + len(dot) + len(rest) :]}" if dot else setting)
-    if not issubclass(rule_type(name), Optimizer):
+    if not issubclass(rule_type(name, OPTIMIZER), Optimizer):
         raise OptionError(f"{name} is an outer rule, not an optimizer: give it as `outer=`, beside one.")
     for rule in rules:
-        if issubclass(rule_type(rule), Optimizer):
+        if issubclass(rule_type(rule, OUTER_RULE), Optimizer):
             raise OptionError(f"{rule} is an optimizer, not an outer rule: give it as `optimizer=`.")
+    _check_owners(name, own)
     optimizer: Optimizer = _build(name, own[""])
     return Composed(optimizer, [_build(rule, own[rule]) for rule in rules]) if rules else optimizer
+
+
+def _check_owners(optimizer: str, given: Mapping[str, Sequence[str]]) -> None:
+    """Refuse a setting of one rule that only another of the run has, with how it is written for that one."""
+    known = {rule: settings_of(rule or optimizer) for rule in given if len(given) > 1}
+    for owner in known:
+        for setting in given[owner]:
+            name = setting.partition("=")[0]
+            meant = [".".join(filter(None, (rule, setting))) for rule, options in known.items() if name in options]
+            if meant and name not in known[owner]:
+                way_out = f"Did you mean {' or '.join(meant)}?"
+                raise UnknownNameError(f"option of {owner or optimizer}", name, known[owner], way_out)
 
 
 def _build(name: str, settings: Sequence[str]) -> Any:

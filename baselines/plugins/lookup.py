@@ -97,7 +97,7 @@ def predictor_type(name: str) -> type[Predictor[Any]]:
     Raises
     ------
     UnknownNameError
-        If no predictor has the name.
+        If no predictor has the name, or the module or file has no such class.
     PredictorError
         If an installed package's entry point cannot be loaded, is no predictor, or is described by unusable attributes.
     """
@@ -124,13 +124,33 @@ def _load(name: str, target: str) -> Any:
     module, _, attribute = target.rpartition(":")
     try:
         loaded = _load_script(Path(module)) if module.endswith(SCRIPT) else importlib.import_module(module)
-        return operator.attrgetter(attribute)(loaded)
+        if not is_target(name) or _has(loaded, attribute):
+            return operator.attrgetter(attribute)(loaded)
     except (Exception, SystemExit) as error:  # an outside package may fail in any way
         cause = one_line(repr(error))
         if is_target(name):
             advice = 'what its file does besides defining classes belongs under `if __name__ == "__main__":`'
             raise PredictorError(f"{name}: it does not load ({cause}); {advice}.") from error
         raise PredictorError(f"{name}: its entry point {one_line(target)!r} does not load ({cause}).") from error
+    file = Path(module).name if module.endswith(SCRIPT) else module
+    raise UnknownNameError(f"predictor of {file}", attribute, _predictors_of(loaded))
+
+
+def _has(module: ModuleType, attribute: str) -> bool:
+    try:
+        operator.attrgetter(attribute)(module)
+    except AttributeError:
+        return False
+    return True
+
+
+def _predictors_of(module: ModuleType) -> list[str]:
+    """The names of the predictors that a module defines."""
+    return [
+        name
+        for name, one in vars(module).items()
+        if isinstance(one, type) and issubclass(one, Predictor) and one.__module__ == module.__name__
+    ]
 
 
 def _load_script(script: Path) -> ModuleType:

@@ -12,12 +12,12 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from ...baselines.predictor import Predictor
-from ...utils.errors import PredictorError, ProtocolError, UnknownNameError
+from ...utils.errors import PredictorError, ProtocolError, UnknownNameError, nearest
 from ...utils.fields import Document, Sha256
 from ...utils.files import sha256
 from ...utils.text import one_line
-from ..forecast.run_folder import KEY_NAME, PREDICTOR_NAME, FittedState, check_scorable
-from ..record import RECORD_NAME, read_record
+from ..forecast.run_folder import PREDICTOR_NAME, FittedState, check_scorable
+from ..record import KEY_NAME, RECORD_NAME, read_record
 from ..request import resolve_device, stated_predictor
 from ..worker.predictor_process import STATE_LIMIT
 from . import CATALOG
@@ -52,7 +52,8 @@ def fitted_state(place: str | Path) -> FittedState:
     if pinned is not None:
         folder = CATALOG.parent / name
     elif not str(place) or not folder.is_dir():
-        raise UnknownNameError("fitted state", str(place), shipped_states(), "It is neither a name nor a run folder")
+        way_out = "" if nearest(name, shipped_states()) else "It is neither a name nor a run folder"
+        raise UnknownNameError("fitted state", str(place), shipped_states(), way_out)
     if not (folder / RECORD_NAME).exists():
         unfinished = (folder / KEY_NAME).exists()
         why = "the run was not finished; repeat its command" if unfinished else f"{RECORD_NAME} is missing"

@@ -10,14 +10,13 @@ from typing import Any
 
 from ...utils.canonical import strict_json
 from ...utils.errors import ProtocolError, reason
-from ...utils.fields import Document
+from ...utils.fields import Document, parse
 from ...utils.files import clear_leftovers, replace_atomically, sha256, write_text
 from ...utils.text import join_first
 from ..protocol import check_known
-from ..record import RECORD_NAME, Record, RunKey, parse, read_record
+from ..record import KEY_NAME, RECORD_NAME, Record, RunKey, read_record
 from ..record_v1 import upgrade_key
 
-KEY_NAME = "key.json"
 PREDICTOR_NAME = "predictor.safetensors"
 FORECASTS_NAME = "forecasts.safetensors"
 REMEDY = "Repeat the command that made the run, which makes what is damaged or missing in its folder again."

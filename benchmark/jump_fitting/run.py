@@ -15,13 +15,14 @@ from ...registry.collection_config import CollectionMethod
 from ...registry.dataset import Dataset
 from ...utils.canonical import strict_json
 from ...utils.errors import ProtocolError, reason
+from ...utils.fields import parse
 from ...utils.files import sha256, write_text
 from ...utils.progress import Progress, silent
 from ..collection import collect_as, load_or_collect
 from ..forecast.run_folder import PREDICTOR_NAME, claim_folder
 from ..protocol import CURRENT
 from ..provenance import provenance
-from ..record import RECORD_NAME, parse
+from ..record import RECORD_NAME
 from ..request import as_file_name, check_whole, identity, several
 from ..run import run
 from ..training.metrics import HEADLINE, paired

@@ -22,11 +22,12 @@ from ...baselines.saving import options_dict
 from ...registry.collection.block import one_thread
 from ...utils.canonical import strict_json
 from ...utils.errors import ProtocolError, UnknownNameError, reason
+from ...utils.fields import parse
 from ...utils.files import replace_atomically, sha256, write_text
 from ...utils.progress import Progress, silent
 from ..forecast.run_folder import claim_folder
 from ..provenance import provenance
-from ..record import RECORD_NAME, parse
+from ..record import RECORD_NAME
 from ..request import as_file_name, check_whole, resolve_device, several
 from . import figures
 from .record import MetaKey, MetaRecord, Validation

@@ -15,8 +15,7 @@ from ...utils.engines.cluster import LOCAL, open_cluster
 from ...utils.engines.work import Message, Process, Send, Start, Work, into, program_of
 from ...utils.errors import OptionError, TiplBenchError
 from ...utils.progress import Progress, silent
-from ..forecast.run_folder import KEY_NAME
-from ..record import RECORD_NAME
+from ..record import KEY_NAME, RECORD_NAME
 from ..request import check_whole
 from .run import SNAPSHOT_NAME, MetaRequest, MetaRun, meta_train, read_meta_record
 

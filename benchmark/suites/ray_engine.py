@@ -8,8 +8,8 @@ from pathlib import Path
 from ...utils.engines.child import ChildProcess
 from ...utils.engines.cluster import Cluster
 from ...utils.engines.work import Message, Process, Receive, Work, program_of
-from ..forecast.run_folder import KEY_NAME, PREDICTOR_NAME
-from ..record import RECORD_NAME
+from ..forecast.run_folder import PREDICTOR_NAME
+from ..record import KEY_NAME, RECORD_NAME
 from .engine import Engine
 from .handing_over import SentDatasets, receive_all
 from .tasks import perform

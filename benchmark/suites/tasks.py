@@ -20,9 +20,8 @@ from ...utils.engines.work import Message, Send
 from ...utils.errors import OptionError, ProtocolError, TiplBenchError, UnknownNameError
 from ...utils.progress import Progress
 from ..collection import load_or_collect
-from ..forecast.run_folder import KEY_NAME
 from ..protocol import protocol
-from ..record import RECORD_NAME, Record, read_record
+from ..record import KEY_NAME, RECORD_NAME, Record, read_record
 from ..request import resolved_model, run_folder
 from ..run import run
 from ..training.record import TrainingRecord, read_training_record

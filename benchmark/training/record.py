@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from ...utils.bootstrap import Float64
 from ...utils.canonical import strict_json
-from ...utils.errors import ProtocolError, reason
-from ...utils.fields import Count, Document, Finite, Seconds, Sha256, Slug
+from ...utils.errors import ProtocolError
+from ...utils.fields import Count, Document, Finite, Seconds, Sha256, Slug, parse
 from ...utils.files import write_text
-from ...utils.text import first_error
 from ..intervals import UNDEFINED, Estimate
 from ..provenance import Provenance
-from ..record import MAX_TRIALS, RECORD_LIMIT, RECORD_NAME, DatasetIdentity, Option, Status, parse
+from ..record import MAX_TRIALS, RECORD_NAME, DatasetIdentity, Option, Status, read_document
 from .metrics import METRICS
 from .protocol import PROTOCOLS, TrainingProtocol
 
@@ -189,14 +189,7 @@ def is_training_record(path: Path) -> bool:
 def read_training_record(path: Path) -> TrainingRecord:
     """Read and validate a record file, or that of a run folder; raises `ProtocolError` for one that is not valid."""
     file = path / RECORD_NAME if path.is_dir() else path
-    try:
-        if file.stat().st_size > RECORD_LIMIT:
-            raise ProtocolError(f"{file}: larger than {RECORD_LIMIT} bytes; this is not a record.")
-        record = parse(TrainingRecord, strict_json(file.read_text(encoding="utf-8")))
-    except ValidationError as error:
-        raise ProtocolError(f"{file}: field {first_error(error)}.") from None
-    except (OSError, ValueError) as error:
-        raise ProtocolError(f"{file}: not a readable record ({reason(error)}).") from None
+    record = read_document(file, partial(parse, TrainingRecord))
     stated = record.key.protocol
     if PROTOCOLS.get(stated.environment) != stated:
         raise ProtocolError(

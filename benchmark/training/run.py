@@ -15,12 +15,13 @@ from ...baselines.options import as_settings
 from ...rl import usable_threads
 from ...utils.engines.cluster import LOCAL, Cluster, open_cluster
 from ...utils.errors import ProtocolError, TiplBenchError
+from ...utils.fields import parse
 from ...utils.files import sha256, write_text
 from ...utils.progress import Progress, silent
 from ...utils.text import one_line
 from ..forecast.run_folder import claim_folder
 from ..provenance import Provenance, provenance
-from ..record import RECORD_NAME, Status, parse
+from ..record import RECORD_NAME, Status
 from ..request import check_whole, several
 from ..tracking.loggers import Logger, open_logger
 from ..tracking.logs import RunLog

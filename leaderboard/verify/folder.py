@@ -16,14 +16,13 @@ from ...benchmark.fitting.curve import CURVE_NAME
 from ...benchmark.forecast.forecasting import UNUSABLE, forecasts_layout, usable
 from ...benchmark.forecast.run_folder import (
     FORECASTS_NAME,
-    KEY_NAME,
     PREDICTOR_NAME,
     REMEDY,
     WINDOWS_NAME,
     check_scorable,
 )
 from ...benchmark.forecast.windows import EvaluationWindow, evaluation_windows
-from ...benchmark.record import RECORD_LIMIT, RECORD_NAME, Record, read_record
+from ...benchmark.record import KEY_NAME, RECORD_LIMIT, RECORD_NAME, Record, read_record, unfinished
 from ...benchmark.request import is_identified
 from ...benchmark.run import Run
 from ...registry.dataset import Dataset
@@ -160,11 +159,8 @@ def check_files(folder: Path) -> None:
         raise ProtocolError(f"{folder}: a file, not a folder. {GIVE_A_RUN}")
     if not folder.is_dir():
         raise ProtocolError(f"{folder}: no such folder. {GIVE_A_RUN}")
-    if (folder / KEY_NAME).is_file() and not (folder / RECORD_NAME).exists():
-        raise ProtocolError(
-            f"{folder}: {RECORD_NAME} is missing, the run was not finished. Repeat the command that began it, which "
-            "goes on from there."
-        )
+    if why := unfinished(folder):
+        raise ProtocolError(why)
     _check_present(folder, RECORD_NAME)
     for path in sorted(folder.iterdir()):
         if path.is_symlink() or not path.is_file():

@@ -15,7 +15,7 @@ from tipl_bench.benchmark.forecast.reference_returns import reference_returns
 from tipl_bench.benchmark.forecast.scoring import score, window_rows
 from tipl_bench.benchmark.forecast.windows import test_windows
 from tipl_bench.benchmark.protocol import PROTOCOLS
-from tipl_bench.benchmark.record import Record, parse, read_record
+from tipl_bench.benchmark.record import Record, read_record
 from tipl_bench.benchmark.record_v1 import upgrade
 from tipl_bench.benchmark.request import RunRequest
 from tipl_bench.benchmark.run import Run, execute
@@ -24,6 +24,7 @@ from tipl_bench.leaderboard.store.records import add
 from tipl_bench.leaderboard.verify.reproduce import reproduce
 from tipl_bench.leaderboard.verify.rescore import verify
 from tipl_bench.rl.evaluation import Policies, evaluate_returns
+from tipl_bench.utils.fields import parse
 
 PROTOCOL = synthetic.SMALL_2
 

@@ -16,7 +16,7 @@ from helpers import synthetic
 from tipl_bench.baselines.linear import Linear, LinearOptions
 from tipl_bench.benchmark.request import resolved_model
 from tipl_bench.cli import main
-from tipl_bench.utils.errors import OptionError, PredictorError
+from tipl_bench.utils.errors import OptionError, PredictorError, UnknownNameError
 
 CODE = """
 import numpy as np
@@ -117,8 +117,8 @@ def test_the_working_folder_is_on_the_path_only_while_its_predictor_is_used():
         ("nowhere:Shift", PredictorError, "there is no module 'nowhere' here or on Python's path"),
         (
             "own_forecaster:Shifty",
-            PredictorError,
-            "own_forecaster:Shifty: .* it does not load .*no attribute",
+            UnknownNameError,
+            "Unknown predictor of own_forecaster 'Shifty'. Did you mean 'Shift'\\? Known: Shift, Taken",
         ),
         ("own_forecaster:ShiftOptions", PredictorError, "is not a Predictor"),
         ("own_forecaster:Taken", PredictorError, "its name 'Linear' is another predictor's"),

@@ -104,6 +104,10 @@ def test_only_what_is_wanted_is_run(board, tmp_path):
     status = run_suite(path, tmp_path / "runs", only=["*linear*"])
     assert [task.name for task in status.tasks] == [BOARD, NAMES[2]], "with what it needs"
     assert suite_status(path, tmp_path / "runs").counts() == {"waiting": 4, "finished": 2}
+    said = CliRunner().invoke(main, ["suite", "status", str(path), "--out", str(tmp_path / "runs")]).output
+    for task in (BOARD, *NAMES):
+        assert f"{'finished' if task in (BOARD, NAMES[2]) else 'waiting':8}  {task}" in said
+    assert "2 finished, 4 waiting" in said
     with pytest.raises(OptionError, match="no task's name fits"):
         suite_status(path, only=["*tipl*"])
     shown = json.loads(
@@ -265,8 +269,10 @@ def test_two_classes_of_one_name_are_not_taken_for_each_other(board, tmp_path):
 
 def test_a_suite_that_is_not_there_is_named():
     with pytest.raises(
-        UnknownNameError, match=r"Unknown suite 'smok'\. It is neither a suite's name nor a file. Known: .*smoke"
+        UnknownNameError, match=r"Unknown suite 'mine\.toml'\. It is neither a suite's name nor a file. Known: .*smoke"
     ):
+        read_suite("mine.toml")
+    with pytest.raises(UnknownNameError, match=r"Unknown suite 'smok'\. Did you mean 'smoke'\? Known: .*smoke"):
         read_suite("smok")
 
 

@@ -62,6 +62,16 @@ def test_environments_budgets_and_devices_are_completed():
     assert completed("run", "--device", "c") == ["cpu", "cuda"]
 
 
+def test_suites_and_files_of_suites_are_completed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("mine.toml", "smoke-2.toml"):
+        (tmp_path / name).touch()
+    assert completed("suite", "run", "") == ["board", "smoke", "mine.toml", "smoke-2.toml"]
+    assert completed("suite", "status", "smo") == ["smoke", "smoke-2.toml"]
+    (files,) = ShellComplete(main, {}, "tipl-bench", "_X").get_completions(["suite", "run"], "mi")
+    assert (files.type, files.value) == ("file", "mi"), "the shell completes files"
+
+
 @pytest.mark.parametrize("option", ["--model", "--dataset", "--env", "--budget", "--device"])
 def test_completion_imports_nothing_heavy(option):
     code = (

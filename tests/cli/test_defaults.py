@@ -55,7 +55,7 @@ def test_without_a_file_nothing_changes(tmp_path, monkeypatch):
         ("[datasets.collekt]\n", "Did you mean '[datasets.collect]'"),
         ("[run]\ndevise = 'cpu'\n", "Unknown option of [run] 'devise'. Did you mean 'device'"),
         ("[run]\nlimit = 0\n", "[run] limit = 0: 0 is not in the range x>=1."),
-        ("[run]\nlimit = 'many'\n", "[run] limit = 'many': 'many' is not a valid integer range."),
+        ("[run]\nlimit = 'many'\n", "[run] limit = 'many': 'many' is not a whole number."),
         ("[run\n", "not TOML"),
     ],
 )
@@ -83,3 +83,21 @@ def test_an_empty_variable_is_none(tmp_path, monkeypatch):
 def test_help_does_not_need_the_file(configured):
     configured.write_text("[rum]\n")
     assert invoke("--help").exit_code == 0
+
+
+def test_a_value_that_only_the_command_can_refuse_is_named_with_its_place(configured):
+    configured.write_text("[run]\ndevice = 'gpu'\nseed = 3\n")
+    words = ("run", "--model", "linear", "--env", "InvertedPendulum-v4", "--limit", 3)
+    said = " ".join(invoke(*words).output.split())
+    assert "Unknown device 'gpu'. Known: auto, cpu, cuda. Taken from " in said
+    assert f'{configured}: [run] device = "gpu", [run] seed = 3.' in said
+    typed = " ".join(invoke(*words, "--device", "gpo", "--seed", 1).output.split())
+    assert "Unknown device 'gpo'" in typed
+    assert "Taken from" not in typed
+    configured.write_text("[train]\noptimizer = 'adm'\n[run]\nlog-dir = 'logs'\n")
+    refused = invoke("train", "--env", "InvertedPendulum-v4")
+    assert refused.exit_code == 2
+    assert "Did you mean 'adam'?" in refused.output
+    assert '[train] optimizer = "adm".' in " ".join(refused.output.split())
+    excluded = " ".join(invoke(*words).output.split())
+    assert f"give --log tensorboard or --log wandb too. Taken from {configured}: [run] log-dir" in excluded

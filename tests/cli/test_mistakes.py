@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from helpers.training_records import training_run
 from helpers.users import read_only, unprivileged
 from tipl_bench.cli import main
 
@@ -71,3 +72,67 @@ ADDRESS = "'hf://x' is not an address on the Hub"
 )
 def test_a_command_line_that_cannot_be_exits_with_2_whatever_is_on_the_machine(command, message):
     assert message in error_of(*command.split(), status=2)
+
+
+TRAIN = ["train", "--env", "InvertedPendulum-v4"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            "--outer outer-step --set scale=2",
+            "Unknown option of adam 'scale'. Did you mean outer-step.scale=2? Known: ",
+        ),
+        (
+            "--outer outer-step --set outer-step.learning_rate=1",
+            "Unknown option of outer-step 'learning_rate'. Did you mean learning_rate=1? Known: ",
+        ),
+        (
+            "--optimizer adm",
+            "Unknown optimizer 'adm'. Did you mean 'adam'? Known: adam, adam-rel, adam-reset, open, optim4",
+        ),
+        (
+            "--outer jmp",
+            "Unknown outer rule 'jmp'. Did you mean 'jump'? Known: backtracking, ema, jump, lawa, outer-nest",
+        ),
+        (
+            "--optimizer mine.py:Mine",
+            "Unknown optimizer 'mine.py:Mine'. One of your own is an installed package (`tipl-bench optimizers new`), "
+            "not a file. Known: adam, ",
+        ),
+        ("--threads all", "Invalid value for '--threads': 'all' is not a whole number."),
+    ],
+)
+def test_a_wrong_name_of_a_training_run_is_told_what_there_is_in_its_place(words, message):
+    said = " ".join(error_of(*TRAIN, *words.split(), status=2).split())
+    assert message in said
+    assert "outer-step, " not in said.partition("Known: ")[2] or "--outer jmp" in words
+
+
+def test_a_text_that_is_no_number_is_told_so_in_words():
+    shown = error_of("policy", "show", "inverted-pendulum/ppo-head-v1", "zero", 1, status=2)
+    assert "Invalid value for 'TRIAL': 'zero' is not a whole number." in shown
+    run = ("run", "--model", "linear", "--env", "InvertedPendulum-v4")
+    assert "'--memory': 'lots' is not a number." in error_of(*run, "--memory", "lots", status=2)
+
+
+def test_a_class_that_a_file_does_not_have_is_told_which_it_has(smooth, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("mine.py").write_text(
+        "from tipl_bench.baselines.linear import Linear\nclass Mine(Linear):\n    name = 'mine'\n    summary = 'It.'\n"
+    )
+    for place, file in (("mine.py:Foo", "mine.py"), ("mine:Foo", "mine")):
+        message = f"Unknown predictor of {file} 'Foo'. Known: Mine."
+        assert message in error_of("run", "--model", place, "--dataset", smooth.folder, status=2)
+    assert "Unknown predictor of mine.py 'Foo'. Known: Mine." in error_of("models", "check", "mine.py:Foo", status=2)
+
+
+def test_a_run_that_was_interrupted_is_to_be_repeated(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("begun").mkdir()
+    Path("begun/key.json").write_text("{}")
+    sentence = "begun: record.json is missing, the run was not finished. Repeat the command that began it"
+    training_run(Path("adam"), 1.0)
+    for words in (("compare", "begun", "adam"), ("compare", "adam", "begun")):
+        assert sentence in error_of(*words, status=1)

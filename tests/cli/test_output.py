@@ -218,12 +218,14 @@ FAILURES = {
     "interrupt": (KeyboardInterrupt(), "Interrupted."),
 }
 KEPT = " Finished work is kept; run the same command to continue."
+AGAIN = " Run the same command again: it continues what an earlier one kept, or begins anew if nothing is kept yet."
 
 
 @pytest.mark.parametrize("kind", FAILURES)
 def test_a_failure_is_one_sentence_and_says_that_work_is_kept_only_where_some_is(kind):
     failure, message = FAILURES[kind]
-    for name, stages, hint in (("run", 1, KEPT), ("run", 0, ""), ("list", 1, "")):
+    again = AGAIN if kind == "interrupt" else ""
+    for name, stages, hint in (("run", 1, KEPT), ("run", 0, again), ("list", 1, "")):
         group = MainCommands("bench")
         group.command(name)(work(failure, stages))
         result = CliRunner().invoke(group, [name])
