@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from .output import Bars, console, echo, quiet_option
 
 if TYPE_CHECKING:
     from ..benchmark.suites.run import SuiteStatus
+    from ..benchmark.suites.tasks import Task
 
 
 @click.group(cls=Commands, short_help="Run a whole board from one file.")
@@ -112,7 +113,7 @@ def run_tasks(
     with Bars() as bars:
         chosen = build_engine(engine, jobs)
         status = run_suite(name, out, only=only, engine=chosen, results=results, progress=bars.stage)
-    _print_status(status, as_json)
+    _print_status(status, as_json, status.pending())
     if status.counts()["finished"] < len(status.tasks):
         sys.exit(1)
 
@@ -124,10 +125,12 @@ def show_status(name: str, out: Path | None, only: tuple[str, ...], as_json: boo
     """Say which tasks of a suite are finished, failed, begun or waiting, and how long the rest takes."""
     from ..benchmark.suites.run import suite_status
 
-    _print_status(suite_status(name, out, only), as_json)
+    status = suite_status(name, out, only)
+    _print_status(status, as_json, status.tasks)
 
 
-def _print_status(status: SuiteStatus, as_json: bool) -> None:
+def _print_status(status: SuiteStatus, as_json: bool, listed: Sequence[Task]) -> None:
+    """Print how far a suite is, with a line for each task that is to be listed."""
     from ..benchmark.suites.run import describe_time_left
 
     if as_json:
@@ -137,7 +140,7 @@ def _print_status(status: SuiteStatus, as_json: bool) -> None:
             json.dumps({"suite": status.name, "seconds_left": seconds, "not_timed": unknown, "tasks": tasks}, indent=1)
         )
         return
-    for task in status.tasks:
+    for task in listed:
         found = status.states[task.name]
         echo(f"{found.state:8}  {task.name}{f': {found.reason}' if found.reason else ''}", indent=12)
     counts = ", ".join(f"{count} {state}" for state, count in sorted(status.counts().items()))
