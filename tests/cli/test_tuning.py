@@ -110,7 +110,7 @@ def test_when_seeds_are_no_list_then_one_sentence_says_what_one_is(seeds, smooth
     ("arguments", "message"),
     [
         (("--seed", "-1"), "-1 is not in the range x>=0"),
-        (("--seed", "1.0"), "'1.0' is not a valid integer"),
+        (("--seed", "1.0"), "'1.0' is not a whole number"),
         (("--limit", "0"), "0 is not in the range x>=1"),
         (("--on", "train"), "'train' is not one of 'test', 'validation'"),
         (
