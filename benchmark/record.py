@@ -378,8 +378,6 @@ def read_record(path: Path) -> Record:
 
 def read_document(path: Path, form: Callable[[Any], Model]) -> Model:
     """Read a record file of either track, whose parsed JSON `form` validates; raises as `read_record`."""
-    if why := unfinished(path.parent):
-        raise ProtocolError(why)
     try:
         if path.stat().st_size > RECORD_LIMIT:
             raise ProtocolError(f"{path}: larger than {RECORD_LIMIT} bytes; this is not a record.")
@@ -387,7 +385,8 @@ def read_document(path: Path, form: Callable[[Any], Model]) -> Model:
     except ValidationError as error:
         raise ProtocolError(f"{path}: field {first_error(error)}.") from None
     except (OSError, ValueError) as error:
-        raise ProtocolError(f"{path}: not a readable record ({reason(error)}).") from None
+        why = unfinished(path.parent) if isinstance(error, FileNotFoundError) and path.name == RECORD_NAME else None
+        raise ProtocolError(why or f"{path}: not a readable record ({reason(error)}).") from None
 
 
 def unfinished(folder: Path) -> str | None:

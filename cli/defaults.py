@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import tomllib
 from pathlib import Path
@@ -49,8 +48,8 @@ def read_defaults(group: click.Group) -> dict[str, Any]:
         raise OptionError(f"{path}: {error}") from None
 
 
-def defaults_taken(group: click.Context, name: str, command: click.Command, words: list[str]) -> list[str]:
-    """The defaults that a command took from the file, each as `[table] option = value`.
+def defaults_taken(group: click.Context, name: str, command: click.Command, words: list[str]) -> dict[str, Any]:
+    """The values that a command took from the file, by `[table] option`.
 
     Parameters
     ----------
@@ -65,18 +64,14 @@ def defaults_taken(group: click.Context, name: str, command: click.Command, word
     while group.parent is not None:
         table.insert(0, str(group.info_name))
         group = group.parent
-    if not isinstance(values, dict):
-        return []
+    if not isinstance(values, dict) or isinstance(command, click.Group):
+        return {}
     try:
         typed, _, _ = command.make_parser(click.Context(command)).parse_args([*words])
     except click.UsageError:
-        return []
-    options = {parameter.name: parameter.opts[0].lstrip("-") for parameter in command.params}
-    return [
-        f"[{'.'.join(table)}] {options[name]} = {json.dumps(value, default=str)}"
-        for name, value in values.items()
-        if name not in typed
-    ]
+        return {}
+    options = {parameter.name: max(parameter.opts, key=len).lstrip("-") for parameter in command.params}
+    return {f"[{'.'.join(table)}] {options[name]}": value for name, value in values.items() if name not in typed}
 
 
 def _of_group(group: click.Group, tables: dict[str, Any], *above: str) -> dict[str, Any]:

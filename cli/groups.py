@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import json
 import os
 import re
 import sys
@@ -96,10 +97,11 @@ class MainCommands(Commands):
         try:
             return super().invoke(ctx)
         except click.UsageError as error:
-            # Of options that exclude each other, say; click's own errors are of what was typed.
-            if type(error) is not click.UsageError or not (origins := _origins(ctx)):
+            # Of options that exclude each other, say: which of them the file gave. Errors of one value say so.
+            named = {one: value for one, value in _origins(ctx).items() if f"--{one.split()[-1]}" in error.message}
+            if type(error) is not click.UsageError or not named:
                 raise
-            raise click.UsageError(error.message + origins, error.ctx) from error
+            raise click.UsageError(error.message + _describe(named), error.ctx) from error
         except (OptionError, UnknownNameError) as error:
             raise _as_click(error, ctx) from error
         except TiplBenchError as error:
@@ -129,19 +131,24 @@ def _as_click(error: OptionError | UnknownNameError, ctx: click.Context) -> clic
     if isinstance(error, UnknownNameError):
         if any(error.name in word for word in ctx.meta[TYPED]):
             return click.UsageError(message)
-        if error.name not in (origins := _origins(ctx)):
+        if not any(error.name in str(value) for value in _origins(ctx).values()):
             return click.ClickException(message)
-        return click.UsageError(message + origins)
-    return click.UsageError(message + _origins(ctx))
+    return click.UsageError(message + _describe(_origins(ctx)))
 
 
-def _origins(ctx: click.Context) -> str:
-    """Which options of the command a configuration file gave, as a sentence; empty for none."""
-    from .defaults import configuration, defaults_taken
+def _origins(ctx: click.Context) -> dict[str, Any]:
+    """What a configuration file gave of the options of the command, by table and option."""
+    from .defaults import defaults_taken
 
     call = ctx.meta.get(COMMAND)
-    taken = defaults_taken(*call) if call else []
-    return f" Taken from {configuration()}: {', '.join(taken)}." if taken else ""
+    return defaults_taken(*call) if call else {}
+
+
+def _describe(taken: dict[str, Any]) -> str:
+    from .defaults import configuration
+
+    parts = [f"{option} = {json.dumps(value, default=str, ensure_ascii=False)}" for option, value in taken.items()]
+    return f" Taken from {configuration()}: {', '.join(parts)}." if parts else ""
 
 
 def as_options(message: str) -> str:

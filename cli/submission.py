@@ -54,7 +54,7 @@ def submit(
     record: Record | TrainingRecord | None
     if is_training_record(run_folder):
         record, files = read_training_record(run_folder), pull_request.TRAINING_SUBMITTED
-        refused = bool(report_training([run_folder], None, states)[0].problems)  # by itself: others may come before it
+        refused = not report_training([run_folder], None, states)[0].passed  # by itself: others may come before it
     else:
         check_files(run_folder)
         checked = report_checked([run_folder], known, dataset_name)

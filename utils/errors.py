@@ -76,6 +76,10 @@ class PredictorError(TiplBenchError):
     """A predictor raised an exception or broke its contract; the message names it and the window."""
 
 
+class ProcessEndedError(PredictorError):
+    """A process, here or on a cluster, was killed or lost before its work was done; that tells nothing of the work."""
+
+
 class OptionError(TiplBenchError, ValueError):
     """Invalid option name or value; the message lists the valid ones."""
 

@@ -31,8 +31,10 @@ def replace_atomically(path: Path) -> Iterator[Path]:
     temporary.unlink()
     try:
         yield temporary
-        if temporary.stat().st_nlink == 1:  # a link's mode is that of the other file
-            temporary.chmod(mode)
+        found = temporary.stat()
+        if found.st_nlink == 1 and stat.S_IMODE(found.st_mode) != mode:  # a link's mode is that of the other file
+            with contextlib.suppress(PermissionError):  # of a file system without modes
+                temporary.chmod(mode)
         sync(temporary)
         temporary.replace(path)
         sync(path.parent)

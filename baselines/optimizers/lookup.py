@@ -27,7 +27,7 @@ def rule_type(name: str, kind: str = EITHER) -> type[OuterRule]:
     name
         Its name.
     kind
-        What is looked for: the error for a name that nothing has lists only those. One of the other kind is found too.
+        What is looked for, and listed in the error for an unknown name; a name of the other kind is found as well.
 
     Raises
     ------
@@ -118,12 +118,12 @@ def build_optimizer(name: str, rules: Sequence[str] = (), settings: Sequence[str
 
 def _check_owners(optimizer: str, given: Mapping[str, Sequence[str]]) -> None:
     """Refuse a setting of one rule that only another of the run has, with how it is written for that one."""
-    known = {rule: settings_of(rule or optimizer) for rule in given if len(given) > 1}
+    known = {rule: settings_of(rule or optimizer) for rule in given}
     for owner in known:
         for setting in given[owner]:
-            name = setting.partition("=")[0]
+            name, is_whole, _ = setting.partition("=")
             meant = [".".join(filter(None, (rule, setting))) for rule, options in known.items() if name in options]
-            if meant and name not in known[owner]:
+            if is_whole and meant and name not in known[owner]:
                 way_out = f"Did you mean {' or '.join(meant)}?"
                 raise UnknownNameError(f"option of {owner or optimizer}", name, known[owner], way_out)
 

@@ -124,32 +124,34 @@ def _load(name: str, target: str) -> Any:
     module, _, attribute = target.rpartition(":")
     try:
         loaded = _load_script(Path(module)) if module.endswith(SCRIPT) else importlib.import_module(module)
-        if not is_target(name) or _has(loaded, attribute):
-            return operator.attrgetter(attribute)(loaded)
+        return operator.attrgetter(attribute)(loaded)
     except (Exception, SystemExit) as error:  # an outside package may fail in any way
+        if is_target(name) and (missing := _missing_class(error, module, attribute)):
+            raise missing from error
         cause = one_line(repr(error))
         if is_target(name):
             advice = 'what its file does besides defining classes belongs under `if __name__ == "__main__":`'
             raise PredictorError(f"{name}: it does not load ({cause}); {advice}.") from error
         raise PredictorError(f"{name}: its entry point {one_line(target)!r} does not load ({cause}).") from error
+
+
+def _missing_class(error: BaseException, module: str, attribute: str) -> UnknownNameError | None:
+    """The error of a module or file that has no such class; None if another attribute of something else is missing."""
+    if not isinstance(error, AttributeError) or not isinstance(error.obj, ModuleType):
+        return None
+    if error.obj.__name__ not in (SCRIPT_MODULE, module) or error.name != attribute.partition(".")[0]:
+        return None
     file = Path(module).name if module.endswith(SCRIPT) else module
-    raise UnknownNameError(f"predictor of {file}", attribute, _predictors_of(loaded))
-
-
-def _has(module: ModuleType, attribute: str) -> bool:
-    try:
-        operator.attrgetter(attribute)(module)
-    except AttributeError:
-        return False
-    return True
+    return UnknownNameError(f"predictor of {file}", attribute, _predictors_of(error.obj))
 
 
 def _predictors_of(module: ModuleType) -> list[str]:
-    """The names of the predictors that a module defines."""
+    """The names of the predictors that a module, or a package with its modules, defines."""
+    own = f"{module.__name__}."
     return [
         name
         for name, one in vars(module).items()
-        if isinstance(one, type) and issubclass(one, Predictor) and one.__module__ == module.__name__
+        if isinstance(one, type) and issubclass(one, Predictor) and f"{one.__module__}.".startswith(own)
     ]
 
 

@@ -17,7 +17,7 @@ from ...utils.fields import Document, Sha256
 from ...utils.files import sha256
 from ...utils.text import one_line
 from ..forecast.run_folder import PREDICTOR_NAME, FittedState, check_scorable
-from ..record import KEY_NAME, RECORD_NAME, read_record
+from ..record import RECORD_NAME, read_record, unfinished
 from ..request import resolve_device, stated_predictor
 from ..worker.predictor_process import STATE_LIMIT
 from . import CATALOG
@@ -55,9 +55,7 @@ def fitted_state(place: str | Path) -> FittedState:
         way_out = "" if nearest(name, shipped_states()) else "It is neither a name nor a run folder"
         raise UnknownNameError("fitted state", str(place), shipped_states(), way_out)
     if not (folder / RECORD_NAME).exists():
-        unfinished = (folder / KEY_NAME).exists()
-        why = "the run was not finished; repeat its command" if unfinished else f"{RECORD_NAME} is missing"
-        raise ProtocolError(f"{folder}: holds no fitted state: {why}.")
+        raise ProtocolError(unfinished(folder) or f"{folder}: holds no fitted state: {RECORD_NAME} is missing.")
     state = FittedState(name, read_record(folder / RECORD_NAME), folder / PREDICTOR_NAME)
     _check(state)
     if pinned is not None and (pinned.record, pinned.predictor) != (sha256(folder / RECORD_NAME), sha256(state.path)):

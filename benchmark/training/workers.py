@@ -13,7 +13,7 @@ from ...registry.collection.collect import blocks
 from ...utils.engines.child import ChildProcess
 from ...utils.engines.cluster import Cluster
 from ...utils.engines.work import Message, Process, Start, into
-from ...utils.errors import PredictorError, ProtocolError
+from ...utils.errors import PredictorError, ProcessEndedError, ProtocolError
 from ...utils.progress import Progress, silent
 from .block import SECONDS, STATE_BYTES, curves_of
 from .curves import Curves
@@ -69,7 +69,9 @@ def train_blocks(
     Raises
     ------
     PredictorError
-        If the method fails, or a process is killed; finished blocks are kept.
+        If the method fails; finished blocks are kept.
+    ProcessEndedError
+        If a process is killed or lost; finished blocks are kept.
     """
     seeds = key.protocol.seeds(key.split)
     groups = {n: [seeds[one] for one in group] for n, group in enumerate(blocks_of(key)) if only is None or n in only}
@@ -89,7 +91,7 @@ def train_blocks(
             place, message = messages.get()
             if message is None:
                 if how := running.pop(place).failure():
-                    raise PredictorError(f"The process that trained {how}. Finished trials are kept.")
+                    raise ProcessEndedError(f"The process that trained {how}. Finished trials are kept.")
             elif error := message.get("error"):
                 raise PredictorError(f"{key.label}: {error} Finished trials are kept.")
             else:

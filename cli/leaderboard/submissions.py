@@ -187,7 +187,7 @@ def check_submission(
         with _examined(cluster, others, dataset_name, fresh=fresh, limits=limits) as away:
             passed = True
             if training:
-                passed = not any(one.problems for one in report_training(training, known, states, cluster=cluster))
+                passed = all(one.passed for one in report_training(training, known, states, cluster=cluster))
             if others or not training:
                 checked = report_checked(others, known, dataset_name, fresh=fresh, limits=limits, away=away)
                 passed = passed and all(one.passed for one in checked)
@@ -230,10 +230,10 @@ def report_training(
     with Bars() as bars:
         results = check_training(folders, records, states, bars.stage, whole=whole, cluster=cluster)
     for one in results:
-        echo(f"{'REFUSED' if one.problems else 'ok'}: {one.folder.name}")
-        for problem in one.problems[:SHOWN]:
+        echo(f"{_verdict(one)}: {one.folder.name}")
+        for problem in one.problems[:SHOWN] or filter(None, [one.not_examined]):
             echo(f"  {problem}")
-        if one.found and not one.problems:
+        if one.found and one.passed:
             again = "all trials trained again" if whole else "some trials trained again, for some iterations"
             echo(f"  {one.found.numbers:,} numbers recomputed from the curves, {again}; all agree")
     return results
@@ -297,7 +297,7 @@ def report_checked(
     return results
 
 
-def _verdict(checked: CheckResult) -> str:
+def _verdict(checked: CheckResult | TrainingRunCheck) -> str:
     if checked.problems:
         return "REFUSED"
     if checked.not_examined:

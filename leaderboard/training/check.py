@@ -9,7 +9,7 @@ from pathlib import Path
 from ...benchmark.training.record import read_training_record
 from ...benchmark.training.verify import REPLAYED, TrainingCheck, verify_training
 from ...utils.engines.cluster import Cluster
-from ...utils.errors import ProtocolError, TiplBenchError
+from ...utils.errors import ProcessEndedError, ProtocolError, TiplBenchError
 from ...utils.progress import Progress, silent
 from ...utils.text import one_line
 from .evidence import attest
@@ -29,11 +29,19 @@ class TrainingRunCheck:
         Why it is refused, a sentence each.
     found
         What verifying it gave, if it could be verified.
+    not_examined
+        Why it could not be trained again, which says nothing of the run; empty otherwise.
     """
 
     folder: Path
     problems: tuple[str, ...]
     found: TrainingCheck | None = None
+    not_examined: str = ""
+
+    @property
+    def passed(self) -> bool:
+        """Whether it may be accepted."""
+        return not (self.problems or self.not_examined)
 
 
 def check_training(
@@ -70,6 +78,9 @@ def check_training(
             check_whole(folder, read_training_record(folder))
             iterations = None if whole else REPLAYED
             checked = verify_training(folder, iterations=iterations, states=states, progress=progress, cluster=cluster)
+        except ProcessEndedError as error:
+            found.append(TrainingRunCheck(folder, (), not_examined=one_line(error, 500)))
+            continue
         except TiplBenchError as error:
             found.append(TrainingRunCheck(folder, (one_line(error, 500),)))
             continue
@@ -98,7 +109,11 @@ def accept(checked: TrainingRunCheck, records: Path) -> Path:
     ------
     ProtocolError
         If the check found a problem, or another result of the run is there.
+    TiplBenchError
+        If it could not be trained again.
     """
+    if checked.not_examined:
+        raise TiplBenchError("Run not examined, for the reason above; the leaderboard is unchanged.")
     if checked.problems or checked.found is None:
         raise ProtocolError(f"{checked.folder} is not what it says: {'; '.join(checked.problems[:3])}")
     path = add(checked.folder, records)

@@ -101,3 +101,18 @@ def test_a_value_that_only_the_command_can_refuse_is_named_with_its_place(config
     assert '[train] optimizer = "adm".' in " ".join(refused.output.split())
     excluded = " ".join(invoke(*words).output.split())
     assert f"give --log tensorboard or --log wandb too. Taken from {configured}: [run] log-dir" in excluded
+
+
+def test_what_the_file_does_not_explain_is_not_laid_to_it(configured, tmp_path):
+    configured.write_text("[run]\nquiet = true\nlimit = 3\n[datasets.collect]\nthreads = 2\n")
+    mistyped = invoke("datasets", "nope", "--json", "more")
+    assert mistyped.exit_code == 2
+    assert "Unknown command 'nope'" in mistyped.output
+    surplus = invoke("run", "--model", "linear", "--env", "InvertedPendulum-v4", "surplus")
+    assert surplus.exit_code == 2
+    assert "surplus" in surplus.output
+    assert "Taken from" not in mistyped.output + surplus.output
+    configured.write_text("[run]\nquiet = true\nmodel = 'Jürgen'\n")
+    refused = invoke("run", "--env", "InvertedPendulum-v4")
+    assert refused.exit_code == 2
+    assert '[run] quiet = true, [run] model = "Jürgen".' in " ".join(refused.output.split())

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 from helpers.training_records import training_run
 from helpers.users import read_only, unprivileged
+from tipl_bench.benchmark.record import read_record
 from tipl_bench.cli import main
+from tipl_bench.utils.errors import ProtocolError
 
 
 def error_of(*arguments: object, status: int) -> str:
@@ -126,6 +129,15 @@ def test_a_class_that_a_file_does_not_have_is_told_which_it_has(smooth, tmp_path
         message = f"Unknown predictor of {file} 'Foo'. Known: Mine."
         assert message in error_of("run", "--model", place, "--dataset", smooth.folder, status=2)
     assert "Unknown predictor of mine.py 'Foo'. Known: Mine." in error_of("models", "check", "mine.py:Foo", status=2)
+    Path("packed").mkdir()
+    Path("packed/core.py").write_text(Path("mine.py").read_text())
+    Path("packed/__init__.py").write_text("from .core import Mine\n")
+    Path("empty.py").write_text("import os\ndef __getattr__(name):\n    return os.nonsense\n")
+    run = ("run", "--dataset", smooth.folder, "--model")
+    assert "Unknown predictor of packed 'Foo'. Known: Mine." in error_of(*run, "packed:Foo", status=2)
+    assert "module 'os' has no attribute 'nonsense'" in error_of(*run, "empty.py:Foo", status=1)
+    Path("empty.py").write_text("")
+    assert "Unknown predictor of empty.py 'Foo'. Known: (none)." in error_of(*run, "empty.py:Foo", status=2)
 
 
 def test_a_run_that_was_interrupted_is_to_be_repeated(tmp_path, monkeypatch):
@@ -136,3 +148,6 @@ def test_a_run_that_was_interrupted_is_to_be_repeated(tmp_path, monkeypatch):
     training_run(Path("adam"), 1.0)
     for words in (("compare", "begun", "adam"), ("compare", "adam", "begun")):
         assert sentence in error_of(*words, status=1)
+    shutil.copyfile("adam/record.json", "begun/copy.json")
+    with pytest.raises(ProtocolError, match=r"begun/copy\.json: field "):
+        read_record(Path("begun/copy.json"))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import subprocess
 from types import SimpleNamespace
 
 import pytest
@@ -17,8 +19,9 @@ from tipl_bench.benchmark.training import protocol as protocols
 from tipl_bench.benchmark.training.record import read_training_record
 from tipl_bench.cli import main
 from tipl_bench.leaderboard.training import check as checking
-from tipl_bench.leaderboard.training.check import check_training
+from tipl_bench.leaderboard.training.check import accept, check_training
 from tipl_bench.leaderboard.training.store import add, file_name
+from tipl_bench.utils.errors import TiplBenchError
 
 REPO, ENVIRONMENT = "alice/leaderboard", "InvertedPendulum-v4"
 SMALL = small_protocol(trials=3, iterations=2)
@@ -164,3 +167,15 @@ def test_another_result_of_a_row_is_refused(runs, tmp_path):
     training_run(tmp_path / "again", 1.5)
     (found,) = check_training([tmp_path / "again"], records)
     assert "another result of the same run is there" in found.problems[0]
+
+
+def test_a_run_whose_training_is_killed_is_neither_refused_nor_added(runs, tmp_path):
+    def kill(stage, done, total, word):
+        subprocess.run(["pkill", "-KILL", "-P", str(os.getpid()), "-f", "sys.path"], check=False)
+
+    (checked,) = check_training([runs / "adam"], None, progress=kill)
+    assert "The process that trained was killed (SIGKILL)" in checked.not_examined
+    assert (checked.problems, checked.passed) == ((), False)
+    with pytest.raises(TiplBenchError, match="not examined"):
+        accept(checked, tmp_path / "board")
+    assert not (tmp_path / "board").exists()

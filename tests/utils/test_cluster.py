@@ -195,6 +195,27 @@ def test_work_on_a_cluster_that_this_process_is_cut_off_from_ends(monkeypatch):
     assert (answers, told) == ([], [None])
 
 
+def test_a_cluster_is_lost_when_its_list_of_nodes_says_so(monkeypatch):
+    monkeypatch.setattr(cluster, "CHECK_SECONDS", 0.0)
+    nodes = [{"NodeID": name, "Alive": True, "Resources": {"CPU": 2.0}} for name in ("own", "other")]
+
+    def listed():
+        if not nodes:
+            raise ConnectionError("connecting again")
+        return nodes
+
+    context = SimpleNamespace(get_node_id=lambda: "own")
+    ray = SimpleNamespace(is_initialized=lambda: True, nodes=listed, get_runtime_context=lambda: context)
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    found = cluster.Cluster("127.0.0.1:1")
+    assert not found.is_lost()
+    kept = [*nodes]
+    nodes.clear()
+    assert not found.is_lost(), "an answer that did not come says nothing"
+    nodes[:] = [kept[0] | {"Alive": False}, kept[1]]
+    assert found.is_lost()
+
+
 def test_data_that_does_not_arrive_is_said(tmp_path, perform):
     def prepare():
         raise DatasetError("the store is another's")

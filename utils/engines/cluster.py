@@ -47,8 +47,7 @@ NOT_STARTED, STARTS = "Starting Ray client server failed", 3
 """What Ray's client says when its process on the cluster ended as it began, as one on a busy machine may, and how often
 it is asked for."""
 NODE_LOST = (
-    "could not go on, since the node that connects this command to the cluster has ended (`ray start` begins another; "
-    "the same command goes on from what arrived)"
+    "could not go on, since the node that connects this command to the cluster has ended (`ray start` begins another)"
 )
 MISMATCH = "Version mismatch: "
 """What Ray's error of versions begins with."""
@@ -130,10 +129,9 @@ class Cluster:
         """
         with self._checking:
             if not self._lost and time.monotonic() - self._checked >= CHECK_SECONDS:
-                try:
+                # A connection that is lost is for Ray, which connects again or ends the work.
+                with contextlib.suppress(Exception):
                     self._lost = all(node["NodeID"] != self._node or not node["Alive"] for node in self.ray.nodes())
-                except Exception:  # of whichever layer of Ray finds nobody
-                    self._lost = True
                 self._checked = time.monotonic()
             return self._lost
 
@@ -275,9 +273,10 @@ class ClusterProcess:
     def _result(self, reference: Any) -> Any:
         """What a method of the actor gave, as soon as it is there."""
         future = reference.future()
-        while not wait([future], timeout=CHECK_SECONDS).done:
+        while not future.done():
             if self._cluster.is_lost():
                 raise _Failed(NODE_LOST)
+            wait([future], timeout=CHECK_SECONDS)
         return future.result()
 
 
