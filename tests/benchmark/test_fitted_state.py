@@ -181,7 +181,7 @@ def test_a_folder_without_a_state_or_a_record_is_refused(fitted):
     with pytest.raises(ProtocolError, match=r"predictor\.safetensors is missing"):
         fitted_state(fitted.folder)
     (fitted.folder / "record.json").unlink()
-    with pytest.raises(ProtocolError, match="the run was not finished. Repeat the command"):
+    with pytest.raises(ProtocolError, match=r"the run was not finished\. Repeat the command"):
         fitted_state(fitted.folder)
     (fitted.folder / "key.json").unlink()
     with pytest.raises(ProtocolError, match=r"record\.json is missing"):

@@ -38,8 +38,8 @@ def known_as(monkeypatch):
     """Make a class known by its name."""
 
     def know(kind):
-        def find(name):
-            return kind if name == kind.name else rule_type(name)
+        def find(name, *looked_for):
+            return kind if name == kind.name else rule_type(name, *looked_for)
 
         for module in (lookup, conformance):
             monkeypatch.setattr(module, "rule_type", find)

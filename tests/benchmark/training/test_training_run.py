@@ -200,7 +200,7 @@ def test_a_trial_that_diverges_counts_as_its_initialisation_and_stops_nobody(tmp
                 parameters[1] = torch.inf
             return parameters
 
-    monkeypatch.setattr("tipl_bench.baselines.optimizers.lookup.rule_type", lambda name: Exploding)
+    monkeypatch.setattr("tipl_bench.baselines.optimizers.lookup.rule_type", lambda *name: Exploding)
     curves = in_this_process(tmp_path)
     assert curves.diverged.tolist() == [0, 2, 0]
     np.testing.assert_array_equal(curves.returns[[0, 2]], plain.returns[[0, 2]])
