@@ -49,7 +49,8 @@ BROKEN = {
 @pytest.mark.parametrize("model", IN_PROCESSES)
 def test_every_predictor_of_this_package_passes_every_check(model):
     forecasts_normaliser = model in ("linear", "autoregression")
-    report = check_predictor(model, settings=("normaliser=true",) if forecasts_normaliser else ())
+    settings = ("normaliser=true",) if forecasts_normaliser else ()
+    report = check_predictor(model, settings=settings, limits=Limits(300.0))  # the machine may be busy
     assert report.passed, report
     assert len(report.checks) == CHECKS
     assert ("normaliser [6, 10, 2, 4] float64" in report.checks[2].detail) == forecasts_normaliser
