@@ -127,13 +127,13 @@ def _written(name: str | bytes) -> str:
 
 def _as_click(error: OptionError | UnknownNameError, ctx: click.Context) -> click.ClickException:
     """The error of a wrong command line; of a name that nobody gave, as a record's may be, that of a failure."""
-    message = as_options(str(error))
+    message, origins = as_options(str(error)), _origins(ctx)
     if isinstance(error, UnknownNameError):
         if any(error.name in word for word in ctx.meta[TYPED]):
             return click.UsageError(message)
-        if not any(error.name in str(value) for value in _origins(ctx).values()):
+        if not any(error.name in str(value) for value in origins.values()):
             return click.ClickException(message)
-    return click.UsageError(message + _describe(_origins(ctx)))
+    return click.UsageError(message + _describe(origins))
 
 
 def _origins(ctx: click.Context) -> dict[str, Any]:

@@ -103,6 +103,12 @@ def is_shipped(name: str, digest: str) -> bool:
     return entry is not None and digest in entry.identity.digests
 
 
+def is_bundled(name: str) -> bool:
+    """Whether the package brings the dataset of this name."""
+    entry = catalog().get(name)
+    return entry is not None and entry.bundled
+
+
 @cache
 def _shipped() -> dict[str, CatalogEntry]:
     return _read(SHIPPED_CATALOG)

@@ -11,7 +11,7 @@ from ..utils.errors import DatasetArgumentError, DatasetError, HubError, Unknown
 from ..utils.files import is_file
 from ..utils.progress import Progress, silent
 from ..utils.tensorfile import Array
-from .catalog import BUNDLED, catalog, identity_of
+from .catalog import BUNDLED, catalog, identity_of, is_bundled
 from .dataset import Dataset
 from .derived import derived_protocols
 from .files import FileEntry, is_verified
@@ -380,8 +380,7 @@ def _local_folder(reference: DatasetRef) -> Path | None:
     if reference.path:
         return reference.path
     if reference.name:
-        entry = catalog().get(reference.name)
-        return BUNDLED / reference.name if entry and entry.bundled else dataset_folder(reference.name)
+        return BUNDLED / reference.name if is_bundled(reference.name) else dataset_folder(reference.name)
     assert reference.location is not None
     return snapshot_folder(reference.location)
 

@@ -14,12 +14,15 @@ class TiplBenchError(Exception):
 
 
 class UnknownNameError(TiplBenchError, KeyError):
-    """Unknown name; the message suggests the nearest valid name, or the way out that is given, and lists all."""
+    """Unknown name; the message suggests the nearest valid name, or the way out that is given, and lists all.
 
-    def __init__(self, kind: str, name: str, choices: Iterable[str], way_out: str = "") -> None:
+    `otherwise` is said where no valid name is near.
+    """
+
+    def __init__(self, kind: str, name: str, choices: Iterable[str], way_out: str = "", otherwise: str = "") -> None:
         self.kind, self.name, self.choices = kind, name, sorted(choices)
         near = nearest(name, self.choices)
-        way_out = way_out or (f"Did you mean {near!r}?" if near else "")
+        way_out = way_out or (f"Did you mean {near!r}?" if near else otherwise)
         hint = f" {way_out}{'' if way_out.endswith('?') else '.'}" if way_out else ""
         known = ", ".join(self.choices) or "(none)"
         self.message = f"Unknown {kind} {name!r}.{hint} Known: {known}."

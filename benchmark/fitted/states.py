@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from ...baselines.predictor import Predictor
-from ...utils.errors import PredictorError, ProtocolError, UnknownNameError, nearest
+from ...utils.errors import PredictorError, ProtocolError, UnknownNameError
 from ...utils.fields import Document, Sha256
 from ...utils.files import sha256
 from ...utils.text import one_line
@@ -52,8 +52,8 @@ def fitted_state(place: str | Path) -> FittedState:
     if pinned is not None:
         folder = CATALOG.parent / name
     elif not str(place) or not folder.is_dir():
-        way_out = "" if nearest(name, shipped_states()) else "It is neither a name nor a run folder"
-        raise UnknownNameError("fitted state", str(place), shipped_states(), way_out)
+        otherwise = "It is neither a name nor a run folder"
+        raise UnknownNameError("fitted state", str(place), shipped_states(), otherwise=otherwise)
     if not (folder / RECORD_NAME).exists():
         raise ProtocolError(unfinished(folder) or f"{folder}: holds no fitted state: {RECORD_NAME} is missing.")
     state = FittedState(name, read_record(folder / RECORD_NAME), folder / PREDICTOR_NAME)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ...registry.catalog import catalog
+from ...registry.catalog import is_bundled
 from ...registry.dataset import Dataset
 from ...registry.store import dataset_folder, exclusive, local_names
 from ...utils.engines.cluster import Cluster
@@ -31,12 +31,7 @@ class SentDatasets:
 
     def send(self, names: Iterable[str]) -> dict[str, Sent]:
         """What `receive_all` takes of those datasets that this machine's store holds; packages bring the others."""
-        known = catalog()
-        return {
-            name: self._send(name)
-            for name in names
-            if name in local_names() and not (name in known and known[name].bundled)
-        }
+        return {name: self._send(name) for name in names if name in local_names() and not is_bundled(name)}
 
     def _send(self, name: str) -> Sent:
         if name not in self._sent:

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ...utils.errors import OptionError, UnknownNameError, nearest, reason
+from ...utils.errors import OptionError, UnknownNameError, reason
 from ...utils.text import first_error
 from ..protocol import CURRENT
 
@@ -73,8 +73,8 @@ def read_suite(place: str | Path) -> tuple[str, Suite]:
     """
     path = shipped_suites().get(str(place), Path(place))
     if not path.is_file():
-        way_out = "" if nearest(str(place), shipped_suites()) else "It is neither a suite's name nor a file"
-        raise UnknownNameError("suite", str(place), shipped_suites(), way_out)
+        otherwise = "It is neither a suite's name nor a file"
+        raise UnknownNameError("suite", str(place), shipped_suites(), otherwise=otherwise)
     try:
         return path.stem, Suite.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except ValidationError as error:

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar
 from ...baselines import predictor_type
 from ...baselines.optimizers.lookup import build_optimizer
 from ...baselines.options import build_options
-from ...registry.catalog import catalog
+from ...registry.catalog import catalog, is_bundled
 from ...registry.collection.presets import presets
 from ...registry.store import exclusive, local_names
 from ...utils.engines.cluster import LOCAL, open_cluster
@@ -129,15 +129,10 @@ def _add_dataset(name: str, version: int, known: dict[str, Task]) -> None:
         return
     chosen = presets().get(name)
     base = getattr(chosen, "extends", None) or getattr(chosen, "truncates", None)
-    needs = () if base is None or _bundled(base) or name in local_names() else (base,)
+    needs = () if base is None or is_bundled(base) or name in local_names() else (base,)
     for one in needs:
         _add_dataset(one, version, known)
     known[name] = Task("dataset", name, f"dataset {name}", {"name": name, "protocol": version}, needs)
-
-
-def _bundled(name: str) -> bool:
-    entry = catalog().get(name)
-    return entry is not None and entry.bundled
 
 
 def _runs(entry: ForecastEntry) -> list[Task]:
@@ -157,7 +152,7 @@ def _runs(entry: ForecastEntry) -> list[Task]:
             given = entry.model_dump(mode="json", exclude={"datasets", "seeds"})
             arguments = {**given, "model": model, "dataset": dataset, "seed": seed}
             group = " ".join((model, *entry.settings, entry.budget, dataset, entry.fit_on or ""))
-            needs = tuple(name for name in (dataset, entry.fit_on) if name and not _bundled(name))
+            needs = tuple(name for name in (dataset, entry.fit_on) if name and not is_bundled(name))
             found.append(Task("run", folder.relative_to("runs").as_posix(), group, arguments, needs))
     return found
 

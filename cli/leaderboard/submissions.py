@@ -231,8 +231,10 @@ def report_training(
         results = check_training(folders, records, states, bars.stage, whole=whole, cluster=cluster)
     for one in results:
         echo(f"{_verdict(one)}: {one.folder.name}")
-        for problem in one.problems[:SHOWN] or filter(None, [one.not_examined]):
+        for problem in one.problems[:SHOWN]:
             echo(f"  {problem}")
+        if one.not_examined:
+            echo(f"  {one.not_examined}")
         if one.found and one.passed:
             again = "all trials trained again" if whole else "some trials trained again, for some iterations"
             echo(f"  {one.found.numbers:,} numbers recomputed from the curves, {again}; all agree")

@@ -6,11 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from ...benchmark.record import Record, read_record
-from ...utils.errors import ProtocolError, TiplBenchError
+from ...utils.errors import ProtocolError
 from ..store import evidence
 from ..store.records import add, committed_folder, load
 from ..verify.folder import open_record
 from .check import CheckResult
+from .examination import NotExaminedError
 from .identity import find_identity_problems, is_in_tree
 from .review_flags import find_dataset_flags, with_catalog_digests
 
@@ -39,11 +40,11 @@ def accept(checked: CheckResult, records: Path | None = None, *, reviewed: bool 
     ProtocolError
         If the check found a problem or forecasts that copy their targets, something is still to be reviewed, or its
         dataset is no board's.
-    TiplBenchError
+    NotExaminedError
         If a cluster could not examine it.
     """
     if checked.not_examined and not checked.problems:
-        raise TiplBenchError("Run not examined, for the reason above; the leaderboard is unchanged.")
+        raise NotExaminedError(checked.not_examined)
     if checked.problems or checked.rescored is None:
         raise ProtocolError("Run rejected for the reasons above; the leaderboard is unchanged.")
     if checked.rescored.leakage_flags:

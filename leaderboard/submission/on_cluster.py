@@ -12,7 +12,7 @@ from typing import Self
 from ...benchmark.forecast.run_folder import WINDOWS_NAME
 from ...benchmark.suites.handing_over import SentDatasets, receive_all
 from ...benchmark.worker.usage import Limits
-from ...registry.catalog import catalog
+from ...registry.catalog import is_bundled
 from ...registry.store import dataset_folder
 from ...utils.engines.cluster import Cluster, ClusterProcess
 from ...utils.engines.work import Message, Work, into, program_of
@@ -112,11 +112,9 @@ class ClusterExaminations:
             "memory": None if self._limits.memory == Limits().memory else self._limits.memory,
         }
         work = Work(program_of(perform), task, inputs=files, whole_node=True)
-        known = catalog()
         datasets = [dataset for dataset in (run.dataset, fit_set) if dataset]
         for dataset in datasets:
-            bundled = dataset.name in known and known[dataset.name].bundled
-            if not bundled and dataset.folder.absolute() != dataset_folder(dataset.name).absolute():
+            if not is_bundled(dataset.name) and dataset.folder.absolute() != dataset_folder(dataset.name).absolute():
                 raise NotExaminedError(
                     f"{run.folder}: its dataset, {dataset.folder}, is not the {dataset.name} of this machine's store. "
                     "Check it on this machine alone, without a cluster."

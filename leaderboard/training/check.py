@@ -109,11 +109,11 @@ def accept(checked: TrainingRunCheck, records: Path) -> Path:
     ------
     ProtocolError
         If the check found a problem, or another result of the run is there.
-    TiplBenchError
+    ProcessEndedError
         If it could not be trained again.
     """
     if checked.not_examined:
-        raise TiplBenchError("Run not examined, for the reason above; the leaderboard is unchanged.")
+        raise ProcessEndedError(checked.not_examined)
     if checked.problems or checked.found is None:
         raise ProtocolError(f"{checked.folder} is not what it says: {'; '.join(checked.problems[:3])}")
     path = add(checked.folder, records)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shutil
+from queue import SimpleQueue
 
 import pytest
 from click.testing import CliRunner
+from helpers.pieces_of_work import linger
 from helpers.ray_clusters import lose, losing, soon, two_nodes
 from helpers.small_collections import contents, silent, tiny_config
 from helpers.suites import BOARD, NAMES, assert_same_results, collect_board, suite_file
@@ -24,7 +26,8 @@ from tipl_bench.registry.collection.presets import preset
 from tipl_bench.registry.dataset import Dataset
 from tipl_bench.registry.store import dataset_folder
 from tipl_bench.utils.engines.cluster import Cluster
-from tipl_bench.utils.errors import DatasetError, OptionError, TiplBenchError
+from tipl_bench.utils.engines.work import Message, Work, program_of
+from tipl_bench.utils.errors import DatasetError, OptionError
 
 NAME = "my-pendulum/blocks-v1"
 CONFIG = tiny_config(trials=6, environment_steps=20480, hyperparameters={"steps_per_iteration": 512})
@@ -71,14 +74,12 @@ def test_a_training_run_has_the_curves_of_this_machine(store, cluster, tmp_path,
 
 
 @pytest.mark.slow
-def test_without_the_node_that_connects_it_a_command_ends_and_goes_on_later(store, cluster, tmp_path):
-    method = {"on": "tuning", "trials": 8, "iterations": 50, "out": tmp_path / "there"}
-    report, _ = losing(cluster, "this process's node")
-    with pytest.raises(TiplBenchError, match="the node that connects this command to the cluster has ended"):
-        train(**method, engine=cluster.address, progress=report)
-    there = train(**method)
-    here = train(**method | {"out": tmp_path / "here"})
-    assert there.record.artifacts == here.record.artifacts
+def test_work_ends_when_the_node_that_connects_this_process_is_lost(cluster):
+    messages: SimpleQueue[Message | None] = SimpleQueue()
+    with Cluster(cluster.address).start(Work(program_of(linger), {}), messages.put) as process:
+        assert messages.get(timeout=60) == {"begun": True}
+        lose(cluster, "this process's node")
+        assert "the node that connects this command to the cluster has ended" in process.failure()
 
 
 @pytest.mark.slow

@@ -93,11 +93,13 @@ TRAIN = ["train", "--env", "InvertedPendulum-v4"]
         ),
         (
             "--optimizer adm",
-            "Unknown optimizer 'adm'. Did you mean 'adam'? Known: adam, adam-rel, adam-reset, open, optim4",
+            "Unknown optimizer 'adm'. Did you mean 'adam'? Known: adam, adam-rel, adam-reset, open, optim4rl, rmsprop, "
+            "sgd.",
         ),
         (
             "--outer jmp",
-            "Unknown outer rule 'jmp'. Did you mean 'jump'? Known: backtracking, ema, jump, lawa, outer-nest",
+            "Unknown outer rule 'jmp'. Did you mean 'jump'? Known: backtracking, ema, jump, lawa, outer-nesterov, "
+            "outer-step, pptb.",
         ),
         (
             "--optimizer mine.py:Mine",
@@ -110,7 +112,6 @@ TRAIN = ["train", "--env", "InvertedPendulum-v4"]
 def test_a_wrong_name_of_a_training_run_is_told_what_there_is_in_its_place(words, message):
     said = " ".join(error_of(*TRAIN, *words.split(), status=2).split())
     assert message in said
-    assert "outer-step, " not in said.partition("Known: ")[2] or "--outer jmp" in words
 
 
 def test_a_text_that_is_no_number_is_told_so_in_words():

@@ -32,6 +32,12 @@ def count(task: dict[str, Any], send: Send) -> None:
     snapshot.unlink()
 
 
+def linger(task: dict[str, Any], send: Send) -> None:
+    """Say that it has begun, and go on for longer than a test waits."""
+    send({"begun": True})
+    time.sleep(600)
+
+
 def refuse(task: dict[str, Any], send: Send) -> None:
     """Tell of an error in a file."""
     send({"error": f"{task['folder']}/snapshot cannot be resumed"})

@@ -28,7 +28,10 @@ class TwoNodes:
 
     def __init__(self, folder: Path) -> None:
         command = [sys.executable, __file__, str(folder)]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}  # workers import pieces of work
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        )
         assert self.process.stdout is not None
         ready = next(line for line in self.process.stdout if line.startswith(READY))
         self.address, self.client = ready.split()[1:]

@@ -21,7 +21,7 @@ from tipl_bench.cli import main
 from tipl_bench.leaderboard.training import check as checking
 from tipl_bench.leaderboard.training.check import accept, check_training
 from tipl_bench.leaderboard.training.store import add, file_name
-from tipl_bench.utils.errors import TiplBenchError
+from tipl_bench.utils.errors import ProcessEndedError
 
 REPO, ENVIRONMENT = "alice/leaderboard", "InvertedPendulum-v4"
 SMALL = small_protocol(trials=3, iterations=2)
@@ -176,6 +176,6 @@ def test_a_run_whose_training_is_killed_is_neither_refused_nor_added(runs, tmp_p
     (checked,) = check_training([runs / "adam"], None, progress=kill)
     assert "The process that trained was killed (SIGKILL)" in checked.not_examined
     assert (checked.problems, checked.passed) == ((), False)
-    with pytest.raises(TiplBenchError, match="not examined"):
+    with pytest.raises(ProcessEndedError, match="was killed"):
         accept(checked, tmp_path / "board")
     assert not (tmp_path / "board").exists()
