@@ -14,7 +14,7 @@ from ..utils.bootstrap import Index
 from ..utils.errors import ProtocolError
 from ..utils.text import one_line
 from . import figures, intervals
-from .metrics import Metric, of_track
+from .metrics import METRICS, Metric
 from .protocol import Protocol, check_known
 from .record import RECORD_NAME, Record, Result, read_record
 from .run import Run
@@ -133,7 +133,6 @@ def _check_comparable(first: str, one: Record, name: str, other: Record) -> None
         except ProtocolError as error:
             raise ProtocolError(f"{label}: {error}") from None
     for what, mine, theirs in (
-        ("track", one.track, other.track),
         ("dataset", one.key.dataset, other.key.dataset),
         ("protocol", one.key.protocol, other.key.protocol),
         ("choice of windows", (one.key.split, one.key.limit), (other.key.split, other.key.limit)),
@@ -153,15 +152,15 @@ def _check_comparable(first: str, one: Record, name: str, other: Record) -> None
 def _differences(one: Record, other: Record) -> Iterator[dict[str, Any]]:
     """The rows of one pair."""
     protocol = one.key.protocol
-    phases = dict.fromkeys(result.phase for result in one.results if result.phase)
-    for metric in of_track(one.track):
+    phases = dict.fromkeys(result.phase for result in one.results)
+    for metric in METRICS:
         if not metric.by_trial:
             continue
         for phase in phases:
             pairs = list(zip(one.of_phase(phase), other.of_phase(phase), strict=True))
             if not all(column in result.by_trial for pair in pairs for result in pair for column in metric.columns):
                 continue  # a metric that one of them was not scored by
-            places = [(pair[0].horizon, [pair]) for pair in pairs]
+            places: list[tuple[int | None, Any]] = [(pair[0].horizon, [pair]) for pair in pairs]
             places += [(None, pairs)] if metric.averaged else []
             for horizon, chosen in places:
                 difference = paired_difference(metric, chosen, protocol)

@@ -85,7 +85,7 @@ def draw_several(records: Mapping[str, Record], path: Path, phase: str) -> None:
         figure = Figure(figsize=(5.6 * len(metrics), 3.6 + 0.2 * len(records)), layout="constrained")
         panels = figure.subplots(1, len(metrics), squeeze=False)[0]
         for axes, metric in zip(panels, metrics, strict=True):
-            steps = [one.horizon or 0 for one in found[next(iter(found))]]
+            steps = [one.horizon for one in found[next(iter(found))]]
             for color, (name, results) in zip(itertools.cycle(COLOURS), found.items(), strict=False):
                 (line,) = _band(axes, steps, results, metric, color, "o")
                 line.set_label(name)
@@ -176,7 +176,7 @@ def without_remarks() -> Iterator[None]:
 
 def _errors(axes: Axes, results: list[Result], phase: str) -> list[Any]:
     """WPE against the forward step, with its 95% interval over trials; what the legend names."""
-    steps = [one.horizon or 0 for one in results]
+    steps = [one.horizon for one in results]
     handles = _band(axes, steps, results, "wpe", BLUE, "o")
     handles += _reference(axes, steps, results, "wpe_persistence", BLUE)
     axes.set_ylim(bottom=0)
@@ -191,7 +191,7 @@ def _errors(axes: Axes, results: list[Result], phase: str) -> list[Any]:
 
 def _return_errors(axes: Axes, results: list[Result]) -> list[Any]:
     """REPW on a second scale, with its 95% interval over trials; what the legend names."""
-    steps = [one.horizon or 0 for one in results]
+    steps = [one.horizon for one in results]
     twin = axes.twinx()
     handles = _band(twin, steps, results, "repw", GREEN, "s")
     handles += _reference(twin, steps, results, "repw_persistence", GREEN)
@@ -206,7 +206,7 @@ def _return_errors(axes: Axes, results: list[Result]) -> list[Any]:
 
 def _skill(axes: Axes, results: list[Result]) -> None:
     """Skill against the forward step, with its 95% interval over trials, below the span ceiling."""
-    steps = [one.horizon or 0 for one in results]
+    steps = [one.horizon for one in results]
     _band(axes, steps, results, "skill", BLUE, "o")
     _reference(axes, steps, results, "oracle_skill", BLUE)
     axes.axhline(0, color="black", lw=0.8)

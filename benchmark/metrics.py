@@ -19,7 +19,6 @@ from .intervals import Estimate
 from .protocol import Protocol
 
 Float64 = npt.NDArray[np.float64]
-Track = Literal["forecast", "training"]
 
 WINDOWS = "windows"
 """The pseudo-column that holds the number of windows of each trial."""
@@ -63,8 +62,6 @@ class Metric:
         Whether records keep its sums by position within the PPO iteration too, where origins are stratified by that.
     needs
         The field of the protocol without which it is not measured; empty if it always is.
-    track
-        The track whose runs have it.
     """
 
     name: str
@@ -84,7 +81,6 @@ class Metric:
     beside: str | None = None
     positions: bool = False
     needs: str = ""
-    track: Track = "forecast"
 
     @property
     def columns(self) -> list[str]:
@@ -177,14 +173,9 @@ HEADLINE = "skill"
 """What rows are ranked by."""
 
 
-def of_track(track: str) -> list[Metric]:
-    """The metrics of a track."""
-    return [metric for metric in METRICS if metric.track == track]
-
-
 def of_protocol(protocol: Protocol) -> list[Metric]:
-    """The metrics of the forecast track that a protocol measures."""
-    return [one for one in of_track("forecast") if not one.needs or getattr(protocol, one.needs) is not None]
+    """The metrics that a protocol measures."""
+    return [one for one in METRICS if not one.needs or getattr(protocol, one.needs) is not None]
 
 
 def kept_columns(metrics: Iterable[Metric] = METRICS) -> list[str]:

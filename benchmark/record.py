@@ -17,7 +17,6 @@ from ..utils.files import write_text
 from ..utils.text import first_error
 from . import metrics
 from .intervals import UNDEFINED, Estimate
-from .metrics import Track
 from .protocol import Protocol
 from .provenance import Cost, Provenance
 from .record_v1 import upgrade
@@ -164,16 +163,16 @@ Horizon = Annotated[int, Field(ge=1, le=1000)]
 
 
 class Result(Document):
-    """What came out in one phase and at one horizon, or in one environment."""
+    """What came out in one phase and at one horizon."""
 
-    phase: Literal["learning", "converged", "all"] | None = None
+    phase: Literal["learning", "converged", "all"]
     """The phase of training that its windows are in."""
-    horizon: Horizon | None = None
+    horizon: Horizon
     """Checkpoints ahead."""
-    environment: Text | None = None
-    """Of the training track: the environment."""
+    environment: None = None
+    """Always null: records of format 2 have the field."""
     windows: Count
-    """Windows of the forecast track; of the training track, evaluated policies."""
+    """Its windows."""
     trials: Annotated[int, Field(ge=1, le=MAX_TRIALS)]
     """Trials that the windows are of."""
     estimates: Annotated[dict[Slug, Estimate], Field(max_length=50)]
@@ -206,8 +205,7 @@ class Result(Document):
     @property
     def place(self) -> str:
         """Where in the record it is, as messages say it."""
-        parts = (self.environment, self.phase, self.horizon and f"h = {self.horizon}")
-        return ", ".join(str(part) for part in parts if part)
+        return f"{self.phase}, h = {self.horizon}"
 
     @property
     def above_span_ceiling(self) -> bool:
@@ -253,7 +251,7 @@ class ReturnPair(NamedTuple):
 
 
 class Record(Document):
-    """A run of either track, finished or failed.
+    """A run of the forecast track, finished or failed.
 
     `returns` is a sample, see `scoring.sample_returns`; a failed run has neither results nor returns. A run of the
     validation trials or of fewer windows may lack the metrics of returns, and then has no `returns` either.
@@ -261,8 +259,8 @@ class Record(Document):
 
     format: Literal[2]
     """The format of records."""
-    track: Track
-    """forecast, or training."""
+    track: Literal["forecast"]
+    """The track."""
     status: Status
     """Whether it finished."""
     key: RunKey
@@ -291,13 +289,12 @@ class Record(Document):
         partial = bool(self.key.scope) and not self.has_returns
         if partial and self.returns:
             raise ValueError("returns is of a run whose results have no metrics of returns")
-        places = [(result.phase, result.horizon, result.environment) for result in self.results]
+        places = [result.place for result in self.results]
         for number, (place, result) in enumerate(zip(places, self.results, strict=True)):
             if place in places[:number]:
                 raise ValueError(f"results.{number} is of the same place as results.{places.index(place)}")
-            if self.track == "forecast":
-                _check_forecast_result(f"results.{number}", result, self.key.protocol, with_returns=not partial)
-        if self.track == "forecast" and "forecasts" not in self.artifacts:
+            _check_result(f"results.{number}", result, self.key.protocol, with_returns=not partial)
+        if "forecasts" not in self.artifacts:
             raise ValueError("artifacts.forecasts is missing")
         return self
 
@@ -342,7 +339,7 @@ class Record(Document):
 
     def of_phase(self, phase: str) -> list[Result]:
         """The results of a phase, by horizon."""
-        return sorted((one for one in self.results if one.phase == phase), key=lambda one: one.horizon or 0)
+        return sorted((one for one in self.results if one.phase == phase), key=lambda one: one.horizon)
 
     @property
     def above_span_ceiling(self) -> list[Result]:
@@ -359,29 +356,28 @@ class Record(Document):
         write_text(folder / RECORD_NAME, self.model_dump_json(indent=1) + "\n")
 
 
-def _check_forecast_result(name: str, result: Result, protocol: Protocol, *, with_returns: bool) -> None:
-    """A result of the forecast track has its place, and what the table of metrics says; raises `ValueError`."""
+def _check_result(name: str, result: Result, protocol: Protocol, *, with_returns: bool) -> None:
+    """A result has what the table of metrics says; raises `ValueError`."""
     found = {field: [*getattr(result, field)] for field in metrics.TABLES}
     stratified = protocol.origins_per_position is not None and result.phase != "all"
     metrics.check_tables(name, found, protocol, with_returns=with_returns, stratified=stratified)
-    for field in ("phase", "horizon"):
-        if getattr(result, field) is None:
-            raise ValueError(f"{name}.{field} is missing")
-    if result.environment is not None:
-        raise ValueError(f"{name}.environment is only for the training track")
 
 
 def read_record(path: Path) -> Record:
     """Read and validate a record file; raises `ProtocolError` saying where it is missing, oversized or not valid."""
-    return read_document(path, lambda document: parse(Record, upgrade(document)))
+    return read_document(path, "forecast", lambda document: parse(Record, upgrade(document)))
 
 
-def read_document(path: Path, form: Callable[[Any], Model]) -> Model:
-    """Read a record file of either track, whose parsed JSON `form` validates; raises as `read_record`."""
+def read_document(path: Path, track: Literal["forecast", "training"], form: Callable[[Any], Model]) -> Model:
+    """Read a record file of a track, whose parsed JSON `form` validates; raises as `read_record`."""
     try:
         if path.stat().st_size > RECORD_LIMIT:
             raise ProtocolError(f"{path}: larger than {RECORD_LIMIT} bytes; this is not a record.")
-        return form(strict_json(path.read_text(encoding="utf-8")))
+        document = strict_json(path.read_text(encoding="utf-8"))
+        stated = document.get("track") if isinstance(document, dict) else None
+        if stated in {"forecast", "training"} - {track}:
+            raise ProtocolError(f"{path}: a record of the {stated} track, where one of the {track} track is needed.")
+        return form(document)
     except ValidationError as error:
         raise ProtocolError(f"{path}: field {first_error(error)}.") from None
     except (OSError, ValueError) as error:

@@ -14,7 +14,7 @@ from ..baselines.options import as_settings
 from ..utils.errors import ProtocolError
 from ..utils.tables import Cell, ColumnGroup, FoldedTable
 from .intervals import Estimate
-from .metrics import BY_NAME, HEADLINE, METRICS, Metric, of_track
+from .metrics import BY_NAME, HEADLINE, METRICS, Metric
 from .record import Record, Result
 
 SHOWN_HORIZONS = (1, 2, 5, 10)
@@ -36,7 +36,7 @@ def render(record: Record) -> RenderableType:
         (f"\n{record.scope}: not for a leaderboard" if record.scope else "", "yellow"),
     )
     measured = {name for result in record.results for name in result.estimates}
-    shown = [metric for metric in of_track(record.track) if metric.heading and metric.name in measured]
+    shown = [metric for metric in METRICS if metric.heading and metric.name in measured]
     table = FoldedTable("h", [_columns(metric, interval=metric.interval) for metric in shown])
     sections = {
         "learning": record.of_phase("learning"),
@@ -79,12 +79,14 @@ def _by_position(record: Record) -> list[RenderableType]:
     skills = [result.at_positions(HEADLINE) for result in results]
     if len(skills[0]) == 1:
         return []
-    table = FoldedTable("h", [ColumnGroup((str(position),), HEADLINE) for position in range(len(skills[0]))])
+    table = FoldedTable("h", [ColumnGroup((str(position),), HEADLINE) for position in range(1, len(skills[0]) + 1)])
     for result, values in zip(results, skills, strict=True):
         cells: list[list[Cell]] = [[number(value, BY_NAME[HEADLINE].digits)] for value in values]
         table.add_row(str(result.horizon), cells)
-    last = len(skills[0]) - 1
-    title = f"skill while learning, by the origin's position within its PPO iteration ({last}: the last checkpoint)"
+    title = (
+        "skill while learning, by the origin's position within its PPO iteration "
+        f"({len(skills[0])}: the last checkpoint)"
+    )
     return ["", Text(title, "dim"), table]
 
 
@@ -119,8 +121,9 @@ def render_sweep(sweep: Mapping[str, Sequence[Record]]) -> RenderableType:
     table = _skill_table("options", means)
     for name, row in zip(means.index, means.to_numpy(), strict=True):
         table.add_row(name, _skill_cells(row, means.max().to_numpy()))
-    seeds = len(everything) // len(sweep)
-    foot = f"* the best at that horizon{f'; means of {seeds} seeds' if seeds > 1 else ''}"
+    counts = sorted({len(records) for records in sweep.values()})
+    seeds = " to ".join(dict.fromkeys(map(str, (counts[0], counts[-1]))))
+    foot = f"* the best at that horizon{f'; means of {seeds} seeds' if counts[-1] > 1 else ''}"
     return Group(Text(_spell_skills(everything), "dim"), "", table, "", Text(foot, "dim"))
 
 

@@ -55,6 +55,13 @@ def complete_outer_rules(context: click.Context, option: click.Parameter, typed:
     return [name for name in OUTER_RULES if name.startswith(typed)]
 
 
+def complete_optimizers_and_rules(context: click.Context, option: click.Parameter, typed: str) -> list[str]:
+    """Optimizers and outer rules, those of installed packages among them."""
+    from ..baselines.plugins.discovery import optimizer_names
+
+    return [name for name in optimizer_names() if name.startswith(typed)]
+
+
 def complete_budgets(context: click.Context, option: click.Parameter, typed: str) -> list[str]:
     """Training budgets, the shortest first."""
     from ..baselines.plugins.discovery import BUDGETS

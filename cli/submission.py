@@ -10,7 +10,7 @@ import click
 from .groups import examples
 from .leaderboard.submissions import report_checked, report_training
 from .output import echo, quiet_option
-from .verification import dataset_option, open_checked, records_option, run_argument, state_option
+from .verification import dataset_option, open_checked, records_option, refuse_states, run_argument, state_option
 
 if TYPE_CHECKING:
     from ..benchmark.record import Record
@@ -53,9 +53,12 @@ def submit(
     check_repo(repo)
     record: Record | TrainingRecord | None
     if is_training_record(run_folder):
+        if dataset_name or records:
+            raise click.UsageError("--dataset and --records are not for runs of the training track.")
         record, files = read_training_record(run_folder), pull_request.TRAINING_SUBMITTED
         refused = not report_training([run_folder], None, states)[0].passed  # by itself: others may come before it
     else:
+        refuse_states(states)
         check_files(run_folder)
         checked = report_checked([run_folder], known, dataset_name)
         record, refused, files = checked[0].record, bool(checked[0].problems), SUBMITTED

@@ -28,7 +28,7 @@ def suite() -> None:
 
 def _folder(ctx: click.Context, parameter: click.Parameter, value: Path | None) -> Path | None:
     if re.match(r"\w{2,}:/", str(value)):  # such as s3://bucket, whose two slashes a path makes one
-        raise click.BadParameter("this is a folder here; `suite run --results` takes an address.")
+        raise click.BadParameter("an address, where a folder is needed; `suite run --results` takes addresses.")
     return value
 
 

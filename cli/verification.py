@@ -48,6 +48,12 @@ state_option = click.option(
 )
 
 
+def refuse_states(states: tuple[Path, ...]) -> None:
+    """Refuse --state for a run of the forecast track."""
+    if states:
+        raise click.UsageError("--state is only for runs of the training track.")
+
+
 def open_dataset_of(name: str) -> Dataset:
     """A dataset by name, downloaded if need be."""
     from ..registry.loading import load_dataset
@@ -108,10 +114,11 @@ def verify(
     from ..leaderboard.verify.rescore import compare_numbers
 
     if is_training_record(run_folder):
-        if dataset_name:
-            raise click.UsageError("--dataset is not for runs of the training track.")
+        if dataset_name or fresh:
+            raise click.UsageError("--dataset and --fresh are not for runs of the training track.")
         _verify_training(run_folder, states, as_json, attest=attest, records=records)
         return
+    refuse_states(states)
     run = open_checked(run_folder, dataset_name)
     if attest:
         record_path, kept = find(run.record, records)
@@ -157,7 +164,7 @@ def _verify_training(
         if len(found.differences) > SHOWN:
             echo(f"... and {len(found.differences) - SHOWN} more")
         again = f"{len(found.trials)} trials trained again for {found.iterations} iterations"
-        how = "all agree, the trials bit for bit" if found.agrees else f"{len(found.differences):,} things differ"
+        how = "all agree, the trials bit for bit" if found.agrees else f"{len(found.differences):,} of them differ"
         echo(f"{found.numbers:,} numbers recomputed from the curves, {again}: {how}.")
     if not found.agrees:
         sys.exit(1)
@@ -238,10 +245,13 @@ def reproduce(
     from ..leaderboard.verify.reproduce import reproduce as run_again
 
     if is_training_record(run_folder):
-        if dataset_name or out or device:
-            raise click.UsageError("--dataset, --out and --device are not for runs of the training track.")
+        if dataset_name or out or device or timeout or memory:
+            raise click.UsageError(
+                "--dataset, --out, --device, --timeout and --memory are not for runs of the training track."
+            )
         _verify_training(run_folder, states, as_json=False, whole=True, attest=attest, records=records)
         return
+    refuse_states(states)
     limits = build_limits(timeout, memory)
     record = stated_record(run_folder)
     if attest and device not in (None, record.key.device):

@@ -25,12 +25,11 @@ from ..utils.canonical import canonical_json, strict_json
 from ..utils.errors import DatasetError
 from ..utils.fields import Sha256
 from ..utils.files import sha256, write_text
-from ..utils.tensorfile import HEADER_LIMIT, read_header, tensor_digests
+from ..utils.tensorfile import HEADER_LIMIT, SUFFIX, read_header, tensor_digests
 
 PATH_LIMIT = 200
 PART_PATTERN = r"[A-Za-z0-9_][A-Za-z0-9._-]*"
 """A folder or file of a listed path; what begins with a dot is the store's own."""
-SUFFIX = ".safetensors"
 VERIFIED_NAME = ".verified.json"
 """In the folder of a dataset: which of its files were hashed, and when each was last written then."""
 REQUESTED_NAME = ".trials.json"

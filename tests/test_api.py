@@ -177,10 +177,9 @@ def test_when_a_metric_is_not_in_an_older_record_then_the_others_are_compared(co
         (record(dataset="toy/ppo-v2"), r"the dataset differs .*toy/ppo-v1 here, toy/ppo-v2 there"),
         (record(digest="c" * 64), "the dataset differs"),
         (record(trials=11), "test trials differ"),
-        (record().model_copy(update={"track": "training"}), r"the track differs \(forecast here, training there\)"),
         (of_five_windows(record()), r"differs \(limit: None here, 5 there\)"),
     ],
-    ids=["dataset", "digest", "trials", "track", "windows"],
+    ids=["dataset", "digest", "trials", "windows"],
 )
 def test_when_runs_cannot_be_paired_then_it_is_said_why(other, named, comparable):
     with pytest.raises(ProtocolError, match=named):
@@ -207,7 +206,6 @@ def test_when_a_records_protocol_is_not_known_then_it_is_not_compared(changes, c
 def test_a_record_that_cannot_be_scored_is_not_reproduced(tmp_path):
     for one, reason in (
         (failed_run(), "failed at fit"),
-        (record().model_copy(update={"track": "training"}), "of the training track"),
         (record(), "its protocol has the number 1 but another horizon, resamples"),
     ):
         with pytest.raises(ProtocolError, match=reason):
@@ -268,20 +266,6 @@ def test_results_of_failed_runs_alone_are_a_frame_without_rows(tmp_path):
     assert len(found) == 0
     assert list(found.columns) == list(whole.columns)
     assert found["horizon"].dtype == whole["horizon"].dtype == "Int64"
-
-
-@pytest.mark.parametrize("name", ["state", "disputed", "method", "skill_low", "auc_high"])
-def test_no_metric_takes_the_name_of_another_column(name, tmp_path):
-    def of_training(metric):
-        one = record().results[0]
-        place = {"environment": "Hopper-v4", "phase": None, "horizon": None, "estimates": {metric: one["skill"]}}
-        changes = {"track": "training", "results": (one.model_copy(update=place),)}
-        return record().model_copy(update=changes)
-
-    with pytest.raises(ProtocolError, match=f"metric {name} has the name of another column"):
-        tipl_bench.load_results(write(tmp_path / "taken", of_training(name)))
-    found = tipl_bench.load_results(write(tmp_path / "free", of_training("auc")))
-    assert found["auc"].tolist() == [record().results[0]["skill"].value]
 
 
 def test_all_public_names_are_there():

@@ -136,7 +136,7 @@ def plugins(in_tree: Mapping[str, str], group: str = ENTRY_POINTS) -> list[Plugi
     Those that clash with another have a problem.
     """
     found = sorted(_announced(group), key=lambda plugin: plugin.name)
-    return [replace(plugin, problem=plugin.problem or _clash(plugin, found, in_tree)) for plugin in found]
+    return [replace(plugin, problem=plugin.problem or _clash(plugin, found, in_tree, group)) for plugin in found]
 
 
 def _announced(group: str) -> Iterator[Plugin]:
@@ -153,13 +153,16 @@ def _announced(group: str) -> Iterator[Plugin]:
             yield from (Plugin(point.name, point.value, package) for point in points)
 
 
-def _clash(plugin: Plugin, others: list[Plugin], in_tree: Mapping[str, str]) -> str | None:
+def _clash(plugin: Plugin, others: list[Plugin], in_tree: Mapping[str, str], group: str) -> str | None:
     """Why a name cannot be used: not a name, or not told apart from another's by people or file systems."""
     if len(plugin.name) > SLUG_LENGTH or not re.fullmatch(SLUG_PATTERN, plugin.name):
         return f"its name is not letters and digits joined by - . or _, {SLUG_LENGTH} at most"
     folded = plugin.name.casefold()
-    if name := next((name for name in (*in_tree, SEES_THE_FUTURE) if name.casefold() == folded), None):
-        return f"{name!r} is a predictor of tipl-bench itself; rename the one of {plugin.distribution}"
+    taken, kind = (*in_tree, SEES_THE_FUTURE), "a predictor"
+    if group == OPTIMIZER_ENTRY_POINTS:
+        taken, kind = (*in_tree,), "an optimizer or outer rule"
+    if name := next((name for name in taken if name.casefold() == folded), None):
+        return f"{name!r} is {kind} of tipl-bench itself; rename the one of {plugin.distribution}"
     for other in others:
         if other.name.casefold() == folded and (other.name, other.distribution) != (plugin.name, plugin.distribution):
             both = sorted(f"{one.distribution} ({one_line(one.name, 60)})" for one in (plugin, other))

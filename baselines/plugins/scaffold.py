@@ -108,7 +108,7 @@ def write_package(
                 f"`{option}=`: {one_line(address)!r} is not a web address, such as https://example.org/code."
             )
     if name in kind.taken():
-        raise OptionError(f"There is {kind.article.lower()} {kind.kind} {name!r} already; choose another name.")
+        raise OptionError(f"The name {name!r} is taken (`tipl-bench {kind.commands}`); choose another one.")
     if _is_taken(module):
         raise OptionError(f"A module {module!r} is installed already, which this one would hide; choose another name.")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):

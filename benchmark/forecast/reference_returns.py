@@ -20,7 +20,7 @@ from ...utils.progress import Progress, silent
 from ...utils.tensorfile import create_tensors, map_tensors
 from ..protocol import Protocol
 from .true_returns import curves_name, evaluate_curves, iteration_ends, learning_curves, true_returns, write_curves
-from .windows import EvaluationWindow, read_curve, test_windows, windows_of_trials
+from .windows import EvaluationWindow, evaluation_windows, read_curve, windows_of_trials
 
 Float64 = npt.NDArray[np.float64]
 
@@ -93,7 +93,7 @@ def reference_returns(
     DatasetError
         If the derived data are damaged or not those that the catalog pins, or belong to other windows.
     """
-    windows = test_windows(dataset, protocol) if windows is None else windows
+    windows = evaluation_windows(dataset, protocol) if windows is None else windows
     derived = find_derived(dataset, protocol.version)
     path = derived.file(file_name(protocol)) if derived else None
     if path is None:

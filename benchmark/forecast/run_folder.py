@@ -117,13 +117,11 @@ class FittedState:
 
 
 def check_scorable(record: Record) -> None:
-    """A finished run of the forecast track, of a protocol that is known; raises `ProtocolError` for anything else."""
+    """A finished run of a protocol that is known; raises `ProtocolError` for anything else."""
     if record.failed:
         raise ProtocolError(
             f"the run failed at {record.status.stage} ({record.status.reason}). It has no results; repeat it."
         )
-    if record.track != "forecast":
-        raise ProtocolError(f"of the {record.track} track; only runs of the forecast track can be scored.")
     check_known(record.key.protocol)
 
 

@@ -183,14 +183,6 @@ def windows_of_trials(
     return windows
 
 
-def test_windows(dataset: Dataset, protocol: Protocol) -> list[EvaluationWindow]:
-    """All windows of a dataset's test trials; raises as `evaluation_windows`."""
-    return evaluation_windows(dataset, protocol)
-
-
-test_windows.__test__ = False  # type: ignore[attr-defined]  # a name for users, not a pytest test
-
-
 def spread_windows(windows: Sequence[EvaluationWindow], count: int) -> list[EvaluationWindow]:
     """Choose windows, evenly over the phases, over the trials of each, and over the origins of each trial.
 

@@ -98,10 +98,11 @@ def tasks_of(suite: Suite) -> list[Task]:
             _add_dataset(name, task.arguments["protocol"], datasets)
     found: dict[str, Task] = {}
     for task in (*datasets.values(), *runs, *trainings):
-        if found.setdefault(task.name, task) != task:
-            raise OptionError(
-                f"Two entries of the suite have different runs of the name {task.name}; rename one's class."
-            )
+        other = found.setdefault(task.name, task)
+        if other != task:
+            classes = other.arguments.get("model") != task.arguments.get("model")
+            way_out = "rename one's class" if classes else "make them one entry"
+            raise OptionError(f"Two entries of the suite have different runs of the name {task.name}; {way_out}.")
     for task in trainings:
         for name in task.needs:
             if name not in found:

@@ -88,7 +88,7 @@ class RunLog:
         means: dict[str, list[float | None]] = {}
         for one in results:
             values = {f"{one.phase}/{name}": estimate.value for name, estimate in one.estimates.items()}
-            self.add(values, one.horizon or 0, "horizon")
+            self.add(values, one.horizon, "horizon")
             for name, estimate in one.estimates.items():
                 if name in BY_NAME and BY_NAME[name].averaged:
                     means.setdefault(f"final/{one.phase}/{name}", []).append(estimate.value)

@@ -9,8 +9,17 @@ from ...utils.errors import ProtocolError
 from ...utils.text import one_line
 from ..intervals import Estimate
 from .metrics import paired
+from .protocol import TrainingProtocol
 from .record import TrainingRecord, read_training_record
 from .run import TrainingRun
+
+COMPARED = {
+    "protocol": "protocol",
+    "split": "split",
+    "trials": "number of trials",
+    "iterations": "number of iterations",
+}
+"""Fields of a key that runs must share, in words."""
 
 Comparable = TrainingRun | TrainingRecord | Path | str
 
@@ -39,18 +48,23 @@ def compare_training(runs: Sequence[Comparable], against: Comparable) -> dict[st
     found: dict[str, dict[str, Estimate]] = {}
     for run in runs:
         record = _record(run)
-        for what in ("protocol", "split", "trials", "iterations"):
-            if getattr(record.key, what) != getattr(other.key, what):
+        for field, what in COMPARED.items():
+            mine, theirs = getattr(record.key, field), getattr(other.key, field)
+            if mine != theirs:
+                values = f"{mine}, {theirs}" if field != "protocol" else f"{_spell(mine)}, {_spell(theirs)}"
                 raise ProtocolError(
-                    f"{record.key.label} and {other.key.label} are of another "
-                    f"{what.removesuffix('s') if what != 'iterations' else 'number of iterations'}: runs are compared "
-                    "on the same trials alone."
+                    f"{record.key.label} and {other.key.label} cannot be compared: the {what} differs ({values}). "
+                    "Train both on the same."
                 )
         label = record.key.label
         found[label if label not in found else f"{label} ({len(found)})"] = paired(
             record.columns, other.columns, other.key.protocol
         )
     return found
+
+
+def _spell(protocol: TrainingProtocol) -> str:
+    return f"version {protocol.version} of {protocol.environment}"
 
 
 def _record(run: Comparable) -> TrainingRecord:

@@ -17,7 +17,7 @@ from ...utils.fields import Count, Document, Finite, Seconds, Sha256, Slug, pars
 from ...utils.files import write_text
 from ..intervals import UNDEFINED, Estimate
 from ..provenance import Provenance
-from ..record import MAX_TRIALS, RECORD_NAME, DatasetIdentity, Option, Status, read_document
+from ..record import MAX_TRIALS, RECORD_LIMIT, RECORD_NAME, DatasetIdentity, Option, Status, read_document
 from .metrics import METRICS
 from .protocol import PROTOCOLS, TrainingProtocol
 
@@ -179,6 +179,8 @@ def as_rows(columns: Mapping[str, Float64]) -> dict[str, tuple[float | None, ...
 def is_training_record(path: Path) -> bool:
     """Whether a record file, or that of a run folder, is of the training track; False where that cannot be read."""
     file = path / RECORD_NAME if path.is_dir() else path
+    if file.is_symlink() or not file.is_file() or file.stat().st_size > RECORD_LIMIT:
+        return False
     try:
         document: Any = strict_json(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -189,7 +191,7 @@ def is_training_record(path: Path) -> bool:
 def read_training_record(path: Path) -> TrainingRecord:
     """Read and validate a record file, or that of a run folder; raises `ProtocolError` for one that is not valid."""
     file = path / RECORD_NAME if path.is_dir() else path
-    record = read_document(file, partial(parse, TrainingRecord))
+    record = read_document(file, "training", partial(parse, TrainingRecord))
     stated = record.key.protocol
     if PROTOCOLS.get(stated.environment) != stated:
         raise ProtocolError(

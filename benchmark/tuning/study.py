@@ -40,12 +40,16 @@ class Study:
         try:
             self.study = self._open(journal)
             self.earlier = self._earlier()
+        except OSError:  # of the disk: the journal may be whole
+            raise
         except Exception as error:  # optuna's, of whatever stands in the file
-            why = one_line(repr(error), 100)
+            damaged = journal.with_name(f"{journal.name}.damaged")
             warnings.warn(
-                f"{journal} is damaged ({why}): the search begins anew; runs that it finished count.", stacklevel=2
+                f"{journal} is damaged ({one_line(repr(error), 100)}) and is kept as {damaged.name}: the search begins "
+                "anew; runs that it finished count.",
+                stacklevel=2,
             )
-            journal.unlink(missing_ok=True)
+            journal.replace(damaged)
             self.study = self._open(journal)
             self.earlier = []
 

@@ -76,7 +76,11 @@ def dispute_row(record: Path, reason: str, resolve: bool) -> None:
     "--out", type=click.Path(path_type=Path), default=Path(), show_default="this folder", help="Folder to write."
 )
 def build_board(records: Path | None, out: Path) -> None:
-    """Build leaderboard/README.md, README.md's best rows, docs/board/ and the suite `board` from the records."""
+    """Build all that shows the records.
+
+    That is leaderboard/README.md, README.md's best rows, docs/board/, docs/reference.md, docs/predictors.md and the
+    suite `board`.
+    """
     from ...leaderboard.build import build
 
     for path in build(records, out):

@@ -117,8 +117,11 @@ def _add_training(
     run_folder: Path, records: Path, states: tuple[Path, ...], whole: bool, cluster: Cluster | None
 ) -> Path:
     """Train a training run again, or a part of it, and add it if that gives the same."""
+    from ...benchmark.training.record import read_training_record
     from ...leaderboard.training.check import accept
+    from ...leaderboard.training.store import check_kept
 
+    check_kept(read_training_record(run_folder), records)  # before the hours
     (checked,) = report_training([run_folder], None, states, whole=whole, cluster=cluster)
     return accept(checked, records)
 

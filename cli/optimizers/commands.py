@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from ..completion import complete_optimizers
+from ..completion import complete_optimizers_and_rules
 from ..groups import ListingCommands, as_options, examples
 from ..options import json_option
 from ..output import Bars, console, echo, print_descriptions, quiet_option
@@ -70,7 +70,7 @@ def _description(name: str) -> dict[str, Any]:
 
 
 @optimizers.command("show", epilog=examples("optimizers show outer-step"))
-@click.argument("name", shell_complete=complete_optimizers)
+@click.argument("name", shell_complete=complete_optimizers_and_rules)
 @json_option
 def show_optimizer(name: str, as_json: bool) -> None:
     """Show the settings of one."""
@@ -121,7 +121,7 @@ def new_optimizer(name: str, outer: bool, out: Path | None, url: str | None, pap
     short_help="Check an optimizer's contract.",
     epilog=examples("optimizers check outer-step", "optimizers check jump --set predictor=linear"),
 )
-@click.argument("name", shell_complete=complete_optimizers)
+@click.argument("name", shell_complete=complete_optimizers_and_rules)
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Set one of its settings; repeatable.")
 @quiet_option
 @json_option

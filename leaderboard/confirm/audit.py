@@ -22,7 +22,7 @@ from ..store.evidence import fingerprint, read
 from ..store.records import load
 from ..verify.folder import open_run
 from ..verify.rescore import rescore
-from .confirm import compare
+from .confirm import compare, run_name
 from .fresh_set import DATASET_FOLDER, RUNS_FOLDER, Secret, read_secret
 from .reveal import SEEDS_NAME
 
@@ -140,9 +140,9 @@ def _check_row(
     progress: Progress,
 ) -> Iterator[str]:
     """The forecasts score what the evidence beside a record says."""
-    runs = [open_run(run, dataset) for run in sorted((folder / RUNS_FOLDER).glob(f"{path.stem}-*"))]
-    run = next((run for run in runs if run.record.forecasts_sha256 == stated.forecasts), None)
-    if run is None:
+    run_folder = folder / RUNS_FOLDER / run_name(path, record)
+    run = open_run(run_folder, dataset) if run_folder.exists() else None
+    if run is None or run.record.forecasts_sha256 != stated.forecasts:
         raise ProtocolError(
             f"{path.name}: {folder / RUNS_FOLDER} lacks the forecasts {stated.forecasts} of its evidence."
         )

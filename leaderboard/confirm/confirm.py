@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from ...baselines import method_code
 from ...benchmark.forecast.reference_returns import reference_returns
-from ...benchmark.forecast.windows import test_windows
+from ...benchmark.forecast.windows import evaluation_windows
 from ...benchmark.metrics import BY_NAME, HEADLINE
 from ...benchmark.protocol import Protocol
 from ...benchmark.record import Record
@@ -88,8 +88,13 @@ class _Claim:
 
     @property
     def run_name(self) -> str:
-        """The name of its run's folder in a set: another record has another."""
-        return f"{self.path.stem}-{evidence.fingerprint(self.record)[:8]}"
+        """The name of its run's folder in a set."""
+        return run_name(self.path, self.record)
+
+
+def run_name(path: Path, record: Record) -> str:
+    """The name of the folder of a record's run in a set: another record has another."""
+    return f"{path.stem}-{evidence.fingerprint(record)[:8]}"
 
 
 def confirm(
@@ -307,7 +312,7 @@ def _compared(claimed: Record, phase: str, name: str, rule: Rule, public: Sample
 
 def _persistence_errors(dataset: Dataset, protocol: Protocol, phase: str) -> npt.NDArray[np.float64]:
     """The return errors of persistence, summed over the phase's windows of each test trial that has any, [K, H]."""
-    windows = test_windows(dataset, protocol)
+    windows = evaluation_windows(dataset, protocol)
     returns = reference_returns(dataset, protocol, windows=windows)
     errors = np.abs(returns.target - returns.origin[:, None])
     trials = np.array([window.trial for window in windows])

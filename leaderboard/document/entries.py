@@ -27,12 +27,7 @@ from ..store.evidence import RowStatus, State, row_status
 from ..store.records import COMMITTED
 from .schema import STATES, Commands
 
-REQUIRED_SUMS = {
-    column
-    for metric in METRICS
-    if metric.track == "forecast" and metric.by_trial and metric.required
-    for column in metric.columns
-}
+REQUIRED_SUMS = {column for metric in METRICS if metric.by_trial and metric.required for column in metric.columns}
 """Columns of which every record has sums by trial."""
 
 
@@ -140,7 +135,7 @@ def boards(stored: Mapping[Path, Record]) -> dict[str, list[Entry]]:
     """
     groups: dict[str, list[tuple[Path, Record]]] = {}
     for path, record in stored.items():
-        if record.track != "forecast" or record.failed:
+        if record.failed:
             continue
         if record.key.seed not in ROW_SEEDS:
             seeds = ", ".join(map(str, ROW_SEEDS))
@@ -218,13 +213,13 @@ def _shape(path: Path, record: Record) -> dict[str, tuple[int, ...]]:
     """Test trials at each horizon of each phase."""
     shape: dict[str, tuple[int, ...]] = {}
     horizons: dict[str, list[int]] = {}
-    for result in sorted(record.results, key=lambda result: result.horizon or 0):
-        phase = result.phase or ""
+    for result in sorted(record.results, key=lambda result: result.horizon):
+        phase = result.phase
         lengths = {len(result.by_trial.get(column, ())) for column in {*REQUIRED_SUMS, *result.by_trial}}
         if lengths != {result.trials}:
             raise ProtocolError(f"{path}: its sums by trial are not of {result.trials} trials each.")
         shape[phase] = (*shape.get(phase, ()), result.trials)
-        horizons.setdefault(phase, []).append(result.horizon or 0)
+        horizons.setdefault(phase, []).append(result.horizon)
     steps = list(range(1, record.key.protocol.horizon + 1))
     if not shape or any(horizons[phase] != steps or len(set(trials)) > 1 for phase, trials in shape.items()):
         raise ProtocolError(f"{path}: not of horizons 1 to {len(steps)} on the same test trials in every phase.")

@@ -24,11 +24,7 @@ ERROR, PERSISTENCE = "wpe", "wpe_persistence"
 """Columns of the weight errors of rows, and of persistence on the same windows."""
 PHASES = ("learning", "converged", "all")
 SHOWN = (
-    *(
-        MetricInfo(**{name: getattr(metric, name) for name in MetricInfo.model_fields})
-        for metric in METRICS
-        if metric.track == "forecast"
-    ),
+    *(MetricInfo(**{name: getattr(metric, name) for name in MetricInfo.model_fields}) for metric in METRICS),
     MetricInfo(
         name=BRANCHING,
         label="branching ceiling",
@@ -40,8 +36,8 @@ SHOWN = (
     ),
 )
 """Metrics of records, and the ceiling that is measured apart from them."""
-SCORES = [metric for metric in METRICS if metric.track == "forecast" and metric.direction is not None]
-REFERENCES = [metric for metric in METRICS if metric.track == "forecast" and metric.direction is None]
+SCORES = [metric for metric in METRICS if metric.direction is not None]
+REFERENCES = [metric for metric in METRICS if metric.direction is None]
 
 
 def bootstrap_settings(protocol: Protocol) -> dict[str, Any]:

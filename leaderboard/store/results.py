@@ -11,7 +11,6 @@ import pandas as pd
 from ...benchmark.metrics import METRICS
 from ...benchmark.record import Record, Result
 from ...utils.canonical import canonical_json
-from ...utils.errors import ProtocolError
 from .evidence import row_status
 from .records import load
 
@@ -34,21 +33,16 @@ def load_results(records: Path | str | None = None) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        One row per record, phase and horizon (or environment): what was run on what, the row's `state` and whether it
-        is `disputed`, and each metric as three columns: its value, and `_low` and `_high`. Failed runs have no rows.
+        One row per record, phase and horizon: what was run on what, the row's `state` and whether it is
+        `disputed`, and each metric as three columns: its value, and `_low` and `_high`. Failed runs have no rows.
 
     Raises
     ------
     ProtocolError
-        If there are no records, or one is not valid or has a metric by the name of another column.
+        If there are no records, or one is not valid.
     """
     found = load(Path(records) if records else None)
-    names = dict.fromkeys(metric.name for metric in METRICS)
-    for path, record in found.items():
-        for name in (name for result in record.results for name in result.estimates if name not in names):
-            if name in COLUMNS or name.endswith(tuple(f"_{bound}" for bound in BOUNDS)):
-                raise ProtocolError(f"{path}: the metric {name} has the name of another column; rename the metric.")
-            names[name] = None
+    names = [metric.name for metric in METRICS]
     rows = []
     for path, record in found.items():
         common = _of_record(path, record)
@@ -79,10 +73,7 @@ def _of_record(path: Path, record: Record) -> dict[str, Any]:
 
 
 def _of_result(result: Result, names: Iterable[str]) -> dict[str, Any]:
-    row: dict[str, Any] = {"phase": result.phase, "horizon": result.horizon}
-    if result.environment is not None:
-        row["environment"] = result.environment
-    row |= {"windows": result.windows, "trials": result.trials}
+    row: dict[str, Any] = {name: getattr(result, name) for name in ("phase", "horizon", "windows", "trials")}
     for name in names:
         estimate = result[name]
         row |= {name: estimate.value, **{f"{name}_{bound}": getattr(estimate, bound) for bound in BOUNDS}}

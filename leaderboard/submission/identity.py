@@ -121,7 +121,7 @@ def find_near_copies(record: Record, others: Mapping[Path, Record]) -> Iterator[
     for path, other in others.items():
         method = other.key.method
         same_board = (other.key.dataset, other.key.protocol) == (record.key.dataset, record.key.protocol)
-        if not same_board or method.name in (record.key.method.name, *seen) or other.track != "forecast":
+        if not same_board or method.name in (record.key.method.name, *seen):
             continue
         theirs = _errors(other)
         if own.shape != theirs.shape:

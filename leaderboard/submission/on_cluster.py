@@ -55,7 +55,7 @@ class ClusterExaminations:
         self._stack.close()
 
     def begin(self, folders: Sequence[Path], open_dataset: OpenDataset, *, rerun: bool) -> None:
-        """Begin to examine runs, those that can be; what is wrong with the others is for their check to say."""
+        """Begin to examine runs, those that can be; the check of the others says what is wrong with them."""
         for number, folder in enumerate(folders):
             with contextlib.suppress(TiplBenchError):
                 record = open_record(folder)

@@ -13,7 +13,7 @@ from ...utils.errors import ProcessEndedError, ProtocolError, TiplBenchError
 from ...utils.progress import Progress, silent
 from ...utils.text import one_line
 from .evidence import attest
-from .store import add, check_whole, file_name, load
+from .store import add, check_kept, check_whole, file_name, load
 from .table import table
 
 
@@ -75,7 +75,10 @@ def check_training(
     places, states = {}, tuple(states)
     for folder in folders:
         try:
-            check_whole(folder, read_training_record(folder))
+            record = read_training_record(folder)
+            check_whole(folder, record)
+            if records:
+                check_kept(record, records)
             iterations = None if whole else REPLAYED
             checked = verify_training(folder, iterations=iterations, states=states, progress=progress, cluster=cluster)
         except ProcessEndedError as error:
@@ -84,10 +87,10 @@ def check_training(
         except TiplBenchError as error:
             found.append(TrainingRunCheck(folder, (one_line(error, 500),)))
             continue
-        name, problems = file_name(checked.record).removesuffix(".json"), [*checked.differences]
+        name, problems = file_name(checked.record).removesuffix(".json"), tuple(checked.differences)
         if name in taken and taken[name].artifacts != checked.record.artifacts:
-            problems.append("another result of the same run is there; a row is never changed")
-        found.append(TrainingRunCheck(folder, tuple(problems), checked))
+            problems += ("the submission has another result of the same run",)
+        found.append(TrainingRunCheck(folder, problems, checked))
         if not problems:
             places[name] = len(found) - 1
             taken[name] = checked.record
@@ -115,7 +118,8 @@ def accept(checked: TrainingRunCheck, records: Path) -> Path:
     if checked.not_examined:
         raise ProcessEndedError(checked.not_examined)
     if checked.problems or checked.found is None:
-        raise ProtocolError(f"{checked.folder} is not what it says: {'; '.join(checked.problems[:3])}")
+        problems = "; ".join(checked.problems[:3])
+        raise ProtocolError(f"{checked.folder} is rejected; the leaderboard is unchanged: {problems}")
     path = add(checked.folder, records)
     attest(checked.found, records)
     return path

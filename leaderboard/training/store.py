@@ -36,20 +36,25 @@ def add(run: Path, records: Path) -> Path:
     """
     record = read_training_record(run)
     check_whole(run, record)
+    check_kept(record, records)
     target = records / FOLDER / file_name(record)
     if target.exists():
-        kept = read_training_record(target)
-        if kept.artifacts != record.artifacts:
-            raise ProtocolError(
-                f"{target} is another result of the same run. A row is never changed silently: remove that file and "
-                "its curves to replace it."
-            )
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     for name, place in ((CURVES_NAME, curves_path(target)), (RECORD_NAME, target)):  # a record never lacks its curves
         with replace_atomically(place) as temporary:
             temporary.write_bytes((run / name).read_bytes())
     return target
+
+
+def check_kept(record: TrainingRecord, records: Path) -> None:
+    """The records have no other result of a run; raises `ProtocolError`."""
+    path = records / FOLDER / file_name(record)
+    if path.exists() and read_training_record(path).artifacts != record.artifacts:
+        raise ProtocolError(
+            f"{path} is another result of the same run. A row is never changed silently: remove that file and its "
+            "curves to replace it."
+        )
 
 
 def find(record: TrainingRecord, records: Path) -> Path:

@@ -25,6 +25,7 @@ from ...benchmark.forecast.windows import EvaluationWindow, evaluation_windows
 from ...benchmark.record import KEY_NAME, RECORD_LIMIT, RECORD_NAME, Record, read_record, unfinished
 from ...benchmark.request import is_identified
 from ...benchmark.run import Run
+from ...benchmark.training.record import is_training_record
 from ...registry.dataset import Dataset
 from ...registry.loading import load_dataset
 from ...utils.errors import DatasetError, ProtocolError, TiplBenchError
@@ -162,6 +163,11 @@ def check_files(folder: Path) -> None:
     if why := unfinished(folder):
         raise ProtocolError(why)
     _check_present(folder, RECORD_NAME)
+    if is_training_record(folder):
+        raise ProtocolError(
+            f"{folder}: a run of the training track, where one of the forecast track is needed. The commands "
+            "`tipl-bench verify` and `tipl-bench reproduce` check both."
+        )
     for path in sorted(folder.iterdir()):
         if path.is_symlink() or not path.is_file():
             raise ProtocolError(f"{folder}: {path.name!r} is not a plain file; links and folders are not allowed.")

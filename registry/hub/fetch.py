@@ -3,8 +3,8 @@
 Files in Xet storage, where the Hub keeps large ones, come through `huggingface_hub.hf_hub_download`. It writes no more
 than the stated size; after a kill it starts the file anew, and finished files stay.
 
-Over plain HTTP (no hf_xet, `HF_HUB_DISABLE_XET`, a mirror) the bytes are streamed here. What stood against the client
-(2.4), measured on loopback with files of 64 MB: killed at 42 MB, it fetches all 64 MB again and leaves the 42 MB behind
+Over plain HTTP (no hf_xet, `HF_HUB_DISABLE_XET`, a mirror) the bytes are streamed here. Why not by the client (2.4),
+as measured on loopback with files of 64 MB: killed at 42 MB, it fetches all 64 MB again and leaves the 42 MB behind
 (here: the missing 26 MB); a body without end is written until it ends or the disk is full, 1.1 GB where that was sent
 (here: not one byte beyond the manifest's size); 100 to 130 MB/s (here: 230 to 385).
 """

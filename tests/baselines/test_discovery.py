@@ -12,6 +12,8 @@ from click.testing import CliRunner
 from helpers import synthetic
 from helpers.plugins import install
 from tipl_bench.baselines import IN_TREE, predictor, predictor_names, predictor_type
+from tipl_bench.baselines.optimizers import OPTIMIZERS, OUTER_RULES
+from tipl_bench.baselines.plugins.discovery import OPTIMIZER_ENTRY_POINTS, plugins
 from tipl_bench.benchmark.request import RunRequest
 from tipl_bench.benchmark.run import execute
 from tipl_bench.cli import main
@@ -136,6 +138,16 @@ def test_when_names_are_not_told_apart_then_none_of_them_is_used_and_both_packag
     with pytest.raises(PredictorError, match=f"{name}: {problem}"):
         predictor_type(name)
     assert predictor_type("linear").name == "linear"
+
+
+def test_when_a_package_announces_an_optimizer_by_a_taken_name_then_the_problem_says_optimizer(tmp_path, monkeypatch):
+    points = {"Adam": "helpers.third_party:Raising", "tipl-published": "helpers.third_party:Raising"}
+    install(tmp_path, "first", points, monkeypatch, group=OPTIMIZER_ENTRY_POINTS)
+    found = {one.name: one.problem for one in plugins(OPTIMIZERS | OUTER_RULES, OPTIMIZER_ENTRY_POINTS)}
+    assert found == {
+        "Adam": "'adam' is an optimizer or outer rule of tipl-bench itself; rename the one of first",
+        "tipl-published": None,
+    }
 
 
 def test_when_the_package_of_a_new_predictor_is_not_installed_then_the_command_is_named(tmp_path):

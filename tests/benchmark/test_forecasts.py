@@ -11,7 +11,7 @@ from helpers.third_party import NoOptions
 from tipl_bench.baselines.linear import Linear, LinearOptions
 from tipl_bench.benchmark.forecast import forecasting as forecast_module
 from tipl_bench.benchmark.forecast.forecasting import write_forecasts
-from tipl_bench.benchmark.forecast.windows import test_windows
+from tipl_bench.benchmark.forecast.windows import evaluation_windows
 from tipl_bench.utils.errors import PredictorError
 from tipl_bench.utils.progress import silent
 from tipl_bench.utils.tensorfile import map_tensors
@@ -19,18 +19,18 @@ from tipl_bench.utils.tensorfile import map_tensors
 
 def written(predictor, dataset, path, progress=silent):
     """The forecast file's tensors."""
-    write_forecasts(predictor, dataset, test_windows(dataset, synthetic.SMALL), synthetic.SMALL, path, progress)
+    write_forecasts(predictor, dataset, evaluation_windows(dataset, synthetic.SMALL), synthetic.SMALL, path, progress)
     return map_tensors(path)
 
 
 def in_time(dataset):
     """The windows of a dataset in the order in which a predictor meets them."""
-    return sorted(test_windows(dataset, synthetic.SMALL), key=lambda window: window.origin)
+    return sorted(evaluation_windows(dataset, synthetic.SMALL), key=lambda window: window.origin)
 
 
 @pytest.mark.parametrize("length", [20, 40])
 def test_when_forecasts_are_written_then_row_and_window_belong_together(length, walking, tmp_path):
-    windows = test_windows(walking, synthetic.SMALL)
+    windows = evaluation_windows(walking, synthetic.SMALL)
     tensors = written(third_party.Watching(NoOptions(), length), walking, tmp_path / "forecasts.safetensors")
     assert tensors["trial"].tolist() == [window.trial for window in windows]
     assert tensors["origin"].tolist() == [window.origin for window in windows]
@@ -114,7 +114,7 @@ def test_when_a_predictor_fails_then_no_file_is_left_and_an_earlier_one_stays(ki
 
 def test_when_forecasts_are_float64_then_they_are_stored_as_the_nearest_float32(walking, tmp_path):
     doubles = written(third_party.Double(NoOptions()), walking, tmp_path / "double.safetensors")["forecasts"]
-    windows = test_windows(walking, synthetic.SMALL)
+    windows = evaluation_windows(walking, synthetic.SMALL)
     exact = (
         np.stack([walking.trial(w.trial).weights(w.origin, w.origin + 1) for w in windows]).astype(np.float64) + 1e-9
     )

@@ -13,7 +13,7 @@ from tipl_bench.baselines.options import build_options
 from tipl_bench.baselines.predictor import Contexts, FitTask, Weights
 from tipl_bench.benchmark.forecast import forecasting as forecast_module
 from tipl_bench.benchmark.forecast.forecasting import build_contexts, outputs, write_forecasts
-from tipl_bench.benchmark.forecast.windows import test_windows
+from tipl_bench.benchmark.forecast.windows import evaluation_windows
 from tipl_bench.utils.tensorfile import map_tensors
 
 QUICK = {
@@ -33,7 +33,7 @@ QUICK = {
 def watched(dataset, folder, length=20):
     """The windows of a dataset, and all contexts given for them in the order of the calls."""
     predictor = Watching(NoOptions(), length)
-    windows = test_windows(dataset, synthetic.SMALL)
+    windows = evaluation_windows(dataset, synthetic.SMALL)
     write_forecasts(predictor, dataset, windows, synthetic.SMALL, folder / "forecasts.safetensors")
     return windows, predictor.shown
 
@@ -93,7 +93,7 @@ def test_when_a_predictor_asks_for_a_longer_context_then_it_gets_as_much_as_ther
 
 
 def test_when_a_predictor_overwrites_its_contexts_then_the_dataset_is_unchanged(walking, tmp_path):
-    windows = test_windows(walking, synthetic.SMALL)
+    windows = evaluation_windows(walking, synthetic.SMALL)
     write_forecasts(MutatesInput(NoOptions()), walking, windows, synthetic.SMALL, tmp_path / "forecasts.safetensors")
     walking.verify()
     forecasts = map_tensors(tmp_path / "forecasts.safetensors")["forecasts"]
@@ -107,7 +107,7 @@ def forecast_all(model, dataset, path):
     predictor = kind(build_options(kind, "quick", QUICK.get(model, ()), 20))
     split = dataset.manifest.split
     predictor.fit(FitTask(dataset.trials(split.train), dataset.trials(split.validation), synthetic.SMALL.horizon, 20))
-    write_forecasts(predictor, dataset, test_windows(dataset, synthetic.SMALL), synthetic.SMALL, path)
+    write_forecasts(predictor, dataset, evaluation_windows(dataset, synthetic.SMALL), synthetic.SMALL, path)
     tensors = map_tensors(path)
     found = [np.array(tensors[name]) for name in outputs(predictor)]
     return np.concatenate([values.reshape(len(values), -1) for values in found], axis=1)
@@ -130,7 +130,7 @@ class Matching(Watching):
 
 @pytest.mark.parametrize("length", [20, 40])
 def test_when_a_predictor_searches_earlier_contexts_then_its_targets_are_not_among_them(length, walking, tmp_path):
-    windows = test_windows(walking, synthetic.SMALL)
+    windows = evaluation_windows(walking, synthetic.SMALL)
     predictor = Matching(NoOptions(), length)
     write_forecasts(predictor, walking, windows, synthetic.SMALL, tmp_path / "forecasts.safetensors")
     forecasts = np.array(map_tensors(tmp_path / "forecasts.safetensors")["forecasts"])
@@ -156,8 +156,8 @@ def test_when_the_future_of_test_trials_changes_then_earlier_forecasts_do_not(mo
         if change == "replaced":
             weights[test][now + 1 :] = stream.normal(size=(80 - now, 32))
     otherwise = synthetic.write_dataset(tmp_path / "other", weights, moments=moments)
-    windows = test_windows(as_it_was, synthetic.SMALL)
-    assert windows == test_windows(otherwise, synthetic.SMALL)
+    windows = evaluation_windows(as_it_was, synthetic.SMALL)
+    assert windows == evaluation_windows(otherwise, synthetic.SMALL)
     before = np.array([window.origin <= now for window in windows])
     one = forecast_all(model, as_it_was, tmp_path / "one.safetensors")
     other = forecast_all(model, otherwise, tmp_path / "other.safetensors")

@@ -17,7 +17,7 @@ from tipl_bench.benchmark.forecast.contract import check_contract
 from tipl_bench.benchmark.forecast.forecasting import forecasts_layout, write_forecasts
 from tipl_bench.benchmark.forecast.reference_returns import reference_returns
 from tipl_bench.benchmark.forecast.scoring import forecast_returns, score, window_rows
-from tipl_bench.benchmark.forecast.windows import test_windows
+from tipl_bench.benchmark.forecast.windows import evaluation_windows
 from tipl_bench.benchmark.protocol import PROTOCOLS
 from tipl_bench.benchmark.record import read_record
 from tipl_bench.benchmark.request import RunRequest
@@ -96,7 +96,7 @@ def forge(run: Run, **tensors: np.ndarray | None) -> None:
 def test_a_right_forecast_of_weights_and_normaliser_has_no_return_error(same, tmp_path):
     predictor = normalisers.Knowing(NoOptions())
     predictor.fit(FitTask(same.trials([0]), same.trials([5]), PROTOCOL.horizon, PROTOCOL.context))
-    windows = test_windows(same, PROTOCOL)
+    windows = evaluation_windows(same, PROTOCOL)
     write_forecasts(predictor, same, windows, PROTOCOL, tmp_path / "forecasts")
     found = map_tensors(tmp_path / "forecasts")
     forecasts = np.asarray(found["forecasts"])
@@ -165,7 +165,7 @@ def test_a_run_is_checked_run_again_kept_and_shown_as_one_that_forecasts_the_nor
 )
 def test_when_the_normaliser_cannot_be_one_then_predictor_and_window_are_named(kind, complaint, same, tmp_path):
     with pytest.raises(PredictorError, match=rf"{kind.name} at trial \d, origin \d+\b.*{complaint}"):
-        write_forecasts(kind(NoOptions()), same, test_windows(same, PROTOCOL), PROTOCOL, tmp_path / "forecasts")
+        write_forecasts(kind(NoOptions()), same, evaluation_windows(same, PROTOCOL), PROTOCOL, tmp_path / "forecasts")
     assert not (tmp_path / "forecasts").exists()
 
 
@@ -180,7 +180,7 @@ def test_when_the_worker_sends_a_normaliser_of_another_shape_then_it_is_refused(
 def test_when_a_normaliser_depends_on_the_batch_then_the_contract_is_broken(tmp_path):
     moments = [moving_moments(trial) for trial in range(8)]
     dataset = synthetic.walking_dataset(tmp_path / "set", moments=moments)
-    path, windows = tmp_path / "forecasts", test_windows(dataset, PROTOCOL)
+    path, windows = tmp_path / "forecasts", evaluation_windows(dataset, PROTOCOL)
     predictor = normalisers.CentresNormaliser(NoOptions())
     write_forecasts(predictor, dataset, windows, PROTOCOL, path)
     with pytest.raises(PredictorError, match=r"\d+ of 10 windows differ in their normaliser .*other windows of its"):

@@ -16,7 +16,6 @@ from tipl_bench.benchmark.forecast.windows import (
     spread_origins,
     spread_windows,
     stratified_origins,
-    test_windows,
     trial_windows,
 )
 from tipl_bench.benchmark.protocol import PROTOCOLS, check_known, protocol
@@ -58,11 +57,11 @@ def test_when_a_range_is_empty_then_there_are_no_origins():
 
 
 def test_when_windows_are_drawn_then_each_has_its_whole_context_and_future(smooth):
-    windows = test_windows(smooth, CURRENT)
+    windows = evaluation_windows(smooth, CURRENT)
     last = smooth.manifest.checkpoints - 1 - CURRENT.horizon
     assert {window.trial for window in windows} == set(smooth.manifest.split.test)
     assert all(CURRENT.context - 1 <= window.origin <= last for window in windows)
-    assert windows == test_windows(smooth, CURRENT)
+    assert windows == evaluation_windows(smooth, CURRENT)
 
 
 def test_when_both_phases_are_long_then_each_has_ten_windows_of_two_at_each_place(smooth):
@@ -92,20 +91,20 @@ def test_when_the_learning_phase_is_short_then_all_of_it_is_taken(tmp_path):
 
 def test_when_a_trial_learns_before_a_context_is_full_then_it_has_no_learning_windows(tmp_path):
     dataset = synthetic.walking_dataset(tmp_path / "instant", learned_at=1)
-    assert {window.phase for window in test_windows(dataset, CURRENT)} == {"converged"}
+    assert {window.phase for window in evaluation_windows(dataset, CURRENT)} == {"converged"}
 
 
 def test_when_a_trial_has_exactly_one_window_then_it_is_found(tmp_path):
     weights = [synthetic.random_walk(i, 31, 32) for i in range(3)]
     dataset = synthetic.write_dataset(tmp_path / "least", weights)
     protocol_of_29 = CURRENT.model_copy(update={"context": 21})
-    assert [window.origin for window in test_windows(dataset, protocol_of_29)] == [20]
+    assert [window.origin for window in evaluation_windows(dataset, protocol_of_29)] == [20]
 
 
 def test_when_trials_are_too_short_then_the_error_says_how_long_they_must_be(tmp_path):
     dataset = synthetic.write_dataset(tmp_path / "tiny", [synthetic.random_walk(i, 26, 32) for i in range(3)])
     with pytest.raises(ProtocolError, match=r"toy-pendulum/synthetic-v1 has 26 checkpoints.* at least 30"):
-        test_windows(dataset, CURRENT)
+        evaluation_windows(dataset, CURRENT)
 
 
 def test_when_places_are_counted_then_the_initialisation_stands_with_the_last():

@@ -13,7 +13,7 @@ from helpers import synthetic
 from tipl_bench.benchmark.compare import compare
 from tipl_bench.benchmark.forecast.reference_returns import reference_returns
 from tipl_bench.benchmark.forecast.scoring import score, window_rows
-from tipl_bench.benchmark.forecast.windows import test_windows
+from tipl_bench.benchmark.forecast.windows import evaluation_windows
 from tipl_bench.benchmark.protocol import PROTOCOLS
 from tipl_bench.benchmark.record import Record, read_record
 from tipl_bench.benchmark.record_v1 import upgrade
@@ -144,7 +144,7 @@ def test_a_perfect_forecast_has_skill_1_and_the_perfect_repw(finished):
     run, dataset = finished
     rows = run.windows
 
-    windows = test_windows(dataset, PROTOCOL)
+    windows = evaluation_windows(dataset, PROTOCOL)
     reference = reference_returns(dataset, PROTOCOL)
     true = np.stack([dataset.trial(w.trial).weights(w.origin + 1, w.origin + 4) for w in windows])
     scored = score(window_rows(dataset, windows, true, reference.perfect, reference, PROTOCOL), PROTOCOL)

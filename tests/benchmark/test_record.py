@@ -93,8 +93,8 @@ UNFIT = {
     "results.1.estimates.state is not known": changed(
         ["results", 1, "estimates", "state"], {"value": 1.0, "low": None, "high": None}
     ),
-    "results.1.environment is only for the training track": changed(["results", 1, "environment"], "Hopper-v4"),
-    "results.1.phase is missing": changed(["results", 1, "phase"], None),
+    "results.1.environment: Input should be null": changed(["results", 1, "environment"], "Hopper-v4"),
+    "results.1.phase: Input should be 'learning', 'converged' or 'all'": changed(["results", 1, "phase"], None),
 }
 
 

@@ -1,19 +1,22 @@
-"""Records of the first format and of the training track: read, kept value by value, and refused where they lie."""
+"""Records of the first format and of the other track: read, kept value by value, and refused where they lie."""
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import tipl_bench
 from helpers.board_records import record
 from helpers.submission_workspace import leaves
-from tipl_bench.benchmark.intervals import Estimate
+from helpers.training_records import training_run
 from tipl_bench.benchmark.metrics import of_protocol
 from tipl_bench.benchmark.protocol import PROTOCOLS
-from tipl_bench.benchmark.record import DatasetIdentity, Record, Result, Status, read_record
+from tipl_bench.benchmark.record import RECORD_LIMIT, DatasetIdentity, Record, Status, read_record
+from tipl_bench.benchmark.training.record import is_training_record, read_training_record
 from tipl_bench.leaderboard.store.evidence import FOLDER, fingerprint, row_status
 from tipl_bench.leaderboard.store.records import add, file_name
 from tipl_bench.registry.catalog import catalog
@@ -115,7 +118,7 @@ def test_when_a_record_names_no_format_then_migrating_says_so(former):
     ("place", "value", "named"),
     [
         (("results",), [], "results"),
-        (("track",), "training", "track"),
+        (("track",), "other", "track"),
         (("metrics",), [], "metrics"),
         (("metrics", 0, "skill"), 0.5, "results.0.estimates.skill"),
         (("metrics", 0, "estimates"), {}, "metrics.0.estimates"),
@@ -165,29 +168,27 @@ def test_when_a_required_metric_is_missing_then_it_is_named_and_a_later_one_is_n
             assert read_record(tmp_path / "record.json").results[1][metric.name].value is None
 
 
-def training() -> Record:
-    """A run of the training track: results by environment, no forecasts."""
-    forecast = record("jump")
-    results = tuple(
-        Result(
-            environment=name,
-            windows=30,
-            trials=3,
-            estimates={"steps_to_threshold": Estimate(0.8, 0.7, 0.95), "auc": Estimate(1.1, None, None)},
-            by_trial={"steps": (1e5, 2e5, 1.5e5), "auc": (1.0, 1.2, 1.1)},
-        )
-        for name in ("Hopper-v4", "Walker2d-v4")
-    )
-    fields = dict(forecast) | {"track": "training", "results": results, "artifacts": {}, "returns": ()}
-    return Record(**fields)
+def test_a_record_of_the_other_track_is_named(tmp_path):
+    record().write(tmp_path)
+    with pytest.raises(ProtocolError, match="a record of the forecast track, where one of the training"):
+        read_training_record(tmp_path)
+    training_run(tmp_path / "training", 1.0)
+    for read in (read_record, lambda path: tipl_bench.compare([path.parent, path.parent])):
+        with pytest.raises(ProtocolError, match="a record of the training track, where one of the forecast track is"):
+            read(tmp_path / "training" / "record.json")
+    for check in (tipl_bench.verify, tipl_bench.reproduce):
+        with pytest.raises(ProtocolError, match=r"a run of the training track, .* `tipl-bench verify` and"):
+            check(tmp_path / "training")
 
 
-def test_a_record_of_the_training_track_is_read_as_it_was_written(tmp_path):
-    made = training()
-    made.write(tmp_path)
-    assert read_record(tmp_path / "record.json") == made
-    assert [result.place for result in made.results] == ["Hopper-v4", "Walker2d-v4"]
-    assert made.results[0]["steps_to_threshold"].high == 0.95
+def test_what_is_no_file_of_moderate_size_is_no_training_record(tmp_path):
+    os.mkfifo(tmp_path / "record.json")
+    assert not is_training_record(tmp_path)
+    with pytest.raises(ProtocolError, match="not a plain file"):
+        tipl_bench.verify(tmp_path)
+    (tmp_path / "large").mkdir()
+    (tmp_path / "large" / "record.json").write_text('{"track": "training"}' + " " * RECORD_LIMIT)
+    assert not is_training_record(tmp_path / "large")
 
 
 def test_a_record_of_a_failed_run_has_no_results_and_joins_no_board(tmp_path):

@@ -12,7 +12,7 @@ from safetensors.numpy import save_file
 from tipl_bench.benchmark.forecast.reference_returns import derive_reference_returns, reference_returns
 from tipl_bench.benchmark.forecast.scoring import forecast_returns
 from tipl_bench.benchmark.forecast.true_returns import curves_name, iteration_ends, learning_curves, write_curves
-from tipl_bench.benchmark.forecast.windows import evaluation_windows, test_windows
+from tipl_bench.benchmark.forecast.windows import evaluation_windows
 from tipl_bench.registry.dataset import Dataset
 from tipl_bench.registry.derived import write_derived
 from tipl_bench.rl.evaluation import Policies, evaluate_returns
@@ -40,7 +40,7 @@ def true_return(dataset, trial, checkpoint, normaliser, seeds) -> float:
 
 def test_when_the_truth_is_evaluated_then_every_policy_acts_with_its_own_normaliser(drifting):
     returns = reference_returns(drifting, synthetic.SMALL)
-    windows = test_windows(drifting, synthetic.SMALL)
+    windows = evaluation_windows(drifting, synthetic.SMALL)
     for number in range(0, len(windows), 6):
         trial, origin = windows[number].trial, windows[number].origin
         assert returns.origin[number] == true_return(drifting, trial, origin, origin, (1, 2))
@@ -51,7 +51,7 @@ def test_when_the_truth_is_evaluated_then_every_policy_acts_with_its_own_normali
 
 
 def test_when_a_forecast_is_evaluated_then_it_acts_with_the_normaliser_at_the_origin(drifting):
-    windows = test_windows(drifting, synthetic.SMALL)[:4]
+    windows = evaluation_windows(drifting, synthetic.SMALL)[:4]
     true = [drifting.trial(w.trial).weights(w.origin + 1, w.origin + 4) for w in windows]
     returns = forecast_returns(drifting, windows, np.stack(true), synthetic.SMALL).values
     at_origin = [[true_return(drifting, w.trial, w.origin + h, w.origin, (1, 2)) for h in (1, 2, 3)] for w in windows]
@@ -74,7 +74,7 @@ def test_when_the_truth_is_asked_for_again_then_it_comes_from_the_store(drifting
 def test_when_windows_overlap_then_progress_counts_each_policy_once_a_seed_set(drifting):
     calls: list[tuple[int, int]] = []
     reference_returns(drifting, synthetic.SMALL, lambda stage, done, total, word: calls.append((done, total)))
-    windows = test_windows(drifting, synthetic.SMALL)
+    windows = evaluation_windows(drifting, synthetic.SMALL)
     distinct = {(w.trial, w.origin + h) for w in windows for h in range(4)}
     assert calls[-1] == (2 * len(distinct), 2 * len(distinct))
 
@@ -160,7 +160,7 @@ def test_version_2_goes_by_the_true_returns_and_its_derived_data_hold_them(tmp_p
 
 
 def test_a_perfect_forecast_acts_with_the_normaliser_at_the_origin(drifting):
-    windows = test_windows(drifting, synthetic.SMALL_2)
+    windows = evaluation_windows(drifting, synthetic.SMALL_2)
     returns = reference_returns(drifting, synthetic.SMALL_2)
     for number in range(0, len(windows), 4):
         trial, origin = windows[number].trial, windows[number].origin
@@ -182,4 +182,4 @@ def test_when_a_learning_curve_is_not_whole_then_its_file_is_named(damage, tmp_p
 
     write_derived(dataset.folder, dataset.manifest, 902, save)
     with pytest.raises(DatasetError, match=r"learning-curves-p902\.safetensors: lacks the learning curve of one of"):
-        test_windows(dataset, synthetic.SMALL_2)
+        evaluation_windows(dataset, synthetic.SMALL_2)

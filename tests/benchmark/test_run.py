@@ -13,7 +13,7 @@ import pytest
 from helpers import synthetic
 from tipl_bench.benchmark.compare import compare
 from tipl_bench.benchmark.forecast.reference_returns import reference_returns
-from tipl_bench.benchmark.forecast.windows import test_windows
+from tipl_bench.benchmark.forecast.windows import evaluation_windows
 from tipl_bench.benchmark.protocol import CURRENT, PROTOCOLS
 from tipl_bench.benchmark.record import read_record
 from tipl_bench.benchmark.request import RunRequest, default_folder, resolve_device
@@ -69,7 +69,7 @@ def test_when_a_run_is_finished_then_its_folder_holds_what_it_says(model, smooth
     assert record.key.dataset.digest == smooth.digest
     assert (record.key.method.name, record.key.device, record.key.seed) == (model, "cpu", 0)
     assert record.forecasts_sha256 == sha256(folder / "forecasts.safetensors")
-    windows = test_windows(smooth, CURRENT)
+    windows = evaluation_windows(smooth, CURRENT)
     assert map_tensors(folder / "forecasts.safetensors")["forecasts"].shape == (len(windows), 10, 32)
     assert len(pd.read_parquet(folder / "windows.parquet")) == 10 * len(windows)
     assert [(m.phase, m.horizon) for m in record.results] == [
@@ -301,7 +301,7 @@ def test_a_run_under_protocol_2_is_asked_for_by_its_number_and_kept_apart(smooth
     monkeypatch.setitem(PROTOCOLS, 1, synthetic.SMALL.model_copy(update={"version": 1}))
     first, second = (run("persistence", smooth, protocol=version, device="cpu") for version in (1, 2))
     assert (first.folder.name, second.folder.name) == ("persistence-quick-seed0", "persistence-quick-seed0-p2")
-    windows = test_windows(smooth, PROTOCOLS[2])
+    windows = evaluation_windows(smooth, PROTOCOLS[2])
     assert second.forecasts.shape[:2] == (len(windows), 3)
     assert second.windows["position"].tolist() == [w.position for w in windows for _ in range(3)]
     assert records.file_name(first.record) != records.file_name(second.record)

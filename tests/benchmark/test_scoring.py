@@ -8,7 +8,7 @@ import pytest
 from helpers import synthetic
 from tipl_bench.benchmark.forecast.reference_returns import ReferenceReturns
 from tipl_bench.benchmark.forecast.scoring import score, window_rows
-from tipl_bench.benchmark.forecast.windows import test_windows
+from tipl_bench.benchmark.forecast.windows import evaluation_windows
 from tipl_bench.benchmark.intervals import Estimate
 from tipl_bench.utils.errors import ProtocolError
 
@@ -17,7 +17,7 @@ COLUMNS = ("wpe", "wpe_persistence", "wpe_oracle", "repw", "repw_persistence", "
 
 def scored_rows(smooth, forecasts=None) -> tuple[list, np.ndarray, pd.DataFrame, ReferenceReturns]:
     """Rows of made-up returns for forecasts near the truth."""
-    windows = test_windows(smooth, synthetic.SMALL)
+    windows = evaluation_windows(smooth, synthetic.SMALL)
     stream = np.random.default_rng(0)
     shape = (len(windows), synthetic.SMALL.horizon)
     true = np.stack([smooth.trial(w.trial).weights(w.origin + 1, w.origin + 4) for w in windows])
@@ -79,7 +79,7 @@ def test_when_windows_are_scored_then_errors_and_returns_are_those_of_plain_arit
 
 
 def test_when_the_forecast_is_persistence_then_skill_is_zero_without_any_spread(smooth):
-    windows = test_windows(smooth, synthetic.SMALL)
+    windows = evaluation_windows(smooth, synthetic.SMALL)
     still = np.stack([smooth.trial(w.trial).weights(w.origin, w.origin + 1) for w in windows]).repeat(3, axis=1)
     metrics = score(scored_rows(smooth, still)[2], synthetic.SMALL)
     assert [metric["skill"] for metric in metrics] == [Estimate(0.0, 0.0, 0.0)] * 9

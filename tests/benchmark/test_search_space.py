@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+from pathlib import Path
+
 import pytest
 from tipl_bench.benchmark.tuning.space import all_of, count, parse_space
 from tipl_bench.benchmark.tuning.study import Study
@@ -86,5 +89,20 @@ def test_when_the_journals_end_is_cut_off_or_its_lock_was_left_then_the_search_g
 def test_when_the_journal_is_damaged_then_the_search_begins_anew_with_one_sentence(tmp_path):
     whole = suggested(tmp_path / "journal", 3)
     (tmp_path / "journal").write_bytes(b"\x00{\n[]\n")
-    with pytest.warns(UserWarning, match="is damaged .*: the search begins anew"):
+    with pytest.warns(UserWarning, match=r"is damaged .* and is kept as journal\.damaged: the search begins anew"):
         assert suggested(tmp_path / "journal", 3) == whole
+    assert (tmp_path / "journal.damaged").read_bytes() == b"\x00{\n[]\n"
+
+
+def test_a_journal_that_cannot_be_read_is_left_as_it_is(tmp_path, monkeypatch):
+    suggested(tmp_path / "journal", 3)
+    whole = (tmp_path / "journal").read_bytes()
+
+    def fail(path):
+        raise OSError(errno.EIO, "Input/output error", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", fail)
+    with pytest.raises(OSError, match="Input/output error"):
+        suggested(tmp_path / "journal", 3)
+    monkeypatch.undo()
+    assert (tmp_path / "journal").read_bytes() == whole

@@ -263,7 +263,16 @@ def test_two_classes_of_one_name_are_not_taken_for_each_other(board, tmp_path):
     entry = '[[forecast]]\nmodel = "FOLDER/mine.py:Mine"\ndatasets = ["my-pendulum/tiny-v1"]\n'
     entries = "".join(entry.replace("FOLDER", str(tmp_path / folder)) for folder in ("one", "two"))
     (tmp_path / "mine.toml").write_text(f'summary = "Two"\n{entries}')
-    with pytest.raises(OptionError, match="different runs of the name my-pendulum--tiny-v1/Mine-quick-seed0-p2"):
+    with pytest.raises(OptionError, match="of the name my-pendulum--tiny-v1/Mine-quick-seed0-p2; rename one's class"):
+        suite_status(tmp_path / "mine.toml")
+
+
+def test_entries_whose_settings_are_in_another_order_are_to_be_one(tmp_path):
+    entry = '[[forecast]]\nmodel = "linear"\ndatasets = ["inverted-pendulum/ppo-head-v1"]\nsettings = [SETTINGS]\n'
+    orders = ('"points=3", "damping=0.5"', '"damping=0.5", "points=3"')
+    entries = "".join(entry.replace("SETTINGS", order) for order in orders)
+    (tmp_path / "mine.toml").write_text(f'summary = "Two"\n{entries}')
+    with pytest.raises(OptionError, match=r"different runs of the name .*; make them one entry\."):
         suite_status(tmp_path / "mine.toml")
 
 

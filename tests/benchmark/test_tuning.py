@@ -14,7 +14,7 @@ from rich.console import Console
 from tipl_bench.benchmark import table
 from tipl_bench.benchmark.compare import compare
 from tipl_bench.benchmark.forecast.validation_log import count_validation_runs
-from tipl_bench.benchmark.forecast.windows import evaluation_windows, test_windows
+from tipl_bench.benchmark.forecast.windows import evaluation_windows
 from tipl_bench.benchmark.protocol import PROTOCOLS
 from tipl_bench.benchmark.record import Record, read_record
 from tipl_bench.benchmark.request import RunRequest, default_folder
@@ -66,7 +66,7 @@ def test_when_a_test_run_is_made_then_nothing_of_it_depends_on_this(smooth, tmp_
     record = execute(small(smooth), tmp_path / "run").record
     assert (record.key.split, record.key.limit, record.scope, record.why_not_submittable) == ("test", None, "", None)
     windows = pd.read_parquet(tmp_path / "run" / "windows.parquet")
-    assert set(windows["trial"]) == {window.trial for window in test_windows(smooth, synthetic.SMALL)}
+    assert set(windows["trial"]) == {window.trial for window in evaluation_windows(smooth, synthetic.SMALL)}
 
 
 @pytest.mark.usefixtures("drawn")

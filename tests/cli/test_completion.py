@@ -28,6 +28,12 @@ def test_predictors_are_completed_with_those_of_installed_packages(third_party_p
     assert completed("models", "check", "lin") == ["linear"]
 
 
+def test_optimizers_are_completed_with_outer_rules_where_both_are_meant():
+    assert completed("optimizers", "show", "outer") == ["outer-step", "outer-nesterov"]
+    assert completed("optimizers", "check", "ju") == ["jump"]
+    assert completed("train", "--optimizer", "outer") == []
+
+
 @pytest.mark.parametrize(
     "words",
     [("run", "--dataset"), ("datasets", "show"), ("datasets", "diff", DATASET), ("verify", "--dataset")],

@@ -150,5 +150,5 @@ def test_a_run_that_was_interrupted_is_to_be_repeated(tmp_path, monkeypatch):
     for words in (("compare", "begun", "adam"), ("compare", "adam", "begun")):
         assert sentence in error_of(*words, status=1)
     shutil.copyfile("adam/record.json", "begun/copy.json")
-    with pytest.raises(ProtocolError, match=r"begun/copy\.json: field "):
+    with pytest.raises(ProtocolError, match=r"begun/copy\.json: a record of the training track"):
         read_record(Path("begun/copy.json"))

@@ -6,6 +6,7 @@ import json
 
 import pytest
 from click.testing import CliRunner
+from helpers import board_records
 from helpers.training_records import training_run
 from tipl_bench.benchmark.training import run as running
 from tipl_bench.benchmark.training import verify as verifying
@@ -67,7 +68,7 @@ def test_training_runs_have_no_phases(runs):
 def test_runs_of_other_trials_are_not_compared(runs):
     refused = invoke("compare", runs / "adam", runs / "tuning")
     assert refused.exit_code == 1
-    assert "on the same trials alone" in " ".join(refused.output.split())
+    assert "the split differs (tuning, test)" in " ".join(refused.output.split())
 
 
 def test_train_prints_a_table_of_every_metric(runs, monkeypatch):
@@ -103,6 +104,25 @@ def test_a_wrong_command_line_is_one_sentence(words, message):
     assert message in " ".join(refused.output.split())
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["verify", "RUN", "--fresh"], "--dataset and --fresh are not for runs of the training track"),
+        (["reproduce", "RUN", "--timeout", "9"], "--timeout and --memory are not for runs of the training track"),
+        (["submit", "RUN", "--dry-run", "--records", "."], "--dataset and --records are not for runs of the training"),
+        (["verify", "FORECAST", "--state", "."], "--state is only for runs of the training track"),
+        (["reproduce", "FORECAST", "--state", "."], "--state is only for runs of the training track"),
+        (["submit", "FORECAST", "--dry-run", "--state", "."], "--state is only for runs of the training track"),
+    ],
+)
+def test_an_option_of_the_other_track_is_refused(runs, tmp_path, words, message):
+    board_records.record().write(tmp_path)
+    places = {"RUN": runs / "adam", "FORECAST": tmp_path}
+    refused = invoke(*(places.get(word, word) for word in words))
+    assert refused.exit_code == 2
+    assert message in " ".join(refused.output.split())
+
+
 @pytest.mark.parametrize("agrees", [True, False])
 def test_a_training_run_is_verified_before_it_is_added(runs, tmp_path, monkeypatch, agrees):
     differences = () if agrees else ("J of seed 2001 after iteration 3: 1.0 kept, 2.0 trained again",)
@@ -129,7 +149,7 @@ def test_a_training_run_is_verified_before_it_is_added(runs, tmp_path, monkeypat
     assert agrees or "trained again" in added.output
     verified = invoke("verify", runs / "adam")
     assert verified.exit_code == (0 if agrees else 1)
-    assert ("all agree, the trials bit for bit" if agrees else "1 things differ") in " ".join(verified.output.split())
+    assert ("all agree, the trials bit for bit" if agrees else "1 of them differ") in " ".join(verified.output.split())
     attested = invoke("reproduce", runs / "adam", "--attest", "--records", tmp_path / "in part")
     assert attested.exit_code == (0 if agrees else 1)
     if agrees:

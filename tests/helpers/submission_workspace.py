@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from safetensors.numpy import load_file, save_file
 from tipl_bench.benchmark.forecast.reference_returns import reference_returns
 from tipl_bench.benchmark.forecast.scoring import forecast_returns, sample_returns, score, window_rows
-from tipl_bench.benchmark.forecast.windows import test_windows
+from tipl_bench.benchmark.forecast.windows import evaluation_windows
 from tipl_bench.benchmark.record import Record, read_record
 from tipl_bench.benchmark.request import RunRequest
 from tipl_bench.benchmark.run import execute
@@ -121,7 +121,7 @@ class SubmissionWorkspace:
         """Write into the record, and over `windows.parquet`, what the forecasts really score."""
         dataset, record = dataset or self.dataset, self.record
         protocol = record.key.protocol
-        windows, forecasts = test_windows(dataset, protocol), self.forecasts()["forecasts"]
+        windows, forecasts = evaluation_windows(dataset, protocol), self.forecasts()["forecasts"]
         returns = forecast_returns(dataset, windows, forecasts, protocol).values
         rows = window_rows(dataset, windows, forecasts, returns, reference_returns(dataset, protocol), protocol)
         rows.to_parquet(self.run / "windows.parquet", index=False)
@@ -134,14 +134,16 @@ class SubmissionWorkspace:
         return np.stack(
             [
                 dataset.trial(w.trial).weights(w.origin + 1, w.origin + 1 + protocol.horizon)
-                for w in test_windows(dataset, protocol)
+                for w in evaluation_windows(dataset, protocol)
             ]
         )
 
     def persisted(self) -> Array:
         """Persistence's forecasts, [W, H, P]."""
         dataset, protocol = self.dataset, self.record.key.protocol
-        origins = [dataset.trial(w.trial).weights(w.origin, w.origin + 1) for w in test_windows(dataset, protocol)]
+        origins = [
+            dataset.trial(w.trial).weights(w.origin, w.origin + 1) for w in evaluation_windows(dataset, protocol)
+        ]
         return np.repeat(np.stack(origins), protocol.horizon, axis=1)
 
 

@@ -12,7 +12,7 @@ from helpers import synthetic_documents
 from helpers.board_records import PROTOCOL_2, across, catalogue, write
 from helpers.ceilings import COPIES, synthetic_document, truth
 from tipl_bench.benchmark.ceiling import document as ceilings
-from tipl_bench.benchmark.forecast.windows import test_windows
+from tipl_bench.benchmark.forecast.windows import evaluation_windows
 from tipl_bench.benchmark.protocol import protocol
 from tipl_bench.leaderboard.document.build import document
 from tipl_bench.leaderboard.render import markdown, table
@@ -139,7 +139,7 @@ def test_every_ceiling_that_ships_is_pinned_and_of_enough_continuations():
 def test_the_bundled_datasets_ceiling_is_of_its_learning_phase_windows():
     dataset = load_dataset("inverted-pendulum/ppo-head-v1")
     shipped = ceilings.published_ceiling(dataset.name, 2, catalog()[dataset.name])
-    expected = [window for window in test_windows(dataset, protocol(2)) if window.phase == "learning"]
+    expected = [window for window in evaluation_windows(dataset, protocol(2)) if window.phase == "learning"]
     assert [one.window for one in shipped.windows] == expected
     assert shipped.digest == dataset.digest
     for one in (shipped.windows[0], shipped.windows[-1]):

@@ -172,6 +172,12 @@ def test_an_audit_names_what_was_tampered_with(tamper, problem, board, revealed,
     assert re.search(problem, problems), result.output
 
 
+def test_a_failed_run_of_an_earlier_record_of_a_row_is_passed_over(board, revealed):
+    run = sorted((revealed / "runs").iterdir())[0]
+    (run.parent / f"{run.name[:-8]}00000000").mkdir()
+    assert audit(revealed, board.records).problems == ()
+
+
 def test_what_refuted_an_earlier_record_of_a_row_is_not_held_against_the_present_one(board, revealed):
     recomputed(board.row("memorising"), by=1e-3)
     found = audit(revealed, board.records)

@@ -166,7 +166,17 @@ def test_another_result_of_a_row_is_refused(runs, tmp_path):
     add(runs / "default", records)
     training_run(tmp_path / "again", 1.5)
     (found,) = check_training([tmp_path / "again"], records)
-    assert "another result of the same run is there" in found.problems[0]
+    assert "is another result of the same run" in found.problems[0]
+
+
+def test_another_result_of_a_row_is_refused_before_it_is_trained(runs, tmp_path, monkeypatch):
+    add(runs / "default", records := tmp_path / "records")
+    training_run(tmp_path / "again", 1.5)
+    monkeypatch.setattr(checking, "verify_training", lambda *_, **__: pytest.fail("it is trained"))
+    found = typed("leaderboard", "add", tmp_path / "again", "--records", records)
+    assert found.exit_code == 1
+    assert "is another result of the same run" in " ".join(found.output.split())
+    check_training([tmp_path / "again"], records)
 
 
 def test_a_run_whose_training_is_killed_is_neither_refused_nor_added(runs, tmp_path):

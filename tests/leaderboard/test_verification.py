@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from helpers import synthetic
 from helpers.submission_workspace import leaves
-from tipl_bench.benchmark.forecast.windows import test_windows
+from tipl_bench.benchmark.forecast.windows import evaluation_windows
 from tipl_bench.benchmark.intervals import Estimate
 from tipl_bench.benchmark.record import read_record
 from tipl_bench.benchmark.request import RunRequest
@@ -177,7 +177,7 @@ def test_when_forecasts_beat_the_span_of_their_contexts_then_that_is_an_achievem
     workspace.as_guest()
     dataset, protocol = workspace.dataset, workspace.record.key.protocol
     spans = []
-    for window in test_windows(dataset, protocol):
+    for window in evaluation_windows(dataset, protocol):
         past = dataset.trial(window.trial).weights(window.origin + 1 - protocol.context, window.origin + 1)
         ahead = dataset.trial(window.trial).weights(window.origin + 1, window.origin + 1 + protocol.horizon)
         steps = (past[:-1] - past[-1]).T.astype(np.float64)

@@ -56,7 +56,8 @@ class ChildProcess:
 
     def _pass_on(self, lines: IO[str]) -> None:
         for line in lines:
-            self._receive(json.loads(line))
+            if line.endswith("\n"):  # the last one may have been cut off by the process's end
+                self._receive(json.loads(line))
         self._receive(None)
 
     def failure(self) -> str | None:

@@ -221,7 +221,7 @@ def test_runs_of_the_same_trials_are_compared_by_trial(adam, tmp_path):
     assert (same["auc"].value, same["auc"].low, same["steps_95"].value, same["better"].value) == (0, 0, 1, 0.5)
     tuning = adam.record.model_copy(update={"key": adam.record.key.model_copy(update={"split": "tuning"})})
     assert [*tuning.seeds] == [3001, 3002, 3003, 3004]
-    with pytest.raises(ProtocolError, match="on the same trials alone"):
+    with pytest.raises(ProtocolError, match=r"adam and adam cannot be compared: the split differs \(tuning, test\)"):
         tipl_bench.compare_training([tuning], adam)
 
 

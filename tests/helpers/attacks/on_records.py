@@ -112,7 +112,7 @@ TEXTS = {
     r"field extra: no such field": inserted('"extra": 1'),
     r"field \\n\\x1b\[31mok: run: no such field": inserted(r'"\n\u001b[31mok: run": 1'),
     r"field x{80}: no such field": inserted(f'"{"x" * 1_000_000}": 1'),
-    r"field results\.0\.windows: is missing": replaced(["results"], [{}] * 9999),
+    r"field results\.0\.phase: is missing": replaced(["results"], [{}] * 9999),
 }
 for reason, apply in TEXTS.items():
     expect(reason)(apply)
