@@ -114,6 +114,16 @@ PROTOCOLS = {
             initial_return=93.0,
             reference_return=9300.0,
         ),
+        TrainingProtocol(
+            version=1,
+            environment="Hopper-v4",
+            hidden_sizes=(64, 64),
+            environment_steps=300_000,
+            iterations=73,
+            trials=20,
+            initial_return=147.0,
+            reference_return=1200.0,
+        ),
     )
 }
 """Version 1, by environment."""
