@@ -73,7 +73,7 @@ def typed(*words):
 
 
 def test_a_run_is_submitted_and_passes_the_check(hub, board, runs, tmp_path):
-    sent = typed("submit", runs / "adam", "--repo", REPO, "--records", tmp_path, "-q")
+    sent = typed("submit", runs / "adam", "--repo", REPO, "-q")
     assert sent.exit_code == 0, sent.output
     assert "all trials trained again; all agree" in sent.output
     page = re.search(r"Opened (\S+)", sent.output)[1]
@@ -89,7 +89,7 @@ def test_what_differs_is_refused_and_not_sent(board, runs, tmp_path):
     record = json.loads((tmp_path / "run" / "record.json").read_text())
     record["estimates"]["auc"]["value"] = 0.99
     (tmp_path / "run" / "record.json").write_text(json.dumps(record))
-    sent = typed("submit", tmp_path / "run", "--repo", REPO, "--records", tmp_path, "-q")
+    sent = typed("submit", tmp_path / "run", "--repo", REPO, "-q")
     assert sent.exit_code == 1
     assert "REFUSED: run" in sent.output
     assert "auc" in sent.output
@@ -107,7 +107,7 @@ def test_what_differs_is_refused_and_not_sent(board, runs, tmp_path):
 
 @pytest.mark.usefixtures("believed")
 def test_when_it_is_a_dry_run_then_nothing_is_sent(board, runs, tmp_path):
-    dry = typed("submit", runs / "default", "--repo", REPO, "--records", tmp_path, "--dry-run", "-q")
+    dry = typed("submit", runs / "default", "--repo", REPO, "--dry-run", "-q")
     assert dry.exit_code == 0, dry.output
     assert "+ submissions/InvertedPendulum-v4__adam-" in dry.output
     assert "Dry run: nothing was sent." in dry.output
