@@ -160,7 +160,7 @@ def _differences(one: Record, other: Record) -> Iterator[dict[str, Any]]:
             pairs = list(zip(one.of_phase(phase), other.of_phase(phase), strict=True))
             if not all(column in result.by_trial for pair in pairs for result in pair for column in metric.columns):
                 continue  # a metric that one of them was not scored by
-            places: list[tuple[int | None, Any]] = [(pair[0].horizon, [pair]) for pair in pairs]
+            places: list[tuple[int | None, list[tuple[Result, Result]]]] = [(pair[0].horizon, [pair]) for pair in pairs]
             places += [(None, pairs)] if metric.averaged else []
             for horizon, chosen in places:
                 difference = paired_difference(metric, chosen, protocol)

@@ -121,9 +121,9 @@ def render_sweep(sweep: Mapping[str, Sequence[Record]]) -> RenderableType:
     table = _skill_table("options", means)
     for name, row in zip(means.index, means.to_numpy(), strict=True):
         table.add_row(name, _skill_cells(row, means.max().to_numpy()))
-    counts = sorted({len(records) for records in sweep.values()})
-    seeds = " to ".join(dict.fromkeys(map(str, (counts[0], counts[-1]))))
-    foot = f"* the best at that horizon{f'; means of {seeds} seeds' if counts[-1] > 1 else ''}"
+    fewest, most = (choose(map(len, sweep.values())) for choose in (min, max))
+    seeds = f"{fewest} to {most}" if fewest < most else f"{most}"
+    foot = f"* the best at that horizon{f'; means of {seeds} seeds' if most > 1 else ''}"
     return Group(Text(_spell_skills(everything), "dim"), "", table, "", Text(foot, "dim"))
 
 

@@ -47,7 +47,7 @@ def build(records: Path | None, out: Path) -> list[Path]:
         The clone's root, or any folder. `leaderboard/README.md`, `docs/reference.md` (all columns) and
         `docs/predictors.md` are written into it, `benchmark/suites/board.toml`, and into `docs/board/` the site and
         `leaderboard.json`, `.csv`, `.parquet` and `.bib`, `training.json`, and in `tables/` a CSV file a table. The
-        best rows are written into its `README.md`, if it has one.
+        best rows are written between the marks of its `README.md`, if it has them.
     """
     folder, site_folder = records or committed_folder(), out / SITE
     runs, training_runs = load(folder), load_training(folder)

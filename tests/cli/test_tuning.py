@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from helpers.board_records import record
+from rich.console import Console
 from tipl_bench.benchmark.record import read_record
+from tipl_bench.benchmark.table import render_sweep
 from tipl_bench.cli import main
 
 QUICK = ("--on", "validation", "--no-returns", "--device", "cpu")
@@ -133,3 +136,11 @@ def test_when_one_run_of_several_fails_then_the_others_are_ranked_and_the_exit_s
     assert "points=500 seed 0: failed: linear: " in result.stderr
     rows = [line.strip() for line in result.stdout.splitlines() if line.strip().startswith("points=")]
     assert len(rows) == 2
+
+
+def test_a_sweep_of_which_a_run_failed_says_how_many_seeds_its_means_are_of():
+    console = Console(width=100)
+    sweep = {"points=2": [record(seed=seed) for seed in range(3)], "points=3": [record(seed=seed) for seed in range(2)]}
+    with console.capture() as shown:
+        console.print(render_sweep(sweep))
+    assert "means of 2 to 3 seeds" in shown.get()
