@@ -37,8 +37,8 @@ from ..store.confirmation import (
     RECORDS_PER_SET,
     RULE,
     SIGNIFICANT_DIGITS,
-    Comparison,
     Confirmation,
+    FreshComparison,
     Measured,
     Rule,
     code_sha256,
@@ -289,7 +289,7 @@ def compare(
     )
 
 
-def _compared(claimed: Record, phase: str, name: str, rule: Rule, public: Sample, fresh: Sample) -> Comparison:
+def _compared(claimed: Record, phase: str, name: str, rule: Rule, public: Sample, fresh: Sample) -> FreshComparison:
     if fresh.trials < max(2, enough_trials(public.trials, rule)):
         raise ProtocolError(
             f"{claimed.key.method.name}: only {fresh.trials} of the fresh trials, and {public.trials} of the public "
@@ -307,7 +307,7 @@ def _compared(claimed: Record, phase: str, name: str, rule: Rule, public: Sample
         public, fresh, resamples=permutations, seed=protocol.bootstrap_seed, exact=rule > 1
     )
     values = {part: _rounded(one) for part, one in zip(("public", "fresh", "difference"), found, strict=True)}
-    return Comparison(**values, chance=lower if name == HEADLINE else higher)
+    return FreshComparison(**values, chance=lower if name == HEADLINE else higher)
 
 
 def _persistence_errors(dataset: Dataset, protocol: Protocol, phase: str) -> npt.NDArray[np.float64]:

@@ -78,7 +78,7 @@ DOCUMENT = {
     "rows.comparisons.others": comparison_schema.PairedDifference, "overall": schema.Overall,
     "overall.rows": schema.OverallRow, "overall.rows.comparisons": comparison_schema.OverallComparison,
     "evidence": evidence.Evidence,
-    "evidence.confirmation": confirmation.Confirmation, "evidence.confirmation.skill": confirmation.Comparison,
+    "evidence.confirmation": confirmation.Confirmation, "evidence.confirmation.skill": confirmation.FreshComparison,
     "evidence.confirmation.skill.public": confirmation.Measured,
 }  # fmt: skip
 TABLES = """Each table is a file of its own too, a line a row. `tables/board-*.csv` has these columns of a board's

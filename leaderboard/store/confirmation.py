@@ -91,7 +91,7 @@ class Measured(Document):
         return f"{self.value:.{digits}f} [{self.low:.{digits}f}, {self.high:.{digits}f}]"
 
 
-class Comparison(Document):
+class FreshComparison(Document):
     """One score of a row on the public test trials and on fresh trials."""
 
     public: Measured
@@ -135,11 +135,11 @@ class Confirmation(Document):
     """Fresh trials."""
     phase: Literal["learning", "all"]
     """The phase that is compared."""
-    skill: Comparison
+    skill: FreshComparison
     """Mean skill over horizons."""
-    repw: Comparison
+    repw: FreshComparison
     """Mean REPW over horizons; it decides nothing, as it depends on how fast the trials happen to learn."""
-    relative_repw: Comparison
+    relative_repw: FreshComparison
     """Mean over horizons of REPW / REPW of persistence on the same trials."""
     rule: Rule = later(1)
     """Which of `MAX_CHANCE` decides."""

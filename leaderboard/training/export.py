@@ -10,7 +10,7 @@ from ...benchmark.training.metrics import METRICS
 from ..render.escaping import csv_line
 from .evidence import TrainingEvidence
 from .presentation import INTRODUCTION, LEVEL, presented
-from .table import COMPARED, Comparison, TrainingRow, TrainingTable
+from .table import COMPARED, TrainingComparison, TrainingRow, TrainingTable
 
 REFERENCES = ("tuned adam", "best plain", "control")
 OF_ROW = (
@@ -76,7 +76,7 @@ def _spell(evidence: TrainingEvidence) -> str:
     return f"{evidence.text} ({', '.join(filter(None, where)) or 'where is not kept'})"
 
 
-def _against(found: Comparison) -> dict[str, Any]:
+def _against(found: TrainingComparison) -> dict[str, Any]:
     difference = found.estimates["auc"].value or 0.0
     verdict = "tied" if found.p >= LEVEL else "better" if difference > 0 else "worse"
     estimates = {name: _triple(found.estimates[name]) for name in COMPARED if name in found.estimates}

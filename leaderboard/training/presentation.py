@@ -8,7 +8,7 @@ from ...benchmark.intervals import UNDEFINED, Estimate
 from ...benchmark.table import interval, number
 from ...utils.fields import Document, Text
 from ..render.escaping import markdown_text
-from .table import Comparison, TrainingRow, TrainingTable
+from .table import TrainingComparison, TrainingRow, TrainingTable
 
 LEVEL = 0.05
 STAR = "*"
@@ -134,7 +134,7 @@ def _cells(row: TrainingRow) -> tuple[str, ...]:
     )
 
 
-def _compared(row: TrainingRow, reference: str, found: Comparison) -> tuple[str, ...]:
+def _compared(row: TrainingRow, reference: str, found: TrainingComparison) -> tuple[str, ...]:
     one = found.estimates
     return (
         row.method,
@@ -146,6 +146,6 @@ def _compared(row: TrainingRow, reference: str, found: Comparison) -> tuple[str,
     )
 
 
-def _pair(estimate: Estimate, digits: int, *, sign: bool = False, mark: Comparison | None = None) -> list[str]:
+def _pair(estimate: Estimate, digits: int, *, sign: bool = False, mark: TrainingComparison | None = None) -> list[str]:
     star = STAR if mark is not None and mark.p < LEVEL else ""
     return [number(estimate.value, digits, sign=sign) + star, interval(estimate, digits)]

@@ -34,7 +34,7 @@ COMPARED = ("auc", "steps_95", "final", "kept", "better")
 Reference = Literal["tuned adam", "best plain", "control"]
 
 
-class Comparison(Document):
+class TrainingComparison(Document):
     """What a row has more than another one, paired by trial."""
 
     other: Text
@@ -64,7 +64,7 @@ class TrainingRow(Document):
     """Trials that diverged."""
     estimates: dict[Text, Estimate]
     """Metrics."""
-    against: dict[Text, Comparison]
+    against: dict[Text, TrainingComparison]
     """By reference: `tuned adam`, `best plain` (the method without a forecast that was best on the tuning trials) and,
     of a forecast, `control`."""
     seconds_per_million: float
@@ -307,13 +307,13 @@ def _control(forecast: TrainingRecord, tests: Mapping[str, TrainingRecord]) -> s
     return next((name for name, one in tests.items() if _controls(one, forecast)), None)
 
 
-def _against(tests: Mapping[str, TrainingRecord], others: Mapping[str, str]) -> dict[str, Comparison]:
+def _against(tests: Mapping[str, TrainingRecord], others: Mapping[str, str]) -> dict[str, TrainingComparison]:
     """Comparisons of rows with another row each, where they have one that is not themselves."""
     pairs = [(name, found) for name, found in others.items() if found != name]
     columns = [(tests[name].columns, tests[found].columns) for name, found in pairs]
     p = holm(np.array([_paired_p(ours[HEADLINE] - theirs[HEADLINE]) for ours, theirs in columns]))
     return {
-        name: Comparison(other=found, estimates=_shown(ours, theirs, tests[name]), p=float(one))
+        name: TrainingComparison(other=found, estimates=_shown(ours, theirs, tests[name]), p=float(one))
         for (name, found), (ours, theirs), one in zip(pairs, columns, p, strict=True)
     }
 

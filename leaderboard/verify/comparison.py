@@ -48,7 +48,7 @@ class NumberMismatch:
         return f"{self.where}: the record says {repr_safe(self.claimed)}, recomputed {repr_safe(self.recomputed)}"
 
 
-class Comparison:
+class NumberComparison:
     """Counts what is compared and keeps what differs.
 
     Parameters
@@ -64,7 +64,7 @@ class Comparison:
         Those that differ by more than is allowed.
     episodes
         How many returns of single windows were compared only by their median difference.
-    parted
+    max_divergence
         The largest median difference, as a part of the median return.
     """
 

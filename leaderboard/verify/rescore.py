@@ -19,7 +19,7 @@ from ...benchmark.run import Run
 from ...registry.dataset import Dataset
 from ...utils.errors import ProtocolError
 from ...utils.progress import Progress, silent
-from .comparison import ERRORS, EXACT, RETURN_RTOL, WEIGHT_RTOL, Comparison, NumberMismatch, elsewhere
+from .comparison import ERRORS, EXACT, RETURN_RTOL, WEIGHT_RTOL, NumberComparison, NumberMismatch, elsewhere
 from .folder import RunFolder, open_run
 from .parquet import read_numbers
 
@@ -133,7 +133,7 @@ def rescore(run: RunFolder, progress: Progress = silent, *, fresh: bool = False)
     rows = window_rows(run.dataset, run.windows, run.forecasts, values, reference, protocol)
     results = score(rows, protocol)
     reasons = elsewhere(record)
-    compare = Comparison(exact=not reasons)
+    compare = NumberComparison(exact=not reasons)
     compare.results(record.results, results)
     if (run.folder / WINDOWS_NAME).exists():
         compare.rows(read_windows(run, rows), rows)
@@ -157,7 +157,7 @@ def rescore(run: RunFolder, progress: Progress = silent, *, fresh: bool = False)
 
 def compare_numbers(claimed: Record, recomputed: Record, *, rounding: bool = False) -> tuple[NumberMismatch, ...]:
     """Where two records of the same forecasts differ by more than two machines do, or by more than rounding."""
-    compare = Comparison(exact=rounding)
+    compare = NumberComparison(exact=rounding)
     compare.results(claimed.results, recomputed.results)
     compare.returns(claimed.returns, recomputed.returns)
     return tuple(compare.differences)
@@ -172,7 +172,7 @@ def read_windows(run: RunFolder, like: pd.DataFrame) -> dict[str, list[Any]]:
         raise ProtocolError(f"{error} {REMEDY}") from None
 
 
-def _notes(reasons: list[str], compare: Comparison) -> Iterator[str]:
+def _notes(reasons: list[str], compare: NumberComparison) -> Iterator[str]:
     """What was compared loosely and how loosely."""
     yield (
         f"recorded on {' and '.join(reasons)}: means of returns (REPW, gain, reset noise) may differ by "

@@ -16,7 +16,7 @@ from typing import IO
 
 from .work import Message, Receive, Work
 
-BOOT = f"import json, sys; sys.path[:] = json.loads(sys.argv[1]); from {__name__} import work; work()"
+CHILD_PROGRAM = f"import json, sys; sys.path[:] = json.loads(sys.argv[1]); from {__name__} import work; work()"
 
 
 class ChildProcess:
@@ -38,7 +38,7 @@ class ChildProcess:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed by __exit__
         path = [str(Path(entry).absolute()) for entry in sys.path]
         self._process = subprocess.Popen(
-            [sys.executable, "-I", "-X", "utf8", "-c", BOOT, json.dumps(path), work.program],
+            [sys.executable, "-I", "-X", "utf8", "-c", CHILD_PROGRAM, json.dumps(path), work.program],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
