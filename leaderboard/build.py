@@ -11,6 +11,7 @@ from pydantic_core import to_json
 
 from ..benchmark.record import RECORD_NAME, read_record
 from ..benchmark.training.record import is_training_record
+from ..benchmark.training.run import curves_path
 from ..utils.errors import ProtocolError
 from ..utils.files import write_text
 from .document.build import document, document_of
@@ -21,11 +22,13 @@ from .render.citations import bibliography
 from .store.records import add, committed_folder, is_clone, load
 from .suite import render as render_suite
 from .training import presentation
+from .training import reference as training_reference
 from .training.export import page_data
 from .training.export import to_csv as training_csv
 from .training.store import add as add_training
 from .training.store import load as load_training
-from .training.table import TrainingTable, tables, tables_of
+from .training.table import TrainingTable, by_environment, tables, tables_of
+from .training.table import table as training_table
 
 MARKDOWN = "leaderboard/README.md"
 REFERENCE, PREDICTORS = "docs/reference.md", "docs/predictors.md"
@@ -69,9 +72,12 @@ def build(records: Path | None, out: Path) -> list[Path]:
     table.write_csv(board, csv_path)
     table.write_parquet(board, parquet_path)
     write_text(bibliography_path, bibliography(board))
-    write_text(reference_path, reference.render())
+    write_text(reference_path, f"{reference.render()}\n{training_reference.render()}")
     write_text(predictors_path, predictors.render(board))
     csv_files = write_tables(board, training, site_folder / TABLES)
+    for path in {*(site_folder / TABLES).iterdir()} - {*csv_files.values()}:  # of boards that are gone
+        if OWN_TABLE.fullmatch(path.name):
+            path.unlink()
     files = {key: path.relative_to(site_folder).as_posix() for key, path in csv_files.items()}
     pages = site.render(board, site_folder, training=page_data(training), files=files)
     return [*paths, *csv_files.values(), *pages, *write_excerpt(out / "README.md", board, training)]
@@ -83,7 +89,8 @@ def build_of_runs(runs: Iterable[Path], out: Path) -> tuple[list[Path], list[str
     Parameters
     ----------
     runs
-        Run folders of either track.
+        Run folders of either track; those of the training track of an environment are left out together if no table
+        can be made of them, as without tuned Adam.
     out
         A folder: new, empty, or with a leaderboard that this wrote before. All that `build` writes is put into it.
 
@@ -110,9 +117,27 @@ def build_of_runs(runs: Iterable[Path], out: Path) -> tuple[list[Path], list[str
                     add(read_record(run / RECORD_NAME), records)
             except ProtocolError as error:
                 left_out.append(str(error))
+        left_out += _leave_out_incomplete(records)
         if not any(records.glob("*.json")):
-            raise ProtocolError("None of the runs is a finished one of all test windows, which a leaderboard needs.")
+            reasons = "".join(f"\n- {reason}" for reason in left_out)
+            raise ProtocolError(
+                f"A leaderboard needs a finished run of the forecast track on all test windows; there is none.{reasons}"
+            )
         return build(records, out), left_out
+
+
+def _leave_out_incomplete(records: Path) -> list[str]:
+    """Remove the training runs of environments of which no table can be made; returns why."""
+    reasons = []
+    for environment, group in by_environment(load_training(records)).items():
+        try:
+            training_table(environment, {path.stem: record for path, record in group.items()})
+        except ProtocolError as error:
+            reasons.append(str(error))
+            for path in group:
+                path.unlink()
+                curves_path(path).unlink()
+    return reasons
 
 
 def export_tables(records: Path | None, out: Path) -> list[Path]:
@@ -134,7 +159,7 @@ def write_tables(board: LeaderboardDocument, training: Sequence[TrainingTable], 
         The training track's tables.
     folder
         Where to write: `board-*.csv` a board, `overall-*.csv` a comparison across environments and `training-*.csv` an
-        environment of the training track. Such files of an older build are removed.
+        environment of the training track.
 
     Returns
     -------
@@ -150,9 +175,6 @@ def write_tables(board: LeaderboardDocument, training: Sequence[TrainingTable], 
         texts[key], names[key] = training_csv(each), key
     folder.mkdir(parents=True, exist_ok=True)
     paths = {key: folder / f"{re.sub('[^a-z0-9.]+', '-', name.lower()).strip('-.')}.csv" for key, name in names.items()}
-    for stale in folder.iterdir():
-        if OWN_TABLE.fullmatch(stale.name) and stale not in paths.values():
-            stale.unlink()
     for key, path in paths.items():
         write_text(path, texts[key])
     return paths

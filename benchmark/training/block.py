@@ -112,7 +112,7 @@ class _Block:
 
     @torch.inference_mode()
     def _freeze(self) -> None:
-        """Set trials whose weights are not finite back to their initialisation, as which they are scored then."""
+        """Set trials whose weights are not finite back to their initialisation, and score them as that."""
         agent = self.training.agent
         bad = ~torch.isfinite(agent.parameters).all(1)
         if bad.any():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from .protocol import TrainingProtocol
 from .record import TrainingRecord, read_training_record
 from .run import TrainingRun
 
-COMPARED = {
+SHARED_FIELDS = {
     "protocol": "protocol",
     "split": "split",
     "trials": "number of trials",
@@ -48,7 +49,7 @@ def compare_training(runs: Sequence[Comparable], against: Comparable) -> dict[st
     found: dict[str, dict[str, Estimate]] = {}
     for run in runs:
         record = _record(run)
-        for field, what in COMPARED.items():
+        for field, what in SHARED_FIELDS.items():
             mine, theirs = getattr(record.key, field), getattr(other.key, field)
             if mine != theirs:
                 values = f"{mine}, {theirs}" if field != "protocol" else f"{_spell(mine)}, {_spell(theirs)}"
@@ -56,10 +57,10 @@ def compare_training(runs: Sequence[Comparable], against: Comparable) -> dict[st
                     f"{record.key.label} and {other.key.label} cannot be compared: the {what} differs ({values}). "
                     "Train both on the same."
                 )
-        label = record.key.label
-        found[label if label not in found else f"{label} ({len(found)})"] = paired(
-            record.columns, other.columns, other.key.protocol
-        )
+        label, names = record.key.label, itertools.count(2)
+        while label in found:
+            label = f"{record.key.label} ({next(names)})"
+        found[label] = paired(record.columns, other.columns, other.key.protocol)
     return found
 
 

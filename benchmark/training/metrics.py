@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ...utils.bootstrap import Float64, Index
-from ..intervals import Estimate, bootstrap
+from ..intervals import Estimate, bootstrap, wilson
 from .curves import Curves
 from .protocol import TrainingProtocol
 
@@ -84,6 +84,8 @@ METRICS = (
 HEADLINE = "auc"
 STEPS = {0.5: "steps_50", 0.95: "steps_95"}
 """Columns of the times of the protocol's crossings."""
+FEWEST = 6
+"""Trials of a bootstrap that are chosen by their results: of fewer, its interval is little more than their range."""
 
 
 def trial_columns(curves: Curves, protocol: TrainingProtocol) -> dict[str, Float64]:
@@ -137,18 +139,24 @@ def paired(
 ) -> dict[str, Estimate]:
     """What one run has more than another of the same trials: every metric's difference or ratio, resampled together.
 
-    `better` is the probability of improvement in the headline metric: the share of trials that are better, ties half.
+    `kept`, which not all trials have, is compared over those that have it in both runs, without an interval if they are
+    fewer than `FEWEST`. `better` is the probability of improvement in the headline metric: the share of trials that
+    are better, ties half, with Wilson's interval.
     """
 
     def one(metric: TrainingMetric) -> Estimate:
         mine, other = np.asarray(ours[metric.column]), np.asarray(theirs[metric.column])
+        known = np.isfinite(mine) & np.isfinite(other)
+        mine, other = mine[known], other[known]
 
         def statistic(index: Index) -> Any:
             first, second = metric.statistic(mine[index]), metric.statistic(other[index])
             return first / second if metric.ratio else first - second
 
-        return bootstrap(statistic, len(mine), protocol)
+        found = bootstrap(statistic, len(mine), protocol)
+        return found if known.all() or len(mine) >= FEWEST else Estimate(found.value, None, None)
 
     better = (np.sign(np.asarray(ours[HEADLINE]) - np.asarray(theirs[HEADLINE])) + 1) / 2
-    share = bootstrap(lambda index: better[index].mean(-1), len(better), protocol)
+    low, high = wilson(better.sum(keepdims=True), np.full(1, len(better), dtype=np.float64), protocol.confidence)
+    share = Estimate(float(better.mean()), float(low[0]), float(high[0]))
     return {metric.name: one(metric) for metric in METRICS} | {"better": share}

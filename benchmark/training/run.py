@@ -251,7 +251,7 @@ def _check_code(folder: Path, circumstances: Provenance) -> None:
 
 
 def _draw(key: TrainingKey, curves: Curves, folder: Path) -> None:
-    """Draw the figure; a finished run does not fail for want of it."""
+    """Draw the figure; a finished run does not fail without it."""
     try:
         figures.draw([(key, curves)], folder / "figure")
     except Exception as error:  # matplotlib's, of fonts and of the disk

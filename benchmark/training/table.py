@@ -13,7 +13,7 @@ from ..table import interval, number
 from .metrics import METRICS, TrainingMetric
 from .record import TrainingRecord
 
-COMPARED = ("auc", "steps_50", "steps_95", "final", "kept")
+COMPARISON_METRICS = ("auc", "steps_50", "steps_95", "final", "kept")
 """Metrics of the table of a comparison."""
 
 
@@ -50,7 +50,7 @@ def render(record: TrainingRecord) -> RenderableType:
 
 def render_comparison(found: Mapping[str, Mapping[str, Estimate]], other: str, trials: int) -> RenderableType:
     """What runs (by label) have more than another one on the same trials; see `metrics.paired`."""
-    shown = [metric for metric in METRICS if metric.name in COMPARED]
+    shown = [metric for metric in METRICS if metric.name in COMPARISON_METRICS]
     groups = [ColumnGroup((metric.heading, "95% interval")) for metric in shown]
     table = FoldedTable("run", [*groups, ColumnGroup(("better in", "95% interval"))])
     for label, estimates in found.items():

@@ -42,6 +42,8 @@ class TrainingCheck:
         Numbers of the record that were recomputed.
     trials, iterations
         Places of the trials that were trained again, and for how many iterations.
+    on_cluster
+        Whether a cluster trained them.
     """
 
     record: TrainingRecord
@@ -49,6 +51,7 @@ class TrainingCheck:
     numbers: int
     trials: tuple[int, ...]
     iterations: int
+    on_cluster: bool = False
 
     @property
     def agrees(self) -> bool:
@@ -115,7 +118,7 @@ def verify_training(
     if cost.state_bytes != record.cost.state_bytes:
         differences.append(f"cost.state_bytes: the record says {record.cost.state_bytes}, it is {cost.state_bytes}")
     differences += _compare(curves, again, trials, key.protocol.seeds(key.split))
-    return TrainingCheck(record, tuple(differences), numbers, trials, wanted)
+    return TrainingCheck(record, tuple(differences), numbers, trials, wanted, cluster is not None)
 
 
 def recompute(record: TrainingRecord, curves: Curves) -> tuple[list[str], int]:

@@ -12,6 +12,7 @@ import yaml
 
 from ...baselines.plugins.sources import MethodCode
 from ...registry.catalog import is_shipped
+from ...registry.reference import COMMIT_PATTERN, is_repo
 from ..document.schema import EnvironmentBoard, LeaderboardDocument
 from .escaping import bibtex_text
 
@@ -39,13 +40,14 @@ def dataset_entry(board: EnvironmentBoard) -> str:
     Its key is the name and the start of the digest: other bytes under the same name are another dataset.
     """
     ours = is_shipped(board.dataset, board.digest)
-    address = f"https://huggingface.co/datasets/{board.repo}/tree/{board.commit}" if board.repo else None
+    known = is_repo(board.repo or "") and re.fullmatch(COMMIT_PATTERN, board.commit or "")
+    address = f"https://huggingface.co/datasets/{board.repo}/tree/{board.commit}" if known else None
     key = f"{re.sub('[^a-z0-9]+', '-', board.dataset.lower()).strip('-')}-{board.digest[:8]}"
     about = f"{bibtex_text(board.dataset)}: policy weight trajectories of {bibtex_text(board.environment)}"
     fields = {
         "author": _authors(_citation()) if ours else None,
         "title": f"{{{about}}}",
-        "url": address and bibtex_text(address),
+        "url": address,
         "note": f"{'A dataset of tipl-bench' if ours else 'A dataset'}, digest {bibtex_text(board.digest)}",
     }
     return _entry("misc", key, fields)

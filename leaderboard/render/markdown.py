@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ def render(document: LeaderboardDocument) -> str:
         undefined=jinja2.StrictUndefined,
         keep_trailing_newline=True,
     )
+    environment.filters["listed"] = listed
     return environment.get_template("board.md.j2").render(
         boards=[_board(board, document) for board in document.boards],
         overall=[_overall(comparison, document) for comparison in document.overall],
@@ -63,8 +64,14 @@ def title(row: Row | OverallRow) -> str:
     return " ".join(filter(None, (row.method, row.variant, consumes)))
 
 
-def _names(names: Sequence[str]) -> str:
-    return ", ".join(names[:MAX_NAMES]) + (f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else "")
+def listed(names: Iterable[str], separator: str = ", ") -> Markup:
+    """Names in a row, each escaped, and cut where it is too long, by itself."""
+    return Markup(separator.join(map(markdown_text, names)))
+
+
+def _names(names: Sequence[str]) -> Markup:
+    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+    return listed(names[:MAX_NAMES]) + Markup(more)
 
 
 def _board(board: EnvironmentBoard, document: LeaderboardDocument) -> Cells:

@@ -26,7 +26,7 @@ Of the bundled board under protocol 2, in skill; the numbers are below and on th
 - `mean-trajectory` knows the training trials' mean update at the same place of the schedule, and has no skill: what
   the others forecast is a trial's own dynamics.
 - `linear`, `dmd` and `holt` extrapolate a trial's own past. A least-squares line through it is far worse than
-  standing still; `holt`, whose three constants are fitted to other trials, is worth much.
+  standing still; `holt`, whose three constants are fitted to other trials, has a skill of 0.37.
 - `autoregression` fits all coefficients of such an extrapolation to other trials, for each place within the PPO
   iteration. `mlp`, a network in their place, gains little, and `adam-moments` less than 0.01: past weights show
   little of Adam's moments that differences do not.

@@ -84,9 +84,10 @@ DOCUMENT = {
 TABLES = """Each table is a file of its own too, a line a row. `tables/board-*.csv` has these columns of a board's
 headline phase, means over horizons, and the skill at each horizon as `skill_h1`, `skill_h1_low`, `skill_h1_high` and
 so on. `tables/overall-*.csv` has the fields of `overall.rows`, and each environment's skill. `tables/training-*.csv`
-has the training track's metrics, how a row was checked (`state`), and the differences to tuned Adam, the best plain
-method and a forecast's control as `tuned_adam_*`, `best_plain_*` and `control_*`; `training.json` has the same with the
-mean learning curves and the evidence.
+has the fields of the training track's rows, their metrics, and what they have more than tuned Adam, the best plain
+method and a forecast's control as `tuned_adam_*`, `best_plain_*` and `control_*`: differences, but of `steps_95` the
+ratio, and of `better` the share of the trials with the higher AUC. `training.json` has the same with the mean learning
+curves and the evidence.
 """
 HEAD = """# Reference
 
@@ -101,22 +102,22 @@ def render() -> str:
     return "\n".join(
         [
             HEAD,
-            _table("Terms", ("term", "meaning"), TERMS.items()),
+            table_section("Terms", ("term", "meaning"), TERMS.items()),
             _metrics(),
-            _table("Information classes", ("`consumes`", "what forecasts rest on"), INFORMATION_CLASSES.items()),
+            table_section("Information classes", ("`consumes`", "what forecasts rest on"), INFORMATION_CLASSES.items()),
             f"## Budgets and seeds\n\nBudgets: {', '.join(BUDGETS)}. The seeds of a row: {seeds}.\n",
-            _table("States of a row", ("`state`", "how far it was checked"), schema.STATES.items()),
-            _table("Grades of a reproduction", ("`grade`", "how it came out"), GRADES.items()),
-            _table(
+            table_section("States of a row", ("`state`", "how far it was checked"), schema.STATES.items()),
+            table_section("Grades of a reproduction", ("`grade`", "how it came out"), GRADES.items()),
+            table_section(
                 "Isolation",
                 ("`isolation`", "what kept the predictor from the held-out trials"),
                 provenance.ISOLATIONS.items(),
             ),
-            _models("The record, `record.json`", RECORD),
+            models_section("The record, `record.json`", RECORD),
             _columns("The windows of a run, `windows.parquet`", _window_columns()),
             _columns("The leaderboard's table, `leaderboard.parquet` and `.csv`", _leaderboard_columns()),
             TABLES,
-            _models("The leaderboard's document, `leaderboard.json`", DOCUMENT),
+            models_section("The leaderboard's document, `leaderboard.json`", DOCUMENT),
             _columns("The index of a dataset, `index.parquet`", INDEX_COLUMNS),
         ]
     )
@@ -178,7 +179,8 @@ def _leaderboard_columns() -> dict[str, tuple[Any, str]]:
     return {field.name: (field.type, known[field.name]) for field in table.schema(SHOWN)}
 
 
-def _models(title: str, models: Mapping[str, type[Any]]) -> str:
+def models_section(title: str, models: Mapping[str, type[Any]]) -> str:
+    """The fields of models by their places, with what their docstrings say."""
     parts = [f"## {title}\n"]
     for place, model in models.items():
         fields = descriptions(model)
@@ -195,7 +197,8 @@ def _coded(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     return [(f"`{name}`", markdown_text(text)) for name, text in pairs]
 
 
-def _table(title: str, head: tuple[str, str], pairs: Iterable[tuple[str, str]]) -> str:
+def table_section(title: str, head: tuple[str, str], pairs: Iterable[tuple[str, str]]) -> str:
+    """A section of terms with their meanings."""
     return _rows(title, head, _coded(pairs))
 
 

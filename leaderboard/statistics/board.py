@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy import stats
 
+from ...benchmark.intervals import wilson
 from ...utils.bootstrap import bounds, draw, expanded_tail
 
 Float64 = npt.NDArray[np.float64]
@@ -277,17 +277,6 @@ def win_rates(frame: pd.DataFrame, *, level: float) -> pd.DataFrame:
     low, high = wilson(wins[pairs], trials[pairs], level)
     with np.errstate(invalid="ignore"):
         return pd.DataFrame({"value": wins[pairs] / trials[pairs], "low": low, "high": high}, index=index)
-
-
-def wilson(successes: Float64, count: Float64, level: float) -> tuple[Float64, Float64]:
-    """Wilson's score interval of a share; NaN where nothing was counted."""
-    z = float(stats.norm.ppf((1 + level) / 2))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        share = successes / count
-        centre = share + z**2 / (2 * count)
-        half = z * np.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
-        low, high = (centre - half) / (1 + z**2 / count), (centre + half) / (1 + z**2 / count)
-    return np.maximum(low, 0.0), np.minimum(high, 1.0)
 
 
 BETTER, WORSE, TIED = "better", "worse", "tied"

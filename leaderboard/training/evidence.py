@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from ...benchmark.provenance import provenance
 from ...benchmark.training.record import TrainingRecord
@@ -14,15 +14,17 @@ from ...utils.fields import Document, Sha256, Text
 from ..store.evidence import append_piece, evidence_path, read_pieces
 from .store import find
 
-State = Literal["replayed", "reproduced"]
-"""Replayed: a block of the trials was trained again for some iterations, without which no run is added. Reproduced: all
-trials were, to the end. Either gave the same curves bit for bit."""
+Check = Literal["replayed", "reproduced"]
+"""Replayed: a block of the trials was trained again for some iterations. Reproduced: all trials were, to the end.
+Either gave the same curves bit for bit."""
+State = Literal["claimed", Check]
+"""The most that a run was checked by; claimed: no check of it is known."""
 
 
 class TrainingEvidence(Document):
-    """One check of a run that agreed, and where it was made. What nobody kept of an early one is None."""
+    """One check of a run that agreed, and where it was made. None where that is not recorded."""
 
-    kind: State
+    kind: Check
     """What was trained again."""
     curves: Sha256
     """The curves that came out; evidence of others says nothing of the record."""
@@ -39,19 +41,21 @@ class TrainingEvidence(Document):
 
 
 def of_check(found: TrainingCheck) -> TrainingEvidence:
-    """Evidence of a check that agreed."""
+    """Evidence of a check that agreed; of one on a cluster it names no machine, as each block may be another's."""
     key, count = found.record.key, len(found.trials)
     whole = (count, found.iterations) == (key.trials, key.iterations)
     part = "to the end" if whole else f"for {found.iterations} of {key.iterations} iterations"
+    where = " on a cluster" if found.on_cluster else ""
     here = provenance("cpu", "none")
     return TrainingEvidence(
         kind="reproduced" if whole else "replayed",
         curves=found.record.artifacts["curves"],
-        text=f"{count} of {key.trials} trials trained again {part}, bit for bit; {found.numbers:,} numbers recomputed",
+        text=f"{count} of {key.trials} trials trained again {part}{where}, bit for bit; {found.numbers:,} numbers "
+        "recomputed",
         tipl_bench=here.tipl_bench,
         git_commit=here.git_commit,
-        cpu=here.cpu,
-        platform=here.platform,
+        cpu=None if found.on_cluster else here.cpu,
+        platform=None if found.on_cluster else here.platform,
     )
 
 
@@ -75,8 +79,8 @@ def read(record_path: Path, record: TrainingRecord) -> tuple[TrainingEvidence, .
 
 
 def state_of(known: Sequence[TrainingEvidence]) -> State:
-    """The most that evidence says; of a record without any, that it was added after a replay."""
-    return "reproduced" if any(one.kind == "reproduced" for one in known) else "replayed"
+    """The most that evidence says."""
+    return max((one.kind for one in known), key=get_args(Check).index, default="claimed")
 
 
 def _stands(evidence: TrainingEvidence, known: Sequence[TrainingEvidence]) -> bool:

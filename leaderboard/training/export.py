@@ -10,12 +10,12 @@ from ...benchmark.training.metrics import METRICS
 from ..render.escaping import csv_line
 from .evidence import TrainingEvidence
 from .presentation import INTRODUCTION, LEVEL, presented
-from .table import COMPARED, TrainingComparison, TrainingRow, TrainingTable
+from .table import COMPARISON_METRICS, TrainingComparison, TrainingRow, TrainingTable
 
 REFERENCES = ("tuned adam", "best plain", "control")
 OF_ROW = (
-    "id", "method", "role", "configurations", "rests_on", "fitted_steps", "diverged", "seconds_per_million",
-    "state_bytes", "state",
+    "id", "method", "role", "configurations", "rests_on", "fitted_steps", "forecast", "diverged",
+    "seconds_per_million", "state_bytes", "state",
 )  # fmt: skip
 BETTER = {"label": "share of the trials with the higher AUC", "digits": 2, "direction": "higher", "ratio": False}
 """How the page shows the share of trials that are better."""
@@ -73,13 +73,13 @@ def _details(row: TrainingRow) -> dict[str, Any]:
 
 def _spell(evidence: TrainingEvidence) -> str:
     where = [evidence.tipl_bench and f"tipl-bench {evidence.tipl_bench}", evidence.cpu, evidence.platform]
-    return f"{evidence.text} ({', '.join(filter(None, where)) or 'where is not kept'})"
+    return f"{evidence.text} ({', '.join(filter(None, where)) or 'machine not recorded'})"
 
 
 def _against(found: TrainingComparison) -> dict[str, Any]:
     difference = found.estimates["auc"].value or 0.0
     verdict = "tied" if found.p >= LEVEL else "better" if difference > 0 else "worse"
-    estimates = {name: _triple(found.estimates[name]) for name in COMPARED if name in found.estimates}
+    estimates = {name: _triple(found.estimates[name]) for name in COMPARISON_METRICS if name in found.estimates}
     return {"other": found.other, "p": float(f"{found.p:.3g}"), "verdict": verdict, "estimates": estimates}
 
 
@@ -98,7 +98,7 @@ def _cells(of_table: dict[str, Any], row: TrainingRow) -> Iterator[tuple[str, An
         found, name = row.against.get(reference), reference.replace(" ", "_")
         yield f"{name}_row", found and found.other
         yield f"{name}_p", found and found.p
-        for metric_name in COMPARED:
+        for metric_name in COMPARISON_METRICS:
             yield from _columns(f"{name}_{metric_name}", found.estimates[metric_name] if found else UNDEFINED)
 
 

@@ -24,6 +24,7 @@ HEADINGS = (
     "steps to 95%",
     "of tuned Adam's",
     "95% interval",
+    "solved",
     "final J",
     "worst quarter",
     "kept",
@@ -31,10 +32,10 @@ HEADINGS = (
     "CPU s / M steps",
     "state, bytes",
     "rests on",
-    "its M steps",
+    "pretraining, M steps",
     "checked",
 )
-COMPARED = (
+FORECAST_HEADINGS = (
     "forecast",
     "against",
     "AUC, difference",
@@ -45,14 +46,15 @@ COMPARED = (
     "kept, difference",
 )
 INTRODUCTION = (
-    "Methods act inside PPO and are scored by return per environment step. AUC is the normalised return, mean over the "
-    f"environment steps. Differences are paired by trial; {STAR} marks those whose p-value is below {LEVEL} after "
-    "Holm's correction over the table's rows. Tried: how many configurations of the method ran on the tuning trials. "
-    "Tuned: the one that was best there, by AUC. Control: with the settings of a forecast's jump, along the last "
-    "iteration's change exactly as far as the predictor forecasts there, on its own path. Its M steps: environment "
-    "steps, in millions, of the datasets or the meta-training that a method rests on. Checked: reproduced, where all "
-    "trials were trained again to the end with the same curves bit for bit; replayed, where that was done with one "
-    "block of trials for ten iterations, or nothing is recorded of it."
+    "Methods act inside PPO and are scored by return per environment step. AUC is the normalised return, mean over "
+    "the environment steps. Solved: the share of the trials that reach 95% of it; the others count as all steps of "
+    f"the training. Kept: of the trials that are solved. Differences are paired by trial; {STAR} marks those whose "
+    f"p-value is below {LEVEL} after Holm's correction over the table's rows. Tried: how many configurations of the "
+    "method ran on the tuning trials. Tuned: the one that was best there, by AUC. Control: with the settings of a "
+    "forecast's jump, along the last iteration's change exactly as far as the predictor forecasts there, on its own "
+    "path. Pretraining: environment steps, in millions, of the datasets or the meta-training that a method rests on. "
+    "Checked: reproduced, where all trials were trained again to the end with the same curves bit for bit; replayed, "
+    "where that was done with one block of trials for ten iterations; claimed, where neither is known."
 )
 
 
@@ -79,14 +81,14 @@ def presented(table: TrainingTable) -> tuple[Presented, ...]:
         _compared(row, reference, row.against[reference])
         for row in table.rows
         for reference in ("best plain", "control")
-        if "control" in row.against and reference in row.against
+        if row.forecast and reference in row.against
     ]
     if not forecasts:
         return (rows,)
     beside = Presented(
         title=f"{table.environment}: forecasts",
-        about="Beside the best plain method, and beside their own controls.",
-        headings=COMPARED,
+        about="Beside the best plain method, and beside their own controls where these were run.",
+        headings=FORECAST_HEADINGS,
         rows=tuple(forecasts),
     )
     return rows, beside
@@ -104,7 +106,7 @@ def markdown(tables: Sequence[TrainingTable]) -> str:
             ["---"] * len(one.headings),
             *([markdown_text(cell) for cell in row] for row in one.rows),
         )
-        lines += [f"## {markdown_text(one.title)}", "", markdown_text(one.about), ""]
+        lines += [f"## {markdown_text(one.title)}", "", markdown_text(one.about, longest=1000), ""]
         lines += [*(f"| {' | '.join(row)} |" for row in cells), ""]
     return "\n".join(lines)
 
@@ -122,6 +124,7 @@ def _cells(row: TrainingRow) -> tuple[str, ...]:
         *_pair(found.get("auc", UNDEFINED), 3, sign=True, mark=against),
         number(row.estimates["steps_95"].value, 0),
         *_pair(found.get("steps_95", UNDEFINED), 2),
+        number(row.estimates["solved"].value, 2),
         number(row.estimates["final"].value, 1),
         number(row.estimates["worst_quarter"].value, 1),
         number(row.estimates["kept"].value, 3),

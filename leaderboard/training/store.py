@@ -16,6 +16,7 @@ from ...utils.files import replace_atomically, sha256
 
 FOLDER = "training"
 """Below the folder of records."""
+RESTORE = "Restore both files from git, or remove them and add the run again."
 
 
 def file_name(record: TrainingRecord) -> str:
@@ -83,18 +84,19 @@ def load(records: Path) -> dict[Path, TrainingRecord]:
         check_whole(path, record)
         curves = curves_path(path)
         if not curves.is_file() or record.artifacts.get("curves") != sha256(curves):
-            raise ProtocolError(f"{curves}: the curves of {path.name} are missing or other bytes.")
+            raise ProtocolError(f"{curves}: the curves of {path.name} are missing or other bytes. {RESTORE}")
         if differences := recompute(record, read_curves(path, record.key))[0]:
-            raise ProtocolError(f"{path}: not what its curves say: {differences[0]}.")
+            raise ProtocolError(f"{path}: not what its curves say: {differences[0]}. {RESTORE}")
     return found
 
 
 def check_whole(path: Path, record: TrainingRecord) -> None:
     """A finished run of all trials and iterations; raises `ProtocolError`."""
     if record.status.state == "failed":
-        raise ProtocolError(f"{path}: the run failed; the table holds finished runs.")
+        raise ProtocolError(f"{path}: the run failed; the table holds finished runs. Repeat it.")
     key, whole = record.key, record.key.protocol
     if key.iterations != whole.iterations or key.trials != len(whole.seeds(key.split)):
         raise ProtocolError(
-            f"{path}: not a whole run ({key.scope}); the table holds runs of all trials and iterations."
+            f"{path}: not a whole run ({key.scope}); the table holds runs of all trials and iterations. Train it "
+            "without --trials and --iterations."
         )

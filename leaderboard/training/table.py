@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from scipy.special import stdtr
@@ -22,6 +22,7 @@ from ...registry.catalog import catalog
 from ...registry.collection.presets import environment_steps
 from ...utils.errors import ProtocolError
 from ...utils.fields import Count, Document, Text
+from ..statistics.board import ROUNDING
 from ..statistics.pairs import holm
 from .curves import MeanCurve, mean_curve
 from .evidence import State, TrainingEvidence, read, state_of
@@ -30,8 +31,7 @@ from .store import load
 JUMP, CONTROL = "jump", "last-change"
 NO_SETTINGS = {(JUMP, "direction"), ("optim4rl", "trained")}
 """What a rule's control differs in: which way a jump goes, whether an update rule is trained."""
-COMPARED = ("auc", "steps_95", "final", "kept", "better")
-Reference = Literal["tuned adam", "best plain", "control"]
+COMPARISON_METRICS = ("auc", "steps_95", "final", "kept", "better")
 
 
 class TrainingComparison(Document):
@@ -60,6 +60,8 @@ class TrainingRow(Document):
     """Gradients, released weights (pretrained elsewhere), and the datasets that its predictors were fitted on."""
     fitted_steps: Count | None
     """Environment steps that its predictors or its own parameters were trained on; None where that is unknown."""
+    forecast: bool
+    """Whether it jumps to forecasts; False for their controls."""
     diverged: Count
     """Trials that diverged."""
     estimates: dict[Text, Estimate]
@@ -71,8 +73,8 @@ class TrainingRow(Document):
     """CPU seconds of training a million environment steps, as the run had them."""
     state_bytes: Count
     """What it remembers of each trial."""
-    state: State = "replayed"
-    """How its run was checked: reproduced, or replayed where no evidence says more."""
+    state: State = "claimed"
+    """How its run was checked: reproduced, replayed, or claimed where no check is known."""
     evidence: tuple[TrainingEvidence, ...] = ()
     """The checks of its run that are known, oldest first."""
     curve: MeanCurve | None = None
@@ -99,15 +101,21 @@ def tables(records: Path) -> tuple[TrainingTable, ...]:
 
 def tables_of(runs: Mapping[Path, TrainingRecord]) -> tuple[TrainingTable, ...]:
     """The tables of runs by their files; see `tables`."""
-    groups: dict[str, dict[str, TrainingRecord]] = defaultdict(dict)
-    for path, record in runs.items():
-        groups[record.key.protocol.environment][path.stem] = record
-    found = (table(environment, group) for environment, group in sorted(groups.items()))
+    groups = sorted(by_environment(runs).items())
+    found = (table(name, {path.stem: record for path, record in group.items()}) for name, group in groups)
     beside = {path.stem: _beside(path, record) for path, record in runs.items() if record.key.split == "test"}
     return tuple(
         one.model_copy(update={"rows": tuple(row.model_copy(update=beside[row.id]) for row in one.rows)})
         for one in found
     )
+
+
+def by_environment(runs: Mapping[Path, TrainingRecord]) -> dict[str, dict[Path, TrainingRecord]]:
+    """Runs by their files in groups, one an environment."""
+    groups: dict[str, dict[Path, TrainingRecord]] = defaultdict(dict)
+    for path, record in runs.items():
+        groups[record.key.protocol.environment][path] = record
+    return dict(groups)
 
 
 def table(environment: str, records: Mapping[str, TrainingRecord]) -> TrainingTable:
@@ -142,6 +150,7 @@ def table(environment: str, records: Mapping[str, TrainingRecord]) -> TrainingTa
             configurations=len(tuning.get(family(record), ())),
             rests_on=", ".join(["gradients", *_pretrained(record), *(one.name for one in _fitted_on(record))]),
             fitted_steps=_fitted_steps(record),
+            forecast=_forecasts(record),
             diverged=record.diverged,
             estimates=record.estimates,
             against={reference: found[name] for reference, found in compared.items() if name in found},
@@ -181,7 +190,7 @@ def _references(
             which = f" ({record.key.label})" if record else ""
             raise ProtocolError(
                 f"{environment}: the table needs a test run of the {reference} method{which}, as the tuning trials "
-                "choose it; all others are compared with it."
+                "choose it (`tipl-bench train`, with `--on tuning` and without); all others are compared with it."
             )
         found[reference] = name
     return found
@@ -220,7 +229,8 @@ def _fitted_on(record: TrainingRecord) -> list[DatasetIdentity]:
         if entry is None or one.digest not in (entry.digest, entry.former_digest):
             raise ProtocolError(
                 f"{record.key.label}: its predictor was fitted on {one.name}, which the catalog does not have with "
-                "that digest; nobody could say that its trials are none of the training track's."
+                "that digest; nobody could say that its trials are none of the training track's "
+                "(docs/training-track.md, From a fit to a row)."
             )
     return found
 
@@ -238,16 +248,23 @@ def _fitted_steps(record: TrainingRecord) -> int | None:
 def family(record: TrainingRecord) -> str:
     """A method without its settings, and with the predictor, its dataset and the direction of its jumps.
 
-    What is tuned together: several states of one predictor, fitted on one dataset, count as configurations of it.
+    What is tuned together: several states of one predictor, fitted on one dataset, count as configurations of it. A
+    raised version of a rule or a predictor is a method of its own.
     """
     return " + ".join(_family(rule) for rule in (record.key.optimizer, *record.key.outer))
 
 
 def _family(rule: RuleIdentity) -> str:
+    name = rule.name + _later(rule.version)
     if rule.name != JUMP:
-        return rule.name if rule.options.get("trained", True) else f"{rule.name}, untrained"
+        return name if rule.options.get("trained", True) else f"{name}, untrained"
     fitted_on = f" on {rule.fitted_on.name}" if rule.fitted_on else ""
-    return f"{JUMP}({rule.options['predictor']}{fitted_on}, {rule.options['direction']})"
+    predictor = f"{rule.options['predictor']}{_later(rule.predictor_version)}{fitted_on}"
+    return f"{name}({predictor}, {rule.options['direction']})"
+
+
+def _later(version: int | None) -> str:
+    return f" v{version}" if version and version > 1 else ""
 
 
 def settings(record: TrainingRecord) -> tuple[RuleIdentity, ...]:
@@ -263,6 +280,10 @@ def _jumps(record: TrainingRecord) -> bool:
     return any(rule.name == JUMP for rule in record.key.outer)
 
 
+def _forecasts(record: TrainingRecord) -> bool:
+    return any(rule.name == JUMP and rule.options["direction"] != CONTROL for rule in record.key.outer)
+
+
 def _role(
     name: str, record: TrainingRecord, best: Mapping[str, TrainingRecord], tests: Iterable[TrainingRecord]
 ) -> str:
@@ -275,7 +296,8 @@ def _role(
     }
     if not any(roles.values()):
         raise ProtocolError(
-            f"{name}: neither the method's default nor what was best on its tuning trials ({record.key.label})."
+            f"{name}: neither the method's default nor what was best on its tuning trials ({record.key.label}). Train "
+            "it on the tuning trials too (`tipl-bench train --on tuning`), or leave it out."
         )
     return ", ".join(role for role, holds in roles.items() if holds)
 
@@ -311,7 +333,7 @@ def _against(tests: Mapping[str, TrainingRecord], others: Mapping[str, str]) -> 
     """Comparisons of rows with another row each, where they have one that is not themselves."""
     pairs = [(name, found) for name, found in others.items() if found != name]
     columns = [(tests[name].columns, tests[found].columns) for name, found in pairs]
-    p = holm(np.array([_paired_p(ours[HEADLINE] - theirs[HEADLINE]) for ours, theirs in columns]))
+    p = holm(np.array([paired_p(ours[HEADLINE] - theirs[HEADLINE]) for ours, theirs in columns]))
     return {
         name: TrainingComparison(other=found, estimates=_shown(ours, theirs, tests[name]), p=float(one))
         for (name, found), (ours, theirs), one in zip(pairs, columns, p, strict=True)
@@ -322,13 +344,14 @@ def _shown(
     ours: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray], record: TrainingRecord
 ) -> dict[str, Estimate]:
     found = paired(ours, theirs, record.key.protocol)
-    return {name: found[name] for name in COMPARED}
+    return {name: found[name] for name in COMPARISON_METRICS}
 
 
-def _paired_p(differences: Sequence[float] | np.ndarray) -> float:
-    """The two-sided p-value of a paired t-test; 1 where nothing differs, or all trials by the same."""
+def paired_p(differences: Sequence[float] | np.ndarray) -> float:
+    """The two-sided p-value of a paired t-test; 1 of a single trial, and where nothing differs beyond rounding."""
     values = np.asarray(differences, dtype=np.float64)
-    spread = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else 0.0
-    if spread == 0:
+    mean = values.mean()
+    if len(values) < 2 or abs(mean) < ROUNDING:
         return 1.0
-    return float(2 * stdtr(len(values) - 1, -abs(values.mean()) / spread))
+    spread = values.std(ddof=1) / np.sqrt(len(values))
+    return float(2 * stdtr(len(values) - 1, -abs(mean) / spread)) if spread > ROUNDING else 0.0

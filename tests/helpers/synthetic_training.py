@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tipl_bench.benchmark.training.metrics import METRICS
-from tipl_bench.leaderboard.training.table import COMPARED, TrainingTable
+from tipl_bench.leaderboard.training.table import COMPARISON_METRICS, TrainingTable
 
 ENVIRONMENT = "InvertedPendulum-v4"
 STEPS = [2048 * number for number in range(13)]
@@ -31,7 +31,8 @@ def _row(short):
     mean = [min(1.0, AUC[short] * number / 8) for number in range(len(STEPS))]
     return {
         "id": identifier(short), "method": short[:-3].replace("+", " + "), "role": "tuned", "configurations": 3,
-        "rests_on": "gradients", "fitted_steps": 0, "diverged": 0, "seconds_per_million": 9.5, "state_bytes": 100,
+        "rests_on": "gradients", "fitted_steps": 0, "forecast": short == FORECAST, "diverged": 0,
+        "seconds_per_million": 9.5, "state_bytes": 100,
         "estimates": {metric.name: _estimate(AUC[short]) for metric in METRICS},
         "against": {name: _against(short, other) for name, other in others.items() if other != short},
         "curve": {
@@ -45,7 +46,7 @@ def _against(short, other):
     difference = round(AUC[short] - AUC[other], 4)
     return {
         "other": identifier(other), "p": 0.001 if abs(difference) > 0.06 else 0.4,
-        "estimates": {name: _estimate(difference) for name in COMPARED},
+        "estimates": {name: _estimate(difference) for name in COMPARISON_METRICS},
     }  # fmt: skip
 
 

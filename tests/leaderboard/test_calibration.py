@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from helpers.sampled_boards import SETTINGS, coverage, equal_boards, frame, sums
 from scipy import stats
-from tipl_bench.benchmark.intervals import skill
+from tipl_bench.benchmark.intervals import skill, wilson
 from tipl_bench.benchmark.protocol import CURRENT
 from tipl_bench.leaderboard.statistics.across import overall
 from tipl_bench.leaderboard.statistics.board import (
@@ -18,7 +18,6 @@ from tipl_bench.leaderboard.statistics.board import (
     differences,
     estimates,
     skills,
-    wilson,
 )
 from tipl_bench.leaderboard.statistics.pairs import holm, widened
 

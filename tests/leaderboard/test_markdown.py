@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from tipl_bench.leaderboard.render.escaping import MAX_LENGTH, markdown_text
+from tipl_bench.leaderboard.render.markdown import listed
 
 PARSER = MarkdownIt("commonmark").enable("table").enable("strikethrough")
 visible = st.text(
@@ -70,6 +71,13 @@ def test_characters_without_a_shape_are_spelled_out(text):
 
 def test_a_long_text_is_cut():
     assert shown(cell("x" * 10_000)) == "x" * (MAX_LENGTH - 1) + "…"
+
+
+def test_names_in_a_row_are_cut_and_escaped_one_by_one():
+    names = ["a" * 150, "b|c", "d" * (MAX_LENGTH + 1)]
+    assert listed(names) == ", ".join(map(markdown_text, names))
+    assert listed(names).endswith("\u2026")
+    assert "b&#124;c" in listed(names, "; ")
 
 
 def test_a_plain_name_stays_as_it_is():

@@ -15,13 +15,15 @@ from tipl_bench.benchmark.provenance import ISOLATIONS, Provenance
 from tipl_bench.leaderboard.document.metric_values import SHOWN
 from tipl_bench.leaderboard.document.schema import STATES, State, read_document
 from tipl_bench.leaderboard.render import predictors, reference, table
+from tipl_bench.leaderboard.training import reference as training_reference
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "reference.md"
 
 
 def test_the_page_is_as_the_tables_are():
-    assert PAGE.read_text(encoding="utf-8") == reference.render(), "write it with `tipl-bench leaderboard build`"
+    text = f"{reference.render()}\n{training_reference.render()}"
+    assert PAGE.read_text(encoding="utf-8") == text, "write it with `tipl-bench leaderboard build`"
 
 
 def test_the_page_of_predictors_is_as_their_classes_and_the_boards_are():

@@ -8,7 +8,7 @@ import re
 
 import pytest
 from helpers import synthetic_documents
-from helpers.board_records import NAMES, PROTOCOL_2, across, write
+from helpers.board_records import NAMES, PROTOCOL_2, across, record, write
 from helpers.waiting import until
 from tipl_bench.leaderboard.document.build import document
 from tipl_bench.leaderboard.render.site import render
@@ -147,6 +147,21 @@ def test_phase_and_horizon_choose_the_numbers(visit, site):
     repw = [table["repw"]["by_horizon"][4]["value"] for table in tables]
     assert first_line(visiting.column("REPW")) == [shown(v, 2 if abs(v) < 10 else 1) for v in repw]
     assert "Ranks and ties are those of the headline" in page.locator("#view-about").inner_text()
+
+
+def test_a_board_without_a_learning_phase_opens_on_the_phase_that_ranks_it(visit, toys, tmp_path):
+    rows = [record("tipl", 0.5, phase="converged"), record("mlp", 0.8, phase="converged")]
+    found = document(write(toys / "records", *rows))
+    render(found, tmp_path / "page")
+    visiting = visit(tmp_path / "page")
+    page = visiting.go()
+    assert page.locator("#choose-phase").input_value() == "all"
+    assert "all phase, mean over horizons" in page.locator("#view-about").inner_text()
+    assert first_line(visiting.column("skill")) == [
+        shown(row.phases["all"]["skill"].mean.value) for row in sorted(found.rows, key=lambda row: row.rank)
+    ]
+    page.select_option("#choose-phase", "converged")
+    until(page, "document.querySelector('#view-about').textContent.includes('headline: all phase, mean over horizons')")
 
 
 def test_filters_and_search_narrow_the_rows_and_the_count_says_so(visit, site):

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from helpers import synthetic_documents, synthetic_training
 from helpers.board_records import record, write
 from tipl_bench.cli import main
-from tipl_bench.leaderboard.build import write_tables
+from tipl_bench.leaderboard.build import build, export_tables, write_tables
 
 DOCUMENT = synthetic_documents.document(rows=20, boards=2, phases=("learning", "converged"))
 
@@ -76,14 +76,23 @@ def test_a_text_of_a_stranger_stays_a_cell(tmp_path):
     assert all(path.parent == tmp_path for path in files.values())
 
 
-def test_files_of_boards_that_are_gone_are_removed_and_others_stay(tmp_path):
-    folder = tmp_path / "tables"
-    first = write_tables(synthetic_documents.typed(DOCUMENT), [synthetic_training.table()], folder)
+def test_a_build_removes_the_tables_of_boards_that_are_gone_and_nothing_else(tmp_path):
+    folder = tmp_path / "docs/board/tables"
+    build(write(tmp_path / "both", record("tipl", 0.5), record("tipl", 0.5, dataset="other/ppo-v1")), tmp_path)
+    assert len([*folder.iterdir()]) > 1
     (folder / "notes.csv").write_text("mine")
-    smaller = synthetic_documents.typed(synthetic_documents.document(rows=4, boards=1))
-    kept = write_tables(smaller, [], folder)
-    assert {path.name for path in folder.iterdir()} == {path.name for path in kept.values()} | {"notes.csv"}
-    assert set(first.values()) > set(kept.values())
+    build(write(tmp_path / "one", record("tipl", 0.5)), tmp_path)
+    (kept,) = {path.name for path in folder.iterdir()} - {"notes.csv"}
+    assert kept.startswith("board-toy")
+
+
+def test_an_export_leaves_files_that_have_such_names(tmp_path):
+    mine = [tmp_path / name for name in ("training-loss.csv", "board-minutes.csv", "overall-costs.csv")]
+    for path in mine:
+        path.write_text("mine")
+    export_tables(write(tmp_path / "records", record("tipl", 0.5)), tmp_path)
+    assert all(path.read_text() == "mine" for path in mine)
+    assert len([*tmp_path.glob("*.csv")]) == len(mine) + 1
 
 
 def test_the_command_line_writes_the_tables_and_the_citations(tmp_path):

@@ -9,6 +9,8 @@ import shutil
 import numpy as np
 import pytest
 from helpers import synthetic_documents
+from helpers.board_records import record as synthetic_record
+from helpers.board_records import write
 from helpers.training_records import training_run
 from scipy import stats
 from tipl_bench.baselines.optimizers.optim4rl.parameters import MetaParameters, shipped_parameters
@@ -17,13 +19,14 @@ from tipl_bench.benchmark.meta_training.run import shipped_records
 from tipl_bench.benchmark.training.record import read_training_record
 from tipl_bench.benchmark.training.run import curves_path, read_curves
 from tipl_bench.benchmark.training.verify import TrainingCheck
+from tipl_bench.leaderboard.build import build_of_runs
 from tipl_bench.leaderboard.render.site import render
 from tipl_bench.leaderboard.store.evidence import append_piece, evidence_path
 from tipl_bench.leaderboard.training import presentation
 from tipl_bench.leaderboard.training.evidence import attest, of_check
 from tipl_bench.leaderboard.training.export import page_data, to_csv
 from tipl_bench.leaderboard.training.store import add, load
-from tipl_bench.leaderboard.training.table import family, tables
+from tipl_bench.leaderboard.training.table import family, paired_p, tables
 from tipl_bench.utils.errors import ProtocolError
 
 OUTER_FAMILY = "adam + outer-step"
@@ -171,25 +174,33 @@ def test_the_csv_holds_the_tables_numbers(table):
 
 
 def test_a_row_says_how_its_run_was_checked(records, tmp_path):
-    """Replayed, unless there is evidence of these very curves that says more; nothing else of the row changes."""
+    """Claimed, unless there is evidence of these very curves that says more; nothing else of the row changes."""
     folder = copy_of(records, tmp_path)
     (before,) = tables(folder)
-    assert {row.state for row in before.rows} == {"replayed"}, "records without evidence"
+    assert {row.state for row in before.rows} == {"claimed"}, "records without evidence"
     best, second = (folder / "training" / f"{row.id}.json" for row in before.rows[:2])
     for path, kept, trials, iterations in ((best, best, 50, 50), (second, best, 50, 50), (second, second, 16, 10)):
         found = TrainingCheck(read_training_record(kept), (), 7, tuple(range(trials)), iterations)
         append_piece(evidence_path(path), of_check(found), lambda one, known: one in known)
     (after,) = tables(folder)
-    assert [row.state for row in after.rows] == ["reproduced", *["replayed"] * (len(after.rows) - 1)]
+    assert [row.state for row in after.rows] == ["reproduced", "replayed", *["claimed"] * (len(after.rows) - 2)]
     assert after.rows[0].evidence[0].text.startswith("50 of 50 trials trained again to the end")
     (part,) = after.rows[1].evidence
     assert part.text.startswith("16 of 50 trials trained again for 10 of 50 iterations")
-    plain = [row.model_copy(update={"state": "replayed", "evidence": ()}) for row in after.rows]
+    plain = [row.model_copy(update={"state": "claimed", "evidence": ()}) for row in after.rows]
     assert plain == [*before.rows]
     assert [line["state"] for line in csv.DictReader(to_csv(after).splitlines())] == [row.state for row in after.rows]
     shown = [row[-1] for row in presentation.presented(after)[0].rows]
     assert shown == [row.state for row in after.rows]
     assert page_data([after])["tables"][0]["details"][0]["evidence"][0].startswith(after.rows[0].evidence[0].text)
+
+
+def test_evidence_of_a_check_on_a_cluster_names_no_machine(runs):
+    record = read_training_record(runs / "adam")
+    here, there = (of_check(TrainingCheck(record, (), 7, (0,), 10, cluster)) for cluster in (False, True))
+    assert None not in (here.cpu, here.platform)
+    assert (there.cpu, there.platform) == (None, None)
+    assert "for 10 of 50 iterations on a cluster, bit for bit" in there.text
 
 
 @pytest.mark.parametrize("text", ["{}", '[{"kind": "believed"}]', "[NaN", '[{"kind": "reproduced"}]'])
@@ -226,6 +237,49 @@ def test_more_than_eight_configurations_are_refused(records, tmp_path):
         add(tmp_path / str(number), folder)
     with pytest.raises(ProtocolError, match="adam was tuned on 9 runs; at most 8 may"):
         tables(folder)
+
+
+def test_a_raised_version_is_a_method_of_its_own(records):
+    record = next(one for one in load(records).values() if family(one) == OUTER_FAMILY)
+    (rule,) = record.key.outer
+    raised = record.key.model_copy(update={"outer": (rule.model_copy(update={"version": 2}),)})
+    assert family(record.model_copy(update={"key": raised})) == f"{OUTER_FAMILY} v2"
+
+
+@pytest.mark.parametrize(
+    ("differences", "p"),
+    [([0.1] * 20, 0.0), ([-0.5] * 20, 0.0), ([0.0] * 20, 1.0), ([1e-17, -1e-17] * 10, 1.0), ([0.3], 1.0)],
+)
+def test_the_p_value_of_equal_differences_does_not_hang_on_rounding(differences, p):
+    assert paired_p(differences) == p
+
+
+def test_a_forecast_without_its_control_still_stands_beside_the_best_plain_method(records, tmp_path):
+    folder = copy_of(records, tmp_path)
+    (control,) = [path for path, one in load(folder).items() if "last-change" in one.key.label]
+    curves_path(control).unlink()
+    control.unlink()
+    (table,) = tables(folder)
+    assert [row.method for row in table.rows if row.forecast] == [table.rows[0].method]
+    _, beside = presentation.presented(table)
+    assert [row[:2] for row in beside.rows] == [(table.rows[0].method, "best plain")]
+
+
+def test_a_page_of_runs_leaves_out_an_environment_of_which_no_table_can_be_made(runs, tmp_path):
+    """The rows of the forecast track stand; without any of them there is no page, and all reasons are named."""
+    write(tmp_path / "forecasts", synthetic_record("tipl", 0.5))
+    (forecast,) = (tmp_path / "forecasts").glob("*.json")
+    folder = tmp_path / "run"
+    folder.mkdir()
+    shutil.copy(forecast, folder / "record.json")
+    _, left_out = build_of_runs([folder, runs / "sgd"], tmp_path / "page")
+    assert json.loads((tmp_path / "page/docs/board/training.json").read_text()) == []
+    (reason,) = left_out
+    assert "InvertedPendulum-v4: the table needs a test run of the tuned adam method" in reason
+    build_of_runs([folder, *(runs / name for name in RUNS)], tmp_path / "page")
+    assert len(json.loads((tmp_path / "page/docs/board/training.json").read_text())[0]["rows"]) == 6
+    with pytest.raises(ProtocolError, match=r"needs a finished run of the forecast track.*(\n.*)*tuned adam"):
+        build_of_runs([runs / "sgd"], tmp_path / "other")
 
 
 def test_a_test_run_that_tuning_did_not_choose_is_refused(records, tmp_path):

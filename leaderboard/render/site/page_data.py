@@ -11,12 +11,11 @@ from ....benchmark.intervals import UNDEFINED, Estimate
 from ...document.ranking import RANKED_BY
 from ...document.schema import LeaderboardDocument, Overall, OverallRow, Row, Series
 
-HEADLINE = "learning"
 PHASES = ("learning", "converged", "all")
 PART_BYTES = 256 * 1024
 """A part of rows' details closes once it is this long."""
 TEXTS = (
-    "method", "version", "consumes", "budget", "variant", "device", "state", "reproduction", "confirmation", "greyed",
+    "method", "version", "consumes", "budget", "device", "state", "reproduction", "confirmation", "greyed",
     "disputed",
 )  # fmt: skip
 DETAILS = (
@@ -136,13 +135,16 @@ def _values(document: LeaderboardDocument, phase: str) -> Json:
 
 
 def _headline(document: LeaderboardDocument) -> Json:
-    """The first view's numbers: means of the headline phase, and the first metric's values at each horizon."""
-    first = _series(document, HEADLINE, document.scores[0].name)
+    """The first view's numbers: each row's means of its board's headline phase, and the first metric's by horizon."""
+    headline = {board.id: board.headline for board in document.boards}
+
+    def of(metric: str) -> list[Series]:
+        return [row.phases[headline[row.board]][metric] for row in document.rows]
+
+    first = of(document.scores[0].name)
     return {
         "metrics": {
-            metric.name: _columns(one.mean if one else None for one in _series(document, HEADLINE, metric.name))
-            for metric in document.scores
-            if metric.averaged
+            metric.name: _columns(one.mean for one in of(metric.name)) for metric in document.scores if metric.averaged
         },
         "by_horizon": [[_at(one, h).value for one in first] for h in range(horizons(document))],
     }

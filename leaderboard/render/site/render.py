@@ -6,7 +6,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Mapping
-from importlib.resources import files
+from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
@@ -93,7 +93,7 @@ def render(
 
 
 def _page(data: dict[str, Any], *, beside: bool) -> str:
-    assets = files(__package__) / "assets"
+    assets = resources.files(__package__) / "assets"
     style = "\n".join(_read(assets / "css" / f"{name}.css") for name in STYLES)
     modules = "\n".join(_read(assets / "js" / f"{name}.js") for name in SCRIPTS)
     script = f'"use strict";\n(() => {{\n{modules}}})();\n'

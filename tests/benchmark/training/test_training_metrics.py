@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 from tipl_bench.benchmark.training.curves import Curves
 from tipl_bench.benchmark.training.metrics import METRICS, estimates, paired, trial_columns
 from tipl_bench.benchmark.training.protocol import PROTOCOLS, TUNING_SEED, TUNING_TRIALS
@@ -79,6 +80,34 @@ def test_pairing_takes_out_what_two_runs_share():
     assert found["better"].value == 1
     alone = estimates(ours, PROTOCOL)["final"]
     assert alone.high - alone.low > 10
+
+
+def test_the_share_kept_is_compared_over_trials_that_both_runs_solved():
+    """An easy trial that only one run solves says nothing of how well the others are kept."""
+    rng = np.random.default_rng(0)
+    ours = {metric.column: rng.uniform(0.0, 1.0, 20) for metric in METRICS}
+    theirs = {name: column + 0.1 for name, column in ours.items()}
+    ours["kept"][:5] = np.nan
+    theirs["kept"][15:] = np.nan
+    theirs["kept"][5:15] += np.linspace(0.0, 0.02, 10)
+    found = paired(ours, theirs, PROTOCOL)["kept"]
+    assert found.value == pytest.approx(-0.11)
+    assert -0.12 <= found.low < found.value < found.high <= -0.1
+    ours["kept"][:10] = np.nan
+    few = paired(ours, theirs, PROTOCOL)["kept"]
+    assert (few.low, few.high) == (None, None)
+    assert few.value == pytest.approx((ours["kept"] - theirs["kept"])[10:15].mean())
+    ours["kept"][:] = np.nan
+    assert paired(ours, theirs, PROTOCOL)["kept"].value is None
+
+
+def test_the_share_of_better_trials_has_wilsons_interval():
+    rng = np.random.default_rng(0)
+    ours = {metric.column: rng.uniform(0.0, 1.0, 20) for metric in METRICS}
+    theirs = {name: column - 0.1 for name, column in ours.items()}
+    found = paired(ours, theirs, PROTOCOL)["better"]
+    expected = stats.binomtest(20, 20).proportion_ci(0.95, method="wilson")
+    assert (found.value, found.low, found.high) == pytest.approx((1.0, expected.low, expected.high))
 
 
 def test_the_last_tenth_of_a_training_has_several_evaluations():

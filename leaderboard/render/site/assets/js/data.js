@@ -64,5 +64,9 @@ const data = (() => {
   const ranking = metrics[0];
   const format = metric => (metric.unit === "return" ? text.points : metric.digits > 6 ? text.scientific : value => text.fixed(value, metric.digits));
 
-  return { about, metrics, referencesOf, ranking, format, boards, rows, across, runs, entries, byId, haystack, phasesOf, otherProtocols, version, label, headline: "learning" };
+  // The phase that is shown first: that of a board's ranks, or of most boards.
+  const LEARNING = "learning";
+  const headline = board => board?.headline ?? (about.phases.includes(LEARNING) ? LEARNING : about.boards[0]?.headline ?? LEARNING);
+
+  return { about, metrics, referencesOf, ranking, format, boards, rows, across, runs, entries, byId, haystack, phasesOf, otherProtocols, version, label, headline };
 })();

@@ -45,7 +45,7 @@ const loading = (() => {
 
   // The numbers of every row in a phase, at one horizon ("mean" or 1, 2, ...): estimates by metric, the first metric by horizon.
   async function numbers(phase, horizon) {
-    if (phase === data.headline && horizon === "mean") return data.about.headline;
+    if (phase === data.headline() && horizon === "mean") return data.about.headline;
     const tables = Object.entries(await values(phase));
     const at = table => (horizon === "mean" ? table.mean : table.by_horizon[Number(horizon) - 1]);
     return { metrics: Object.fromEntries(tables.map(([name, table]) => [name, at(table)])), by_horizon: tables[0][1].by_horizon.map(([value]) => value) };

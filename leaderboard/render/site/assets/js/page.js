@@ -107,7 +107,7 @@ const page = (() => {
       ].map(([name, value]) => html("div", {}, html("dt", {}, name), html("dd", {}, value)))),
       branching && html("p", { class: "soft" }, `Branching ceiling: the best that a forecast can do which knows the whole training state at the origin, the current batch included. ${text.skill(branching.value)} ${text.interval(branching.low, branching.high, text.skill)} over all horizons, by ${text.count(where.continuations)} continuations of each window.`),
       byPosition(where),
-      (now.phase !== data.headline || now.horizon !== "mean") && html("p", { class: "soft" }, "Ranks and ties are those of the headline: learning phase, mean over horizons."),
+      (now.phase !== where.headline || now.horizon !== "mean") && html("p", { class: "soft" }, `Ranks and ties are those of the headline: ${where.headline} phase, mean over horizons.`),
     ];
   }
 

@@ -65,7 +65,7 @@ const sections = (() => {
     });
     const headings = ["other row", "difference in skill, 95% interval", "win rate, 95% interval", "this row is",
       ...also.flatMap(({ label }) => [`difference in ${label}, 95% interval`, `by ${label}`])];
-    const caption = "Against every other row of the board, learning phase";
+    const caption = `Against every other row of the board, ${row.board.headline} phase`;
     const place = html("div", {}, dom.table(caption, headings, made.slice(0, FIRST)));
     if (made.length > FIRST) {
       const more = html("button", { type: "button", onclick: () => {

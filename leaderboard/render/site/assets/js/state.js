@@ -44,7 +44,7 @@ const state = (() => {
     const tables = now.compare.map(id => tableOf(data.byId.get(id)));
     if (tables.some(one => one !== tables[0] || (!one.startsWith("training/") && one !== now.view))) now.compare = [];
     const phases = data.phasesOf(data.boards.get(now.view));
-    now.phase = data.across.has(now.view) || !phases.includes(parameters.get("phase")) ? phases[0] ?? data.headline : parameters.get("phase");
+    now.phase = data.across.has(now.view) || !phases.includes(parameters.get("phase")) ? data.headline(data.boards.get(now.view)) : parameters.get("phase");
     now.horizon = data.across.has(now.view) ? "mean" : one("horizon", HORIZONS);
     for (const name of Object.keys(CHOICES)) now[name] = one(name, CHOICES[name]);
     now.sort = /^-?[a-z0-9_]{1,60}$/.test(parameters.get("sort") ?? "") ? parameters.get("sort") : EMPTY.sort;
@@ -62,7 +62,7 @@ const state = (() => {
   function address(now) {
     const parameters = new URLSearchParams();
     for (const [name, value] of Object.entries(now)) {
-      if (LISTS.includes(name) || value === EMPTY[name] || (name === "phase" && value === data.phasesOf(data.boards.get(now.view))[0])) continue;
+      if (LISTS.includes(name) || value === EMPTY[name] || (name === "phase" && value === data.headline(data.boards.get(now.view)))) continue;
       parameters.set(name, value);
     }
     for (const name of LISTS) for (const id of now[name]) parameters.append(name, id);

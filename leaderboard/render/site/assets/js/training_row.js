@@ -22,7 +22,7 @@ const trainingRow = (() => {
             reference, html("a", { href: state.rowLink(data.byId.get(found.other)) }, bdi(data.byId.get(found.other).method, 90)),
             columns.plain(found.estimates.auc, format(named("auc"))), text.probability(found.p), sections.judged(found.verdict)]))),
         html("section", {}, html("h3", {}, "Record"), html("p", {}, dom.code(file(row))),
-          html("p", {}, `State: ${text.clean(row.state, 20)}. `, row.evidence.length ? bdi(row.evidence.join("; "), 1000) : "A block of its trials was trained again for ten iterations when it was added; no more is kept."))));
+          html("p", {}, `State: ${text.clean(row.state, 20)}. `, row.evidence.length ? bdi(row.evidence.join("; "), 1000) : "No check of it is recorded."))));
   }
 
   // The known difference of two rows, in the direction in which it is stored.
