@@ -125,6 +125,16 @@ PROTOCOLS = {
             initial_return=147.0,
             reference_return=1200.0,
         ),
+        TrainingProtocol(
+            version=1,
+            environment="Walker2d-v4",
+            hidden_sizes=(64, 64),
+            environment_steps=300_000,
+            iterations=73,
+            trials=20,
+            initial_return=92.0,
+            reference_return=700.0,
+        ),
     )
 }
 """Version 1, by environment."""
