@@ -123,6 +123,7 @@ def policy_returns(
             progress(done)
 
     if len(missing):
+        progress(done)  # on one core all may be done at once
         evaluate_returns(environment, layout, policies[missing], seeds, evaluated=keep)
     return PolicyReturns(np.array([found[key] for key in keys], dtype=np.float64), evaluated)
 

@@ -97,6 +97,6 @@ def check_whole(path: Path, record: TrainingRecord) -> None:
     key, whole = record.key, record.key.protocol
     if key.iterations != whole.iterations or key.trials != len(whole.seeds(key.split)):
         raise ProtocolError(
-            f"{path}: not a whole run ({key.scope}); the table holds runs of all trials and iterations. Train it "
-            "without --trials and --iterations."
+            f"{path}: not a whole run ({key.scope}); the table holds runs of all trials and iterations. Train "
+            "all of them."
         )

@@ -303,7 +303,9 @@ def test_without_a_terminal_a_run_has_lines_of_its_stages_also_where_a_predictor
     assert ended == ["phases", "fit", "forecast", "contract check", "reference", "returns"]
 
 
-def test_from_python_a_run_prints_the_same_lines(smooth, tmp_path, capsys):
+@pytest.mark.parametrize("threads", [1, 2])
+def test_from_python_a_run_prints_the_same_lines(smooth, tmp_path, capsys, monkeypatch, threads):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {*range(threads)})
     run("persistence", smooth, out=tmp_path / "run", progress=ProgressLines())
     assert capsys.readouterr().err.startswith("phases started\nphases done in 0:0")
 
