@@ -146,7 +146,10 @@ def test_what_is_neither_a_name_nor_a_folder_is_refused(place):
         (lambda record: record["key"]["method"].update(version=99), "autoregression v99 .*installed here is v1"),
         (lambda record: record["key"]["method"].update(consumes="pretrained"), "Install the version that the record"),
         (lambda record: record["key"]["protocol"].update(version=99), "protocol"),
-        (lambda record: record.update(track="training"), "of the training track; only runs of the forecast track"),
+        (
+            lambda record: record.update(track="training"),
+            "a record of the training track, where one of the forecast track is needed",
+        ),
     ],
 )
 def test_a_record_that_no_other_command_takes_is_refused(change, complaint, fitted, smooth, tmp_path):
