@@ -8,7 +8,6 @@ from typing import Any, Protocol
 import numpy as np
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
-from scipy.special import ndtri
 
 from ..utils.bootstrap import Float64, Index, bounds, draw, expanded_tail
 
@@ -68,21 +67,6 @@ def bootstrap(statistic: Callable[[Index], Any], trials: int, protocol: Resampli
 def ratio(numerator: Float64, denominator: Float64, protocol: Resampling) -> Estimate:
     """The ratio of two sums over trials, from per-trial sums [K], with its paired interval."""
     return bootstrap(lambda i: numerator[i].sum(-1) / denominator[i].sum(-1), len(numerator), protocol)
-
-
-def wilson(successes: Float64, count: Float64, level: float) -> tuple[Float64, Float64]:
-    """Wilson's score interval of a share of independent trials; NaN where nothing was counted.
-
-    A bootstrap of n successes in n trials would claim certainty (Brown, Cai and DasGupta, Statistical Science 16,
-    2001).
-    """
-    z = float(ndtri((1 + level) / 2))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        share = successes / count
-        centre = share + z**2 / (2 * count)
-        half = z * np.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
-        low, high = (centre - half) / (1 + z**2 / count), (centre + half) / (1 + z**2 / count)
-    return np.maximum(low, 0.0), np.minimum(high, 1.0)
 
 
 def skill(error: Float64, baseline: Float64, protocol: Resampling) -> Estimate:

@@ -1,4 +1,4 @@
-"""Bootstrap intervals for few independent units: draws, and the expanded percentile interval made from them.
+"""Intervals for few independent units: the expanded percentile bootstrap, and Wilson's for a share.
 
 The plain percentile interval of n units is too narrow when n is small: resamples vary by the plug-in variance, short
 by the factor (n - 1) / n, and normal quantiles stand where Student's belong. The expanded percentile interval corrects
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtr, stdtrit
+from scipy.special import ndtr, ndtri, stdtrit
 
 Float64 = npt.NDArray[np.float64]
 Index = npt.NDArray[np.intp]
@@ -78,3 +78,18 @@ def bounds(drawn: Float64, tail: Any) -> tuple[Float64, Float64]:
         return value
 
     return quantile(0), quantile(1)
+
+
+def wilson(successes: Float64, count: Float64, level: float) -> tuple[Float64, Float64]:
+    """Wilson's score interval of a share of independent trials; NaN where nothing was counted.
+
+    A bootstrap of n successes in n trials would claim certainty (Brown, Cai and DasGupta, Statistical Science 16,
+    2001).
+    """
+    z = float(ndtri((1 + level) / 2))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        share = successes / count
+        centre = share + z**2 / (2 * count)
+        half = z * np.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
+        low, high = (centre - half) / (1 + z**2 / count), (centre + half) / (1 + z**2 / count)
+    return np.maximum(low, 0.0), np.minimum(high, 1.0)

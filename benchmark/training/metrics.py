@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ...utils.bootstrap import Float64, Index
-from ..intervals import Estimate, bootstrap, wilson
+from ...utils.bootstrap import Float64, Index, wilson
+from ..intervals import Estimate, bootstrap
 from .curves import Curves
 from .protocol import TrainingProtocol
 

@@ -17,8 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ...benchmark.intervals import wilson
-from ...utils.bootstrap import bounds, draw, expanded_tail
+from ...utils.bootstrap import bounds, draw, expanded_tail, wilson
 
 Float64 = npt.NDArray[np.float64]
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from helpers.sampled_boards import SETTINGS, coverage, equal_boards, frame, sums
 from scipy import stats
-from tipl_bench.benchmark.intervals import skill, wilson
+from tipl_bench.benchmark.intervals import skill
 from tipl_bench.benchmark.protocol import CURRENT
 from tipl_bench.leaderboard.statistics.across import overall
 from tipl_bench.leaderboard.statistics.board import (
@@ -20,6 +20,7 @@ from tipl_bench.leaderboard.statistics.board import (
     skills,
 )
 from tipl_bench.leaderboard.statistics.pairs import holm, widened
+from tipl_bench.utils.bootstrap import wilson
 
 long = pytest.mark.slow
 LEAST, MOST = 0.92, 0.98
