@@ -85,13 +85,17 @@ class TrainingTable(Document):
     """The rows of one environment, the highest AUC first."""
 
     environment: Text
+    """The Gymnasium environment."""
     protocol: Count
+    """The version of its training protocol."""
     trials: Count
+    """Test trials."""
     environment_steps: Count
     """Of each trial."""
     references: dict[Text, Text]
     """Ids of the rows that others are compared with."""
     rows: tuple[TrainingRow, ...]
+    """The test runs that there are."""
 
 
 def tables(records: Path) -> tuple[TrainingTable, ...]:
