@@ -80,7 +80,7 @@ def bounds(drawn: Float64, tail: Any) -> tuple[Float64, Float64]:
     return quantile(0), quantile(1)
 
 
-def wilson(successes: Float64, count: Float64, level: float) -> tuple[Float64, Float64]:
+def wilson(successes: Any, count: Any, level: float) -> tuple[Any, Any]:
     """Wilson's score interval of a share of independent trials; NaN where nothing was counted.
 
     A bootstrap of n successes in n trials would claim certainty (Brown, Cai and DasGupta, Statistical Science 16,

@@ -157,6 +157,6 @@ def paired(
         return found if known.all() or len(mine) >= FEWEST else Estimate(found.value, None, None)
 
     better = (np.sign(np.asarray(ours[HEADLINE]) - np.asarray(theirs[HEADLINE])) + 1) / 2
-    low, high = wilson(better.sum(keepdims=True), np.full(1, len(better), dtype=np.float64), protocol.confidence)
-    share = Estimate(float(better.mean()), float(low[0]), float(high[0]))
+    low, high = wilson(better.sum(), len(better), protocol.confidence)
+    share = Estimate(float(better.mean()), float(low), float(high))
     return {metric.name: one(metric) for metric in METRICS} | {"better": share}

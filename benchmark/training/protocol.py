@@ -92,6 +92,20 @@ class TrainingProtocol(BaseModel):
         )
 
 
+def _of_mini(environment: str, *, initial_return: float, reference_return: float) -> TrainingProtocol:
+    """The protocol of an environment of the `ppo-mini` collections: half of their training."""
+    return TrainingProtocol(
+        version=1,
+        environment=environment,
+        hidden_sizes=(64, 64),
+        environment_steps=300_000,
+        iterations=73,
+        trials=20,
+        initial_return=initial_return,
+        reference_return=reference_return,
+    )
+
+
 PROTOCOLS = {
     one.environment: one
     for one in (
@@ -105,36 +119,9 @@ PROTOCOLS = {
             initial_return=30.0,
             reference_return=1000.0,
         ),
-        TrainingProtocol(
-            version=1,
-            environment="InvertedDoublePendulum-v4",
-            hidden_sizes=(64, 64),
-            environment_steps=300_000,
-            iterations=73,
-            trials=20,
-            initial_return=93.0,
-            reference_return=9300.0,
-        ),
-        TrainingProtocol(
-            version=1,
-            environment="Hopper-v4",
-            hidden_sizes=(64, 64),
-            environment_steps=300_000,
-            iterations=73,
-            trials=20,
-            initial_return=147.0,
-            reference_return=1200.0,
-        ),
-        TrainingProtocol(
-            version=1,
-            environment="Walker2d-v4",
-            hidden_sizes=(64, 64),
-            environment_steps=300_000,
-            iterations=73,
-            trials=20,
-            initial_return=92.0,
-            reference_return=700.0,
-        ),
+        _of_mini("InvertedDoublePendulum-v4", initial_return=93.0, reference_return=9300.0),
+        _of_mini("Hopper-v4", initial_return=147.0, reference_return=1200.0),
+        _of_mini("Walker2d-v4", initial_return=92.0, reference_return=700.0),
     )
 }
 """Version 1, by environment."""

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ....benchmark.intervals import UNDEFINED, Estimate
+from ...document.metric_values import PHASES
 from ...document.ranking import RANKED_BY
 from ...document.schema import LeaderboardDocument, Overall, OverallRow, Row, Series
 
-PHASES = ("learning", "converged", "all")
 PART_BYTES = 256 * 1024
 """A part of rows' details closes once it is this long."""
 TEXTS = (
