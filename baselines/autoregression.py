@@ -137,7 +137,12 @@ def _solve(features: Float64, targets: Float64, ridge: float) -> Float64:
     lags = features.shape[-1]
     scale = np.trace(features, axis1=1, axis2=2)[:, None, None] / lags
     penalised = features + (ridge * scale + np.finfo(np.float64).tiny) * np.eye(lags)
-    solved: Float64 = np.linalg.solve(penalised, targets.transpose(0, 2, 1)).transpose(0, 2, 1)
+    try:
+        solved: Float64 = np.linalg.solve(penalised, targets.transpose(0, 2, 1)).transpose(0, 2, 1)
+    except np.linalg.LinAlgError:
+        raise ValueError(
+            "differences of the training windows depend on each other; set option ridge above 0."
+        ) from None
     return solved
 
 

@@ -82,6 +82,7 @@ class Continuation(Predictor[ContinuationOptions]):
         "smoke": {"copies": 2, "warmup": 1, "windows": 0},
         "quick": {"copies": 8},
         "standard": {"copies": 32, "windows": 200},
+        "paper": {"copies": 128, "windows": 500},
     }
     consumes: ClassVar[str] = "environment"
 

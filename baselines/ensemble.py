@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
+from ..utils.errors import PredictorError
 from .options import build_options
 from .plugins.discovery import IN_TREE
 from .plugins.lookup import predictor_type
@@ -118,6 +119,11 @@ class Ensemble(Predictor[EnsembleOptions]):
 
     def _member(self) -> Predictor[Any]:
         kind = predictor_type(self.options.model)
+        if self.options.model_version not in (None, kind.version):
+            raise PredictorError(
+                f"The ensemble is of version {self.options.model_version} of {kind.name}, and version {kind.version} "
+                "is installed: fit it again."
+            )
         member: Predictor[Any] = kind(build_options(kind, self.options.budget, (), self.context))
         return member
 

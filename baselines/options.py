@@ -179,12 +179,17 @@ def build_options(predictor: Kind, budget: str, settings: Sequence[str], context
         raise UnknownNameError("budget", budget, BUDGETS)
     known = describe_options(predictor)
     values: dict[str, Any] = dict(predictor.budgets.get(budget, {}))
+    given: dict[str, str] = {}
     for setting in settings:
         name, equals, text = setting.partition("=")
         if not equals:
             raise OptionError(f"Setting {setting!r} is not of the form name=value.")
         if name not in known:
             raise UnknownNameError(f"option of {predictor.name}", name, known)
+        if given.setdefault(name, text) != text:
+            raise OptionError(
+                f"{predictor.name}: option {name} is set to both {given[name]} and {text}; give one value."
+            )
         values[name] = None if known[name].nullable and text.lower() == NONE else text
     try:
         options = predictor.resolve_options(TypeAdapter(predictor.options_type).validate_python(values), context)

@@ -48,6 +48,8 @@ INFORMATION_CLASSES = {
 }
 """What forecasts rest on, from least to most; a predictor states in `consumes` the last class that applies to it."""
 MORE_TRIALS, PRETRAINED = "more-trials", "pretrained"
+STATED = tuple(name for name in INFORMATION_CLASSES if name != MORE_TRIALS)
+"""Those that a predictor may state; more trials are a run's."""
 
 
 class Options(BaseModel):

@@ -34,8 +34,8 @@ def continue_normaliser(contexts: Contexts, horizon: int) -> Float64:
     mean, old_mean = contexts.observation_mean[:, -1], contexts.observation_mean[:, past]
     variance, old_variance = contexts.observation_variance[:, -1], contexts.observation_variance[:, past]
     now, seen = contexts.observation_count[:, -1], contexts.observation_count[:, past]
-    if not np.all(now > seen):  # no normaliser, or its counts were not recorded
-        return np.repeat(np.stack([mean, variance], axis=1)[:, None], horizon, axis=1)
+    rising = now > seen  # elsewhere there is no normaliser, or its counts were not recorded
+    now, seen = np.where(rising, now, 1.0), np.where(rising, seen, 0.0)
     share = (1 - seen / now)[:, None]  # of the observations so far, the last iteration's
     last_mean = mean + (mean - old_mean) * (1 - share) / share
     old = (1 - share) * (old_variance + (old_mean - mean) ** 2)
@@ -44,10 +44,12 @@ def continue_normaliser(contexts: Contexts, horizon: int) -> Float64:
     joined = iterations * (now - seen)[:, None]
     new = (joined / (now[:, None] + joined))[..., None]  # [B, H, 1]
     step = (last_mean - mean)[:, None]
-    return np.stack(
+    ahead = np.stack(
         [
             mean[:, None] + new * step,
             (1 - new) * variance[:, None] + new * last_variance[:, None] + new * (1 - new) * step**2,
         ],
         axis=2,
     )
+    still = np.stack([mean, variance], axis=1)[:, None]
+    return np.where(rising[:, None, None, None], ahead, still)

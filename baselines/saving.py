@@ -103,6 +103,8 @@ class Saveable(Generic[OptionsT]):
         try:
             with safe_open(path, framework="numpy") as file:
                 found = strict_json((file.metadata() or {}).get(LABEL, "{}"))
+                if not isinstance(found, dict):
+                    raise ValueError("its header does not name a predictor")
                 state = {name: file.get_tensor(name) for name in file.keys() if name != NOTHING}  # noqa: SIM118
         except (SafetensorError, OSError, ValueError) as error:
             raise PredictorError(f"{path}: not a saved predictor ({reason(error)}).") from None

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import click
 
 from ..utils.errors import OptionError, TiplBenchError, UnknownNameError, reason
+from ..utils.files import TEMPORARY
 from .output import WORKING, echo, numbers_in_words, plain_output
 
 RESUMABLE = (
@@ -122,7 +123,8 @@ class MainCommands(Commands):
 def _written(name: str | bytes) -> str:
     """The full path of a file; of a temporary one that of the file which it was to become."""
     path = Path(os.fsdecode(name)).absolute()
-    return str(path.with_name(re.sub(r"^\.(.+)\.\d+\.partial$", r"\1", path.name)) if path.name else path)
+    temporary = TEMPORARY.fullmatch(path.name)
+    return str(path.with_name(temporary["name"]) if temporary else path)
 
 
 def _as_click(error: OptionError | UnknownNameError, ctx: click.Context) -> click.ClickException:

@@ -90,7 +90,16 @@ def catalog() -> dict[str, CatalogEntry]:
             shipped = entries.get(name, entry)
             if not shipped.identity.matches(entry.identity):
                 raise DatasetError(f"{path}: {name} has another digest than the catalog that ships with tipl-bench.")
-            pinned = ("digest", "digest_format", "former_digest", "derived", "ceilings", "default", "bundled")
+            pinned = (
+                "environment",
+                "digest",
+                "digest_format",
+                "former_digest",
+                "derived",
+                "ceilings",
+                "default",
+                "bundled",
+            )
             kept = {field: getattr(shipped, field) for field in pinned} | {"yanked": entry.yanked or shipped.yanked}
             own = {"default": entry.default and entry.environment not in defaults, "bundled": False}
             entries[name] = entry.model_copy(update=kept if name in entries else own)

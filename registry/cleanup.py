@@ -19,12 +19,14 @@ from .manifest import MANIFEST_NAME, read_manifest
 from .reference import COMMIT_PATTERN, DatasetRef, HubLocation, is_repo
 from .store import (
     REVISIONS_NAME,
+    TENSORS_FOLDER,
     dataset_folder,
     exclusive,
     known_revisions,
     repo_folder,
     snapshot_folder,
     staging_folder,
+    stream_lock,
 )
 
 PARTIAL_PATTERN = re.compile(r"\..*\.(incomplete|partial)|\.staging")
@@ -82,7 +84,7 @@ def find_dataset(reference: DatasetRef) -> list[Removal]:
         assert reference.location is not None
         folder, lock = snapshot_folder(reference.location), reference.location.repo
         places = [(folder, "snapshot")] if folder else []
-    found = [_removal(path, what, lock) for path, what in places if os.path.lexists(path)]
+    found = [_removal(path, what, lock, *_stream_locks(path)) for path, what in places if os.path.lexists(path)]
     if not found:
         raise DatasetError(f"{reference} is not in the store ({cache_root()}); there is nothing to delete.")
     return found
@@ -124,7 +126,7 @@ def _unreferenced_snapshots(folder: Path, repo: str) -> Iterator[Removal]:
         yield replace(_removal(folder / REVISIONS_NAME, "list of revisions"), damage=str(error))
     for path in _entries(folder):
         if re.fullmatch(COMMIT_PATTERN, path.name) and path.name not in referred and not damaged:
-            yield _removal(path, "snapshot that no tag or branch stands for", repo)
+            yield _removal(path, "snapshot that no tag or branch stands for", repo, *_stream_locks(path))
         elif path.is_dir() and not path.is_symlink():
             yield from _partial(path, repo, str(HubLocation(repo, path.name)))
         elif PARTIAL_PATTERN.fullmatch(path.name):
@@ -145,8 +147,18 @@ def _partial(folder: Path, lock: str, reference: str) -> Iterator[Removal]:
             locks = [lock]
             if digest and (derived := re.match(r"\.(p\d+)\.", name)):
                 locks.append(f"derived-{digest}-{derived[1]}")
+            if digest and Path(place).parent == folder / TENSORS_FOLDER:
+                locks.append(stream_lock(digest, Path(place).name))
             yield _removal(Path(place, name), "partial download or write", *locks)
         folders[:] = [name for name in folders if not PARTIAL_PATTERN.fullmatch(name)]
+
+
+def _stream_locks(folder: Path) -> list[str]:
+    """The locks of what may be streamed into a dataset's folder at this moment."""
+    streamed = _folders(folder / TENSORS_FOLDER)
+    with contextlib.suppress(DatasetError):
+        return [stream_lock(read_manifest(folder).digest, trial.name) for trial in streamed] if streamed else []
+    return []
 
 
 def remove(removals: Iterable[Removal]) -> tuple[list[Removal], list[str]]:

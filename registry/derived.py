@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import shutil
 from collections.abc import Callable, Iterable
@@ -17,7 +16,7 @@ from pydantic import Field, ValidationError, model_validator
 from ..utils.canonical import canonical_json, strict_json
 from ..utils.errors import DatasetError, reason
 from ..utils.fields import Sha256
-from ..utils.files import write_text
+from ..utils.files import temporary_beside, write_text
 from ..utils.machine import cpu_name, package_versions
 from ..utils.text import first_error
 from .files import Document, FileEntry, check_size, describe_file, verify_file
@@ -177,11 +176,10 @@ def write_derived(
         The package versions and processor that the data were computed with; those of this process by default.
     """
     target = derived_folder(folder, protocol)
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    partial = temporary_beside(target)
     with derived_lock(manifest, protocol):
         if (target / DERIVED_NAME).is_file() and (present := open_derived(folder, manifest, protocol)):
             return present
-        shutil.rmtree(partial, ignore_errors=True)  # a killed process of this PID may have left one
         partial.mkdir(parents=True)
         try:
             write(partial)

@@ -356,6 +356,8 @@ def parse_manifest(text: str, where: str) -> Manifest:
     except ValidationError as error:
         count = error.error_count()
         raise DatasetError(f"{where}: field {first_error(error, 'manifest')} ({count} problem(s) in all).") from None
+    except DatasetError as error:  # of a layout that no policy has
+        raise DatasetError(f"{where}: {error}") from None
     except ValueError as error:
         raise DatasetError(f"{where}: not a readable manifest ({reason(error)}).") from None
 

@@ -20,6 +20,8 @@ from .reference import COMMIT_PATTERN, HubLocation, is_name, is_repo
 
 REVISIONS_NAME = "revisions.json"
 DEFAULT_BRANCH = "main"
+TENSORS_FOLDER = "tensors"
+"""In a dataset's folder: tensors of trials that were not downloaded whole, one file each, of its bytes alone."""
 
 
 class CacheWarning(UserWarning):
@@ -112,6 +114,11 @@ def snapshot_folder(location: HubLocation) -> Path | None:
     revision = location.revision or DEFAULT_BRANCH
     commit = revision if location.pinned else known_revisions(location.repo).get(revision)
     return commit_folder(location.repo, commit) if commit else None
+
+
+def stream_lock(digest: str, trial: int | str) -> str:
+    """The name of the lock under which tensors of one trial of a dataset are fetched."""
+    return f"stream-{digest[:16]}-{trial}"
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..rl import PolicyLayout
-from ..utils.errors import DatasetArgumentError, DatasetError
+from ..utils.errors import DatasetArgumentError, DatasetError, UnknownNameError
 from ..utils.tensorfile import Array, Mapped, TensorSpan, read_header
 from .files import FileEntry, verify_file
 
@@ -157,6 +157,8 @@ class Trial:
 
     def _located(self, name: str) -> tuple[Path, TensorSpan]:
         """The file that holds a tensor, and where in it."""
+        if name not in self._spans:
+            raise UnknownNameError("tensor", name, self._spans)
         return self.path, self._spans[name]
 
     @cached_property
@@ -187,6 +189,8 @@ class Trial:
         ------
         IndexError
             If the rows are outside the trial.
+        UnknownNameError
+            For a name that is no tensor's.
         DatasetError
             If the file is not a trial of the dataset's format, or became shorter.
         """

@@ -79,12 +79,17 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         settings = self.hyperparameters
-        if settings.epochs % self.checkpoint_every_epochs:
+        if self.checkpoint_every_epochs < 1 or settings.epochs % self.checkpoint_every_epochs:
             raise ValueError(
                 f"checkpoint_every_epochs {self.checkpoint_every_epochs} must divide {settings.epochs} epochs"
             )
         if settings.steps_per_iteration % settings.minibatches:
             raise ValueError(f"{settings.minibatches} minibatches must divide {settings.steps_per_iteration} steps")
+        if settings.steps_per_iteration == settings.minibatches:
+            raise ValueError(
+                f"{settings.minibatches} minibatches of {settings.steps_per_iteration} steps have one step each; "
+                "advantages are normalised within a minibatch, which takes two at least"
+            )
         if self.iterations < 1:
             iteration = settings.steps_per_iteration
             raise ValueError(f"environment_steps {self.environment_steps} is less than one iteration of {iteration}")

@@ -246,22 +246,24 @@ class PPOTraining:
             saved = state.arrays.get(name)
             if saved is None or (saved.shape, saved.dtype) != (array.shape, array.dtype):
                 raise ValueError(f"its array {name} is missing or not {array.dtype} {list(array.shape)}")
+        streams, iteration = state.metadata.get("streams", {}), state.metadata.get("iteration")
+        counts = {name: len(group) for name, group in self._streams().items()}
+        if {name: len(group) for name, group in streams.items()} != counts or type(iteration) is not int:
+            raise ValueError("its iteration, or the random stream of a trial, is missing")
+        try:
+            trajectory = _past_checkpoints(_below(TRAJECTORY, state.arrays))
+        except (LookupError, TypeError):
+            raise ValueError("its past checkpoints are incomplete") from None
         for name, array in self._arrays().items():
             array[...] = state.arrays[name]
         self._physics().restore(**_below("environment.", state.arrays))
-        self._restore_trajectory(_below(TRAJECTORY, state.arrays))
-        self.iteration = state.metadata["iteration"]
+        self.trajectory.clear()
+        self.trajectory.extend(trajectory)
+        self.iteration = iteration
         self._current = None
         for name, group in self._streams().items():
-            for stream, position in zip(group, state.metadata["streams"][name], strict=True):
+            for stream, position in zip(group, streams[name], strict=True):
                 stream.bit_generator.state = position
-
-    def _restore_trajectory(self, columns: Mapping[str, npt.NDArray[Any]]) -> None:
-        self.trajectory.clear()
-        scalars = {"row", "environment_steps", "iteration", "epoch", "learning_rate"}
-        for place in range(len(columns["row"]) if columns else 0):
-            values = {n: c[place].item() if n in scalars else c[place] for n, c in columns.items()}
-            self.trajectory.append(Checkpoint(**values))
 
     def _identity(self) -> dict[str, Any]:
         """What a saved state must agree with, as JSON gives it back."""
@@ -290,6 +292,15 @@ def _action_noise(stream: np.random.Generator, shape: tuple[int, int], *, catego
     if categorical:
         return stream.gumbel(size=shape).astype(np.float32)
     return stream.standard_normal(shape, dtype=np.float32)
+
+
+def _past_checkpoints(columns: Mapping[str, npt.NDArray[Any]]) -> list[Checkpoint]:
+    """The checkpoints whose fields a state holds, stacked."""
+    scalars = {"row", "environment_steps", "iteration", "epoch", "learning_rate"}
+    return [
+        Checkpoint(**{n: c[place].item() if n in scalars else c[place] for n, c in columns.items()})
+        for place in range(len(columns["row"]) if columns else 0)
+    ]
 
 
 def _rows(name: str, array: npt.NDArray[Any], trials: Sequence[int]) -> npt.NDArray[Any]:

@@ -6,15 +6,31 @@ import contextlib
 import glob
 import hashlib
 import os
+import platform
+import re
+import secrets
 import shutil
 import stat
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from .errors import DatasetError, reason
 
 CHUNK = 1 << 20
+TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?P<pid>[0-9]+)(?:-[0-9a-f]{8}@(?P<host>[^.]*))?\.partial")
+"""Names of temporary files and folders: what they become, and the process that writes them."""
+DAY = 86_400.0
+
+
+def temporary_beside(path: Path) -> Path:
+    """A temporary path beside `path` that no other process or thread uses, on any machine that shares the folder."""
+    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}@{_host()}.partial")
+
+
+def _host() -> str:
+    return re.sub(r"[^\w-]", "-", platform.node())[:63]
 
 
 @contextlib.contextmanager
@@ -24,8 +40,7 @@ def replace_atomically(path: Path) -> Iterator[Path]:
     If the block raises, the temporary file is removed and `path` is unchanged. The file gets the mode of any new file,
     whatever writes it: safetensors makes its own readable by the user alone.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    temporary.unlink(missing_ok=True)  # a killed process of this PID may have left one, even a link to another file
+    temporary = temporary_beside(path)
     temporary.touch()
     mode = stat.S_IMODE(temporary.stat().st_mode)
     temporary.unlink()
@@ -53,9 +68,9 @@ def new_folder(target: Path) -> Iterator[Path]:
     """
     if target.exists():
         raise DatasetError(f"{target} exists already; remove it, or choose another name or folder.")
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    for left in (partial, *target.parent.glob(f".{glob.escape(target.name)}.*.partial")):
-        if left == partial or not is_being_written(left):
+    partial = temporary_beside(target)
+    for left in target.parent.glob(f".{glob.escape(target.name)}.*.partial"):
+        if not is_being_written(left):
             shutil.rmtree(left, ignore_errors=True)
     try:
         partial.mkdir(parents=True)
@@ -80,9 +95,16 @@ def clear_leftovers(folder: Path, *, held: bool = False) -> None:
 
 
 def is_being_written(path: Path) -> bool:
-    """Whether a temporary file of `replace_atomically`, which has the PID in its name, may be a running process's."""
-    pid = path.name.split(".")[-2]
-    return not pid.isdigit() or _is_running(int(pid))
+    """Whether a temporary file or folder may be a running process's: of another machine, if it is of the last day."""
+    found = TEMPORARY.fullmatch(path.name)
+    if found is None:
+        return True
+    if found["host"] in (None, _host()):
+        return _is_running(int(found["pid"]))
+    try:
+        return time.time() - path.lstat().st_mtime < DAY
+    except OSError:
+        return False
 
 
 def remove_tree(folder: Path) -> str:

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .canonical import strict_json
-from .errors import DatasetError
+from .errors import DatasetError, reason
 from .files import CHUNK
 
 Array = npt.NDArray[Any]
@@ -46,6 +46,28 @@ def create_tensors(path: Path, tensors: TensorLayout) -> dict[str, Mapped]:
     dict
         Writable memory maps by tensor name.
     """
+    prefix, header, size = _laid_out(tensors)
+    if not has_layout(path, tensors):
+        with path.open("wb") as stream:
+            stream.write(prefix)
+            _allocate(stream.fileno(), size)
+    return {
+        name: np.memmap(path, np.dtype(dtype), "r+", len(prefix) + header[name]["data_offsets"][0], shape)
+        for name, (dtype, shape) in tensors.items()
+    }
+
+
+def has_layout(path: Path, tensors: TensorLayout) -> bool:
+    """Whether a file is there in full, with the header that `create_tensors` gives it."""
+    prefix, _, size = _laid_out(tensors)
+    if not path.exists() or path.stat().st_size != size:
+        return False
+    with path.open("rb") as stream:
+        return stream.read(len(prefix)) == prefix
+
+
+def _laid_out(tensors: TensorLayout) -> tuple[bytes, dict[str, Any], int]:
+    """What stands before the tensors' bytes, the header in it, and the size of the whole file."""
     header: dict[str, Any] = {}
     offset = 0
     for name, (dtype, shape) in tensors.items():
@@ -54,21 +76,7 @@ def create_tensors(path: Path, tensors: TensorLayout) -> dict[str, Mapped]:
         offset = end
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    start = 8 + len(text)
-    prefix = struct.pack("<Q", len(text)) + text
-    if not path.exists() or path.stat().st_size != start + offset or not _starts_with(path, prefix):
-        with path.open("wb") as stream:
-            stream.write(prefix)
-            _allocate(stream.fileno(), start + offset)
-    return {
-        name: np.memmap(path, np.dtype(dtype), "r+", start + header[name]["data_offsets"][0], shape)
-        for name, (dtype, shape) in tensors.items()
-    }
-
-
-def _starts_with(path: Path, prefix: bytes) -> bool:
-    with path.open("rb") as stream:
-        return stream.read(len(prefix)) == prefix
+    return struct.pack("<Q", len(text)) + text, header, 8 + len(text) + offset
 
 
 def _allocate(descriptor: int, size: int) -> None:
@@ -116,6 +124,8 @@ def read_header(path: Path, remedy: str = "Fetch or collect it again.") -> dict[
             raise ValueError(f"its tensors end at byte {expected}, the file at byte {size}")
     except FileNotFoundError:
         raise DatasetError(f"{path}: the file is missing. {remedy}") from None
+    except OSError as error:
+        raise DatasetError(f"{path}: the file cannot be read ({reason(error)}). {remedy}") from None
     except ValueError as error:
         what = str(error)[:500]
         raise DatasetError(f"{path}: {what}; the file is damaged or another. {remedy}") from None

@@ -166,7 +166,12 @@ def _solve(features: Float64, targets: Float64, ridge: float) -> Float64:
     """Coefficients [Q, H, F] of the normal equations, each feature penalised in proportion to its mean square."""
     squares = np.einsum("qhff->qhf", features)
     penalised = features + (ridge * squares + TINY)[..., None] * np.eye(features.shape[-1])
-    solved: Float64 = np.linalg.solve(penalised, targets[..., None])[..., 0]
+    try:
+        solved: Float64 = np.linalg.solve(penalised, targets[..., None])[..., 0]
+    except np.linalg.LinAlgError:
+        raise ValueError(
+            "differences of the training windows depend on each other; set option ridge above 0."
+        ) from None
     return solved
 
 

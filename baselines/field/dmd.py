@@ -41,6 +41,13 @@ class DMD(Predictor[DMDOptions]):
     summary: ClassVar[str] = "Dynamic mode decomposition of the context, its rank chosen on validation trials."
     options_type: ClassVar[type[Any]] = DMDOptions
 
+    @classmethod
+    def resolve_options(cls, options: DMDOptions, context: int) -> DMDOptions:
+        """See `Predictor.resolve_options`."""
+        if options.rank is not None and options.rank > max(1, context - 2):
+            raise ValueError(f"option rank is {options.rank}, but a context of {context} has {context - 2} modes.")
+        return options
+
     def __init__(self, options: DMDOptions) -> None:
         super().__init__(options)
         self.rank = options.rank
@@ -56,6 +63,8 @@ class DMD(Predictor[DMDOptions]):
             errors += error
             still += displacement
             task.progress(done + 1, len(task.validation), "ranks")
+        if not still.all():
+            raise ValueError("no weight of the validation trials moves; there is nothing to choose the rank by.")
         self.rank = ranks[int((errors / still).mean(axis=1).argmin())]
 
     def predict(self, contexts: Contexts, horizon: int) -> Weights:

@@ -128,7 +128,13 @@ class TrainingWindows:
         """
         cumulative = self._cumulative
         if cumulative[-1] == 0:
-            raise ValueError("no weight of the trials ever moves; there is nothing to learn.")
+            of = f"trial{'s' * (len(self.trials) > 1)} {', '.join(str(trial.index) for trial in self.trials[:5])}"
+            if self.squared_step.any():
+                raise ValueError(
+                    f"the training return of {of} has levelled before the first window, and option converged is 0, so "
+                    "that no window is drawn; set it above 0."
+                )
+            raise ValueError(f"no weight of {of} ever moves; there is nothing to learn.")
         rows: Integers = np.searchsorted(cumulative, rng.random(count) * cumulative[-1], side="right")
         return rows
 
@@ -245,4 +251,4 @@ def _squared_differences(trial: Trial) -> Float64:
     for start in range(0, len(trial) - 1, CHUNK_CHECKPOINTS):
         weights = trial.weights(start, min(start + CHUNK_CHECKPOINTS + 1, len(trial))).astype(np.float64)
         parts.append(np.square(np.diff(weights, axis=0)).sum(axis=1))
-    return np.concatenate(parts)
+    return np.concatenate(parts) if parts else np.empty(0)

@@ -111,6 +111,11 @@ def build_optimizer(name: str, rules: Sequence[str] = (), settings: Sequence[str
     for rule in rules:
         if issubclass(rule_type(rule, OUTER_RULE), Optimizer):
             raise OptionError(f"{rule} is an optimizer, not an outer rule: give it as `optimizer=`.")
+    averaging = [rule for rule in rules if rule_type(rule).evaluation_parameters is not OuterRule.evaluation_parameters]
+    if len(averaging) > 1:
+        raise OptionError(
+            f"{' and '.join(averaging)} say which weights are evaluated, where only the last would count; give one."
+        )
     _check_owners(name, own)
     optimizer: Optimizer = _build(name, own[""])
     return Composed(optimizer, [_build(rule, own[rule]) for rule in rules]) if rules else optimizer

@@ -15,8 +15,8 @@ from ..._version import __version__
 from ...utils.errors import OptionError, PredictorError, UnknownNameError
 from ...utils.files import write_text
 from ...utils.text import SLUG_LENGTH, one_line
-from ..predictor import INFORMATION_CLASSES
-from .discovery import ENTRY_POINTS, OPTIMIZER_ENTRY_POINTS, optimizer_names, predictor_names
+from ..predictor import STATED
+from .discovery import ENTRY_POINTS, OPTIMIZER_ENTRY_POINTS, SEES_THE_FUTURE, optimizer_names, predictor_names
 from .sources import web_address
 
 TEMPLATES = Path(__file__).parent / "template"
@@ -76,7 +76,7 @@ def write_package(
     url, paper
         Web addresses of its code and its paper, if there are any.
     consumes
-        Of a predictor, its information class, one of `INFORMATION_CLASSES`.
+        Of a predictor, its information class, one of `STATED`.
     kind
         `PREDICTOR`, `OPTIMIZER` or `OUTER_RULE`.
 
@@ -94,20 +94,20 @@ def write_package(
     PredictorError
         If the folder holds something.
     """
-    module = name.replace("-", "_")
-    if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name) or len(name) > SLUG_LENGTH or keyword.iskeyword(module):
+    module, words = name.replace("-", "_"), {name.replace("-", "_"), _class_name(name)}
+    if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name) or len(name) > SLUG_LENGTH or words & {*keyword.kwlist}:
         raise OptionError(
             f"{name!r} cannot be {kind.article.lower()} {kind.kind}'s name: lower-case words joined by hyphens, such "
             f"as my-{kind.kind.replace(' ', '-')}, {SLUG_LENGTH} characters at most."
         )
-    if consumes not in INFORMATION_CLASSES:
-        raise UnknownNameError("information class", consumes, INFORMATION_CLASSES)
+    if consumes not in STATED:
+        raise UnknownNameError("information class", consumes, STATED)
     for option, address in (("url", url), ("paper", paper)):
         if address is not None and web_address(address) != address:
             raise OptionError(
                 f"`{option}=`: {one_line(address)!r} is not a web address, such as https://example.org/code."
             )
-    if name in kind.taken():
+    if name in (*kind.taken(), SEES_THE_FUTURE):
         raise OptionError(f"The name {name!r} is taken (`tipl-bench {kind.commands}`); choose another one.")
     if _is_taken(module):
         raise OptionError(f"A module {module!r} is installed already, which this one would hide; choose another name.")
@@ -122,11 +122,11 @@ def _write(name: str, folder: Path, addresses: Mapping[str, str | None], consume
     values = {
         "name": name,
         "module": module,
-        "class_name": "".join(word.capitalize() for word in name.split("-")),
+        "class_name": _class_name(name),
         "version": __version__,
         "urls": {label: address for label, address in addresses.items() if address},
         "consumes": consumes,
-        "classes": ", ".join(INFORMATION_CLASSES),
+        "classes": ", ".join(STATED),
         "outer": kind is OUTER_RULE,
         **{name: getattr(kind, name) for name in ("kind", "article", "group", "commands", "run")},
     }
@@ -146,6 +146,10 @@ def _write(name: str, folder: Path, addresses: Mapping[str, str | None], consume
         write_text(path, environment.get_template(template).render(values))
         written.append(path)
     return written
+
+
+def _class_name(name: str) -> str:
+    return "".join(word.capitalize() for word in name.split("-"))
 
 
 def _is_taken(module: str) -> bool:

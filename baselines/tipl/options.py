@@ -45,7 +45,7 @@ class BackboneOptions(Options):
     @model_validator(mode="after")
     def _heads_divide_width(self) -> BackboneOptions:
         if self.width % self.heads:
-            raise ValueError(f"{self.heads} heads do not divide a width of {self.width}.")
+            raise ValueError(f"option heads is {self.heads}, which does not divide option width, {self.width}.")
         return self
 
 

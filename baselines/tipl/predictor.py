@@ -42,6 +42,9 @@ from .options import TIPLOptions
 from .tokens import context_tokens
 from .training import fit_backbone, roll_out
 
+LENGTHS = "lengths"
+"""Name of the state's entry that holds the context and the horizon that were fitted for."""
+
 
 class TIPL(TorchPredictor[TIPLOptions, Backbone]):
     """The Transformer over a window's temporal-SVD coordinates."""
@@ -58,8 +61,8 @@ class TIPL(TorchPredictor[TIPLOptions, Backbone]):
         "paper": {},
     }
 
-    context: int | None = None
-    """The contexts that it was fitted on here; a saved state does not say."""
+    lengths: tuple[int, int] | None = None
+    """The context and the horizon that it was fitted for; older saved states do not say."""
 
     @classmethod
     def resolve_options(cls, options: TIPLOptions, context: int) -> TIPLOptions:
@@ -73,13 +76,28 @@ class TIPL(TorchPredictor[TIPLOptions, Backbone]):
         """Train on windows of the training trials; keep the state best on the validation trials."""
         self.options = options = self.resolve_options(self.options, task.context)
         assert options.rank is not None
-        rank, self.device, self.context = options.rank, task.device, task.context
+        rank, self.device, self.lengths = options.rank, task.device, (task.context, task.horizon)
         training, validation = (
             context_tokens(trials, task.context, task.horizon, rank) for trials in (task.train, task.validation)
         )
         design = SUITE.model_copy(update={"rotations": options.rotations})
         line = one_step_line(task) if options.ridge else None
         self.network = fit_backbone(options, design, task, training, validation, line)
+
+    def state(self) -> dict[str, Array]:
+        """See `Predictor.state`."""
+        return super().state() | ({LENGTHS: np.array(self.lengths)} if self.lengths else {})
+
+    def load_state(self, state: Mapping[str, Array]) -> None:
+        """See `Predictor.load_state`."""
+        if LENGTHS in state:
+            self.lengths = (int(state[LENGTHS][0]), int(state[LENGTHS][1]))
+        super().load_state({name: array for name, array in state.items() if name != LENGTHS})
+
+    @property
+    def parameter_count(self) -> int:
+        """Those of the network."""
+        return super().parameter_count - (len(self.lengths) if self.lengths else 0)
 
     def build(self, state: Mapping[str, Array]) -> Backbone:
         """See `TorchPredictor.build`."""
@@ -88,13 +106,14 @@ class TIPL(TorchPredictor[TIPLOptions, Backbone]):
     def predict(self, contexts: Contexts, horizon: int) -> Weights:
         """See `Predictor.predict`."""
         model, weights = self.fitted, contexts.weights
-        if self.context not in (None, weights.shape[1]):
-            raise PredictorError(
-                f"{self.name} was fitted on contexts of {self.context} checkpoints and cannot forecast from "
-                f"{weights.shape[1]}: fit it on such contexts."
-            )
         rank, length = model.head.out_features, weights.shape[1]
-        check_reach(self, contexts, horizon, context=rank + 1, longest=model.timestep.num_embeddings - length + 1)
+        context, longest = self.lengths or (length, model.timestep.num_embeddings - length + 1)
+        if length != context:
+            raise PredictorError(
+                f"{self.name} was fitted on contexts of {context} checkpoints and cannot forecast from {length}: fit "
+                "it on such contexts."
+            )
+        check_reach(self, contexts, horizon, context=rank + 1, longest=longest)
         return context_forecast(model, contexts, horizon, self.device)
 
 

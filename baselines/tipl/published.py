@@ -23,6 +23,7 @@ import torch
 from pydantic import Field
 
 from ...registry.trial import Trial
+from ...utils.errors import PredictorError
 from ..fitting.torch_predictor import TorchPredictor
 from ..predictor import Array, Contexts, FitTask, Weights, check_reach
 from ..saving import Saveable
@@ -108,6 +109,11 @@ class TIPLPooled(TorchPredictor[PublishedOptions, Backbone]):
         last = length - 1 if options.window_time else int(contexts.origin.max())
         sliding = options.window_time and not options.growing
         longest = None if sliding else model.timestep.num_embeddings - last
+        if longest is not None and longest < 1:
+            raise PredictorError(
+                f"{self.name}, as it was fitted, knows {model.timestep.num_embeddings} checkpoints of a trial and "
+                f"cannot forecast beyond checkpoint {last}: fit it on longer trials."
+            )
         if options.basis == "context":
             check_reach(self, contexts, horizon, context=model.head.out_features + 1, longest=longest)
             return context_forecast(model, contexts, horizon, self.device)

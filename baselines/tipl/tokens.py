@@ -25,6 +25,8 @@ def context_tokens(trials: Sequence[Trial], context: int, horizon: int, rank: in
     windows = TrainingWindows.of(trials, context, horizon)
     parts = []
     for number, trial in enumerate(trials):
+        if len(trial) < context + horizon:
+            continue
         grams = torch.from_numpy(window_grams(trial, context - 1, horizon))
         own = windows.trial == number
         squared = torch.from_numpy(windows.squared_step[own])
@@ -72,6 +74,8 @@ def basis_tokens(
     windows = TrainingWindows.of(trials, context, horizon)
     parts = []
     for number, (trial, basis) in enumerate(zip(trials, bases, strict=True)):
+        if len(trial) < context + horizon:
+            continue
         weights, own = trial.weights(), windows.trial == number
         squared, origins = windows.squared_step[own], windows.origin[own]
         ahead = origins[:, None] + np.arange(1, horizon + 1)

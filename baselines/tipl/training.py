@@ -78,6 +78,8 @@ def fit_backbone(
     windows, context = training.to(task.device), task.context
     if len(windows.points) == 0:
         raise ValueError("no training weight ever moves; there is nothing to learn.")
+    if len(validation.points) == 0:
+        raise ValueError("no weight of the validation trials ever moves; there is nothing to choose a state by.")
     held_out = validation.take(_drawn(validation, design, VALIDATION_WINDOWS)).to(task.device)
     rank = windows.points.shape[-1]
     first = min(FIRST_TRAINED, context - 1) if design.skip_first else 0

@@ -9,16 +9,13 @@ from ...registry.catalog import identity_of
 from ...registry.collection_config import ImportedCollection
 from ...registry.dataset import Dataset
 from ...registry.files import verify_file
-from ...utils.canonical import canonical_json
+from ...registry.views.saving import Member
 from ...utils.errors import OptionError
 from ..protocol import Protocol
 from .windows import Split
 
 FIRST = 30
 """Checkpoints by which a trial is known; every dataset that can be forecast has as many."""
-LENGTH_AND_ARITHMETIC = {"trials", "first_seed", "environment_steps", "iterations_trained", "version"}
-"""Fields of a collection in which two may differ whose trials of one seed are yet the same, up to rounding and the
-schedule's end."""
 
 
 def check_fit_set(fit_set: Dataset, dataset: Dataset, protocol: Protocol, part: Split) -> None:
@@ -88,18 +85,10 @@ def _check_apart(start: str, fit_set: Dataset, fitted: Iterable[int], dataset: D
         raise OptionError(f"{start}: its {own} trial {trial} is {part} trial {other} of {dataset.name}{more}.")
 
 
-def _marks(dataset: Dataset, trial: int, *, imported: bool) -> list[str]:
-    """What the same trial has in any dataset: the hash of its weights, and its seed under its configuration.
-
-    Where trials were imported, seeds say nothing for sure: they are known by their first checkpoints, which are read.
-    """
-    manifest = dataset.manifest
-    marks = [manifest.trials[trial].tensors["weights"].sha256]
-    if imported:
-        first = dataset.trial(trial).weights(0, min(FIRST, manifest.checkpoints))
-        marks.append(hashlib.sha256(first.tobytes()).hexdigest())
-    else:
-        config = manifest.collection.model_dump(mode="json", exclude=LENGTH_AND_ARITHMETIC | {"environment"})
-        # An environment of another name may be the same one.
-        marks.append(canonical_json([config, dataset.layout.sizes, manifest.trial_seeds[trial]]))
-    return marks
+def _marks(dataset: Dataset, trial: int, *, imported: bool) -> tuple[str, ...]:
+    """What the same trial has in any dataset; beside imported ones also the hash of its first checkpoints."""
+    marks = Member(dataset.trial(trial), dataset.manifest).marks
+    if not imported:
+        return marks
+    first = dataset.trial(trial).weights(0, min(FIRST, dataset.manifest.checkpoints))
+    return (*marks, hashlib.sha256(first.tobytes()).hexdigest())

@@ -86,7 +86,7 @@ def reference_returns(
         Windows of any trials; by default all of the test trials. Derived data are of these and, where phases go by J
         of the true policies, of the validation trials.
     fresh
-        Look nothing up in the store.
+        Look no return of a policy up in the store. Derived data, which belong to the dataset, are read in any case.
 
     Raises
     ------

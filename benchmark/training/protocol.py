@@ -122,6 +122,7 @@ PROTOCOLS = {
         _of_mini("InvertedDoublePendulum-v4", initial_return=93.0, reference_return=9300.0),
         _of_mini("Hopper-v4", initial_return=147.0, reference_return=1200.0),
         _of_mini("Walker2d-v4", initial_return=92.0, reference_return=700.0),
+        _of_mini("Swimmer-v4", initial_return=-5.0, reference_return=60.0),
     )
 }
 """Version 1, by environment."""

@@ -11,6 +11,7 @@ from ...baselines import predictor_names
 from ...baselines.optimizers.jump import Jump
 from ...baselines.optimizers.lookup import build_optimizer, rule_code
 from ...baselines.optimizers.optim4rl.parameters import shipped_parameters
+from ...baselines.optimizers.state_file import state_label
 from ...baselines.options import as_settings
 from ...baselines.saving import options_dict
 from ...registry.collection.processes import ANY_PROCESSOR, ONE_THREAD
@@ -225,6 +226,7 @@ def with_files(settings: Sequence[str]) -> tuple[tuple[str, ...], dict[str, Fitt
         if name.rpartition(".")[2] == PREDICTOR and text not in predictor_names():
             if text in shipped_states() or Path(text).is_dir():
                 state = fitted_state(text)
+                _check_label(state)
                 text = str(state.path.absolute())
                 states[text] = state
             elif Path(text).is_file():
@@ -233,6 +235,15 @@ def with_files(settings: Sequence[str]) -> tuple[tuple[str, ...], dict[str, Fitt
                 )
         found.append(f"{name}{equals}{text}")
     return tuple(found), states
+
+
+def _check_label(state: FittedState) -> None:
+    """Refuse a state of another predictor than its record's: the row would name what did not jump."""
+    label, method = state_label(state.path), state.record.key.method
+    stated = {"predictor": method.name, "version": method.version, "options": dict(method.options)}
+    for name, value in stated.items():
+        if label[name] != value:
+            raise ProtocolError(f"{state.path}: its {name} is {label[name]}, and the record beside it says {value}.")
 
 
 def default_folder(request: TrainingRequest) -> Path:

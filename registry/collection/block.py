@@ -20,7 +20,7 @@ from ...rl import Checkpoint, Optimizer, PPOTraining, TrainingState
 from ...utils.errors import DatasetError, reason
 from ...utils.files import replace_atomically, sync
 from ...utils.progress import Progress
-from ...utils.tensorfile import create_tensors
+from ...utils.tensorfile import create_tensors, has_layout
 from ..collection_config import CollectionConfig
 from ..trial import trial_name, trial_tensors
 
@@ -79,13 +79,13 @@ def collect_block(
     for path, unfinished in zip(finished, partial, strict=True):
         if path.exists():  # killed between two renames: the snapshot still needs this trial's rows
             path.replace(unfinished)
-    if not all(path.exists() for path in partial):
-        snapshot.unlink(missing_ok=True)
     seeds = config.seeds if seeds is None else seeds
     with one_thread() if config.version > 1 else contextlib.nullcontext():
         chosen, own = optimizer or config.adam(), [seeds[trial] for trial in trials]
         training = PPOTraining(config.training, own, chosen, threads=threads)
         recorder = _Recorder(training, partial, checkpoints or config.checkpoints)
+        if not recorder.continues:
+            snapshot.unlink(missing_ok=True)
         _record(training, recorder, snapshot, snapshot_seconds, progress)
     recorder.finish(finished)
     snapshot.unlink(missing_ok=True)
@@ -172,12 +172,20 @@ class _Recorder:
         self.checkpoints = checkpoints
         self.iterations = math.ceil((checkpoints - 1) / training.config.checkpoints_per_iteration)
         self.paths = paths
+        self.continues = all(has_layout(path, tensors) for path in paths)
+        """Whether all files were there in full, with the rows that a snapshot relies on."""
         self.files = [create_tensors(path, tensors) for path in paths]
 
     def write(self, checkpoint: Checkpoint) -> None:
         row = checkpoint.row
         if row >= self.checkpoints:
             return
+        if len(diverged := np.flatnonzero(~np.isfinite(checkpoint.weights).all(1))):
+            trial = self.paths[diverged[0]].name.removesuffix(".partial")
+            raise DatasetError(
+                f"{trial}: the training diverged; weights of checkpoint {row}, in iteration {checkpoint.iteration}, "
+                "are not finite, and no dataset holds such. Choose other hyperparameters, as a lower learning rate."
+            )
         for n, file in enumerate(self.files):
             for name in ("weights", "observation_mean", "observation_variance", "observation_count", "episodic_return"):
                 file[name][row] = getattr(checkpoint, name)[n]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from huggingface_hub.hf_api import RepoFile, RepoFolder
 from ...utils.errors import DatasetError, MissingFileError
 from ..catalog import catalog
 from ..dataset import Dataset
+from ..derived import DERIVED_NAME, derived_protocols, parse_derived
 from ..manifest import DERIVED_FOLDER, MANIFEST_LIMIT, MANIFEST_NAME, Manifest, parse_manifest
 from ..reference import HubLocation, family
 from ..trial import TRIALS_FOLDER
@@ -110,6 +111,7 @@ def _plan_derived(
     wanted: dict[str, Content] = {**files, **described({})}
     derived = {path: content for path, content in wanted.items() if path.startswith(f"{DERIVED_FOLDER}/")}
     there = _files(HubLocation(head.repo, commit))
+    _check_derived(dataset, HubLocation(head.repo, commit), there)
     if derived.keys() <= there.keys() or _digest_at(head) != dataset.digest:
         return Plan(head, tag, commit)
     there, new_tag = _files(head), None if tagged else tag
@@ -117,6 +119,22 @@ def _plan_derived(
     if not rest:
         return Plan(head, new_tag, head.revision)
     return Plan(head, new_tag, None, rest=rest, kept=tuple(sorted(derived.keys() & there.keys())))
+
+
+def _check_derived(dataset: Dataset, location: HubLocation, there: Collection[str]) -> None:
+    """Refuse derived data that are there with other numbers, as another machine's: the catalog would pin these."""
+    for protocol in derived_protocols(dataset.folder):
+        path = f"{DERIVED_FOLDER}/p{protocol}/{DERIVED_NAME}"
+        mine = dataset.derived(protocol)
+        if path not in there or mine is None:
+            continue
+        content = read_bytes(location, path, limit=MANIFEST_LIMIT)
+        theirs = parse_derived(content, f"{location}: {path}", dataset.manifest, protocol)
+        if theirs.sha256 != mine.manifest.sha256:
+            raise DatasetError(
+                f"{location}: what protocol {protocol} derives from {dataset.name} is published with other numbers "
+                f"than those of this machine. Remove {mine.folder} and download the dataset to have the published ones."
+            )
 
 
 def _digest_at(location: HubLocation) -> str | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import struct
 from collections.abc import Iterable
@@ -14,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from huggingface_hub import try_to_load_from_cache
 
+from ...utils.canonical import strict_json
 from ...utils.errors import DatasetError, HubError, MissingFileError, reason
 from ...utils.tensorfile import HEADER_LIMIT, Array, TensorSpan, tensor_span
 from ..dataset import check_trials
@@ -183,7 +183,7 @@ class RemoteDataset:
                 raise ValueError(f"its header claims {length} bytes")
             if length + 8 > len(probe):
                 probe = self._read(entry.path, limit=HEADER_LIMIT + 8, first=0, last=length + 7)
-            header = json.loads(probe[8 : 8 + length])
+            header = strict_json(probe[8 : 8 + length].decode())
             spans = {name: tensor_span(name, header[name], 8 + length) for name in entry.tensors}
             for name, tensor in entry.tensors.items():
                 if (spans[name].dtype, spans[name].shape) != (tensor.dtype, tensor.shape):

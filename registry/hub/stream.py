@@ -22,7 +22,7 @@ from ...utils.tensorfile import TensorSpan
 from ..dataset import Dataset
 from ..files import FileEntry
 from ..reference import HubLocation
-from ..store import exclusive
+from ..store import TENSORS_FOLDER, exclusive, stream_lock
 from ..trial import Trial
 from ..views.saving import Member
 from ..views.selection import Selection
@@ -30,8 +30,6 @@ from .download import ByteProgress, cancel_on_error, check_free_space
 from .fetch import FRESH_STARTS, Report, WholeFileError, fetch_file, fetch_range
 from .remote import WORKERS, RemoteDataset
 
-TENSORS_FOLDER = "tensors"
-"""In a dataset's folder: tensors of trials that were not downloaded whole, one file each, of its bytes alone."""
 SMALL = 1 << 20
 """Bytes below which neighbours come by one request."""
 
@@ -105,7 +103,7 @@ class StreamedTrial(Trial):
         names = list(names)
         if not self.missing(names):
             return
-        with exclusive(f"stream-{self.remote.manifest.digest[:16]}-{self.index}", wait=True):
+        with exclusive(stream_lock(self.remote.manifest.digest, self.index), wait=True):
             spans = {name: self._remote_spans[name] for name in self.missing(names)}
             try:
                 for run in _runs(spans):

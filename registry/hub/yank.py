@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from huggingface_hub import CommitOperationAdd
@@ -41,18 +42,23 @@ def yank(reference: DatasetRef, reason: str) -> tuple[str, Path, str | None]:
         raise UnknownNameError("dataset", str(reference), catalog())
     if not reason.strip() or not reason.isprintable() or len(reason) > REASON_LIMIT:
         raise DatasetError(f"The reason must be one line of at most {REASON_LIMIT} characters.")
-    commit = _mark_card(HubLocation(entry.repo), name, reason) if entry.repo else None
-    return name, write_yanked(name, reason), commit
+    path = write_yanked(name, reason)
+    return name, path, _mark_card(HubLocation(entry.repo), name, reason) if entry.repo else None
 
 
 def _mark_card(location: HubLocation, name: str, reason: str) -> str:
-    """Put a warning under the card's title; returns the commit."""
+    """Put a warning under the card's title, in the place of one of this version that is there; returns the commit."""
     version = name.rpartition("-")[2]
     head = with_retries(location, lambda: api().dataset_info(location.repo).sha)
-    card = read_bytes(HubLocation(location.repo, head), CARD_NAME, limit=CARD_LIMIT).decode()
-    title, _, body = card.partition("\n# ")
-    heading, _, rest = body.partition("\n")
-    marked = f"{title}\n# {heading}\n\n> [!WARNING]\n> **{version} is yanked**: {reason}\n{rest}"
+    content = read_bytes(HubLocation(location.repo, head), CARD_NAME, limit=CARD_LIMIT)
+    warning = f"\n> [!WARNING]\n> **{version} is yanked**: "
+    try:
+        card = re.sub(rf"{re.escape(warning)}.*\n", "", content.decode())
+    except UnicodeDecodeError:
+        raise DatasetError(f"{location}: {CARD_NAME} is not UTF-8 text; add to it by hand:{warning}{reason}") from None
+    title = re.search(r"^# .*\n", card, re.MULTILINE)
+    place = title.end() if title else len(card)
+    marked = f"{card[:place]}{warning}{reason}\n{card[place:]}"
     commit = with_retries(
         location,
         lambda: api().create_commit(
@@ -62,5 +68,6 @@ def _mark_card(location: HubLocation, name: str, reason: str) -> str:
             repo_type="dataset",
             parent_commit=head,
         ),
+        repeatable=False,
     )
     return str(commit.oid)

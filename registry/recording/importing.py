@@ -27,7 +27,7 @@ from ..manifest import Manifest, Split
 from ..reference import NAME_LENGTH, is_name
 from ..store import dataset_folder, exclusive
 from ..trial import TRIALS_FOLDER, trial_name, trial_tensors
-from .checkpoint import RecordedCheckpoint
+from .checkpoint import LARGEST, RecordedCheckpoint
 from .names import PolicyNames
 from .source import TrialSource, find_trials
 
@@ -64,8 +64,8 @@ class Statement:
             raise DatasetArgumentError(
                 f"licence is {one_line(self.licence, 80)!r}; give an SPDX identifier, such as MIT."
             )
-        if rate is not None and not 0 <= rate < math.inf:
-            raise DatasetArgumentError(f"learning_rate is {rate}; it is a finite number from 0.")
+        if rate is not None and not 0 <= rate <= LARGEST:
+            raise DatasetArgumentError(f"learning_rate is {rate}; it is a number from 0 that float32 can hold.")
         try:
             return ImportedCollection(
                 environment=self.environment,
@@ -240,7 +240,9 @@ def _write_trial(
         files["learning_rate"][row] = checkpoint.learning_rate
         files["episodic_return"][row] = checkpoint.episodic_return
     assert first is not None
-    if statement.learning_rate is not None and np.isnan(files["learning_rate"]).all():
+    if statement.learning_rate is not None:
+        if not np.isnan(files["learning_rate"]).all():
+            raise DatasetError(f"{trial.path}: holds learning rates of its own; leave out the stated learning_rate.")
         files["learning_rate"][:] = statement.learning_rate
     columns = ("learning_rate", "episodic_return", "observation_count")
     lacking = {name for name in columns if np.isnan(files[name]).all()}

@@ -62,11 +62,13 @@ class TrajectoryRecorder:
         layers: Sequence[str] = (),
         log_std: str | None = None,
     ) -> None:
-        self.path, self.seed = Path(path), seed
+        self.path = Path(path)
         if self.path.suffix != SUFFIX:
             raise DatasetArgumentError(f"{path}: the name of a trial's file ends in {SUFFIX}.")
-        if seed is not None and (type(seed) is not int or not 0 <= seed < 2**63):
-            raise DatasetArgumentError(f"seed is {seed!r}; a trial's seed is a whole number from 0.")
+        whole = isinstance(seed, int | np.integer) and not isinstance(seed, bool)
+        if seed is not None and not (whole and 0 <= seed < 2**63):
+            raise DatasetArgumentError(f"seed is {seed!r}; a trial's seed is a whole number from 0 to 2^63 - 1.")
+        self.seed = None if seed is None else int(seed)
         self._layers, self._log_std = tuple(layers), log_std
         self._names: PolicyNames | None = None
         self._checkpoints: list[RecordedCheckpoint] = []

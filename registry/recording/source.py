@@ -69,8 +69,9 @@ class TrialSource:
     def names(self, layers: Sequence[str], log_std: str | None) -> PolicyNames:
         """Where the policy's parameters are among the first checkpoint's tensors; raises as `find_policy`."""
         shapes: dict[str, Shape] = {name: value.shape for name, value in self.tensors(0).items()}
-        if not self.files and not layers:
-            odd = [name for name, value in self._stacked.items() if name not in shapes and name not in STATED]
+        if not self.files:  # of tensors that nothing reads, any shape is fine
+            read = self._stacked if not layers else [name for name in self._stacked if name in STATED]
+            odd = [name for name in read if name not in shapes and name != "seed"]
             if odd:
                 raise DatasetError(
                     f"{self.path}: {odd[0]!r} has shape {list(self._stacked[odd[0]].shape)}; the first axis of a whole "
@@ -109,10 +110,10 @@ def find_trials(folder: Path) -> list[TrialSource]:
     """
     try:
         entries = sorted((path for path in folder.iterdir() if not path.name.startswith(".")), key=_natural)
+        inner = {path: _checkpoint_files(path) for path in entries if path.is_dir()}
     except OSError as error:
         raise DatasetError(f"{folder}: cannot be read ({reason(error)}). {LAYOUT}.") from None
     files = [path for path in entries if path.suffix == SUFFIX and path.is_file()]
-    inner = {path: _checkpoint_files(path) for path in entries if path.is_dir()}
     trials = [TrialSource(path, tuple(found)) for path, found in inner.items() if found]
     if files and trials:
         raise DatasetError(f"{folder}: holds both {files[0].name} and checkpoints in {trials[0].path.name}. {LAYOUT}.")

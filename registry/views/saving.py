@@ -7,14 +7,18 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Literal
 
+from ...utils.canonical import canonical_json
 from ...utils.errors import DatasetArgumentError, DatasetError
 from ...utils.fields import TEXT_LENGTH
-from ..collection_config import CollectionConfig
+from ..collection_config import CollectionConfig, ImportedCollection
 from ..files import FileEntry
 from ..manifest import PROPORTIONS, Manifest, SourceTrials, Split
 from ..reference import is_name
 from ..trial import TRIALS_FOLDER, Trial, trial_name
 
+LENGTH_AND_ARITHMETIC = {"trials", "first_seed", "environment_steps", "iterations_trained", "version"}
+"""Fields of a collection in which two may differ whose trials of one seed are yet the same, up to rounding and the
+schedule's end."""
 OWN_OF_TRIALS = {"trials", "first_seed"}
 """Fields of a collection in which datasets may differ whose trials are saved as one."""
 
@@ -36,6 +40,16 @@ class Member:
         """Its part of the split: train, validation or test."""
         split = self.manifest.split
         return next(part for part in PROPORTIONS if self.trial.index in getattr(split, part))
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """What the same trial has in any dataset: the hash of its weights; if it was collected, its seed and how."""
+        manifest, marks = self.manifest, (self.entry.tensors["weights"].sha256,)
+        if isinstance(manifest.collection, ImportedCollection):  # seeds of trials of elsewhere say nothing for sure
+            return marks
+        # An environment of another name may be the same one.
+        config = manifest.collection.model_dump(mode="json", exclude=LENGTH_AND_ARITHMETIC | {"environment"})
+        return (*marks, canonical_json([config, manifest.layout.sizes, manifest.trial_seeds[self.trial.index]]))
 
 
 def sources_of(members: Sequence[Member]) -> tuple[SourceTrials, ...]:

@@ -310,13 +310,12 @@ def concatenate(*parts: TrialSet) -> Selection:
                 )
     members, known = [member for part in parts for member in part.members], dict[str, Member]()
     for member in members:
-        weights = member.entry.tensors["weights"].sha256
-        if same := known.get(weights):
+        if same := next((known[mark] for mark in member.marks if mark in known), None):
             raise DatasetArgumentError(
                 f"Trial {member.trial.index} of {member.manifest.name} comes twice: it is trial {same.trial.index} of "
                 f"{same.manifest.name}."
             )
-        known[weights] = member
+        known |= dict.fromkeys(member.marks, member)
     return Selection(tuple(members), first.environment, first.layout)
 
 

@@ -48,7 +48,7 @@ class WindowDataset(TorchDataset[WindowSample]):
     Raises
     ------
     DatasetError
-        If the trials are too short for one window.
+        If a trial is too short for one window.
 
     Examples
     --------
@@ -70,19 +70,20 @@ class WindowDataset(TorchDataset[WindowSample]):
         self.trials = trials
         self.numbers = [trial.index for trial in trials] if numbers is None else numbers
         self.context, self.horizon, self.stride = context, horizon, stride
-        checkpoints = min((len(trial) for trial in trials), default=context + horizon)
-        starts = checkpoints - context - horizon + 1
-        if starts < 1:
-            raise DatasetError(f"{trials[0].path} has {checkpoints} checkpoints; a window needs {context + horizon}.")
-        self.per_trial = -(-starts // stride)
+        for trial in trials:
+            if len(trial) < context + horizon:
+                raise DatasetError(f"{trial.path} has {len(trial)} checkpoints; a window needs {context + horizon}.")
+        self._ends = np.cumsum([-(-(len(trial) - context - horizon + 1) // stride) for trial in trials], dtype=int)
 
     def __len__(self) -> int:
-        return len(self.trials) * self.per_trial
+        return int(self._ends[-1]) if len(self.trials) else 0
 
     def __getitem__(self, index: int) -> WindowSample:
         if not -len(self) <= index < len(self):
             raise IndexError(f"window {index} of {len(self)}")
-        number, place = divmod(index % len(self), self.per_trial)
+        index %= len(self)
+        number = int(self._ends.searchsorted(index, "right"))
+        place = index - (int(self._ends[number - 1]) if number else 0)
         trial, start = self.trials[number], place * self.stride
         stop = start + self.context + self.horizon
         weights = torch.from_numpy(trial.weights(start, stop))

@@ -57,7 +57,7 @@ def make(environment_id: str, seeds: Sequence[int], *, threads: int = 1) -> Envi
     UnknownNameError
         If Gymnasium does not know the id.
     TiplBenchError
-        If the environment cannot be made here, or has actions of another kind.
+        If the environment cannot be made here, has actions of another kind, or has no time limit.
     """
     if environment_id in TASKS:
         return BatchedEnvironment(TASKS[environment_id], seeds, threads=threads)

@@ -56,9 +56,17 @@ class VectorizedEnvironment:
                 "discrete (Discrete) ones work here."
             )
         self._seeds: list[int | None] = [int(s) for s in seeds]
-        observation_space = self._vector.single_observation_space
-        assert observation_space.shape is not None
-        self.observation_size = observation_space.shape[0]
+        observations = self._vector.single_observation_space
+        if observations.shape is None:
+            raise TiplBenchError(
+                f"{environment_id} has observation space {observations}, which cannot be made a vector."
+            )
+        self.observation_size = observations.shape[0]
+        if gymnasium.registry[environment_id].max_episode_steps is None:
+            raise TiplBenchError(
+                f"{environment_id} has no time limit, so that an episode of a deterministic policy may never end. "
+                "Register it under an id of your own with max_episode_steps."
+            )
         self._all: Index = np.arange(len(seeds))
 
     def __len__(self) -> int:

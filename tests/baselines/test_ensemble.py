@@ -8,7 +8,7 @@ from helpers import synthetic
 from tipl_bench.baselines import predictor_type
 from tipl_bench.baselines.options import build_options
 from tipl_bench.baselines.predictor import FitTask
-from tipl_bench.utils.errors import OptionError
+from tipl_bench.utils.errors import OptionError, PredictorError
 
 HORIZON, CONTEXT = 3, 20
 
@@ -47,3 +47,11 @@ def test_a_record_states_the_version_of_the_member():
     kind = predictor_type("ensemble")
     options = build_options(kind, "quick", ["model=tipl"], CONTEXT)
     assert options.model_version == predictor_type("tipl").version
+
+
+def test_a_state_of_another_version_of_the_member_is_refused(smooth, tmp_path):
+    predictor = fitted("ensemble", smooth)
+    predictor.save(tmp_path / "state.safetensors")
+    other = type(predictor)(predictor.options.model_copy(update={"model_version": 9}))
+    with pytest.raises(PredictorError, match="of version 9 of mlp, and version 1 is installed: fit it again"):
+        other.load_state(predictor.state())

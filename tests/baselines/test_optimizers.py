@@ -353,6 +353,8 @@ def test_every_name_is_listed_described_and_built():
         (("adam", ["sgd"]), OptionError, "is an optimizer"),
         (("adam", ["ema", "ema"]), OptionError, "named twice"),
         (("adam", ["ema"], ["ema.decay=2"]), OptionError, "less than 1; got '2'"),
+        (("adam", ["ema", "lawa"]), OptionError, "ema and lawa say which weights are evaluated"),
+        (("adam", [], ["learning_rate=1", "learning_rate=2"]), OptionError, "is set to both 1 and 2; give one"),
         (("adam", ["ema"], ["lawa.count=2"]), UnknownNameError, "a rule that is not used"),
         (("adam", [], ["rate=2"]), UnknownNameError, "option of adam 'rate'"),
         (("adam", [], ["learning_rate=nan"]), OptionError, "learning_rate"),

@@ -129,7 +129,9 @@ def test_when_a_budget_is_chosen_then_its_values_are_taken_and_settings_go_on_to
     assert build_options(Optioned, "quick", [], 20) == EveryKind(count=3, flag=True)
     assert build_options(Optioned, "paper", [], 20) == EveryKind()
     assert build_options(Optioned, "quick", ["count=9"], 20) == EveryKind(count=9, flag=True)
-    assert build_options(Optioned, "quick", ["count=9", "count=8"], 20).count == 8
+    assert build_options(Optioned, "quick", ["count=9", "count=9"], 20).count == 9
+    with pytest.raises(OptionError, match="option count is set to both 9 and 8; give one value"):
+        build_options(Optioned, "quick", ["count=9", "count=8"], 20)
 
 
 def test_when_the_paper_budget_is_chosen_then_tipl_trains_as_long_as_the_paper():

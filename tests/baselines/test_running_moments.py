@@ -47,3 +47,16 @@ def test_when_contexts_hold_no_whole_iteration_then_their_least_length_is_named(
     contexts = synthetic.contexts_of(smooth, 6, [30], synthetic.SMALL.model_copy(update={"context": 5}))
     with pytest.raises(PredictorError, match="from at least 6 checkpoints"):
         continue_normaliser(contexts, 3)
+
+
+def test_a_window_without_rising_counts_stands_still_and_disturbs_no_other(smooth):
+    contexts = synthetic.contexts_of(smooth, 6, [30, 40])
+    count = np.stack([np.arange(20.0) // 5 * 64 + 64, np.full(20, 64.0)])
+    mean = np.random.default_rng(0).normal(size=contexts.observation_mean.shape)
+    contexts = replace(contexts, observation_mean=mean, observation_count=count)
+    together = continue_normaliser(contexts, 10)
+    assert (together[1, :, 0] == mean[1, -1]).all()
+    for row in range(2):
+        alone = continue_normaliser(contexts.take(np.array([row])), 10)
+        np.testing.assert_array_equal(together[row], alone[0])
+    assert (together[0, -1, 0] != mean[0, -1]).all()

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from helpers.third_party import Keeping, KeepingOptions
 from safetensors import safe_open
 from safetensors.numpy import save_file
+from tipl_bench.baselines.optimizers.state_file import load_state_file
 from tipl_bench.baselines.persistence import Persistence
 from tipl_bench.baselines.predictor import FitTask, NoOptions
-from tipl_bench.utils.errors import PredictorError
+from tipl_bench.baselines.saving import LABEL
+from tipl_bench.utils.errors import PredictorError, UnknownNameError
 
 
 @pytest.fixture
@@ -84,3 +88,14 @@ def test_when_a_file_says_nothing_of_its_predictor_then_it_is_refused(tmp_path):
     save_file({"fitted": np.ones(1, dtype=np.uint8)}, tmp_path / "state.safetensors")
     with pytest.raises(PredictorError, match="not persistence"):
         Persistence(NoOptions()).load(tmp_path / "state.safetensors")
+
+
+@pytest.mark.parametrize("named", ["{code}:Own", "os:Own", "", "no-such-predictor"])
+def test_a_states_header_names_an_installed_predictor_and_never_code_to_run(named, tmp_path):
+    code, ran = tmp_path / "own.py", tmp_path / "ran"
+    code.write_text(f"from pathlib import Path\nPath({str(ran)!r}).touch()\nclass Own:\n    pass\n")
+    label = {"predictor": named.format(code=code), "version": 1, "options": {}}
+    save_file({"x": np.zeros(1)}, tmp_path / "predictor.safetensors", {LABEL: json.dumps(label)})
+    with pytest.raises((PredictorError, UnknownNameError), match=r"no predictor's name|Unknown predictor"):
+        load_state_file(str(tmp_path / "predictor.safetensors"))
+    assert not ran.exists()

@@ -65,7 +65,10 @@ def test_the_predictor_is_about_forty_lines(tmp_path):
     assert len([line for line in lines if line.strip() and not line.strip().startswith('"""')]) < 45
 
 
-@pytest.mark.parametrize("name", ["Mine", "my forecaster", "../mine", "1st", "class", "linear", "a--b", "", "x" * 51])
+@pytest.mark.parametrize(
+    "name",
+    ["Mine", "my forecaster", "../mine", "1st", "class", "none", "tipl-published", "linear", "a--b", "", "x" * 51],
+)
 def test_a_name_that_cannot_be_one_is_refused_and_nothing_is_written(name):
     before = sorted(Path().rglob("*"))
     result = CliRunner().invoke(main, ["models", "new", name])

@@ -15,6 +15,7 @@ from tipl_bench.baselines.tipl import TIPL, TIPLOptions
 from tipl_bench.baselines.tipl.backbone import MIN_TIMESTEPS, Backbone
 from tipl_bench.baselines.tipl.training import orthogonal
 from tipl_bench.benchmark.forecast.weight_errors import span_projection
+from tipl_bench.registry.trial import Trial
 from tipl_bench.utils.errors import OptionError, PredictorError
 
 HORIZON = 3
@@ -149,9 +150,9 @@ def test_when_weights_change_places_then_their_forecasts_do(name, fitted, reques
 
 def test_when_the_horizon_is_rolled_out_then_each_step_feeds_the_next(fitted, smooth):
     contexts = synthetic.contexts_of(smooth, 7, (25, 50))
-    long = fitted.predict(contexts, 10)
-    assert long.shape == (2, 10, 32)
-    np.testing.assert_allclose(fitted.predict(contexts, 4), long[:, :4], rtol=0, atol=1e-6)
+    long = fitted.predict(contexts, HORIZON)
+    assert long.shape == (2, HORIZON, 32)
+    np.testing.assert_allclose(fitted.predict(contexts, 2), long[:, :2], rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -159,7 +160,7 @@ def test_when_the_horizon_is_rolled_out_then_each_step_feeds_the_next(fitted, sm
     [
         (["layers=0"], r"tipl: option layers \(int\): input should be greater than or equal to 1; got '0'"),
         (["batch=-2"], "option batch .* greater than or equal to 1; got '-2'"),
-        (["width=30", "heads=4"], "tipl: 4 heads do not divide a width of 30"),
+        (["width=30", "heads=4"], "tipl: option heads is 4, which does not divide option width, 30"),
         (["dropout=1.0"], r"option dropout \(float\): input should be less than 1; got '1\.0'"),
         (["dropout=-0.1"], "option dropout .* greater than or equal to 0"),
         (["rank=0"], r"option rank \(int \| none\): input should be greater than or equal to 1"),
@@ -178,13 +179,22 @@ def test_when_no_rank_is_given_then_it_is_all_that_the_context_has():
 
 
 @pytest.mark.parametrize("length", [10, 30])
-def test_when_contexts_are_of_another_length_than_it_was_fitted_on_then_both_are_named(length, smooth):
+def test_when_contexts_are_of_another_length_than_it_was_fitted_on_then_both_are_named(length, smooth, tmp_path):
     split = smooth.manifest.split
     predictor = TIPL(build_options(TIPL, "smoke", ("steps=2", "width=16"), 20))
     predictor.fit(FitTask(smooth.trials(split.train), smooth.trials(split.validation), 3, 20))
+    predictor.save(tmp_path / "state.safetensors")
+    loaded = TIPL(predictor.options)
+    loaded.load(tmp_path / "state.safetensors")
+    assert loaded.parameter_count == predictor.parameter_count == sum(p.numel() for p in predictor.fitted.parameters())
     contexts = synthetic.contexts_of(smooth, 6, [40], synthetic.SMALL.model_copy(update={"context": length}))
-    with pytest.raises(PredictorError, match=f"tipl was fitted on contexts of 20 checkpoints .* from {length}: fit it"):
-        predictor.predict(contexts, 3)
+    own = synthetic.contexts_of(smooth, 6, [40])
+    for one in (predictor, loaded):
+        with pytest.raises(PredictorError, match=f"fitted on contexts of 20 checkpoints .* from {length}: fit it"):
+            one.predict(contexts, 3)
+        with pytest.raises(PredictorError, match="forecasts up to 3 checkpoints ahead and was asked for 4"):
+            one.predict(own, 4)
+    np.testing.assert_array_equal(loaded.predict(own, 3), predictor.predict(own, 3))
 
 
 def test_when_matrices_are_made_orthogonal_for_the_device_then_they_are_the_qr_factors():
@@ -198,3 +208,18 @@ def test_when_a_matrix_is_singular_then_what_is_made_of_it_is_finite():
     matrices = torch.randn((200, 19, 19), generator=torch.Generator().manual_seed(0))
     matrices[:, 3] = matrices[:, 7]
     assert orthogonal(matrices).isfinite().all()
+
+
+def test_when_no_validation_weight_moves_then_that_is_said(smooth):
+    split = smooth.manifest.split
+    trials = smooth.trials(split.train)
+    predictor = TIPL(build_options(TIPL, "smoke", ("steps=2", "width=16"), 20))
+    with pytest.raises(ValueError, match="no weight of the validation trials ever moves"):
+        predictor.fit(FitTask(trials, [StillTrial(**vars(trials[0]))], 3, 20))
+
+
+class StillTrial(Trial):
+    """A trial that stays at its first checkpoint."""
+
+    def weights(self, start=0, stop=None):
+        return np.repeat(super().weights(0, 1), len(super().weights(start, stop)), axis=0)

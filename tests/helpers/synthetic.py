@@ -96,6 +96,7 @@ def write_dataset(
     split: Split | None = None,
     moments: Sequence[tuple[Array, Array]] | None = None,
     cpu: str = "a test's",
+    first_seed: int = 1,
 ) -> Dataset:
     """Write trajectories [T, P] as a dataset's trials and open it.
 
@@ -111,6 +112,8 @@ def write_dataset(
         Proportional by default.
     moments
         Observation mean and variance [T, O] of each trial; 0 and 1 by default.
+    first_seed
+        That of the first trial: trials of equal seeds are the same trials.
     """
     checkpoints = len(trajectories[0])
     layout = layout_of(environment, hidden)
@@ -139,6 +142,7 @@ def write_dataset(
         hidden_sizes=hidden,
         environment_steps=(checkpoints - 1) // PER_ITERATION * 2048,
         trials=len(trajectories),
+        first_seed=first_seed,
     )
     Manifest(
         name=name,

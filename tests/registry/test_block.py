@@ -99,3 +99,28 @@ def test_a_block_of_128_bit_seeds_goes_on_after_ctrl_c_to_the_same_bytes(tmp_pat
         collect(tmp_path / "interrupted", interrupt)
     assert any((tmp_path / "interrupted").glob("*.snapshot"))
     assert collect(tmp_path / "interrupted", silent) == collect(tmp_path / "whole", silent)
+
+
+def test_when_an_unfinished_file_is_damaged_then_its_block_is_trained_from_the_start(collected, tmp_path):
+    def collect(progress):
+        collect_block(tiny_config(), [0, 1], tmp_path, threads=1, progress=progress, snapshot_seconds=0.0)
+
+    def interrupt(stage, done, total, word):
+        if done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        collect(interrupt)
+    partial = tmp_path / f"{trial_name(1)}.partial"
+    partial.write_bytes(partial.read_bytes()[:-100])
+    begun = []
+    collect(lambda stage, done, total, word: begun.append(done))
+    assert begun[0] == 1
+    assert (load_file(tmp_path / trial_name(1))["weights"][1] != 0).all()
+
+
+def test_a_training_that_diverges_is_no_dataset(tmp_path):
+    settings = tiny_config().hyperparameters.model_copy(update={"learning_rate": 1e30})
+    config = tiny_config().model_copy(update={"hyperparameters": settings})
+    with pytest.raises(DatasetError, match=r"trial-0000\.safetensors: the training diverged; weights of checkpoint "):
+        collect_block(config, [0, 1], tmp_path, threads=1, progress=silent)

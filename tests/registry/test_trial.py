@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import load_file
 from tipl_bench.registry.trial import COLUMNS, iteration_positions
-from tipl_bench.utils.errors import DatasetError
+from tipl_bench.utils.errors import DatasetError, UnknownNameError
 
 
 def official(trial):
@@ -127,3 +127,8 @@ def test_positions_are_the_same_whatever_the_epochs_are_numbered(per_iteration, 
 
 def test_an_initialisation_alone_has_position_zero():
     assert iteration_positions(np.array([0])).tolist() == [0]
+
+
+def test_a_tensor_that_is_none_is_refused_with_those_there_are(collected):
+    with pytest.raises(UnknownNameError, match=r"Unknown tensor 'weight'\. Did you mean 'weights'\?"):
+        collected.trial(0).read("weight")

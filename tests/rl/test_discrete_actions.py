@@ -97,7 +97,7 @@ class FromFive(gymnasium.Env):
 
 
 def test_actions_that_do_not_begin_at_0_are_numbered_from_0():
-    gymnasium.register("FromFive-v0", FromFive)
+    gymnasium.register("FromFive-v0", FromFive, max_episode_steps=100)
     try:
         environment = make("FromFive-v0", [1, 2, 3])
         environment.reset()

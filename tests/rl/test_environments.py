@@ -365,3 +365,12 @@ def test_an_environment_whose_constructor_raises_is_one_sentence_that_says_why()
 def test_an_environment_of_former_packages_is_refused_likewise(environment):
     with pytest.raises(TiplBenchError, match=rf"^Environment '{environment}' cannot be made here \(ImportError: "):
         make(environment, [0])
+
+
+@pytest.mark.parametrize(("environment", "message"), [
+    ("CliffWalking-v1", "has no time limit, .* max_episode_steps"),
+    ("Blackjack-v1", "has no time limit"),
+])  # fmt: skip
+def test_an_environment_whose_episodes_may_never_end_is_refused(environment, message):
+    with pytest.raises(TiplBenchError, match=message):
+        make(environment, [1])

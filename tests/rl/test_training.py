@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.small_collections import tiny_config
-from tipl_bench.rl import Adam, PPOTraining, TrainingState, ppo
+from tipl_bench.rl import Adam, PPOHyperparameters, PPOTraining, TrainingConfig, TrainingState, ppo
 
 
 def checkpoints_of(block, iterations, start=True):
@@ -237,3 +237,28 @@ def test_a_seed_of_32_bits_initialises_as_torch_does_and_a_longer_one_orthogonal
     weight = ppo._orthogonal(ppo._normal_stream(2**127)(*shape), 2.0)
     product = weight @ weight.T if shape[0] < shape[1] else weight.T @ weight
     torch.testing.assert_close(product, 4 * torch.eye(len(product)))
+
+
+@pytest.mark.parametrize(("changes", "message"), [
+    ({"checkpoint_every_epochs": 0}, "must divide"),
+    ({"hyperparameters": PPOHyperparameters(steps_per_iteration=8, minibatches=8)}, "have one step each"),
+])  # fmt: skip
+def test_numbers_that_do_not_fit_together_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        TrainingConfig("InvertedPendulum-v4", (3,), 64, **changes)
+
+
+def test_a_state_without_a_stream_changes_nothing():
+    config = TrainingConfig(
+        "InvertedPendulum-v4", (3,), 128, hyperparameters=PPOHyperparameters(steps_per_iteration=64)
+    )
+    first, second = (PPOTraining(config, [1, 2], threads=1) for _ in range(2))
+    first.start()
+    second.start()
+    first.iterate()
+    state = first.state()
+    streams = {name: group[:1] for name, group in state.metadata["streams"].items()}
+    before = second.agent.parameters.clone()
+    with pytest.raises(ValueError, match="the random stream of a trial, is missing"):
+        second.restore(TrainingState(state.arrays, {**state.metadata, "streams": streams}))
+    assert (second.agent.parameters == before).all()

@@ -55,7 +55,7 @@ class NowcastingOptions(Options):
     stride: int | None = Field(None, ge=1)
     """Checkpoints between two of the five states; none: 1, or with released weights chosen on the validation trials."""
     scale: float | None = None
-    """Factor of the forecast displacement; none: 1, or with released weights chosen on the validation trials."""
+    """Of released weights: factor of the forecast displacement; none: chosen on the validation trials."""
 
     _file: Path | None = PrivateAttr(None)
 
@@ -145,7 +145,9 @@ class Nowcaster(TorchPredictor[NowcastingOptions, Network]):
                 f"has {context}."
             )
         if options.weights is None:
-            return options.model_copy(update={"stride": options.stride or 1, "scale": _or_one(options.scale)})
+            if options.scale not in (None, 1.0):
+                raise ValueError("option scale is of released weights (option weights); training would make up for it.")
+            return options.model_copy(update={"stride": options.stride or 1, "scale": 1.0})
         if options.file is not None or re.fullmatch(DIGEST, options.weights):
             return options
         file = Path(options.weights)
@@ -188,7 +190,6 @@ class Nowcaster(TorchPredictor[NowcastingOptions, Network]):
             network = self.network = self.module(task.horizon).to(task.device)
             network.condition(training.sample(CONDITIONING_WINDOWS, np.random.default_rng(0), task.device))
             network.stride.fill_(stride)
-            network.scale.fill_(_or_one(options.scale))
 
             def loss(step: int) -> Tensor:
                 batch = training.sample(options.windows, rng, task.device)

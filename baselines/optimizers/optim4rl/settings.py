@@ -82,6 +82,8 @@ class MetaOptions:
     def __post_init__(self) -> None:
         if self.objective == "reward" and self.agents % 2:
             raise ValueError(f"option agents: must be even, as they are perturbed in pairs; got {self.agents}.")
+        if self.structure != "2023" and not self.processed:
+            raise ValueError("option processed: is of structure 2023; that of 2024 reads gradients as they are anyway.")
         _ = self.gridworlds
 
     @property

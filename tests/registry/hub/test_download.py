@@ -314,6 +314,10 @@ def test_yank_warns_in_the_catalog_the_card_and_on_use(hub, dataset, place, capl
     card = hub.repository(REPO).read("README.md").decode()
     assert "**v1 is yanked**: wrong seeds" in card
     assert card.startswith("---\n")
+    again = CliRunner().invoke(main, ["datasets", "yank", "inverted-pendulum/tiny@v1", "--reason", "other seeds"])
+    assert again.exit_code == 0, again.output
+    assert hub.repository(REPO).read("README.md").decode() == card.replace("wrong seeds", "other seeds")
+    CliRunner().invoke(main, ["datasets", "yank", "inverted-pendulum/tiny@v1", "--reason", "wrong seeds"])
     assert load_dataset(TINY).digest == dataset.digest
     assert "was yanked: wrong seeds" in caplog.text
     assert "yanked: wrong seeds" in CliRunner().invoke(main, ["datasets", "list"]).output

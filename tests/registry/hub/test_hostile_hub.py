@@ -148,7 +148,9 @@ def test_when_a_remote_header_claims_200_mb_then_it_is_not_read(hub, dataset, re
     assert hub.bytes_sent < 20_000
 
 
-@pytest.mark.parametrize("header", [b"{}", b"[1]", b'{"epoch": 1}', b'{"epoch": {"data_offsets": [0]}}', b"\xff"])
+@pytest.mark.parametrize(
+    "header", [b"{}", b"[1]", b'{"epoch": 1}', b'{"epoch": {"data_offsets": [0]}}', b"\xff", b"[" * 500_000]
+)
 def test_when_a_remote_header_is_nonsense_then_the_file_is_named(hub, repository, header):
     remote = RemoteDataset.open(parse_hub(PLACE))
     repository.overwrite(TRIAL, struct.pack("<Q", len(header)) + header + bytes(5000))

@@ -21,7 +21,7 @@ from helpers.small_collections import TINY
 from tipl_bench import concatenate, run, stream_dataset
 from tipl_bench.cli import main
 from tipl_bench.registry.loading import load_dataset
-from tipl_bench.registry.store import dataset_folder
+from tipl_bench.registry.store import TENSORS_FOLDER, dataset_folder, exclusive, stream_lock
 from tipl_bench.utils.errors import DatasetArgumentError, DatasetError, HubError, UnknownNameError
 
 TRIAL = "trials/trial-0003.safetensors"
@@ -222,3 +222,18 @@ def test_a_tensor_that_is_read_by_two_at_once_comes_once(hub, dataset, place):
     for weights in both:
         np.testing.assert_array_equal(weights, dataset.trial(3).weights())
     assert storage(hub) <= 3, "a header each, and the tensor"
+
+
+def test_what_is_being_streamed_is_neither_pruned_nor_deleted(hub, dataset, place):
+    catalogue(dataset, place)
+    stream_dataset(TINY).trial(3).read("weights", 0, 1)
+    part = dataset_folder(TINY) / TENSORS_FOLDER / "3" / ".weights-weights.0123456789abcdef.incomplete"
+    part.write_bytes(b"half of it")
+    with exclusive(stream_lock(dataset.digest, 3)):
+        for command in (["prune"], ["delete", TINY]):
+            result = CliRunner().invoke(main, ["datasets", *command, "--yes"])
+            assert result.exit_code == 1
+            assert "Another process is working on stream-" in result.stderr
+            assert part.exists()
+    assert CliRunner().invoke(main, ["datasets", "prune", "--yes"]).exit_code == 0
+    assert not part.exists()

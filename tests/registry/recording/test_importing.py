@@ -224,6 +224,13 @@ REFUSED = {
     "a bad name": ([*GOOD, GOOD[0]], {"name": "mine"}, "is not a dataset name"),
     "no description": ([*GOOD, GOOD[0]], {"description": ""}, "description is empty; say how"),
     "a clip of nothing": ([*GOOD, GOOD[0]], {"observation_clip": 0.0}, "observation_clip: Input should be greater"),
+    "an iteration too few": ([random_trial(s, iteration=np.arange(COUNT - 1), epoch=np.arange(COUNT - 1))
+                              for s in range(3)], {}, r"'epoch' has shape \[31\]; the first axis"),
+    "moments too few": ([random_trial(s, "own", observation_mean=np.zeros((COUNT - 1, 4))) for s in range(3)], OWN,
+                        r"'observation_mean' has shape \[31, 4\]"),
+    "a rate that float32 cannot hold": ([*GOOD, GOOD[0]], {"learning_rate": 1e300}, "a number from 0 that float32"),
+    "rates of their own": ([random_trial(s, learning_rate=np.full(COUNT, 0.1)) for s in range(3)],
+                           {"learning_rate": 0.2}, "holds learning rates of its own; leave out"),
     "a rate below 0": ([*GOOD, GOOD[0]], {"learning_rate": -1.0}, "learning_rate is -1.0"),
 }  # fmt: skip
 

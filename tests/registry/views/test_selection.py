@@ -119,6 +119,10 @@ def test_what_is_not_alike_is_not_put_together(smooth, tmp_path):
     copy = Dataset.open(shutil.copytree(smooth.folder, tmp_path / "copy"))
     with pytest.raises(DatasetArgumentError, match="Trial 2 of toy-pendulum/synthetic-v1 comes twice"):
         tipl_bench.concatenate(smooth, copy.select([2]))
+    # Cut, its weights have another hash; its seed and its configuration tell that it is the same trial.
+    first = [smooth.trial(trial).weights(0, 31) for trial in range(3)]
+    with pytest.raises(DatasetArgumentError, match="Trial 2 of toy-pendulum/synthetic-v1 comes twice"):
+        tipl_bench.concatenate(smooth, synthetic.write_dataset(tmp_path / "cut", first).select([2]))
     with pytest.raises(DatasetArgumentError, match="nothing to concatenate"):
         tipl_bench.concatenate()
 
@@ -164,8 +168,8 @@ def test_a_manifest_must_name_as_many_sources_as_trials(smooth, tmp_path):
         load_dataset(folder)
 
 
-def test_trials_of_two_collections_are_saved_as_one(smooth, walking, tmp_path):
-    both = tipl_bench.concatenate(smooth, walking)
+def test_trials_of_two_collections_are_saved_as_one(smooth, tmp_path):
+    both = tipl_bench.concatenate(smooth, synthetic.walking_dataset(tmp_path / "walking", first_seed=9))
     saved = load_dataset(both.save(tmp_path / "both", name=NAME, split="proportional"))
     saved.verify()
     assert len(saved) == 16
@@ -187,7 +191,8 @@ def test_what_makes_no_dataset_is_not_saved(smooth, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(DatasetError, match="cannot be written"):
         smooth.select([0, 5, 7]).save(tmp_path / "file" / "new", name=NAME)
-    shorter = synthetic.write_dataset(tmp_path / "short", [synthetic.random_walk(i + 90, 31, 32) for i in range(3)])
+    walks = [synthetic.random_walk(i + 90, 31, 32) for i in range(3)]
+    shorter = synthetic.write_dataset(tmp_path / "short", walks, first_seed=90)
     with pytest.raises(DatasetError, match="checkpoints is 31 of the one and 81 of the other"):
         tipl_bench.concatenate(smooth, shorter).save(tmp_path / "new", name=NAME)
     assert not (tmp_path / "new").exists()

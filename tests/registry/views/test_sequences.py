@@ -11,10 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers import synthetic
 from helpers.sparse_datasets import write_sparse
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import load_file
+from tipl_bench import concatenate
 from tipl_bench.utils.errors import DatasetError
 from torch.utils.data import DataLoader
 
@@ -146,3 +148,22 @@ def test_a_pass_over_a_file_of_hundreds_of_megabytes_takes_the_memory_of_a_few_w
     answer = json.loads(done.stdout)
     assert answer["read"] > 300e6
     assert answer["grown"] < 100e6
+
+
+def test_trials_of_different_lengths_have_all_of_their_windows(tmp_path):
+    short, long = (
+        synthetic.write_dataset(
+            tmp_path / f"of-{length}",
+            [synthetic.random_walk(length + trial, length, 32) for trial in range(3)],
+            first_seed=length,
+        )
+        for length in (31, 46)
+    )
+    windows = concatenate(short.select([0]), long.select([1]), short.select([2])).windows(stride=3)
+    assert [(window["trial"], window["origin"]) for window in windows] == [
+        *((0, origin) for origin in (19,)),
+        *((1, origin) for origin in range(19, 36, 3)),
+        *((2, origin) for origin in (19,)),
+    ]
+    assert windows[-1]["trial"] == 2
+    assert np.array_equal(windows[3]["context"].numpy(), long.trial(1).weights(6, 26))
