@@ -14,7 +14,8 @@ from helpers import synthetic
 from safetensors import safe_open
 from safetensors.numpy import save_file
 from tipl_bench.baselines.optimizers.collecting import train_with_method
-from tipl_bench.benchmark.fitted import states
+from tipl_bench.baselines.saving import LABEL
+from tipl_bench.benchmark.fitted import CATALOG, states
 from tipl_bench.benchmark.fitted.forecasting import forecast_with
 from tipl_bench.benchmark.fitted.states import fitted_state, shipped_states
 from tipl_bench.benchmark.forecast.forecasting import build_contexts
@@ -23,6 +24,7 @@ from tipl_bench.benchmark.forecast.windows import EvaluationWindow, evaluation_w
 from tipl_bench.benchmark.protocol import PROTOCOLS
 from tipl_bench.benchmark.request import RunRequest
 from tipl_bench.benchmark.run import Run, execute
+from tipl_bench.benchmark.training.request import TrainingRequest
 from tipl_bench.cli import main
 from tipl_bench.leaderboard.verify.reproduce import reproduce
 from tipl_bench.leaderboard.verify.rescore import verify
@@ -258,3 +260,11 @@ def two_test_trials(name, folder):
     environment = make(config.environment, [0])
     layout = tipl_bench.PolicyLayout(environment.observation_size, config.hidden_sizes, environment.action_size)
     return {trial: Trial(folder / trial_name(trial), trial, layout, config.checkpoints) for trial in range(2)}
+
+
+def test_a_state_of_another_predictor_than_its_records_does_not_jump(tmp_path):
+    other = Path(shutil.copytree(CATALOG.parent / "inverted-pendulum" / "tipl-neuron-v1", tmp_path / "other"))
+    label = {"predictor": "mlp", "version": 1, "options": {}}
+    save_file({"x": np.zeros(1)}, other / "predictor.safetensors", {LABEL: json.dumps(label)})
+    with pytest.raises(ProtocolError, match="its predictor is mlp, and the record beside it says tipl-neuron"):
+        TrainingRequest.of("adam", "InvertedPendulum-v4", ["jump"], [f"jump.predictor={other}"])
