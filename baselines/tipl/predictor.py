@@ -108,12 +108,12 @@ class TIPL(TorchPredictor[TIPLOptions, Backbone]):
         model, weights = self.fitted, contexts.weights
         rank, length = model.head.out_features, weights.shape[1]
         context, longest = self.lengths or (length, model.timestep.num_embeddings - length + 1)
+        check_reach(self, contexts, horizon, context=rank + 1, longest=longest)
         if length != context:
             raise PredictorError(
                 f"{self.name} was fitted on contexts of {context} checkpoints and cannot forecast from {length}: fit "
                 "it on such contexts."
             )
-        check_reach(self, contexts, horizon, context=rank + 1, longest=longest)
         return context_forecast(model, contexts, horizon, self.device)
 
 

@@ -13,10 +13,12 @@ from helpers import synthetic
 from helpers.plugins import install
 from tipl_bench.baselines import IN_TREE, predictor, predictor_names, predictor_type
 from tipl_bench.baselines.optimizers import OPTIMIZERS, OUTER_RULES
+from tipl_bench.baselines.optimizers.collecting import code_versions
 from tipl_bench.baselines.plugins.discovery import OPTIMIZER_ENTRY_POINTS, plugins
 from tipl_bench.benchmark.request import RunRequest
 from tipl_bench.benchmark.run import execute
 from tipl_bench.cli import main
+from tipl_bench.registry.collection_config import CollectionMethod
 from tipl_bench.utils.errors import PredictorError, UnknownNameError
 from tipl_bench.utils.tensorfile import map_tensors
 
@@ -160,3 +162,16 @@ def test_when_the_package_of_a_new_predictor_is_not_installed_then_the_command_i
             "Unknown predictor 'fresh-one'. The package in fresh-one/ is not installed: "
             "pip install -e 'fresh-one[test]'." in (result.output)
         )
+
+
+def test_the_code_of_a_collections_method_is_known_by_its_files(tmp_path, monkeypatch):
+    site = install(tmp_path, "my-rules", {"my-rule": "my_rule:Rule"}, monkeypatch, "tipl_bench.optimizers")
+    (site / "my_rules-1.0.dist-info" / "RECORD").write_text("my_rule.py,,\n")
+    (site / "my_rule.py").write_text("one = 1\n")
+    method = CollectionMethod(outer=("outer-step", "my-rule"))
+    before = code_versions(method)
+    assert before["my-rules"].startswith("1.0, files ")
+    assert code_versions(method) == before
+    (site / "my_rule.py").write_text("one = 2\n")
+    assert code_versions(method) != before
+    assert code_versions(CollectionMethod(outer=("outer-step",))) == {}

@@ -8,17 +8,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from helpers.plugins import install
 from helpers.small_collections import tiny_config
 from tipl_bench.baselines.optimizers import OPTIMIZERS, OUTER_RULES
 from tipl_bench.baselines.optimizers.backtracking import Backtracking
-from tipl_bench.baselines.optimizers.collecting import code_versions
 from tipl_bench.baselines.optimizers.jump import Jump
 from tipl_bench.baselines.optimizers.lookup import build_optimizer, rule_type, settings_of
 from tipl_bench.baselines.optimizers.outer_step import OuterNesterov
 from tipl_bench.baselines.optimizers.pptb import PPTB
 from tipl_bench.baselines.plugins.discovery import optimizer_names
-from tipl_bench.registry.collection_config import CollectionMethod
 from tipl_bench.rl import (
     Adam,
     AgentLayout,
@@ -387,16 +384,3 @@ def test_a_rule_may_be_copied_and_used_again(plain):
     first = train(optimizer, 2)[0].agent.parameters
     assert torch.equal(first, train(copy.deepcopy(optimizer), 2)[0].agent.parameters)
     assert not torch.equal(first, plain[0].agent.parameters)
-
-
-def test_the_code_of_a_collections_method_is_known_by_its_files(tmp_path, monkeypatch):
-    site = install(tmp_path, "my-rules", {"my-rule": "my_rule:Rule"}, monkeypatch, "tipl_bench.optimizers")
-    (site / "my_rules-1.0.dist-info" / "RECORD").write_text("my_rule.py,,\n")
-    (site / "my_rule.py").write_text("one = 1\n")
-    method = CollectionMethod(outer=("outer-step", "my-rule"))
-    before = code_versions(method)
-    assert before["my-rules"].startswith("1.0, files ")
-    assert code_versions(method) == before
-    (site / "my_rule.py").write_text("one = 2\n")
-    assert code_versions(method) != before
-    assert code_versions(CollectionMethod(outer=("outer-step",))) == {}

@@ -178,7 +178,7 @@ def test_when_no_rank_is_given_then_it_is_all_that_the_context_has():
     assert build_options(TIPL, "quick", ["rank=5"], 12).rank == 5
 
 
-@pytest.mark.parametrize("length", [10, 30])
+@pytest.mark.parametrize("length", [25, 30])
 def test_when_contexts_are_of_another_length_than_it_was_fitted_on_then_both_are_named(length, smooth, tmp_path):
     split = smooth.manifest.split
     predictor = TIPL(build_options(TIPL, "smoke", ("steps=2", "width=16"), 20))
