@@ -11,7 +11,7 @@ from pydantic import Field
 
 from ..registry.trial import Trial, iteration_positions
 from ..utils.fields import later
-from .fitting.gram import window_grams
+from .fitting.gram import solved, window_grams
 from .predictor import Array, Contexts, FitTask, Options, Predictor, Weights, check_reach
 from .running_moments import continue_normaliser
 
@@ -137,13 +137,7 @@ def _solve(features: Float64, targets: Float64, ridge: float) -> Float64:
     lags = features.shape[-1]
     scale = np.trace(features, axis1=1, axis2=2)[:, None, None] / lags
     penalised = features + (ridge * scale + np.finfo(np.float64).tiny) * np.eye(lags)
-    try:
-        solved: Float64 = np.linalg.solve(penalised, targets.transpose(0, 2, 1)).transpose(0, 2, 1)
-    except np.linalg.LinAlgError:
-        raise ValueError(
-            "differences of the training windows depend on each other; set option ridge above 0."
-        ) from None
-    return solved
+    return solved(penalised, targets.transpose(0, 2, 1)).transpose(0, 2, 1)
 
 
 def _objective(coefficients: Float64, features: Float64, targets: Float64) -> float:

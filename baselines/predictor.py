@@ -48,8 +48,8 @@ INFORMATION_CLASSES = {
 }
 """What forecasts rest on, from least to most; a predictor states in `consumes` the last class that applies to it."""
 MORE_TRIALS, PRETRAINED = "more-trials", "pretrained"
-STATED = tuple(name for name in INFORMATION_CLASSES if name != MORE_TRIALS)
-"""Those that a predictor may state; more trials are a run's."""
+PREDICTOR_CLASSES = tuple(name for name in INFORMATION_CLASSES if name != MORE_TRIALS)
+"""The information classes that a predictor may state; `MORE_TRIALS` is a run's."""
 
 
 class Options(BaseModel):

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from ...registry.trial import Trial, iteration_positions
 from ...utils.errors import PredictorError
+from ..fitting.gram import solved
 from ..predictor import Array, Contexts, FitTask, Options, Predictor, Weights, check_reach
 
 Float64 = npt.NDArray[np.float64]
@@ -166,13 +167,7 @@ def _solve(features: Float64, targets: Float64, ridge: float) -> Float64:
     """Coefficients [Q, H, F] of the normal equations, each feature penalised in proportion to its mean square."""
     squares = np.einsum("qhff->qhf", features)
     penalised = features + (ridge * squares + TINY)[..., None] * np.eye(features.shape[-1])
-    try:
-        solved: Float64 = np.linalg.solve(penalised, targets[..., None])[..., 0]
-    except np.linalg.LinAlgError:
-        raise ValueError(
-            "differences of the training windows depend on each other; set option ridge above 0."
-        ) from None
-    return solved
+    return solved(penalised, targets[..., None])[..., 0]
 
 
 def _objective(coefficients: Float64, features: Float64, targets: Float64) -> float:

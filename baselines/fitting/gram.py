@@ -57,6 +57,22 @@ def context_grams(weights: npt.NDArray[np.float32]) -> Float64:
     return grams
 
 
+def solved(penalised: Float64, targets: Float64) -> Float64:
+    """Coefficients [..., F, K] of penalised normal equations [..., F, F] with right sides [..., F, K].
+
+    Raises
+    ------
+    ValueError
+        If they have no one solution; the penalty is the predictor's option ridge.
+    """
+    try:
+        return np.linalg.solve(penalised, targets).astype(np.float64, copy=False)
+    except np.linalg.LinAlgError:
+        raise ValueError(
+            "differences in the training windows depend on each other; set option ridge above 0."
+        ) from None
+
+
 @dataclass(frozen=True)
 class Moments:
     """Sums over the windows of some trials, by position q of the origin within its PPO iteration.

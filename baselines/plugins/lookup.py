@@ -13,7 +13,7 @@ from typing import Any
 
 from ...utils.errors import PredictorError, UnknownNameError
 from ...utils.text import SLUG_LENGTH, SLUG_PATTERN, one_line
-from ..predictor import STATED, Predictor
+from ..predictor import PREDICTOR_CLASSES, Predictor
 from .discovery import IN_TREE, SEES_THE_FUTURE, Plugin, plugins, predictor_names
 from .sources import SCRIPT, MethodCode, class_target, module_sources, plugin_code, target_code
 
@@ -173,8 +173,8 @@ def _invalid_attribute(kind: type[Predictor[Any]]) -> str | None:
         return "it has no name"
     if len(kind.name) > SLUG_LENGTH or not re.fullmatch(SLUG_PATTERN, kind.name):
         return f"its name is {kind.name!r}, not letters and digits joined by - . or _, {SLUG_LENGTH} at most"
-    if not isinstance(kind.consumes, str) or kind.consumes not in STATED:
-        return f"its consumes is {kind.consumes!r}; the information classes of predictors are {', '.join(STATED)}"
+    if not isinstance(kind.consumes, str) or kind.consumes not in PREDICTOR_CLASSES:
+        return f"its consumes is {kind.consumes!r}; those of predictors are {', '.join(PREDICTOR_CLASSES)}"
     version, summary = getattr(kind, "version", None), getattr(kind, "summary", None)
     if not isinstance(version, int) or isinstance(version, bool) or version < 0:
         return f"its version is {version!r}, not a whole number"

@@ -15,7 +15,7 @@ from ..._version import __version__
 from ...utils.errors import OptionError, PredictorError, UnknownNameError
 from ...utils.files import write_text
 from ...utils.text import SLUG_LENGTH, one_line
-from ..predictor import STATED
+from ..predictor import PREDICTOR_CLASSES
 from .discovery import ENTRY_POINTS, OPTIMIZER_ENTRY_POINTS, SEES_THE_FUTURE, optimizer_names, predictor_names
 from .sources import web_address
 
@@ -76,7 +76,7 @@ def write_package(
     url, paper
         Web addresses of its code and its paper, if there are any.
     consumes
-        Of a predictor, its information class, one of `STATED`.
+        Of a predictor, its information class, one of `PREDICTOR_CLASSES`.
     kind
         `PREDICTOR`, `OPTIMIZER` or `OUTER_RULE`.
 
@@ -100,8 +100,8 @@ def write_package(
             f"{name!r} cannot be {kind.article.lower()} {kind.kind}'s name: lower-case words joined by hyphens, such "
             f"as my-{kind.kind.replace(' ', '-')}, {SLUG_LENGTH} characters at most."
         )
-    if consumes not in STATED:
-        raise UnknownNameError("information class", consumes, STATED)
+    if consumes not in PREDICTOR_CLASSES:
+        raise UnknownNameError("information class", consumes, PREDICTOR_CLASSES)
     for option, address in (("url", url), ("paper", paper)):
         if address is not None and web_address(address) != address:
             raise OptionError(
@@ -126,7 +126,7 @@ def _write(name: str, folder: Path, addresses: Mapping[str, str | None], consume
         "version": __version__,
         "urls": {label: address for label, address in addresses.items() if address},
         "consumes": consumes,
-        "classes": ", ".join(STATED),
+        "classes": ", ".join(PREDICTOR_CLASSES),
         "outer": kind is OUTER_RULE,
         **{name: getattr(kind, name) for name in ("kind", "article", "group", "commands", "run")},
     }

@@ -184,7 +184,7 @@ class _Recorder:
             trial = self.paths[diverged[0]].name.removesuffix(".partial")
             raise DatasetError(
                 f"{trial}: the training diverged; weights of checkpoint {row}, in iteration {checkpoint.iteration}, "
-                "are not finite, and no dataset holds such. Choose other hyperparameters, as a lower learning rate."
+                "are not finite, and no dataset holds such. Choose other hyperparameters."
             )
         for n, file in enumerate(self.files):
             for name in ("weights", "observation_mean", "observation_variance", "observation_count", "episodic_return"):

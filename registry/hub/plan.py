@@ -111,10 +111,11 @@ def _plan_derived(
     wanted: dict[str, Content] = {**files, **described({})}
     derived = {path: content for path, content in wanted.items() if path.startswith(f"{DERIVED_FOLDER}/")}
     there = _files(HubLocation(head.repo, commit))
-    _check_derived(dataset, HubLocation(head.repo, commit), there)
     if derived.keys() <= there.keys() or _digest_at(head) != dataset.digest:
+        _check_derived(dataset, HubLocation(head.repo, commit), there)
         return Plan(head, tag, commit)
     there, new_tag = _files(head), None if tagged else tag
+    _check_derived(dataset, head, there)
     rest = tuple((path, _size(content), content) for path, content in derived.items() if path not in there)
     if not rest:
         return Plan(head, new_tag, head.revision)

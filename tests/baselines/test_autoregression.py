@@ -129,3 +129,11 @@ def test_when_an_option_is_out_of_range_then_it_is_named_with_its_value(setting,
 def test_when_no_lags_are_given_then_they_are_all_that_the_context_has():
     assert build_options(Autoregression, "quick", [], 20).lags == 19
     assert build_options(Autoregression, "quick", ["lags=none"], 12).lags == 11
+
+
+def test_without_a_penalty_windows_that_determine_nothing_are_refused(tmp_path):
+    line = np.arange(81, dtype=np.float32)[:, None] * np.full(32, 0.5, np.float32)
+    straight = synthetic.write_dataset(tmp_path / "straight", [line * (trial + 1) for trial in range(4)])
+    with pytest.raises(ValueError, match="differences in the training windows depend on each other; set option ridge"):
+        fitted(straight, lags=19, ridge=0.0)
+    assert np.isfinite(fitted(straight, lags=19).coefficients).all()

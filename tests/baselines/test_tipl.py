@@ -223,3 +223,14 @@ class StillTrial(Trial):
 
     def weights(self, start=0, stop=None):
         return np.repeat(super().weights(0, 1), len(super().weights(start, stop)), axis=0)
+
+
+def test_a_training_trial_too_short_for_a_window_is_left_out(smooth, tmp_path):
+    split = smooth.manifest.split
+    short = synthetic.write_dataset(tmp_path / "short", [synthetic.random_walk(trial, 21, 32) for trial in range(3)])
+    forecasts = []
+    for more in ([], [short.trial(0)]):
+        predictor = TIPL(build_options(TIPL, "smoke", ("steps=2", "width=16"), 20))
+        predictor.fit(FitTask([*smooth.trials(split.train), *more], smooth.trials(split.validation), 3, 20))
+        forecasts.append(predictor.predict(synthetic.contexts_of(smooth, 6, [40]), 3))
+    np.testing.assert_array_equal(*forecasts)

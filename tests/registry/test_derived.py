@@ -95,6 +95,21 @@ def test_what_a_new_protocol_derives_is_published_after_the_tag(hub, derived, no
     assert entry["derived"] == pins(derived)
 
 
+@pytest.mark.parametrize("later", [False, True])
+def test_when_other_numbers_are_derived_than_were_published_then_their_pins_are_not_printed(
+    hub, derived, no_waiting, later
+):
+    if later:  # p2 stands on a commit after the tag
+        shutil.move(derived.folder / "derived/p2", derived.folder.with_name("p2"))
+        published(derived)
+        shutil.move(derived.folder.with_name("p2"), derived.folder / "derived/p2")
+    published(derived)
+    shutil.rmtree(derived.folder / "derived/p2")
+    write(derived, 2, 2.5)
+    with pytest.raises(DatasetError, match=r"what protocol 2 derives .* other numbers .* Remove .*derived/p2 and"):
+        published(derived)
+
+
 def test_what_the_catalog_pins_is_checked_before_anything_is_fetched(hub, derived, no_waiting, store):
     location = published(derived)
     catalogue(derived, location, derived=pins(derived) | {"p2": "0" * 64})

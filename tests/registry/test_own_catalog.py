@@ -58,6 +58,9 @@ def test_own_entries_stand_beside_the_shipped_ones_and_are_read_anew_each_time()
 def test_an_own_entry_may_say_where_a_shipped_name_is_published_but_not_what_it_is():
     own({BUNDLED: {"digest": SHIPPED[BUNDLED]["digest"], "repo": "someone/pendulum", "commit": COMMIT}})
     assert catalog()[BUNDLED].repo == "someone/pendulum"
+    elsewhere = {"digest": SHIPPED[BUNDLED]["digest"], "environment": "Hopper-v4"}
+    own({BUNDLED: elsewhere})
+    assert catalog()[BUNDLED].environment == "InvertedPendulum-v4"
     path = own({BUNDLED: {"digest": DIGEST}})
     with pytest.raises(DatasetError, match=f"{BUNDLED} has another digest than the catalog that ships") as caught:
         catalog()

@@ -255,10 +255,6 @@ def widest_stride(context: int) -> int:
     return max(1, (context - 1) // (STATES - 1))
 
 
-def _or_one(scale: float | None) -> float:
-    return 1.0 if scale is None else scale
-
-
 def _parts(batch: Batch, graph: NeuralGraph) -> Iterator[Batch]:
     """A batch in pieces of at most `CHUNK_EDGES` edges, one window at least."""
     edges = graph.edge_count if batch.columns is None else batch.columns.shape[1]
