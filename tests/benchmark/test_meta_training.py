@@ -109,6 +109,8 @@ def test_the_best_on_validation_agents_is_kept(tmp_path, monkeypatch):
         ({"structure": "2025"}, OptionError, "structure"),
         ({"unrol": 4}, UnknownNameError, "unrol"),
         ({"objective": "reward", "agents": 3}, OptionError, "agents: must be even"),
+        ({"objective": "reward", "unroll": 20}, OptionError, "unroll: objective reward does not read it"),
+        ({"deviation": 0.2}, OptionError, "deviation: objective loss does not read it"),
     ],
 )
 def test_options_that_no_run_can_have_are_refused_before_a_folder_is_made(tmp_path, options, error, what):

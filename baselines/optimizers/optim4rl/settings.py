@@ -16,6 +16,8 @@ from .rule import PRESETS, Rule
 
 Positive = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0)]
+UNREAD = {"loss": ("deviation", "heads_alone"), "reward": ("unroll", "pipeline", "coordinates", "meta_clip")}
+"""Options that an objective does not read."""
 
 
 @dataclass(frozen=True, config=SETTINGS)
@@ -84,6 +86,11 @@ class MetaOptions:
             raise ValueError(f"option agents: must be even, as they are perturbed in pairs; got {self.agents}.")
         if self.structure != "2023" and not self.processed:
             raise ValueError("option processed: is of structure 2023; that of 2024 reads gradients as they are anyway.")
+        for field in dataclasses.fields(self):
+            # A budget's value may stand, as it was not asked for.
+            usual = [field.default, *(values.get(field.name) for values in self.budgets.values())]
+            if field.name in UNREAD[self.objective] and getattr(self, field.name) not in usual:
+                raise ValueError(f"option {field.name}: objective {self.objective} does not read it; leave it out.")
         _ = self.gridworlds
 
     @property
