@@ -142,7 +142,19 @@ def expand_settings(predictor: Kind, budget: str, settings: Sequence[str], conte
     if count == 1:
         return products
     needless = {s for values in listed.values() for s in values if _is_needless(predictor, budget, s, context)}
-    return tuple(dict.fromkeys(tuple(s for s in product if s not in needless) for product in products))
+    distinct: dict[str, tuple[str, ...]] = {}
+    for product in products:
+        chosen = tuple(s for s in product if s not in needless)
+        distinct.setdefault(_identity(predictor, budget, chosen, context), chosen)
+    return tuple(distinct.values())
+
+
+def _identity(predictor: Kind, budget: str, settings: tuple[str, ...], context: int) -> str:
+    """What settings that give the same options have in common, however their values are spelt."""
+    try:
+        return repr(options_dict(build_options(predictor, budget, settings, context)))
+    except TiplBenchError:
+        return repr(settings)  # refused where they are used
 
 
 def _is_needless(predictor: Kind, budget: str, setting: str, context: int) -> bool:

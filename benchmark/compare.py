@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from ..baselines.options import as_settings
 from ..utils.bootstrap import Index
 from ..utils.errors import ProtocolError
 from ..utils.text import one_line
@@ -109,17 +110,29 @@ def _record(source: Comparable) -> Record:
 
 
 def _labels(records: Sequence[Record]) -> list[str]:
-    """A name for each record, numbered where two would be the same."""
+    """A name for each record, with the options in which runs of one name differ, numbered where that is not enough."""
     names = [
         f"{r.key.method.name} v{r.key.method.version} {r.key.method.budget} seed {r.key.seed}"
         + (f" fitted on {r.key.method.fitted_on.name}" if r.key.method.fitted_on else "")
         + (f" ({r.scope})" if r.scope else "")
         for r in records
     ]
+    alike: dict[str, list[Mapping[str, Any]]] = {}
+    for name, one in zip(names, records, strict=True):
+        alike.setdefault(name, []).append(one.key.method.options)
+    names = [
+        " ".join([name, *as_settings(_differing(one.key.method.options, alike[name]))])
+        for name, one in zip(names, records, strict=True)
+    ]
     return [
         f"{name} ({names[: place + 1].count(name)})" if names.count(name) > 1 else name
         for place, name in enumerate(names)
     ]
+
+
+def _differing(options: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The options that have another value elsewhere."""
+    return {name: value for name, value in options.items() if any(one.get(name) != value for one in others)}
 
 
 def _check_comparable(first: str, one: Record, name: str, other: Record) -> None:

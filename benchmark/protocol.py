@@ -88,7 +88,7 @@ def protocol(version: Protocol | int) -> Protocol:
     if isinstance(version, Protocol):
         return version
     if type(version) is not int or version not in PROTOCOLS:
-        raise UnknownNameError("protocol version", str(version), map(str, PROTOCOLS))
+        raise UnknownNameError("protocol version", repr(version), map(str, PROTOCOLS))
     return PROTOCOLS[version]
 
 

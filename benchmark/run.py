@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from ..baselines import method_code
 from ..baselines.options import as_settings
 from ..registry.dataset import Dataset
 from ..registry.reference import DatasetRef
+from ..registry.store import exclusive
 from ..rl import make
 from ..utils.errors import PredictorError, ProtocolError, TiplBenchError
 from ..utils.files import replace_atomically, sha256
@@ -49,7 +51,7 @@ from .forecast.windows import EvaluationWindow, Split
 from .protocol import CURRENT, Protocol
 from .provenance import Provenance, provenance
 from .record import KEY_NAME, Record, RunKey, Status
-from .request import Model, RunRequest, attribute_errors, default_folder, resolved_model
+from .request import Model, RunRequest, attribute_errors, default_folder, resolved_model, several
 from .tracking.loggers import Logger, open_logger
 from .tracking.logs import RunLog
 from .worker.predictor_process import PredictorProcess
@@ -187,7 +189,7 @@ def run(
         return one if isinstance(one, Dataset) else load_or_collect(one, collect, chosen, progress)
 
     data, fit_set = opened(dataset), None if fit_on is None else opened(fit_on)
-    given = as_settings(options) if isinstance(options, Mapping) else tuple(options)
+    given = as_settings(options) if isinstance(options, Mapping) else several("options", options)
     named = {setting.partition("=")[0] for setting in given}
     with resolved_model(model, budget) as (name, own):
         settings = (*(setting for setting in own if setting.partition("=")[0] not in named), *given)
@@ -196,8 +198,9 @@ def run(
 
 
 def execute(request: RunRequest, folder: Path, progress: Progress = silent, logger: Logger | None = None) -> Run:
-    """Carry out a request in a folder; see `run`."""
-    with RunLog(logger) as log:
+    """Carry out a request in a folder; see `run`. A second process that is given the folder waits for the first."""
+    place = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
+    with RunLog(logger) as log, exclusive(f"run-{place}", wait=True, required=False):
         finished = _execute(request, folder, progress, log)
         log.fitted(folder)
         log.forecast_results(finished.record.results)
@@ -209,19 +212,20 @@ def _execute(request: RunRequest, folder: Path, progress: Progress, log: RunLog)
         key = request.key(predictor)
         claim(folder, key)
         log.begin(folder, key.model_dump(mode="json"))
-        record = finished_record(folder, key)
+        code = method_code(request.model)
+        record = finished_record(folder, key, code)
         standing = record if record and keeps_forecasts(folder, record) else None
         if standing and (standing.has_returns or not request.returns):
             return _repeated(standing, request, folder, progress)
         contract = stack.enter_context(_start(request, folder, wait=False))  # its start takes as long as a short run
         if request.returns:
             make(request.dataset.environment, [0])  # one that cannot be made here is met now, not after fitting
-        timings = Timings(folder, key, record)
-        circumstances = provenance(key.device, predictor.isolation, method_code(request.model), timings.validation_runs)
+        timings = Timings(folder, key, record, standing=standing is not None)
+        circumstances = provenance(key.device, predictor.isolation, code, timings.validation_runs)
 
         def attempt() -> contextlib.AbstractContextManager[None]:  # a finished run keeps its record
             failing = _recording_failure(folder, key, predictor, circumstances, timings)
-            return contextlib.nullcontext() if standing else failing
+            return contextlib.nullcontext() if record else failing
 
         with attempt():
             windows = request.windows(progress)
@@ -259,7 +263,8 @@ def _start(request: RunRequest, folder: Path, *, wait: bool = True) -> Predictor
 def _repeated(record: Record, request: RunRequest, folder: Path, progress: Progress) -> Run:
     """A run that was finished before; what its folder has lost since is made again from its forecasts."""
     request = dataclasses.replace(request, returns=record.has_returns)
-    finished, rows = Run(folder, record, repeated=True), read_windows(folder / WINDOWS_NAME, returns=request.returns)
+    finished = Run(folder, record, repeated=True)
+    rows = read_windows(folder / WINDOWS_NAME, record.forecasts_sha256, returns=request.returns)
     timings = Timings(folder, record.key, record)
     if rows is None:
         rows = _evaluated(request, request.windows(progress), folder, timings, progress)
@@ -324,11 +329,20 @@ def _forecast(
         load(fresh, state, device, request.fitted)
         check_contract(fresh, dataset, windows, protocol, path, progress, resumed=resumed)
 
+    if state.exists() and timings.fitted_with not in (None, training.identity):
+        warnings.warn(
+            f"{state} is of another version of the code or its packages, or another machine: the fit begins anew.",
+            stacklevel=2,
+        )
+        state.unlink()
+        timings.begin_again()
     if state.exists() and is_complete(path, dataset, windows, protocol, normaliser=predictor.forecasts_normaliser):
         check(predictor, resumed=True)
         return
     (folder / WINDOWS_NAME).unlink(missing_ok=True)  # rows of earlier forecasts
     timings.stage = "fit"
+    if not state.exists() and request.fitted is None:
+        timings.fitted_with = training.identity
     timings.add("fit_seconds", fit(predictor, request, device, state, training, progress, log.curve))
     progress("forecast", 0, len(windows), "")
     with timings.of("forecast"):

@@ -117,7 +117,11 @@ def render_sweep(sweep: Mapping[str, Sequence[Record]]) -> RenderableType:
     everything = [record for records in sweep.values() for record in records]
     means = _skills(everything)
     means.index = pd.Index([name for name, records in sweep.items() for _ in records])
-    means = means.groupby(level=0, sort=False).mean().sort_values("mean", ascending=False, na_position="last")
+    means = (
+        means.groupby(level=0, sort=False)
+        .agg(lambda skills: skills.mean(skipna=False))
+        .sort_values("mean", ascending=False, na_position="last")
+    )
     table = _skill_table("options", means)
     for name, row in zip(means.index, means.to_numpy(), strict=True):
         table.add_row(name, _skill_cells(row, means.max().to_numpy()))
@@ -128,9 +132,11 @@ def render_sweep(sweep: Mapping[str, Sequence[Record]]) -> RenderableType:
 
 
 def best_of_sweep(sweep: Mapping[str, Sequence[Record]]) -> str:
-    """The configuration with the highest mean skill over horizons and seeds, the first in the sweep's table."""
+    """The configuration with the highest mean skill over horizons and seeds, of those of which most seeds finished."""
     phase = _common_phase([record for records in sweep.values() for record in records])
-    means = {name: _skills(records, phase)["mean"].mean(skipna=False) for name, records in sweep.items()}
+    most = max(map(len, sweep.values()))
+    whole = {name: records for name, records in sweep.items() if len(records) == most}
+    means = {name: _skills(records, phase)["mean"].mean(skipna=False) for name, records in whole.items()}
     return max(means, key=lambda name: float("-inf") if pd.isna(means[name]) else means[name])
 
 

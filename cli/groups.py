@@ -58,6 +58,8 @@ class ListingCommands(Commands):
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         """Treat a single argument that is not a command as a name."""
+        if ctx.params.get("as_json"):
+            raise click.UsageError("--json lists all; of one, it goes behind the name.", ctx)
         names = [argument for argument in args if not argument.startswith("-")]
         if len(names) == 1 and args[0] == names[0] and self.get_command(ctx, args[0]) is None:
             args = ["show", *args]

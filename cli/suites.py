@@ -175,6 +175,8 @@ def report(name: str, out: Path | None, only: tuple[str, ...], folders: bool, pa
     from ..benchmark.suites.run import finished_folders, report_rows, suite_status
     from ..utils.tables import ColumnGroup, FoldedTable
 
+    if (page is not None) + folders + as_json > 1:
+        raise click.UsageError("Give one of --page, --folders and --json.")
     status = suite_status(name, out, only)
     rows = report_rows(status)
     if page is not None:

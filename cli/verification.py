@@ -48,6 +48,12 @@ state_option = click.option(
 )
 
 
+def refuse_records(records: Path | None, attest: bool) -> None:
+    """Refuse --records where no evidence is stored."""
+    if records is not None and not attest:
+        raise click.UsageError("--records is where --attest stores the result; give both.")
+
+
 def refuse_states(states: tuple[Path, ...]) -> None:
     """Refuse --state for a run of the forecast track."""
     if states:
@@ -113,6 +119,7 @@ def verify(
     from ..leaderboard.store.records import find
     from ..leaderboard.verify.rescore import compare_numbers
 
+    refuse_records(records, attest)
     if is_training_record(run_folder):
         if dataset_name or fresh:
             raise click.UsageError("--dataset and --fresh are not for runs of the training track.")
@@ -244,6 +251,7 @@ def reproduce(
     from ..leaderboard.verify.reproduce import TOLERANCE, reproduced_folder
     from ..leaderboard.verify.reproduce import reproduce as run_again
 
+    refuse_records(records, attest)
     if is_training_record(run_folder):
         if dataset_name or out or device or timeout or memory:
             raise click.UsageError(

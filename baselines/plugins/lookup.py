@@ -69,7 +69,7 @@ def find_plugin(name: str) -> Plugin | None:
         )
     found = [plugin for plugin in plugins(IN_TREE) if plugin.name == name]
     if not found:
-        raise UnknownNameError("predictor", name, predictor_names(), _not_installed(name))
+        raise UnknownNameError("predictor", name, predictor_names(), _way_out(name))
     if found[0].problem:
         raise PredictorError(f"{one_line(name)}: {found[0].problem}.")
     return found[0]
@@ -83,9 +83,11 @@ def method_code(name: str) -> MethodCode | None:
     return None if plugin is None else plugin_code(plugin)
 
 
-def _not_installed(name: str) -> str:
-    """What to do if a package that `models new` wrote is here but not installed."""
+def _way_out(name: str) -> str:
+    """What to do if a file is named without its class, or a package of `models new` is here but not installed."""
     folder = Path(name)
+    if folder.suffix == ".py":
+        return f"Name the class in that file, as {name}:MyForecaster."
     if re.fullmatch(SLUG_PATTERN, name) and (folder / "pyproject.toml").is_file():
         return f"The package in {folder}/ is not installed: pip install -e '{folder}[test]'"
     return ""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...baselines.plugins.sources import MethodCode
 from ...utils.canonical import strict_json
 from ...utils.errors import ProtocolError, reason
 from ...utils.fields import Document, parse
@@ -72,10 +73,15 @@ def claim_folder(folder: Path, key: Document, other: Callable[[Any], str | None]
             ) from None
 
 
-def finished_record(folder: Path, key: RunKey) -> Record | None:
+def finished_record(folder: Path, key: RunKey, code: MethodCode | None) -> Record | None:
     """The record of a run that came to its end before; None for one that did not, or failed and is tried again.
 
     A record that is not JSON is damaged, and follows from the forecasts.
+
+    Raises
+    ------
+    ProtocolError
+        If the record is of another run, or of other source files than the predictor's code has now.
     """
     path = folder / RECORD_NAME
     if not path.exists():
@@ -89,7 +95,16 @@ def finished_record(folder: Path, key: RunKey) -> Record | None:
         return None
     if record.key != key:
         raise ProtocolError(f"{path} is of another run than {KEY_NAME} beside it; choose another folder (`out=`).")
-    return None if record.failed else record
+    if record.failed:
+        return None
+    before = record.provenance.code
+    if code and before and code.files != before.files:
+        changed = sorted({name for name, _ in code.files.items() ^ before.files.items()})
+        raise ProtocolError(
+            f"{folder} holds a finished run of other code: {join_first(changed)} changed since. Choose "
+            "another folder (`out=`), or remove this one to run again."
+        )
+    return record
 
 
 @dataclass(frozen=True)

@@ -198,7 +198,7 @@ def write_windows(rows: pd.DataFrame, path: Path, forecasts_sha256: str) -> None
     pq.write_table(table.replace_schema_metadata({FORECASTS_KEY: forecasts_sha256}), path)
 
 
-def read_windows(path: Path, forecasts_sha256: str | None = None, *, returns: bool) -> pd.DataFrame | None:
+def read_windows(path: Path, forecasts_sha256: str, *, returns: bool) -> pd.DataFrame | None:
     """The rows of `windows.parquet`, if they are there, undamaged, of these forecasts, and with returns as wanted."""
     try:
         table = pq.read_table(path)
@@ -206,7 +206,7 @@ def read_windows(path: Path, forecasts_sha256: str | None = None, *, returns: bo
         rows = table.to_pandas()
     except (OSError, ValueError, pa.ArrowException):
         return None
-    fits = forecasts_sha256 in (None, stated) and (with_returns(rows) or not returns)
+    fits = stated == forecasts_sha256 and (with_returns(rows) or not returns)
     return rows if fits else None
 
 

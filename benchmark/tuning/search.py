@@ -156,7 +156,7 @@ def _earlier(request: RunRequest, folder: Path) -> Configuration | None:
 def _tried(request: RunRequest, folder: Path, progress: Progress) -> Configuration:
     try:
         return _outcome(request, folder, execute(request, folder, progress).record)
-    except (PredictorError, OptionError) as error:
+    except (PredictorError, OptionError, ProtocolError) as error:
         return Configuration(0, request.settings, folder, failure=str(error))
 
 

@@ -14,7 +14,15 @@ from ..completion import complete_datasets
 from ..groups import examples
 from ..options import build_limits, engine_option, memory_option, timeout_option
 from ..output import Bars, echo, quiet_option
-from ..verification import SHOWN, describe_returns, fresh_option, open_dataset_of, records_option, state_option
+from ..verification import (
+    SHOWN,
+    describe_returns,
+    fresh_option,
+    open_dataset_of,
+    records_option,
+    refuse_states,
+    state_option,
+)
 
 if TYPE_CHECKING:
     from ...benchmark.worker.usage import Limits
@@ -96,6 +104,8 @@ def add_records(
     for run_folder in run_folders:
         if run_folder not in training:
             check_files(run_folder)
+    if not training:
+        refuse_states(states)
     folder, limits = records or committed_folder(), rerun_limits(timeout, memory)
     if claimed:
         for run_folder in run_folders:
@@ -187,6 +197,8 @@ def check_submission(
         known = records or find_committed_folder()
         training = [folder for folder in folders if is_training_record(folder)]
         others = [folder for folder in folders if folder not in training]
+        if not training:
+            refuse_states(states)
         with _examined(cluster, others, dataset_name, fresh=fresh, limits=limits) as away:
             passed = True
             if training:

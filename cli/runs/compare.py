@@ -44,10 +44,21 @@ def compare(ctx: click.Context, runs: tuple[Path, ...], phase: str, figure: Path
 
     if len(runs) < 2:
         raise click.UsageError("Give two or more runs.")
+    if figure is not None and figure.suffix.lower() in (
+        ".pdf",
+        ".eps",
+        ".ps",
+        ".jpg",
+        ".jpeg",
+        ".tif",
+        ".tiff",
+        ".webp",
+    ):
+        raise click.UsageError(f"--figure draws .svg and .png, not {figure.suffix}.")
     if figure is not None and figure.suffix in (".svg", ".png"):
         figure = figure.with_suffix("")
     if is_training_record(runs[0]):
-        if ctx.get_parameter_source("phase") is not click.core.ParameterSource.DEFAULT:
+        if ctx.get_parameter_source("phase") is click.core.ParameterSource.COMMANDLINE:
             raise click.UsageError("--phase is not for runs of the training track, which have no phases.")
         print_training_comparison(runs[0], runs[1:], figure, as_json)
         return
@@ -59,4 +70,4 @@ def compare(ctx: click.Context, runs: tuple[Path, ...], phase: str, figure: Path
     else:
         console().print(table.render_comparison(found, phase))
     if figure is not None:
-        echo(f"figure: {figure}.svg")
+        echo(f"figure: {figure}.svg", err=as_json)

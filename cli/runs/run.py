@@ -188,6 +188,7 @@ def print_run(finished: Run, as_json: bool) -> None:
 
     from ...baselines import IN_TREE
     from ...benchmark import table
+    from ...benchmark.protocol import ROW_SEEDS
 
     if as_json:
         click.echo(finished.record.model_dump_json(indent=1))
@@ -198,9 +199,10 @@ def print_run(finished: Run, as_json: bool) -> None:
     drawings = (finished.figure, finished.fit_figure)
     lines += [f"{path.stem}: {path}" for path in drawings if path.exists()]
     if not finished.record.scope:  # only whole test runs can be submitted
-        place = shlex.quote(str(finished.folder))
-        in_tree = finished.record.key.method.name in IN_TREE  # whose rows are there, or come from the maintainers
-        then = "models new my-forecaster" if in_tree else f"submit {place}"
+        key, place = finished.record.key, shlex.quote(str(finished.folder))
+        # Rows of predictors of this package are there, or come from the maintainers.
+        fit = finished.record.why_not_submittable is None and key.method.name not in IN_TREE and key.seed in ROW_SEEDS
+        then = f"submit {place}" if fit else "models new my-forecaster"
         lines += ["next:", f"  tipl-bench verify {place}", f"  tipl-bench {then}"]
     console().print(Text("\n".join(lines), "dim"), soft_wrap=True)  # paths and commands, to be copied whole
 
@@ -231,7 +233,7 @@ def _run_several(
         The command that runs the best configuration of a sweep on the test trials, without its options.
     """
     from ...benchmark.run import execute
-    from ...utils.errors import OptionError, PredictorError
+    from ...utils.errors import OptionError, PredictorError, ProtocolError
 
     groups: dict[tuple[str, ...], list[Record]] = {}
     failures = 0
@@ -240,7 +242,7 @@ def _run_several(
         try:
             with Bars() as bars:
                 finished = execute(request, folder_of(request), bars.stage, logger)
-        except (PredictorError, OptionError) as error:
+        except (PredictorError, OptionError, ProtocolError) as error:
             failures += 1
             echo(f"{label}: failed: {as_options(str(error))}", err=True)
             continue

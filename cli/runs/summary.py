@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 
 def test_command(context: click.Context) -> list[str]:
-    """The command as it was typed, but of the test trials and without options of the predictor."""
+    """The command as it was meant, but of the test trials and without options of the predictor.
+
+    What `run` would take from its own section of config.toml, or from its defaults, is spelt wherever it may differ.
+    """
     words = ["tipl-bench", "run"]
     for name in (
         "model",
@@ -30,8 +33,8 @@ def test_command(context: click.Context) -> list[str]:
         "timeout",
         "memory",
     ):
-        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
-            value = context.params[name]
+        value, source = context.params.get(name), context.get_parameter_source(name)
+        if value is not None and (source is not click.core.ParameterSource.DEFAULT or name == "budget"):
             option = next(option for option in context.command.params if option.name == name)
             flag = option.opts[0] if isinstance(option, click.Option) else f"--{name}"
             words += [flag, ",".join(map(str, value)) if isinstance(value, tuple) else str(value)]

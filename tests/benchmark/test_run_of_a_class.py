@@ -7,16 +7,19 @@ import importlib
 import importlib.util
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tipl_bench
 from click.testing import CliRunner
 from helpers import synthetic
 from tipl_bench.baselines.linear import Linear, LinearOptions
+from tipl_bench.benchmark.record import read_record
 from tipl_bench.benchmark.request import resolved_model
 from tipl_bench.cli import main
-from tipl_bench.utils.errors import OptionError, PredictorError, UnknownNameError
+from tipl_bench.utils.errors import OptionError, PredictorError, ProtocolError, UnknownNameError
 
 CODE = """
 import numpy as np
@@ -177,3 +180,91 @@ def test_when_the_command_names_a_file_or_module_of_this_folder_then_its_class_i
     )
     assert result.returncode == 0, result.stderr
     assert '"name": "shift"' in result.stdout
+
+
+EDITED = """
+import numpy as np
+from tipl_bench import Options, Predictor
+
+class Mine(Predictor[Options]):
+    name, version, summary, options_type = "mine", 1, "The last weights times k.", Options
+    k = 1.0
+
+    def fit(self, task):
+        self.k = {fitted}
+
+    def state(self):
+        return {{"k": np.array([self.k], np.float32)}}
+
+    def load_state(self, state):
+        self.k = state["k"]
+
+    def predict(self, contexts, horizon):
+        return np.repeat(contexts.weights[:, -1:], horizon, axis=1) * np.float32(self.k)
+"""
+
+
+@pytest.fixture
+def edit(tmp_path):
+    """Write the file of `Mine` with what its `fit` keeps; returns the predictor's name."""
+    path = tmp_path / "mine.py"
+
+    def written(fitted):
+        path.write_text(EDITED.format(fitted=fitted))
+        return f"{path}:Mine"
+
+    return written
+
+
+def test_when_the_code_of_a_failed_run_is_mended_then_it_is_fitted_anew(edit, smooth, tmp_path):
+    with pytest.raises(PredictorError, match="not finite"):
+        run(edit("float('nan')"), smooth, tmp_path / "run")
+    with pytest.warns(UserWarning, match="another version of the code.*begins anew"):
+        made = run(edit("1.0"), smooth, tmp_path / "run")
+    assert not made.record.failed
+    np.testing.assert_array_equal(made.forecasts, run(edit("1.0"), smooth, tmp_path / "fresh").forecasts)
+
+
+def test_when_the_code_changed_since_a_finished_run_then_its_results_are_not_shown_as_the_new_ones(
+    edit, smooth, tmp_path
+):
+    run(edit("1.0"), smooth, tmp_path / "run")
+    before = (tmp_path / "run" / "record.json").read_bytes()
+    with pytest.raises(ProtocolError, match=r"finished run of other code: mine\.py changed since"):
+        run(edit("1.5"), smooth, tmp_path / "run")
+    assert (tmp_path / "run" / "record.json").read_bytes() == before
+    assert run(edit("1.0"), smooth, tmp_path / "run").repeated
+
+
+def test_when_lost_files_are_made_again_then_nothing_is_counted_twice_and_a_failure_keeps_the_record(
+    edit, smooth, tmp_path
+):
+    once = "(_ for _ in ()).throw(OSError('no')) if __import__('os').path.exists(r'{}') else 1.0"
+    model, folder = edit(once.format(tmp_path / "failing")), tmp_path / "run"
+    first = run(model, smooth, folder).record
+    for name in ("forecasts.safetensors", "predictor.safetensors"):
+        (folder / name).unlink()
+    (tmp_path / "failing").touch()
+    with pytest.raises(PredictorError, match="no"):
+        run(model, smooth, folder)
+    assert read_record(folder / "record.json") == first
+    (tmp_path / "failing").unlink()
+    (folder / "timings.json").unlink(missing_ok=True)
+    again = run(model, smooth, folder).record
+    assert again.results == first.results
+    assert again.cost.forecast_seconds < 3 * first.cost.forecast_seconds + 1
+    # Only the state is still there: its fit counts once, and what is made again is of this time alone.
+    (folder / "forecasts.safetensors").unlink()
+    assert run(model, smooth, folder).record.cost.fit_seconds == again.cost.fit_seconds
+
+
+def test_when_a_folder_is_given_to_two_runs_at_once_then_the_second_finds_it_finished(edit, smooth, tmp_path):
+    model = edit("__import__('time').sleep(1) or 1.0")
+    with ThreadPoolExecutor(2) as pool:
+        made = list(pool.map(lambda _: run(model, smooth, tmp_path / "run"), range(2)))
+    assert sorted(one.repeated for one in made) == [False, True]
+
+
+def test_when_a_file_is_named_without_its_class_then_the_error_says_so(edit, smooth, tmp_path):
+    with pytest.raises(UnknownNameError, match=r"Name the class in that file, as .*mine\.py:MyForecaster"):
+        run(edit("1.0").removesuffix(":Mine"), smooth, tmp_path / "run")
