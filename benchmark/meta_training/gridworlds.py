@@ -30,6 +30,8 @@ LEVEL = 0.95
 """Of every interval."""
 RATES = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 """Rates that are tried."""
+FURTHER = (3e-1, 1.0)
+"""Rates that are tried one after the other as long as the highest one is the best."""
 
 
 @dataclass(frozen=True)
@@ -170,12 +172,27 @@ class Study:
 
     def tuned(self, world: str, method: Method, rates: Sequence[float] = RATES) -> float:
         """The rate that is best on agents that are not the test's, of all meta-seeds together."""
+        while lacking := (choice := self._choose(world, method, rates))[1]:
+            for seed in range(len(method.settings)):
+                self.result(world, method, seed, lacking[0], "rate")
+        return choice[0]
 
-        def score(rate: float) -> float:
-            found = [self.result(world, method, seed, rate, "rate") for seed in range(len(method.settings))]
-            return float(np.mean([one.scores for one in found]))
-
-        return max(rates, key=score)
+    def _choose(self, world: str, method: Method, rates: Sequence[float]) -> tuple[float, list[float]]:
+        """The best rate, and the rates without results that have to be tried before that is certain."""
+        tried = [*rates]
+        for further in (*FURTHER, None):
+            found = {
+                rate: [self.known(world, method, seed, rate, "rate") for seed in range(len(method.settings))]
+                for rate in tried
+            }
+            if lacking := [rate for rate, results in found.items() if None in results]:
+                return lacking[0], lacking
+            scores = {rate: float(np.mean([one.scores for one in results if one])) for rate, results in found.items()}
+            best = max(tried, key=scores.__getitem__)
+            if best < max(tried) or further is None:
+                break
+            tried.append(further)
+        return best, []
 
     def scores(self, world: str, method: Method, rate: float) -> Float64:
         """Test agents' scores [S, N] of each meta-seed."""
@@ -184,11 +201,12 @@ class Study:
 
     def is_complete(self, world: str, method: Method) -> bool:
         """Whether all that a table shows of a method is there, so that nothing needs to be run."""
-        seeds = range(len(method.settings))
-        if not all(self.known(world, method, seed, rate, "rate") for seed in seeds for rate in RATES):
-            return False
-        wanted = {method.default, self.tuned(world, method)}
-        return all(self.known(world, method, seed, rate, "test") for seed in seeds for rate in wanted)
+        best, lacking = self._choose(world, method, RATES)
+        return not lacking and all(
+            self.known(world, method, seed, rate, "test")
+            for seed in range(len(method.settings))
+            for rate in (method.default, best)
+        )
 
 
 def _place(row: GridworldResult) -> tuple[Any, ...]:

@@ -12,7 +12,7 @@ from ...utils.bootstrap import Float64
 from ...utils.errors import ProtocolError
 from ...utils.files import write_text
 from . import figures
-from .gridworlds import HAND_MADE, GridworldProtocol, Method, Study, estimate
+from .gridworlds import FURTHER, HAND_MADE, RATES, GridworldProtocol, Method, Study, estimate
 from .record import MetaRecord
 from .run import LEARNED, read_meta_record, shipped_records
 
@@ -113,7 +113,8 @@ def _gridworld(study: Study, methods: Sequence[Method], world: str) -> Iterator[
         f"{protocol.agents} test agents of {protocol.environments} environments each, {protocol.updates} updates; "
         "reward of a step in the last sixth, with its 95% interval over agents, and over meta-seeds where "
         "there are several. The default rate of a learned optimizer is the one that it was meta-trained at; the best "
-        "rate is that of other agents.\n"
+        f"rate is that of other agents, among {', '.join(f'{one:g}' for one in RATES)} and, while the highest is best, "
+        f"{', '.join(f'{one:g}' for one in FURTHER)}.\n"
     )
     yield "| method | meta-seeds | default rate | reward | best rate | reward | best less tuned Adam's |"
     yield "|---|---|---|---|---|---|---|"

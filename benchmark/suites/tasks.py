@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from ...baselines import predictor_type
 from ...baselines.optimizers.lookup import build_optimizer
 from ...baselines.options import build_options
+from ...baselines.saving import options_dict
 from ...registry.catalog import catalog, is_bundled
 from ...registry.collection.presets import presets
 from ...registry.store import exclusive, local_names
@@ -49,6 +50,8 @@ class Task:
         What `load_or_collect`, `run` or `train` is called with, as JSON can hold it.
     needs
         Names of the tasks that must be finished before.
+    run
+        What the record of its run states, as far as that is known before it is run, by the names of `_stated`.
     """
 
     kind: Kind
@@ -56,6 +59,7 @@ class Task:
     group: str
     arguments: dict[str, Any]
     needs: tuple[str, ...] = ()
+    run: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -142,7 +146,16 @@ def _runs(entry: ForecastEntry) -> list[Task]:
         if name not in known:
             raise UnknownNameError("dataset", name, known)
     with resolved_model(entry.model, entry.budget) as (model, _):
-        build_options(predictor_type(model), entry.budget, entry.settings, chosen.context)
+        kind = predictor_type(model)
+        options = options_dict(build_options(kind, entry.budget, entry.settings, chosen.context))
+    fixed = {
+        "predictor": kind.name,
+        "version": kind.version,
+        "budget": entry.budget,
+        "options": options,
+        "fitted on": entry.fit_on,
+        "protocol": chosen,
+    }
     found = []
     for dataset in entry.datasets:
         if dataset == entry.fit_on:
@@ -154,7 +167,8 @@ def _runs(entry: ForecastEntry) -> list[Task]:
             arguments = {**given, "model": model, "dataset": dataset, "seed": seed}
             group = " ".join((model, *entry.settings, entry.budget, dataset, entry.fit_on or ""))
             needs = tuple(name for name in (dataset, entry.fit_on) if name and not is_bundled(name))
-            found.append(Task("run", folder.relative_to("runs").as_posix(), group, arguments, needs))
+            stated = {**fixed, "dataset": dataset, "seed": seed}
+            found.append(Task("run", folder.relative_to("runs").as_posix(), group, arguments, needs, stated))
     return found
 
 
@@ -171,7 +185,9 @@ def _trainings(entry: TrainingEntry) -> list[Task]:
         arguments = {**entry.model_dump(mode="json", exclude={"environments"}), "environment": environment}
         name = default_folder(request).relative_to("runs").as_posix()
         group = f"{environment} {' '.join((entry.optimizer, *entry.outer))} {request.trials} {request.iterations}"
-        found.append(Task("train", name, group, arguments, needs))
+        # What is fitted in this suite has no digest yet.
+        stated = {} if needs else {"method or protocol": request.key()}
+        found.append(Task("train", name, group, arguments, needs, stated))
     return found
 
 
@@ -188,7 +204,27 @@ def progressed(task: Task, folder: Path) -> Progressed:
         return Progressed("begun", reason=str(error))  # damaged: the run makes it again
     if record.status.state == "failed":
         return Progressed("failed", reason=f"{record.status.stage}: {record.status.reason}")
+    found = _stated(record)
+    if other := [name for name, value in task.run.items() if found[name] != value]:
+        return Progressed("failed", reason=f"{place} holds a run of other {', '.join(other)}. Remove it to run anew.")
     return Progressed("finished", _seconds(record), record=record)
+
+
+def _stated(record: Record | TrainingRecord) -> dict[str, Any]:
+    """What a record says that its run is of."""
+    if isinstance(record, TrainingRecord):
+        return {"method or protocol": record.key}
+    key, method = record.key, record.key.method
+    return {
+        "predictor": method.name,
+        "version": method.version,
+        "budget": method.budget,
+        "options": dict(method.options),
+        "fitted on": method.fitted_on.name if method.fitted_on else None,
+        "protocol": key.protocol,
+        "dataset": key.dataset.name,
+        "seed": key.seed,
+    }
 
 
 def _seconds(record: Record | TrainingRecord) -> float:

@@ -229,6 +229,10 @@ def test_the_rate_is_chosen_on_validation_agents_of_all_meta_seeds(tmp_path, mon
     monkeypatch.setattr("tipl_bench.benchmark.meta_training.gridworlds.evaluate", made_up)
     assert Study(tmp_path / "r.json", TINY).tuned("small_dense_short", method, [1e-3, 1e-2]) == 1e-3
 
+    # The highest is the best: higher ones are tried until one is worse.
+    scores |= {(0, 1e-2): 9.0, (0, 0.3): 10.0, (1, 0.3): 2.0, (0, 1.0): 0.0, (1, 1.0): 0.0}
+    assert Study(tmp_path / "higher.json", TINY).tuned("small_dense_short", method, [1e-3, 1e-2]) == 0.3
+
 
 def test_damaged_results_are_refused(tmp_path):
     (tmp_path / "r.json").write_text("[{}]")

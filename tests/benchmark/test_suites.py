@@ -267,6 +267,27 @@ def test_two_classes_of_one_name_are_not_taken_for_each_other(board, tmp_path):
         suite_status(tmp_path / "mine.toml")
 
 
+def test_a_run_of_something_else_is_not_reported_as_the_tasks(tmp_path):
+    entry = '[[forecast]]\nmodel = "NAME"\ndatasets = ["inverted-pendulum/ppo-head-v1"]\n'
+    (tmp_path / "mine.toml").write_text('summary = "One"\n' + entry.replace("NAME", "persistence"))
+    name = "inverted-pendulum--ppo-head-v1/persistence-quick-seed0-p2"
+    place = tmp_path / "runs" / name / "record.json"
+    place.parent.mkdir(parents=True)
+    kept = {
+        model: next(
+            path
+            for path in RECORDS.glob(f"inverted-pendulum--ppo-head-v1__{model}-quick-*__seed0.json")
+            if read_record(path).key.protocol == CURRENT
+        )
+        for model in ("persistence", "linear")
+    }
+    for model, state in (("persistence", "finished"), ("linear", "failed")):
+        place.write_bytes(kept[model].read_bytes())
+        found = suite_status(tmp_path / "mine.toml", tmp_path / "runs").states[name]
+        assert found.state == state
+    assert "holds a run of other predictor, options. Remove it" in found.reason
+
+
 def test_entries_whose_settings_are_in_another_order_are_to_be_one(tmp_path):
     entry = '[[forecast]]\nmodel = "linear"\ndatasets = ["inverted-pendulum/ppo-head-v1"]\nsettings = [SETTINGS]\n'
     orders = ('"points=3", "damping=0.5"', '"damping=0.5", "points=3"')
