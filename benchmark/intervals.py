@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
+from scipy.special import stdtrit
 
 from ..utils.bootstrap import Float64, Index, bounds, draw, expanded_tail
 
@@ -72,3 +73,32 @@ def ratio(numerator: Float64, denominator: Float64, protocol: Resampling) -> Est
 def skill(error: Float64, baseline: Float64, protocol: Resampling) -> Estimate:
     """1 - sum(error) / sum(baseline) from per-trial sums [K] on the same windows, with its paired interval."""
     return bootstrap(lambda i: 1 - error[i].sum(-1) / baseline[i].sum(-1), len(error), protocol)
+
+
+def crossed(values: Float64, level: float) -> Estimate:
+    """The mean of values [S, N] of S seeds and N trials or agents, crossed, with Student's interval.
+
+    Both are random: the variance of the mean is that of a two-way layout without replication, its degrees of freedom
+    Satterthwaite's. Three seeds are too few to be resampled (docs/intervals.md).
+    """
+    seeds, trials = values.shape
+    between = values - values.mean()
+    of_trials = seeds * between.mean(0)
+    if seeds == 1:
+        variance, freedom = float(between.var(ddof=1) / trials), float(trials - 1)
+    else:
+        rest = between - between.mean(0) - between.mean(1)[:, None]
+        squares = np.array(
+            [
+                trials * between.mean(1).var(ddof=1),
+                of_trials.var(ddof=1) / seeds,
+                (rest**2).sum() / ((seeds - 1) * (trials - 1)),
+            ]
+        )
+        degrees = np.array([seeds - 1, trials - 1, (seeds - 1) * (trials - 1)])
+        total = max(squares[0] + squares[1] - squares[2], squares[0], squares[1])
+        spread = float((squares**2 / degrees).sum())
+        variance, freedom = total / values.size, total**2 / spread if spread else float(degrees[0])
+    half = float(stdtrit(max(1.0, freedom), 0.5 + level / 2)) * variance**0.5
+    mean = float(values.mean())
+    return Estimate(mean, mean - half, mean + half)

@@ -13,7 +13,9 @@ from pathlib import Path
 
 import click
 from tipl_bench.benchmark.paper.budget import make, render
+from tipl_bench.benchmark.request import resolve_device
 from tipl_bench.registry.loading import load_dataset
+from tipl_bench.utils.errors import TiplBenchError
 
 
 @click.command()
@@ -25,9 +27,12 @@ from tipl_bench.registry.loading import load_dataset
 @click.option("--out", type=click.Path(path_type=Path), default=Path("docs"), show_default=True)
 def main(dataset: str | None, device: str, kept: Path, out: Path) -> None:
     """Render the page and its figure."""
-    if dataset:
-        make(load_dataset(dataset), kept, device)
-    click.echo(render(kept, out))
+    try:
+        if dataset:
+            make(load_dataset(dataset), kept, resolve_device(device))
+        click.echo(render(kept, out))
+    except TiplBenchError as error:
+        raise click.ClickException(str(error)) from None
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ class Numbers(click.ParamType[tuple[int, ...]]):
 @click.option("--budget", default="quick", show_default=True)
 @click.option("--device", default="cpu", show_default=True)
 @click.option("--protocol", "version", default=CURRENT.version, show_default=True, help="Version.")
-@click.option("--limit", type=int, help="Make so many of the missing runs, as --limit=4.")
+@click.option("--limit", type=click.IntRange(1), help="Make so many of the missing runs, as --limit=4.")
 @click.option("--runs", type=click.Path(path_type=Path), default=Path("runs/scaling"), show_default=True)
 @click.option("--kept", type=click.Path(path_type=Path), default=Path("docs/scaling"), show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), default=Path("docs"), show_default=True)

@@ -10,7 +10,6 @@ from typing import Any, Literal
 import numpy as np
 from filelock import FileLock
 from pydantic import TypeAdapter
-from scipy.special import stdtrit
 
 from ...baselines.optimizers.lookup import build_optimizer
 from ...registry.collection.block import one_thread
@@ -20,14 +19,11 @@ from ...utils.canonical import strict_json
 from ...utils.errors import ProtocolError, UnknownNameError, reason
 from ...utils.fields import Count, Document, Finite, Sha256, Text
 from ...utils.files import write_text
-from ..intervals import Estimate
 
 RATE_SEED, TEST_SEED = 1_500_000, 2_000_000
 """First seeds of the agents that rates are chosen by, and of the test agents; neither are those by which meta-training
 chooses."""
 Split = Literal["rate", "test"]
-LEVEL = 0.95
-"""Of every interval."""
 RATES = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 """Rates that are tried."""
 FURTHER = (3e-1, 1.0)
@@ -223,32 +219,3 @@ def evaluate(
         built = build_optimizer(optimizer, (), settings)
         training = A2CTraining(WORLDS[world], seeds, built, A2CHyperparameters(environments=protocol.environments))
         return np.stack([training.update() for _ in range(protocol.updates)])
-
-
-def estimate(values: Float64) -> Estimate:
-    """The mean of values [S, N] of S meta-seeds and N agents, crossed, with Student's interval.
-
-    Both are random: the variance of the mean is that of a two-way layout without replication, its degrees of freedom
-    Satterthwaite's. Three meta-seeds are too few to be resampled (docs/intervals.md).
-    """
-    seeds, agents = values.shape
-    between = values - values.mean()
-    of_agents = seeds * between.mean(0)
-    if seeds == 1:
-        variance, freedom = float(between.var(ddof=1) / agents), float(agents - 1)
-    else:
-        rest = between - between.mean(0) - between.mean(1)[:, None]
-        squares = np.array(
-            [
-                agents * between.mean(1).var(ddof=1),
-                of_agents.var(ddof=1) / seeds,
-                (rest**2).sum() / ((seeds - 1) * (agents - 1)),
-            ]
-        )
-        degrees = np.array([seeds - 1, agents - 1, (seeds - 1) * (agents - 1)])
-        total = max(squares[0] + squares[1] - squares[2], squares[0], squares[1])
-        spread = float((squares**2 / degrees).sum())
-        variance, freedom = total / values.size, total**2 / spread if spread else float(degrees[0])
-    half = float(stdtrit(max(1.0, freedom), 0.5 + LEVEL / 2)) * variance**0.5
-    mean = float(values.mean())
-    return Estimate(mean, mean - half, mean + half)

@@ -11,28 +11,32 @@ from ...baselines.options import as_settings, describe_options
 from ...utils.bootstrap import Float64
 from ...utils.errors import ProtocolError
 from ...utils.files import write_text
+from ..intervals import crossed
 from . import figures
-from .gridworlds import FURTHER, HAND_MADE, RATES, GridworldProtocol, Method, Study, estimate
+from .gridworlds import FURTHER, HAND_MADE, RATES, GridworldProtocol, Method, Study
 from .record import MetaRecord
 from .run import LEARNED, read_meta_record, shipped_records
 
 PAGE = "optim4rl.md"
 BEGIN = "<!-- the rest is written by `python scripts/optim4rl.py` -->\n"
 TRAINING, TRANSFER = "small_dense_long", ("small_dense_short", "small_sparse_long", "small_sparse_short")
+LEVEL = 0.95
+"""Of every interval."""
 UNNAMED = ("validate_every", "probes")
 """Options that no variant is named by."""
 
 
 def render(folder: Path) -> str:
     """Write the numbers into the page in a folder, from `optim4rl/` beside it and what ships; returns what was done."""
-    kept = folder / "optim4rl"
+    kept, page = folder / "optim4rl", folder / PAGE
+    if not page.is_file():
+        raise ProtocolError(f"{page}: the page is not there, of which a part is written. Copy it from docs/ first.")
     shipped = shipped_records()
     others = [read_meta_record(path) for path in sorted(kept.glob("variants/*.json"))]
     study = Study(kept / "results.json", GridworldProtocol())
     sections = [*_meta_training([*shipped.values(), *others])]
     for world in (TRAINING, *TRANSFER):
         sections += _gridworld(study, [*HAND_MADE, *learned(shipped)], world)
-    page = folder / PAGE
     text = page.read_text(encoding="utf-8").partition(BEGIN)[0]
     write_text(page, text + BEGIN + "\n" + "\n".join(sections) + "\n")
     kept.mkdir(exist_ok=True)
@@ -139,5 +143,5 @@ def _gridworld(study: Study, methods: Sequence[Method], world: str) -> Iterator[
 
 
 def _interval(values: Float64, sign: str = "") -> str:
-    found = estimate(values)
+    found = crossed(values, LEVEL)
     return f"{found.value:{sign}.4f} [{found.low:{sign}.4f}, {found.high:{sign}.4f}]"

@@ -15,6 +15,7 @@ import pandas as pd
 
 from ...baselines.plugins.discovery import SEES_THE_FUTURE
 from ...registry.dataset import Dataset
+from ...utils.errors import DatasetError
 from ...utils.files import write_text
 from ..intervals import Estimate, bootstrap
 from ..protocol import CURRENT
@@ -66,6 +67,10 @@ def make(dataset: Dataset, folder: Path, device: str) -> None:
 
 def render(folder: Path, out: Path) -> Path:
     """Write the page into `out` from what `make` left in a folder, and its figure into `reproduction/` there."""
+    if lacking := [
+        name for name in (*(f"{model}.parquet" for model in MODELS), "key.json") if not (folder / name).exists()
+    ]:
+        raise DatasetError(f"{folder} lacks {', '.join(lacking)}, which the page is made of; make them with a dataset.")
     rows = {model: pd.read_parquet(folder / f"{model}.parquet") for model in MODELS}
     key = json.loads((folder / "key.json").read_text("utf-8"))
     values = training(folder / LOG_NAME, key["options"]["validate_every"]) | compared(rows)

@@ -46,27 +46,26 @@ class Row:
 
     def skill(self, count: int) -> Estimate:
         """The mean skill over horizons and seeds, with its interval over test trials."""
-        return self._estimate([(1, ratio) for ratio in self.ratios(count).values()])
-
-    def gain(self) -> Estimate:
-        """The skill with the most trials minus that with the fewest, of the same seeds, paired over test trials."""
-        first, last = (self.ratios(self.curve.trials[end]) for end in (0, -1))
-        both = sorted({*first} & {*last})
-        return self._estimate([(sign, of[seed]) for sign, of in ((1, last), (-1, first)) for seed in both])
-
-    def _estimate(self, terms: Sequence[tuple[int, tuple[Float64, Float64]]]) -> Estimate:
-        """The sum of signed mean skills over their number of seeds."""
-        if not terms:
+        ratios = [*self.ratios(count).values()]
+        if not ratios:
             return intervals.UNDEFINED
-        seeds = sum(sign > 0 for sign, _ in terms)
 
         def statistic(index: Index) -> Any:
-            skills = [
-                sign * (above[:, index].sum(-1) / below[:, index].sum(-1)).mean(0) for sign, (above, below) in terms
-            ]
-            return np.sum(skills, axis=0) / seeds
+            return np.mean([(a[:, index].sum(-1) / b[:, index].sum(-1)).mean(0) for a, b in ratios], axis=0)
 
-        return intervals.bootstrap(statistic, terms[0][1][0].shape[1], self.curve.study.protocol)
+        return intervals.bootstrap(statistic, ratios[0][0].shape[1], self.curve.study.protocol)
+
+    def gain(self) -> Estimate:
+        """The skill with the most trials minus that with the fewest, of the same seeds, paired over test trials.
+
+        Its interval is over test trials and seeds, crossed, with each trial's part of a skill to first order.
+        """
+        first, last = (self.ratios(self.curve.trials[end]) for end in (0, -1))
+        both = sorted({*first} & {*last})
+        if not both:
+            return intervals.UNDEFINED
+        parts = np.array([_by_trial(*last[seed]) - _by_trial(*first[seed]) for seed in both])
+        return intervals.crossed(parts, self.curve.study.protocol.confidence)
 
     def cell(self, count: int) -> str:
         """The mean skill, and its standard deviation over seeds where there are several."""
@@ -76,8 +75,7 @@ class Row:
     def gain_cell(self) -> str:
         """The gain with its interval."""
         gain = self.gain()
-        interval = f" [{gain.low:+.3f}, {gain.high:+.3f}]" if gain.low is not None else ""
-        return f"{gain.value:+.3f}{interval}" if gain.value is not None else "-"
+        return f"{gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]" if gain.value is not None else "-"
 
     @property
     def parameters(self) -> int | None:
@@ -92,8 +90,16 @@ class Row:
 
     @property
     def processor(self) -> str:
-        """What its runs were fitted on."""
-        return ", ".join(sorted(set(self.runs["processor"]))) or "-"
+        """What its runs with the most trials were fitted on."""
+        runs = self.runs[self.runs["trials"] == self.curve.trials[-1]]
+        return ", ".join(sorted(set(runs["processor"]))) or "-"
+
+
+def _by_trial(above: Float64, below: Float64) -> Float64:
+    """Values [K] whose mean is the mean over horizons of the ratios of sums [H, K], and that vary as it does."""
+    ratio = above.sum(1, keepdims=True) / below.sum(1, keepdims=True)
+    parts: Float64 = (ratio + (above - ratio * below) / below.mean(1, keepdims=True)).mean(0)
+    return parts
 
 
 def page_rows(study: Study, runs: pd.DataFrame) -> list[Row]:

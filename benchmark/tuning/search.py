@@ -22,7 +22,7 @@ from ...utils.files import write_text
 from ...utils.progress import Progress, silent
 from ...utils.text import first_error, join_first, one_line
 from ..record import RECORD_NAME, Record, RunKey, read_record
-from ..request import RunRequest, check_whole, default_folder
+from ..request import RunRequest, default_folder
 from ..run import execute
 from ..table import mean_skill
 from .space import Dimension, parse_space
@@ -121,9 +121,10 @@ def search(
         If optuna is not installed.
     """
     import_optuna()
-    check_whole("number of configurations", trials, 1)
-    if trials > MAX_CONFIGURATIONS:
-        raise OptionError(f"Invalid number of configurations {trials}: use at most {MAX_CONFIGURATIONS:,}.")
+    if type(trials) is not int or not 1 <= trials <= MAX_CONFIGURATIONS:
+        raise OptionError(
+            f"Invalid number of configurations {trials!r}: use a whole number from 1 to {MAX_CONFIGURATIONS}."
+        )
     key, space = _described(request, parse_space(searches))
     with _claimed(folder, Search(key=key, space=tuple(searches))):
         study = Study(folder / JOURNAL_NAME, space, request.seed)

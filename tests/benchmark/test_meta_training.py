@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from scipy import stats
 from tipl_bench.baselines.optimizers.optim4rl.parameters import MetaParameters, shipped_parameters
 from tipl_bench.baselines.optimizers.optim4rl.settings import MetaOptions
+from tipl_bench.benchmark.intervals import crossed
 from tipl_bench.benchmark.meta_training import run as meta_run
 from tipl_bench.benchmark.meta_training.gridworlds import (
     HAND_MADE,
@@ -22,7 +23,6 @@ from tipl_bench.benchmark.meta_training.gridworlds import (
     GridworldProtocol,
     Method,
     Study,
-    estimate,
 )
 from tipl_bench.benchmark.meta_training.page import BEGIN, render
 from tipl_bench.benchmark.meta_training.run import meta_train, read_meta_record, shipped_records
@@ -249,14 +249,14 @@ def test_intervals_cover_the_mean_whatever_varies(seeds, deviations):
     for _ in range(300):
         shared = draw.normal(0, of_seeds, (seeds, 1)) if seeds > 1 else 0.0
         values = draw.normal(0, of_agents, (1, 20)) + shared + draw.normal(0, rest, (seeds, 20))
-        found = estimate(values)
+        found = crossed(values, 0.95)
         covered += found.low <= 0 <= found.high
     assert covered >= 0.92 * 300
 
 
 def test_one_meta_seeds_interval_is_students():
     values = np.random.default_rng(0).normal(1, 2, (1, 20))
-    found = estimate(values)
+    found = crossed(values, 0.95)
     expected = stats.ttest_1samp(values[0], 0).confidence_interval()
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
 
