@@ -351,7 +351,7 @@ def as_file_name(text: str) -> str:
     return text if plain == text else f"{plain}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
-def several(name: str, values: Sequence[str]) -> tuple[str, ...]:
+def several(name: str, values: Iterable[str]) -> tuple[str, ...]:
     """Values of a list; raises `OptionError` for a text, which is a sequence as well."""
     if isinstance(values, str):
         raise OptionError(f"Invalid {name} {values!r}: give a list, [{values!r}].")

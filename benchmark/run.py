@@ -264,7 +264,7 @@ def _repeated(record: Record, request: RunRequest, folder: Path, progress: Progr
     """A run that was finished before; what its folder has lost since is made again from its forecasts."""
     request = dataclasses.replace(request, returns=record.has_returns)
     finished = Run(folder, record, repeated=True)
-    rows = read_windows(folder / WINDOWS_NAME, record.forecasts_sha256, returns=request.returns)
+    rows = read_windows(folder / WINDOWS_NAME, record.artifacts["forecasts"], returns=request.returns)
     timings = Timings(folder, record.key, record)
     if rows is None:
         rows = _evaluated(request, request.windows(progress), folder, timings, progress)

@@ -117,11 +117,7 @@ def render_sweep(sweep: Mapping[str, Sequence[Record]]) -> RenderableType:
     everything = [record for records in sweep.values() for record in records]
     means = _skills(everything)
     means.index = pd.Index([name for name, records in sweep.items() for _ in records])
-    means = (
-        means.groupby(level=0, sort=False)
-        .agg(lambda skills: skills.mean(skipna=False))
-        .sort_values("mean", ascending=False, na_position="last")
-    )
+    means = means.groupby(level=0, sort=False).agg(_mean).sort_values("mean", ascending=False, na_position="last")
     table = _skill_table("options", means)
     for name, row in zip(means.index, means.to_numpy(), strict=True):
         table.add_row(name, _skill_cells(row, means.max().to_numpy()))
@@ -129,6 +125,11 @@ def render_sweep(sweep: Mapping[str, Sequence[Record]]) -> RenderableType:
     seeds = f"{fewest} to {most}" if fewest < most else f"{most}"
     foot = f"* the best at that horizon{f'; means of {seeds} seeds' if most > 1 else ''}"
     return Group(Text(_spell_skills(everything), "dim"), "", table, "", Text(foot, "dim"))
+
+
+def _mean(skills: pd.Series[float]) -> float:
+    """The mean; NaN where a skill is undefined."""
+    return float(skills.mean(skipna=False))
 
 
 def best_of_sweep(sweep: Mapping[str, Sequence[Record]]) -> str:

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 def test_command(context: click.Context) -> list[str]:
-    """The command as it was meant, but of the test trials and without options of the predictor.
+    """The command as it was typed, but of the test trials and without options of the predictor.
 
-    What `run` would take from its own section of config.toml, or from its defaults, is spelt wherever it may differ.
+    What came from this command's section of config.toml is spelt: `run` has a section of its own.
     """
     words = ["tipl-bench", "run"]
     for name in (
@@ -34,7 +34,7 @@ def test_command(context: click.Context) -> list[str]:
         "memory",
     ):
         value, source = context.params.get(name), context.get_parameter_source(name)
-        if value is not None and (source is not click.core.ParameterSource.DEFAULT or name == "budget"):
+        if value is not None and source is not click.core.ParameterSource.DEFAULT:
             option = next(option for option in context.command.params if option.name == name)
             flag = option.opts[0] if isinstance(option, click.Option) else f"--{name}"
             words += [flag, ",".join(map(str, value)) if isinstance(value, tuple) else str(value)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -152,3 +153,45 @@ def test_a_run_that_was_interrupted_is_to_be_repeated(tmp_path, monkeypatch):
     shutil.copyfile("adam/record.json", "begun/copy.json")
     with pytest.raises(ProtocolError, match=r"begun/copy\.json: a record of the training track"):
         read_record(Path("begun/copy.json"))
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (["models", "--json", "linear"], "--json lists all; of one, it goes behind the name."),
+        (["optimizers", "--json", "adam"], "--json lists all; of one, it goes behind the name."),
+        (["verify", "run", "--records", "elsewhere"], "--records is where --attest stores the result; give both."),
+        (["suite", "report", "smoke", "--folders", "--json"], "Give one of --page, --folders and --json."),
+        (["compare", "a", "b", "--figure", "drawn.pdf"], "--figure draws .svg and .png, not .pdf."),
+    ],
+    ids=lambda one: " ".join(one) if isinstance(one, list) else "",
+)
+def test_when_an_option_would_do_nothing_then_it_is_refused(command, message):
+    assert message in " ".join(error_of(*command, status=2).split())
+
+
+def test_when_runs_differ_in_an_option_alone_then_a_comparison_names_it_and_its_json_is_json(smooth):
+    for damping in ("0.5", "0.25"):
+        command = ["run", "--model", "linear", "--dataset", str(smooth.folder), "--set", f"damping={damping}"]
+        done = CliRunner().invoke(main, [*command, "--limit", "2", "--no-returns", "-q", "--out", damping])
+        assert done.exit_code == 0, done.output
+    result = CliRunner().invoke(main, ["compare", "0.5", "0.25", "--json", "--figure", "drawn", "--phase", "all"])
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)[0]
+    assert {found[name].rpartition(" ")[2] for name in ("run", "other")} == {"damping=0.5", "damping=0.25"}
+    assert Path("drawn.svg").exists()
+
+
+def test_when_a_folder_of_a_sweep_is_of_something_else_then_the_others_are_run(smooth):
+    sweep = ["run", "--model", "linear", "--dataset", str(smooth.folder), "--on", "validation", "--no-returns", "-q"]
+    sweep += ["--limit", "2", "--out", "sweep", "--set", "points=3,4,04"]
+    assert CliRunner().invoke(main, sweep).exit_code == 0
+    folders = sorted(Path("sweep").iterdir())
+    assert [folder.name.split("-")[2] for folder in folders] == ["3", "4"], "04 is 4"
+    shutil.rmtree(folders[0])
+    folders[0].mkdir()
+    (folders[0] / "notes").touch()
+    result = CliRunner().invoke(main, sweep)
+    assert result.exit_code == 1
+    assert "is not empty and holds no run" in result.stderr
+    assert "[2/2] points=4" in result.stdout
