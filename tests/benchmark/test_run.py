@@ -153,11 +153,12 @@ def test_when_the_dataset_is_another_then_its_digest_is_named(smooth, walking, f
 
 
 def test_when_the_folder_holds_something_else_then_it_is_left_alone(smooth, tmp_path):
-    (tmp_path / "notes.txt").write_text("mine")
-    before = contents(tmp_path)
+    folder = tmp_path / "other"
+    folder.mkdir()
+    (folder / "notes.txt").write_text("mine")
     with pytest.raises(ProtocolError, match=r"is not empty and holds no run\. Choose another folder"):
-        execute(small("linear", smooth), tmp_path)
-    assert contents(tmp_path) == before
+        execute(small("linear", smooth), folder)
+    assert contents(folder) == {"notes.txt"}
 
 
 @pytest.mark.parametrize("text", ["{", "{}", "[1, 2]", '{"seed": NaN}'])
