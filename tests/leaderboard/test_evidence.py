@@ -46,7 +46,7 @@ def test_added_runs_are_rescored_first_and_those_of_this_package_run_again(works
 def test_evidence_rests_on_no_return_that_was_looked_up(workspace):
     run = (workspace.run, "--records", workspace.records)
     for command in (("leaderboard", "add", *run), ("verify", *run, "--attest")):
-        assert workspace.typed("verify", *run).exit_code == 0
+        assert workspace.typed("verify", workspace.run).exit_code == 0
         with sqlite3.connect(cache_root() / "returns.sqlite") as connection:
             connection.execute("UPDATE returns SET value = value + 1")
         connection.close()

@@ -25,7 +25,7 @@ from tipl_bench.utils.errors import ProtocolError
 
 
 def verified(workspace, *options):
-    return workspace.typed("verify", workspace.run, "--records", workspace.records, *options)
+    return workspace.typed("verify", workspace.run, *options)
 
 
 def refused(result, *messages):
@@ -302,7 +302,7 @@ def test_when_the_forecasts_are_the_same_but_the_skills_were_edited_then_it_is_n
 
 
 def reproduced(workspace, source, *options):
-    return workspace.typed("reproduce", source, "--records", workspace.records, *options)
+    return workspace.typed("reproduce", source, *options)
 
 
 def test_reproduce_runs_a_run_again_beside_it(workspace):
