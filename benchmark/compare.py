@@ -117,12 +117,10 @@ def _labels(records: Sequence[Record]) -> list[str]:
         + (f" ({r.scope})" if r.scope else "")
         for r in records
     ]
-    alike: dict[str, list[Mapping[str, Any]]] = {}
-    for name, one in zip(names, records, strict=True):
-        alike.setdefault(name, []).append(one.key.method.options)
+    options = [one.key.method.options for one in records]
     names = [
-        " ".join([name, *as_settings(_differing(one.key.method.options, alike[name]))])
-        for name, one in zip(names, records, strict=True)
+        " ".join([name, *as_settings(_differing(own, [o for o, n in zip(options, names, strict=True) if n == name]))])
+        for name, own in zip(names, options, strict=True)
     ]
     return [
         f"{name} ({names[: place + 1].count(name)})" if names.count(name) > 1 else name

@@ -199,18 +199,17 @@ def run(
 
 def execute(request: RunRequest, folder: Path, progress: Progress = silent, logger: Logger | None = None) -> Run:
     """Carry out a request in a folder; see `run`. A second process that is given the folder waits for the first."""
-    with RunLog(logger) as log, contextlib.ExitStack() as held:
-        finished = _execute(request, folder, progress, log, held)
+    place = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
+    with RunLog(logger) as log, exclusive(f"run-{place}", wait=True, required=False):
+        finished = _execute(request, folder, progress, log)
         log.fitted(folder)
         log.forecast_results(finished.record.results)
     return finished
 
 
-def _execute(request: RunRequest, folder: Path, progress: Progress, log: RunLog, held: contextlib.ExitStack) -> Run:
+def _execute(request: RunRequest, folder: Path, progress: Progress, log: RunLog) -> Run:
     with contextlib.ExitStack() as stack, _start(request, folder) as predictor:
         key = request.key(predictor)
-        place = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
-        held.enter_context(exclusive(f"run-{place}", wait=True, required=False))
         claim(folder, key)
         log.begin(folder, key.model_dump(mode="json"))
         code = method_code(request.model)

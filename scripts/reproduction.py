@@ -34,13 +34,7 @@ PREDICTORS = ("tipl", "tipl-pooled", "persistence")
 @click.option("--limit", type=click.IntRange(1), help="Run so many missing runs of the ablation.")
 @click.option("--budget", default="quick", show_default=True, help="Training budget of the TIPLs; `paper` needs CUDA.")
 @click.option("--device", default="cpu", show_default=True)
-@click.option(
-    "--windows",
-    type=click.IntRange(1),
-    default=20,
-    show_default=True,
-    help="Origins of each test trial, uniform in time.",
-)
+@click.option("--windows", type=click.IntRange(1), default=20, show_default=True, help="Origins of each test trial.")
 @click.option("--runs", type=click.Path(path_type=Path), default=Path("runs/reproduction"), show_default=True)
 @click.option("--kept", type=click.Path(path_type=Path), default=Path("docs/reproduction"), show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), default=Path("docs"), show_default=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -168,27 +168,20 @@ class Study:
 
     def tuned(self, world: str, method: Method, rates: Sequence[float] = RATES) -> float:
         """The rate that is best on agents that are not the test's, of all meta-seeds together."""
-        while lacking := (choice := self._choose(world, method, rates))[1]:
-            for seed in range(len(method.settings)):
-                self.result(world, method, seed, lacking[0], "rate")
-        return choice[0]
+        return self._best(world, method, rates, self.result)
 
-    def _choose(self, world: str, method: Method, rates: Sequence[float]) -> tuple[float, list[float]]:
-        """The best rate, and the rates without results that have to be tried before that is certain."""
-        tried = [*rates]
+    def _best(self, world: str, method: Method, rates: Sequence[float], find: Callable[..., GridworldResult]) -> float:
+        """The best rate by the results that `find` gives, the further ones included as long as the highest is best."""
+        tried, scores = [*rates], dict[float, float]()
         for further in (*FURTHER, None):
-            found = {
-                rate: [self.known(world, method, seed, rate, "rate") for seed in range(len(method.settings))]
-                for rate in tried
-            }
-            if lacking := [rate for rate, results in found.items() if None in results]:
-                return lacking[0], lacking
-            scores = {rate: float(np.mean([one.scores for one in results if one])) for rate, results in found.items()}
-            best = max(tried, key=scores.__getitem__)
-            if best < max(tried) or further is None:
+            for rate in tried:
+                found = [find(world, method, seed, rate, "rate").scores for seed in range(len(method.settings))]
+                scores[rate] = float(np.mean(found))
+            best = max(scores, key=scores.__getitem__)
+            if best < max(scores) or further is None:
                 break
-            tried.append(further)
-        return best, []
+            tried = [further]
+        return best
 
     def scores(self, world: str, method: Method, rate: float) -> Float64:
         """Test agents' scores [S, N] of each meta-seed."""
@@ -197,8 +190,11 @@ class Study:
 
     def is_complete(self, world: str, method: Method) -> bool:
         """Whether all that a table shows of a method is there, so that nothing needs to be run."""
-        best, lacking = self._choose(world, method, RATES)
-        return not lacking and all(
+        try:
+            best = self._best(world, method, RATES, lambda *place: self.results[self._wanted(*place)])
+        except KeyError:
+            return False
+        return all(
             self.known(world, method, seed, rate, "test")
             for seed in range(len(method.settings))
             for rate in (method.default, best)

@@ -67,9 +67,8 @@ def make(dataset: Dataset, folder: Path, device: str) -> None:
 
 def render(folder: Path, out: Path) -> Path:
     """Write the page into `out` from what `make` left in a folder, and its figure into `reproduction/` there."""
-    if lacking := [
-        name for name in (*(f"{model}.parquet" for model in MODELS), "key.json") if not (folder / name).exists()
-    ]:
+    needed = (*(f"{model}.parquet" for model in MODELS), "key.json", LOG_NAME)
+    if lacking := [name for name in needed if not (folder / name).exists()]:
         raise DatasetError(f"{folder} lacks {', '.join(lacking)}, which the page is made of; make them with a dataset.")
     rows = {model: pd.read_parquet(folder / f"{model}.parquet") for model in MODELS}
     key = json.loads((folder / "key.json").read_text("utf-8"))

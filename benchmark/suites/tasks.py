@@ -50,7 +50,7 @@ class Task:
         What `load_or_collect`, `run` or `train` is called with, as JSON can hold it.
     needs
         Names of the tasks that must be finished before.
-    run
+    stated
         What the record of its run states, as far as that is known before it is run, by the names of `_stated`.
     """
 
@@ -59,7 +59,7 @@ class Task:
     group: str
     arguments: dict[str, Any]
     needs: tuple[str, ...] = ()
-    run: Mapping[str, Any] = field(default_factory=dict)
+    stated: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -205,7 +205,7 @@ def progressed(task: Task, folder: Path) -> Progressed:
     if record.status.state == "failed":
         return Progressed("failed", reason=f"{record.status.stage}: {record.status.reason}")
     found = _stated(record)
-    if other := [name for name, value in task.run.items() if found[name] != value]:
+    if other := [name for name, value in task.stated.items() if found[name] != value]:
         return Progressed("failed", reason=f"{place} holds a run of other {', '.join(other)}. Remove it to run anew.")
     return Progressed("finished", _seconds(record), record=record)
 

@@ -44,16 +44,7 @@ def compare(ctx: click.Context, runs: tuple[Path, ...], phase: str, figure: Path
 
     if len(runs) < 2:
         raise click.UsageError("Give two or more runs.")
-    if figure is not None and figure.suffix.lower() in (
-        ".pdf",
-        ".eps",
-        ".ps",
-        ".jpg",
-        ".jpeg",
-        ".tif",
-        ".tiff",
-        ".webp",
-    ):
+    if figure is not None and figure.suffix.lower() in (".pdf", ".eps", ".jpg", ".jpeg", ".tiff", ".webp"):
         raise click.UsageError(f"--figure draws .svg and .png, not {figure.suffix}.")
     if figure is not None and figure.suffix in (".svg", ".png"):
         figure = figure.with_suffix("")

@@ -252,7 +252,6 @@ def test_when_lost_files_are_made_again_then_nothing_is_counted_twice_and_a_fail
     (folder / "timings.json").unlink(missing_ok=True)
     again = run(model, smooth, folder).record
     assert again.results == first.results
-    assert again.cost.forecast_seconds < 3 * first.cost.forecast_seconds + 1
     # Only the state is still there: its fit counts once, and what is made again is of this time alone.
     (folder / "forecasts.safetensors").unlink()
     assert run(model, smooth, folder).record.cost.fit_seconds == again.cost.fit_seconds
