@@ -139,7 +139,7 @@ def test_when_the_code_changed_before_returns_are_added_then_the_finished_run_st
     folder = tmp_path / "run"
     execute(validation(0.0, returns=False), folder)
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    with pytest.raises(PredictorError, match=CHANGED):
+    with pytest.raises(ProtocolError, match=r"finished run of other code: edited\.py changed since.*another folder"):
         execute(validation(0.5), folder)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     assert execute(validation(0.0), folder).record.has_returns
