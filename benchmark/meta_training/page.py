@@ -1,8 +1,8 @@
-"""docs/optim4rl.md: every number on it is computed here from kept meta-training records and gridworld results."""
+"""The numbers of docs/optim4rl.md, from meta-training records, gridworld results and training records."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from ...utils.bootstrap import Float64
 from ...utils.errors import ProtocolError
 from ...utils.files import write_text
 from ..intervals import crossed
+from ..training.record import TrainingRecord, read_training_record
 from . import figures
 from .gridworlds import FURTHER, HAND_MADE, RATES, GridworldProtocol, Method, Study
 from .record import MetaRecord
@@ -26,8 +27,11 @@ UNNAMED = ("validate_every", "probes")
 """Options that no variant is named by."""
 
 
-def render(folder: Path) -> str:
-    """Write the numbers into the page in a folder, from `optim4rl/` beside it and what ships; returns what was done."""
+def render(folder: Path, training: Path | None = None) -> str:
+    """Write the numbers into the page in a folder; returns what was done.
+
+    They are of `optim4rl/` beside the page, of what ships, and of the table's records in the folder `training`.
+    """
     kept, page = folder / "optim4rl", folder / PAGE
     if not page.is_file():
         raise ProtocolError(f"{page}: the page is not there, of which a part is written. Copy it from docs/ first.")
@@ -37,6 +41,9 @@ def render(folder: Path) -> str:
     sections = [*_meta_training([*shipped.values(), *others])]
     for world in (TRAINING, *TRANSFER):
         sections += _gridworld(study, [*HAND_MADE, *learned(shipped)], world)
+    runs = [read_training_record(path) for path in sorted(training.glob("*.json"))] if training else []
+    for environment in sorted({one.key.protocol.environment for one in runs}):
+        sections += _inside_ppo(runs, shipped, environment)
     text = page.read_text(encoding="utf-8").partition(BEGIN)[0]
     write_text(page, text + BEGIN + "\n" + "\n".join(sections) + "\n")
     kept.mkdir(exist_ok=True)
@@ -46,11 +53,8 @@ def render(folder: Path) -> str:
 
 def learned(shipped: Mapping[str, MetaRecord]) -> tuple[Method, ...]:
     """The shipped meta-parameters as methods, the seeds of one variant together, and what they began as."""
-    groups: dict[str, list[str]] = {}
-    for name in shipped:
-        groups.setdefault(name.rpartition("-")[0], []).append(name)
     found = []
-    for group, names in groups.items():
+    for group, names in _variants(shipped).items():
         rates = {float(shipped[name].key.options["rate"]) for name in names}
         if len(rates) > 1:
             raise ProtocolError(f"{', '.join(names)}: meta-trained at different rates, so they are different variants.")
@@ -59,6 +63,14 @@ def learned(shipped: Mapping[str, MetaRecord]) -> tuple[Method, ...]:
             settings = tuple((f"weights={name}", f"trained={trained}") for name in names)
             found.append(Method(label, LEARNED.name, settings, min(rates), states))
     return tuple(found)
+
+
+def _variants(names: Iterable[str]) -> dict[str, list[str]]:
+    """The names of shipped meta-parameters, `variant-seed`, by variant."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(name.rpartition("-")[0], []).append(name)
+    return groups
 
 
 def complete(folder: Path, worlds: Sequence[str] = (TRAINING, *TRANSFER)) -> Iterator[str]:
@@ -142,6 +154,63 @@ def _gridworld(study: Study, methods: Sequence[Method], world: str) -> Iterator[
         )
 
 
-def _interval(values: Float64, sign: str = "") -> str:
+def _inside_ppo(records: Sequence[TrainingRecord], names: Iterable[str], environment: str) -> Iterator[str]:
+    """An environment's table of the training track, of the variants whose meta-seeds were all run and tuned there."""
+    runs = [one for one in records if one.key.protocol.environment == environment and not one.key.outer]
+    adam = _at_best_rate([_by_rate(runs, "adam")])
+    if adam is None:
+        return
+    rate, (reference,) = adam
+    rows, contrasts = [f"| Adam | - | {rate:g} | {_interval(reference[None], 3)} | - |"], []
+    for variant, seeds in _variants(names).items():
+        scores = {}
+        for label, trained in ((f"Optim4RL {variant}", True), (f"Optim4RL {variant}, untrained", False)):
+            found = _at_best_rate([_by_rate(runs, LEARNED.name, weights=name, trained=trained) for name in seeds])
+            if found is not None:
+                rate, scores[trained] = found
+                rows.append(
+                    f"| {label} | {len(seeds)} | {rate:g} | {_interval(scores[trained], 3)} "
+                    f"| {_interval(scores[trained] - reference, 3, sign='+')} |"
+                )
+        if len(scores) == 2:
+            difference = _interval(scores[True] - scores[False], 3, sign="+")
+            contrasts.append(f"- Optim4RL {variant} less its untrained self: {difference}.")
+    if len(rows) == 1:
+        return
+    yield f"\n## Inside PPO: {environment}\n"
+    yield (
+        f"AUC of the {len(reference)} test trials of the [training track](training-track.md), with its 95% interval "
+        "over trials, and over meta-seeds where there are several. Rates are chosen on the tuning trials, one for all "
+        "meta-seeds.\n"
+    )
+    yield "| method | meta-seeds | rate | AUC | less tuned Adam's |"
+    yield "|---|---|---|---|---|"
+    yield from (*rows, "", *contrasts)
+
+
+ByRate = Mapping[str, Mapping[float, Float64]]
+"""AUC by trial of one method's runs, by split and learning rate."""
+
+
+def _by_rate(runs: Sequence[TrainingRecord], optimizer: str, **options: object) -> ByRate:
+    found: dict[str, dict[float, Float64]] = {"test": {}, "tuning": {}}
+    for run in runs:
+        own = run.key.optimizer
+        if own.name == optimizer and options.items() <= own.options.items():
+            found[run.key.split][float(str(own.options["learning_rate"]))] = run.columns["auc"]
+    return found
+
+
+def _at_best_rate(seeds: Sequence[ByRate]) -> tuple[float, Float64] | None:
+    """The rate with the highest AUC on the tuning trials, and AUC [S, N] of the test trials at it; None if not run."""
+    rates = sorted(set.intersection(*(set(one["tuning"]) for one in seeds)))
+    if not rates:
+        return None
+    best = max(rates, key=lambda rate: float(np.mean([one["tuning"][rate] for one in seeds])))
+    found = [one["test"][best] for one in seeds if best in one["test"]]
+    return (best, np.stack(found)) if len(found) == len(seeds) else None
+
+
+def _interval(values: Float64, digits: int = 4, sign: str = "") -> str:
     found = crossed(values, LEVEL)
-    return f"{found.value:{sign}.4f} [{found.low:{sign}.4f}, {found.high:{sign}.4f}]"
+    return f"{found.value:{sign}.{digits}f} [{found.low:{sign}.{digits}f}, {found.high:{sign}.{digits}f}]"

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -30,6 +32,9 @@ from tipl_bench.benchmark.meta_training.seeds import meta_train_seeds
 from tipl_bench.cli import main
 from tipl_bench.utils.errors import OptionError, ProtocolError, UnknownNameError
 from tipl_bench.utils.files import sha256
+
+
+ROOT = Path(__file__).parents[2]
 
 
 class StoppedError(Exception):
@@ -273,3 +278,26 @@ def test_the_page_is_what_is_kept(tmp_path):
     kept = next(one for one in run.record.validations if one.iteration == run.record.selected)
     assert f"{kept.mean:.4f}" in text
     assert json.loads((run.folder / "record.json").read_text())["key"]["seed"] == 0
+
+
+def test_the_committed_page_is_what_the_committed_records_give(tmp_path):
+    shutil.copytree(ROOT / "docs" / "optim4rl", tmp_path / "optim4rl")
+    shutil.copy(ROOT / "docs" / "optim4rl.md", tmp_path)
+    render(tmp_path, ROOT / "leaderboard" / "results" / "training")
+    assert (tmp_path / "optim4rl.md").read_text() == (ROOT / "docs" / "optim4rl.md").read_text()
+
+
+def test_inside_ppo_a_rate_is_chosen_for_all_meta_seeds_on_the_tuning_trials(tmp_path):
+    folder = ROOT / "leaderboard" / "results" / "training"
+    found = [json.loads(path.read_text()) for path in folder.glob("InvertedPendulum-v4__optim4rl-*.json")]
+    auc = {}
+    for one in found:
+        options = one["key"]["optimizer"]["options"]
+        name, _, seed = options["weights"].rpartition("-")
+        if name == "2023-normalised" and options["trained"]:
+            by_seed = auc.setdefault((one["key"]["split"], options["learning_rate"]), {})
+            by_seed[seed] = np.mean(one["by_trial"]["auc"])
+    tuned = {rate: np.mean(list(seeds.values())) for (split, rate), seeds in auc.items() if split == "tuning"}
+    best = max(tuned, key=tuned.get)
+    mean = np.mean([auc["test", best][seed] for seed in "012"])
+    assert f"| Optim4RL 2023-normalised | 3 | {best:g} | {mean:.3f} [" in (ROOT / "docs" / "optim4rl.md").read_text()
