@@ -11,7 +11,7 @@ from pydantic import Field
 
 from ..registry.trial import Trial, iteration_positions
 from ..utils.fields import later
-from .fitting.gram import solved, window_grams
+from .fitting.gram import check_lengths, solved, window_grams
 from .predictor import Array, Contexts, FitTask, Options, Predictor, Weights, check_reach
 from .running_moments import continue_normaliser
 
@@ -63,6 +63,7 @@ class Autoregression(Predictor[AutoregressionOptions]):
     def fit(self, task: FitTask) -> None:
         """Solve the ridge from inner products of differences; choose its penalty on the validation trials."""
         self.options = self.resolve_options(self.options, task.context)
+        check_lengths(task.train, task.context + task.horizon)
         total = len(task.train) + len(task.validation)
         done = 0
 

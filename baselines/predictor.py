@@ -336,7 +336,13 @@ class Predictor(Saveable[OptionsT], ABC):
 
 
 def check_reach(
-    predictor: Predictor[Any], contexts: Contexts, horizon: int, *, context: int, longest: int | None = None
+    predictor: Predictor[Any],
+    contexts: Contexts,
+    horizon: int,
+    *,
+    context: int,
+    longest: int | None = None,
+    parameters: int | None = None,
 ) -> None:
     """Refuse what a predictor cannot forecast from, or as far ahead.
 
@@ -348,13 +354,15 @@ def check_reach(
         The fewest checkpoints that it can forecast from.
     longest
         The longest horizon that it can forecast; none: any.
+    parameters
+        The parameters of the policies that it was fitted on; none: it forecasts those of any others.
 
     Raises
     ------
     PredictorError
-        If the contexts are shorter or the horizon is longer.
+        If the contexts are shorter, the horizon is longer, or the policies are others.
     """
-    given = contexts.weights.shape[1]
+    given, count = contexts.weights.shape[1:]
     if given < context:
         raise PredictorError(
             f"{predictor.name} forecasts from at least {context} checkpoints and was given {given}: show it longer "
@@ -364,4 +372,9 @@ def check_reach(
         raise PredictorError(
             f"{predictor.name}, as it was fitted, forecasts up to {longest} checkpoints ahead and was asked for "
             f"{horizon}: fit it for such a horizon (`FitTask.horizon`)."
+        )
+    if parameters is not None and count != parameters:
+        raise PredictorError(
+            f"{predictor.name} was fitted on policies of {parameters} parameters and was given some of {count}: fit it "
+            "on such policies."
         )

@@ -238,6 +238,14 @@ class Optimizer(OuterRule, ABC):
         return {"learning_rate": self.learning_rate, **super().describe()}
 
 
+def checked(part: OuterRule, hook: str, updated: object, parameters: Tensor) -> Tensor:
+    """The weights that a hook returned; raises `ValueError` unless they are of the shape of those that it was given."""
+    if isinstance(updated, Tensor) and updated.shape == parameters.shape:
+        return updated
+    found = f"weights of shape {list(updated.shape)}" if isinstance(updated, Tensor) else type(updated).__name__
+    raise ValueError(f"`{hook}` of {part.name} returned {found}, not weights of shape {list(parameters.shape)}")
+
+
 class Composed(Optimizer):
     """An optimizer, and outer rules that act one after another at the end of each iteration.
 
@@ -269,7 +277,7 @@ class Composed(Optimizer):
     def step(self, parameters: Tensor, gradient: Tensor, state: State, **place: Any) -> Tensor:
         """See `Optimizer.step`."""
         with _part_of(state, 0) as own:
-            return self.optimizer.step(parameters, gradient, own, **place)
+            return checked(self.optimizer, "step", self.optimizer.step(parameters, gradient, own, **place), parameters)
 
     def end_of_iteration(
         self, parameters: Tensor, state: State, trajectory: Sequence[Checkpoint], **beside: Any
@@ -278,7 +286,8 @@ class Composed(Optimizer):
         for place, part in enumerate(self.parts):
             known = trajectory if part.history is None else trajectory[max(0, len(trajectory) - part.history) :]
             with _part_of(state, place) as own:
-                parameters = part.end_of_iteration(parameters, own, known, **(beside if part.wants_steps else {}))
+                updated = part.end_of_iteration(parameters, own, known, **(beside if part.wants_steps else {}))
+            parameters = checked(part, "end_of_iteration", updated, parameters)
             if trajectory:
                 trajectory = (*trajectory[:-1], trajectory[-1].with_weights(parameters))
         return parameters
@@ -293,7 +302,8 @@ class Composed(Optimizer):
         """See `OuterRule.evaluation_parameters`."""
         for place, part in enumerate(self.parts):
             with _part_of(state, place) as own:
-                parameters = part.evaluation_parameters(parameters, own)
+                chosen = part.evaluation_parameters(parameters, own)
+            parameters = checked(part, "evaluation_parameters", chosen, parameters)
         return parameters
 
     def describe(self) -> dict[str, Any]:

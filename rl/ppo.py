@@ -21,7 +21,7 @@ from torch import Tensor
 
 from .checkpoint import Checkpoint
 from .hyperparameters import PPOHyperparameters
-from .optimizer import IterationSteps, Optimizer
+from .optimizer import IterationSteps, Optimizer, checked
 from .policy import AgentLayout, PolicyLayout
 
 
@@ -106,6 +106,7 @@ class StackedAgent:
     def evaluation_policies(self) -> Tensor:
         """The actors' weights [N, P] that the optimizer wants evaluated."""
         chosen = self.optimizer.evaluation_parameters(self.parameters, self.optimizer_state)
+        checked(self.optimizer, "evaluation_parameters", chosen, self.parameters)
         return chosen[:, self.layout.blocks["actor"]]
 
     def value(self, observation: Tensor) -> Tensor:
@@ -229,23 +230,20 @@ class StackedAgent:
                 minibatch=number,
                 **beside,
             )
-            self._take(updated)
+            self._take("step", updated)
 
     def end_iteration(self, trajectory: Sequence[Checkpoint], batch: Tensor) -> None:
         """Let the optimizer change the weights between two iterations, of which the first took these steps."""
         beside: dict[str, Any] = {}
         if self.optimizer.wants_steps:
             beside["steps"] = IterationSteps(self.parameters.clone(), partial(self.objective, batch))
-        self._take(self.optimizer.end_of_iteration(self.parameters, self.optimizer_state, trajectory, **beside))
+        updated = self.optimizer.end_of_iteration(self.parameters, self.optimizer_state, trajectory, **beside)
+        self._take("end_of_iteration", updated)
         self.optimizer.start_of_iteration(self.parameters, self.optimizer_state)
 
-    def _take(self, updated: Tensor) -> None:
-        if updated is self.parameters:
-            return
-        if updated.shape != self.parameters.shape:
-            wanted = list(self.parameters.shape)
-            raise ValueError(f"{self.optimizer.name} returned weights of shape {list(updated.shape)}, not {wanted}")
-        self.parameters.copy_(updated)  # the layer views must stay valid
+    def _take(self, hook: str, updated: Tensor) -> None:
+        if updated is not self.parameters:
+            self.parameters.copy_(checked(self.optimizer, hook, updated, self.parameters))  # the views must stay valid
 
 
 def _score(mean: Tensor, log_std: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from ...registry.trial import Trial, iteration_positions
 from ...utils.errors import PredictorError
-from ..fitting.gram import solved
+from ..fitting.gram import check_lengths, solved
 from ..predictor import Array, Contexts, FitTask, Options, Predictor, Weights, check_reach
 
 Float64 = npt.NDArray[np.float64]
@@ -68,6 +68,7 @@ class AdamMoments(Predictor[AdamMomentsOptions]):
         trials = [*task.train, *task.validation]
         if not all(np.isfinite(trial.columns["learning_rate"]).all() for trial in trials):
             raise PredictorError("adam-moments: the trials' learning rate was not recorded; differences are over it.")
+        check_lengths(task.train, task.context + task.horizon)
         sums = []
         for done, trial in enumerate(trials, 1):
             sums.append(self._moments(trial, task))

@@ -10,7 +10,8 @@ import numpy.typing as npt
 from pydantic import Field
 
 from ...registry.trial import Trial
-from ..fitting.gram import context_grams, window_grams
+from ...utils.errors import PredictorError
+from ..fitting.gram import check_lengths, context_grams, window_grams
 from ..predictor import Array, Contexts, FitTask, Options, Predictor, Weights, check_reach
 
 Float64 = npt.NDArray[np.float64]
@@ -57,6 +58,7 @@ class DMD(Predictor[DMDOptions]):
         if self.options.rank is not None:
             return
         ranks = range(1, max(1, min(task.context - 2, LARGEST)) + 1)
+        check_lengths(task.validation, task.context + task.horizon)
         errors, still = np.zeros((len(ranks), task.horizon)), np.zeros(task.horizon)
         for done, trial in enumerate(task.validation):
             error, displacement = _errors(trial, task.context - 1, task.horizon, ranks)
@@ -64,7 +66,7 @@ class DMD(Predictor[DMDOptions]):
             still += displacement
             task.progress(done + 1, len(task.validation), "ranks")
         if not still.all():
-            raise ValueError("no weight of the validation trials moves; there is nothing to choose the rank by.")
+            raise PredictorError("no weight of the validation trials moves; there is nothing to choose the rank by.")
         self.rank = ranks[int((errors / still).mean(axis=1).argmin())]
 
     def predict(self, contexts: Contexts, horizon: int) -> Weights:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from pydantic import Field
 from scipy.optimize import minimize
 
+from ...utils.errors import PredictorError
 from ..fitting.gram import Moments, difference_moments
 from ..predictor import Array, Contexts, FitTask, Options, Predictor, Weights, check_reach
 
@@ -59,6 +60,8 @@ class Holt(Predictor[HoltOptions]):
             return
         lags = task.context - 1
         moments = difference_moments(task.train, lags, task.horizon, progress=task.progress)
+        if not moments.displacement.sum(axis=0).all():
+            raise PredictorError("no weight of the training trials ever moves; there is nothing to learn.")
 
         def constants(values: Float64) -> Float64:
             chosen = given.copy()

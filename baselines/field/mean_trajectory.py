@@ -40,7 +40,7 @@ class MeanTrajectory(Predictor[NoOptions]):
         """See `Predictor.predict`."""
         if self.mean is None:
             raise RuntimeError("mean-trajectory was asked to predict before it was fitted or loaded.")
-        check_reach(self, contexts, horizon, context=1)
+        check_reach(self, contexts, horizon, context=1, parameters=self.mean.shape[1])
         last = len(self.mean) - 1
         places = np.minimum(contexts.origin[:, None] + np.arange(horizon + 1), last)  # [B, 1 + H]
         forecast: Weights = contexts.weights[:, -1:] + self.mean[places[:, 1:]] - self.mean[places[:, :1]]

@@ -12,10 +12,20 @@ import numpy as np
 import numpy.typing as npt
 
 from ...registry.trial import Trial, iteration_positions
+from ...utils.errors import PredictorError
 
 Float64 = npt.NDArray[np.float64]
 
 CHUNK_ORIGINS = 256
+
+
+def check_lengths(trials: Sequence[Trial], checkpoints: int) -> None:
+    """Refuse trials none of which has the checkpoints of a context and its horizon, with a `PredictorError`."""
+    longest = max(map(len, trials), default=0)
+    if longest < checkpoints:
+        raise PredictorError(
+            f"no trial has the {checkpoints} checkpoints of a context and its horizon; the longest has {longest}."
+        )
 
 
 def window_grams(trial: Trial, past: int, future: int) -> Float64:
@@ -62,13 +72,13 @@ def solved(penalised: Float64, targets: Float64) -> Float64:
 
     Raises
     ------
-    ValueError
+    PredictorError
         If they have no one solution; the penalty is the predictor's option ridge.
     """
     try:
         return np.linalg.solve(penalised, targets).astype(np.float64, copy=False)
     except np.linalg.LinAlgError:
-        raise ValueError(
+        raise PredictorError(
             "differences in the training windows depend on each other; set option ridge above 0."
         ) from None
 
@@ -111,7 +121,13 @@ def difference_moments(
         Differences before, and checkpoints after, each origin.
     progress
         Receives trials done and trials in all.
+
+    Raises
+    ------
+    PredictorError
+        If no trial is long enough.
     """
+    check_lengths(trials, lags + 1 + horizon)
     total: Moments | None = None
     for done, trial in enumerate(trials):
         grams = window_grams(trial, lags, horizon)

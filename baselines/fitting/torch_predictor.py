@@ -18,6 +18,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from ...utils.errors import PredictorError
 from ..predictor import Array, FitTask, Options, Predictor
 from ..saving import OptionsT
 from .replay import ReplayedStep
@@ -173,6 +174,11 @@ def train(
     replay
         Whether steps on a CUDA device are replayed as a graph (`ReplayedStep`): `loss` draws from torch's generators
         on the device alone, and takes no notice of the step.
+
+    Raises
+    ------
+    PredictorError
+        If the validation error is not finite; no state that is not is kept for a resumption.
     """
     if replay and not all(isinstance(stream, torch.Generator) for stream in streams):
         raise TypeError("steps that are replayed draw from torch's generators alone")
@@ -195,7 +201,7 @@ def train(
     model.train()
     while True:
         if loop.step % schedule.validate_every == 0 or loop.step == schedule.steps:
-            message = _look(loop, validate, select=select)
+            message = _look(loop, validate, schedule, select=select)
         task.progress(loop.step, schedule.steps, message)
         if loop.step >= schedule.steps:
             break
@@ -203,7 +209,8 @@ def train(
         loop.losses.append(advance())
         loop.step += 1
         if time.monotonic() - kept_at >= KEEP_EVERY:
-            task.keep(loop.state())
+            if all(bool(torch.isfinite(one).all()) for one in model.parameters()):
+                task.keep(loop.state())
             kept_at = time.monotonic()
     model.load_state_dict(loop.best)
     model.eval()
@@ -226,11 +233,16 @@ def _set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
             group["lr"] = rate
 
 
-def _look(loop: Loop, validate: Callable[[], float], *, select: bool) -> str:
+def _look(loop: Loop, validate: Callable[[], float], schedule: Schedule, *, select: bool) -> str:
     """Look at the validation error, and add it to the curve; returns a status message."""
     loop.model.eval()
     with torch.no_grad():
         error = validate()
+    if not math.isfinite(error):
+        raise PredictorError(
+            f"its training diverged: the validation error at step {loop.step} of {schedule.steps} is {error}. Lower "
+            f"its learning rate, which is {schedule.learning_rate:g}."
+        )
     if kept := error < loop.best_error or not select:
         loop.best, loop.best_error = copy.deepcopy(loop.model.state_dict()), error
     loop.model.train()

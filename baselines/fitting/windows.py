@@ -10,7 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ...registry.trial import COLUMNS, Trial, converged_from, iteration_positions
+from ...utils.errors import PredictorError
 from ..predictor import Array, Contexts, Weights
+from .gram import check_lengths
 
 Integers = npt.NDArray[np.int64]
 Float64 = npt.NDArray[np.float64]
@@ -74,9 +76,10 @@ class TrainingWindows:
 
         Raises
         ------
-        ValueError
+        PredictorError
             If no trial is long enough for one.
         """
+        check_lengths(trials, context + horizon)
         numbers, origins, positions, squared = [], [], [], []
         for number, trial in enumerate(trials):
             places = np.arange(context - 1, len(trial) - horizon)
@@ -87,8 +90,6 @@ class TrainingWindows:
             squared.append(
                 np.lib.stride_tricks.sliding_window_view(lengths, context - 1).mean(axis=1) if len(places) else []
             )
-        if not any(map(len, origins)):
-            raise ValueError(f"no trial has the {context + horizon} checkpoints of a context and its horizon.")
         columns = (np.concatenate(column) for column in (numbers, origins, positions, squared))
         return cls(trials, context, horizon, *columns)
 
@@ -123,18 +124,18 @@ class TrainingWindows:
 
         Raises
         ------
-        ValueError
+        PredictorError
             If nothing moves in any window.
         """
         cumulative = self._cumulative
         if cumulative[-1] == 0:
             of = f"trial{'s' * (len(self.trials) > 1)} {', '.join(str(trial.index) for trial in self.trials[:5])}"
             if self.squared_step.any():
-                raise ValueError(
+                raise PredictorError(
                     f"the training return of {of} has levelled before the first window, and option converged is 0, so "
                     "that no window is drawn; set it above 0."
                 )
-            raise ValueError(f"no weight of {of} ever moves; there is nothing to learn.")
+            raise PredictorError(f"no weight of {of} ever moves; there is nothing to learn.")
         rows: Integers = np.searchsorted(cumulative, rng.random(count) * cumulative[-1], side="right")
         return rows
 

@@ -117,6 +117,11 @@ class NeuronNetwork(nn.Module):
         network.ridge.copy_(torch.from_numpy(ridge))
         return network
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Observations, layers of weights and actions of the policies that it is for."""
+        return self.input.num_embeddings, self.edge_layer.num_embeddings, self.output.num_embeddings
+
     def forward(self, known: Tensor, position: Tensor, size: Tensor, sizes: tuple[int, ...]) -> Tensor:
         """Displacements [B, P, H] in units of the window's step.
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ...registry.trial import iteration_positions
 from ...rl import PolicyLayout
+from ...utils.errors import PredictorError
 from ..autoregression import Autoregression, AutoregressionOptions
 from ..fitting.torch_predictor import Schedule, TorchPredictor, seeded, train
 from ..fitting.windows import TrainingWindows
@@ -128,6 +129,13 @@ class TIPLNeuron(TorchPredictor[NeuronOptions, NeuronNetwork]):
         network = self.fitted
         _, longest, lags = network.ridge.shape
         check_reach(self, contexts, horizon, context=lags + 1, longest=longest)
+        inputs, *hidden, outputs = contexts.layout.sizes
+        if (inputs, len(hidden) + 1, outputs) != network.shape:
+            observations, layers, actions = network.shape
+            raise PredictorError(
+                f"{self.name} was fitted on policies of {observations} observations, {layers - 1} hidden layers and "
+                f"{actions} actions, and was given some of {inputs}, {len(hidden)} and {outputs}: fit it on such ones."
+            )
         positions = iteration_positions(contexts.columns["epoch"])[:, -1]
         forecast = np.repeat(contexts.weights[:, -1:], horizon, axis=1)
         count = max(1, CHUNK_PARAMETERS // contexts.weights.shape[2])

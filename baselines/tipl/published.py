@@ -118,7 +118,8 @@ class TIPLPooled(TorchPredictor[PublishedOptions, Backbone]):
             check_reach(self, contexts, horizon, context=model.head.out_features + 1, longest=longest)
             return context_forecast(model, contexts, horizon, self.device)
         assert self.basis is not None
-        check_reach(self, contexts, horizon, context=2, longest=longest)
+        size = self.basis.vectors.shape[1]
+        check_reach(self, contexts, horizon, context=2, longest=longest, parameters=size)
         tokens = self.basis.tokens(contexts.weights)
         if self.scaling is not None:
             return _scaled_forecast(model, self.basis, self.scaling, tokens, contexts, horizon, self.device)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
+from ...utils.errors import PredictorError
 from ..fitting.torch_predictor import Schedule, seeded, train
 from ..predictor import Array, FitTask
 from .backbone import Backbone
@@ -77,9 +78,9 @@ def fit_backbone(
     """A backbone trained on windows of tokens, on top of a ridge line [Q, lags] if one is given."""
     windows, context = training.to(task.device), task.context
     if len(windows.points) == 0:
-        raise ValueError("no training weight ever moves; there is nothing to learn.")
+        raise PredictorError("no training weight ever moves; there is nothing to learn.")
     if len(validation.points) == 0:
-        raise ValueError("no weight of the validation trials ever moves; there is nothing to choose a state by.")
+        raise PredictorError("no weight of the validation trials ever moves; there is nothing to choose a state by.")
     held_out = validation.take(_drawn(validation, design, VALIDATION_WINDOWS)).to(task.device)
     rank = windows.points.shape[-1]
     first = min(FIRST_TRAINED, context - 1) if design.skip_first else 0

@@ -63,6 +63,21 @@ def summarise(continuations: npt.NDArray[np.float32], stored: npt.NDArray[np.flo
     )
 
 
+def check_branchable(dataset: Dataset) -> None:
+    """Refuse a dataset whose trainings have no state that can be copied, with a `DatasetError`."""
+    config = dataset.manifest.configuration
+    if config.method:
+        raise DatasetError(
+            f"{dataset.name}: its trials are trained with {config.method.label}; only trainings with Adam at its "
+            "published rate can be branched."
+        )
+    if not PPOTraining(config.training, dataset.manifest.trial_seeds[:1], threads=1).resumable:
+        raise DatasetError(
+            f"{dataset.name}: the state of {config.environment} cannot be copied, only that of environments "
+            "with batched physics; its trials cannot be branched."
+        )
+
+
 def branch(
     dataset: Dataset,
     windows: Sequence[EvaluationWindow],
@@ -82,7 +97,7 @@ def branch(
     Parameters
     ----------
     dataset, windows
-        Whose trials, from which origins.
+        Whose trials, from which origins; of a dataset that `check_branchable` lets pass.
     horizon
         Checkpoints of each continuation.
     copies
@@ -95,7 +110,7 @@ def branch(
     Raises
     ------
     DatasetError
-        If the training state cannot be copied, or a trial trained again is not the stored one.
+        If a trial trained again is not the stored one, or a continuation diverged.
     """
     config = dataset.manifest.configuration
     with one_thread():
@@ -105,15 +120,15 @@ def branch(
                 continue
             seeds = [dataset.manifest.trial_seeds[trial] for trial in block]
             training = PPOTraining(config.training, seeds, config.adam(), threads=1)
-            if not training.resumable:
-                raise DatasetError(
-                    f"{dataset.name}: the state of {config.environment} cannot be copied, only that of environments "
-                    "with batched physics; its trials cannot be branched."
-                )
             for window, place, drift in _walk(training, block, dataset, wanted, report):
                 sequence = np.random.SeedSequence(seed, spawn_key=(window.trial, window.origin))
                 continued = training.branch(place, copies, sequence)
                 weights = np.stack([_reported(continued, copies, report).weights for _ in range(horizon)], axis=1)
+                if not np.isfinite(weights).all():
+                    raise DatasetError(
+                        f"{dataset.name}: a continuation of trial {window.trial} from checkpoint {window.origin} "
+                        "diverged, so that there is no ceiling of this window."
+                    )
                 stored = dataset.trial(window.trial).weights(window.origin, window.origin + horizon + 1)
                 yield window, summarise(weights, stored, drift)
 

@@ -21,7 +21,7 @@ from ...utils.machine import cpu_name, package_versions
 from ...utils.progress import Progress, silent
 from ..forecast.windows import PHASES, EvaluationWindow, Phase, evaluation_windows
 from ..protocol import CURRENT, Protocol
-from .branching import branch
+from .branching import branch, check_branchable
 from .document import BranchedWindow, CeilingDocument, published_ceiling, read_ceiling
 
 COPIES = 32
@@ -64,6 +64,7 @@ def branching_ceiling(
     """
     if copies < 2:
         raise OptionError(f"copies is {copies}: a variance takes 2 continuations at least; the board's have {COPIES}.")
+    check_branchable(dataset)
     config = dataset.manifest.configuration
     head = _head(dataset, protocol, copies, seed)
     windows = [window for window in evaluation_windows(dataset, protocol, progress=progress) if window.phase in phases]

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
+from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from ...baselines.optimizers.lookup import build_optimizer, rule_code
@@ -49,6 +51,9 @@ def train_block(task: Message, send: Send) -> None:
                 block.run(lambda done, word, returns, n=number: send(_message(n, done, word, returns)))
         except TiplBenchError as error:
             send({"error": str(error)})
+            return
+        except (OSError, SafetensorError) as error:
+            send({"error": f"{task['folder']}: {reason(error)}. Finished trials are kept; the same command goes on."})
             return
         except Exception as error:  # an optimizer of anyone's
             send({"error": f"Training failed ({type(error).__name__}: {reason(error)})."})
@@ -114,11 +119,13 @@ class _Block:
     def _freeze(self) -> None:
         """Set trials whose weights are not finite back to their initialisation, and score them as that."""
         agent = self.training.agent
-        bad = ~torch.isfinite(agent.parameters).all(1)
-        if bad.any():
-            self.curves.diverged[(bad.numpy()) & (self.curves.diverged == 0)] = self.training.iteration
+        self._diverge(~torch.isfinite(agent.parameters).all(1).numpy())
         frozen = torch.from_numpy(self.curves.diverged > 0)
         agent.parameters[frozen] = self.initial[frozen]
+
+    def _diverge(self, bad: npt.NDArray[np.bool_]) -> None:
+        """Note the trials that diverged in this iteration."""
+        self.curves.diverged[bad & (self.curves.diverged == 0)] = self.training.iteration
 
     def _evaluate(self) -> None:
         """J of the policies of now, if this iteration's are evaluated."""
@@ -127,16 +134,20 @@ class _Block:
             return
         began = time.process_time()
         policies, returns = self.training.policies(), self.curves.returns
-        frozen = (self.curves.diverged > 0) | ~np.isfinite(policies.weights).all(1)
-        returns[:, at[0]] = returns[:, 0]
-        known = np.flatnonzero(~frozen)
-        returns[known, at[0]] = evaluate_returns(
+        acting = (policies.weights, policies.mean, policies.variance)
+        self._diverge(~np.all([np.isfinite(values).all(1) for values in acting], axis=0))
+        known = np.flatnonzero(self.curves.diverged == 0)
+        found = evaluate_returns(
             self.protocol.environment,
             self.training.layout,
             policies[known],
             self.protocol.evaluation_seeds,
             threads=1,
         )
+        returns[known, at[0]] = found
+        finite = np.isfinite(returns[:, at[0]])  # huge weights can make the physics undefined
+        self._diverge(~finite)
+        returns[~finite, at[0]] = returns[~finite, 0]
         self.seconds[1] += time.process_time() - began
 
     def _beside(self) -> dict[str, Any]:

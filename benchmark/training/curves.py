@@ -32,7 +32,8 @@ class Curves:
     training_returns
         Mean return of the last ten training episodes after each iteration, [N, K] float32, NaN before the first.
     diverged
-        The iteration in which a trial's weights became infinite or undefined, [N] int64; 0 for one that did not.
+        The iteration in which a trial's weights, normaliser or J became infinite or undefined, [N] int64; 0 for one
+        where none did.
     """
 
     evaluated: npt.NDArray[np.int64]

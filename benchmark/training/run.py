@@ -230,7 +230,7 @@ def _tidy(folder: Path, key: TrainingKey) -> None:
     """Draw a finished run's figure if it is missing, and remove what only an unfinished one needs."""
     if not all((folder / f"figure.{suffix}").exists() for suffix in ("svg", "png")):
         _draw(key, read_curves(folder, key), folder)
-    for path in (*folder.glob("block-*.safetensors"), folder / CODE_NAME):
+    for path in (*folder.glob("block-*"), folder / CODE_NAME):
         path.unlink(missing_ok=True)
 
 

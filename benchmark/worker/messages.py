@@ -230,8 +230,8 @@ class Failure(Message):
     Parameters
     ----------
     error
-        Class name of an error of this package, "memory" for a failed allocation, "exposed" for a file that the
-        predictor must not read but could, or "exception" for any other.
+        Class name of an error of this package, "memory" for a failed allocation, "device memory" for one on a GPU,
+        "exposed" for a file that the predictor must not read but could, or "exception" for any other.
     text
         The error's message, or the file; for other exceptions, its repr.
     unknown
@@ -295,6 +295,8 @@ def parse_error(failure: Failure, request: Request, predictor: str, memory: int)
     kind, text = failure.error, one_line(failure.text)
     if kind == "memory":
         return PredictorCrash(out_of_memory(memory))
+    if kind == "device memory":
+        return PredictorCrash('ran out of the GPU\'s memory; set smaller batches, or use `device="cpu"`')
     if kind == "exposed":
         return ProtocolError(
             f"The predictor's process could read {text}, which is held out from it, so it was not started. "
@@ -307,4 +309,6 @@ def parse_error(failure: Failure, request: Request, predictor: str, memory: int)
     message = text.removeprefix(f"{predictor}: ").rstrip(".")
     if isinstance(request, Describe) and kind == "OptionError":
         return OptionError(text if text.startswith(("Setting ", "Option ")) else f"{predictor}: {message}.")
+    if kind == "PredictorError":
+        return PredictorCrash(message)
     return PredictorCrash(f"raised {kind}: {message}" if kind in KNOWN_ERRORS else f"raised {text}")

@@ -36,6 +36,8 @@ REQUEST_LIMIT = 1 << 40
 """Bytes of arrays in one request of the run, which is trusted."""
 OUT_OF_MEMORY = 112
 """Exit status of a worker that has too little memory to answer."""
+NO_DEVICE_MEMORY = ("CUDA out of memory", "CUDA error: out of memory")
+"""What torch says in a `RuntimeError` of its own."""
 NO_MEMORY = ("can't allocate memory", "Cannot allocate memory", "cannot map", "failed to map")
 
 
@@ -134,6 +136,8 @@ def _failure(error: BaseException, started: bool) -> messages.Failure:
         return Failure(error="UnknownNameError", text=text, unknown=unknown)
     if isinstance(error, TiplBenchError):
         return Failure(error=type(error).__name__, text=text)
+    if any(words in str(error) for words in NO_DEVICE_MEMORY):
+        return Failure(error="device memory", text="")
     is_memory_error = _is_memory_error(error)
     if started or not is_memory_error:
         traceback.print_exception(error)

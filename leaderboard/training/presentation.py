@@ -29,6 +29,7 @@ HEADINGS = (
     "worst quarter",
     "kept",
     "better than tuned Adam in",
+    "95% interval",
     "CPU s / M steps",
     "state, bytes",
     "rests on",
@@ -49,10 +50,12 @@ INTRODUCTION = (
     "Methods act inside PPO and are scored by return per environment step. AUC is the normalised return, mean over "
     "the environment steps. Solved: the share of the trials that reach 95% of it; the others count as all steps of "
     f"the training. Kept: of the trials that are solved. Differences are paired by trial; {STAR} marks those whose "
-    f"p-value is below {LEVEL} after Holm's correction over the table's rows. Tried: how many configurations of the "
-    "method ran on the tuning trials. Tuned: the one that was best there, by AUC. Control: with the settings of a "
-    "forecast's jump, along the last iteration's change exactly as far as the predictor forecasts there, on its own "
-    "path. Pretraining: environment steps, in millions, of the datasets or the meta-training that a method rests on. "
+    f"p-value (of the difference in AUC, by a paired t-test) is below {LEVEL} after Holm's correction over the "
+    "table's rows. Better: the share of trials with the higher AUC, the probability of improvement, with Wilson's "
+    "interval. Tried: how many configurations of the method ran on the tuning trials. Tuned: the one that was best "
+    "there, by AUC. Control: with the settings of a forecast's jump, along the last iteration's change exactly as far "
+    "as the predictor forecasts there, on its own path. Pretraining: environment steps, in millions, of the datasets "
+    "or the meta-training that a method rests on. "
     "Checked: reproduced, where all trials were trained again to the end with the same curves bit for bit; replayed, "
     "where that was done with one block of trials for ten iterations; claimed, where neither is known."
 )
@@ -70,10 +73,12 @@ class Presented(Document):
 def presented(table: TrainingTable) -> tuple[Presented, ...]:
     """The rows of an environment; and, if some rest on a forecast, these beside what a forecast has to beat."""
     titles = {row.id: row.method for row in table.rows}
+    without = ", ".join(titles[one] for one in table.untuned)
+    warning = f" Higher, but not run on the tuning trials, so never chosen: {without}." if without else ""
     rows = Presented(
         title=f"{table.environment}, training protocol {table.protocol}",
         about=f"{table.trials} test trials of {table.environment_steps:,} environment steps. Best plain method "
-        f"(without a forecast, by the tuning trials): {titles[table.references['best plain']]}.",
+        f"(without a forecast, by the tuning trials): {titles[table.references['best plain']]}.{warning}",
         headings=HEADINGS,
         rows=tuple(map(_cells, table.rows)),
     )
@@ -128,7 +133,7 @@ def _cells(row: TrainingRow) -> tuple[str, ...]:
         number(row.estimates["final"].value, 1),
         number(row.estimates["worst_quarter"].value, 1),
         number(row.estimates["kept"].value, 3),
-        number(found.get("better", UNDEFINED).value, 2),
+        *_pair(found.get("better", UNDEFINED), 2),
         number(row.seconds_per_million, 1),
         f"{row.state_bytes:,}",
         row.rests_on,

@@ -94,6 +94,9 @@ class TrainingTable(Document):
     """Of each trial."""
     references: dict[Text, Text]
     """Ids of the rows that others are compared with."""
+    untuned: tuple[Text, ...] = ()
+    """Ids of the plain rows that were not run on the tuning trials, so that the best plain method is none of them, but
+    have a higher AUC than it on the test trials."""
     rows: tuple[TrainingRow, ...]
     """The test runs that there are."""
 
@@ -170,6 +173,7 @@ def table(environment: str, records: Mapping[str, TrainingRecord]) -> TrainingTa
         trials=first.key.trials,
         environment_steps=_steps(first),
         references=references,
+        untuned=tuple(row.id for row in rows if row.id in _untuned(tests, tuning, references["best plain"])),
         rows=tuple(rows),
     )
 
@@ -198,6 +202,17 @@ def _references(
             )
         found[reference] = name
     return found
+
+
+def _untuned(
+    tests: Mapping[str, TrainingRecord], tuning: Mapping[str, Sequence[TrainingRecord]], best: str
+) -> set[str]:
+    """The plain rows above the best plain method that could not be it."""
+    return {
+        name
+        for name, record in tests.items()
+        if not _jumps(record) and family(record) not in tuning and _auc(record) > _auc(tests[best])
+    }
 
 
 def _steps(record: TrainingRecord) -> int:
@@ -253,7 +268,8 @@ def family(record: TrainingRecord) -> str:
     """A method without its settings, and with the predictor, its dataset and the direction of its jumps.
 
     What is tuned together: several states of one predictor, fitted on one dataset, count as configurations of it. A
-    raised version of a rule or a predictor is a method of its own.
+    raised version of a rule or a predictor is a method of its own, and so are meta-parameters that ship: each is one
+    of several meta-seeds, of which none is chosen.
     """
     return " + ".join(_family(rule) for rule in (record.key.optimizer, *record.key.outer))
 
@@ -261,6 +277,7 @@ def family(record: TrainingRecord) -> str:
 def _family(rule: RuleIdentity) -> str:
     name = rule.name + _later(rule.version)
     if rule.name != JUMP:
+        name += f"({rule.options['weights']})" if _ships(rule) else ""
         return name if rule.options.get("trained", True) else f"{name}, untrained"
     fitted_on = f" on {rule.fitted_on.name}" if rule.fitted_on else ""
     predictor = f"{rule.options['predictor']}{_later(rule.predictor_version)}{fitted_on}"

@@ -8,7 +8,7 @@ from helpers import synthetic
 from tipl_bench.baselines.autoregression import RIDGES, Autoregression, AutoregressionOptions
 from tipl_bench.baselines.options import build_options
 from tipl_bench.baselines.predictor import FitTask
-from tipl_bench.utils.errors import OptionError
+from tipl_bench.utils.errors import OptionError, PredictorError
 
 HORIZON = 3
 
@@ -134,6 +134,6 @@ def test_when_no_lags_are_given_then_they_are_all_that_the_context_has():
 def test_without_a_penalty_windows_that_determine_nothing_are_refused(tmp_path):
     line = np.arange(81, dtype=np.float32)[:, None] * np.full(32, 0.5, np.float32)
     straight = synthetic.write_dataset(tmp_path / "straight", [line * (trial + 1) for trial in range(4)])
-    with pytest.raises(ValueError, match="differences in the training windows depend on each other; set option ridge"):
+    with pytest.raises(PredictorError, match="training windows depend on each other; set option ridge"):
         fitted(straight, lags=19, ridge=0.0)
     assert np.isfinite(fitted(straight, lags=19).coefficients).all()

@@ -311,7 +311,7 @@ def frozen(tmp_path_factory):
 
 @pytest.mark.parametrize("model", TRAINED)
 def test_when_no_training_weight_ever_moves_then_a_trained_predictor_says_that_there_is_nothing_to_learn(model, frozen):
-    with pytest.raises(ValueError, match="moves"):
+    with pytest.raises(PredictorError, match="moves"):
         fit(built(model), frozen)
 
 

@@ -375,8 +375,15 @@ def test_an_update_of_another_shape_is_refused():
         def step(self, parameters, gradient, state, **place):
             return parameters[:, :1]
 
-    with pytest.raises(ValueError, match=r"fused-adam|adam returned weights of shape \[3, 1\]"):
+    with pytest.raises(ValueError, match=r"`step` of adam returned weights of shape \[3, 1\], not weights of shape"):
         train(Wrong(), 1)
+
+
+@pytest.mark.parametrize("hook", ["end_of_iteration", "evaluation_parameters"])
+def test_what_a_rules_hook_returns_is_checked_and_the_rule_named(hook):
+    rule = type("Wrong", (OuterRule,), {"name": "wrong", hook: lambda *given: None})()
+    with pytest.raises(ValueError, match=rf"`{hook}` of wrong returned NoneType, not weights of shape \[3, "):
+        train(Composed(Adam(), [rule]), 1)[0].policies()
 
 
 def test_a_rule_may_be_copied_and_used_again(plain):

@@ -214,7 +214,7 @@ def test_when_no_validation_weight_moves_then_that_is_said(smooth):
     split = smooth.manifest.split
     trials = smooth.trials(split.train)
     predictor = TIPL(build_options(TIPL, "smoke", ("steps=2", "width=16"), 20))
-    with pytest.raises(ValueError, match="no weight of the validation trials ever moves"):
+    with pytest.raises(PredictorError, match="no weight of the validation trials ever moves"):
         predictor.fit(FitTask(trials, [StillTrial(**vars(trials[0]))], 3, 20))
 
 

@@ -7,8 +7,10 @@ import math
 import numpy as np
 import pytest
 import torch
+from tipl_bench.baselines.fitting import torch_predictor
 from tipl_bench.baselines.fitting.torch_predictor import Schedule, seeded, train
 from tipl_bench.baselines.predictor import FitTask
+from tipl_bench.utils.errors import PredictorError
 
 
 def schedule(**changes) -> Schedule:
@@ -67,11 +69,16 @@ def test_when_validation_gets_worse_then_the_best_state_is_kept():
     assert model.weight.item() == states[2]
 
 
-def test_when_validation_is_never_a_number_then_the_first_state_stays():
-    model = torch.nn.Linear(1, 1)
-    first = model.weight.item()
-    train(model, lambda step: model(torch.ones(1, 1)).sum(), lambda: math.nan, schedule(), task(), [])
-    assert model.weight.item() == first
+def test_when_training_diverges_then_the_error_names_the_step_and_the_rate_and_no_such_state_is_kept(monkeypatch):
+    monkeypatch.setattr(torch_predictor, "KEEP_EVERY", 0.0)
+    model, kept = torch.nn.Linear(1, 1), []
+
+    def loss(step):
+        return model(torch.ones(1, 1)).sum() * (math.nan if step == 12 else 1)
+
+    with pytest.raises(PredictorError, match=r"error at step 20 of 40 is nan\. Lower its learning rate, which is 0\.1"):
+        train(model, loss, lambda: model.weight.item(), schedule(), task(keep=kept.append), [])
+    assert len(kept) == 12
 
 
 def test_when_the_gradient_is_clipped_then_its_size_no_longer_matters():

@@ -9,6 +9,7 @@ from helpers import synthetic
 from tipl_bench.baselines.fitting import windows as module
 from tipl_bench.baselines.fitting.windows import TrainingWindows
 from tipl_bench.registry.trial import iteration_positions
+from tipl_bench.utils.errors import PredictorError
 
 CONTEXT, HORIZON = 20, 3
 
@@ -59,7 +60,7 @@ def test_when_windows_are_drawn_then_it_is_in_proportion_to_their_squared_step(w
 
 def test_when_nothing_moves_or_trials_are_too_short_then_it_is_said(tmp_path):
     still = synthetic.write_dataset(tmp_path / "still", [np.ones((26, 32))] * 3).trials([0])
-    with pytest.raises(ValueError, match="no weight of trial 0 ever moves"):
+    with pytest.raises(PredictorError, match="no weight of trial 0 ever moves"):
         TrainingWindows.of(still, CONTEXT, HORIZON).sample(1, np.random.default_rng(0))
-    with pytest.raises(ValueError, match="no trial has the 40 checkpoints"):
+    with pytest.raises(PredictorError, match=r"has the 40 checkpoints .*; the longest has 26"):
         TrainingWindows.of(still, CONTEXT, 20)

@@ -39,7 +39,7 @@ BROKEN = {
     "boolean-context": ("description", "answered with a context_length of True"),
     "forges-error": (
         "forecasts: shape, dtype, finite",
-        r"raised PredictorError: \u001b[31mno\u202e\u000aok    no",
+        r"\u001b[31mno\u202e\u000aok    no",
     ),
     "forges-error-in-fit": ("fit", r"raised DatasetError: \u001b[31mno\u202e\u000aok    no"),
     "crashing": ("forecasts: shape, dtype, finite", "was killed by SIGSEGV"),

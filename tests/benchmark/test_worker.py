@@ -290,7 +290,7 @@ def test_when_a_predictor_fails_to_start_or_to_load_then_the_error_names_it_and_
     [
         (
             "forges-error",
-            r"forges-error at trial \d+, origin \d+ .*: raised PredictorError: \\u001b\[31mno\\u202e\\u000aok",
+            r"forges-error at trial \d+, origin \d+ .*: \\u001b\[31mno\\u202e\\u000aok",
         ),
         ("forges-error-in-fit", r"forges-error-in-fit: fitting failed: raised DatasetError: \\u001b\[31mno"),
         (

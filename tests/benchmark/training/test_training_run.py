@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tipl_bench
-import torch
 from helpers.small_collections import contents, silent
 from helpers.training_records import small_protocol
 from safetensors.numpy import load_file, save_file
@@ -26,7 +25,6 @@ from tipl_bench.benchmark.collection import collect_named
 from tipl_bench.benchmark.protocol import CURRENT
 from tipl_bench.benchmark.training import protocol as protocols
 from tipl_bench.benchmark.training import verify as verifying
-from tipl_bench.benchmark.training.block import curves_of, train_block
 from tipl_bench.benchmark.training.curves import Curves
 from tipl_bench.benchmark.training.metrics import METRICS
 from tipl_bench.benchmark.training.protocol import training_protocol
@@ -36,7 +34,7 @@ from tipl_bench.benchmark.training.verify import verify_training
 from tipl_bench.benchmark.training.workers import is_finished
 from tipl_bench.registry.collection.collect import train as collect_trials
 from tipl_bench.registry.collection_config import CollectionMethod
-from tipl_bench.rl import FusedAdam, Policies, evaluate_returns
+from tipl_bench.rl import Policies, evaluate_returns
 from tipl_bench.utils.errors import DatasetError, OptionError, PredictorError, ProtocolError, UnknownNameError
 
 ENVIRONMENT = "InvertedPendulum-v4"
@@ -175,36 +173,6 @@ class Keeping:
 
     def __call__(self, *_: object) -> None:
         assert self.path.stat().st_mtime_ns == self.stamp
-
-
-def in_this_process(folder, optimizer="adam", outer=(), settings=(), seeds=(1, 2, 3), iterations=3):
-    """The curves of a block that is trained here."""
-    request = TrainingRequest.of(optimizer, ENVIRONMENT, outer, settings, iterations=iterations)
-    errors = []
-    train_block(
-        request.work(request.key(), folder, [(0, seeds)]).task, lambda message: errors.append(message.get("error"))
-    )
-    assert not any(errors), errors
-    return Curves.read(curves_of(folder, 0), len(seeds), [*SMALL.evaluated])[0]
-
-
-def test_a_trial_that_diverges_counts_as_its_initialisation_and_stops_nobody(tmp_path, monkeypatch):
-    plain = in_this_process(tmp_path)
-
-    class Exploding(FusedAdam):
-        """Adam, but for the second trial, whose weights are infinite in the second iteration."""
-
-        def step(self, parameters, gradient, state, **place):
-            parameters = super().step(parameters, gradient, state, **place)
-            if place["iteration"] == 2:
-                parameters[1] = torch.inf
-            return parameters
-
-    monkeypatch.setattr("tipl_bench.baselines.optimizers.lookup.rule_type", lambda *name: Exploding)
-    curves = in_this_process(tmp_path)
-    assert curves.diverged.tolist() == [0, 2, 0]
-    np.testing.assert_array_equal(curves.returns[[0, 2]], plain.returns[[0, 2]])
-    assert curves.returns[1].tolist() == [plain.returns[1, 0], plain.returns[1, 1], plain.returns[1, 0]]
 
 
 def test_runs_of_the_same_trials_are_compared_by_trial(adam, tmp_path):
