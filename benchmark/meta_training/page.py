@@ -128,7 +128,7 @@ def _gridworld(study: Study, methods: Sequence[Method], world: str) -> Iterator[
     yield (
         f"{protocol.agents} test agents of {protocol.environments} environments each, {protocol.updates} updates; "
         "reward of a step in the last sixth, with its 95% interval over agents, and over meta-seeds where "
-        "there are several. The default rate of a learned optimizer is the one that it was meta-trained at; the best "
+        "there are several ([Student's, both being random](intervals.md)). The default rate of a learned optimizer is the one that it was meta-trained at; the best "
         f"rate is that of other agents, among {', '.join(f'{one:g}' for one in RATES)} and, while the highest is best, "
         f"{', '.join(f'{one:g}' for one in FURTHER)}.\n"
     )

@@ -78,6 +78,12 @@ class Row:
         return f"{gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]" if gain.value is not None else "-"
 
     @property
+    def has_seeds(self) -> bool:
+        """Whether several seeds have both the fewest trials and the most."""
+        first, last = (self.ratios(self.curve.trials[end]) for end in (0, -1))
+        return len({*first} & {*last}) > 1
+
+    @property
     def parameters(self) -> int | None:
         """Learned parameters."""
         return None if self.runs.empty else int(self.runs["parameters"].iloc[0])
@@ -121,7 +127,10 @@ def render(kept: Path, out: Path) -> Path:
     rows = page_rows(study, runs)
     draw(study, rows, out / "scaling" / "scaling.png")
     made = len(runs[RUN].drop_duplicates())
-    values = {"study": study, "rows": rows, "made": made, "test_trials": runs["test_trial"].nunique()}
+    told = [row for row in rows if row.has_seeds]
+    helped = [row for row in told if (row.gain().low or 0) > 0]
+    answer = {"helped": helped, "level": [row for row in told if row not in helped]}
+    values = {"study": study, "rows": rows, "made": made, "test_trials": runs["test_trial"].nunique(), **answer}
     path = out / "scaling.md"
     write_text(path, templates().get_template("scaling.md.j2").render(values))
     return path

@@ -19,7 +19,7 @@ from tipl_bench.baselines.neuron.network import NeuronNetwork
 from tipl_bench.baselines.options import build_options
 from tipl_bench.baselines.predictor import FitTask
 from tipl_bench.rl import PolicyLayout
-from tipl_bench.utils.errors import OptionError
+from tipl_bench.utils.errors import OptionError, PredictorError
 
 HORIZON, CONTEXT = 3, 20
 layouts = st.builds(
@@ -123,6 +123,15 @@ def test_when_hidden_units_are_reordered_then_so_is_the_forecast(fitted, smooth)
     plain = fitted.predict(contexts, HORIZON)
     np.testing.assert_allclose(turned, plain[..., order], atol=1e-5)
     assert np.abs(turned - plain).max() > 1e-3
+
+
+@pytest.mark.parametrize("sizes", [(3, (4,), 1), (2, (4, 4), 2)])
+def test_policies_of_another_shape_are_refused(fitted, smooth, sizes):
+    contexts, layout = synthetic.contexts_of(smooth, 7, (19,)), PolicyLayout(*sizes)
+    assert layout.sizes != smooth.layout.sizes
+    other = np.zeros((1, CONTEXT, layout.parameter_count), np.float32)
+    with pytest.raises(PredictorError, match=rf"fitted on policies of .*, and was given some of {sizes[0]}, "):
+        fitted.predict(replace(contexts, weights=other, layout=layout), HORIZON)
 
 
 def test_a_width_that_the_heads_do_not_divide_is_refused():

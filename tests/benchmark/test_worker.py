@@ -14,15 +14,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from helpers import synthetic
 from helpers.misbehaving import Notes
 from tipl_bench.baselines.predictor import FitTask
 from tipl_bench.benchmark.record import read_record
 from tipl_bench.benchmark.request import RunRequest
 from tipl_bench.benchmark.run import execute
-from tipl_bench.benchmark.worker import sandbox
+from tipl_bench.benchmark.worker import sandbox, worker
 from tipl_bench.benchmark.worker.channel import PREFIX, Channel
-from tipl_bench.benchmark.worker.messages import PredictorCrash
+from tipl_bench.benchmark.worker.messages import Describe, PredictorCrash, parse_error
 from tipl_bench.benchmark.worker.predictor_process import PredictorProcess
 from tipl_bench.benchmark.worker.sandbox import NO_ISOLATION
 from tipl_bench.benchmark.worker.usage import Limits
@@ -257,6 +258,13 @@ def test_when_fitting_exceeds_the_timeout_then_the_error_names_the_option_that_r
 def test_when_a_timeout_is_out_of_range_then_it_is_refused(timeout):
     with pytest.raises(OptionError, match=r"Invalid timeout .*more than 0"):
         Limits(timeout)
+
+
+def test_when_a_gpu_is_out_of_memory_then_the_error_says_so_and_names_the_way_out(capsys):
+    failure = worker._failure(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."), started=True)
+    error = parse_error(failure, Describe(model="mlp", budget="quick", settings=(), context=30), "mlp", 1 << 30)
+    assert str(error) == 'ran out of the GPU\'s memory; set smaller batches, or use `device="cpu"`'
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("memory", [0, -1, 1 << 20, 1 << 80])

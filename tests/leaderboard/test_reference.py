@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 from pathlib import Path
+from statistics import fmean
 from typing import get_args
 
 import pytest
@@ -56,6 +57,16 @@ def test_what_the_page_says_of_the_rows_holds_on_the_bundled_board():
         (("ensemble", "quick"), ("tipl-neuron", "quick")),
     ):
         assert rows[one].id in rows[other].tied
+    gain = {
+        name: fmean(one.value for one in row.phases[first.headline]["gain"].by_horizon) for name, row in rows.items()
+    }
+    assert max(gain["ema", "quick"], gain["lawa", "quick"]) < -50
+    assert abs(gain["linear", "quick"] - gain["tipl-neuron", "quick"]) < 10
+    assert round(skill["tipl-neuron", "quick"], 2) == 0.55
+    larger = [row for row in board.rows if (row.board, row.method, row.budget) == (first.id, "tipl-neuron", "standard")]
+    assert {round(row.phases[first.headline]["skill"].mean.value, 2) for row in larger} == {0.63}
+    assert {round(row.branching_share.value, 2) for row in larger} == {0.83}
+    assert {round(row.phases[first.headline]["repw"].mean.value) for row in larger} == {49, 50}
     double = [row for row in board.rows if row.board.startswith("inverted-double-pendulum/ppo-mini-v2")]
     means = {(row.method, row.variant): row.phases[first.headline]["skill"].mean.value for row in double}
     for method in ("autoregression", "mlp", "tipl"):

@@ -78,7 +78,7 @@ def test_a_collection_with_a_method_has_the_trials_that_the_method_trains(tmp_pa
     assert dataset.manifest.collection == config
     assert dataset.manifest.checkpoints == 31
     assert_same_returns(run.curves(), dataset.folder / "trials")
-    with pytest.raises(DatasetError, match=r"trained with adam \+ outer-step outer-step.scale=3, not with Adam"):
+    with pytest.raises(DatasetError, match=r"adam \+ outer-step outer-step.scale=3; only trainings with Adam"):
         branching_ceiling(dataset, CURRENT, copies=2)
 
 
