@@ -6,7 +6,6 @@ fields of a frozen pydantic dataclass::
     from typing import ClassVar
 
     from pydantic.dataclasses import dataclass
-
     from tipl_bench import Optimizer
 
 
@@ -260,8 +259,7 @@ class Composed(Optimizer):
     name: ClassVar[str] = "composed"
 
     def __init__(self, optimizer: Optimizer, rules: Sequence[OuterRule]) -> None:
-        self.parts: tuple[OuterRule, ...] = (optimizer, *rules)
-        self.optimizer = optimizer
+        self.optimizer, self.parts = optimizer, (optimizer, *rules)
         lengths = [part.history for part in self.parts]
         self.history = None if None in lengths else max(length or 0 for length in lengths)
         self.learning_rate = optimizer.learning_rate
@@ -302,8 +300,9 @@ class Composed(Optimizer):
         """See `OuterRule.evaluation_parameters`."""
         for place, part in enumerate(self.parts):
             with _part_of(state, place) as own:
-                chosen = part.evaluation_parameters(parameters, own)
-            parameters = checked(part, "evaluation_parameters", chosen, parameters)
+                parameters = checked(
+                    part, "evaluation_parameters", part.evaluation_parameters(parameters, own), parameters
+                )
         return parameters
 
     def describe(self) -> dict[str, Any]:

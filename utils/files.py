@@ -16,6 +16,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from .errors import DatasetError, reason
 
 CHUNK = 1 << 20
@@ -38,7 +40,8 @@ def replace_atomically(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it is synced and renamed over `path`.
 
     If the block raises, the temporary file is removed and `path` is unchanged. The file gets the mode of any new file,
-    whatever writes it: safetensors makes its own readable by the user alone.
+    whatever writes it: safetensors makes its own readable by the user alone. An error of the disk that safetensors
+    meets, which is no `OSError` of its own, is raised as one.
     """
     temporary = temporary_beside(path)
     temporary.touch()
@@ -53,6 +56,11 @@ def replace_atomically(path: Path) -> Iterator[Path]:
         sync(temporary)
         temporary.replace(path)
         sync(path.parent)
+    except SafetensorError as error:
+        number = re.search(r"\(os error (\d+)\)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(temporary)) from error
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -128,7 +128,8 @@ def _gridworld(study: Study, methods: Sequence[Method], world: str) -> Iterator[
     yield (
         f"{protocol.agents} test agents of {protocol.environments} environments each, {protocol.updates} updates; "
         "reward of a step in the last sixth, with its 95% interval over agents, and over meta-seeds where "
-        "there are several ([Student's, both being random](intervals.md)). The default rate of a learned optimizer is the one that it was meta-trained at; the best "
+        "there are several ([Student's, both being random](intervals.md)). The default rate of a learned optimizer is "
+        "the one that it was meta-trained at; the best "
         f"rate is that of other agents, among {', '.join(f'{one:g}' for one in RATES)} and, while the highest is best, "
         f"{', '.join(f'{one:g}' for one in FURTHER)}.\n"
     )
@@ -203,9 +204,11 @@ def _by_rate(runs: Sequence[TrainingRecord], optimizer: str, **options: object) 
 
 def _at_best_rate(seeds: Sequence[ByRate]) -> tuple[str, Float64] | None:
     """Each seed's rate with the highest AUC on the tuning trials, and AUC [S, N] of the test trials at it."""
-    best = [max(one["tuning"], key=lambda rate, own=one: own["tuning"][rate].mean(), default=None) for one in seeds]
-    found = [one["test"][rate] for one, rate in zip(seeds, best, strict=True) if rate in one["test"]]
-    return (", ".join(f"{rate:g}" for rate in best), np.stack(found)) if len(found) == len(seeds) else None
+    best = [max((float(auc.mean()), rate) for rate, auc in one["tuning"].items())[1] for one in seeds if one["tuning"]]
+    if len(best) < len(seeds) or any(rate not in one["test"] for one, rate in zip(seeds, best, strict=True)):
+        return None
+    scores = np.stack([one["test"][rate] for one, rate in zip(seeds, best, strict=True)])
+    return ", ".join(f"{rate:g}" for rate in best), scores
 
 
 def _interval(values: Float64, digits: int = 4, sign: str = "") -> str:

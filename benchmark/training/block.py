@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from ...baselines.optimizers.lookup import build_optimizer, rule_code
@@ -52,7 +51,7 @@ def train_block(task: Message, send: Send) -> None:
         except TiplBenchError as error:
             send({"error": str(error)})
             return
-        except (OSError, SafetensorError) as error:
+        except OSError as error:
             send({"error": f"{task['folder']}: {reason(error)}. Finished trials are kept; the same command goes on."})
             return
         except Exception as error:  # an optimizer of anyone's

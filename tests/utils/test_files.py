@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.small_collections import contents
+from safetensors import SafetensorError
 from safetensors.numpy import save_file
 from tipl_bench.utils.files import replace_atomically, sha256, write_text
 
@@ -97,3 +99,14 @@ def test_a_file_gets_the_mode_of_any_new_file_whatever_writes_it(folder, mask):
     finally:
         os.umask(before)
     assert stat.S_IMODE((folder / "weights.safetensors").stat().st_mode) == 0o666 & ~mask
+
+
+def test_a_disk_that_is_full_is_an_error_of_the_system_whatever_writes(folder):
+    def save() -> None:
+        with replace_atomically(folder / "weights.safetensors"):
+            raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        save()
+    assert caught.value.errno == errno.ENOSPC
+    assert [*folder.iterdir()] == []
