@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -12,10 +13,12 @@ from ..utils.errors import PredictorError
 from .options import build_options
 from .plugins.discovery import IN_TREE
 from .plugins.lookup import predictor_type
-from .predictor import Array, Contexts, FitTask, Options, Predictor, Weights
+from .predictor import Array, Contexts, FitCurve, FitTask, Options, Predictor, TrainingState, Weights
 
 CONTEXT = "context"
 """Name of the state's entry that holds the length of the contexts that the members were fitted on."""
+TRAINING = "training."
+"""Before the names of what the training of a member keeps."""
 
 
 class EnsembleOptions(Options):
@@ -73,17 +76,33 @@ class Ensemble(Predictor[EnsembleOptions]):
         return predictor_type(self.options.model).consumes
 
     def fit(self, task: FitTask) -> None:
-        """Fit the members one after the other."""
+        """Fit the members one after the other; what is kept has those that are done, and how far the next one is."""
         self.device, self.context, count = task.device, task.context, self.options.members
-        members = []
-        for number in range(count):
+        members, resume = self._resumed(task.resume)
+        for number in range(len(members), count):
             member = self._member()
-            progress = _part(task.progress, number, count)
-            # A curve of its own, which is not kept: steps of a run's curve rise. Nor is the state of its training.
-            seed = count * task.seed + number
-            member.fit(FitTask(task.train, task.validation, task.horizon, task.context, task.device, seed, progress))
+            own = replace(
+                task,
+                seed=count * task.seed + number,
+                progress=_part(task.progress, number, count),
+                curve=FitCurve(),  # of its own, and not kept: steps of a run's curve rise
+                resume=resume,
+                keep=lambda state: task.keep(_kept(members, state)),
+            )
+            member.fit(own)
             members.append(member)
+            resume = None
+            if len(members) < count:
+                task.keep(_kept(members, None))
         self.members = members
+
+    def _resumed(self, kept: TrainingState | None) -> tuple[list[Predictor[Any]], TrainingState | None]:
+        """The members that were done, and what the next one kept."""
+        if kept is None:
+            return [], None
+        members = [self._loaded(number, kept.arrays) for number in range(kept.values["done"])]
+        values = kept.values["values"]
+        return members, None if values is None else TrainingState(_below(TRAINING, kept.arrays), values)
 
     def predict(self, contexts: Contexts, horizon: int) -> Weights:
         """See `Predictor.predict`."""
@@ -98,8 +117,7 @@ class Ensemble(Predictor[EnsembleOptions]):
         """See `Predictor.state`."""
         if not self.members:
             return {}
-        states = {f"{n}.{name}": array for n, one in enumerate(self.members) for name, array in one.state().items()}
-        return states | {CONTEXT: np.array([self.context])}
+        return _states(self.members) | {CONTEXT: np.array([self.context])}
 
     @property
     def parameter_count(self) -> int:
@@ -108,14 +126,14 @@ class Ensemble(Predictor[EnsembleOptions]):
 
     def load_state(self, state: Mapping[str, Array]) -> None:
         """See `Predictor.load_state`."""
-        self.context, members = int(state[CONTEXT][0]), []
-        for number in range(self.options.members):
-            prefix, member = f"{number}.", self._member()
-            member.device = self.device
-            own = {name.removeprefix(prefix): array for name, array in state.items() if name.startswith(prefix)}
-            member.load_state(own)
-            members.append(member)
-        self.members = members
+        self.context = int(state[CONTEXT][0])
+        self.members = [self._loaded(number, state) for number in range(self.options.members)]
+
+    def _loaded(self, number: int, state: Mapping[str, Array]) -> Predictor[Any]:
+        member = self._member()
+        member.device = self.device
+        member.load_state(_below(f"{number}.", state))
+        return member
 
     def _member(self) -> Predictor[Any]:
         kind = predictor_type(self.options.model)
@@ -126,6 +144,20 @@ class Ensemble(Predictor[EnsembleOptions]):
             )
         member: Predictor[Any] = kind(build_options(kind, self.options.budget, (), self.context))
         return member
+
+
+def _states(members: Sequence[Predictor[Any]]) -> dict[str, Array]:
+    return {f"{number}.{name}": array for number, one in enumerate(members) for name, array in one.state().items()}
+
+
+def _below(prefix: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+
+def _kept(members: Sequence[Predictor[Any]], state: TrainingState | None) -> TrainingState:
+    """The fitted states of members, and how far the one after them has come, if it has begun."""
+    own = {} if state is None else {f"{TRAINING}{name}": array for name, array in state.arrays.items()}
+    return TrainingState(_states(members) | own, {"done": len(members), "values": state and dict(state.values)})
 
 
 def _part(report: Callable[[int, int, str], None], number: int, count: int) -> Callable[[int, int, str], None]:

@@ -64,6 +64,34 @@ def test_when_a_fit_is_killed_half_way_then_it_goes_on_to_the_same_bits(model, o
     assert resumed_curve.tobytes() == curve.tobytes()
 
 
+@pytest.mark.parametrize("within", [True, False])
+def test_when_an_ensemble_is_killed_then_members_that_are_done_stay(within, one_thread, smooth, monkeypatch):
+    """Killed within the second member, and between the two."""
+    monkeypatch.setattr(torch_predictor, "KEEP_EVERY", 0.0)
+    kind, split = predictor_type("ensemble"), smooth.manifest.split
+    trials = smooth.trials(split.train), smooth.trials(split.validation)
+    kept: list[TrainingState] = []
+
+    def keep(state: TrainingState) -> None:
+        copied = {name: np.array(array) for name, array in state.arrays.items()}
+        kept.append(TrainingState(copied, json.loads(json.dumps(state.values))))
+        if state.values["done"] == 1 and (state.values["values"] is not None) is within:
+            raise KilledError
+
+    def fit(**settings):
+        predictor = kind(build_options(kind, "smoke", (), 20))
+        seen: list[int] = []
+        predictor.fit(FitTask(*trials, 10, 20, seed=3, progress=lambda done, *_: seen.append(done), **settings))
+        return {name: array.tobytes() for name, array in predictor.state().items()}, seen
+
+    whole, steps = fit()
+    with pytest.raises(KilledError):
+        fit(keep=keep)
+    resumed, rest = fit(resume=kept[-1])
+    assert resumed == whole
+    assert len(rest) <= len(steps) // 2
+
+
 def test_when_a_fit_is_short_then_nothing_is_kept(smooth):
     fitted("mlp", smooth, keep=lambda state: pytest.fail("a state was kept"))
 
