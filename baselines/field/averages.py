@@ -21,6 +21,7 @@ class EMAOptions(Options):
 class EMA(Predictor[EMAOptions]):
     """Exponential moving average of the context, begun at its oldest checkpoint; the same at all horizons.
 
+    phi(t + h) = a(t), a(k) = decay a(k - 1) + (1 - decay) phi(k), and a is phi at the context's oldest checkpoint.
     Polyak and Juditsky (1992), with a decay as in Izmailov et al. (2018) and their successors. It lags behind training,
     so its weight error is above persistence's; what it is here for is its gain.
     """
@@ -46,8 +47,9 @@ class LAWAOptions(Options):
 
 
 class LAWA(Predictor[LAWAOptions]):
-    """Mean of the last checkpoints; the same at all horizons.
+    """Mean of the last n = `points` checkpoints; the same at all horizons.
 
+    phi(t + h) = (phi(t - n + 1) + ... + phi(t)) / n.
     Latest weight averaging, Kaddour (2022). One checkpoint makes it persistence.
     """
 

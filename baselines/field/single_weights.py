@@ -15,7 +15,8 @@ class Introspection(PerWeight):
 
     Sinha, Sarkar, Mukherjee and Krishnamurthy (ICLR 2017) forecast the value at 2t, far ahead, from the whole past of a
     run, and jump there a few times. Here t is the context, values are in units of its step, and all horizons are
-    answered at once; so is the next checkpoint, where values far apart say little.
+    answered at once; so is the next checkpoint, where values far apart say little. With s the step, L the context and
+    x(q) = (w(t - (1 - q)(L - 1)) - w(t)) / s: w(t + h) = w(t) + s (B relu(A [x(0.7), x(0.4), x(0)] + a) + b)_h.
     """
 
     name: ClassVar[str] = "introspection"
@@ -40,7 +41,8 @@ class Farcasting(PerWeight):
     """One linear layer on a weight's first and last value, for all horizons at once.
 
     arXiv 2505.02714 asks whether a weight's end can be told from its beginning; its simplest model is this one. In
-    values relative to the origin it has one coefficient and one constant at each horizon.
+    values relative to the origin it has one coefficient and one constant at each horizon, in units of the step s:
+    w(t + h) = w(t) + a_h (w(t - L + 1) - w(t)) + b_h s.
     """
 
     name: ClassVar[str] = "farcasting"
