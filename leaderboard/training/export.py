@@ -9,7 +9,7 @@ from ...benchmark.intervals import UNDEFINED, Estimate
 from ...benchmark.training.metrics import METRICS
 from ..render.escaping import csv_line
 from .evidence import TrainingEvidence
-from .presentation import INTRODUCTION, LEVEL, presented
+from .presentation import INTRODUCTION, LEVEL, across, presented
 from .table import COMPARISON_METRICS, TrainingComparison, TrainingRow, TrainingTable
 
 REFERENCES = ("tuned adam", "best plain", "control")
@@ -34,6 +34,7 @@ def page_data(tables: Sequence[TrainingTable]) -> dict[str, Any]:
     }
     return {
         "introduction": INTRODUCTION,
+        "across": [one.model_dump() for one in [across(tables)] if one],
         "metrics": metrics | {"better": BETTER},
         "tables": [_page_table(table) for table in tables],
     }

@@ -99,13 +99,45 @@ def presented(table: TrainingTable) -> tuple[Presented, ...]:
     return rows, beside
 
 
+def across(tables: Sequence[TrainingTable]) -> Presented | None:
+    """Methods at their default that were run in all of several environments, beside each environment's tuned Adam."""
+    rows = []
+    for method in sorted({row.method for table in tables for row in table.rows if "default" in row.role.split(", ")}):
+        found = [row.against.get("tuned adam") for table in tables for row in table.rows if row.method == method]
+        estimates = [one.estimates["auc"] for one in found if one is not None]
+        if len(estimates) == len(tables) > 1:
+            shown = [number(one.value, 3, sign=True) for one in estimates]
+            rows.append((method, *_pair(_averaged(estimates), 3, sign=True), *shown))
+    if not rows:
+        return None
+    return Presented(
+        title="Across environments",
+        about="Methods at their default settings that were run in all environments: AUC less that of each "
+        "environment's tuned Adam. The interval of the mean takes those of the environments as independent, and is of "
+        "these environments.",
+        headings=("method", "mean", "95% interval", *(table.environment for table in tables)),
+        rows=tuple(rows),
+    )
+
+
+def _averaged(estimates: Sequence[Estimate]) -> Estimate:
+    """The mean of independent estimates; without an interval if one has none."""
+    mean = sum(one.value or 0.0 for one in estimates) / len(estimates)
+    widths = [one.high - one.low for one in estimates if one.high is not None and one.low is not None]
+    if len(widths) < len(estimates):
+        return Estimate(mean, None, None)
+    half = sum(width**2 for width in widths) ** 0.5 / 2 / len(widths)
+    return Estimate(mean, mean - half, mean + half)
+
+
 def markdown(tables: Sequence[TrainingTable]) -> str:
     """The section of `leaderboard/README.md`; empty without tables."""
     if not tables:
         return ""
     lines = ["# Training track", "", markdown_text(INTRODUCTION, longest=2000), ""]
     lines += ["[docs/training-track.md](../docs/training-track.md) explains protocol and metrics.", ""]
-    for one in (part for table in tables for part in presented(table)):
+    overall = across(tables)
+    for one in (*((overall,) if overall else ()), *(part for table in tables for part in presented(table))):
         cells = (
             one.headings,
             ["---"] * len(one.headings),

@@ -30,3 +30,23 @@ def test_each_of_the_meta_parameters_that_ship_is_a_method_of_its_own(tmp_path):
         for name in names
     ]
     assert [family(one) for one in runs] == [f"optim4rl({name})" for name in names]
+
+
+def test_across_environments_the_interval_of_the_mean_is_that_of_independent_ones(tmp_path):
+    runs = {
+        "tuning": training_run(tmp_path / "tuning", 1.2, "adam", (), ["learning_rate=0.0006"], split="tuning"),
+        "tuned": training_run(tmp_path / "tuned", 1.2, "adam", (), ["learning_rate=0.0006"], seed=1),
+        "default": training_run(tmp_path / "default", 1.0, seed=2),
+    }
+    for name in runs:
+        add(tmp_path / name, tmp_path / "records")
+    (one,) = tables(tmp_path / "records")
+    assert presentation.across([one]) is None
+    found = presentation.across([one, one.model_copy(update={"environment": "Other-v0"})])
+    difference = next(row for row in one.rows if row.method == "adam").against["tuned adam"].estimates["auc"]
+    half = (difference.high - difference.low) / 2 / 2**0.5
+    mean = f"{difference.value:+.3f}"
+    interval = f"[{difference.value - half:.3f}, {difference.value + half:.3f}]"
+    assert found.headings[3:] == ("InvertedPendulum-v4", "Other-v0")
+    assert found.rows == (("adam", mean, interval, mean, mean),)
+    assert "## Across environments" in presentation.markdown([one, one.model_copy(update={"environment": "Other-v0"})])

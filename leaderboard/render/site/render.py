@@ -21,7 +21,7 @@ FOLDER = "parts"
 LISTENER = "leaderboardPart"
 """The page's global function that every script of `parts/` calls."""
 MAX_EMBEDDED_ROWS = 500
-NO_TRAINING: Mapping[str, Any] = {"introduction": "", "metrics": {}, "tables": ()}
+NO_TRAINING: Mapping[str, Any] = {"introduction": "", "metrics": {}, "across": (), "tables": ()}
 STYLES = ("base", "controls", "table", "charts", "details")
 SCRIPTS = (
     "text", "dom", "copying", "data", "loading", "state", "selection", "scales", "charts", "cost_chart",

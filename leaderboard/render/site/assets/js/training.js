@@ -10,10 +10,10 @@ const training = (() => {
 
   function listen(changed) {
     change = changed;
-    const { introduction, tables } = data.about.training;
+    const { introduction, across, tables } = data.about.training;
     place.hidden = !tables.length;
     if (!tables.length) return;
-    place.replaceChildren(html("h2", { id: "training-title" }, "Training track"), html("p", {}, introduction), ...tables.flatMap(environment));
+    place.replaceChildren(html("h2", { id: "training-title" }, "Training track"), html("p", {}, introduction), ...across.flatMap(plain), ...tables.flatMap(environment));
     new ResizeObserver(() => drawPlots()).observe(place);
   }
 
@@ -32,10 +32,15 @@ const training = (() => {
       curves, widget.element,
       html("div", { class: "runs" }, dom.table(text.clean(table.title, LONGEST), table.headings.map(cell), table.rows.map(([method, ...rest], index) => [first(rows[index], method), ...rest.map(cell)]))),
       file && html("p", { class: "soft" }, "This table: ", file, ", every metric with its interval."),
-      ...table.beside.flatMap(({ title, about, headings, rows: lines }) => [
-        html("h3", {}, cell(title)), html("p", { class: "soft" }, bdi(about, 500)),
-        dom.table(text.clean(title, LONGEST), headings.map(cell), lines.map(line => line.map(cell)))]),
+      ...table.beside.flatMap(plain),
     ].filter(Boolean);
+  }
+
+  // A table of text alone.
+  function plain({ title, about, headings, rows }) {
+    return [
+      html("h3", {}, cell(title)), html("p", { class: "soft" }, bdi(about, 500)),
+      html("div", { class: "runs" }, dom.table(text.clean(title, LONGEST), headings.map(cell), rows.map(line => line.map(cell))))];
   }
 
   // The references, and the first rows of the table beside them.
