@@ -47,6 +47,24 @@ Of the bundled board under protocol 2, in skill; the numbers are below and on th
   trials instead of 30: 0.04 of skill ([scaling](scaling.md)).
 - What `autoregression`, `mlp` and `tipl` learn on Hopper has five sixths of their own skill on InvertedDoublePendulum.
 
+## Beside other implementations
+
+Mean skill in the learning phase of the bundled dataset under protocol 1, `quick`, seed 0, of the field's methods here
+(`tipl-bench run --model holt --env InvertedPendulum-v4 --protocol 1 --no-returns --limit 100000`) and as implementations
+that others made of them had it. `pytest -m slow tests/benchmark/test_independent_implementations.py` repeats it.
+
+| method | here | there |
+| --- | --- | --- |
+| `holt` | 0.307 | 0.31 |
+| `wnn` | 0.301 | 0.26 to 0.28 |
+| `introspection` | 0.281 | 0.18 to 0.21 |
+| `dmd` | 0.084 | 0.11 |
+| `mean-trajectory` | -0.018 | 0.00 |
+| `lawa`, `ema` | -3.7, -34 | far below 0 |
+| `wnn-plus` with its released weights (`weights=PATH`), `stride=1 scale=1` | 0.176 | 0.18 |
+| the same with stride and scale from the validation trials | 0.221 | 0.23 |
+| `nino` with its released weights, stride and scale from the validation trials | 0.159 | 0.17 |
+
 ## What was aimed at
 
 | aim on the bundled board | reached |
