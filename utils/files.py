@@ -16,8 +16,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from safetensors import SafetensorError
-
 from .errors import DatasetError, reason
 
 CHUNK = 1 << 20
@@ -56,9 +54,9 @@ def replace_atomically(path: Path) -> Iterator[Path]:
         sync(temporary)
         temporary.replace(path)
         sync(path.parent)
-    except SafetensorError as error:
+    except Exception as error:  # safetensors' own class, which would have to be imported
         number = re.search(r"\(os error (\d+)\)", str(error))
-        if number is None:
+        if number is None or isinstance(error, OSError):
             raise
         raise OSError(int(number[1]), os.strerror(int(number[1])), str(temporary)) from error
     finally:

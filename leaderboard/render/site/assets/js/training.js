@@ -40,7 +40,7 @@ const training = (() => {
   function plain({ title, about, headings, rows }) {
     return [
       html("h3", {}, cell(title)), html("p", { class: "soft" }, bdi(about, 500)),
-      html("div", { class: "runs" }, dom.table(text.clean(title, LONGEST), headings.map(cell), rows.map(line => line.map(cell))))];
+      dom.table(text.clean(title, LONGEST), headings.map(cell), rows.map(line => line.map(cell)))];
   }
 
   // The references, and the first rows of the table beside them.
