@@ -51,7 +51,8 @@ Of the bundled board under protocol 2, in skill; the numbers are below and on th
 
 Mean skill in the learning phase of the bundled dataset under protocol 1, `quick`, seed 0, of the field's methods here
 (`tipl-bench run --model holt --env InvertedPendulum-v4 --protocol 1 --no-returns --limit 100000`) and as other
-implementations of them had it. `pytest -m slow tests/benchmark/test_independent_implementations.py` repeats it.
+implementations of them had it. `pytest -m slow tests/benchmark/test_independent_implementations.py` repeats the first
+five.
 
 | method | here | there |
 | --- | --- | --- |
