@@ -60,11 +60,9 @@ class Row:
 
         Its interval is over test trials and seeds, crossed, with each trial's part of a skill to first order.
         """
-        first, last = (self.ratios(self.curve.trials[end]) for end in (0, -1))
-        both = sorted({*first} & {*last})
-        if not both:
+        parts = self._gains()
+        if not len(parts):
             return intervals.UNDEFINED
-        parts = np.array([_by_trial(*last[seed]) - _by_trial(*first[seed]) for seed in both])
         return intervals.crossed(parts, self.curve.study.protocol.confidence)
 
     def cell(self, count: int) -> str:
@@ -80,8 +78,12 @@ class Row:
     @property
     def has_seeds(self) -> bool:
         """Whether several seeds have both the fewest trials and the most."""
+        return len(self._gains()) > 1
+
+    def _gains(self) -> Float64:
+        """Each test trial's part of the gain, [S, K], of the seeds that have both the fewest trials and the most."""
         first, last = (self.ratios(self.curve.trials[end]) for end in (0, -1))
-        return len({*first} & {*last}) > 1
+        return np.array([_by_trial(*last[seed]) - _by_trial(*first[seed]) for seed in sorted({*first} & {*last})])
 
     @property
     def parameters(self) -> int | None:

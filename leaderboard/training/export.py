@@ -34,7 +34,7 @@ def page_data(tables: Sequence[TrainingTable]) -> dict[str, Any]:
     }
     return {
         "introduction": INTRODUCTION,
-        "across": [one.model_dump() for one in [across(tables)] if one],
+        "across": [one.model_dump() for one in across(tables)],
         "metrics": metrics | {"better": BETTER},
         "tables": [_page_table(table) for table in tables],
     }

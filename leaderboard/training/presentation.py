@@ -99,7 +99,7 @@ def presented(table: TrainingTable) -> tuple[Presented, ...]:
     return rows, beside
 
 
-def across(tables: Sequence[TrainingTable]) -> Presented | None:
+def across(tables: Sequence[TrainingTable]) -> tuple[Presented, ...]:
     """Methods at their default that were run in all of several environments, beside each environment's tuned Adam."""
     rows = []
     for method in sorted({row.method for table in tables for row in table.rows if "default" in row.role.split(", ")}):
@@ -109,8 +109,8 @@ def across(tables: Sequence[TrainingTable]) -> Presented | None:
             shown = [number(one.value, 3, sign=True) for one in estimates]
             rows.append((method, *_pair(_averaged(estimates), 3, sign=True), *shown))
     if not rows:
-        return None
-    return Presented(
+        return ()
+    overall = Presented(
         title="Across environments",
         about="Methods at their default settings that were run in all environments: AUC less that of each "
         "environment's tuned Adam. The interval of the mean takes those of the environments as independent, and is of "
@@ -118,6 +118,7 @@ def across(tables: Sequence[TrainingTable]) -> Presented | None:
         headings=("method", "mean", "95% interval", *(table.environment for table in tables)),
         rows=tuple(rows),
     )
+    return (overall,)
 
 
 def _averaged(estimates: Sequence[Estimate]) -> Estimate:
@@ -136,8 +137,7 @@ def markdown(tables: Sequence[TrainingTable]) -> str:
         return ""
     lines = ["# Training track", "", markdown_text(INTRODUCTION, longest=2000), ""]
     lines += ["[docs/training-track.md](../docs/training-track.md) explains protocol and metrics.", ""]
-    overall = across(tables)
-    for one in (*((overall,) if overall else ()), *(part for table in tables for part in presented(table))):
+    for one in (*across(tables), *(part for table in tables for part in presented(table))):
         cells = (
             one.headings,
             ["---"] * len(one.headings),

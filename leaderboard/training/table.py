@@ -173,7 +173,7 @@ def table(environment: str, records: Mapping[str, TrainingRecord]) -> TrainingTa
         trials=first.key.trials,
         environment_steps=_steps(first),
         references=references,
-        untuned=tuple(row.id for row in rows if row.id in _untuned(tests, tuning, references["best plain"])),
+        untuned=_untuned(tests, tuning, references["best plain"]),
         rows=tuple(rows),
     )
 
@@ -206,13 +206,14 @@ def _references(
 
 def _untuned(
     tests: Mapping[str, TrainingRecord], tuning: Mapping[str, Sequence[TrainingRecord]], best: str
-) -> set[str]:
-    """The plain rows above the best plain method that could not be it."""
-    return {
+) -> tuple[str, ...]:
+    """The plain rows above the best plain method that could not be it, the highest AUC first."""
+    above = [
         name
         for name, record in tests.items()
         if not _jumps(record) and family(record) not in tuning and _auc(record) > _auc(tests[best])
-    }
+    ]
+    return tuple(sorted(above, key=lambda name: -_auc(tests[name])))
 
 
 def _steps(record: TrainingRecord) -> int:

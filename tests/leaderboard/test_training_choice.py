@@ -41,8 +41,8 @@ def test_across_environments_the_interval_of_the_mean_is_that_of_independent_one
     for name in runs:
         add(tmp_path / name, tmp_path / "records")
     (one,) = tables(tmp_path / "records")
-    assert presentation.across([one]) is None
-    found = presentation.across([one, one.model_copy(update={"environment": "Other-v0"})])
+    assert presentation.across([one]) == ()
+    (found,) = presentation.across([one, one.model_copy(update={"environment": "Other-v0"})])
     difference = next(row for row in one.rows if row.method == "adam").against["tuned adam"].estimates["auc"]
     half = (difference.high - difference.low) / 2 / 2**0.5
     mean = f"{difference.value:+.3f}"
