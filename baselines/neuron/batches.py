@@ -13,6 +13,7 @@ from ...rl import PolicyLayout
 from ..fitting.windows import TrainingWindows
 from .graph import flip_signs, sample_units
 from .network import NeuronNetwork
+from .statistics import Statistics
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class Batch:
         The displacements to forecast, [B, P, H] in units of the step; empty where they are not known.
     sizes
         Units of each layer.
+    statistics
+        What else the windows show, for a network that takes it.
     """
 
     known: Tensor
@@ -36,6 +39,7 @@ class Batch:
     size: Tensor
     ahead: Tensor
     sizes: tuple[int, ...]
+    statistics: Statistics | None = None
 
     @classmethod
     def of(
@@ -46,6 +50,7 @@ class Batch:
         sizes: tuple[int, ...],
         device: str,
         horizon: int = 0,
+        statistics: Statistics | None = None,
     ) -> Batch:
         """Of the checkpoints [B, L + horizon, P] of some windows, and the step of each, [B]."""
         values = torch.from_numpy(np.ascontiguousarray(weights.transpose(0, 2, 1))).to(device)  # [B, P, L + horizon]
@@ -59,13 +64,14 @@ class Batch:
             step.log(),
             (values[..., context:] - origin) / step[:, None, None],
             sizes,
+            statistics,
         )
 
     def displacement(self, network: NeuronNetwork) -> Tensor:
         """The ridge line and what the network adds, [B, P, H]."""
         line = self.known[..., :-1].flip(-1) @ network.ridge[self.position].transpose(1, 2)
-        found: Tensor = line + network(self.known, self.position, self.size / 3 + 2, self.sizes)
-        return found
+        found: Tensor = network(self.known, self.position, self.size / 3 + 2, self.sizes, self.statistics)
+        return line + found
 
     def missed(self, network: NeuronNetwork) -> Tensor:
         """The error of the forecast displacements, [B, P, H]."""
@@ -81,6 +87,7 @@ def draw(
     device: str,
     *,
     flip: bool,
+    statistics: bool,
 ) -> Batch:
     """`count` random windows of the parameters between some of the hidden units, with their signs flipped or not."""
     columns, sizes = sample_units(layout, units, rng)
@@ -88,4 +95,7 @@ def draw(
     weights = np.stack([windows.weights(row, columns) for row in rows])
     if flip:
         weights *= flip_signs(sizes, count, rng)[:, None, : len(columns)]  # a categorical policy has no log-stds
-    return Batch.of(weights, windows.position[rows], windows.step(rows), sizes, device, windows.horizon)
+    shown = None
+    if statistics:
+        shown = Statistics.join([Statistics.of(windows.contexts(row), windows.context, device) for row in rows])
+    return Batch.of(weights, windows.position[rows], windows.step(rows), sizes, device, windows.horizon, shown)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ...rl import PolicyLayout
 from .graph import Values, join, split
+from .statistics import Statistics, StatisticsEmbedding
 
 
 class Round(nn.Module):
@@ -88,6 +89,8 @@ class NeuronNetwork(nn.Module):
         Differences of a context, places within an iteration, and H.
     width, rounds, heads
         C, rounds of messages, and heads of attention.
+    statistics
+        Whether it is given `Statistics` too.
     """
 
     ridge: Tensor
@@ -95,7 +98,7 @@ class NeuronNetwork(nn.Module):
 
     def __init__(
         self, *, inputs: int, outputs: int, layers: int, lags: int, positions: int, horizon: int, width: int,
-        rounds: int, heads: int,
+        rounds: int, heads: int, statistics: bool = False,
     ) -> None:  # fmt: skip
         super().__init__()
         self.register_buffer("ridge", torch.zeros(positions, horizon, lags))
@@ -105,14 +108,18 @@ class NeuronNetwork(nn.Module):
         self.place, self.size = nn.Embedding(positions, width), nn.Linear(1, width)
         self.rounds = nn.ModuleList(Round(width, heads) for _ in range(rounds))
         self.edge_head, self.bias_head, self.log_std_head = (_head(width, horizon) for _ in range(3))
+        self.statistics = StatisticsEmbedding(width) if statistics else None
 
     @classmethod
-    def of(cls, layout: PolicyLayout, ridge: npt.NDArray[np.float64], options: Any) -> NeuronNetwork:
+    def of(
+        cls, layout: PolicyLayout, ridge: npt.NDArray[np.float64], options: Any, *, statistics: bool = False
+    ) -> NeuronNetwork:
         """An untrained one for policies of a layout, on top of a ridge line [positions, H, lags]."""
         positions, horizon, lags = ridge.shape
         network = cls(
             inputs=layout.observation_size, outputs=layout.action_size, layers=len(layout.sizes) - 1, lags=lags,
             positions=positions, horizon=horizon, width=options.width, rounds=options.rounds, heads=options.heads,
+            statistics=statistics,
         )  # fmt: skip
         network.ridge.copy_(torch.from_numpy(ridge))
         return network
@@ -122,7 +129,14 @@ class NeuronNetwork(nn.Module):
         """Observations, layers of weights and actions of the policies that it is for."""
         return self.input.num_embeddings, self.edge_layer.num_embeddings, self.output.num_embeddings
 
-    def forward(self, known: Tensor, position: Tensor, size: Tensor, sizes: tuple[int, ...]) -> Tensor:
+    def forward(
+        self,
+        known: Tensor,
+        position: Tensor,
+        size: Tensor,
+        sizes: tuple[int, ...],
+        statistics: Statistics | None = None,
+    ) -> Tensor:
         """Displacements [B, P, H] in units of the window's step.
 
         Parameters
@@ -133,6 +147,8 @@ class NeuronNetwork(nn.Module):
             [B]: the origin's place within its iteration, and the logarithm of the window's step.
         sizes
             Units of each layer, observation to action; P may be of some of the hidden units alone.
+        statistics
+            Of the windows, for a network that takes them.
         """
         parts = split(known, sizes)
         everywhere = (self.place(position) + self.size(size[:, None]))[:, None]
@@ -143,6 +159,9 @@ class NeuronNetwork(nn.Module):
         nodes[-1] = nodes[-1] + self.output.weight
         if deviations := parts.log_std.shape[1]:  # of a Gaussian policy
             nodes[-1] = nodes[-1] + self.log_std(parts.log_std)
+        if self.statistics is not None:
+            overall, inputs = self.statistics(statistics)
+            nodes = [nodes[0] + overall + inputs, *(node + overall for node in nodes[1:])]
         for round_ in self.rounds:
             edges, nodes = round_(edges, nodes)
         return join(

@@ -19,6 +19,7 @@ from ..fitting.windows import TrainingWindows
 from ..predictor import Array, Contexts, FitTask, Options, Weights, check_reach
 from .batches import Batch, draw
 from .network import NeuronNetwork
+from .statistics import Statistics
 
 CHUNK_PARAMETERS = 20_000
 VALIDATION_BATCHES = 8
@@ -39,7 +40,7 @@ class NeuronOptions(Options):
     """Windows per batch."""
     units: int = Field(64, ge=1)
     """Units sampled from each hidden layer of more, another sample each batch. A batch costs their square: of policies
-    of 64 units, `quick` takes two hours with 64 and seven minutes with 16."""
+    of 64 units, 2,000 batches take two hours with 64 and seven minutes with 16."""
     converged: float = Field(0.1, ge=0, le=1)
     """How often windows are drawn where the training return has levelled, as a share of the others."""
     learning_rate: float = Field(2e-3, gt=0)
@@ -70,10 +71,11 @@ class TIPLNeuron(TorchPredictor[NeuronOptions, NeuronNetwork]):
     name: ClassVar[str] = "tipl-neuron"
     version: ClassVar[int] = 1
     summary: ClassVar[str] = "Transformer over the policy's neurons, all horizons at once, on top of the ridge line."
+    reads_statistics: ClassVar[bool] = False
     options_type: ClassVar[type[Any]] = NeuronOptions
     budgets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "smoke": {"width": 16, "rounds": 1, "windows": 8, "units": 8, "steps": 20, "warmup": 5, "validate_every": 20},
-        "quick": {"steps": 2_000},
+        "quick": {"steps": 2_000, "units": 16},
         "standard": {"steps": 8_000},
         "paper": {"steps": 100_000},
     }
@@ -98,12 +100,15 @@ class TIPLNeuron(TorchPredictor[NeuronOptions, NeuronNetwork]):
         )
         layout = task.train[0].layout
         with seeded(task.seed, task.device):
-            network = self.network = NeuronNetwork.of(layout, line.coefficients, options).to(task.device)
+            network = NeuronNetwork.of(layout, line.coefficients, options, statistics=self.reads_statistics)
+            self.network = network.to(task.device)
+        if network.statistics is not None:
+            network.statistics.standardise(task.train)
         weigh = (1 / torch.arange(1, task.horizon + 1)).to(task.device)
-        held_out = list(_held_out(validation, layout, options, task.device))
+        held_out = list(self._held_out(validation, layout))
 
         def loss(step: int) -> Tensor:
-            batch = draw(training, layout, options.windows, options.units, rng, task.device, flip=True)
+            batch = self._draw(training, layout, rng, flip=True)
             return (batch.missed(network).square() * weigh).mean()
 
         def validate() -> float:
@@ -115,6 +120,16 @@ class TIPLNeuron(TorchPredictor[NeuronOptions, NeuronNetwork]):
 
         train(network, loss, validate, Schedule.of(options, cosine=True), task, [rng])
 
+    def _draw(self, windows: TrainingWindows, layout: PolicyLayout, rng: np.random.Generator, *, flip: bool) -> Batch:
+        options, statistics = self.options, self.reads_statistics
+        return draw(windows, layout, options.windows, options.units, rng, self.device, flip=flip, statistics=statistics)
+
+    def _held_out(self, windows: TrainingWindows, layout: PolicyLayout) -> Iterator[Batch]:
+        """Validation batches, the same for all seeds."""
+        rng = np.random.default_rng(0)
+        for _ in range(VALIDATION_BATCHES):
+            yield self._draw(windows, layout, rng, flip=False)
+
     def build(self, state: Mapping[str, Array]) -> NeuronNetwork:
         """See `TorchPredictor.build`."""
         positions, horizon, lags = state["ridge"].shape
@@ -122,6 +137,7 @@ class TIPLNeuron(TorchPredictor[NeuronOptions, NeuronNetwork]):
             inputs=len(state["input.weight"]), outputs=len(state["output.weight"]),
             layers=len(state["edge_layer.weight"]), lags=lags, positions=positions, horizon=horizon,
             width=self.options.width, rounds=self.options.rounds, heads=self.options.heads,
+            statistics=self.reads_statistics,
         )  # fmt: skip
 
     def predict(self, contexts: Contexts, horizon: int) -> Weights:
@@ -143,15 +159,25 @@ class TIPLNeuron(TorchPredictor[NeuronOptions, NeuronNetwork]):
             rows = slice(start, start + count)
             past = contexts.weights[rows, -lags - 1 :]
             scale = np.sqrt(np.square(np.diff(past, axis=1), dtype=np.float64).mean(axis=(1, 2)))
-            batch = Batch.of(past, positions[rows], np.where(scale, scale, 1), contexts.layout.sizes, self.device)
+            shown = None
+            if self.reads_statistics:
+                shown = Statistics.of(contexts.take(np.arange(len(contexts))[rows]), lags + 1, self.device)
+            scales = np.where(scale, scale, 1)
+            batch = Batch.of(past, positions[rows], scales, contexts.layout.sizes, self.device, statistics=shown)
             with torch.no_grad():
                 ahead = batch.displacement(network)[..., :horizon].permute(0, 2, 1).cpu().numpy()
             forecast[rows] += scale.astype(np.float32)[:, None, None] * ahead
         return forecast
 
 
-def _held_out(windows: TrainingWindows, layout: PolicyLayout, options: NeuronOptions, device: str) -> Iterator[Batch]:
-    """Validation batches, the same for all seeds."""
-    rng = np.random.default_rng(0)
-    for _ in range(VALIDATION_BATCHES):
-        yield draw(windows, layout, options.windows, options.units, rng, device, flip=False)
+class TIPLNeuronStatistics(TIPLNeuron):
+    """`tipl-neuron` that is also shown the learning rate, the training return and the observation normaliser.
+
+    All neurons are told the learning rate, the return and its change over the context; each input neuron is told the
+    mean and the variance of its observation, and their change (`statistics`). All else is as in `tipl-neuron`.
+    """
+
+    name: ClassVar[str] = "tipl-neuron-statistics"
+    summary: ClassVar[str] = "tipl-neuron that also reads learning rate, return and observation statistics."
+    consumes: ClassVar[str] = "statistics"
+    reads_statistics: ClassVar[bool] = True

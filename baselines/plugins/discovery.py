@@ -20,6 +20,7 @@ IN_TREE = {
     "tipl": "tipl:TIPL",
     "tipl-pooled": "tipl:TIPLPooled",
     "tipl-neuron": "neuron:TIPLNeuron",
+    "tipl-neuron-statistics": "neuron:TIPLNeuronStatistics",
     "ensemble": "ensemble:Ensemble",
     "continuation": "continuation:Continuation",
     "holt": "field.holt:Holt",

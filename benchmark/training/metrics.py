@@ -88,6 +88,11 @@ FEWEST = 6
 """Trials of a bootstrap that are chosen by their results: of fewer, its interval is little more than their range."""
 
 
+def normalised(curves: Curves, protocol: TrainingProtocol) -> Float64:
+    """Returns [N, E] on the protocol's scale: 0 before training, 1 at its reference."""
+    return (curves.returns - protocol.initial_return) / (protocol.reference_return - protocol.initial_return)
+
+
 def trial_columns(curves: Curves, protocol: TrainingProtocol) -> dict[str, Float64]:
     """The numbers of each trial [N] that metrics are computed from.
 
@@ -95,26 +100,25 @@ def trial_columns(curves: Curves, protocol: TrainingProtocol) -> dict[str, Float
     not solved before the last evaluation, and AUC is by trapezoids between evaluations.
     """
     steps = curves.evaluated * protocol.iteration_steps
-    span = protocol.reference_return - protocol.initial_return
-    normalised = (curves.returns - protocol.initial_return) / span  # [N, E]
+    values = normalised(curves, protocol)
     widths = np.diff(steps)
-    columns = {"auc": ((normalised[:, 1:] + normalised[:, :-1]) / 2 * widths).sum(1) / steps[-1]}
+    columns = {"auc": ((values[:, 1:] + values[:, :-1]) / 2 * widths).sum(1) / steps[-1]}
     for fraction in protocol.fractions:
-        columns[STEPS[fraction]] = _crossings(normalised, steps, fraction)
-    solved = normalised >= protocol.fractions[-1]
+        columns[STEPS[fraction]] = _crossings(values, steps, fraction)
+    solved = values >= protocol.fractions[-1]
     after = np.zeros_like(solved)
     after[:, 1:] = np.maximum.accumulate(solved, axis=1)[:, :-1]
     with np.errstate(invalid="ignore"):
-        columns["kept"] = (after & (normalised >= protocol.kept_fraction)).sum(1) / after.sum(1)
+        columns["kept"] = (after & (values >= protocol.kept_fraction)).sum(1) / after.sum(1)
     columns["solved"] = solved.any(1).astype(np.float64)
     columns["final"] = curves.returns[:, steps >= (1 - protocol.final_fraction) * steps[-1]].mean(1)
     return columns
 
 
-def _crossings(normalised: Float64, steps: Any, fraction: float) -> Float64:
+def _crossings(values: Float64, steps: Any, fraction: float) -> Float64:
     """Environment steps [N] until a return is first reached, interpolated between evaluations."""
-    found = np.full(len(normalised), float(steps[-1]))
-    for trial, curve in enumerate(normalised):
+    found = np.full(len(values), float(steps[-1]))
+    for trial, curve in enumerate(values):
         reached = np.flatnonzero(curve >= fraction)
         if not len(reached):
             continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ from .entries import Entry
 from .metric_values import SPAN_SHARE, bootstrap_settings, headline_frame, ratio_frame
 from .numbers import estimate
 from .ranking import Ranked, placed
+from .schema import Row
 
 PHASE = "learning"
 
@@ -89,6 +91,22 @@ def mean_share(parts: Sequence[EnvironmentEntries]) -> MeanOverEnvironments | No
     if not all(entry.columns(PHASE) >= {*metric.columns} for part in parts for entry in part.entries):
         return None
     return _unranked(parts, [part.labelled(ratio_frame(part.entries, PHASE, metric)) for part in parts])
+
+
+def mean_branching_share(rows: Sequence[Row]) -> Estimate | None:
+    """The mean of the rows' shares of their branching ceilings; None where one has none.
+
+    The environments' trials are independent of each other: on either side, the squared widths of their intervals add.
+    """
+    shares = [row.branching_share for row in rows]
+    values, lows, highs = (
+        np.array([np.nan if share is None else getattr(share, name) for share in shares], dtype=np.float64)
+        for name in ("value", "low", "high")
+    )
+    if np.isnan(values).any():
+        return None
+    below, above = (math.hypot(*widths) / len(shares) for widths in (values - lows, highs - values))
+    return estimate((values.mean(), values.mean() - below, values.mean() + above))
 
 
 def error_ratio(parts: Sequence[EnvironmentEntries]) -> MeanOverEnvironments:

@@ -10,7 +10,7 @@ from typing import Any
 from ...registry.catalog import catalog
 from ...registry.reference import family, version_number
 from ..statistics.across import MIN_ENVIRONMENTS_TO_RESAMPLE
-from .across import PHASE, EnvironmentEntries, error_ratio, mean_share, mean_skill
+from .across import PHASE, EnvironmentEntries, error_ratio, mean_branching_share, mean_share, mean_skill
 from .comparison_schema import BoardRanking, OverallComparison
 from .entries import Entry
 from .environment_board import greyed_reason
@@ -83,6 +83,7 @@ def _overall_rows(
             environments=environments,
             skill=skill.values[name],
             share=share.values[name] if share else None,
+            branching_share=mean_branching_share(members[name]),
             error_ratio=ratio.values[name],
             **skill.ranked.place(name),
             comparisons=[

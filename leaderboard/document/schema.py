@@ -287,6 +287,8 @@ class OverallRow(Document):
     """Mean skill over them."""
     share: Estimate | None
     """Mean over them of the share of the span ceiling; None where some records have no sums of it."""
+    branching_share: Estimate | None = later(None)
+    """Mean over them of the share of the branching ceiling; None where one of them has no such ceiling."""
     error_ratio: Estimate
     """Geometric mean over them of WPE / WPE of persistence: no environment counts more for its scale."""
     rank: int | None

@@ -173,6 +173,7 @@ def _overall(comparison: Overall, document: LeaderboardDocument) -> Cells:
     return {
         "about": comparison,
         "shares": any(row.share for row in comparison.rows),
+        "branching_shares": any(row.branching_share for row in comparison.rows),
         "rows": [
             {
                 "about": row,
@@ -182,6 +183,8 @@ def _overall(comparison: Overall, document: LeaderboardDocument) -> Cells:
                 "skill": number(row.skill.value, headline.digits),
                 "share": number((row.share or UNDEFINED).value, headline.digits),
                 "share_interval": interval(row.share or UNDEFINED, headline.digits),
+                "branching_share": number((row.branching_share or UNDEFINED).value, headline.digits),
+                "branching_share_interval": interval(row.branching_share or UNDEFINED, headline.digits),
                 "error_ratio": number(row.error_ratio.value, headline.digits),
                 "error_ratio_interval": interval(row.error_ratio, headline.digits),
                 "by_environment": [

@@ -46,7 +46,7 @@ OF_OVERALL = (
     "label", "method", "version", "consumes", "budget", "variant", "state", "disputed", "environments", "rank", "tied",
     "rows",
 )  # fmt: skip
-OF_OVERALL_ESTIMATES = ("skill", "share", "error_ratio")
+OF_OVERALL_ESTIMATES = ("skill", "share", "branching_share", "error_ratio")
 Line = dict[str, Any]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...benchmark.training.curves import Curves
+from ...benchmark.training.metrics import normalised
 from ...benchmark.training.protocol import TrainingProtocol
 from ...utils.bootstrap import bounds, draw, expanded_tail
 from ...utils.fields import Count, Document
@@ -30,9 +31,7 @@ def mean_curve(curves: Curves, protocol: TrainingProtocol) -> MeanCurve:
 
     The trapezoids under it are the run's AUC, up to rounding.
     """
-    values = (curves.returns - protocol.initial_return) / (
-        protocol.reference_return - protocol.initial_return
-    )  # [N, E]
+    values = normalised(curves, protocol)
     trials = len(values)
     drawn = draw(trials, protocol.resamples, protocol.bootstrap_seed)  # [R, N]
     weights = (drawn[..., None] == np.arange(trials)).mean(1)  # [R, N]: the share of each trial in a resample

@@ -15,7 +15,7 @@ from .table import COMPARISON_METRICS, TrainingComparison, TrainingRow, Training
 REFERENCES = ("tuned adam", "best plain", "control")
 OF_ROW = (
     "id", "method", "role", "configurations", "rests_on", "fitted_steps", "forecast", "diverged",
-    "seconds_per_million", "state_bytes", "state",
+    "seconds_per_million", "state_bytes", "state", "halfway",
 )  # fmt: skip
 BETTER = {"label": "share of the trials with the higher AUC", "digits": 2, "direction": "higher", "ratio": False}
 """How the page shows the share of trials that are better."""

@@ -21,6 +21,8 @@ HEADINGS = (
     "95% interval",
     "minus tuned Adam",
     "95% interval",
+    "steps to 50%",
+    "halfway",
     "steps to 95%",
     "of tuned Adam's",
     "95% interval",
@@ -48,16 +50,16 @@ FORECAST_HEADINGS = (
 )
 INTRODUCTION = (
     "Methods act inside PPO and are scored by return per environment step. AUC is the normalised return, mean over "
-    "the environment steps. Solved: the share of the trials that reach 95% of it; the others count as all steps of "
-    f"the training. Kept: of the trials that are solved. Differences are paired by trial; {STAR} marks those whose "
-    f"p-value (of the difference in AUC, by a paired t-test) is below {LEVEL} after Holm's correction over the "
-    "table's rows. Better: the share of trials with the higher AUC, the probability of improvement, with Wilson's "
-    "interval. Tried: how many configurations of the method ran on the tuning trials. Tuned: the one that was best "
-    "there, by AUC. Control: with the settings of a forecast's jump, along the last iteration's change exactly as far "
-    "as the predictor forecasts there, on its own path. Pretraining: environment steps, in millions, of the datasets "
-    "or the meta-training that a method rests on. "
-    "Checked: reproduced, where all trials were trained again to the end with the same curves bit for bit; replayed, "
-    "where that was done with one block of trials for ten iterations; claimed, where neither is known."
+    "the environment steps. Halfway and solved: the shares of the trials that reach 50% and 95% of it; the others "
+    "count as all steps of the training. Kept: of the trials that are solved. Differences are paired by trial; "
+    f"{STAR} marks those whose p-value (of the difference in AUC, by a paired t-test) is below {LEVEL} after Holm's "
+    "correction over the table's rows. Better: the share of trials with the higher AUC, the probability of "
+    "improvement, with Wilson's interval. Tried: how many configurations of the method ran on the tuning trials. "
+    "Tuned: the one that was best there, by AUC. Control: with the settings of a forecast's jump, along the last "
+    "iteration's change exactly as far as the predictor forecasts there, on its own path. Pretraining: environment "
+    "steps, in millions, of the datasets or the meta-training that a method rests on. Checked: reproduced, where all "
+    "trials were trained again to the end with the same curves bit for bit; replayed, where that was done with one "
+    "block of trials for ten iterations; claimed, where neither is known."
 )
 
 
@@ -90,9 +92,11 @@ def presented(table: TrainingTable) -> tuple[Presented, ...]:
     ]
     if not forecasts:
         return (rows,)
+    alone = ", ".join(row.method for row in table.rows if row.forecast and "control" not in row.against)
     beside = Presented(
         title=f"{table.environment}: forecasts",
-        about="Beside the best plain method, and beside their own controls where these were run.",
+        about="Beside the best plain method, and beside their own controls."
+        + (f" Without a control, so that the length of its steps may be all that helps: {alone}." if alone else ""),
         headings=FORECAST_HEADINGS,
         rows=tuple(forecasts),
     )
@@ -159,6 +163,8 @@ def _cells(row: TrainingRow) -> tuple[str, ...]:
         number(auc.value, 3),
         interval(auc, 3),
         *_pair(found.get("auc", UNDEFINED), 3, sign=True, mark=against),
+        number(row.estimates["steps_50"].value, 0),
+        number(row.halfway, 2),
         number(row.estimates["steps_95"].value, 0),
         *_pair(found.get("steps_95", UNDEFINED), 2),
         number(row.estimates["solved"].value, 2),

@@ -14,7 +14,7 @@ from ...baselines.optimizers.lookup import rule_type, settings_of
 from ...benchmark.intervals import Estimate
 from ...benchmark.meta_training.run import shipped_records
 from ...benchmark.record import DatasetIdentity
-from ...benchmark.training.metrics import HEADLINE, paired
+from ...benchmark.training.metrics import HEADLINE, normalised, paired
 from ...benchmark.training.protocol import MAX_CONFIGURATIONS
 from ...benchmark.training.record import RuleIdentity, TrainingRecord
 from ...benchmark.training.run import read_curves
@@ -79,6 +79,8 @@ class TrainingRow(Document):
     """The checks of its run that are known, oldest first."""
     curve: MeanCurve | None = None
     """Its mean learning curve."""
+    halfway: float | None = None
+    """The share of the trials that reach half of the rise; the others' steps to it are all steps of the training."""
 
 
 class TrainingTable(Document):
@@ -181,8 +183,11 @@ def table(environment: str, records: Mapping[str, TrainingRecord]) -> TrainingTa
 def _beside(path: Path, record: TrainingRecord) -> dict[str, Any]:
     """What files beside a record say of its row."""
     evidence = read(path, record)
-    curve = mean_curve(read_curves(path, record.key), record.key.protocol)
-    return {"state": state_of(evidence), "evidence": evidence, "curve": curve}
+    curves, protocol = read_curves(path, record.key), record.key.protocol
+    halfway = float((normalised(curves, protocol).max(1) >= protocol.fractions[0]).mean())
+    return {
+        "state": state_of(evidence), "evidence": evidence, "curve": mean_curve(curves, protocol), "halfway": halfway
+    }  # fmt: skip
 
 
 def _references(

@@ -21,13 +21,16 @@ LEARNED = [model for model in IN_TREE if predictor_type(model).fit is not Predic
 TRAINED = [model for model in LEARNED if issubclass(predictor_type(model), TorchPredictor)]
 HORIZON, CONTEXT = 3, 20
 ORIGINS = (19, 30, 41, 55, 77)
-CONSUMES = dict.fromkeys(("tipl-pooled", "mean-trajectory", "adam-moments"), "statistics")
+CONSUMES = dict.fromkeys(("tipl-pooled", "mean-trajectory", "adam-moments", "tipl-neuron-statistics"), "statistics")
 CONSUMES["continuation"] = "environment"
 every_predictor = pytest.mark.parametrize(
     "model", [pytest.param(model, marks=pytest.mark.slow) if model == "continuation" else model for model in IN_TREE]
 )
 """One of them trains PPO to forecast."""
-ABSOLUTE = ("tipl-pooled", "tipl-neuron", "continuation", "mean-trajectory", "adam-moments", "wnn-plus", "nino")
+ABSOLUTE = (
+    "tipl-pooled", "tipl-neuron", "tipl-neuron-statistics", "continuation", "mean-trajectory", "adam-moments",
+    "wnn-plus", "nino",
+)  # fmt: skip
 """Those whose forecasts are not in units of the context's own differences alone."""
 relative_predictors = pytest.mark.parametrize("model", [model for model in IN_TREE if model not in ABSOLUTE])
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tipl_bench.baselines.autoregression import Autoregression, AutoregressionOptions
 from tipl_bench.baselines.fitting.windows import TrainingWindows
-from tipl_bench.baselines.neuron import TIPLNeuron
+from tipl_bench.baselines.neuron import TIPLNeuron, TIPLNeuronStatistics
 from tipl_bench.baselines.neuron.graph import flip_signs, join, sample_units, split
 from tipl_bench.baselines.neuron.network import NeuronNetwork
 from tipl_bench.baselines.options import build_options
@@ -55,11 +55,11 @@ def permuted(layout, weights, rng):
     return weights[..., order], order
 
 
-@pytest.fixture(scope="module")
-def fitted(smooth):
+@pytest.fixture(scope="module", params=[TIPLNeuron, TIPLNeuronStatistics])
+def fitted(request, smooth):
     """A small one, trained for long enough that it is no ridge line."""
     settings_ = ("steps=30", "learning_rate=0.01", "warmup=1")
-    predictor = TIPLNeuron(build_options(TIPLNeuron, "smoke", settings_, CONTEXT))
+    predictor = request.param(build_options(request.param, "smoke", settings_, CONTEXT))
     split_ = smooth.manifest.split
     predictor.fit(FitTask(smooth.trials(split_.train), smooth.trials(split_.validation), HORIZON, CONTEXT))
     return predictor
@@ -123,6 +123,29 @@ def test_when_hidden_units_are_reordered_then_so_is_the_forecast(fitted, smooth)
     plain = fitted.predict(contexts, HORIZON)
     np.testing.assert_allclose(turned, plain[..., order], atol=1e-5)
     assert np.abs(turned - plain).max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    "change", ["learning_rate", "episodic_return", "observation_mean", "observation_variance", "environment_steps"]
+)
+def test_statistics_change_the_forecasts_of_the_predictor_that_reads_them_alone(fitted, smooth, change):
+    contexts = synthetic.contexts_of(smooth, 7, (19, 41, 77))
+    if change in contexts.columns:
+        other = replace(contexts, columns={**contexts.columns, change: contexts.columns[change] / 2 + 1})
+    else:
+        other = replace(contexts, **{change: getattr(contexts, change) * 1.5 + 0.1})
+    changed = (fitted.predict(other, HORIZON) != fitted.predict(contexts, HORIZON)).any()
+    assert changed == (fitted.consumes == "statistics" and change != "environment_steps")
+
+
+def test_what_is_not_known_of_a_trial_counts_as_the_training_trials_mean(fitted, smooth):
+    contexts = synthetic.contexts_of(smooth, 7, (19, 41, 77))
+    unknown = dict.fromkeys(("learning_rate", "episodic_return"), np.full((3, CONTEXT), np.nan))
+    forecast = fitted.predict(replace(contexts, columns={**contexts.columns, **unknown}), HORIZON)
+    assert np.isfinite(forecast).all()
+    again = type(fitted)(fitted.options)
+    again.load_state(fitted.state())
+    np.testing.assert_array_equal(again.predict(contexts, HORIZON), fitted.predict(contexts, HORIZON))
 
 
 @pytest.mark.parametrize("sizes", [(3, (4,), 1), (2, (4, 4), 2)])

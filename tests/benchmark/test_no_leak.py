@@ -22,7 +22,10 @@ QUICK = {
     "linear": ("normaliser=true",),
     "autoregression": ("normaliser=true",),
     "mlp": ("steps=30", "width=16", "windows=8", "weights=8", "learning_rate=0.01", "warmup=1", "validate_every=10"),
-    "tipl-neuron": ("steps=3", "width=8", "rounds=1", "windows=4", "learning_rate=0.01", "warmup=1"),
+    **dict.fromkeys(
+        ("tipl-neuron", "tipl-neuron-statistics"),
+        ("steps=3", "width=8", "rounds=1", "windows=4", "learning_rate=0.01", "warmup=1"),
+    ),
     "ensemble": ("model=mlp", "members=2", "budget=smoke"),
     "continuation": ("copies=1", "warmup=1", "windows=1"),
     **dict.fromkeys(("introspection", "farcasting", "wnn"), ("steps=3", "windows=4", "weights=8")),

@@ -17,7 +17,10 @@ SETTINGS = {
     "tipl": ("steps=150", "width=32", "layers=1", "learning_rate=0.003", "warmup=10", "validate_every=50"),
     "tipl-pooled": ("steps=100", "width=32", "layers=1", "rank=16", "learning_rate=0.003", "warmup=10"),
     "mlp": ("steps=300", "width=32", "learning_rate=0.003", "warmup=10", "validate_every=100"),
-    "tipl-neuron": ("steps=50", "width=8", "rounds=1", "windows=16", "warmup=10", "validate_every=25"),
+    **dict.fromkeys(
+        ("tipl-neuron", "tipl-neuron-statistics"),
+        ("steps=50", "width=8", "rounds=1", "windows=16", "warmup=10", "validate_every=25"),
+    ),
     **dict.fromkeys(("introspection", "farcasting", "wnn"), ("steps=100", "windows=16", "weights=16")),
     "wnn-plus": ("steps=100", "windows=4", "warmup=10", "validate_every=50"),
     "nino": ("steps=40", "windows=4", "warmup=10", "validate_every=20"),

@@ -77,6 +77,26 @@ def test_the_ceiling_and_each_rows_share_of_it_stand_on_its_board_alone(pinned, 
     assert "branching" not in second
 
 
+def test_across_environments_a_row_has_its_mean_share_where_all_of_them_have_a_ceiling(pinned, store, tmp_path):
+    without = built(tmp_path / "one")
+    assert {row.branching_share for row in without.overall[0].rows} == {None}
+    assert "branching" not in markdown.render(without).split("\n## ")[1]
+    paths = {"env0": pinned, "env1": ceilings.published_path("env1/ppo-v1", 2)}
+    other = synthetic_document(2 * NOISE, trials=12, horizon=3, dataset="env1/ppo-v1", protocol=2)
+    paths["env1"].write_text(other.to_json())
+    digests = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in paths.items()}
+    catalogue(store, **{name: {"ceilings.p2": digest} for name, digest in digests.items()})
+    board = built(tmp_path / "both")
+    rows = {row.id: row for row in board.rows}
+    for entry in board.overall[0].rows:
+        found, shares = entry.branching_share, [rows[name].branching_share for name in entry.rows]
+        assert found.value == pytest.approx(np.mean([share.value for share in shares]), rel=1e-5)
+        for bound in ("low", "high"):
+            widths = [getattr(share, bound) - share.value for share in shares]
+            assert abs(getattr(found, bound) - found.value) == pytest.approx(np.linalg.norm(widths) / 2, rel=1e-3)
+    assert "| share of the branching ceiling |" in markdown.render(board).split("\n## ")[1]
+
+
 def test_a_share_is_of_both_ratios_on_the_same_trials():
     stream = np.random.default_rng(0)
     gained, baseline = stream.uniform(1, 2, (8, 3)), stream.uniform(2, 3, (8, 3))

@@ -219,6 +219,7 @@ def _overall_row(entry: OverallRow, suffix: str, place: Mapping[str, int]) -> Js
         **entry.model_dump(),
         "skill": _triple(entry.skill),
         "share": _triple(entry.share or UNDEFINED),
+        "branching_share": _triple(entry.branching_share or UNDEFINED),
         "error_ratio": _triple(entry.error_ratio),
         "comparisons": [
             {

@@ -102,6 +102,7 @@ const columns = (() => {
       RANK, PREDICTOR,
       numeric("skill", "skill", entry => entry.skill[0], entry => estimate(entry.skill, data.ranking), "over its environments, learning phase, mean over horizons; with its 95% interval"),
       entriesHave("share") && numeric("share", "share of the ceiling", entry => entry.share[0], entry => plain(entry.share, text.skill), "mean over its environments of the skill's share of the span ceiling, with its 95% interval"),
+      entriesHave("branching_share") && numeric("branching", "share of the branching ceiling", entry => entry.branching_share[0], entry => plain(entry.branching_share, text.skill), "mean over its environments of the skill's share of the branching ceiling, with its 95% interval"),
       { ...numeric("error_ratio", "error ratio", entry => entry.error_ratio[0], entry => plain(entry.error_ratio, text.skill), "geometric mean over its environments of WPE / WPE of persistence, with its 95% interval; lower is better"), bestHigh: false },
       state_("the lowest state of its rows"),
       ...environments.slice(0, 12).map((environment, number) =>
