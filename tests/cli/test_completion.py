@@ -22,7 +22,7 @@ def completed(*words: str) -> list[str]:
 
 
 def test_predictors_are_completed_with_those_of_installed_packages(third_party_predictors):
-    assert completed("run", "--model", "ti") == ["tipl", "tipl-pooled", "tipl-neuron"]
+    assert completed("run", "--model", "ti") == ["tipl", "tipl-pooled", "tipl-neuron", "tipl-neuron-statistics"]
     assert "keeping" in completed("run", "--model", "")
     assert completed("models", "show", "per") == ["persistence"]
     assert completed("models", "check", "lin") == ["linear"]
