@@ -19,7 +19,7 @@ from ...utils.errors import DatasetError, OptionError, TiplBenchError
 from ...utils.files import private_files, write_text
 from ...utils.machine import cpu_name, package_versions
 from ...utils.progress import Progress, silent
-from ..forecast.windows import PHASES, EvaluationWindow, Phase, evaluation_windows
+from ..forecast.windows import PHASES, EvaluationWindow, Phase, evaluation_windows, spread_windows
 from ..protocol import CURRENT, Protocol
 from .branching import branch, check_branchable
 from .document import BranchedWindow, CeilingDocument, published_ceiling, read_ceiling
@@ -34,6 +34,7 @@ def branching_ceiling(
     phases: Sequence[Phase] = ("learning",),
     copies: int = COPIES,
     seed: int = 0,
+    limit: int | None = None,
     progress: Progress = silent,
 ) -> CeilingDocument:
     """The branching ceiling at a protocol's windows of the test trials: the one that ships, or computed now.
@@ -51,6 +52,8 @@ def branching_ceiling(
         N, continuations of each origin.
     seed
         What their random streams are spawned from.
+    limit
+        How many windows are branched, spread evenly over trials and origins; none: all.
     progress
         Receives checkpoints trained and to be trained, over all trials and copies.
 
@@ -68,6 +71,7 @@ def branching_ceiling(
     config = dataset.manifest.configuration
     head = _head(dataset, protocol, copies, seed)
     windows = [window for window in evaluation_windows(dataset, protocol, progress=progress) if window.phase in phases]
+    windows = windows if limit is None else spread_windows(windows, limit)
     published = published_ceiling(dataset.name, protocol.version, catalog().get(dataset.name))
     if published and (published.digest, published.copies, published.seed) == (head.digest, copies, seed):
         shipped = {one.window: one for one in published.windows}
@@ -75,7 +79,7 @@ def branching_ceiling(
             return _with_windows(published, [shipped[window] for window in windows])
     path = stored_path(head)
     if config.any_processor and not ANY_PROCESSOR.items() <= os.environ.items():
-        _compute_elsewhere(dataset, protocol, phases, copies, seed, progress)
+        _compute_elsewhere(dataset, protocol, phases, copies, seed, limit, progress)
     with private_files(), exclusive(f"ceiling-{path.stem}"):
         path.parent.mkdir(parents=True, exist_ok=True)
         known = _begun(path, head)
@@ -98,7 +102,13 @@ def _head(dataset: Dataset, protocol: Protocol, copies: int, seed: int) -> Ceili
 
 
 def _compute_elsewhere(
-    dataset: Dataset, protocol: Protocol, phases: Sequence[Phase], copies: int, seed: int, progress: Progress
+    dataset: Dataset,
+    protocol: Protocol,
+    phases: Sequence[Phase],
+    copies: int,
+    seed: int,
+    limit: int | None,
+    progress: Progress,
 ) -> None:
     """Compute a ceiling into the store in a process that trains with the instructions of the collection."""
     messages: SimpleQueue[Message | None] = SimpleQueue()
@@ -108,6 +118,7 @@ def _compute_elsewhere(
         "phases": [*phases],
         "copies": copies,
         "seed": seed,
+        "limit": limit,
     }
     with ChildProcess(Work(program_of(compute_task), task, ANY_PROCESSOR), messages.put) as child:
         while message := messages.get():
@@ -127,6 +138,7 @@ def compute_task(task: Message, send: Send) -> None:
             phases=task["phases"],
             copies=task["copies"],
             seed=task["seed"],
+            limit=task["limit"],
             progress=lambda *report: send({"progress": report}),
         )
     except TiplBenchError as error:

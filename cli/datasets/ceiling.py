@@ -31,13 +31,17 @@ from ..output import Bars, console, echo, quiet_option
 )
 @click.option("--copies", type=int, default=32, show_default=True, help="Continuations of each window.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of their random streams.")
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="Branch N windows, spread evenly, instead of all.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Also write the document to this file.")
-def dataset_ceiling(name: str, version: int | None, phase: str, copies: int, seed: int, out: Path | None) -> None:
+def dataset_ceiling(
+    name: str, version: int | None, phase: str, copies: int, seed: int, limit: int | None, out: Path | None
+) -> None:
     """Measure the branching ceiling of a dataset, or continue an interrupted measurement.
 
     From the origin of every window of the test trials, with the whole training state, training is continued --copies
     times with fresh random streams. The mean of the continuations is the best forecast that anyone could make; the
-    ceiling is its skill. One that ships with the package is printed at once.
+    ceiling is its skill. One that ships with the package is printed at once. That of a board is of all windows of the
+    learning phase.
     """
     from ...benchmark.ceiling.compute import branching_ceiling
     from ...benchmark.ceiling.table import render
@@ -52,7 +56,9 @@ def dataset_ceiling(name: str, version: int | None, phase: str, copies: int, see
     phases = [one for one in PHASES if phase in (one, "all")]
     dataset = load_dataset(name)
     with Bars() as bars:
-        found = branching_ceiling(dataset, chosen, phases=phases, copies=copies, seed=seed, progress=bars.stage)
+        found = branching_ceiling(
+            dataset, chosen, phases=phases, copies=copies, seed=seed, limit=limit, progress=bars.stage
+        )
     console().print(render(found))
     if out:
         write_text(out, found.to_json())
