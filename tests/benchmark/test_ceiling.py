@@ -15,7 +15,7 @@ from tipl_bench.benchmark.ceiling.branching import summarise
 from tipl_bench.benchmark.ceiling.compute import branching_ceiling
 from tipl_bench.benchmark.ceiling.document import read_ceiling
 from tipl_bench.benchmark.ceiling.estimate import estimate_ceiling
-from tipl_bench.benchmark.forecast.windows import evaluation_windows
+from tipl_bench.benchmark.forecast.windows import evaluation_windows, spread_windows
 from tipl_bench.benchmark.protocol import PROTOCOLS
 from tipl_bench.registry.collection.collect import collect
 from tipl_bench.registry.dataset import Dataset
@@ -66,6 +66,15 @@ def copy(collected, tmp_path):
 
 def measured(dataset, progress=silent, **settings):
     return branching_ceiling(dataset, SHORT, copies=2, progress=progress, phases=["learning", "converged"], **settings)
+
+
+def test_some_windows_are_branched_as_all_of_them_are(collected, store, monkeypatch, tmp_path):
+    some = measured(collected, limit=3)
+    assert [one.window for one in some.windows] == spread_windows(evaluation_windows(collected, SHORT), 3)
+    monkeypatch.setenv("TIPL_BENCH_HOME", str(tmp_path / "other"))
+    every = measured(collected)
+    assert len(every.windows) > 3
+    assert [one for one in every.windows if one in some.windows] == list(some.windows)
 
 
 def test_continuations_start_from_the_stored_trial_and_part_from_it(collected, store):
