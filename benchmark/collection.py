@@ -15,7 +15,7 @@ from ..registry.dataset import Dataset
 from ..registry.loading import as_reference, load_dataset
 from ..registry.manifest import MANIFEST_NAME, Split
 from ..registry.recording.importing import UNKNOWN_LICENCE, Statement, import_trials
-from ..registry.reference import DatasetRef, is_name
+from ..registry.reference import DatasetRef, family, is_name
 from ..registry.store import dataset_folder, exclusive
 from ..rl import usable_threads
 from ..utils.errors import DatasetArgumentError, DatasetError, ProtocolError
@@ -92,6 +92,24 @@ def _expected(chosen: Preset, threads: int | None = None) -> str:
         return "how long it takes is not known"
     on = f"{cores} cores" if cores > 1 else "one core"
     return f"{describe_seconds(seconds)} on {on}, and some more for the returns of its policies"
+
+
+def _caution(name: str, wanted: CollectionConfig) -> str:
+    """That a collection may not become the catalogued one, before hours are spent on it; empty where it will."""
+    if name not in catalog() or wanted.any_processor:
+        return ""
+    others = [one for one in catalog() if one in presets() and family(one) == family(name)]
+    instead = next((f" {one} is the same on any processor." for one in others if _on_any_processor(preset(one))), "")
+    return (
+        f" Collected {wanted.other_bytes} than the catalog's, it has other bytes: it is then opened by its folder "
+        f"alone, and makes no rows of its board.{instead}"
+    )
+
+
+def _on_any_processor(chosen: Preset) -> bool:
+    if isinstance(chosen, CollectionConfig):
+        return chosen.any_processor
+    return isinstance(chosen, Extension) and (chosen.version or 0) >= 3
 
 
 def collect_named(
@@ -171,7 +189,10 @@ def collect_as(
         else:
             cluster = cluster if wanted.version > 1 else None
             threads = cluster.cores if cluster else threads or usable_threads()
-            announce(f"{name} is not on this machine and is collected now: {_expected(chosen, threads)}.")
+            announce(
+                f"{name} is not on this machine and is collected now: {_expected(chosen, threads)}."
+                + _caution(name, wanted)
+            )
             trainer = _checked_trainer(wanted)
             collect(
                 name,

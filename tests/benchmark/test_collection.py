@@ -125,6 +125,21 @@ def test_a_run_collects_a_missing_dataset_first_and_says_so_where_its_bytes_are_
     assert "collect" not in stages
 
 
+def test_before_bytes_are_collected_that_may_not_be_the_catalogs_it_names_a_version_whose_are(
+    shipped, config, tmp_path, monkeypatch
+):
+    newer, path = NAME.replace("v1", "v2"), tmp_path / "newer.toml"
+    path.write_text(config.read_text() + "version = 3\n")
+    chosen = {NAME: read_config(config), newer: read_config(path)}
+    monkeypatch.setattr(collection, "presets", lambda: chosen)
+    monkeypatch.setattr(collection, "preset", chosen.get)
+    own_catalog().write_text(own_catalog().read_text() + own_catalog().read_text().replace(NAME, newer))
+    older, other = (CliRunner().invoke(main, ["datasets", "collect", name]).stderr for name in (NAME, newer))
+    assert "it is then opened by its folder alone, and makes no rows of its board" in older
+    assert f"{newer} is the same on any processor." in older
+    assert "folder alone" not in other
+
+
 def test_a_collection_says_where_its_bytes_are_not_the_catalogs_and_its_folder_is_the_way_to_use_it(shipped, tmp_path):
     collected = CliRunner().invoke(main, ["datasets", "collect", NAME])
     assert collected.exit_code == 0, collected.output
