@@ -154,6 +154,8 @@ def test_mean_curves_are_the_trials_means_with_the_bootstraps_intervals(table, r
         assert curve.mean == pytest.approx(list((curves.returns.mean(0) - protocol.initial_return) / rise), abs=6e-5)
         auc = np.trapezoid(curve.mean, curve.steps) / curve.steps[-1]
         assert auc == pytest.approx(row.estimates["auc"].value, abs=1e-4)
+        halfway = sum(max(returns) >= protocol.initial_return + rise / 2 for returns in curves.returns.tolist())
+        assert row.halfway == halfway / len(curves.returns)
     one = 5
     values = (curves.returns[:, one] - protocol.initial_return) / rise
     interval = bootstrap(lambda index: values[index].mean(-1), len(values), protocol)
@@ -263,6 +265,9 @@ def test_a_forecast_without_its_control_still_stands_beside_the_best_plain_metho
     assert [row.method for row in table.rows if row.forecast] == [table.rows[0].method]
     _, beside = presentation.presented(table)
     assert [row[:2] for row in beside.rows] == [(table.rows[0].method, "best plain")]
+    assert f"Without a control, so that the length of its steps may be all that helps: {table.rows[0].method}." in (
+        beside.about
+    )
 
 
 def test_a_page_of_runs_leaves_out_an_environment_of_which_no_table_can_be_made(runs, tmp_path):
