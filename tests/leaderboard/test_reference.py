@@ -63,6 +63,7 @@ def test_what_the_page_says_of_the_rows_holds_on_the_bundled_board():
     assert max(gain["ema", "quick"], gain["lawa", "quick"]) < -50
     assert abs(gain["linear", "quick"] - gain["tipl-neuron", "quick"]) < 10
     assert round(skill["tipl-neuron", "quick"], 2) == 0.55
+    assert abs(skill["tipl-neuron-statistics", "quick"] - skill["tipl-neuron", "quick"]) < 0.01
     larger = [row for row in board.rows if (row.board, row.method, row.budget) == (first.id, "tipl-neuron", "standard")]
     assert {round(row.phases[first.headline]["skill"].mean.value, 2) for row in larger} == {0.63}
     assert {round(row.branching_share.value, 2) for row in larger} == {0.83}
