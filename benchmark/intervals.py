@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -23,6 +24,22 @@ class Estimate:
 
 
 UNDEFINED = Estimate(None, None, None)
+
+
+def averaged(estimates: Sequence[Estimate]) -> Estimate:
+    """The mean of independent estimates, the squared widths of whose intervals add.
+
+    Undefined if one of them is, and without an interval if one has none.
+    """
+    values = [one.value for one in estimates if one.value is not None]
+    if len(values) < len(estimates):
+        return UNDEFINED
+    mean = sum(values) / len(values)
+    widths = [one.high - one.low for one in estimates if one.high is not None and one.low is not None]
+    if len(widths) < len(estimates):
+        return Estimate(mean, None, None)
+    half = math.hypot(*widths) / 2 / len(widths)
+    return Estimate(mean, mean - half, mean + half)
 
 
 class Resampling(Protocol):

@@ -10,10 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from ...registry.trial import Trial
+from ...rl.forward import NORMALIZER_EPSILON
 from ..predictor import Contexts
-
-EPSILON = 1e-8
-"""Added to variances, as the normaliser does."""
 
 
 class Statistics(NamedTuple):
@@ -46,8 +44,9 @@ class Statistics(NamedTuple):
 class StatisticsEmbedding(nn.Module):
     """From statistics to what is added to all neurons, and to each input neuron.
 
-    The learning rate is a share of the training trials' highest; returns, as the logarithm of 1 + their size with their
-    sign, are in standard deviations of the training trials'. What is not known, NaN, counts as their mean.
+    The learning rate is a share of the training trials' highest. Returns, as the logarithm of 1 + their size with their
+    sign, are in standard deviations of the training trials' from their mean. An unknown return, NaN, counts as that
+    mean, an unknown rate as 0.
     """
 
     rate: Tensor
@@ -80,7 +79,8 @@ class StatisticsEmbedding(nn.Module):
         share = torch.nan_to_num(statistics.rate / self.rate)
         overall = torch.stack([share, levels[:, 1], levels[:, 1] - levels[:, 0]], -1)
         means, variances = statistics.observations.unbind(2)  # [B, 2, O]
-        logarithms, deviations = (variances + EPSILON).log(), (variances[:, 1] + EPSILON).sqrt()
+        variances = variances + NORMALIZER_EPSILON
+        logarithms, deviations = variances.log(), variances[:, 1].sqrt()
         inputs = [
             logarithms[:, 1] / 2,
             means[:, 1] / deviations,

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from queue import SimpleQueue
+from typing import Any
 
 from ...registry.catalog import catalog
 from ...registry.collection.collect import blocks
@@ -79,7 +80,8 @@ def branching_ceiling(
             return _with_windows(published, [shipped[window] for window in windows])
     path = stored_path(head)
     if config.any_processor and not ANY_PROCESSOR.items() <= os.environ.items():
-        _compute_elsewhere(dataset, protocol, phases, copies, seed, limit, progress)
+        settings = {"phases": [*phases], "copies": copies, "seed": seed, "limit": limit}
+        _compute_elsewhere(dataset, protocol, settings, progress)
     with private_files(), exclusive(f"ceiling-{path.stem}"):
         path.parent.mkdir(parents=True, exist_ok=True)
         known = _begun(path, head)
@@ -101,24 +103,13 @@ def _head(dataset: Dataset, protocol: Protocol, copies: int, seed: int) -> Ceili
     )
 
 
-def _compute_elsewhere(
-    dataset: Dataset,
-    protocol: Protocol,
-    phases: Sequence[Phase],
-    copies: int,
-    seed: int,
-    limit: int | None,
-    progress: Progress,
-) -> None:
+def _compute_elsewhere(dataset: Dataset, protocol: Protocol, settings: Mapping[str, Any], progress: Progress) -> None:
     """Compute a ceiling into the store in a process that trains with the instructions of the collection."""
     messages: SimpleQueue[Message | None] = SimpleQueue()
     task = {
         "folder": str(dataset.folder.absolute()),
         "protocol": protocol.model_dump(mode="json"),
-        "phases": [*phases],
-        "copies": copies,
-        "seed": seed,
-        "limit": limit,
+        "settings": settings,
     }
     with ChildProcess(Work(program_of(compute_task), task, ANY_PROCESSOR), messages.put) as child:
         while message := messages.get():
@@ -135,10 +126,7 @@ def compute_task(task: Message, send: Send) -> None:
         branching_ceiling(
             Dataset.open(Path(task["folder"])),
             Protocol.model_validate(task["protocol"]),
-            phases=task["phases"],
-            copies=task["copies"],
-            seed=task["seed"],
-            limit=task["limit"],
+            **task["settings"],
             progress=lambda *report: send({"progress": report}),
         )
     except TiplBenchError as error:

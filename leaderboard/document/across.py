@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from ...benchmark.intervals import Estimate
+from ...benchmark.intervals import Estimate, averaged
 from ...benchmark.metrics import BY_NAME, HEADLINE
 from ..statistics.across import overall, strata
 from ..statistics.board import interval_verdicts
@@ -96,17 +95,13 @@ def mean_share(parts: Sequence[EnvironmentEntries]) -> MeanOverEnvironments | No
 def mean_branching_share(rows: Sequence[Row]) -> Estimate | None:
     """The mean of the rows' shares of their branching ceilings; None where one has none.
 
-    The environments' trials are independent of each other: on either side, the squared widths of their intervals add.
+    The environments' trials are independent of each other.
     """
-    shares = [row.branching_share for row in rows]
-    values, lows, highs = (
-        np.array([np.nan if share is None else getattr(share, name) for share in shares], dtype=np.float64)
-        for name in ("value", "low", "high")
-    )
-    if np.isnan(values).any():
+    shares = [row.branching_share for row in rows if row.branching_share is not None]
+    if len(shares) < len(rows):
         return None
-    below, above = (math.hypot(*widths) / len(shares) for widths in (values - lows, highs - values))
-    return estimate((values.mean(), values.mean() - below, values.mean() + above))
+    mean = averaged(shares)
+    return estimate((mean.value, mean.low, mean.high))
 
 
 def error_ratio(parts: Sequence[EnvironmentEntries]) -> MeanOverEnvironments:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...benchmark.intervals import UNDEFINED, Estimate
+from ...benchmark.intervals import UNDEFINED, Estimate, averaged
 from ...benchmark.table import interval, number
 from ...utils.fields import Document, Text
 from ..render.escaping import markdown_text
@@ -111,7 +111,7 @@ def across(tables: Sequence[TrainingTable]) -> tuple[Presented, ...]:
         estimates = [one.estimates["auc"] for one in found if one is not None]
         if len(estimates) == len(tables) > 1:
             shown = [number(one.value, 3, sign=True) for one in estimates]
-            rows.append((method, *_pair(_averaged(estimates), 3, sign=True), *shown))
+            rows.append((method, *_pair(averaged(estimates), 3, sign=True), *shown))
     if not rows:
         return ()
     overall = Presented(
@@ -123,16 +123,6 @@ def across(tables: Sequence[TrainingTable]) -> tuple[Presented, ...]:
         rows=tuple(rows),
     )
     return (overall,)
-
-
-def _averaged(estimates: Sequence[Estimate]) -> Estimate:
-    """The mean of independent estimates; without an interval if one has none."""
-    mean = sum(one.value or 0.0 for one in estimates) / len(estimates)
-    widths = [one.high - one.low for one in estimates if one.high is not None and one.low is not None]
-    if len(widths) < len(estimates):
-        return Estimate(mean, None, None)
-    half = sum(width**2 for width in widths) ** 0.5 / 2 / len(widths)
-    return Estimate(mean, mean - half, mean + half)
 
 
 def markdown(tables: Sequence[TrainingTable]) -> str:

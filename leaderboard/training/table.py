@@ -185,9 +185,8 @@ def _beside(path: Path, record: TrainingRecord) -> dict[str, Any]:
     evidence = read(path, record)
     curves, protocol = read_curves(path, record.key), record.key.protocol
     halfway = float((normalised(curves, protocol).max(1) >= protocol.fractions[0]).mean())
-    return {
-        "state": state_of(evidence), "evidence": evidence, "curve": mean_curve(curves, protocol), "halfway": halfway
-    }  # fmt: skip
+    curve = mean_curve(curves, protocol)
+    return {"state": state_of(evidence), "evidence": evidence, "curve": curve, "halfway": halfway}
 
 
 def _references(

@@ -138,11 +138,23 @@ def test_statistics_change_the_forecasts_of_the_predictor_that_reads_them_alone(
     assert changed == (fitted.consumes == "statistics" and change != "environment_steps")
 
 
-def test_what_is_not_known_of_a_trial_counts_as_the_training_trials_mean(fitted, smooth):
+def test_unknown_returns_count_as_the_training_trials_mean_and_an_unknown_rate_as_0(fitted, smooth):
     contexts = synthetic.contexts_of(smooth, 7, (19, 41, 77))
-    unknown = dict.fromkeys(("learning_rate", "episodic_return"), np.full((3, CONTEXT), np.nan))
-    forecast = fitted.predict(replace(contexts, columns={**contexts.columns, **unknown}), HORIZON)
-    assert np.isfinite(forecast).all()
+    returns = np.concatenate(
+        [trial.read("episodic_return") for trial in smooth.trials(smooth.manifest.split.train)]
+    ).astype(np.float64)
+    level = np.nanmean(np.sign(returns) * np.log1p(np.abs(returns)))
+
+    def forecast(rate, value):
+        columns = {"learning_rate": np.full((3, CONTEXT), rate), "episodic_return": np.full((3, CONTEXT), value)}
+        return fitted.predict(replace(contexts, columns={**contexts.columns, **columns}), HORIZON)
+
+    mean = np.sign(level) * np.expm1(np.abs(level))
+    np.testing.assert_allclose(forecast(np.nan, np.nan), forecast(0.0, mean), rtol=1e-5, atol=1e-5)
+
+
+def test_a_state_brings_back_the_forecasts(fitted, smooth):
+    contexts = synthetic.contexts_of(smooth, 7, (19, 41, 77))
     again = type(fitted)(fitted.options)
     again.load_state(fitted.state())
     np.testing.assert_array_equal(again.predict(contexts, HORIZON), fitted.predict(contexts, HORIZON))

@@ -91,9 +91,8 @@ def test_across_environments_a_row_has_its_mean_share_where_all_of_them_have_a_c
     for entry in board.overall[0].rows:
         found, shares = entry.branching_share, [rows[name].branching_share for name in entry.rows]
         assert found.value == pytest.approx(np.mean([share.value for share in shares]), rel=1e-5)
-        for bound in ("low", "high"):
-            widths = [getattr(share, bound) - share.value for share in shares]
-            assert abs(getattr(found, bound) - found.value) == pytest.approx(np.linalg.norm(widths) / 2, rel=1e-3)
+        half = np.linalg.norm([share.high - share.low for share in shares]) / 2 / len(shares)
+        assert (found.low, found.high) == pytest.approx((found.value - half, found.value + half), rel=1e-5)
     assert "| share of the branching ceiling |" in markdown.render(board).split("\n## ")[1]
 
 
